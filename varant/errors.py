@@ -1,0 +1,74 @@
+"""The one exception that means "the user can mend this", and how a command line reports it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PREEMPTED = 75
+
+
+class UserError(ValueError):
+    """A flag, file or folder that the user can mend; the message is one line naming it.
+
+    Commands print the message and exit with code 2.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error` on a single line, with its type where the message says nothing."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn exceptions into DESIGN's exit codes: 2 what the user can mend, 1 what the machine did.
+
+    An exception that is neither a `UserError` nor known trouble of the machine is a bug of ours
+    and keeps its traceback (exit code 1 as well).
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except PermissionError as error:
+        print(f"error: no permission: {error.filename or one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except MemoryError:
+        print("error: out of memory; use a smaller --batch or fewer --samples", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: disk full while writing {error.filename or 'a file'}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def require_count(flag: str, value: int, *, least: int = 1) -> None:
+    """Raise `UserError` unless `value` is at least `least`; `flag` is named in the message."""
+    if value < least:
+        raise UserError(f"{flag} {value}: must be at least {least}")
+
+
+def require_writable(flag: str, folder: Path) -> None:
+    """Create `folder` if it is missing; raise `UserError` if it cannot hold files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{flag} {folder}: cannot write there ({error.strerror}); name a writable folder"
+        ) from None

@@ -1,0 +1,94 @@
+"""The shape of a VAR transformer: everything that fixes its tensors, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from varant.errors import UserError
+
+OFFICIAL_PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+OFFICIAL_PATCH_NUMS_512 = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
+OFFICIAL_DEPTHS = (16, 20, 24, 30, 36)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Sizes of a VAR transformer (VAR, arXiv 2404.02905, section 3 and appendix).
+
+    Attributes:
+        depth: layers D.
+        width: channels W of the residual stream.
+        heads: attention heads; W must be a multiple.
+        patch_nums: side of each token map, coarse to fine; the first is 1.
+        vocab_size: codes V of the tokenizer.
+        code_channels: channels Cvae of a code.
+        num_classes: classes; label `num_classes` is the unconditional class.
+        mlp_ratio: width of the hidden layer over W.
+        shared_adaln: one AdaLN for all blocks (VAR-d36) in place of one a block.
+
+    Raises:
+        UserError: sizes that no network can have.
+    """
+
+    depth: int
+    width: int
+    heads: int
+    patch_nums: tuple[int, ...]
+    vocab_size: int
+    code_channels: int
+    num_classes: int
+    mlp_ratio: int = 4
+    shared_adaln: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patch_nums", tuple(self.patch_nums))
+        for field in ("depth", "width", "heads", "vocab_size", "code_channels", "num_classes"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field} {getattr(self, field)}: must be at least 1")
+        if self.width % self.heads:
+            raise UserError(f"width {self.width}: must be a multiple of heads ({self.heads})")
+        sides = self.patch_nums
+        if not sides or sides[0] < 1 or any(a >= b for a, b in zip(sides, sides[1:], strict=False)):
+            raise UserError(
+                f"patch_nums {','.join(map(str, sides))}: need sides that grow from scale to scale"
+            )
+
+    @classmethod
+    def official(cls, depth: int) -> Geometry:
+        """Geometry of the published VAR-d16, d20, d24, d30 (256 px) and d36 (512 px).
+
+        Raises:
+            UserError: a depth that was not published.
+        """
+        if depth not in OFFICIAL_DEPTHS:
+            published = ", ".join(map(str, OFFICIAL_DEPTHS))
+            raise UserError(f"depth {depth}: the published VAR depths are {published}")
+        large = depth == 36
+        return cls(
+            depth=depth,
+            width=64 * depth,
+            heads=depth,
+            patch_nums=OFFICIAL_PATCH_NUMS_512 if large else OFFICIAL_PATCH_NUMS_256,
+            vocab_size=4096,
+            code_channels=32,
+            num_classes=1000,
+            shared_adaln=large,
+        )
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def scale_tokens(self) -> tuple[int, ...]:
+        """Tokens of each scale, p*p."""
+        return tuple(p * p for p in self.patch_nums)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens L of an image, all scales together."""
+        return sum(self.scale_tokens)
+
+    def as_dict(self) -> dict:
+        """JSON-ready fields; `Geometry(**fields)` gives the same geometry back."""
+        return asdict(self) | {"patch_nums": list(self.patch_nums)}
