@@ -36,25 +36,33 @@ class LoadedModel:
         return iter((self.tokenizer, self.model))
 
 
-def save(folder: str | Path, tokenizer: Tokenizer, model: VAR, *, note: dict | None = None) -> None:
-    """Write a checkpoint of ours: two safetensors files, then `config.json` with their digests.
+def save(
+    folder: str | Path,
+    tokenizer: Tokenizer,
+    model: VAR | None = None,
+    *,
+    note: dict | None = None,
+) -> None:
+    """Write a checkpoint of ours: safetensors files, then `config.json` with their digests.
 
     The config is written last, so a folder that has one is whole.
 
     Args:
+        model: None writes the tokenizer alone, which `load_tokenizer` reads.
         note: JSON-ready facts to keep beside the weights (how they were trained).
     """
     folder = Path(folder)
-    for name, module in ((MODEL_FILE, model), (TOKENIZER_FILE, tokenizer)):
+    modules = {TOKENIZER_FILE: tokenizer} | ({MODEL_FILE: model} if model is not None else {})
+    for name, module in modules.items():
         state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
         with replacing(folder / name) as aside:
             save_file(state, aside)
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "geometry": model.geometry.as_dict(),
+        "geometry": model.geometry.as_dict() if model is not None else None,
         "tokenizer": tokenizer.config.as_dict(),
-        "sha256": {n: sha256_file(folder / n) for n in (MODEL_FILE, TOKENIZER_FILE)},
+        "sha256": {name: sha256_file(folder / name) for name in modules},
         "note": note or {},
     }
     write_json(folder / CONFIG_FILE, content)
@@ -71,6 +79,9 @@ def read_config(folder: str | Path) -> dict:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise KeyError("format")
+        missing = {"geometry", "tokenizer", "sha256"} - content.keys()
+        if missing:
+            raise KeyError(missing.pop())
         return content
     except OSError as error:
         raise UserError(
@@ -87,24 +98,39 @@ def load(folder: str | Path) -> LoadedModel:
     Raises:
         UserError: no checkpoint there, or a file of it is missing, damaged or foreign.
     """
-    folder = Path(folder)
     content = read_config(folder)
+    if content["geometry"] is None:
+        raise UserError(f"checkpoint {folder}: a tokenizer without a network")
     geometry = Geometry(**content["geometry"])
+    tokenizer = load_tokenizer(folder)
+    state = _read_checked(Path(folder) / MODEL_FILE, content, _shapes_of_var(geometry))
+    return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Read the tokenizer of a checkpoint of ours, on the CPU.
+
+    Raises:
+        UserError: as `load`.
+    """
+    content = read_config(folder)
     tokenizer = Tokenizer(TokenizerConfig(**content["tokenizer"]))
-    states = {}
-    for name in (MODEL_FILE, TOKENIZER_FILE):
-        path = folder / name
-        try:
-            if sha256_file(path) != content["sha256"][name]:
-                raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
-            states[name] = load_file(path)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise UserError(f"{path}: cannot be read ({error})") from None
-    _check_names(states[MODEL_FILE], _shapes_of_var(geometry), folder / MODEL_FILE)
-    _check_names(states[TOKENIZER_FILE], _shapes(tokenizer.state_dict()), folder / TOKENIZER_FILE)
-    tokenizer.load_state_dict(states[TOKENIZER_FILE])
-    model = VAR.from_state(geometry, states[MODEL_FILE])
-    return LoadedModel(tokenizer=tokenizer.eval(), model=model.eval())
+    shapes = _shapes(tokenizer.state_dict())
+    tokenizer.load_state_dict(_read_checked(Path(folder) / TOKENIZER_FILE, content, shapes))
+    return tokenizer.eval()
+
+
+def _read_checked(
+    path: Path, content: dict, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    try:
+        if sha256_file(path) != content["sha256"][path.name]:
+            raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
+        state = load_file(path)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    _check_names(state, shapes, path)
+    return state
 
 
 def load_official(*, vae: str | Path, var: str | Path) -> LoadedModel:

@@ -1,0 +1,1 @@
+"""Tables to estimates to figures. Imports neither torch nor mlflow, nor varant or studies."""

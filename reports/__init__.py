@@ -1,0 +1,9 @@
+"""A study's saved folder -> figures and PDF. Imports `analysis` only.
+
+`reports.build(folder)` is what a study calls when its frame is written, and what
+`python -m reports FOLDER` calls later, on a machine that may have neither torch nor MLflow.
+"""
+
+from reports.sensitivity import ReportPaths, build
+
+__all__ = ["ReportPaths", "build"]

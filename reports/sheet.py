@@ -1,0 +1,36 @@
+"""`samples.npz`: the images of the sample sheet, read and checked."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from analysis.figures import SampleSheet
+from analysis.frame import FrameError
+
+
+def load_sheet(path: Path) -> SampleSheet | None:
+    """The sample sheet, or None where the study wrote none.
+
+    Raises `FrameError` for a file that is damaged or whose arrays do not fit each other.
+    """
+    if not path.exists():
+        return None
+    remedy = "delete it to go without, or run the study again"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images = arrays["images"]
+            rows, columns = (tuple(map(str, arrays[name])) for name in ("rows", "columns"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise FrameError(
+            f"{path}: not a readable sample sheet ({' '.join(str(error).split())}); {remedy}"
+        ) from error
+    fits = images.ndim == 5 and images.shape[:2] == (len(rows), len(columns))
+    if images.dtype != np.uint8 or not fits or images.shape[-1] != 3 or not images.size:
+        raise FrameError(
+            f"{path}: images are {images.dtype} {images.shape} for {len(rows)} rows and "
+            f"{len(columns)} columns; {remedy}"
+        )
+    return SampleSheet(images=images, rows=rows, columns=columns)

@@ -1,0 +1,106 @@
+"""Numbers as people read them: signs, intervals, p values, bytes, times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MINUS = "\u2212"
+NOTHING = "\u2013"  # what a table shows where there is no number
+
+
+def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
+    """`value` to `digits` significant digits, never in exponent form within 1e-4 .. 1e6."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if not 1e-4 <= size < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    else:
+        text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
+    text = text.replace("-", MINUS)
+    return f"+{text}" if signed and value > 0 else text
+
+
+def estimate(value: float, low: float, high: float, *, signed: bool = True) -> str:
+    """`+3.12 [2.80, 3.44]`: the half-width keeps one or two digits, and decimals follow it."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if math.isnan(low) or math.isnan(high):
+        return f"{number(value, signed=signed)} (no interval)"
+    half_width = (high - low) / 2
+    if half_width == 0:
+        return f"{number(value, signed=signed)} [{number(low)}, {number(high)}]"
+    # Two digits of 0.32 but one of 0.87: rounding stays within a tenth of the half-width.
+    decimals = max(0, -math.floor(math.log10(half_width / 5)))
+    if decimals > 7:
+        return f"{number(value, signed=signed)} [{number(low)}, {number(high)}]"
+
+    def fixed(x: float) -> str:
+        text = f"{x:.{decimals}f}"
+        return f"{abs(float(text)):.{decimals}f}" if float(text) == 0 else text.replace("-", MINUS)
+
+    plus = "+" if signed and float(f"{value:.{decimals}f}") > 0 else ""
+    return f"{plus}{fixed(value)} [{fixed(low)}, {fixed(high)}]"
+
+
+def p_value(p: float) -> str:
+    """`p < 0.001`, `p = 0.012`, or the sign for nothing."""
+    if math.isnan(p):
+        return NOTHING
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage."""
+    return NOTHING if math.isnan(share) else f"{100 * share:.0f} %".replace("-", MINUS)
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in KiB, MiB or GiB."""
+    if math.isnan(n_bytes):
+        return NOTHING
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(n_bytes) >= scale:
+            return f"{number(n_bytes / scale)} {unit}"
+    return f"{n_bytes:.0f} bytes"
+
+
+def seconds(value: float) -> str:
+    """A duration: `48 s`, `4 min 12 s`, `2 h 5 min`."""
+    whole = round(value)
+    if whole < 60:
+        return f"{value:.1f} s" if value < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+_SUPERSCRIPTS = str.maketrans(
+    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
+
+
+def power_of_ten(exponent: int) -> str:
+    """`×10` with its exponent, for a column whose numbers are written times ten to its minus."""
+    return f"\u00d710{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def unbroken(text: str) -> str:
+    """`text` with spaces that no line breaks at, for the cells of a table."""
+    return text.replace(" ", "\u00a0")
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 cell`, `7 cells`, `24,000 cells`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

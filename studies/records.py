@@ -1,0 +1,190 @@
+"""The only module that knows MLflow: it writes runs and finds them again.
+
+Import it late: `mlflow` takes two seconds. One experiment a study; a parent run is one config of
+the study, its children are the cells. A study that is run again goes on in the same runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunStatus,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedDataset:
+    """A data set as MLflow shows it."""
+
+    name: str
+    digest: str
+    source: str
+    images: int
+
+
+@dataclass(kw_only=True)
+class StudyRecord:
+    """The runs of one study config in the tracking database."""
+
+    client: MlflowClient
+    experiment_id: str
+    run_id: str
+    shared_params: dict[str, str]
+    children: dict[str, Run] = field(default_factory=dict)
+
+    def record_cell(
+        self,
+        *,
+        digest: str,
+        name: str,
+        status: str,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        images_seen: int,
+        tags: Mapping[str, str],
+        dataset: LoggedDataset,
+    ) -> None:
+        """Write a cell as a child run, once; a cell that failed before is brought up to date.
+
+        Metrics are logged against the images that the network had seen in training.
+        """
+        known = self.children.get(digest)
+        if known is not None and known.data.tags.get("status") == status == "finished":
+            return
+        now = int(time.time() * 1000)
+        if known is None:
+            known = self.client.create_run(
+                self.experiment_id,
+                run_name=name,
+                tags={"mlflow.parentRunId": self.run_id, "cell_digest": digest},
+            )
+            self.client.log_inputs(known.info.run_id, datasets=[_input(dataset)])
+        run_id = known.info.run_id
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(k, float(v), now, images_seen) for k, v in metrics.items()],
+            params=_params(self.shared_params | dict(params)),
+            tags=[RunTag(k, str(v)) for k, v in ({"status": status} | dict(tags)).items()],
+        )
+        ended = RunStatus.FINISHED if status == "finished" else RunStatus.FAILED
+        self.client.set_terminated(run_id, RunStatus.to_string(ended))
+        self.children[digest] = self.client.get_run(run_id)
+
+    def finish(self, *, note: str, artifacts: Mapping[str, list[Path]], failed: bool) -> None:
+        """Attach artifacts (folder in the run -> files) and the note, and end the parent run."""
+        for folder, files in artifacts.items():
+            for file in files:
+                self.client.log_artifact(self.run_id, str(file), folder or None)
+        self.client.set_tag(self.run_id, "mlflow.note.content", note)
+        ended = RunStatus.FAILED if failed else RunStatus.FINISHED
+        self.client.set_terminated(self.run_id, RunStatus.to_string(ended))
+
+    def interrupt(self) -> None:
+        """End the parent run as killed; the next invocation goes on in it."""
+        self.client.set_terminated(self.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def open_study(
+    workspace: Path,
+    *,
+    study: str,
+    run_name: str,
+    config_digest: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    dataset: LoggedDataset,
+) -> StudyRecord:
+    """The record of a study config: its parent run, found by the digest or begun.
+
+    Creates the database on first use, so call it from one process only.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        client = MlflowClient(tracking_uri=f"sqlite:///{(workspace / DATABASE).resolve()}")
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            location = (workspace / ARTIFACTS / study).resolve().as_uri()
+            experiment_id = client.create_experiment(study, artifact_location=location)
+        else:
+            experiment_id = experiment.experiment_id
+    found = client.search_runs(
+        [experiment_id], f"tags.config_digest = '{config_digest}'", max_results=1
+    )
+    if found:
+        run_id = found[0].info.run_id
+        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+    else:
+        run = client.create_run(experiment_id, run_name=run_name)
+        run_id = run.info.run_id
+        client.log_batch(
+            run_id,
+            params=_params(params),
+            tags=[RunTag(k, str(v)) for k, v in tags.items()]
+            + [RunTag("config_digest", config_digest)],
+        )
+        client.log_inputs(run_id, datasets=[_input(dataset)])
+    children = _children(client, experiment_id, run_id)
+    return StudyRecord(
+        client=client,
+        experiment_id=experiment_id,
+        run_id=run_id,
+        shared_params={k: str(v) for k, v in params.items()},
+        children=children,
+    )
+
+
+def _children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str, Run]:
+    children, token = {}, None
+    while True:
+        page = client.search_runs(
+            [experiment_id], f"tags.mlflow.parentRunId = '{parent}'", page_token=token
+        )
+        children |= {run.data.tags["cell_digest"]: run for run in page}
+        token = page.token
+        if not token:
+            return children
+
+
+def _params(params: Mapping[str, object]) -> list[Param]:
+    return [Param(k, str(v)[:PARAM_CHARACTERS]) for k, v in params.items()]
+
+
+def _input(dataset: LoggedDataset) -> DatasetInput:
+    return DatasetInput(
+        Dataset(
+            name=dataset.name,
+            digest=dataset.digest[:16],
+            source_type="embedded",
+            source=f'{{"source": "{dataset.source}"}}',
+            profile=f'{{"images": {dataset.images}}}',
+        ),
+        tags=[InputTag("mlflow.data.context", "evaluation")],
+    )
+
+
+__all__ = ["LoggedDataset", "MlflowException", "StudyRecord", "open_study"]

@@ -1,0 +1,1 @@
+"""Evaluation in three steps: features, statistics, scores; and teacher-forced likelihood."""

@@ -1,0 +1,42 @@
+"""Teacher-forced negative log-likelihood, scale by scale and image by image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from varant.plan import DepthPlan
+from varant.tokenizer import Tokenizer
+from varant.tokens import TokenSplit
+from varant.transformer import VAR
+
+
+@torch.no_grad()
+def nll_per_scale(
+    model: VAR,
+    tokenizer: Tokenizer,
+    tokens: TokenSplit,
+    plan: DepthPlan | None = None,
+    *,
+    batch: int = 100,
+) -> np.ndarray:
+    """Mean NLL of each scale's tokens in nats a token, for each image: (N, K) float64.
+
+    Errors do not propagate here as they do in generation: every scale sees the true earlier ones.
+    """
+    rows, device = [], model.pos_1LC.device
+    for start in range(0, len(tokens), batch):
+        part = tokens.rows(slice(start, start + batch))
+        tokens_BL = part.tokens_NL.to(device)
+        logits = model(tokenizer.teacher_inputs(tokens_BL), part.labels_N.to(device), plan)
+        loss = F.cross_entropy(logits.transpose(1, 2).float(), tokens_BL, reduction="none")
+        counts = [p * p for p in model.patch_nums]
+        rows.append(torch.stack([s.double().mean(1) for s in loss.split(counts, dim=1)], dim=1))
+    return torch.cat(rows).cpu().numpy()
+
+
+def mean_nll(per_scale_NK: np.ndarray, patch_nums: tuple[int, ...]) -> np.ndarray:
+    """(N,) NLL over all tokens of each image, in nats a token."""
+    counts = np.array([p * p for p in patch_nums])
+    return per_scale_NK @ counts / counts.sum()

@@ -1,0 +1,255 @@
+"""What every study starts from: data, tokenizer, tokens and base network, each made once.
+
+Everything lands in the workspace under the digest of all that it depends on, and its last file
+is written when it is whole: a preparation that was killed is made again, never taken for done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from varant.checkpoint import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    load,
+    load_tokenizer,
+    read_config,
+    save,
+)
+from varant.datasets import Dataset, load_dataset
+from varant.evaluation.features import Extractor, packaged_extractor
+from varant.evaluation.scores import Reference
+from varant.files import digest_of, replacing
+from varant.geometry import Geometry
+from varant.randomness import torch_seed
+from varant.tokenizer import Tokenizer, TokenizerConfig
+from varant.tokenizer_training import TokenizerTraining, reconstruction_psnr, train_tokenizer
+from varant.tokens import SPLITS, Tokens, cached_tokens, tokens_digest
+from varant.training import TrainingConfig, train
+from varant.transformer import VAR
+
+# Part of every digest below: raise it when a change of code changes what training gives.
+RECIPE_VERSION = 1
+
+LIGHT_TOKENIZER = TokenizerConfig(
+    patch_nums=(1, 2, 3, 4, 6),
+    vocab_size=128,
+    code_channels=8,
+    backbone="light",
+    channels=64,
+    phis=0,
+)
+SMALL_GEOMETRY = Geometry(
+    depth=8,
+    width=48,
+    heads=3,
+    patch_nums=LIGHT_TOKENIZER.patch_nums,
+    vocab_size=LIGHT_TOKENIZER.vocab_size,
+    code_channels=LIGHT_TOKENIZER.code_channels,
+    num_classes=10,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """All that fixes a base network.
+
+    Attributes:
+        limit: training images to use, None for all.
+    """
+
+    dataset: str = "shapes"
+    limit: int | None = None
+    tokenizer: TokenizerConfig = LIGHT_TOKENIZER
+    tokenizer_training: TokenizerTraining = TokenizerTraining()
+    geometry: Geometry = SMALL_GEOMETRY
+    training: TrainingConfig = TrainingConfig()
+
+    def with_seed(self, seed: int) -> BaseConfig:
+        """The same with another seed of the network's training; the tokenizer is shared."""
+        return replace(self, training=replace(self.training, seed=seed))
+
+
+class Progress(Protocol):
+    """How a long step reports: `with progress(title, total, unit) as advance: advance(n, ...)`."""
+
+    def __call__(
+        self, title: str, total: int, unit: str
+    ) -> AbstractContextManager[Callable[..., object]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Where things lie under `--workspace`."""
+
+    folder: Path
+
+    def model(self, digest: str) -> Path:
+        return self.folder / "models" / digest[:16]
+
+    def tokens(self, digest: str) -> Path:
+        return self.folder / "tokens" / f"{digest[:16]}.safetensors"
+
+    def cell(self, digest: str) -> Path:
+        return self.folder / "cells" / digest[:16]
+
+    def study(self, name: str) -> Path:
+        return self.folder / name
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTokenizer:
+    folder: Path
+    sha256: str
+    psnr_db: float
+
+
+def prepare_tokenizer(
+    workspace: Workspace, config: BaseConfig, dataset: Dataset, progress: Progress
+) -> PreparedTokenizer:
+    """Train the tokenizer unless the workspace has it."""
+    identity = {
+        "recipe": RECIPE_VERSION,
+        "dataset": dataset.digest,
+        "tokenizer": config.tokenizer.as_dict(),
+        "training": asdict(config.tokenizer_training),
+    }
+    folder = workspace.model(digest_of(identity))
+    if not (folder / CONFIG_FILE).exists():
+        training = config.tokenizer_training
+        with progress("tokenizer", training.steps * training.batch, "img") as advance:
+            tokenizer = train_tokenizer(
+                dataset.train.images_N3HW,
+                config.tokenizer,
+                training,
+                log=lambda step, metrics: advance(training.batch, loss=metrics["loss"]),
+            )
+        psnr_db = reconstruction_psnr(tokenizer, dataset.select.images_N3HW)
+        save(folder, tokenizer, note={"identity": identity, "psnr_db": psnr_db})
+    content = read_config(folder)
+    return PreparedTokenizer(
+        folder=folder,
+        sha256=content["sha256"][TOKENIZER_FILE],
+        psnr_db=content["note"]["psnr_db"],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedData:
+    """A tokenised data set and where its file is."""
+
+    path: Path
+    digest: str
+
+
+def prepare_tokens(
+    workspace: Workspace, dataset: Dataset, prepared: PreparedTokenizer, progress: Progress
+) -> PreparedData:
+    """Tokenise the data set unless the workspace has its tokens."""
+    digest = tokens_digest(dataset.digest, prepared.sha256)
+    path = workspace.tokens(digest)
+    if not path.exists():
+        total = sum(len(getattr(dataset, split)) for split in SPLITS)
+        with progress("tokens", total, "img") as advance:
+            cached_tokens(path, dataset, load_tokenizer(prepared.folder), advance=advance)
+    return PreparedData(path=path, digest=digest)
+
+
+def prepare_reference(
+    data: PreparedData, tokenizer: Tokenizer, tokens: Tokens, extractor: Extractor
+) -> Path:
+    """Features of the reconstructed test images, which samples are compared with."""
+    path = data.path.with_name(f"{data.path.stem}-{extractor.name}.safetensors")
+    if not path.exists():
+        test = tokens.test.rows(slice(None))
+        parts = [
+            extractor(tokenizer.decode(part).add(1).div(2)).features_NF
+            for part in test.tokens_NL.split(500)
+        ]
+        content = {"features": np.concatenate(parts), "labels": test.labels_N.numpy()}
+        with replacing(path) as aside:
+            save_file(content, aside)
+    return path
+
+
+def read_reference(path: Path) -> Reference:
+    content = load_file(path)
+    return Reference(features_NF=content["features"], labels_N=content["labels"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedBase:
+    """A trained base network.
+
+    Attributes:
+        folder: loads with `varant.load`.
+        sha256: of the network's weights: what the cells that use it depend on.
+        seconds: wall time of its training.
+    """
+
+    folder: Path
+    sha256: str
+    seed: int
+    seconds: float
+
+
+def base_folder(workspace: Workspace, config: BaseConfig, data: PreparedData) -> Path:
+    """Where the base of this config lies, trained or not."""
+    return workspace.model(digest_of(_base_identity(config, data)))
+
+
+def _base_identity(config: BaseConfig, data: PreparedData) -> dict:
+    return {
+        "recipe": RECIPE_VERSION,
+        "tokens": data.digest,
+        "geometry": config.geometry.as_dict(),
+        "training": config.training.as_dict(),
+    }
+
+
+def prepare_base(
+    workspace: Workspace,
+    config: BaseConfig,
+    data: PreparedData,
+    tokenizer: Tokenizer,
+    tokens: Tokens,
+    progress: Progress,
+) -> PreparedBase:
+    """Train the base (full-depth) network unless the workspace has it."""
+    folder = base_folder(workspace, config, data)
+    if not (folder / CONFIG_FILE).exists():
+        training, started = config.training, time.monotonic()
+        with torch_seed(training.seed):
+            model = VAR(config.geometry)
+        title = f"base seed {training.seed}"
+        with progress(title, training.steps * training.batch, "img") as advance:
+            train(
+                model,
+                tokenizer,
+                tokens.train,
+                training,
+                log=lambda step, metrics: advance(training.batch, loss=metrics["loss"]),
+            )
+        note = {
+            "identity": _base_identity(config, data),
+            "seconds": time.monotonic() - started,
+            "torch": torch.__version__,
+        }
+        save(folder, tokenizer, model, note=note)
+    content = read_config(folder)
+    return PreparedBase(
+        folder=folder,
+        sha256=content["sha256"][MODEL_FILE],
+        seed=config.training.seed,
+        seconds=content["note"]["seconds"],
+    )

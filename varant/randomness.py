@@ -1,0 +1,40 @@
+"""Every random decision of a run as a function of (seed, purpose, step), never of history."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+def stream(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
+    """A generator of its own for each (seed, purpose, step)."""
+    key = np.array([seed, zlib.crc32(purpose.encode())], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, 0]))
+
+
+def batch_indices(seed: int, step: int, *, batch: int, images: int) -> np.ndarray:
+    """Indices of the images of training step `step`: shuffled epochs laid end to end.
+
+    Returns:
+        (batch,) int64; an epoch's boundary may fall inside a batch.
+    """
+    first = step * batch
+    parts = []
+    while len(parts) == 0 or sum(map(len, parts)) < batch:
+        done = first + sum(map(len, parts))
+        epoch, offset = divmod(done, images)
+        order = stream(seed, "data order", epoch).permutation(images)
+        parts.append(order[offset : offset + batch - sum(map(len, parts))])
+    return np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def torch_seed(seed: int) -> Iterator[None]:
+    """Seed torch's CPU generator inside, and leave the caller's state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
