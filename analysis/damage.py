@@ -104,7 +104,7 @@ def damage_table(frame: pd.DataFrame) -> pd.DataFrame:
     table["p_holm"] = table.groupby(["family", "selector", "metric"], dropna=False)[
         "p_value"
     ].transform(lambda p: holm(p.to_numpy()))
-    whole = {name: "Int64" for name in ("scale", "switch", "subnet_depth")}
+    whole = dict.fromkeys(("scale", "switch", "subnet_depth"), "Int64")
     return table.astype(whole | {"damage": "float64", "value": "float64"})
 
 

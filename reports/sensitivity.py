@@ -130,5 +130,5 @@ def _created(record: StudyRecord) -> datetime.datetime:
             str(record.fact("created")).replace("Z", "+00:00")
         )
     except ValueError:
-        return datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-    return created if created.tzinfo else created.replace(tzinfo=datetime.timezone.utc)
+        return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return created if created.tzinfo else created.replace(tzinfo=datetime.UTC)

@@ -32,7 +32,9 @@ def calibrate(geometry: Geometry, *, guidance: bool) -> Speed:
     torch.set_num_threads(1)
     try:
         model = VAR(geometry)
-        inputs = torch.randn(BATCH, geometry.tokens - geometry.scale_tokens[0], geometry.code_channels)
+        inputs = torch.randn(
+            BATCH, geometry.tokens - geometry.scale_tokens[0], geometry.code_channels
+        )
         labels = torch.zeros(BATCH, dtype=torch.long)
         targets = torch.zeros(BATCH * geometry.tokens, dtype=torch.long)
 

@@ -226,9 +226,7 @@ def _measure(cell: Cell) -> tuple[dict[str, Measurements], np.ndarray]:
     return metrics, sheet
 
 
-def _likelihood(
-    loaded: _Loaded, plan: DepthPlan, wanted: Evaluation
-) -> dict[str, Measurements]:
+def _likelihood(loaded: _Loaded, plan: DepthPlan, wanted: Evaluation) -> dict[str, Measurements]:
     test = loaded.test.rows(slice(0, wanted.nll_images))
     per_scale_NK = nll_per_scale(loaded.model, loaded.tokenizer, test, plan)
     columns = {"nll/mean": mean_nll(per_scale_NK, loaded.model.patch_nums)}

@@ -40,14 +40,10 @@ def write_study(folder: Path, facts: dict) -> None:
     write_json(folder / STUDY_FILE, content)
 
 
-def write_samples(
-    folder: Path, images: np.ndarray, rows: list[str], columns: list[str]
-) -> None:
+def write_samples(folder: Path, images: np.ndarray, rows: list[str], columns: list[str]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
-        np.savez_compressed(
-            file, images=images, rows=np.array(rows), columns=np.array(columns)
-        )
+        np.savez_compressed(file, images=images, rows=np.array(rows), columns=np.array(columns))
 
 
 def hardware(*, workers: int, device: str) -> dict:

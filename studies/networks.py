@@ -63,9 +63,7 @@ class Bench:
     description: str
 
 
-def base_config(
-    *, dataset: str, quick: bool, budget_images: int | None, seed: int
-) -> BaseConfig:
+def base_config(*, dataset: str, quick: bool, budget_images: int | None, seed: int) -> BaseConfig:
     """The base network of a study: the small default, or the tiny one of `--quick`."""
     config = replace(QUICK_BASE if quick else BaseConfig(), dataset=dataset)
     if budget_images is not None and not quick:

@@ -57,9 +57,7 @@ class Outcome:
                 yield network.base_seed, entry, self.cells[network.base_seed, entry.name]
 
 
-def write_folder(
-    outcome: Outcome, results: dict[str, CellResult], *, wall_seconds: float
-) -> None:
+def write_folder(outcome: Outcome, results: dict[str, CellResult], *, wall_seconds: float) -> None:
     """Write frame, sample sheet and facts into the study's folder."""
     write_frame(outcome.folder, list(_rows(outcome, results)))
     _write_sheet(outcome, results)

@@ -6,6 +6,7 @@ names. Shape suffixes: B images, C channels, H and W pixels or features.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -87,9 +88,7 @@ class Level(nn.Module):
     def __init__(self, inputs: int, outputs: int, blocks: int, *, attention: bool) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * blocks
-        self.block = nn.ModuleList(
-            ResidualBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.block = nn.ModuleList(ResidualBlock(a, b) for a, b in itertools.pairwise(widths))
         self.attn = nn.ModuleList(PixelAttention(outputs) for _ in range(blocks * attention))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

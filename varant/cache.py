@@ -58,7 +58,7 @@ class KVCache:
         return KeysValues(*(torch.cat(parts, dim=2) for parts in zip(*context, strict=True)))
 
     def release(self, scale_index: int, layer: int) -> None:
-        """Say that `layer` has run at `scale_index`; frees its pairs if nothing reads them again."""
+        """Say that `layer` has run at `scale_index`; frees its pairs after their last reader."""
         if self.free and self.plan.last_reader[layer] == scale_index:
             for chunk in self._chunks.pop(layer, []):
                 self._bytes -= sum(t.numel() * t.element_size() for t in chunk)

@@ -22,7 +22,11 @@ from varant.transformer import VAR, token_levels
 
 FORMAT = "varant-checkpoint"
 VERSION = 1
-CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE = "config.json", "model.safetensors", "tokenizer.safetensors"
+CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.safetensors",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 
 from varant.errors import UserError
@@ -48,7 +49,7 @@ class Geometry:
         if self.width % self.heads:
             raise UserError(f"width {self.width}: must be a multiple of heads ({self.heads})")
         sides = self.patch_nums
-        if not sides or sides[0] < 1 or any(a >= b for a, b in zip(sides, sides[1:], strict=False)):
+        if not sides or sides[0] < 1 or any(a >= b for a, b in itertools.pairwise(sides)):
             raise UserError(
                 f"patch_nums {','.join(map(str, sides))}: need sides that grow from scale to scale"
             )

@@ -21,13 +21,12 @@ from varant.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
-    load,
     load_tokenizer,
     read_config,
     save,
 )
-from varant.datasets import Dataset, load_dataset
-from varant.evaluation.features import Extractor, packaged_extractor
+from varant.datasets import Dataset
+from varant.evaluation.features import Extractor
 from varant.evaluation.scores import Reference
 from varant.files import digest_of, replacing
 from varant.geometry import Geometry

@@ -91,7 +91,9 @@ def draw_tokens(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
     cumulative = logits_BTV.double().softmax(dim=-1).cumsum(dim=-1)
     total = cumulative[..., -1:]
     # Below the total even where the product rounds up to it: the index stays in the vocabulary.
-    target = torch.minimum(uniforms_BT.unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total)))
+    target = torch.minimum(
+        uniforms_BT.unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total))
+    )
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
 
 
@@ -143,9 +145,7 @@ def generate(
         codes_RTv = codes_BTv
         if guided and codes_BTv is not None:
             codes_RTv = codes_BTv.repeat(2, 1, 1)
-        hidden = model.head_input(
-            model.run_scale(k, codes_RTv, condition, plan, cache), condition
-        )
+        hidden = model.head_input(model.run_scale(k, codes_RTv, condition, plan, cache), condition)
         if guided:  # the head is linear and (1 + t) - t = 1, so mixing before it is exact
             t = cfg * k / max(last, 1)
             conditional, unconditional = hidden.chunk(2)

@@ -130,9 +130,7 @@ def train_tokenizer(
     )  # fmt: skip
     for step in range(training.steps):
         rng = stream(training.seed, "codebook", step)
-        chosen = batch_indices(
-            training.seed, step, batch=training.batch, images=len(images_N3HW)
-        )
+        chosen = batch_indices(training.seed, step, batch=training.batch, images=len(images_N3HW))
         images = images_to_float(images_N3HW[chosen])
         features = tokenizer.encode_features(images)
         if step == 0:

@@ -52,9 +52,7 @@ class Tokens:
 
 def tokens_digest(dataset_digest: str, tokenizer_sha256: str) -> str:
     """Identity of a tokenised data set: its pixels' and the tokenizer's weights."""
-    return digest_of(
-        {"version": VERSION, "dataset": dataset_digest, "tokenizer": tokenizer_sha256}
-    )
+    return digest_of({"version": VERSION, "dataset": dataset_digest, "tokenizer": tokenizer_sha256})
 
 
 @torch.no_grad()

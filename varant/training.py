@@ -38,9 +38,9 @@ class TrainingConfig:
         UserError: a budget below one batch.
     """
 
-    budget_images: int = 60_000
+    budget_images: int = 40_000
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.02
     clip: float = 2.0
@@ -51,9 +51,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.budget_images < self.batch:
-            raise UserError(
-                f"budget {self.budget_images}: below one batch of {self.batch} images"
-            )
+            raise UserError(f"budget {self.budget_images}: below one batch of {self.batch} images")
 
     @property
     def steps(self) -> int:

@@ -215,7 +215,9 @@ class VAR(nn.Module):
                 block.ada_lin[1].weight[: 2 * width].mul_(1e-5)
                 block.ada_lin[1].weight[2 * width :].mul_(0.5)
 
-    def forward(self, inputs_BLC: Tensor, labels_B: Tensor, plan: DepthPlan | None = None) -> Tensor:
+    def forward(
+        self, inputs_BLC: Tensor, labels_B: Tensor, plan: DepthPlan | None = None
+    ) -> Tensor:
         """Teacher-forced logits of all scales.
 
         Args:
@@ -248,7 +250,9 @@ class VAR(nn.Module):
             passing, rest = x_BLC.split([sum(lengths), x_BLC.shape[1] - sum(lengths)], dim=1)
             out_BLC = self._run_tokens(block, passing, adaln_B6C, lengths)
             return torch.cat([out_BLC, rest], dim=1) if rest.shape[1] else out_BLC
-        index_L = torch.isin(self.level_L, torch.tensor(scales, device=x_BLC.device)).nonzero()[:, 0]
+        index_L = torch.isin(self.level_L, torch.tensor(scales, device=x_BLC.device)).nonzero()[
+            :, 0
+        ]
         out_BLC = self._run_tokens(block, x_BLC[:, index_L], adaln_B6C, lengths)
         return x_BLC.index_copy(1, index_L, out_BLC)
 

@@ -81,9 +81,7 @@ def class_kid(features_NF: np.ndarray, labels_N: np.ndarray, reference: Referenc
                     f"class {label}: {len(one)} samples and {len(other)} reference images; a "
                     "kernel distance needs at least two of each"
                 )
-            distances.append(
-                cleanfid_fid().kernel_distance(other, one, num_subsets=KID_SUBSETS)
-            )
+            distances.append(cleanfid_fid().kernel_distance(other, one, num_subsets=KID_SUBSETS))
     finally:
         np.random.set_state(state)
     return float(np.mean(distances))

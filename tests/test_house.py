@@ -1,0 +1,124 @@
+"""The house: dependency files in step, README commands that CI runs, nothing private committed."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+
+
+def requirements() -> dict[str, Requirement]:
+    """Dependencies and the `test` extra, by canonical name."""
+    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().split()
+    return {canonicalize_name(name): pin for name, pin in (line.split("==") for line in lines)}
+
+
+def conda() -> dict[str, Requirement]:
+    content = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(item["pip"] for item in content if isinstance(item, dict))
+    lines = [item for item in content if isinstance(item, str)] + pip
+    found = {}
+    for line in lines:
+        if not line.startswith("-e"):
+            name = re.match(r"[A-Za-z0-9_.-]+", line)[0]
+            requirement = Requirement(CONDA_NAMES.get(name, name) + line[len(name) :])
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+@pytest.mark.parametrize("name", requirements())
+def test_every_dependency_has_a_pin_within_its_range(name):
+    assert name in constraints(), f"{name} is not in constraints.txt"
+    assert requirements()[name].specifier.contains(constraints()[name])
+
+
+def test_conda_environment_is_in_step_with_pyproject():
+    wanted = {name: str(r.specifier) for name, r in requirements().items()}
+    found = {name: str(r.specifier) for name, r in conda().items()}
+    assert found.pop("python") == PROJECT["requires-python"]
+    found.pop("pip")
+    assert found == wanted
+
+
+def test_digits_extra_is_part_of_the_test_extra():
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras["digits"]) <= set(extras["test"])
+
+
+def readme_block(name: str) -> str:
+    text = (ROOT / "README.md").read_text()
+    match = re.search(rf"<!-- ci: {name} -->\n```bash\n(.*?)```", text, re.DOTALL)
+    assert match, f"README.md has no block marked `ci: {name}`"
+    return match[1].strip()
+
+
+def test_ci_runs_the_readme_s_commands():
+    script = (ROOT / ".ci" / "run").read_text()
+    for name in ("install", "test"):
+        assert readme_block(name)
+        assert f'eval "$(readme_block {name})"' in script
+    assert "pip install" in readme_block("install")
+    assert "pytest" in readme_block("test")
+
+
+def test_ci_finds_the_same_blocks():
+    script = (ROOT / ".ci" / "run").read_text()
+    function = re.search(r"^readme_block\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)[0]
+    for name in ("install", "test"):
+        found = subprocess.run(
+            ["bash", "-c", f"{function}\nreadme_block {name}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.strip() == readme_block(name)
+
+
+def test_package_data_exists():
+    for package, patterns in {
+        "varant/evaluation": ["weights/*.safetensors"],
+        "reports": ["*.typ"],
+    }.items():
+        for pattern in patterns:
+            assert list((ROOT / package).glob(pattern))
+
+
+def test_feature_networks_stay_small():
+    for path in (ROOT / "varant" / "evaluation" / "weights").iterdir():
+        assert path.stat().st_size < 500_000
+
+
+def test_nothing_private_is_committed():
+    """No registry host and no path of a private machine; patterns are split so as not to match."""
+    patterns = [
+        "pypi" + r"\.org",
+        "files.python" + "hosted",
+        "npmjs" + r"\.",
+        "/" + "work/",
+        "/opt" + "/wheels",
+    ]
+    suffixes = {".py", ".md", ".toml", ".txt", ".yml", ".typ", ""}
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert files
+    for name in files:
+        path = ROOT / name
+        if path.suffix in suffixes and path.is_file():
+            text = path.read_text()
+            for pattern in patterns:
+                assert not re.search(pattern, text), f"{name} holds {pattern}"
