@@ -20,6 +20,7 @@ network; under 90 s with the base in the workspace. Expect a full network with c
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -37,7 +38,7 @@ from studies.runner import collect, one_thread_processes, run_cells, split_cells
 from studies.sensitivity_grid import Entry, default_depths, entries_of
 from studies.sensitivity_outcome import Outcome, open_record, record_results, write_folder
 from varant.cost import plan_cost
-from varant.datasets import check_dataset
+from varant.datasets import check_dataset, split_sizes
 from varant.errors import UserError, exit_codes, require_count, require_writable
 from varant.files import digest_of
 from varant.geometry import Geometry
@@ -70,8 +71,8 @@ class SensitivityConfig:
     """Generated images a cell."""
     sets: int = 8
     """Disjoint sets that the samples are split into, for intervals."""
-    nll_images: int = 2000
-    """Test images a cell for the teacher-forced NLL."""
+    nll_images: int | None = None
+    """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
     cfg: float = 0.0
     """Classifier-free guidance; 0 is off."""
     top_k: int = 0
@@ -96,10 +97,12 @@ class CheckedFlags:
 
     depths: tuple[int, ...]
     selectors: tuple[str, ...]
-    base_budget: int
+    nll_images: int
 
 
-def check_flags(config: SensitivityConfig, *, depth: int, num_classes: int) -> CheckedFlags:
+def check_flags(
+    config: SensitivityConfig, *, depth: int, num_classes: int, test_images: int
+) -> CheckedFlags:
     """Validate what does not need the data.
 
     Raises:
@@ -110,13 +113,14 @@ def check_flags(config: SensitivityConfig, *, depth: int, num_classes: int) -> C
         ("--sets", config.sets),
         ("--workers", config.workers),
         ("--samples", config.samples),
-        ("--nll-images", config.nll_images),
     ):
         require_count(flag, value)
     require_count("--seed", config.seed, least=0)
     require_count("--top-k", config.top_k, least=0)
     if not 0.0 <= config.top_p <= 1.0:
         raise UserError(f"--top-p {config.top_p}: must be from 0.0 (off) to 1.0")
+    if not math.isfinite(config.cfg):
+        raise UserError(f"--cfg {config.cfg}: must be a finite number")
     if config.sets < 2:
         raise UserError(f"--sets {config.sets}: an interval needs at least 2 disjoint sets")
     least = config.sets * 2 * num_classes
@@ -125,8 +129,6 @@ def check_flags(config: SensitivityConfig, *, depth: int, num_classes: int) -> C
             f"--samples {config.samples}: must be a multiple of --sets ({config.sets}) and at "
             f"least {least}, two of each class in each set"
         )
-    if config.nll_images % NLL_SETS:
-        raise UserError(f"--nll-images {config.nll_images}: must be a multiple of {NLL_SETS}")
     if config.model is not None and config.base_seeds > 1:
         raise UserError(f"--base-seeds {config.base_seeds}: --model gives one network; leave it 1")
     selectors = parse_list("--selectors", config.selectors)
@@ -137,8 +139,17 @@ def check_flags(config: SensitivityConfig, *, depth: int, num_classes: int) -> C
     depths = default_depths(depth)
     if config.depths is not None:
         depths = parse_depths("--depths", config.depths, depth=depth)
-    budget = parse_budget("--base-budget", config.base_budget)
-    return CheckedFlags(depths=depths, selectors=selectors, base_budget=budget)
+    nll_images = config.nll_images
+    if nll_images is None:
+        nll_images = min(2000, test_images // NLL_SETS * NLL_SETS)
+    require_count("--nll-images", nll_images)
+    if nll_images > test_images:
+        raise UserError(
+            f"--nll-images {nll_images}: {config.dataset} has {test_images} test images"
+        )
+    if nll_images % NLL_SETS:
+        raise UserError(f"--nll-images {nll_images}: must be a multiple of {NLL_SETS}")
+    return CheckedFlags(depths=depths, selectors=selectors, nll_images=nll_images)
 
 
 def study_name(config: SensitivityConfig) -> str:
@@ -147,13 +158,13 @@ def study_name(config: SensitivityConfig) -> str:
 
 
 def cells_of(
-    config: SensitivityConfig, bench: Bench, entries: list[Entry]
+    config: SensitivityConfig, nll_images: int, bench: Bench, entries: list[Entry]
 ) -> dict[tuple[int, str], Cell]:
     """The cell of each (base seed, entry name); entries that share a plan share a cell."""
     evaluation = Evaluation(
         samples=config.samples,
         sets=config.sets,
-        nll_images=config.nll_images,
+        nll_images=nll_images,
         nll_sets=NLL_SETS,
         cfg=config.cfg,
         top_k=config.top_k,
@@ -182,11 +193,16 @@ def main(config: SensitivityConfig, command: str) -> None:
         seed=config.seed,
     )
     geometry = checkpoint_geometry(config.model) if config.model else base.geometry
-    flags = check_flags(config, depth=geometry.depth, num_classes=geometry.num_classes)
+    flags = check_flags(
+        config,
+        depth=geometry.depth,
+        num_classes=geometry.num_classes,
+        test_images=split_sizes(config.dataset, limit=base.limit)[2],
+    )
     entries = entries_of(geometry.patch_nums, geometry.depth, flags.depths, flags.selectors)
     workspace = Workspace(folder=config.workspace)
     if config.dry_run:
-        print(dry_run_text(config, base, geometry, entries, workspace))
+        print(dry_run_text(config, flags, base, geometry, entries))
         return
     require_writable("--workspace", config.workspace)
     with one_thread_processes(config.workers) as pool:
@@ -201,7 +217,7 @@ def main(config: SensitivityConfig, command: str) -> None:
         else:
             bench = prepare_bases(workspace, base, config.base_seeds, pool)
         preparation_seconds = time.monotonic() - started
-        cells = cells_of(config, bench, entries)
+        cells = cells_of(config, flags.nll_images, bench, entries)
         split = split_cells(list(cells.values()), workspace)
         if split.finished:
             print(f"{len(split.finished)} cells are finished already", file=sys.stderr)
@@ -241,10 +257,10 @@ def main(config: SensitivityConfig, command: str) -> None:
 
 def dry_run_text(
     config: SensitivityConfig,
+    flags: CheckedFlags,
     base: BaseConfig,
     geometry: Geometry,
     entries: list[Entry],
-    workspace: Workspace,
 ) -> str:
     """Config, cells and expected cost, from a calibration of a second or two."""
     plans = {entry.plan.digest: entry.plan for entry in entries}
@@ -253,7 +269,7 @@ def dry_run_text(
     full_flops = plan_cost(geometry).flops
     shares = sum(plan_cost(geometry, plan).flops / full_flops for plan in plans.values())
     cell_seconds = shares * (
-        config.samples / cost.samples_per_second + config.nll_images / cost.nll_images_per_second
+        config.samples / cost.samples_per_second + flags.nll_images / cost.nll_images_per_second
     ) + 0.7 * len(plans)
     lines = [f"{key} = {value}" for key, value in plain_flags(config).items()]
     lines.append("")
@@ -263,7 +279,7 @@ def dry_run_text(
     lines += [
         f"{len(plans)} different plans x {networks} networks = {len(plans) * networks} cells",
         "",
-        f"workspace {workspace.folder}: cells and networks that are there are not made again",
+        f"workspace {config.workspace}: cells and networks that are there are not made again",
     ]
     if not config.model:
         images = base.training.steps * base.training.batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -83,8 +84,17 @@ def _sizes(train: int, select: int, test: int, limit: int | None) -> tuple[int, 
     return limit, shrink(select), shrink(test)
 
 
+def split_sizes(name: str, *, limit: int | None = None) -> tuple[int, int, int]:
+    """Train, select and test images of an embedded data set, without making them."""
+    check_dataset(name)
+    return _sizes(*_FULL_SIZES[name], limit)
+
+
+_FULL_SIZES = {"shapes": (25_000, 2_500, 5_000), "digits": (1_197, 200, 400)}
+
+
 def _shapes(limit: int | None, seed: int = 0) -> Dataset:
-    sizes = _sizes(25_000, 2_500, 5_000, limit)
+    sizes = split_sizes("shapes", limit=limit)
     spec = {
         "name": "shapes", "renderer": shapes.RENDERER_VERSION, "seed": seed,
         "side": shapes.SIDE, "sizes": sizes,
@@ -128,11 +138,11 @@ def _digits(limit: int | None) -> Dataset:
     grey = np.rint(np.kron(digits.images[order], np.ones((3, 3))) * (255 / 16)).astype(np.uint8)
     images = np.repeat(grey[:, None], 3, axis=1)
     labels = digits.target[order].astype(np.int64)
-    sizes = _sizes(1_197, 200, 400, limit)
-    bounds = [0, 1_197, 1_397, 1_797]
+    sizes = split_sizes("digits", limit=limit)
+    starts = [0, *itertools.accumulate(_FULL_SIZES["digits"][:2])]
     splits = [
         Split(images_N3HW=images[start : start + size], labels_N=labels[start : start + size])
-        for start, size in zip(bounds, sizes, strict=False)
+        for start, size in zip(starts, sizes, strict=True)
     ]
     return Dataset(
         name="digits",
