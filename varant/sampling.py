@@ -199,6 +199,8 @@ def _check(
         )
     if len(indices) != len(labels_B):
         raise UserError(f"{len(indices)} image_indices for {len(labels_B)} labels: one a label")
+    if min(indices) < 0:
+        raise UserError(f"image_indices with {min(indices)}: must be 0 or more")
     if top_k < 0:
         raise UserError(f"top_k {top_k}: must be 0 (off) or more")
     if not 0.0 <= top_p <= 1.0:

@@ -1,0 +1,199 @@
+"""Generation equals the teacher-forced pass, frees what is dead, and pairs its random numbers."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import varant
+from varant import DepthPlan, UserError
+from varant.sampling import draw_tokens, filter_logits, image_uniforms
+
+PATCH_NUMS, DEPTH = (1, 2, 3, 4), 6
+PLANS = {
+    "full": DepthPlan.full(PATCH_NUMS, DEPTH),
+    "d3@2": DepthPlan.two_zone(PATCH_NUMS, DEPTH, subnet_depth=3, switch=2),
+    "d2@0": DepthPlan.two_zone(PATCH_NUMS, DEPTH, subnet_depth=2, switch=0),
+    "non-monotone": DepthPlan.per_scale(PATCH_NUMS, DEPTH, depths=(6, 1, 5, 2)),
+    "in turns": DepthPlan(PATCH_NUMS, DEPTH, ((0, 2, 4), (1, 3, 5), (0, 5), (2, 3))),
+}
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A tokenizer and network in float64: rounding then never decides a token."""
+    torch.manual_seed(3)
+    geometry = varant.Geometry(
+        depth=DEPTH, width=32, heads=2, patch_nums=PATCH_NUMS, vocab_size=23, code_channels=4,
+        num_classes=4,
+    )  # fmt: skip
+    config = varant.TokenizerConfig(
+        patch_nums=PATCH_NUMS, vocab_size=23, code_channels=4, backbone="light", channels=8, phis=2
+    )
+    model, tokenizer = varant.VAR(geometry).double(), varant.Tokenizer(config).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.25)
+    return tokenizer, model
+
+
+def draw(pair, **options):
+    tokenizer, model = pair
+    defaults = {"cfg": 1.5, "top_k": 0, "top_p": 0.0, "seed": 11}
+    return varant.generate(model, tokenizer, LABELS, **(defaults | options))
+
+
+@pytest.mark.parametrize("options", [{"top_k": 1}, {}, {"top_k": 9, "top_p": 0.8}, {"cfg": 0.0}])
+@pytest.mark.parametrize("name", PLANS)
+@torch.no_grad()
+def test_generation_equals_the_teacher_forced_pass(pair, name, options):
+    tokenizer, model = pair
+    sample = draw(pair, plan=PLANS[name], **options)
+    options = {"cfg": 1.5, "top_k": 0, "top_p": 0.0} | options
+    inputs = tokenizer.teacher_inputs(sample.tokens)
+    conditional = model(inputs, LABELS, PLANS[name])
+    unconditional = model(inputs, torch.full_like(LABELS, 4), PLANS[name])
+    start = 0
+    for k, p in enumerate(PATCH_NUMS):
+        rows = slice(start, start + p * p)
+        t = options["cfg"] * k / (len(PATCH_NUMS) - 1)
+        logits = (1 + t) * conditional[:, rows] - t * unconditional[:, rows]
+        logits = filter_logits(logits.float(), top_k=options["top_k"], top_p=options["top_p"])
+        uniforms = torch.from_numpy(image_uniforms(11, range(len(LABELS)), k, p * p))
+        assert torch.equal(draw_tokens(logits, uniforms), sample.tokens[:, rows]), f"scale {k + 1}"
+        start = rows.stop
+    images = (tokenizer.decode(sample.tokens).float() + 1) / 2
+    torch.testing.assert_close(sample.images, images)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_freeing_changes_no_bit(pair, name):
+    freed = draw(pair, plan=PLANS[name])
+    kept = draw(pair, plan=PLANS[name], free_cache=False)
+    assert torch.equal(freed.tokens, kept.tokens)
+    assert torch.equal(freed.images, kept.images)
+    assert freed.kv_bytes_peak < kept.kv_bytes_peak
+
+
+def random_plans(count: int):
+    rng = np.random.default_rng(5)
+    for _ in range(count):
+        layers = [
+            tuple(sorted(rng.choice(DEPTH, size=rng.integers(1, DEPTH + 1), replace=False)))
+            for _ in PATCH_NUMS
+        ]
+        yield DepthPlan(PATCH_NUMS, DEPTH, tuple(tuple(map(int, scale)) for scale in layers))
+
+
+@pytest.mark.parametrize("cfg", [0.0, 1.5])
+def test_measured_cache_is_the_analytic_one(pair, cfg):
+    for plan in itertools.chain(PLANS.values(), random_plans(20)):
+        cost = varant.plan_cost(
+            pair[1].geometry, plan, batch=len(LABELS), guidance=cfg != 0, kv_bytes=8
+        )
+        assert draw(pair, plan=plan, cfg=cfg).kv_bytes_peak == cost.kv_bytes_peak
+        assert cost.kv_bytes_limit <= cost.kv_bytes_peak <= cost.kv_bytes_planned
+
+
+def test_the_last_scale_is_never_stored(pair):
+    kept_tokens = sum(p * p for p in PATCH_NUMS[:-1]) * DEPTH
+    assert draw(pair, cfg=0.0).kv_bytes_peak == len(LABELS) * kept_tokens * 32 * 2 * 8
+
+
+@pytest.mark.parametrize("top_k", [0, 1])
+def test_batch_size_and_order_change_no_image(pair, top_k):
+    tokenizer, model = pair
+    together = draw(pair, top_k=top_k)
+    for order in ([3], [6, 0, 2], [5, 4, 3, 2, 1, 0]):
+        alone = varant.generate(
+            model, tokenizer, LABELS[order], cfg=1.5, top_k=top_k, top_p=0.0, seed=11,
+            image_indices=order,
+        )  # fmt: skip
+        assert torch.equal(alone.tokens, together.tokens[order])
+
+
+def test_decoding_in_chunks_changes_nothing(pair):
+    whole, chunks = draw(pair, decode_chunk=100), draw(pair, decode_chunk=2)
+    torch.testing.assert_close(whole.images, chunks.images)
+    assert whole.images.min() >= 0
+    assert whole.images.max() <= 1
+
+
+def test_uniforms_are_a_function_of_seed_image_and_scale():
+    whole = image_uniforms(7, range(50), 2, 9)
+    assert np.array_equal(image_uniforms(7, [31, 4, 4, 49], 2, 9), whole[[31, 4, 4, 49]])
+    assert np.array_equal(image_uniforms(7, range(20, 30), 2, 9), whole[20:30])
+    assert whole.min() >= 0
+    assert whole.max() < 1
+    for other in (image_uniforms(8, range(50), 2, 9), image_uniforms(7, range(50), 3, 9)):
+        assert abs(np.corrcoef(whole.ravel(), other.ravel())[0, 1]) < 0.2
+        assert not (whole == other).any()
+    assert np.unique(whole).size == whole.size
+    many = image_uniforms(0, range(2_000), 1, 4)
+    assert abs(many.mean() - 0.5) < 0.02
+    assert abs(many.var() - 1 / 12) < 0.005
+
+
+def test_filters_against_the_definition():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 12, generator=generator)
+    for top_k, top_p in ((3, 0.0), (0, 0.7), (5, 0.5), (100, 0.0), (0, 1.0)):
+        found = filter_logits(logits, top_k=top_k, top_p=top_p)
+        for row, kept in zip(logits.tolist(), (found > -torch.inf).tolist(), strict=True):
+            order = sorted(range(12), key=lambda i: -row[i])  # noqa: B023
+            if top_k:
+                order = order[:top_k]
+            if top_p:
+                weights = np.exp([row[i] for i in order])
+                below = np.cumsum(weights / weights.sum()) - weights / weights.sum()
+                order = [i for i, mass in zip(order, below, strict=True) if mass < top_p]
+            assert {i for i in range(12) if kept[i]} == set(order)
+    assert torch.equal(filter_logits(logits, top_k=0, top_p=0.0), logits)
+
+
+def test_draws_follow_the_probabilities_and_never_take_a_filtered_code():
+    logits = torch.tensor([-torch.inf, 0.0, 1.0, -torch.inf, -1.0, -torch.inf])
+    ends = torch.tensor([0.0, 1 - 2**-53])
+    assert draw_tokens(logits.expand(1, 2, 6), ends[None].double()).tolist() == [[1, 4]]
+    uniforms = torch.from_numpy(image_uniforms(1, range(1), 0, 40_000))
+    drawn = draw_tokens(logits.expand(1, 40_000, 6), uniforms)
+    frequencies = torch.bincount(drawn[0], minlength=6) / 40_000
+    torch.testing.assert_close(frequencies, logits.softmax(0), atol=0.01, rtol=0)
+
+
+def test_a_plan_may_be_text_or_a_file(pair, tmp_path):
+    PLANS["d3@2"].save(tmp_path / "plan.json")
+    for plan in ("d3@2", tmp_path / "plan.json", str(tmp_path / "plan.json")):
+        assert torch.equal(draw(pair, plan=plan).tokens, draw(pair, plan=PLANS["d3@2"]).tokens)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed -1"),
+        ({"top_k": -2}, "top_k -2"),
+        ({"top_p": 1.5}, "top_p 1.5"),
+        ({"cfg": float("inf")}, "cfg inf"),
+        ({"plan": "d9@2"}, "depth 9"),
+        ({"plan": DepthPlan.full(PATCH_NUMS, 5)}, "made for depth 5"),
+        ({"image_indices": [1, 2]}, "2 image_indices for 7 labels"),
+        ({"image_indices": [-1, 0, 1, 2, 3, 4, 5]}, "image_indices"),
+    ],
+)
+def test_bad_arguments(pair, options, message):
+    with pytest.raises(UserError, match=message):
+        draw(pair, **options)
+
+
+def test_bad_labels_and_foreign_tokenizers(pair):
+    tokenizer, model = pair
+    for labels in (torch.tensor([5]), torch.tensor([-1]), torch.zeros(0, dtype=torch.long)):
+        with pytest.raises(UserError, match="labels"):
+            varant.generate(model, tokenizer, labels)
+    config = varant.TokenizerConfig(
+        patch_nums=PATCH_NUMS, vocab_size=99, code_channels=4, backbone="light", channels=8
+    )
+    with pytest.raises(UserError, match="99 codes"):
+        varant.generate(model, varant.Tokenizer(config).double(), LABELS)
