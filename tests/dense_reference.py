@@ -1,4 +1,4 @@
-"""An independent forward pass of the VAR transformer under a plan: dense masks, float64, plain code.
+"""An independent forward pass of the VAR under a plan: dense masks, float64, plain code.
 
 Written from the paper's equations and the semantics of a plan; shares nothing with
 `varant.transformer` but the names of the tensors.

@@ -4,8 +4,7 @@ import dense_reference
 import pytest
 import torch
 
-from varant import VAR, DepthPlan, Geometry
-from varant import transformer
+from varant import VAR, DepthPlan, Geometry, transformer
 
 PATCH_NUMS, DEPTH = (1, 2, 3, 4), 6
 PLANS = {

@@ -142,7 +142,7 @@ def test_filters_against_the_definition():
     for top_k, top_p in ((3, 0.0), (0, 0.7), (5, 0.5), (100, 0.0), (0, 1.0)):
         found = filter_logits(logits, top_k=top_k, top_p=top_p)
         for row, kept in zip(logits.tolist(), (found > -torch.inf).tolist(), strict=True):
-            order = sorted(range(12), key=lambda i: -row[i])  # noqa: B023
+            order = sorted(range(12), key=lambda i: -row[i])
             if top_k:
                 order = order[:top_k]
             if top_p:

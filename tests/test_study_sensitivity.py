@@ -235,7 +235,7 @@ def test_a_failed_cell_is_a_record_and_runs_again(finished, tmp_path):
 
 def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "result.json").write_text('{"digest": "abc", "status": "fini')
-    with pytest.raises(UserError, match="result.json: damaged; delete the folder"):
+    with pytest.raises(UserError, match=r"result\.json: damaged; delete the folder"):
         read_result(tmp_path, "abc")
     foreign = {"digest": "other", "status": "finished", "metrics": {}, "seconds": 1.0}
     (tmp_path / "result.json").write_text(json.dumps(foreign))

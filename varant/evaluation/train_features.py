@@ -57,6 +57,9 @@ class Arguments:
     out: Path | None = None
     """Where to write; default: into the package."""
     steps: int = FeatureTraining.steps
+    """Training steps of the feature network."""
+    tokenizer_steps: int = TokenizerTraining.steps
+    """Training steps of the tokenizer whose reconstructions it learns from."""
 
 
 @torch.no_grad()
@@ -110,11 +113,14 @@ def standardise(network: FeatureNetwork, images_N3HW: Tensor) -> None:
 
 def main(arguments: Arguments) -> None:
     require_count("--steps", arguments.steps)
+    require_count("--tokenizer-steps", arguments.tokenizer_steps)
     dataset = load_dataset(arguments.dataset)
     config = FeatureTraining(steps=arguments.steps)
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(
-        dataset.train.images_N3HW, LIGHT_TOKENIZER, TokenizerTraining(seed=config.tokenizer_seed)
+        dataset.train.images_N3HW,
+        LIGHT_TOKENIZER,
+        TokenizerTraining(steps=arguments.tokenizer_steps, seed=config.tokenizer_seed),
     )
     network = train_features(
         reconstruct(dataset.train, tokenizer),
