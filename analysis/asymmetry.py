@@ -63,6 +63,8 @@ class Asymmetry:
 
     metric: Metric
     normalisation: Normalisation
+    early_divisor: float  # n of the early window: scales, 1, tokens or MiB
+    late_divisor: float
     early: Interval
     late: Interval
     difference: Interval  # A
@@ -149,6 +151,8 @@ def asymmetry_study(
             Asymmetry(
                 metric=metric,
                 normalisation=normalisation,
+                early_divisor=divisors["early"],
+                late_divisor=divisors["late"],
                 early=early,
                 late=late,
                 difference=difference,
@@ -178,6 +182,8 @@ def asymmetry_table(study: AsymmetryStudy) -> pd.DataFrame:
                 "normalisation": a.normalisation.value,
                 "metric": a.metric.name,
                 "decides": a.metric.decides,
+                "early_divisor": a.early_divisor,
+                "late_divisor": a.late_divisor,
                 "early": a.early.estimate,
                 "late": a.late.estimate,
                 "asymmetry": a.difference.estimate,

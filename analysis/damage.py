@@ -57,10 +57,10 @@ def damage_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each cell and metric: the estimated damage and what it rests on.
 
     Columns: those of `CELL_KEY`, `metric`, `damage`, `low`, `high`, `standard_error`,
-    `degrees_of_freedom`, `p_value` (unadjusted), `p_holm` (after Holm's correction over all cells of
-    one family, selector and metric, which is one heatmap), `value` and `full_value` (means), `base_seeds`,
-    `sets` (disjoint sets a base network, NaN for exact numbers) and `count` (images or samples
-    in all). Exact numbers have no interval.
+    `degrees_of_freedom`, `p_value` (unadjusted), `p_holm` (after Holm's correction over all cells
+    of one family, selector and metric, which is one heatmap), `value` and `full_value` (means),
+    `base_seeds`, `sets` (disjoint sets a base network, NaN for exact numbers) and `count` (images
+    or samples in all). Exact numbers have no interval.
     """
     over_seeds = len(base_seeds(frame)) > 1
     rows = []

@@ -67,11 +67,19 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(*, height: float, width: float = PAGE_WIDTH) -> Figure:
-    """An empty figure of `width` x `height` inches, with room made for labels when it is drawn."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(*, height: float, width: float = PAGE_WIDTH, constrained: bool = True) -> Figure:
+    """An empty figure of `width` x `height` inches; drawing it makes room for labels, unless its
+    layout is not `constrained`."""
+    figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)
     return figure
+
+
+def label_extents(ax: Axes) -> tuple[float, float]:
+    """Inches by which what is drawn of `ax` reaches beyond its box, on the left and on top."""
+    drawn = ax.get_tightbbox(ax.figure.canvas.get_renderer())
+    box = ax.get_window_extent()
+    return (box.x0 - drawn.x0) / ax.figure.dpi, (drawn.y1 - box.y1) / ax.figure.dpi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +139,10 @@ def number_format(values: np.ndarray) -> NumberFormat:
 def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     """A heatmap with its numbers in the cells.
 
-    Darker is more; orange is worse, purple better than the full network. Numbers in brackets are not significant after Holm's correction (or could not be
-    tested); hatched cells failed; pale empty cells are not part of the study. The colours diverge
-    about zero only where some cell is significantly better than the full network.
+    Darker is more; orange is worse, purple better than the full network. Numbers in brackets are
+    not significant after Holm's correction (or could not be tested); hatched cells failed; pale
+    empty cells are not part of the study. The colours diverge about zero only where some cell is
+    significantly better than the full network.
     """
     rows, columns = data.values.shape
     values = np.ma.masked_invalid(100 * data.values if data.share else data.values)

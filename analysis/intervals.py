@@ -41,7 +41,7 @@ class Interval:
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Student's t interval for the mean of paired differences (two-sided, n - 1 degrees of freedom).
+    """Student's t interval for the mean of paired differences: two-sided, n - 1 degrees of freedom.
 
     One difference has an estimate but no interval (NaN). Differences without any spread carry no
     estimate of it: all zero gives [0, 0] and p = 1; all equal and not zero gives no interval, and

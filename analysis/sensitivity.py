@@ -70,7 +70,7 @@ def scale_depth_heatmap(
         family="scale",
         metric=metric,
         selector=selector,
-        title=f"{metric.damage}, {'per token' if per_token else 'per scale'}",
+        title=f"{metric.damage}, {'per token of the scale' if per_token else 'per scale'}",
         column="scale",
         column_title="scale that lost depth",
         columns=range(1, len(patch_nums) + 1),

@@ -9,8 +9,9 @@ import pandas as pd
 
 from analysis.asymmetry import AsymmetryStudy, asymmetry_study
 from analysis.claims import ClaimVerdict, judge_c1
-from analysis.damage import damage_table, failed_cells, full_levels
-from analysis.frame import FrameError
+from analysis.damage import base_seeds, damage_table, failed_cells, full_levels
+from analysis.frame import FrameError, headline_metrics
+from reports import sentences
 from reports.record import StudyRecord
 
 
@@ -25,6 +26,13 @@ class Findings:
     levels: pd.DataFrame
     asymmetries: tuple[AsymmetryStudy, ...]  # one a selector, the study's main one first
     claim: ClaimVerdict
+
+    @property
+    def basis(self) -> str:
+        """What the numbers of the headline metrics rest on, as a sentence."""
+        return sentences.basis(
+            self.levels, headline_metrics(self.frame), seeds=base_seeds(self.frame)
+        )
 
     @property
     def asymmetry(self) -> AsymmetryStudy:

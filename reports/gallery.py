@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from analysis.damage import base_seeds
 from analysis.figures import FigureBytes, SampleSheet
 from analysis.frame import find_metric, headline_metrics
 from analysis.sensitivity import (
@@ -16,8 +17,9 @@ from analysis.sensitivity import (
     window_damage,
 )
 from reports import plates, sentences
-from reports.blocks import Text, strong
+from reports.blocks import Text
 from reports.findings import Findings
+from reports.sheet import ordered_sheet
 
 SAVINGS = (("kv_bytes/peak", "KV saved"), ("flops/transformer", "FLOPs saved"))
 
@@ -35,6 +37,11 @@ def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
     drawn: dict[str, FigureBytes] = {}
     captions: dict[str, Text] = {}
     quick = found.record.quick
+    nll_basis = sentences.basis(
+        found.levels,
+        [m for m in headline_metrics(found.frame) if m.kind == "nll"],
+        seeds=base_seeds(found.frame),
+    )
     for study in found.asymmetries:
         main = study is found.asymmetry
         suffix = "" if main else f"_{study.selector}"
@@ -45,7 +52,12 @@ def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
             name = f"scale_depth_heatmap{suffix}"
             drawn[name] = plates.heatmap_plate(pairs, quick=quick)
             label = headline_metrics(found.frame)[0].label
-            captions[name] = [*prefix, *sentences.scale_depth_caption(label, pairs)]
+            captions[name] = [
+                *prefix,
+                *sentences.scale_depth_caption(label, pairs),
+                " ",
+                found.basis,
+            ]
 
         quality, savings = _switch_maps(found, study.selector)
         if quality:
@@ -57,6 +69,8 @@ def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
             captions[name] = [
                 *prefix,
                 *sentences.switch_depth_caption(label, quality[0], savings, depth=study.half_depth),
+                " ",
+                found.basis,
             ]
 
         spread = propagation_map(
@@ -69,7 +83,7 @@ def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
         if spread.tests or spread.failed.any():
             name = f"propagation{suffix}"
             drawn[name] = plates.propagation_plate(spread, quick=quick)
-            captions[name] = [*prefix, *sentences.propagation_caption(spread)]
+            captions[name] = [*prefix, *sentences.propagation_caption(spread), " ", nll_basis]
 
         windows = [
             window_damage(
@@ -84,16 +98,16 @@ def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
         ]
         name = f"asymmetry{suffix}"
         drawn[name] = plates.asymmetry_plate(windows, study, quick=quick)
-        captions[name] = [*prefix, *sentences.asymmetry_caption(study)]
+        captions[name] = [*prefix, *sentences.asymmetry_caption(study), found.basis]
     if sheet is not None:
+        sheet = ordered_sheet(sheet, tuple(found.record.windows))
         drawn["sample_sheet"] = plates.sample_plate(sheet, quick=quick)
-        captions["sample_sheet"] = [
-            strong("What the plans generate. "),
-            (
-                "Rows are plans, and images of a column share class and uniforms, so that a column "
-                "shows what the plan alone changes."
-            ),
-        ]
+        captions["sample_sheet"] = sentences.sample_caption(
+            sheet,
+            windows=found.record.windows,
+            depth=found.record.depth,
+            seed=base_seeds(found.frame)[0],
+        )
     return Gallery(plates=drawn, captions=captions)
 
 

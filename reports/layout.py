@@ -46,9 +46,9 @@ def lay_out(found: Findings, gallery: Gallery) -> dict[str, Any]:
         ),
         claim_ledger(found),
         heading("Early against late scales"),
+        window_rows(found),
         asymmetry_rows(found.asymmetry),
         *_figures(gallery, "asymmetry"),
-        window_rows(found),
         *_figure_section(gallery, "Scale by scale", "scale_depth_heatmap", "propagation"),
         *_figure_section(gallery, "Where to switch", "switch_depth_heatmap"),
         *_figure_section(gallery, "Samples", "sample_sheet"),
@@ -129,13 +129,14 @@ def _limits(found: Findings) -> dict[str, Any]:
         )
     items += [
         (
-            f"The claim was published for ImageNet and a network of two billion parameters. This is an "
-            f"analogue at {found.record.dataset}: it can agree or disagree, and settles nothing there."
+            "The claim was published for ImageNet and a network of two billion parameters. This is "
+            f"an analogue on {found.record.dataset}: it can agree or disagree, and settles nothing "
+            "there."
         ),
         (
-            "Fréchet distance and KID speak of one extractor's features, not of people's eyes, and are "
-            "biased at the sample counts used; paired differences at equal counts lose most of that "
-            "bias, not all."
+            "Fréchet distance and KID speak of one extractor's features, not of people's eyes. "
+            "Fréchet distance is biased upwards at the sample counts used; paired differences at "
+            "equal counts lose most of that bias, not all."
         ),
         (
             "Teacher-forced NLL feeds every scale the true earlier tokens. It resolves small "

@@ -16,6 +16,7 @@ from analysis.figures import (
     draw_sample_sheet,
     draw_window_damage,
     figure_bytes,
+    label_extents,
     mark_quick,
     new_figure,
     style,
@@ -23,6 +24,7 @@ from analysis.figures import (
 from analysis.sensitivity import Heatmap, WindowDamage
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
+SHEET_HEIGHT = 4.6  # inches that the sample sheet may take of a page
 
 
 def heatmap_plate(grid: Sequence[Sequence[Heatmap]], *, quick: bool) -> FigureBytes:
@@ -60,7 +62,7 @@ def asymmetry_plate(
 ) -> FigureBytes:
     """Above, what each window costs; below, the asymmetry statistic under each normalisation."""
     groups = len({a.normalisation for a in study.estimates})
-    above, below = 1.75, 0.155 * (len(study.estimates) + 2.3 * groups + 2)
+    above, below = 1.55, 0.135 * (len(study.estimates) + 2.3 * groups + 2)
     with style():
         if study.estimates:
             figure = new_figure(height=above + below)
@@ -76,12 +78,20 @@ def asymmetry_plate(
 
 
 def sample_plate(data: SampleSheet, *, quick: bool) -> FigureBytes:
-    """The sample sheet, as wide as the page."""
+    """The sample sheet, at most as wide as the page and `SHEET_HEIGHT` high, around its labels."""
     rows, columns, height, width, _ = np.shape(data.images)
-    cell = (PAGE_WIDTH - 0.9) / columns
     with style():
-        figure = new_figure(height=0.5 + rows * cell * height / width)
-        draw_sample_sheet(figure.subplots(), data)
+        figure = new_figure(width=PAGE_WIDTH, height=SHEET_HEIGHT, constrained=False)
+        ax = figure.add_axes((0, 0, 1, 1))
+        draw_sample_sheet(ax, data)
+        # Labels are measured, then given exactly their room: an image's fixed shape defeats the
+        # constrained layout, which clips them.
+        left, top = (extent + 0.04 for extent in label_extents(ax))
+        top += 0.2 if quick else 0.0
+        cell = min((PAGE_WIDTH - left) / columns, (SHEET_HEIGHT - top) / rows * width / height)
+        wide, high = cell * columns, cell * rows * height / width
+        figure.set_size_inches(left + wide, top + high)
+        ax.set_position((left / (left + wide), 0, wide / (left + wide), high / (top + high)))
         if quick:
             mark_quick(figure)
         return figure_bytes(figure)

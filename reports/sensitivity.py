@@ -90,7 +90,7 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
 
 def _answer(found: Findings) -> bytes:
-    """`answer.json`: verdict, paragraph, every asymmetry; JSON has no NaN, so null stands for it."""
+    """`answer.json`: verdict, paragraph, asymmetries; JSON has no NaN, so null stands for it."""
     text = sentences.answer_text(found.claim, found.asymmetry, quick=found.record.quick)
     rows = [row for study in found.asymmetries for row in asymmetry_table(study).to_dict("records")]
     clean = [
@@ -105,7 +105,7 @@ def _answer(found: Findings) -> bytes:
         "setting": found.claim.setting,
         "rests_on": found.claim.rests_on,
         "answer": "".join(part if isinstance(part, str) else part.text for part in text).strip(),
-        "dissent": list(found.claim.dissent),
+        "dissent": [*found.claim.dissent, *found.claim.nll_dissent],
         "verdicts": {
             study.selector: {
                 n.value: study.verdict(n).value

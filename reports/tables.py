@@ -18,19 +18,25 @@ from reports.findings import Findings
 from reports.gallery import SAVINGS
 
 STAR = "*"
+NOTES = {PRIMARY: " (primary)", Normalisation.WINDOW: " (as published)"}
 
 
 def claim_ledger(found: Findings) -> dict[str, Any]:
     """The claim, what was published, what we found, the verdict."""
     claim = found.claim
-    ours: list = []
-    for a in claim.evidence:
-        ours += [f"{a.metric.short}: {sentences.estimate_of(a)}; "]
-    ours = ours or ["none; "]
+    ours: list = [f"{claim.setting}: "]
+    ours += [
+        words.listed([f"{a.metric.short} {sentences.estimate_of(a)}" for a in claim.evidence])
+        or "no estimate"
+    ]
+    verdicts: list = [strong(sentences.verdict_words(claim))]
+    published = found.asymmetry.verdict(Normalisation.WINDOW)
+    if claim.evidence:
+        verdicts.append(f"; per window, as published: {published.value}")
     return table(
         caption=(
-            "Claim ledger. Our estimate is the asymmetry A per scale at half depth with 95 % "
-            f"interval; it rests on {claim.rests_on}."
+            "Claim ledger. Our estimate is the asymmetry A with 95 % interval, for the verdict "
+            f"{PRIMARY.value}; it rests on {claim.rests_on}. {found.basis}"
         ),
         columns=["", "Claim of the paper", "Published", "Ours", "Verdict"],
         rows=[
@@ -38,8 +44,8 @@ def claim_ledger(found: Findings) -> dict[str, Any]:
                 [strong(claim.claim.id)],
                 claim.claim.sentence,
                 claim.claim.published,
-                [*ours, claim.setting],
-                [strong(sentences.verdict_words(claim))],
+                ours,
+                verdicts,
             ]
         ],
         widths=[0.05, 0.28, 0.22, 0.27, 0.18],
@@ -57,14 +63,21 @@ def asymmetry_rows(study: AsymmetryStudy) -> dict[str, Any]:
     rows: list[list[Text]] = []
     for normalisation in Normalisation:
         for i, a in enumerate(study.under(normalisation)):
-            name = normalisation.value + (" (primary)" if normalisation is PRIMARY else "")
+            name = normalisation.value + NOTES.get(normalisation, "")
+            decimals = words.decimals_for(a.difference.low, a.difference.high)
+            early, late = (
+                words.number(term.estimate, signed=True)
+                if decimals is None
+                else words.fixed(term.estimate, decimals, signed=True)
+                for term in (a.early, a.late)
+            )
             verdict = study.verdict(normalisation).value
             rows.append(
                 [
                     [strong(name)] if i == 0 else "",
                     a.metric.short,
-                    words.number(a.early.estimate, signed=True),
-                    words.number(a.late.estimate, signed=True),
+                    early,
+                    late,
                     sentences.estimate_of(a),
                     _p(a),
                     [strong(verdict)] if i == 0 else "",
@@ -75,8 +88,10 @@ def asymmetry_rows(study: AsymmetryStudy) -> dict[str, Any]:
     return table(
         caption=(
             f"The asymmetry A = early term {words.MINUS} late term, at depth {study.half_depth}."
-            f"{selector} Terms are damage (FD, KID and NLL in their own units, accuracy as a share "
-            f"of samples) divided by the normalisation. {sets} p is Holm-adjusted over the "
+            f"{selector} A term is the window's damage (FD and KID have no unit, NLL is in "
+            "nats/token, accuracy a share of samples) divided by the window's scales, by nothing, "
+            "by its tokens, or by the MiB of peak KV cache that its plan saves: a rate, since the "
+            f"cache of a small network is less than one. {sets} p is Holm-adjusted over the "
             "deciding metrics; NLL does not decide and its p is not adjusted."
         ),
         columns=[
@@ -89,7 +104,7 @@ def asymmetry_rows(study: AsymmetryStudy) -> dict[str, Any]:
             "Verdict",
         ],
         rows=rows,
-        widths=[None, None, None, None, 1.0, None, None],
+        widths=[0.25, 0.12, 0.1, 0.1, 0.24, 0.12, 0.17],
         numeric_from=2,
     )
 
@@ -138,9 +153,9 @@ def window_rows(found: Findings) -> dict[str, Any]:
     return table(
         caption=(
             f"What a window costs and saves: damage against the full network when its scales run "
-            f"at depth {study.half_depth}, with 95 % interval (positive is worse), and the share of "
-            f"the full network's cost that it saves. {STAR} marks p < 0.05 after Holm's correction "
-            "over the column."
+            f"at depth {study.half_depth}, with 95 % interval (positive is worse), and the share "
+            f"of the full network's peak KV cache and FLOPs that it saves. {STAR} marks p < 0.05 "
+            f"after Holm's correction over the column. {found.basis}"
         ),
         columns=["Window", "Scales", *(c.title for c in columns), *(t for _, t in savings)],
         rows=rows,
@@ -261,7 +276,7 @@ def _cell_table(
     return table(
         caption=(
             f"All cells, {said}: damage against the full network with 95 % interval; {STAR} marks "
-            "p < 0.05 after Holm's correction over the column."
+            f"p < 0.05 after Holm's correction over the column. {found.basis}"
         ),
         columns=["Cell", *(c.title for c in columns), *(t for _, t in savings)],
         rows=rows,

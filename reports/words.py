@@ -18,7 +18,7 @@ def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
     size = abs(value)
     if not 1e-4 <= size < 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        text = f"{mantissa}e{int(exponent)}"
+        text = f"{mantissa} {power_of_ten(int(exponent))}"
     else:
         text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
     text = text.replace("-", MINUS)
@@ -26,25 +26,37 @@ def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
 
 
 def estimate(value: float, low: float, high: float, *, signed: bool = True) -> str:
-    """`+3.12 [2.80, 3.44]`: the half-width keeps one or two digits, and decimals follow it."""
+    """`+3.1 [2.8, 3.4]`, with as many decimals as the half-width of the interval supports."""
     if value is None or math.isnan(value):
         return NOTHING
     if math.isnan(low) or math.isnan(high):
         return f"{number(value, signed=signed)} (no interval)"
+    decimals = decimals_for(low, high)
+    if decimals is None:
+        return f"{number(value, signed=signed)} [{number(low)}, {number(high)}]"
+    ends = f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
+    return f"{fixed(value, decimals, signed=signed)} {ends}"
+
+
+def decimals_for(low: float, high: float) -> int | None:
+    """Decimals for an estimate with this interval; None where the interval says nothing of them.
+
+    Two digits of a half-width that begins with 1 or 2, else one, so that rounding moves an end by
+    less than a fifth of the half-width.
+    """
     half_width = (high - low) / 2
-    if half_width == 0:
-        return f"{number(value, signed=signed)} [{number(low)}, {number(high)}]"
-    # Two digits of 0.32 but one of 0.87: rounding stays within a tenth of the half-width.
-    decimals = max(0, -math.floor(math.log10(half_width / 5)))
-    if decimals > 7:
-        return f"{number(value, signed=signed)} [{number(low)}, {number(high)}]"
+    if not half_width > 0:
+        return None
+    decimals = max(0, -math.floor(math.log10(half_width / 3)))
+    return decimals if decimals <= 7 else None
 
-    def fixed(x: float) -> str:
-        text = f"{x:.{decimals}f}"
-        return f"{abs(float(text)):.{decimals}f}" if float(text) == 0 else text.replace("-", MINUS)
 
-    plus = "+" if signed and float(f"{value:.{decimals}f}") > 0 else ""
-    return f"{plus}{fixed(value)} [{fixed(low)}, {fixed(high)}]"
+def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
+    """`value` with that many decimals; what rounds to zero has no sign."""
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        return f"{0:.{decimals}f}"
+    return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
 
 
 def p_value(p: float) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from varant.errors import UserError
 
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -48,23 +46,3 @@ def parse_depths(flag: str, text: str, *, depth: int) -> tuple[int, ...]:
             raise UserError(f"{flag} {item}: the network has {depth} layers; use 1 to {depth}")
         depths.append(int(item))
     return tuple(sorted(depths))
-
-
-def check_device(device: str) -> str:
-    """The device, if this machine has it.
-
-    Raises:
-        UserError: an unknown device, or CUDA where there is none.
-    """
-    if device == "cpu":
-        return device
-    if re.fullmatch(r"cuda(:\d+)?", device) is None:
-        raise UserError(f"--device {device}: use cpu, cuda or cuda:0")
-    if not torch.cuda.is_available():
-        raise UserError(f"--device {device}: no CUDA device on this machine; use --device cpu")
-    index = int(device.partition(":")[2] or 0)
-    if index >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {device}: this machine has CUDA devices 0 to {torch.cuda.device_count() - 1}"
-        )
-    return device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -24,7 +25,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 @contextlib.contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Callable[..., object]]:
     """A progress bar; `advance(n, loss=...)` moves it."""
-    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, mininterval=0.5) as bar:
+    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, mininterval=_interval()) as bar:
 
         def advance(count: int, **shown: float) -> None:
             if shown:
@@ -32,6 +33,11 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[..., object
             bar.update(count)
 
         yield advance
+
+
+def _interval() -> float:
+    """Seconds between two updates: a log file wants fewer lines than a terminal."""
+    return 0.5 if sys.stderr.isatty() else 20.0
 
 
 @contextlib.contextmanager
@@ -105,7 +111,9 @@ def run_cells(
 def collect(futures: dict[Future[CellResult], Cell]) -> dict[str, CellResult]:
     """Results by digest, as the cells end, with one progress bar."""
     results: dict[str, CellResult] = {}
-    with tqdm(total=len(futures), desc="cells", unit="cell", disable=not futures) as bar:
+    if not futures:
+        return results
+    with tqdm(total=len(futures), desc="cells", unit="cell", mininterval=_interval()) as bar:
         for future in as_completed(futures):
             result = future.result()
             results[result.digest] = result

@@ -32,13 +32,14 @@ import tyro
 from reports import build
 from studies.calibration import calibrate
 from studies.cell import Cell, Evaluation
-from studies.flags import check_device, parse_budget, parse_depths, parse_list
+from studies.flags import parse_budget, parse_depths, parse_list
 from studies.networks import Bench, base_config, checkpoint_geometry, from_checkpoint, prepare_bases
 from studies.runner import collect, one_thread_processes, run_cells, split_cells
 from studies.sensitivity_grid import Entry, default_depths, entries_of
 from studies.sensitivity_outcome import Outcome, open_record, record_results, write_folder
 from varant.cost import plan_cost
 from varant.datasets import check_dataset, split_sizes
+from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_count, require_writable
 from varant.files import digest_of
 from varant.geometry import Geometry
@@ -197,7 +198,7 @@ def main(config: SensitivityConfig, command: str) -> None:
         config,
         depth=geometry.depth,
         num_classes=geometry.num_classes,
-        test_images=split_sizes(config.dataset, limit=base.limit)[2],
+        test_images=split_sizes(config.dataset, limit=base.limit)["test"],
     )
     entries = entries_of(geometry.patch_nums, geometry.depth, flags.depths, flags.selectors)
     workspace = Workspace(folder=config.workspace)

@@ -134,9 +134,9 @@ def _facts(outcome: Outcome, results: dict[str, CellResult], wall_seconds: float
         "dataset": {
             "name": dataset.name,
             "digest": dataset.digest,
-            "train_images": len(dataset.train),
-            "select_images": len(dataset.select),
-            "test_images": len(dataset.test),
+            "train_images": dataset.sizes["train"],
+            "select_images": dataset.sizes["select"],
+            "test_images": dataset.sizes["test"],
             "image_side": dataset.image_side,
             "num_classes": dataset.num_classes,
         },
@@ -212,7 +212,7 @@ def _logged_dataset(outcome: Outcome):
         name=dataset.name,
         digest=dataset.digest,
         source=f"varant.datasets.load_dataset({dataset.name!r})",
-        images=len(dataset.test),
+        images=dataset.sizes["test"],
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from varant import shapes
 from varant.errors import UserError
 from varant.files import digest_of
 
+SPLITS = ("train", "select", "test")
 LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
 
 
@@ -33,25 +34,38 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A data set with its splits.
+    """A data set whose splits are made when they are first asked for.
 
     What chooses something looks at `select`; what is reported comes from `test`.
 
     Attributes:
         digest: SHA-256 of all that fixes the pixels: name, renderer version, seed, sizes.
+        sizes: images of each split.
+        make_split: split name to its images.
     """
 
     name: str
     image_side: int
     class_names: tuple[str, ...]
     digest: str
-    train: Split
-    select: Split
-    test: Split
+    sizes: dict[str, int]
+    make_split: Callable[[str], Split]
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @cached_property
+    def train(self) -> Split:
+        return self.make_split("train")
+
+    @cached_property
+    def select(self) -> Split:
+        return self.make_split("select")
+
+    @cached_property
+    def test(self) -> Split:
+        return self.make_split("test")
 
 
 def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
@@ -74,54 +88,52 @@ def check_dataset(name: str) -> None:
         raise UserError(f"--dataset {name}: use one of {', '.join(sorted(DATASETS))}")
 
 
-def _sizes(train: int, select: int, test: int, limit: int | None) -> tuple[int, int, int]:
-    if limit is None or limit >= train:
-        return train, select, test
-
-    def shrink(size: int) -> int:
-        return min(size, max(LEAST_HELD_OUT, size * limit // train))
-
-    return limit, shrink(select), shrink(test)
-
-
-def split_sizes(name: str, *, limit: int | None = None) -> tuple[int, int, int]:
-    """Train, select and test images of an embedded data set, without making them."""
+def split_sizes(name: str, *, limit: int | None = None) -> dict[str, int]:
+    """Images of each split of an embedded data set, without making them."""
     check_dataset(name)
-    return _sizes(*_FULL_SIZES[name], limit)
+    full = _FULL_SIZES[name]
+    train = full["train"]
+    if limit is None or limit >= train:
+        return dict(full)
+    held_out = {
+        split: min(full[split], max(LEAST_HELD_OUT, full[split] * limit // train))
+        for split in ("select", "test")
+    }
+    return {"train": limit} | held_out
 
 
-_FULL_SIZES = {"shapes": (25_000, 2_500, 5_000), "digits": (1_197, 200, 400)}
+_FULL_SIZES = {
+    "shapes": {"train": 25_000, "select": 2_500, "test": 5_000},
+    "digits": {"train": 1_197, "select": 200, "test": 400},
+}
 
 
-def _shapes(limit: int | None, seed: int = 0) -> Dataset:
-    sizes = split_sizes("shapes", limit=limit)
+def _shapes(limit: int | None) -> Dataset:
+    sizes, seed = split_sizes("shapes", limit=limit), 0
+
+    def make_split(split: str, part: int = 500) -> Split:
+        """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
+        stream, count = SPLITS.index(split), sizes[split]
+        images = [
+            shapes.render(seed, stream, first, min(part, count - first))
+            for first in range(0, count, part)
+        ]
+        return Split(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
+
     spec = {
-        "name": "shapes", "renderer": shapes.RENDERER_VERSION, "seed": seed,
-        "side": shapes.SIDE, "sizes": sizes,
-    }  # fmt: skip
-    splits = [
-        Split(
-            images_N3HW=_render_in_parts(seed, stream, size),
-            labels_N=shapes.labels_of(0, size),
-        )
-        for stream, size in enumerate(sizes)
-    ]
+        "name": "shapes",
+        "renderer": shapes.RENDERER_VERSION,
+        "seed": seed,
+        "side": shapes.SIDE,
+        "sizes": sizes,
+    }
     return Dataset(
         name="shapes",
         image_side=shapes.SIDE,
         class_names=shapes.CLASSES,
         digest=digest_of(spec),
-        train=splits[0],
-        select=splits[1],
-        test=splits[2],
-    )
-
-
-def _render_in_parts(seed: int, stream: int, count: int, part: int = 500) -> np.ndarray:
-    """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
-    starts = range(0, count, part)
-    return np.concatenate(
-        [shapes.render(seed, stream, first, min(part, count - first)) for first in starts]
+        sizes=sizes,
+        make_split=make_split,
     )
 
 
@@ -133,25 +145,27 @@ def _digits(limit: int | None) -> Dataset:
         raise UserError(
             "--dataset digits: needs scikit-learn; pip install 'varant[digits]'"
         ) from None
-    digits = load_digits()
-    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(digits.target))
-    grey = np.rint(np.kron(digits.images[order], np.ones((3, 3))) * (255 / 16)).astype(np.uint8)
-    images = np.repeat(grey[:, None], 3, axis=1)
-    labels = digits.target[order].astype(np.int64)
     sizes = split_sizes("digits", limit=limit)
-    starts = [0, *itertools.accumulate(_FULL_SIZES["digits"][:2])]
-    splits = [
-        Split(images_N3HW=images[start : start + size], labels_N=labels[start : start + size])
-        for start, size in zip(starts, sizes, strict=True)
-    ]
+
+    def make_split(split: str) -> Split:
+        digits = load_digits()
+        order = np.random.Generator(np.random.Philox(key=0)).permutation(len(digits.target))
+        start = sum(_FULL_SIZES["digits"][s] for s in SPLITS[: SPLITS.index(split)])
+        chosen = order[start : start + sizes[split]]
+        large = np.kron(digits.images[chosen], np.ones((3, 3)))
+        grey = np.rint(large * (255 / 16)).astype(np.uint8)
+        return Split(
+            images_N3HW=np.repeat(grey[:, None], 3, axis=1),
+            labels_N=digits.target[chosen].astype(np.int64),
+        )
+
     return Dataset(
         name="digits",
-        image_side=images.shape[-1],
+        image_side=24,
         class_names=tuple(str(i) for i in range(10)),
         digest=digest_of({"name": "digits", "version": 1, "sizes": sizes}),
-        train=splits[0],
-        select=splits[1],
-        test=splits[2],
+        sizes=sizes,
+        make_split=make_split,
     )
 
 

@@ -33,7 +33,7 @@ from varant.geometry import Geometry
 from varant.randomness import torch_seed
 from varant.tokenizer import Tokenizer, TokenizerConfig
 from varant.tokenizer_training import TokenizerTraining, reconstruction_psnr, train_tokenizer
-from varant.tokens import SPLITS, Tokens, cached_tokens, tokens_digest
+from varant.tokens import Tokens, cached_tokens, tokens_digest
 from varant.training import TrainingConfig, train
 from varant.transformer import VAR
 
@@ -158,8 +158,7 @@ def prepare_tokens(
     digest = tokens_digest(dataset.digest, prepared.sha256)
     path = workspace.tokens(digest)
     if not path.exists():
-        total = sum(len(getattr(dataset, split)) for split in SPLITS)
-        with progress("tokens", total, "img") as advance:
+        with progress("tokens", sum(dataset.sizes.values()), "img") as advance:
             cached_tokens(path, dataset, load_tokenizer(prepared.folder), advance=advance)
     return PreparedData(path=path, digest=digest)
 

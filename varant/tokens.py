@@ -12,13 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from varant.datasets import Dataset, Split
+from varant.datasets import SPLITS, Dataset, Split
 from varant.errors import UserError
 from varant.files import digest_of, replacing
 from varant.tokenizer import Tokenizer
 from varant.tokenizer_training import images_to_float
 
-SPLITS = ("train", "select", "test")
 VERSION = 1
 
 
