@@ -60,9 +60,13 @@ def table(
     widths: Sequence[float | None] | None = None,
     numeric_from: int = 1,
     small: bool = False,
+    groups: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """A table. `widths` are fractions of the page (None fits the content); columns from
-    `numeric_from` on are set right-aligned."""
+    `numeric_from` on are set right-aligned. `groups` are lengths of runs of rows that share the
+    first row's first cell and that no page break parts."""
+    spans = [n if i == 0 else 0 for n in groups or [1] * len(rows) for i in range(n)]
+    assert len(spans) == len(rows), "the groups do not add up to the rows"
     assert all(len(row) == len(columns) for row in rows), "a row has not one cell a column"
     return {
         "kind": "table",
@@ -72,6 +76,7 @@ def table(
         "widths": list(widths or [None] * len(columns)),
         "numeric_from": numeric_from,
         "small": small,
+        "spans": spans,
     }
 
 

@@ -103,7 +103,6 @@ def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
         sheet = ordered_sheet(sheet, tuple(found.record.windows))
         drawn["sample_sheet"] = plates.sample_plate(sheet, quick=quick)
         captions["sample_sheet"] = sentences.sample_caption(
-            sheet,
             windows=found.record.windows,
             depth=found.record.depth,
             seed=base_seeds(found.frame)[0],

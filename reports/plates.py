@@ -24,7 +24,7 @@ from analysis.figures import (
 from analysis.sensitivity import Heatmap, WindowDamage
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
-SHEET_HEIGHT = 4.6  # inches that the sample sheet may take of a page
+SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
 
 
 def heatmap_plate(grid: Sequence[Sequence[Heatmap]], *, quick: bool) -> FigureBytes:

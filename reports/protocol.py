@@ -139,10 +139,11 @@ def _sampling(record: StudyRecord) -> str | None:
     return _joined(
         count,
         ", ".join(
-            f"{name.replace('_', '-')} {s[name]}"
-            for name in ("cfg", "top_k", "top_p", "seed")
-            if name in s
+            f"{said} {s[name]:g}" if s[name] else f"no {said}"
+            for name, said in (("cfg", "guidance"), ("top_k", "top-k"), ("top_p", "top-p"))
+            if isinstance(s.get(name), int | float)
         ),
+        f"seed {s['seed']}" if "seed" in s else None,
         "every cell draws with the same uniforms, so differences are paired",
     )
 

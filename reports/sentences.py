@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.asymmetry import MIB, PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.claims import ClaimVerdict
-from analysis.figures import SampleSheet, scale_range
+from analysis.figures import scale_range
 from analysis.frame import Metric
 from analysis.intervals import Verdict
 from analysis.sensitivity import Heatmap
@@ -259,8 +259,8 @@ def propagation_caption(data: Heatmap) -> list[str | Run]:
             )
         )
     text.append(
-        f"{data.title} (rows), seen at each scale (columns), teacher-forced on test images. A scale "
-        "cannot see later ones, so nothing stands before the diagonal. Later scales read the "
+        f"{data.title} (rows), seen at each scale (columns), teacher-forced on test images. A "
+        "scale cannot see later ones, so nothing stands before the diagonal. Later scales read the "
         "shallower keys and values but are fed the true tokens: errors in sampled tokens, which "
         "would propagate further, do not show here. " + MARKS
     )
@@ -287,14 +287,14 @@ def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
 
 
 def sample_caption(
-    sheet: SampleSheet, *, windows: Mapping[str, Sequence[int]], depth: int, seed: int
+    *, windows: Mapping[str, Sequence[int]], depth: int, seed: int
 ) -> list[str | Run]:
     """How to read the sample sheet, with the plan names spelled out."""
     named = words.listed([f"{name} {scale_range(scales)}" for name, scales in windows.items()])
     text: list[str | Run] = [strong("What the plans generate. ")]
     text.append(
-        f"Rows are plans of the network of base seed {seed}: full runs all {depth} layers; \u201cd4 "
-        f"on early\u201d runs 4 layers on the scales of that window (scales {named}); "
+        f"Rows are plans of the network of base seed {seed}: full runs all {depth} layers; "
+        f"\u201cd4 on early\u201d runs 4 layers on the scales of that window (scales {named}); "
         "\u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of a column share "
         "class and uniforms, so that a column shows what the plan alone changes."
     )

@@ -36,7 +36,7 @@ def claim_ledger(found: Findings) -> dict[str, Any]:
     return table(
         caption=(
             "Claim ledger. Our estimate is the asymmetry A with 95 % interval, for the verdict "
-            f"{PRIMARY.value}; it rests on {claim.rests_on}. {found.basis}"
+            f"{PRIMARY.value}; it rests on {claim.rests_on}."
         ),
         columns=["", "Claim of the paper", "Published", "Ours", "Verdict"],
         rows=[
@@ -61,6 +61,7 @@ def asymmetry_rows(study: AsymmetryStudy) -> dict[str, Any]:
             "network, so the asymmetry A is not known."
         )
     rows: list[list[Text]] = []
+    groups = [len(study.under(n)) for n in Normalisation if study.under(n)]
     for normalisation in Normalisation:
         for i, a in enumerate(study.under(normalisation)):
             name = normalisation.value + NOTES.get(normalisation, "")
@@ -104,8 +105,9 @@ def asymmetry_rows(study: AsymmetryStudy) -> dict[str, Any]:
             "Verdict",
         ],
         rows=rows,
-        widths=[0.25, 0.12, 0.1, 0.1, 0.24, 0.12, 0.17],
+        widths=[0.28, 0.11, 0.1, 0.1, 0.25, 0.12, 0.15],
         numeric_from=2,
+        groups=groups,
     )
 
 

@@ -28,7 +28,6 @@ from mlflow.entities import (
     RunStatus,
     RunTag,
 )
-from mlflow.exceptions import MlflowException
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -187,4 +186,4 @@ def _input(dataset: LoggedDataset) -> DatasetInput:
     )
 
 
-__all__ = ["LoggedDataset", "MlflowException", "StudyRecord", "open_study"]
+__all__ = ["LoggedDataset", "MlflowClient", "StudyRecord", "open_study"]

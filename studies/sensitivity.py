@@ -36,7 +36,13 @@ from studies.flags import parse_budget, parse_depths, parse_list
 from studies.networks import Bench, base_config, checkpoint_geometry, from_checkpoint, prepare_bases
 from studies.runner import collect, one_thread_processes, run_cells, split_cells
 from studies.sensitivity_grid import Entry, default_depths, entries_of
-from studies.sensitivity_outcome import Outcome, open_record, record_results, write_folder
+from studies.sensitivity_outcome import (
+    Outcome,
+    open_record,
+    record_interrupt,
+    record_results,
+    write_folder,
+)
 from varant.cost import plan_cost
 from varant.datasets import check_dataset, split_sizes
 from varant.devices import check_device
@@ -246,10 +252,10 @@ def main(config: SensitivityConfig, command: str) -> None:
             results = split.finished | collect(futures)
             write_folder(outcome, results, wall_seconds=time.monotonic() - started)
             paths = build(outcome.folder)
-            record_results(record, outcome, results, paths)
         except BaseException:
-            record.interrupt()
+            record_interrupt(record)
             raise
+        record_results(record, outcome, results, paths)
     failed = sum(result.status == "failed" for result in results.values())
     if failed:
         print(f"{failed} cells failed; the report names them", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from studies.folder import (
 from studies.networks import Bench
 from studies.sensitivity_grid import Entry, windows_of
 from varant.cost import parameter_count
+from varant.errors import one_line
 from varant.preparation import Workspace
 
 if TYPE_CHECKING:
@@ -183,8 +186,27 @@ def _base_facts(outcome: Outcome, results: dict[str, CellResult], index: int) ->
     return facts
 
 
-def open_record(outcome: Outcome) -> StudyRecord:
-    """Find or begin the study's parent run."""
+@contextlib.contextmanager
+def mirroring() -> Iterator[None]:
+    """MLflow mirrors what is on disk: a database that is locked or gone stops no study."""
+    try:
+        yield
+    except Exception as error:
+        print(
+            f"warning: MLflow: {one_line(error)[:300]}; results are on disk, run the same command "
+            "again to mirror them",
+            file=sys.stderr,
+        )
+
+
+def open_record(outcome: Outcome) -> StudyRecord | None:
+    """Find or begin the study's parent run; None, said aloud, where MLflow cannot be used."""
+    with mirroring():
+        return _open_record(outcome)
+    return None
+
+
+def _open_record(outcome: Outcome) -> StudyRecord:
     from studies.records import open_study
 
     dataset, geometry = outcome.bench.dataset, outcome.bench.geometry
@@ -216,10 +238,28 @@ def _logged_dataset(outcome: Outcome):
     )
 
 
+def record_interrupt(record: StudyRecord | None) -> None:
+    """Leave no run marked as running behind."""
+    if record is not None:
+        with mirroring():
+            record.interrupt()
+
+
 def record_results(
-    record: StudyRecord, outcome: Outcome, results: dict[str, CellResult], paths: ReportPaths
+    record: StudyRecord | None,
+    outcome: Outcome,
+    results: dict[str, CellResult],
+    paths: ReportPaths,
 ) -> None:
     """Mirror every cell into MLflow as a child run, and attach what the report made."""
+    if record is not None:
+        with mirroring():
+            _record_results(record, outcome, results, paths)
+
+
+def _record_results(
+    record: StudyRecord, outcome: Outcome, results: dict[str, CellResult], paths: ReportPaths
+) -> None:
     several = len(outcome.bench.networks) > 1
     seen: set[str] = set()
     for base_seed, entry, cell in outcome.placed():
@@ -268,4 +308,4 @@ def record_results(
     )
 
 
-__all__ = ["Outcome", "open_record", "record_results", "write_folder"]
+__all__ = ["Outcome", "open_record", "record_interrupt", "record_results", "write_folder"]

@@ -281,7 +281,7 @@ def test_nll_never_decides():
     assert nll.sign == -1 and np.isnan(nll.p_holm)
     claim = judge_c1(study, dataset="shapes")
     assert claim.verdict is Verdict.INCONCLUSIVE
-    assert any("NLL" in sentence for sentence in claim.dissent)
+    assert any("NLL" in sentence for sentence in claim.nll_dissent)
 
 
 @pytest.mark.parametrize("patch_nums", [FIVE, TEN])
@@ -300,6 +300,7 @@ def test_normalisations_divide_by_what_they_name(patch_nums):
         Normalisation.KV: {w: -kv.loc[w, "damage"] / 2**20 for w in windows},
     }.items():
         a = study.under(normalisation)[0]
+        assert (a.early_divisor, a.late_divisor) == pytest.approx((n["early"], n["late"]))
         assert a.early.estimate == pytest.approx(raw.early.estimate / n["early"])
         assert a.late.estimate == pytest.approx(raw.late.estimate / n["late"])
         assert a.difference.estimate == pytest.approx(a.early.estimate - a.late.estimate)

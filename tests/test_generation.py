@@ -114,6 +114,26 @@ def test_batch_size_and_order_change_no_image(pair, top_k):
         assert torch.equal(alone.tokens, together.tokens[order])
 
 
+def test_the_cache_is_in_the_compute_type_under_autocast():
+    """l2 normalisation promotes K to float32; the cache must hold it in half precision."""
+    torch.manual_seed(0)
+    geometry = varant.Geometry(
+        depth=DEPTH, width=32, heads=2, patch_nums=PATCH_NUMS, vocab_size=23, code_channels=4,
+        num_classes=4,
+    )  # fmt: skip
+    config = varant.TokenizerConfig(
+        patch_nums=PATCH_NUMS, vocab_size=23, code_channels=4, backbone="light", channels=8, phis=0
+    )
+    model, tokenizer = varant.VAR(geometry), varant.Tokenizer(config).eval()
+    for name in ("full", "d3@2"):
+        plan = PLANS[name]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            sample = varant.generate(model, tokenizer, LABELS, plan=plan, seed=0)
+        cost = varant.plan_cost(geometry, plan, batch=len(LABELS), kv_bytes=2)
+        assert sample.kv_bytes_peak == cost.kv_bytes_peak
+        assert sample.images.dtype == torch.float32
+
+
 def test_decoding_in_chunks_changes_nothing(pair):
     whole, chunks = draw(pair, decode_chunk=100), draw(pair, decode_chunk=2)
     torch.testing.assert_close(whole.images, chunks.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -9,16 +10,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 
-from reports import build, words
+from analysis.asymmetry import Normalisation
+from analysis.figures import SampleSheet
+from analysis.frame import load_frame
+from reports import build, plates, sentences, words
 from reports.__main__ import main
+from reports.findings import analyse
+from reports.record import load_record
+from reports.sheet import ordered_sheet
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_analysis_sensitivity import FD, FIVE, TEN, WINDOWS, make_frame
+from test_analysis_sensitivity import FD, FIVE, KID, TEN, WINDOWS, make_frame
 
 ROOT = Path(__file__).parents[1]
 
@@ -329,8 +337,10 @@ def test_command_line_reports_bad_folder_without_traceback(tmp_path):
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [
-        (3.1234, 2.81, 3.44, "+3.12 [2.81, 3.44]"),
+        (3.1234, 2.91, 3.34, "+3.12 [2.91, 3.34]"),
         (3.1234, 2.51, 3.74, "+3.1 [2.5, 3.7]"),
+        (-13.1, -13.43, -12.77, "\u221213.1 [\u221213.4, \u221212.8]"),
+        (-0.001, -0.4, 0.398, "0.0 [\u22120.4, 0.4]"),
         (-0.0123, -0.0145, -0.0101, "\u22120.0123 [\u22120.0145, \u22120.0101]"),
         (12.0, math.nan, math.nan, "+12.0 (no interval)"),
         (math.nan, math.nan, math.nan, "\u2013"),
@@ -340,6 +350,72 @@ def test_command_line_reports_bad_folder_without_traceback(tmp_path):
 )
 def test_estimates_in_words(value, low, high, text):
     assert words.estimate(value, low, high) == text
+
+
+EQUAL = {FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
+LATE = {FD: (1.0, 3.0), KID: (0.01, 0.03), "class_accuracy": (0.03, 0.1)}
+MIXED = {FD: (3.0, 1.0), KID: (0.01, 0.03), "class_accuracy": (0.05, 0.05)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "lead"),
+    [
+        ({}, "reproduced", "Yes: in this study the early scales"),
+        ({"effects": LATE}, "contradicted", "No: in this study the late scales"),
+        ({"effects": MIXED}, "the metrics disagree", "It depends on the metric"),
+        ({"effects": EQUAL}, "inconclusive", "Not shown"),
+        ({"effects": LATE, "patch_nums": TEN, "base_seeds": (0, 1, 2)}, "contradicted", "No: in"),
+        ({"fail": (("d4 on late", None),)}, "untested", "Not tested"),
+    ],
+    ids=["reproduced", "contradicted", "disagree", "inconclusive", "three networks", "untested"],
+)
+def test_answer_of_every_verdict(tmp_path, settings, verdict, lead):
+    folder = make_folder(tmp_path, samples=False, seed=4, **settings)
+    record = load_record(folder / "study.json")
+    found = analyse(record, load_frame(folder / "frame.parquet"))
+    runs = sentences.answer_text(found.claim, found.asymmetry, quick=False)
+    text = "".join(part if isinstance(part, str) else part.text for part in runs)
+    assert found.claim.verdict.value == verdict and text.startswith(lead)
+    assert "  " not in text and "nan" not in text
+    if verdict == "untested":
+        return
+    others = {n.value: found.asymmetry.verdict(n).value for n in Normalisation}
+    assert f"per window (undivided, the paper's own comparison) {others['per window']}" in text
+    assert f") {others['per token']}; per MiB of KV saved (" in text
+    differ = len(set(others.values())) > 1
+    assert ("what damage is divided by changes the verdict" in text) == differ
+    assert ("this network only" in text) == ("base_seeds" not in settings)
+    assert ("are the same test" in text) == (record.patch_nums == FIVE)
+
+
+def test_basis_names_sets_counts_extractor_and_seeds(tmp_path):
+    folder = make_folder(tmp_path, samples=False, base_seeds=(0, 3))
+    found = analyse(load_record(folder / "study.json"), load_frame(folder / "frame.parquet"))
+    assert found.basis == (
+        "FD, KID and accuracy from 8 disjoint sets of 250 samples; NLL from 10 disjoint sets of 50 "
+        "test images; distances on features of shapes-1a2b3c; base seeds 0 and 3."
+    )
+
+
+def test_sheet_rows_are_in_reading_order():
+    rows = ("d2@0", "d4@0", "d4 on late", "odd", "d4@2", "d4 on early", "full")
+    images = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1, 1).repeat(3, axis=-1)
+    sheet = SampleSheet(images=images, rows=rows, columns=("disk",))
+    found = ordered_sheet(sheet, ("early", "middle", "late"))
+    assert found.rows == ("full", "d4 on early", "d4 on late", "d4@2", "d4@0", "d2@0", "odd")
+    assert found.images[:, 0, 0, 0, 0].tolist() == [rows.index(name) for name in found.rows]
+
+
+def test_sheet_labels_are_not_clipped():
+    sheet = SampleSheet(
+        images=np.full((4, 3, 8, 8, 3), 128, dtype=np.uint8),
+        rows=("full", "d14 on every window there is", "d4@2", "d2@0"),
+        columns=("disk", "a class of a long name", "ring"),
+    )
+    plate = plates.sample_plate(sheet, quick=False)
+    pixels = matplotlib.image.imread(io.BytesIO(plate.png))[..., :3]
+    assert (pixels[:, :3] > 0.99).all() and (pixels[:2] > 0.99).all()
+    assert (pixels[:, 3:40] < 0.5).any()  # and no room is wasted
 
 
 def test_p_values_in_words():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,18 +165,60 @@ def test_report_is_rebuilt_without_torch_or_mlflow(finished):
 def test_a_second_selector_reuses_the_cells_that_are_there(finished):
     workspace, _, _ = finished
     before = {p: p.stat().st_mtime_ns for p in workspace.glob("cells/*/result.json")}
-    done = subprocess.run(
-        [*COMMAND, "--selectors", "equidistant,first", "--workspace", str(workspace)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_again(workspace, "--selectors", "equidistant,first")
     assert done.returncode == 0, done.stderr
     after = {p: p.stat().st_mtime_ns for p in workspace.glob("cells/*/result.json")}
     assert before.items() <= after.items()
     frame = pd.read_parquet(workspace / "sensitivity-quick" / "frame.parquet")
     assert set(frame["selector"]) == {"equidistant", "first"}
+
+
+def test_a_damaged_tracking_database_stops_no_study(finished, tmp_path):
+    workspace = tmp_path / "runs"
+    shutil.copytree(finished[0], workspace)
+    (workspace / "mlflow.db").write_bytes(b"not a database, and long enough to be looked at" * 50)
+    done = run_again(workspace)
+    assert done.returncode == 0, done.stderr
+    assert "warning: MLflow: " in done.stderr
+    assert "report.pdf" in done.stdout
+
+
+def test_a_corrupt_cell_file_is_named_and_nothing_is_lost(finished, tmp_path):
+    workspace = tmp_path / "runs"
+    shutil.copytree(finished[0], workspace)
+    broken, *others = sorted(workspace.glob("cells/*/result.json"))
+    broken.write_text("{")
+    kept = {path: path.read_bytes() for path in others}
+    done = run_again(workspace)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert lines == [f"error: {broken}: damaged; delete the folder {broken.parent} and run again"]
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in others} == kept
+
+
+def test_a_checkpoint_can_be_studied_in_place_of_the_base(finished, tmp_path):
+    """The base network given as --model has the cells of the base: same weights, same digests."""
+    workspace = tmp_path / "runs"
+    shutil.copytree(finished[0], workspace)
+    base = next(path.parent for path in workspace.glob("models/*/model.safetensors"))
+    before = len(list(workspace.glob("cells/*/result.json")))
+    done = run_again(workspace, "--model", str(base))
+    assert done.returncode == 0, done.stderr
+    assert "cells are finished already" in done.stderr
+    assert len(list(workspace.glob("cells/*/result.json"))) == before
+    facts = json.loads((workspace / "sensitivity-quick" / "study.json").read_text())
+    assert facts["model"].startswith("checkpoint")
+
+
+def run_again(workspace: Path, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*COMMAND, "--workspace", str(workspace), *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_windows_are_the_paper_s_for_ten_scales_and_the_docstring_s_for_five():

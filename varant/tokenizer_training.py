@@ -34,7 +34,7 @@ class TokenizerTraining:
 
     steps: int = 800
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     commitment: float = 0.25
     codebook_decay: float = 0.98
     restart_below: float = 0.5
