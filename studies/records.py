@@ -65,26 +65,32 @@ class StudyRecord:
         images_seen: int,
         tags: Mapping[str, str],
         dataset: LoggedDataset,
+        seconds: float,
     ) -> None:
         """Write a cell as a child run, once; a cell that failed before is brought up to date.
 
-        Metrics are logged against the images that the network had seen in training.
+        Metrics are logged against the images that the network had seen in training; the run's
+        duration is the cell's own, `seconds`.
         """
         known = self.children.get(digest)
-        if known is not None and known.data.tags.get("status") == status == "finished":
+        if known is not None and known.info.status == "FINISHED":
             return
         now = int(time.time() * 1000)
         if known is None:
             known = self.client.create_run(
                 self.experiment_id,
                 run_name=name,
+                start_time=now - int(1000 * seconds),
                 tags={"mlflow.parentRunId": self.run_id, "cell_digest": digest},
             )
             self.client.log_inputs(known.info.run_id, datasets=[_input(dataset)])
-        run_id = known.info.run_id
+        run_id, logged = known.info.run_id, known.data.metrics
         self.client.log_batch(
             run_id,
-            metrics=[Metric(k, float(v), now, images_seen) for k, v in metrics.items()],
+            # One point a metric, also where an earlier visit was killed half-way.
+            metrics=[
+                Metric(k, float(v), now, images_seen) for k, v in metrics.items() if k not in logged
+            ],
             params=_params(self.shared_params | dict(params)),
             tags=[RunTag(k, str(v)) for k, v in ({"status": status} | dict(tags)).items()],
         )
@@ -92,8 +98,24 @@ class StudyRecord:
         self.client.set_terminated(run_id, RunStatus.to_string(ended))
         self.children[digest] = self.client.get_run(run_id)
 
-    def finish(self, *, note: str, artifacts: Mapping[str, list[Path]], failed: bool) -> None:
-        """Attach artifacts (folder in the run -> files) and the note, and end the parent run."""
+    def finish(
+        self,
+        *,
+        note: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Mapping[str, list[Path]],
+        failed: bool,
+    ) -> None:
+        """Attach artifacts (folder in the run -> files), facts and note; end the parent run.
+
+        A study that was finished before keeps its metrics: each has one point, not one a visit.
+        """
+        known = self.client.get_run(self.run_id).data.metrics
+        now = int(time.time() * 1000)
+        new = [Metric(k, float(v), now, 0) for k, v in metrics.items() if k not in known]
+        run_tags = [RunTag(k, str(v)) for k, v in tags.items()]
+        self.client.log_batch(self.run_id, metrics=new, tags=run_tags)
         for folder, files in artifacts.items():
             for file in files:
                 self.client.log_artifact(self.run_id, str(file), folder or None)

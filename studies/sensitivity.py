@@ -36,13 +36,8 @@ from studies.flags import parse_budget, parse_depths, parse_list
 from studies.networks import Bench, base_config, checkpoint_geometry, from_checkpoint, prepare_bases
 from studies.runner import collect, one_thread_processes, run_cells, split_cells
 from studies.sensitivity_grid import Entry, default_depths, entries_of
-from studies.sensitivity_outcome import (
-    Outcome,
-    open_record,
-    record_interrupt,
-    record_results,
-    write_folder,
-)
+from studies.sensitivity_mirror import open_record, record_interrupt, record_results
+from studies.sensitivity_outcome import Outcome, write_folder
 from varant.cost import plan_cost
 from varant.datasets import check_dataset, split_sizes
 from varant.devices import check_device

@@ -1,23 +1,17 @@
-"""What the sensitivity study makes of its results: frame, facts, sample sheet, MLflow runs."""
+"""What the sensitivity study makes of its results: frame, facts and sample sheet."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports import ReportPaths
 from studies.cell import SAMPLES_FILE, Cell, CellResult
 from studies.folder import (
-    FRAME_FILE,
-    STUDY_FILE,
     hardware,
     write_frame,
     write_samples,
@@ -26,11 +20,7 @@ from studies.folder import (
 from studies.networks import Bench
 from studies.sensitivity_grid import Entry, windows_of
 from varant.cost import parameter_count
-from varant.errors import one_line
 from varant.preparation import Workspace
-
-if TYPE_CHECKING:
-    from studies.records import StudyRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,126 +176,4 @@ def _base_facts(outcome: Outcome, results: dict[str, CellResult], index: int) ->
     return facts
 
 
-@contextlib.contextmanager
-def mirroring() -> Iterator[None]:
-    """MLflow mirrors what is on disk: a database that is locked or gone stops no study."""
-    try:
-        yield
-    except Exception as error:
-        print(
-            f"warning: MLflow: {one_line(error)[:300]}; results are on disk, run the same command "
-            "again to mirror them",
-            file=sys.stderr,
-        )
-
-
-def open_record(outcome: Outcome) -> StudyRecord | None:
-    """Find or begin the study's parent run; None, said aloud, where MLflow cannot be used."""
-    with mirroring():
-        return _open_record(outcome)
-    return None
-
-
-def _open_record(outcome: Outcome) -> StudyRecord:
-    from studies.records import open_study
-
-    dataset, geometry = outcome.bench.dataset, outcome.bench.geometry
-    return open_study(
-        outcome.workspace.folder,
-        study=outcome.study,
-        run_name=f"{outcome.study} {dataset.name} s{outcome.bench.networks[0].base_seed}",
-        config_digest=outcome.config_digest,
-        params=outcome.flags,
-        tags={
-            "study": outcome.study,
-            "dataset": dataset.name,
-            "geometry": f"d{geometry.depth} w{geometry.width} {len(geometry.patch_nums)} scales",
-            "quick": str(outcome.quick).lower(),
-        },
-        dataset=_logged_dataset(outcome),
-    )
-
-
-def _logged_dataset(outcome: Outcome):
-    from studies.records import LoggedDataset
-
-    dataset = outcome.bench.dataset
-    return LoggedDataset(
-        name=dataset.name,
-        digest=dataset.digest,
-        source=f"varant.datasets.load_dataset({dataset.name!r})",
-        images=dataset.sizes["test"],
-    )
-
-
-def record_interrupt(record: StudyRecord | None) -> None:
-    """Leave no run marked as running behind."""
-    if record is not None:
-        with mirroring():
-            record.interrupt()
-
-
-def record_results(
-    record: StudyRecord | None,
-    outcome: Outcome,
-    results: dict[str, CellResult],
-    paths: ReportPaths,
-) -> None:
-    """Mirror every cell into MLflow as a child run, and attach what the report made."""
-    if record is not None:
-        with mirroring():
-            _record_results(record, outcome, results, paths)
-
-
-def _record_results(
-    record: StudyRecord, outcome: Outcome, results: dict[str, CellResult], paths: ReportPaths
-) -> None:
-    several = len(outcome.bench.networks) > 1
-    seen: set[str] = set()
-    for base_seed, entry, cell in outcome.placed():
-        if cell.digest in seen:
-            continue  # the same plan under a second name
-        seen.add(cell.digest)
-        result = results[cell.digest]
-        index = [n.base_seed for n in outcome.bench.networks].index(base_seed)
-        params = {
-            "family": entry.family,
-            "subnet_depth": entry.subnet_depth or outcome.bench.geometry.depth,
-            "selector": entry.selector,
-            "seed": base_seed,
-            "schedule": "full",
-            "budget_images": outcome.bench.training_images[index],
-        } | {
-            key: getattr(entry, key)
-            for key in ("scale", "window", "switch")
-            if getattr(entry, key) is not None
-        }
-        record.record_cell(
-            digest=cell.digest,
-            name=f"{entry.name} s{base_seed}" if several else entry.name,
-            status=result.status,
-            params=params,
-            metrics={name: fmean(found.values) for name, found in result.metrics.items()},
-            images_seen=outcome.bench.training_images[index] or 0,
-            tags={"error": result.error} if result.error else {},
-            dataset=_logged_dataset(outcome),
-        )
-    failed = any(result.status == "failed" for result in results.values())
-    record.finish(
-        note="\n\n".join(
-            [
-                "Which scales of this network need depth? Layers are removed without training.",
-                f"C1 (early scales need depth, late ones do not): {paths.verdict}.",
-                f"{len(seen)} cells on {outcome.bench.dataset.name}; see report.pdf below."
-                + (" QUICK RUN: not a result." if outcome.quick else ""),
-            ]
-        ),
-        artifacts={
-            "": [paths.pdf, paths.answer, outcome.folder / FRAME_FILE, outcome.folder / STUDY_FILE],
-            "figures": sorted(paths.figures),
-        },
-        failed=failed,
-    )
-
-
-__all__ = ["Outcome", "open_record", "record_interrupt", "record_results", "write_folder"]
+__all__ = ["Outcome", "write_folder"]

@@ -1,15 +1,23 @@
 """Official files and our own folders, both ways, and what is said of damaged ones."""
 
+import hashlib
 import json
 import pickle
+import re
 
+import numpy as np
 import pytest
 import reference
 import torch
 
 import varant
 from varant import UserError
-from varant.checkpoint import _official_geometry, load_tokenizer
+from varant.checkpoint import (
+    _official_geometry,
+    _official_tokenizer_config,
+    _read_official,
+    load_tokenizer,
+)
 
 CASES = ["tiny", "shared_adaln", "ten_scales"]
 
@@ -202,3 +210,190 @@ def test_a_light_tokenizer_has_no_official_form(ours, tmp_path):
     with pytest.raises(UserError, match="light tokenizer backbone has no official form"):
         varant.save_official(ours[1], ours[2], vae=tmp_path / "a.pth", var=tmp_path / "b.pth")
     assert not (tmp_path / "a.pth").exists()
+
+
+def test_the_tokenizer_has_the_published_names_and_shapes():
+    """The whole published tokenizer but its codebook's buffers, without allocating it."""
+    keys = reference.keys("official_vae_keys.txt")
+    with torch.device("meta"):
+        encoder = varant.backbones.OfficialEncoder(160, (1, 1, 2, 2, 4), 2, 32)
+        decoder = varant.backbones.OfficialDecoder(160, (1, 1, 2, 2, 4), 2, 32)
+    found = {
+        f"{name}.{key}": tuple(tensor.shape)
+        for name, module in (("encoder", encoder), ("decoder", decoder))
+        for key, tensor in module.state_dict().items()
+    }
+    assert found == {k.name: k.shape for k in keys if k.name.startswith(("encoder", "decoder"))}
+    state = {key.name: torch.empty(key.shape, device="meta") for key in keys}
+    for depth in (16, 36):
+        geometry = varant.Geometry.official(depth)
+        config = _official_tokenizer_config(state, "vae.pth", geometry)
+        assert config == varant.TokenizerConfig.official(geometry.patch_nums)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("var", lambda s: s.clear(), "missing pos_start"),
+        ("var", lambda s: s.update(lvl_1L=torch.zeros(1, 0, dtype=torch.long)), "misshapen"),
+        ("var", lambda s: s.update(lvl_1L=torch.zeros(1, 5)), "misshapen"),
+        ("var", lambda s: s.update(pos_start=torch.zeros(1, 1, 0)), "misshapen"),
+        ("var", lambda s: s.update(pos_start=torch.tensor(1.0)), "misshapen"),
+        (
+            "var",
+            lambda s: s.update({"blocks.0.attn.scale_mul_1H11": torch.zeros(1, 3, 1, 1)}),
+            r"misshapen \(width 64: must be a multiple of heads \(3\)\)",
+        ),
+        ("var", lambda s: s.update({1: torch.zeros(1)}), "not a flat dictionary"),
+        (
+            "var",
+            lambda s: [s.pop(k) for k in list(s) if k.startswith("blocks.1.")],
+            r"missing blocks.1.\S+, .* and \d+ more$",
+        ),
+        (
+            "var",
+            lambda s: s.update({"blocks.99999999.x": torch.zeros(1)}),
+            r"surplus blocks.99999999.x$",
+        ),
+        ("vae", lambda s: s.clear(), "missing encoder.conv_in.weight"),
+        (
+            "vae",
+            lambda s: s.update({"encoder.conv_in.weight": torch.zeros(0, 3, 3, 3)}),
+            "misshapen",
+        ),
+        ("vae", lambda s: s.update({"quantize.embedding.weight": torch.zeros(5)}), "misshapen"),
+    ],
+)
+def test_absurd_tensors_are_the_user_s_trouble_too(tmp_path, kind, change, message):
+    files = break_official(tmp_path, kind, change)
+    with pytest.raises(UserError, match=message) as error:
+        varant.load_official(**files)
+    assert str(error.value).startswith(str(files[kind]))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_geometry_that_was_never_published(tmp_path, shared):
+    """Every size is read off the tensors: none is the published one here."""
+    torch.manual_seed(2)
+    config = varant.TokenizerConfig(
+        patch_nums=(1, 3, 4), vocab_size=11, code_channels=4, backbone="official", channels=32,
+        multipliers=(1, 2), blocks=1, phis=3,
+    )  # fmt: skip
+    geometry = varant.Geometry(
+        depth=3, width=12, heads=3, patch_nums=(1, 3, 4), vocab_size=11, code_channels=4,
+        num_classes=5, mlp_ratio=3, shared_adaln=shared,
+    )  # fmt: skip
+    tokenizer, model = varant.Tokenizer(config).eval(), varant.VAR(geometry).eval()
+    files = {"vae": tmp_path / "vae.pth", "var": tmp_path / "var.pth"}
+    varant.save_official(tokenizer, model, **files)
+    loaded_tokenizer, loaded_model = varant.load_official(**files)
+    assert loaded_tokenizer.config == config
+    assert loaded_model.geometry == geometry
+    tokens = tokenizer.encode(torch.rand(2, 3, 8, 8))
+    assert torch.equal(loaded_tokenizer.decode(tokens), tokenizer.decode(tokens))
+
+
+def test_swapped_files_and_a_codebook_of_another_size(tmp_path):
+    vae, var = reference.official_files("tiny", tmp_path)
+    with pytest.raises(UserError, match=r"vae.pth: not an official VAR file: missing pos_start"):
+        varant.load_official(vae=var, var=vae)
+    state = torch.load(vae, weights_only=True)
+    for name in ("quantize.embedding.weight", "quantize.ema_vocab_hit_SV"):
+        dim = 0 if "embedding" in name else 1
+        state[name] = torch.cat([state[name]] * 2, dim=dim)
+    torch.save(state, vae)
+    with pytest.raises(UserError, match=r"vae.pth: \d+ codes; .*var.pth predicts \d+"):
+        varant.load_official(vae=vae, var=var)
+
+
+def test_half_precision_files_load_in_float32(tmp_path):
+    vae, var = reference.official_files("tiny", tmp_path)
+    state = torch.load(var, weights_only=True)
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(halved, var)
+    _, model = varant.load_official(vae=vae, var=var)
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == torch.float32, name
+        assert torch.equal(parameter, halved[name].float()), name
+
+
+def test_no_damage_to_a_file_escapes_as_a_traceback(tmp_path):
+    """Overwritten bytes, truncations in both of PyTorch's formats, a storage that is not there."""
+    path = tmp_path / "damaged.pth"
+    state = {"a": torch.zeros(3, 2), "b": torch.ones(4, dtype=torch.long)}
+
+    def is_refused(content: bytes) -> bool:
+        path.write_bytes(content)
+        try:
+            _read_official(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+            return True
+        return False  # damage that leaves a dictionary of tensors
+
+    torch.save(state, path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(damaged), size=rng.integers(1, 20)):
+            damaged[place] = rng.integers(0, 256)
+        refused += is_refused(bytes(damaged))
+    assert refused > 50
+    assert all(is_refused(whole[:length]) for length in range(0, len(whole), 97))
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    assert all(is_refused(whole[:length]) for length in range(0, len(whole), 29))
+    keys = list(re.finditer(rb"\d{9,}", whole))
+    last = keys[-1].span()
+    assert is_refused(whole[: last[0]] + b"9" * (last[1] - last[0]) + whole[last[1] :])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("geometry", "x"),
+        ("geometry", {"depth": 2}),
+        ("geometry", {"depth": 0}),
+        ("geometry", {"surplus": 1}),
+        ("geometry", {"depth": "2"}),
+        ("tokenizer", None),
+        ("tokenizer", {"backbone": "x"}),
+        ("tokenizer", {"surplus": 1}),
+        ("sha256", []),
+        ("sha256", None),
+        ("sha256", {}),
+    ],
+)
+def test_a_config_that_was_edited(ours, field, value):
+    folder = ours[0]
+    content = json.loads((folder / "config.json").read_text())
+    if isinstance(value, dict) and len(value) == 1 and value != {"depth": 2}:
+        value = content[field] | value
+    (folder / "config.json").write_text(json.dumps(content | {field: value}))
+    with pytest.raises(UserError, match=str(folder)) as error:
+        varant.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_of_another_geometry_is_named(ours):
+    folder = ours[0]
+    content = json.loads((folder / "config.json").read_text())
+    content["geometry"]["vocab_size"] += 1
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"model.safetensors: misshapen head.weight"):
+        varant.load(folder)
+
+
+def test_a_file_that_is_no_safetensors_but_has_the_digest(ours):
+    folder = ours[0]
+    content = json.loads((folder / "config.json").read_text())
+    for damaged in (b"", b"this is a text of forty characters or so", b"\x0a" + bytes(7) + b"xx"):
+        (folder / "model.safetensors").write_bytes(damaged)
+        content["sha256"]["model.safetensors"] = hashlib.sha256(damaged).hexdigest()
+        (folder / "config.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"model.safetensors: cannot be read") as error:
+            varant.load(folder)
+        assert "\n" not in str(error.value)

@@ -5,8 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import reference
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+import varant
 from varant import VAR, DepthPlan, Geometry, UserError, plan_cost
+from varant.cache import KVCache
 from varant.cost import parameter_count
 
 MIB = 2**20
@@ -122,3 +127,76 @@ def test_a_plan_for_another_network_is_refused():
         plan_cost(D30, DepthPlan.full(D30.patch_nums, 4))
     with pytest.raises(UserError, match="depth 12: the published VAR depths are 16"):
         Geometry.official(12)
+
+
+@pytest.mark.parametrize("case", ["tiny", "shared_adaln", "ten_scales"])
+def test_parameters_of_the_golden_cases(case, tmp_path):
+    _, model = varant.load_official(
+        **dict(zip(("vae", "var"), reference.official_files(case, tmp_path), strict=True))
+    )
+    listed = reference.keys(f"{case}_var_keys.txt")
+    expected = sum(int(np.prod(key.shape)) for key in listed if key.is_parameter)
+    assert plan_cost(model.geometry).parameters == expected
+    assert expected == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("guidance", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("first_side", [1, 2])
+def test_flops_are_those_that_a_generation_runs(first_side, shared, guidance):
+    """Every matrix product of a real generation, counted by torch, for plans of all kinds.
+
+    The counter knows attention only as plain products, so that kernel is chosen.
+    """
+    sides = (first_side, 3, 4)
+    geometry = Geometry(
+        depth=4, width=12, heads=2, patch_nums=sides, vocab_size=7, code_channels=5,
+        num_classes=4, mlp_ratio=3, shared_adaln=shared,
+    )  # fmt: skip
+    model = VAR(geometry)
+    labels = torch.tensor([0, 1, 2])
+    rows = labels.repeat(2) if guidance else labels
+    for layers in (
+        ((0, 1, 2, 3),) * 3,
+        ((0, 1, 2, 3), (0, 3), (0, 3)),
+        ((1,), (0, 1), (1, 3)),
+        ((0,), (3,), (0,)),
+    ):
+        plan = DepthPlan(sides, 4, layers)
+        cost = plan_cost(geometry, plan, batch=3, guidance=guidance)
+        with (
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
+            condition = model.condition(rows, plan)
+            cache = KVCache(plan)
+            for k, side in enumerate(sides):
+                codes = None if k == 0 else torch.zeros(len(rows), side * side, 5)
+                hidden = model.run_scale(k, codes, condition, plan, cache)
+                model.head(model.head_input(hidden, condition)[:3])
+        # `word_embed` is counted once an image (its two guidance halves are equal).
+        embedded = sum(2 * 5 * 12 * side**2 for side in sides[1:])
+        assert counter.get_total_flops() - embedded * (len(rows) - 3) == cost.flops
+        again = adaln_flops(plan, shared, len(rows), 12)
+        head_again = (len(rows) - 3) * 2 * 12 * 7 * geometry.tokens
+        assert cost.flops_reference == cost.flops + again + head_again
+        assert cost.kv_bytes_scratch == 2 * 2 * len(rows) * 12 * max(
+            sum(sides[j] ** 2 for j in range(k + 1) if layer in layers[j])
+            for k in range(3)
+            for layer in layers[k]
+        )
+
+
+def adaln_flops(plan: DepthPlan, shared: bool, rows: int, width: int) -> int:
+    """What the reference spends beyond us: AdaLN again at each scale, in blocks and head."""
+    used = len({layer for layers in plan.layers for layer in layers})
+    blocks = 0 if shared else sum(plan.depths) - used
+    return rows * width**2 * (12 * blocks + 4 * (len(plan.layers) - 1))
+
+
+def test_parameters_of_a_first_map_of_several_tokens():
+    geometry = Geometry(
+        depth=2, width=12, heads=2, patch_nums=(2, 3), vocab_size=7, code_channels=5, num_classes=4
+    )
+    assert parameter_count(geometry) == sum(p.numel() for p in VAR(geometry).parameters())

@@ -1,13 +1,16 @@
 """Generation equals the teacher-forced pass, frees what is dead, and pairs its random numbers."""
 
+import copy
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import varant
-from varant import DepthPlan, UserError
+from varant import DepthPlan, UserError, sampling
+from varant.cache import KVCache
 from varant.sampling import draw_tokens, filter_logits, image_uniforms
 
 PATCH_NUMS, DEPTH = (1, 2, 3, 4), 6
@@ -217,3 +220,149 @@ def test_bad_labels_and_foreign_tokenizers(pair):
     )
     with pytest.raises(UserError, match="99 codes"):
         varant.generate(model, varant.Tokenizer(config).double(), LABELS)
+
+
+def test_measured_cache_in_float32_and_what_keeping_everything_costs(pair):
+    tokenizer, model = pair
+    model, tokenizer = copy.deepcopy(model).float(), copy.deepcopy(tokenizer).float()
+    for plan in PLANS.values():
+        sample = varant.generate(model, tokenizer, LABELS, plan=plan)
+        cost = varant.plan_cost(model.geometry, plan, batch=len(LABELS), kv_bytes=4)
+        assert sample.kv_bytes_peak == cost.kv_bytes_peak
+        kept = varant.generate(model, tokenizer, LABELS, plan=plan, free_cache=False)
+        pairs = sum(len(layers) * p * p for layers, p in zip(plan.layers, PATCH_NUMS, strict=True))
+        assert kept.kv_bytes_peak == 2 * 4 * 2 * len(LABELS) * 32 * pairs
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_cache_holds_its_own_memory_and_nothing_at_the_end(pair, name, monkeypatch):
+    """No stored tensor is a view of a larger one, and every pair is gone after the last scale."""
+    caches = []
+
+    class Watched(KVCache):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            caches.append(self)
+
+        def extend(self, *args):
+            context = super().extend(*args)
+            stored = [t for chunks in self._chunks.values() for chunk in chunks for t in chunk]
+            assert sum(t.untyped_storage().nbytes() for t in stored) == self._bytes
+            return context
+
+    monkeypatch.setattr(sampling, "KVCache", Watched)
+    draw(pair, plan=PLANS[name])
+    assert caches[0]._bytes == 0
+    assert not any(caches[0]._chunks.values())
+
+
+def test_the_peak_is_the_largest_moment_and_not_the_last(pair):
+    plan = DepthPlan(PATCH_NUMS, DEPTH, ((0, 1, 2, 3, 4, 5),) * 3 + ((0,),))
+    tokens = (1 + 4) * DEPTH + 9  # layers 1 to 5 are read for the last time at the third scale
+    assert draw(pair, plan=plan, cfg=0.0).kv_bytes_peak == len(LABELS) * tokens * 32 * 2 * 8
+
+
+def test_uniforms_are_uniform_and_unrelated_across_seeds_scales_and_images():
+    draws = {
+        (seed, k): image_uniforms(seed, range(400), k, 16) for seed in (0, 1, 2) for k in (0, 1, 2)
+    }
+    for values in draws.values():
+        assert stats.kstest(values.ravel(), "uniform").pvalue > 1e-4
+        across_images = np.corrcoef(values[:-1].ravel(), values[1:].ravel())[0, 1]
+        across_tokens = np.corrcoef(values[:, :-1].ravel(), values[:, 1:].ravel())[0, 1]
+        assert max(abs(across_images), abs(across_tokens)) < 5 / np.sqrt(values.size)
+    for a, b in itertools.combinations(draws.values(), 2):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
+    # Nothing is drawn twice, whatever the scale, seed or image.
+    everything = np.concatenate([values.ravel() for values in draws.values()])
+    assert np.unique(everything).size == everything.size
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 4, 5, 9])
+def test_images_never_share_uniforms(tokens):
+    values = image_uniforms(3, range(200), 1, tokens)
+    assert np.unique(values).size == values.size
+
+
+def test_uniforms_are_pinned():
+    """Samples of a seed must not change with a version: reports quote them."""
+    found = image_uniforms(0, [0, 5], 2, 2)
+    np.testing.assert_array_equal(
+        found, [[0.8144335776159864, 0.4396808049627232], [0.7736991886971674, 0.9335839418268094]]
+    )
+
+
+def test_ends_of_the_unit_interval_draw_codes_that_exist():
+    """Uniforms at and next to the ends, over logits of any shape, and codes never filtered."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 300, 37, generator=generator) * 8
+    filtered = filter_logits(logits, top_k=5, top_p=0.9)
+    for end in (0.0, 5e-324, 2**-53, 1 - 2**-53, 1 - 2**-52):
+        drawn = draw_tokens(filtered, torch.full((4, 300), end, dtype=torch.float64))
+        assert drawn.min() >= 0
+        assert drawn.max() < 37
+        assert (filtered.gather(-1, drawn.unsqueeze(-1)) > -torch.inf).all(), end
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it_and_never_nothing():
+    equal = torch.zeros(4)  # a quarter each, exactly
+    for top_p, kept in ((0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4), (0.51, 3)):
+        assert int((filter_logits(equal, top_k=0, top_p=top_p) > -torch.inf).sum()) == kept
+    logits = torch.tensor([0.0, 3.0, 1.0])
+    found = filter_logits(logits, top_k=0, top_p=1e-9)
+    assert found.tolist() == [-torch.inf, 3.0, -torch.inf]
+
+
+def test_more_images_than_are_decoded_at_once(pair):
+    tokenizer, model = pair
+    labels = LABELS.repeat(3)
+    assert len(labels) > sampling.DECODE_CHUNK
+    sample = varant.generate(model, tokenizer, labels, seed=11)
+    assert sample.images.shape == (21, 3, 16, 16)
+    images = (tokenizer.decode(sample.tokens).float() + 1) / 2
+    torch.testing.assert_close(sample.images, images)
+
+
+def test_probabilities_are_inverted_in_float64():
+    """Half of a large vocabulary has so little mass that float32 sums would lose it."""
+    logits = torch.cat([torch.zeros(1), torch.full((4095,), -18.0)])
+    weights = logits.double().exp()
+    below = (weights.cumsum(0) - 0.5 * weights) / weights.sum()
+    drawn = draw_tokens(logits.expand(1, 4096, 4096), below[None])
+    assert torch.equal(drawn[0], torch.arange(4096))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 2**64}, "seed 18446744073709551616"),
+        ({"decode_chunk": 0}, "decode_chunk 0"),
+        ({"top_p": -0.1}, "top_p -0.1"),
+        ({"top_p": float("nan")}, "top_p nan"),
+        ({"cfg": float("nan")}, "cfg nan"),
+        ({"plan": "d3@9"}, "switch 9"),
+        ({"plan": "nowhere.json"}, "nowhere.json"),
+        ({"plan": DepthPlan.full((1, 2, 3), DEPTH)}, "scales 1,2,3"),
+    ],
+)
+def test_more_bad_arguments(pair, options, message):
+    with pytest.raises(UserError, match=message) as error:
+        draw(pair, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_tokenizers_and_labels_of_another_kind(pair):
+    tokenizer, model = pair
+    sizes = {"patch_nums": PATCH_NUMS, "vocab_size": 23, "code_channels": 4}
+    for change, message in (
+        ({"patch_nums": (1, 2, 3, 5)}, r"scales \(1, 2, 3, 5\)"),
+        ({"code_channels": 5}, "codes of 5 channels: the network takes 4"),
+    ):
+        config = varant.TokenizerConfig(**(sizes | change), backbone="light", channels=8)
+        with pytest.raises(UserError, match=message):
+            varant.generate(model, varant.Tokenizer(config).double(), LABELS)
+    for labels in (LABELS.double(), LABELS[None]):
+        with pytest.raises(UserError, match="labels of"):
+            varant.generate(model, tokenizer, labels)
+    unconditional = torch.full_like(LABELS, model.num_classes)
+    assert varant.generate(model, tokenizer, unconditional).tokens.shape == (len(LABELS), 30)

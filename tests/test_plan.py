@@ -140,3 +140,70 @@ def test_a_file_with_impossible_layers_or_for_another_network(tmp_path):
 def test_unknown_selector():
     with pytest.raises(UserError, match="selector 'middle': use one of equidistant"):
         select_layers(8, 2, "middle")
+
+
+@pytest.mark.parametrize("depth", range(2, 37))
+def test_each_power_of_two_is_an_equidistant_choice_of_the_next_larger_link(depth):
+    larger = tuple(range(depth))
+    for d in (32, 16, 8, 4, 2, 1):
+        if d < depth:
+            larger = tuple(larger[i] for i in equidistant(len(larger), d))
+            assert select_layers(depth, d, "nested") == larger
+
+
+def test_nested_sizes_between_two_links_spread_over_the_depth():
+    """Five of eight layers add one to {0, 2, 4, 7}; bit reversal then takes 1, 5, 3, 6."""
+    assert nested_order(8) == (0, 7, 2, 4, 1, 5, 3, 6)
+
+
+@pytest.mark.parametrize("selector", ["nested", "first", "last"])
+@pytest.mark.parametrize("text", ["d5@2", "8,8,5,1"])
+def test_parse_takes_the_selector(text, selector):
+    plan = DepthPlan.parse(text, (1, 2, 3, 4), 8, selector=selector)
+    chosen = {
+        "nested": (0, 1, 2, 4, 7), "first": (0, 1, 2, 3, 4), "last": (3, 4, 5, 6, 7)
+    }  # fmt: skip
+    assert plan.layers[2] == chosen[selector]
+
+
+def test_a_bad_subnet_depth_is_refused_even_where_no_scale_uses_it():
+    with pytest.raises(UserError, match="depth 31"):
+        DepthPlan.two_zone(PATCH_NUMS, 30, subnet_depth=31, switch=10)
+    with pytest.raises(UserError, match="selector 'middle'"):
+        DepthPlan.two_zone(PATCH_NUMS, 30, subnet_depth=8, switch=10, selector="middle")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": [[0, 1.5], [0]]},
+        {"layers": ["01", "0"]},
+        {"layers": None},
+        {"layers": [0, 1]},
+        {"patch_nums": "12"},
+        {"patch_nums": [1.5, 2]},
+        {"patch_nums": [0, 2]},
+        {"patch_nums": [], "layers": []},
+        {"depth": "4"},
+        {"depth": 4.5},
+        {"depth": True},
+    ],
+)
+def test_files_with_anything_but_whole_numbers(tmp_path, change):
+    path = tmp_path / "plan.json"
+    DepthPlan.full((1, 2), 4).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=r"plan.json: not a varant-plan file"):
+        DepthPlan.load(path)
+
+
+def test_truncated_binary_and_absurdly_deep_files(tmp_path):
+    path = tmp_path / "plan.json"
+    DepthPlan.full((1, 2), 4).save(path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:-3], b"", b"\xff\xfe\x00", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"plan.json: not a varant-plan file"):
+            DepthPlan.load(path)
+    with pytest.raises(UserError, match="Is a directory"):
+        DepthPlan.load(tmp_path)

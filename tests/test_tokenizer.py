@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from varant import Tokenizer, TokenizerConfig, UserError, shapes
+from varant.tokenizer import Phis
 from varant.tokenizer_training import (
     Codebook,
     TokenizerTraining,
@@ -120,3 +121,98 @@ def test_codebook_keeps_running_means_and_restarts_dead_codes():
     restarted = quantizer.embedding.weight.detach()[1:]
     on_a_vector = (restarted[:, None] == vectors).all(-1).any(-1)
     assert on_a_vector.all(), "a dead code was not put on a vector of the batch"
+
+
+@pytest.mark.parametrize("patch_nums", [(1, 2, 3, 5), (1, 2, 4), (2, 3, 7), (1, 2, 3, 4, 6), (3,)])
+@torch.no_grad()
+def test_resampling_is_interpolate(patch_nums):
+    tokenizer = light(phis=0, patch_nums=patch_nums).double()
+    quantizer, side = tokenizer.quantize, patch_nums[-1]
+    maps = torch.randn(2, 6, side, side).double()
+    for k, p in enumerate(patch_nums):
+        down = F.interpolate(maps, size=(p, p), mode="area")
+        torch.testing.assert_close(
+            quantizer.down(maps.flatten(2), k), down.flatten(2), atol=1e-5, rtol=0
+        )
+        codes = torch.randn(2, 6, p, p).double()
+        up = codes if p == side else F.interpolate(codes, size=(side, side), mode="bicubic")
+        torch.testing.assert_close(
+            quantizer.up(codes.flatten(2), k), up.flatten(2), atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize("patch_nums", [(1, 2, 4), (2, 3, 7), (3,)])
+@torch.no_grad()
+def test_light_shapes_and_ranges_at_any_scales(patch_nums):
+    tokenizer = light(phis=2, patch_nums=patch_nums)
+    side, length = 4 * patch_nums[-1], sum(p * p for p in patch_nums)
+    assert tokenizer.image_side == side
+    tokens = tokenizer.encode(torch.rand(2, 3, side, side) * 2 - 1)
+    assert tokens.shape == (2, length)
+    assert tokens.dtype == torch.int64
+    assert tokens.min() >= 0
+    assert tokens.max() < tokenizer.vocab_size
+    assert tokenizer.teacher_inputs(tokens).shape == (2, length - patch_nums[0] ** 2, 6)
+    for parameter in tokenizer.decoder.parameters():
+        parameter.mul_(50)
+    images = tokenizer.decode(tokens)
+    assert images.shape == (2, 3, side, side)
+    assert images.min() == -1
+    assert images.max() == 1
+
+
+def test_tokens_carry_no_gradient_and_channels_are_checked():
+    tokenizer = light()
+    images = torch.zeros(1, 3, 20, 20, requires_grad=True)
+    tokens = tokenizer.encode(images)
+    assert not tokenizer.teacher_inputs(tokens).requires_grad
+    assert not tokenizer.decode(tokens).requires_grad
+    with pytest.raises(UserError, match=r"takes \(B, 3, 20, 20\)"):
+        tokenizer.encode(torch.zeros(1, 1, 20, 20))
+
+
+@torch.no_grad()
+def test_nearest_code_against_brute_force():
+    quantizer = light().double().quantize
+    vectors = torch.randn(4, 50, 6).double() * 2
+    distances = torch.stack(
+        [((vectors - code) ** 2).sum(-1) for code in quantizer.embedding.weight], dim=-1
+    )
+    assert torch.equal(quantizer.nearest(vectors), distances.argmin(-1))
+    # A code is nearest to itself.
+    codes = quantizer.embedding.weight[None]
+    assert torch.equal(quantizer.nearest(codes), torch.arange(31)[None])
+
+
+@torch.no_grad()
+def test_an_image_does_not_depend_on_its_batch():
+    tokenizer = light().double()
+    images = torch.rand(5, 3, 20, 20).double() * 2 - 1
+    tokens = tokenizer.encode(images)
+    for i in range(5):
+        assert torch.equal(tokenizer.encode(images[i : i + 1]), tokens[i : i + 1])
+
+
+def test_which_phi_a_scale_uses():
+    """The reference's rule in NumPy, ties between two phis included; official scales pinned."""
+    assert Phis(4, 2, 10).of_scale == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+    assert Phis(4, 2, 5).of_scale == [0, 1, 2, 2, 3]
+    assert Phis(0, 2, 4).of_scale == []
+    for count, scales in itertools.product(range(1, 9), range(2, 17)):
+        margin = 1 / 3 / count if count == 4 else 1 / 2 / count
+        ticks = np.linspace(margin, 1 - margin, count)
+        expected = [int(np.argmin(np.abs(ticks - k / (scales - 1)))) for k in range(scales)]
+        assert Phis(count, 2, scales).of_scale == expected, (count, scales)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "resnet"}, "backbone 'resnet': use official or light"),
+        ({"backbone": "official", "channels": 48}, "channels 48: must be a multiple of 32"),
+    ],
+)
+def test_impossible_configs(change, message):
+    sizes = {"patch_nums": (1, 2), "vocab_size": 8, "code_channels": 4}
+    with pytest.raises(UserError, match=message):
+        TokenizerConfig(**(sizes | {"backbone": "light", "channels": 8} | change))

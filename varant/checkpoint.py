@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def load(folder: str | Path) -> LoadedModel:
     content = read_config(folder)
     if content["geometry"] is None:
         raise UserError(f"checkpoint {folder}: a tokenizer without a network")
-    geometry = Geometry(**content["geometry"])
+    geometry = _from_config(Geometry, content, "geometry", folder)
     tokenizer = load_tokenizer(folder)
     state = _read_checked(Path(folder) / MODEL_FILE, content, _shapes_of_var(geometry))
     return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
@@ -118,10 +119,18 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         UserError: as `load`.
     """
     content = read_config(folder)
-    tokenizer = Tokenizer(TokenizerConfig(**content["tokenizer"]))
+    tokenizer = Tokenizer(_from_config(TokenizerConfig, content, "tokenizer", folder))
     shapes = _shapes(tokenizer.state_dict())
     tokenizer.load_state_dict(_read_checked(Path(folder) / TOKENIZER_FILE, content, shapes))
     return tokenizer.eval()
+
+
+def _from_config(kind: type, content: dict, field: str, folder: str | Path):
+    try:
+        return kind(**content[field])
+    except (TypeError, ValueError) as error:
+        path = Path(folder) / CONFIG_FILE
+        raise UserError(f"checkpoint {path}: {field} makes no sense ({error})") from None
 
 
 def _read_checked(
@@ -133,7 +142,7 @@ def _read_checked(
         # Copied out of the mapped file: its tensors are not aligned, and the results of vector
         # code differ in the last bit with alignment.
         state = {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     _check_names(state, shapes, path)
     return state
@@ -191,9 +200,14 @@ def _read_official(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError):
+    except (
+        RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError,
+        AssertionError, AttributeError, struct.error,
+    ):  # fmt: skip
         raise UserError(f"{path}: truncated, or not a PyTorch checkpoint of tensors") from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
         raise UserError(f"{path}: not a flat dictionary of tensors, as the published files are")
     return state
 
@@ -215,7 +229,7 @@ def _official_geometry(state: dict[str, Tensor], path: str | Path) -> Geometry:
         )
     except KeyError as missing:
         raise UserError(f"{path}: not an official VAR file: missing {missing.args[0]}") from None
-    except (IndexError, RuntimeError) as error:
+    except (IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{path}: not an official VAR file: misshapen ({error})") from None
 
 
@@ -239,14 +253,19 @@ def _official_tokenizer_config(
         )
     except KeyError as missing:
         raise UserError(f"{path}: not an official VAE file: missing {missing.args[0]}") from None
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{path}: not an official VAE file: misshapen ({error})") from None
 
 
 def _count(state: dict[str, Tensor], pattern: str) -> int:
-    """One more than the largest index that `pattern` finds in the names."""
+    """One more than the largest index that `pattern` finds in the names.
+
+    At most one more than the number of indices: a stray name with a huge one is surplus, and must
+    not make us build a network of that depth.
+    """
     found = (re.match(pattern, name) for name in state)
-    return max((int(match[1]) for match in found if match), default=-1) + 1
+    indices = {int(match[1]) for match in found if match}
+    return min(max(indices, default=-1), len(indices)) + 1
 
 
 def _official_buffers(geometry: Geometry) -> dict[str, Tensor]:

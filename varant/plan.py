@@ -228,13 +228,17 @@ class DepthPlan:
             content = json.loads(Path(path).read_text())
             if content["format"] != PLAN_FORMAT or content["version"] != PLAN_VERSION:
                 raise KeyError("format")
-            layers = tuple(tuple(int(i) for i in scale) for scale in content["layers"])
-            return cls(tuple(content["patch_nums"]), int(content["depth"]), layers)
+            patch_nums, depth, layers = (content[key] for key in ("patch_nums", "depth", "layers"))
+            if any(type(n) is not int for n in (depth, *patch_nums, *itertools.chain(*layers))):
+                raise TypeError("not whole numbers")
+            if min(patch_nums) < 1:
+                raise ValueError("no such side")
+            return cls(tuple(patch_nums), depth, layers)
         except OSError as error:
             raise UserError(f"plan {path}: {error.strerror or 'cannot be read'}") from None
         except UserError as error:
             raise UserError(f"plan {path}: {error}") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError(f"plan {path}: not a {PLAN_FORMAT} file of version 1") from None
 
     @property

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from varant.cache import KVCache
-from varant.errors import UserError
+from varant.errors import UserError, require_count
 from varant.plan import DepthPlan
 from varant.tokenizer import Tokenizer
 from varant.transformer import VAR
@@ -133,6 +133,7 @@ def generate(
     labels_B = labels_B.to(device)
     indices = range(len(labels_B)) if image_indices is None else image_indices
     _check(model, tokenizer, labels_B, indices, top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
+    require_count("decode_chunk", decode_chunk)
     guided = cfg != 0
     rows = labels_B
     if guided:
@@ -190,6 +191,13 @@ def _check(
             f"tokenizer with scales {tokenizer.patch_nums} and {tokenizer.vocab_size} codes: the "
             f"network has {model.patch_nums} and {model.vocab_size}"
         )
+    if tokenizer.config.code_channels != model.geometry.code_channels:
+        raise UserError(
+            f"tokenizer with codes of {tokenizer.config.code_channels} channels: the network takes "
+            f"{model.geometry.code_channels}"
+        )
+    if labels_B.is_floating_point():
+        raise UserError(f"labels of type {labels_B.dtype}: need integers")
     if labels_B.ndim != 1 or len(labels_B) == 0:
         raise UserError(f"labels of shape {tuple(labels_B.shape)}: need (B,), at least one")
     if labels_B.min() < 0 or labels_B.max() > model.num_classes:
@@ -207,5 +215,5 @@ def _check(
         raise UserError(f"top_p {top_p}: must be from 0.0 (off) to 1.0")
     if not np.isfinite(cfg):
         raise UserError(f"cfg {cfg}: must be a finite number")
-    if seed < 0:
-        raise UserError(f"seed {seed}: must be 0 or more")
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed}: must be from 0 to 2**64 - 1")

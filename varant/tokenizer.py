@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,9 +97,10 @@ class Phis(nn.Module):
             nn.Conv2d(code_channels, code_channels, 3, padding=1) for _ in range(count)
         )
         margin = 1 / (3 if count == 4 else 2) / max(count, 1)
-        ticks = torch.linspace(margin, 1 - margin, count, dtype=torch.float64)
-        places = torch.arange(scales, dtype=torch.float64) / max(scales - 1, 1)
-        self.of_scale = [int((ticks - at).abs().argmin()) for at in places] if count else []
+        # NumPy's linspace, as in the reference: its rounding decides ties between two ticks.
+        ticks = np.linspace(margin, 1 - margin, count)
+        places = [k / max(scales - 1, 1) for k in range(scales)]
+        self.of_scale = [int(np.abs(ticks - at).argmin()) for at in places] if count else []
 
     def forward(self, x_BvHW: Tensor, scale_index: int) -> Tensor:
         if not self.of_scale:
