@@ -67,7 +67,7 @@ class SensitivityConfig:
     """Which layers a subnet keeps: a list of equidistant, nested, first, last."""
     base_seeds: int = 1
     """Base networks to train, with seeds from --seed on; several are pooled in the verdict."""
-    base_budget: str = "40k"
+    base_budget: str = "48k"
     """Training images of a base network."""
     samples: int = 2000
     """Generated images a cell."""

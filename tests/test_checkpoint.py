@@ -378,6 +378,16 @@ def test_a_config_that_was_edited(ours, field, value):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("field", ["format", "version", "geometry", "tokenizer", "sha256"])
+def test_a_config_that_lacks_a_field(ours, field):
+    path = ours[0] / "config.json"
+    content = json.loads(path.read_text())
+    del content[field]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"config.json: not a varant-checkpoint config"):
+        varant.load(ours[0])
+
+
 def test_a_network_of_another_geometry_is_named(ours):
     folder = ours[0]
     content = json.loads((folder / "config.json").read_text())

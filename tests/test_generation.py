@@ -260,6 +260,10 @@ def test_the_peak_is_the_largest_moment_and_not_the_last(pair):
     plan = DepthPlan(PATCH_NUMS, DEPTH, ((0, 1, 2, 3, 4, 5),) * 3 + ((0,),))
     tokens = (1 + 4) * DEPTH + 9  # layers 1 to 5 are read for the last time at the third scale
     assert draw(pair, plan=plan, cfg=0.0).kv_bytes_peak == len(LABELS) * tokens * 32 * 2 * 8
+    # Layer 5 stores nine tokens after the layers below it were freed: fewer than before.
+    plan = DepthPlan(PATCH_NUMS, DEPTH, ((0, 1, 2, 3, 4, 5),) * 3 + ((5,),))
+    tokens = (1 + 4) * DEPTH
+    assert draw(pair, plan=plan, cfg=0.0).kv_bytes_peak == len(LABELS) * tokens * 32 * 2 * 8
 
 
 def test_uniforms_are_uniform_and_unrelated_across_seeds_scales_and_images():

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PREEMPTED = 75
-
 
 class UserError(ValueError):
     """A flag, file or folder that the user can mend; the message is one line naming it.
@@ -43,6 +41,9 @@ def exit_codes() -> Iterator[None]:
     except MemoryError:
         print("error: out of memory; use a smaller --batch or fewer --samples", file=sys.stderr)
         raise SystemExit(1) from None
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        print(f"error: {error.filename}: {error.strerror}; name another path", file=sys.stderr)
+        raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

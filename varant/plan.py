@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from varant.errors import UserError
+from varant.files import write_json
 
 SELECTORS = ("equidistant", "nested", "first", "last")
 PLAN_FORMAT = "varant-plan"
@@ -206,7 +207,7 @@ class DepthPlan:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write the plan as JSON that a sampler elsewhere can read."""
+        """Write the plan, atomically, as JSON that a sampler elsewhere can read."""
         content = {
             "format": PLAN_FORMAT,
             "version": PLAN_VERSION,
@@ -215,7 +216,7 @@ class DepthPlan:
             "depth": self.depth,
             "layers": self.layers,
         }
-        Path(path).write_text(json.dumps(content, indent=1) + "\n")
+        write_json(Path(path), content)
 
     @classmethod
     def load(cls, path: str | Path) -> DepthPlan:

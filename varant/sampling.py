@@ -70,7 +70,8 @@ def filter_logits(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
     Args:
         logits: (..., V).
         top_k: keep the k largest (ties with the k-th are kept); 0 keeps all.
-        top_p: then keep the smallest set of codes whose probability exceeds top_p; 0.0 keeps all.
+        top_p: then keep the smallest set of likeliest codes whose probability reaches top_p; 0.0
+            keeps all.
     """
     if 0 < top_k < logits.shape[-1]:
         kth = logits.topk(top_k, dim=-1).values[..., -1:]

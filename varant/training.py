@@ -38,7 +38,7 @@ class TrainingConfig:
         UserError: a budget below one batch.
     """
 
-    budget_images: int = 40_000
+    budget_images: int = 48_000
     batch: int = 64
     learning_rate: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.95)
