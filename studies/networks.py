@@ -97,7 +97,12 @@ def checkpoint_geometry(folder: Path, dataset: Dataset | None = None) -> Geometr
 
 
 def prepare_bases(
-    workspace: Workspace, config: BaseConfig, seeds: int, pool: ProcessPoolExecutor
+    workspace: Workspace,
+    config: BaseConfig,
+    seeds: int,
+    pool: ProcessPoolExecutor,
+    *,
+    device: str = "cpu",
 ) -> Bench:
     """Data, tokenizer, tokens and `seeds` base networks, each made unless it is there.
 
@@ -110,10 +115,12 @@ def prepare_bases(
     configs = [config.with_seed(config.training.seed + i) for i in range(seeds)]
     missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
     if len(missing) > 1:
-        jobs = [pool.submit(_prepare_one_base, workspace, c, data, tokenizer) for c in missing]
+        jobs = [
+            pool.submit(_prepare_one_base, workspace, c, data, tokenizer, device) for c in missing
+        ]
         for job in jobs:
             job.result()
-    bases = [_prepare_one_base(workspace, c, data, tokenizer) for c in configs]
+    bases = [_prepare_one_base(workspace, c, data, tokenizer, device) for c in configs]
     return _bench(
         dataset=dataset,
         data=data,
@@ -127,7 +134,11 @@ def prepare_bases(
 
 
 def _prepare_one_base(
-    workspace: Workspace, config: BaseConfig, data: PreparedData, tokenizer: PreparedTokenizer
+    workspace: Workspace,
+    config: BaseConfig,
+    data: PreparedData,
+    tokenizer: PreparedTokenizer,
+    device: str,
 ) -> PreparedBase:
     return prepare_base(
         workspace,
@@ -136,6 +147,7 @@ def _prepare_one_base(
         load_tokenizer(tokenizer.folder),
         read_tokens(data.path),
         progress,
+        device=device,
     )
 
 

@@ -217,7 +217,7 @@ def main(config: SensitivityConfig, command: str) -> None:
                 seed=config.seed,
             )
         else:
-            bench = prepare_bases(workspace, base, config.base_seeds, pool)
+            bench = prepare_bases(workspace, base, config.base_seeds, pool, device=config.device)
         preparation_seconds = time.monotonic() - started
         cells = cells_of(config, flags.nll_images, bench, entries)
         split = split_cells(list(cells.values()), workspace)

@@ -222,13 +222,19 @@ def prepare_base(
     tokenizer: Tokenizer,
     tokens: Tokens,
     progress: Progress,
+    *,
+    device: str = "cpu",
 ) -> PreparedBase:
-    """Train the base (full-depth) network unless the workspace has it."""
+    """Train the base (full-depth) network on `device` unless the workspace has it.
+
+    `tokenizer` is moved to that device.
+    """
     folder = base_folder(workspace, config, data)
     if not (folder / CONFIG_FILE).exists():
         training, started = config.training, time.monotonic()
         with torch_seed(training.seed):
-            model = VAR(config.geometry)
+            model = VAR(config.geometry).to(device)
+        tokenizer = tokenizer.to(device)
         title = f"base seed {training.seed}"
         with progress(title, training.steps * training.batch, "img") as advance:
             train(

@@ -88,7 +88,7 @@ def train(
     *,
     log: Log = lambda step, metrics: None,
 ) -> None:
-    """Train `model` in place at full depth.
+    """Train `model` in place at full depth, on the device that it and `tokenizer` are on.
 
     Args:
         log: called after each step with `loss` (nats a token), `learning_rate`,
@@ -98,6 +98,7 @@ def train(
         FloatingPointError: the loss became infinite or NaN; names the step.
     """
     model.train()
+    device = model.pos_1LC.device
     optimiser = torch.optim.AdamW(
         parameter_groups(model, config.weight_decay), betas=config.betas, fused=True
     )
@@ -106,8 +107,9 @@ def train(
         batch = tokens.rows(chosen)
         dropped = stream(config.seed, "class drop", step).random(config.batch) < config.class_drop
         labels = batch.labels_N.masked_fill(torch.from_numpy(dropped), model.num_classes)
-        logits = model(tokenizer.teacher_inputs(batch.tokens_NL), labels)
-        loss = F.cross_entropy(logits.flatten(0, 1), batch.tokens_NL.flatten())
+        tokens_BL = batch.tokens_NL.to(device)
+        logits = model(tokenizer.teacher_inputs(tokens_BL), labels.to(device))
+        loss = F.cross_entropy(logits.flatten(0, 1), tokens_BL.flatten())
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss {loss.item()} at step {step + 1}: diverged")
         optimiser.zero_grad(set_to_none=True)
