@@ -69,8 +69,8 @@ class StudyRecord:
     ) -> None:
         """Write a cell as a child run, once; a cell that failed before is brought up to date.
 
-        Metrics are logged against the images that the network had seen in training; the run's
-        duration is the cell's own, `seconds`.
+        Metrics are logged against the images that the network had seen in training. The run's
+        duration is the cell's own, `seconds`, from now on: the page orders runs by their start.
         """
         known = self.children.get(digest)
         if known is not None and known.info.status == "FINISHED":
@@ -80,7 +80,7 @@ class StudyRecord:
             known = self.client.create_run(
                 self.experiment_id,
                 run_name=name,
-                start_time=now - int(1000 * seconds),
+                start_time=now,
                 tags={"mlflow.parentRunId": self.run_id, "cell_digest": digest},
             )
             self.client.log_inputs(known.info.run_id, datasets=[_input(dataset)])
@@ -95,7 +95,8 @@ class StudyRecord:
             tags=[RunTag(k, str(v)) for k, v in ({"status": status} | dict(tags)).items()],
         )
         ended = RunStatus.FINISHED if status == "finished" else RunStatus.FAILED
-        self.client.set_terminated(run_id, RunStatus.to_string(ended))
+        end_time = known.info.start_time + int(1000 * seconds)
+        self.client.set_terminated(run_id, RunStatus.to_string(ended), end_time=end_time)
         self.children[digest] = self.client.get_run(run_id)
 
     def finish(

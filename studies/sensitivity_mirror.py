@@ -55,7 +55,7 @@ def _open_record(outcome: Outcome) -> StudyRecord:
         run_name=f"QUICK {name}" if outcome.quick else name,
         config_digest=outcome.config_digest,
         params=outcome.flags,
-        tags=_tags(outcome) | {"mlflow.source.name": outcome.command},
+        tags=_tags(outcome) | {"mlflow.source.name": "studies.sensitivity"},
         dataset=_logged_dataset(outcome),
     )
 
@@ -162,12 +162,17 @@ def _metrics(result: CellResult, full: CellResult) -> dict[str, float]:
         pairs = zip(found.values, full.metrics[name].values, strict=True)
         difference = paired_t([sign * (one - other) for one, other in pairs])
         if found.count:
-            metrics[f"damage/{name}"] = difference.estimate
-            metrics[f"damage_standard_error/{name}"] = difference.standard_error
+            metrics[f"damage/{_flat(name)}"] = difference.estimate
+            metrics[f"damage_standard_error/{_flat(name)}"] = difference.standard_error
         else:
             share = 1 - found.values[0] / full.metrics[name].values[0]
-            metrics[f"saved_share/{name}"] = share
+            metrics[f"saved_share/{_flat(name)}"] = share
     return metrics
+
+
+def _flat(metric: str) -> str:
+    """A metric's name without slashes: the page makes a section of everything before the last."""
+    return metric.replace("/", "-")
 
 
 def _finish(
@@ -179,13 +184,11 @@ def _finish(
     metrics = {name: fmean(found.values) for name, found in full.metrics.items()}
     for row in answer["asymmetry"]:
         if row["asymmetry"] is not None:
-            normalisation = row["normalisation"].replace(" ", "_")
-            metrics[f"asymmetry/{row['selector']}/{normalisation}/{row['metric']}"] = row[
-                "asymmetry"
-            ]
+            name = f"{row['selector']} {row['normalisation']} {_flat(row['metric'])}"
+            metrics[f"study/asymmetry {name}"] = row["asymmetry"]
     facts = json.loads((outcome.folder / STUDY_FILE).read_text())
-    metrics["seconds/wall"] = facts["wall_seconds"]
-    metrics["seconds/preparation"] = facts["preparation_seconds"]
+    metrics["study/seconds wall"] = facts["wall_seconds"]
+    metrics["study/seconds preparation"] = facts["preparation_seconds"]
     tags = {f"verdict {name}": verdict for name, verdict in _verdicts(answer).items()}
     quick = "QUICK RUN: not a result. " if outcome.quick else ""
     record.finish(
