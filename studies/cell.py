@@ -58,7 +58,7 @@ class Network:
     model_sha256: str
     tokenizer_sha256: str
     base_seed: int
-    tokens_path: Path
+    tokens_folder: Path
     tokens_digest: str
     reference_path: Path
     extractor_dataset: str
@@ -183,7 +183,7 @@ def _load(network: Network, device: str) -> _Loaded:
     return _Loaded(
         tokenizer=loaded.tokenizer.to(device),
         model=loaded.model.to(device),
-        test=read_tokens(network.tokens_path).test,
+        test=read_tokens(network.tokens_folder).test,
         reference=read_reference(network.reference_path),
         extractor=extractor,
     )
@@ -227,8 +227,9 @@ def _measure(cell: Cell) -> tuple[dict[str, Measurements], np.ndarray]:
 
 
 def _likelihood(loaded: _Loaded, plan: DepthPlan, wanted: Evaluation) -> dict[str, Measurements]:
-    test = loaded.test.rows(slice(0, wanted.nll_images))
-    per_scale_NK = nll_per_scale(loaded.model, loaded.tokenizer, test, plan)
+    per_scale_NK = nll_per_scale(
+        loaded.model, loaded.tokenizer, loaded.test, plan, images=wanted.nll_images
+    )
     columns = {"nll/mean": mean_nll(per_scale_NK, loaded.model.patch_nums)}
     for k in range(per_scale_NK.shape[1]):
         columns[f"nll/scale_{k + 1:02d}"] = per_scale_NK[:, k]

@@ -111,7 +111,9 @@ def prepare_bases(
     torch.set_num_threads(1)
     dataset = load_dataset(config.dataset, limit=config.limit)
     tokenizer = prepare_tokenizer(workspace, config, dataset, progress)
-    data = prepare_tokens(workspace, dataset, tokenizer, progress)
+    data = prepare_tokens(
+        workspace, dataset, load_tokenizer(tokenizer.folder), tokenizer.sha256, progress
+    )
     configs = [config.with_seed(config.training.seed + i) for i in range(seeds)]
     missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
     if len(missing) > 1:
@@ -145,7 +147,7 @@ def _prepare_one_base(
         config,
         data,
         load_tokenizer(tokenizer.folder),
-        read_tokens(data.path),
+        read_tokens(data.folder),
         progress,
         device=device,
     )
@@ -158,17 +160,13 @@ def from_checkpoint(
     dataset = load_dataset(dataset_name, limit=limit)
     geometry = checkpoint_geometry(folder, dataset)
     tokenizer = load_tokenizer(folder)
-    prepared = PreparedTokenizer(
-        folder=folder,
-        sha256=read_config(folder)["sha256"][TOKENIZER_FILE],
-        psnr_db=reconstruction_psnr(tokenizer, dataset.select.images_N3HW),
-    )
-    data = prepare_tokens(workspace, dataset, prepared, progress)
+    sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
+    data = prepare_tokens(workspace, dataset, tokenizer, sha256, progress)
     return _bench(
         dataset=dataset,
         data=data,
         tokenizer_folder=folder,
-        psnr_db=prepared.psnr_db,
+        psnr_db=reconstruction_psnr(tokenizer, dataset.select),
         geometry=geometry,
         models=[(folder, seed)],
         training_images=(None,),
@@ -189,7 +187,7 @@ def _bench(
 ) -> Bench:
     tokenizer = load_tokenizer(tokenizer_folder)
     extractor = packaged_extractor(dataset.name)
-    reference = prepare_reference(data, tokenizer, read_tokens(data.path), extractor)
+    reference = prepare_reference(data, tokenizer, read_tokens(data.folder), extractor)
     sha256 = read_config(tokenizer_folder)["sha256"][TOKENIZER_FILE]
     networks = tuple(
         Network(
@@ -197,7 +195,7 @@ def _bench(
             model_sha256=read_config(folder)["sha256"][MODEL_FILE],
             tokenizer_sha256=sha256,
             base_seed=seed,
-            tokens_path=data.path,
+            tokens_folder=data.folder,
             tokens_digest=data.digest,
             reference_path=reference,
             extractor_dataset=dataset.name,

@@ -49,7 +49,7 @@ def test_the_cache_is_half_precision_under_autocast(dtype):
 
 def test_training_and_likelihood():
     tokens = TokenSplit(
-        tokens_NL=torch.randint(0, 16, (64, 14), dtype=torch.int32), labels_N=torch.arange(64) % 3
+        shards=(torch.randint(0, 16, (64, 14), dtype=torch.int32),), labels_N=torch.arange(64) % 3
     )
     found = []
     for device in ("cpu", "cuda"):

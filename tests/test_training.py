@@ -31,7 +31,7 @@ def tokens(count: int = 96) -> TokenSplit:
     labels = torch.arange(count) % 3
     generator = torch.Generator().manual_seed(1)
     noise = torch.randint(0, 2, (count, 14), generator=generator)
-    return TokenSplit(tokens_NL=(labels[:, None] * 2 + noise).int(), labels_N=labels)
+    return TokenSplit(shards=((labels[:, None] * 2 + noise).int(),), labels_N=labels)
 
 
 def trained(**options) -> tuple[VAR, list[dict]]:
@@ -126,9 +126,9 @@ def test_nll_against_a_direct_sum():
     data = tokens(10)
     plan = DepthPlan.two_zone(PATCH_NUMS, 2, subnet_depth=1, switch=1)
     found = nll_per_scale(model, tokenizer(), data, plan, batch=4)
-    inputs = tokenizer().teacher_inputs(data.tokens_NL.long())
+    inputs = tokenizer().teacher_inputs(data.rows(slice(None)).tokens_NL.long())
     logs = model(inputs, data.labels_N, plan).detach().double().log_softmax(-1)
-    each = -logs.gather(2, data.tokens_NL.long()[:, :, None])[:, :, 0]
+    each = -logs.gather(2, data.rows(slice(None)).tokens_NL.long()[:, :, None])[:, :, 0]
     expected = torch.stack([each[:, :1].mean(1), each[:, 1:5].mean(1), each[:, 5:].mean(1)], 1)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     np.testing.assert_allclose(mean_nll(found, PATCH_NUMS), each.mean(1).numpy(), atol=1e-6)

@@ -1,10 +1,11 @@
-"""Data sets that come with the package: rendered or read locally, never downloaded."""
+"""Data sets: what a split is, and those that come with the package. Nothing is downloaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -16,20 +17,40 @@ SPLITS = ("train", "select", "test")
 LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
 
 
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Images of one split.
+class Split(Protocol):
+    """Images of one split, read when they are asked for.
 
     Attributes:
-        images_N3HW: (N, 3, H, W) uint8.
         labels_N: (N,) int64.
     """
+
+    labels_N: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
+        """(n, 3, H, W) uint8 images `chosen`.
+
+        Args:
+            places_N2: for splits with random crops, where each crop lies between the edges
+                (left to right, top to bottom, in [0, 1)); None gives every image a place that is
+                always its own.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySplit:
+    """A split held in memory: (N, 3, H, W) uint8 images and their labels."""
 
     images_N3HW: np.ndarray
     labels_N: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
+        return self.images_N3HW[chosen]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +139,7 @@ def _shapes(limit: int | None) -> Dataset:
             shapes.render(seed, stream, first, min(part, count - first))
             for first in range(0, count, part)
         ]
-        return Split(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
+        return ArraySplit(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
 
     spec = {
         "name": "shapes",
@@ -154,7 +175,7 @@ def _digits(limit: int | None) -> Dataset:
         chosen = order[start : start + sizes[split]]
         large = np.kron(digits.images[chosen], np.ones((3, 3)))
         grey = np.rint(large * (255 / 16)).astype(np.uint8)
-        return Split(
+        return ArraySplit(
             images_N3HW=np.repeat(grey[:, None], 3, axis=1),
             labels_N=digits.target[chosen].astype(np.int64),
         )

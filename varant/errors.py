@@ -17,6 +17,17 @@ class UserError(ValueError):
     """
 
 
+class Diverged(UserError):
+    """A training whose loss is no number any more, or far above what it was."""
+
+
+class Preempted(Exception):
+    """The machine asked the process to stop; what it did is saved, and it can go on.
+
+    Commands print the message and exit with code 75.
+    """
+
+
 def one_line(error: BaseException) -> str:
     """The message of `error` on a single line, with its type where the message says nothing."""
     text = " ".join(str(error).split())
@@ -35,6 +46,9 @@ def exit_codes() -> Iterator[None]:
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Preempted as stop:
+        print(one_line(stop), file=sys.stderr)
+        raise SystemExit(75) from None
     except PermissionError as error:
         print(f"error: no permission: {error.filename or one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -6,7 +6,7 @@ is written when it is whole: a preparation that was killed is made again, never 
 
 from __future__ import annotations
 
-import time
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
 
+from varant.batches import CachedBatches
 from varant.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
-    load_tokenizer,
     read_config,
     save,
 )
@@ -33,12 +32,13 @@ from varant.geometry import Geometry
 from varant.randomness import torch_seed
 from varant.tokenizer import Tokenizer, TokenizerConfig
 from varant.tokenizer_training import TokenizerTraining, reconstruction_psnr, train_tokenizer
-from varant.tokens import Tokens, cached_tokens, tokens_digest
-from varant.training import TrainingConfig, train
+from varant.tokens import INDEX_FILE, Tokens, cache_tokens, tokens_digest
+from varant.training import Trainer, TrainingConfig
+from varant.training_run import CHECKPOINTS, RunFolder, advancing, run_training
 from varant.transformer import VAR
 
 # Part of every digest below: raise it when a change of code changes what training gives.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 LIGHT_TOKENIZER = TokenizerConfig(
     patch_nums=(1, 2, 3, 4, 6),
@@ -97,7 +97,7 @@ class Workspace:
         return self.folder / "models" / digest[:16]
 
     def tokens(self, digest: str) -> Path:
-        return self.folder / "tokens" / f"{digest[:16]}.safetensors"
+        return self.folder / "tokens" / digest[:16]
 
     def cell(self, digest: str) -> Path:
         return self.folder / "cells" / digest[:16]
@@ -128,12 +128,12 @@ def prepare_tokenizer(
         training = config.tokenizer_training
         with progress("tokenizer", training.steps * training.batch, "img") as advance:
             tokenizer = train_tokenizer(
-                dataset.train.images_N3HW,
+                dataset.train,
                 config.tokenizer,
                 training,
                 log=lambda step, metrics: advance(training.batch, loss=metrics["loss"]),
             )
-        psnr_db = reconstruction_psnr(tokenizer, dataset.select.images_N3HW)
+        psnr_db = reconstruction_psnr(tokenizer, dataset.select)
         save(folder, tokenizer, note={"identity": identity, "psnr_db": psnr_db})
     content = read_config(folder)
     return PreparedTokenizer(
@@ -145,29 +145,44 @@ def prepare_tokenizer(
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """A tokenised data set and where its file is."""
+    """A tokenised data set and the folder that it is in."""
 
-    path: Path
+    folder: Path
     digest: str
 
 
 def prepare_tokens(
-    workspace: Workspace, dataset: Dataset, prepared: PreparedTokenizer, progress: Progress
+    workspace: Workspace,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    tokenizer_sha256: str,
+    progress: Progress,
+    *,
+    flips: bool = False,
+    skip_unreadable: bool = False,
 ) -> PreparedData:
-    """Tokenise the data set unless the workspace has its tokens."""
-    digest = tokens_digest(dataset.digest, prepared.sha256)
-    path = workspace.tokens(digest)
-    if not path.exists():
-        with progress("tokens", sum(dataset.sizes.values()), "img") as advance:
-            cached_tokens(path, dataset, load_tokenizer(prepared.folder), advance=advance)
-    return PreparedData(path=path, digest=digest)
+    """Tokenise the data set unless the workspace has its tokens; see `cache_tokens`."""
+    digest = tokens_digest(dataset.digest, tokenizer_sha256, flips=flips)
+    folder = workspace.tokens(digest)
+    if not (folder / INDEX_FILE).exists():
+        entries = sum(dataset.sizes.values()) + (dataset.sizes["train"] if flips else 0)
+        with progress("tokens", entries, "img") as advance:
+            cache_tokens(
+                folder,
+                dataset,
+                tokenizer,
+                flips=flips,
+                skip_unreadable=skip_unreadable,
+                advance=advance,
+            )
+    return PreparedData(folder=folder, digest=digest)
 
 
 def prepare_reference(
     data: PreparedData, tokenizer: Tokenizer, tokens: Tokens, extractor: Extractor
 ) -> Path:
     """Features of the reconstructed test images, which samples are compared with."""
-    path = data.path.with_name(f"{data.path.stem}-{extractor.name}.safetensors")
+    path = data.folder / f"reference-{extractor.name}.safetensors"
     if not path.exists():
         test = tokens.test.rows(slice(None))
         parts = [
@@ -227,33 +242,38 @@ def prepare_base(
 ) -> PreparedBase:
     """Train the base (full-depth) network on `device` unless the workspace has it.
 
-    `tokenizer` is moved to that device.
+    Killed, it goes on from its last checkpoint. `tokenizer` is moved to that device.
     """
-    folder = base_folder(workspace, config, data)
-    if not (folder / CONFIG_FILE).exists():
-        training, started = config.training, time.monotonic()
-        with torch_seed(training.seed):
-            model = VAR(config.geometry).to(device)
-        tokenizer = tokenizer.to(device)
-        title = f"base seed {training.seed}"
-        with progress(title, training.steps * training.batch, "img") as advance:
-            train(
-                model,
-                tokenizer,
-                tokens.train,
-                training,
-                log=lambda step, metrics: advance(training.batch, loss=metrics["loss"]),
-            )
-        note = {
-            "identity": _base_identity(config, data),
-            "seconds": time.monotonic() - started,
-            "torch": torch.__version__,
-        }
-        save(folder, tokenizer, model, note=note)
-    content = read_config(folder)
+    identity = _base_identity(config, data)
+    run = RunFolder(folder=base_folder(workspace, config, data), identity=identity)
+    if not run.finished:
+        with run.locked(wait=True):
+            if not run.finished:  # by the process that we waited for
+                _train_base(run, config, tokenizer.to(device), tokens, progress, device)
+    content = read_config(run.folder)
     return PreparedBase(
-        folder=folder,
+        folder=run.folder,
         sha256=content["sha256"][MODEL_FILE],
         seed=config.training.seed,
         seconds=content["note"]["seconds"],
     )
+
+
+def _train_base(
+    run: RunFolder,
+    config: BaseConfig,
+    tokenizer: Tokenizer,
+    tokens: Tokens,
+    progress: Progress,
+    device: str,
+) -> None:
+    run.claim()
+    training = config.training
+    with torch_seed(training.seed):
+        model = VAR(config.geometry).to(device)
+    batches = CachedBatches(tokens.train, seed=training.seed, batch=training.batch)
+    trainer = Trainer(model, tokenizer, batches, training)
+    title = f"base seed {training.seed}"
+    with progress(title, training.steps * training.batch, "img") as advance:
+        run_training(run, trainer, tokenizer, log=advancing(advance))
+    shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)  # nobody goes on from a base

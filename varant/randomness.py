@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import zlib
 from collections.abc import Iterator
 
@@ -22,14 +23,18 @@ def batch_indices(seed: int, step: int, *, batch: int, images: int) -> np.ndarra
     Returns:
         (batch,) int64; an epoch's boundary may fall inside a batch.
     """
-    first = step * batch
-    parts = []
-    while len(parts) == 0 or sum(map(len, parts)) < batch:
-        done = first + sum(map(len, parts))
+    parts, done, stop = [], step * batch, (step + 1) * batch
+    while done < stop:
         epoch, offset = divmod(done, images)
-        order = stream(seed, "data order", epoch).permutation(images)
-        parts.append(order[offset : offset + batch - sum(map(len, parts))])
+        parts.append(_epoch_order(seed, epoch, images)[offset : offset + stop - done])
+        done += len(parts[-1])
     return np.concatenate(parts)
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
+    """A permutation of a large data set costs as much as a step: made once an epoch."""
+    return stream(seed, "data order", epoch).permutation(images)
 
 
 @contextlib.contextmanager

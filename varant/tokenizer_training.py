@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from varant.datasets import Split
 from varant.randomness import batch_indices, stream, torch_seed
 from varant.tokenizer import Quantizer, Tokenizer, TokenizerConfig
 
@@ -105,13 +106,13 @@ def quantize_for_training(quantizer: Quantizer, features_Bvs: Tensor) -> Quantiz
 
 
 def train_tokenizer(
-    images_N3HW: np.ndarray,
+    split: Split,
     config: TokenizerConfig,
     training: TokenizerTraining,
     *,
     log: Log = lambda step, metrics: None,
 ) -> Tokenizer:
-    """Train a light tokenizer on uint8 images; a function of its arguments alone.
+    """Train a light tokenizer on a split's images; a function of its arguments alone.
 
     Args:
         log: called after each step with `loss` (mean squared error) and `images_seen`.
@@ -130,8 +131,8 @@ def train_tokenizer(
     )  # fmt: skip
     for step in range(training.steps):
         rng = stream(training.seed, "codebook", step)
-        chosen = batch_indices(training.seed, step, batch=training.batch, images=len(images_N3HW))
-        images = images_to_float(images_N3HW[chosen])
+        chosen = batch_indices(training.seed, step, batch=training.batch, images=len(split))
+        images = images_to_float(split.images(chosen))
         features = tokenizer.encode_features(images)
         if step == 0:
             vectors = features.detach().transpose(1, 2).flatten(0, 1)
@@ -159,11 +160,13 @@ def images_to_float(images_N3HW: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruction_psnr(tokenizer: Tokenizer, images_N3HW: np.ndarray, batch: int = 250) -> float:
-    """Peak signal-to-noise ratio of reconstructions in dB, of the mean squared error."""
+def reconstruction_psnr(
+    tokenizer: Tokenizer, split: Split, *, most: int = 2_500, batch: int = 250
+) -> float:
+    """Peak signal-to-noise ratio in dB, of the mean squared error over the first `most` images."""
     errors = []
-    for start in range(0, len(images_N3HW), batch):
-        images = images_to_float(images_N3HW[start : start + batch])
+    for start in range(0, min(most, len(split)), batch):
+        images = images_to_float(split.images(slice(start, start + batch)))
         drawn = tokenizer.decode(tokenizer.encode(images))
         errors.append((drawn - images).square().mean((1, 2, 3)))
     return float(10 * torch.log10(4.0 / torch.cat(errors).mean()))

@@ -1,7 +1,12 @@
-"""A data set tokenised once, cached under its digest, memory-mapped when read."""
+"""A data set tokenised once: shards of tokens in a folder of its digest, memory-mapped when read.
+
+The index is written last, so a folder that has one is whole; a tokenisation that was killed goes
+on after its last whole shard.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +19,19 @@ from torch import Tensor
 
 from varant.datasets import SPLITS, Dataset, Split
 from varant.errors import UserError
-from varant.files import digest_of, replacing
+from varant.files import digest_of, replacing, write_json
+from varant.folders import UnreadableImage
 from varant.tokenizer import Tokenizer
 from varant.tokenizer_training import images_to_float
 
-VERSION = 1
+VERSION = 2
+INDEX_FILE = "index.json"
+SHARD_ENTRIES = 32_768  # 43 MiB of the official 680 tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenSplit:
-    """Tokens of one split.
-
-    Attributes:
-        tokens_NL: (N, L) int32, memory-mapped where it comes from the cache.
-        labels_N: (N,) int64.
-    """
+class TokenBatch:
+    """Tokens and labels of some images: (n, L) and (n,), int64."""
 
     tokens_NL: Tensor
     labels_N: Tensor
@@ -36,67 +39,182 @@ class TokenSplit:
     def __len__(self) -> int:
         return len(self.labels_N)
 
-    def rows(self, chosen: np.ndarray | slice) -> TokenSplit:
-        """The images `chosen`, tokens as int64."""
-        index = chosen if isinstance(chosen, slice) else torch.from_numpy(chosen)
-        return TokenSplit(tokens_NL=self.tokens_NL[index].long(), labels_N=self.labels_N[index])
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSplit:
+    """Tokens of one split.
+
+    Attributes:
+        shards: (n, L) tensors of a small integer type, in order; memory-mapped where they come
+            from the cache.
+        labels_N: (N,) int64.
+    """
+
+    shards: tuple[Tensor, ...]
+    labels_N: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def rows(self, chosen: np.ndarray | slice) -> TokenBatch:
+        """The entries `chosen`, tokens as int64."""
+        if len(self.shards) == 1:
+            index = chosen if isinstance(chosen, slice) else torch.from_numpy(chosen)
+            return TokenBatch(tokens_NL=self.shards[0][index].long(), labels_N=self.labels_N[index])
+        index_n = np.arange(len(self))[chosen]
+        ends = np.cumsum([len(shard) for shard in self.shards])
+        shard_n = np.searchsorted(ends, index_n, side="right")
+        tokens_NL = torch.empty(len(index_n), self.shards[0].shape[1], dtype=torch.long)
+        for number in np.unique(shard_n):
+            here = np.flatnonzero(shard_n == number)
+            local = index_n[here] - (ends[number] - len(self.shards[number]))
+            tokens_NL[here] = self.shards[number][torch.from_numpy(local)].long()
+        return TokenBatch(tokens_NL=tokens_NL, labels_N=self.labels_N[torch.from_numpy(index_n)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
+    """A tokenised data set.
+
+    Attributes:
+        skipped: image files that could not be read, of all splits.
+    """
+
     train: TokenSplit
     select: TokenSplit
     test: TokenSplit
+    skipped: tuple[str, ...] = ()
 
 
-def tokens_digest(dataset_digest: str, tokenizer_sha256: str) -> str:
-    """Identity of a tokenised data set: its pixels' and the tokenizer's weights."""
-    return digest_of({"version": VERSION, "dataset": dataset_digest, "tokenizer": tokenizer_sha256})
+def tokens_digest(dataset_digest: str, tokenizer_sha256: str, *, flips: bool = False) -> str:
+    """Identity of a tokenised data set: its pixels', the tokenizer's weights', the preprocessing's.
+
+    The data set's own digest holds how its images are resized and cropped.
+    """
+    content = {
+        "version": VERSION,
+        "dataset": dataset_digest,
+        "tokenizer": tokenizer_sha256,
+        "flips": flips,
+    }
+    return digest_of(content)
 
 
 @torch.no_grad()
-def tokenize(
-    split: Split, tokenizer: Tokenizer, *, batch: int = 250, advance: Callable[[int], object]
-) -> TokenSplit:
-    """Tokens of a split; `advance` is called with the number of images done in each batch."""
-    parts = []
-    for start in range(0, len(split.labels_N), batch):
-        images = images_to_float(split.images_N3HW[start : start + batch])
-        parts.append(tokenizer.encode(images).int())
-        advance(len(images))
-    return TokenSplit(tokens_NL=torch.cat(parts), labels_N=torch.from_numpy(split.labels_N).long())
-
-
-def cached_tokens(
-    path: Path, dataset: Dataset, tokenizer: Tokenizer, *, advance: Callable[[int], object]
+def cache_tokens(
+    folder: Path,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    *,
+    flips: bool = False,
+    skip_unreadable: bool = False,
+    batch: int = 250,
+    shard_entries: int = SHARD_ENTRIES,
+    advance: Callable[[int], object] = lambda count: None,
 ) -> Tokens:
-    """Tokens of all splits from the file `path`, which is made first if it is not there."""
-    if not path.exists():
-        tensors = {}
+    """Tokenise a data set into `folder`, unless it is there, and read it.
+
+    Args:
+        flips: training images once more mirrored left to right, as entries after all others.
+        skip_unreadable: leave out files that cannot be read and list them; else they are an error.
+        batch: images that the tokenizer encodes at once.
+        advance: called with the number of entries done.
+
+    Raises:
+        UserError: a file that cannot be read (named), or a damaged cache.
+    """
+    if not (folder / INDEX_FILE).exists():
+        splits = {}
         for name in SPLITS:
-            done = tokenize(getattr(dataset, name), tokenizer, advance=advance)
-            tensors |= {f"{name}/tokens": done.tokens_NL, f"{name}/labels": done.labels_N}
-        with replacing(path) as aside:
-            save_file(tensors, aside)
-    return read_tokens(path)
+            split = getattr(dataset, name)
+            entries = len(split) * (2 if flips and name == "train" else 1)
+            shards = []
+            for first in range(0, entries, shard_entries):
+                path = folder / f"{name}-{first // shard_entries:05d}.safetensors"
+                chosen = np.arange(first, min(entries, first + shard_entries))
+                if not _whole(path):
+                    _write_shard(path, split, tokenizer, chosen, batch, skip_unreadable, advance)
+                else:
+                    advance(len(chosen))
+                shards.append(path.name)
+            splits[name] = shards
+        write_json(folder / INDEX_FILE, {"version": VERSION, "shards": splits})
+    return read_tokens(folder)
 
 
-def read_tokens(path: Path) -> Tokens:
-    """Read a token file.
+def _write_shard(
+    path: Path,
+    split: Split,
+    tokenizer: Tokenizer,
+    chosen: np.ndarray,
+    batch: int,
+    skip_unreadable: bool,
+    advance: Callable[[int], object],
+) -> None:
+    device = next(tokenizer.parameters()).device
+    small = torch.int16 if tokenizer.vocab_size <= 2**15 else torch.int32
+    tokens, labels, skipped = [], [], []
+    for start in range(0, len(chosen), batch):
+        flipped, indices = np.divmod(chosen[start : start + batch], len(split))
+        images, places = _read_images(split, indices, skip_unreadable, skipped)
+        mirror = flipped[places].astype(bool)
+        images[mirror] = images[mirror, :, :, ::-1]
+        tokens.append(tokenizer.encode(images_to_float(images).to(device)).to(small).cpu())
+        labels.append(torch.from_numpy(split.labels_N[indices[places]]))
+        advance(len(indices))
+    content = {"tokens": torch.cat(tokens), "labels": torch.cat(labels)}
+    with replacing(path) as aside:
+        save_file(content, aside, metadata={"skipped": json.dumps(skipped)})
+
+
+def _read_images(
+    split: Split, indices: np.ndarray, skip_unreadable: bool, skipped: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images, and their places in `indices`; paths that are left out go to `skipped`."""
+    places = np.arange(len(indices))
+    while True:
+        try:
+            return split.images(indices[places]), places
+        except UnreadableImage as error:
+            if not skip_unreadable:
+                raise
+            skipped.append(str(error.path))
+            places = places[indices[places] != error.index]
+
+
+def _whole(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
+
+
+def read_tokens(folder: Path) -> Tokens:
+    """Read a folder that `cache_tokens` wrote.
 
     Raises:
         UserError: damaged or foreign.
     """
     try:
+        index = json.loads((folder / INDEX_FILE).read_text())
+        skipped: list[str] = []
+        splits = {
+            name: _read_split([folder / shard for shard in index["shards"][name]], skipped)
+            for name in SPLITS
+        }
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}: damaged token cache ({error}); delete the folder and run again"
+        ) from None
+    return Tokens(**splits, skipped=tuple(dict.fromkeys(skipped)))
+
+
+def _read_split(paths: list[Path], skipped: list[str]) -> TokenSplit:
+    tokens, labels = [], []
+    for path in paths:
         with safe_open(path, framework="pt") as file:
-            return Tokens(
-                **{
-                    name: TokenSplit(
-                        tokens_NL=file.get_tensor(f"{name}/tokens"),
-                        labels_N=file.get_tensor(f"{name}/labels"),
-                    )
-                    for name in SPLITS
-                }
-            )
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged token file ({error}); delete it and run again") from None
+            tokens.append(file.get_tensor("tokens"))
+            labels.append(file.get_tensor("labels"))
+            skipped.extend(json.loads((file.metadata() or {}).get("skipped", "[]")))
+    return TokenSplit(shards=tuple(tokens), labels_N=torch.cat(labels))

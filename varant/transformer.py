@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from varant.cache import KVCache
 from varant.geometry import Geometry
@@ -56,10 +57,12 @@ class SelfAttention(nn.Module):
 
     def project(self, x_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k (l2-normalised, q scaled) and v, each (B, H, L, c), in the compute type."""
-        B, L, C = x_BLC.shape
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x_BLC, self.mat_qkv.weight, bias).view(B, L, 3, self.heads, C // self.heads)
-        q_BHLc, k_BHLc, v_BHLc = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        # Split along the channels: the gradient is then one concatenation.
+        q_BHLc, k_BHLc, v_BHLc = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in F.linear(x_BLC, self.mat_qkv.weight, bias).chunk(3, dim=-1)
+        )
         scale = self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp()
         q_BHLc = q_BHLc * (scale * inverse_norm(q_BHLc))
         k_BHLc = k_BHLc * inverse_norm(k_BHLc)
@@ -216,7 +219,12 @@ class VAR(nn.Module):
                 block.ada_lin[1].weight[2 * width :].mul_(0.5)
 
     def forward(
-        self, inputs_BLC: Tensor, labels_B: Tensor, plan: DepthPlan | None = None
+        self,
+        inputs_BLC: Tensor,
+        labels_B: Tensor,
+        plan: DepthPlan | None = None,
+        *,
+        recompute: bool = False,
     ) -> Tensor:
         """Teacher-forced logits of all scales.
 
@@ -224,6 +232,8 @@ class VAR(nn.Module):
             inputs_BLC: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`.
             labels_B: (B,) int64; `num_classes` is the unconditional class.
             plan: None runs every layer at every scale.
+            recompute: activation checkpointing: keep only each layer's input for the backward
+                pass and run the layer again there. Same numbers, less memory, a third more time.
 
         Returns:
             (B, L, V) logits.
@@ -237,8 +247,15 @@ class VAR(nn.Module):
         x_BLC = torch.cat([first, self.word_embed(inputs_BLC)], dim=1) + self._positions()
         for layer, block in enumerate(self.blocks):
             scales = plan.scales_of(layer)
-            if scales:
-                x_BLC = self._run_layer(block, x_BLC, condition.adaln_B6C[layer], scales)
+            if not scales:
+                continue
+            arguments = (block, x_BLC, condition.adaln_B6C[layer], scales)
+            if recompute:
+                x_BLC = checkpoint(
+                    self._run_layer, *arguments, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x_BLC = self._run_layer(*arguments)
         return self.head(self.head_input(x_BLC, condition))
 
     def _run_layer(
@@ -246,10 +263,12 @@ class VAR(nn.Module):
     ) -> Tensor:
         """Send the tokens of `scales` through one block; the others keep their value."""
         lengths = [self.geometry.scale_tokens[k] for k in scales]
-        if scales == tuple(range(len(scales))):  # a prefix: slices, no copies
+        if len(scales) == len(self.patch_nums):
+            return self._run_tokens(block, x_BLC, adaln_B6C, lengths)
+        if scales == tuple(range(len(scales))):  # a prefix: slices, no gather
             passing, rest = x_BLC.split([sum(lengths), x_BLC.shape[1] - sum(lengths)], dim=1)
             out_BLC = self._run_tokens(block, passing, adaln_B6C, lengths)
-            return torch.cat([out_BLC, rest], dim=1) if rest.shape[1] else out_BLC
+            return torch.cat([out_BLC, rest], dim=1)
         index_L = torch.isin(self.level_L, torch.tensor(scales, device=x_BLC.device)).nonzero()[
             :, 0
         ]
@@ -343,7 +362,9 @@ def modulated_norm(x_BLC: Tensor, scale_B1C: Tensor, shift_B1C: Tensor) -> Tenso
 
 def inverse_norm(x_BHLc: Tensor) -> Tensor:
     """1 / max(|x|, 1e-12) over the channels: (B, H, L, 1)."""
-    return x_BHLc.norm(dim=-1, keepdim=True).clamp_min(1e-12).reciprocal()
+    # Half precision would lose the square; cheaper than `norm`, whose gradient divides.
+    wide = x_BHLc.to(torch.promote_types(x_BHLc.dtype, torch.float32))
+    return wide.square().sum(-1, keepdim=True).clamp_min(1e-24).rsqrt()
 
 
 def block_causal_attention(

@@ -19,15 +19,19 @@ def nll_per_scale(
     tokens: TokenSplit,
     plan: DepthPlan | None = None,
     *,
+    images: int | None = None,
     batch: int = 100,
 ) -> np.ndarray:
     """Mean NLL of each scale's tokens in nats a token, for each image: (N, K) float64.
 
+    `images` takes the first so many; None takes all.
+
     Errors do not propagate here as they do in generation: every scale sees the true earlier ones.
     """
     rows, device = [], model.pos_1LC.device
-    for start in range(0, len(tokens), batch):
-        part = tokens.rows(slice(start, start + batch))
+    count = len(tokens) if images is None else min(images, len(tokens))
+    for start in range(0, count, batch):
+        part = tokens.rows(slice(start, min(count, start + batch)))
         tokens_BL = part.tokens_NL.to(device)
         logits = model(tokenizer.teacher_inputs(tokens_BL), part.labels_N.to(device), plan)
         loss = F.cross_entropy(logits.transpose(1, 2).float(), tokens_BL, reduction="none")

@@ -65,8 +65,10 @@ class Arguments:
 @torch.no_grad()
 def reconstruct(split: Split, tokenizer: Tokenizer) -> Tensor:
     """(N, 3, H, W) reconstructions in [0, 1]."""
-    parts = np.array_split(split.images_N3HW, max(1, len(split) // 250))
-    drawn = [tokenizer.decode(tokenizer.encode(images_to_float(part))) for part in parts]
+    parts = np.array_split(np.arange(len(split)), max(1, len(split) // 250))
+    drawn = [
+        tokenizer.decode(tokenizer.encode(images_to_float(split.images(part)))) for part in parts
+    ]
     return torch.cat(drawn).add(1).div(2)
 
 
@@ -118,7 +120,7 @@ def main(arguments: Arguments) -> None:
     config = FeatureTraining(steps=arguments.steps)
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(
-        dataset.train.images_N3HW,
+        dataset.train,
         LIGHT_TOKENIZER,
         TokenizerTraining(steps=arguments.tokenizer_steps, seed=config.tokenizer_seed),
     )

@@ -1,0 +1,101 @@
+"""Training batches as a function of (seed, step): from cached tokens, or tokenised on the way."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from varant.datasets import Split
+from varant.folders import UnreadableImage
+from varant.randomness import batch_indices, stream
+from varant.tokenizer import Tokenizer
+from varant.tokenizer_training import images_to_float
+from varant.tokens import TokenBatch, TokenSplit
+
+
+class Batches(Protocol):
+    """The images of every training step."""
+
+    def batch(self, step: int, part: slice) -> TokenBatch:
+        """Tokens and labels of the images `part` of step `step` (0-based)."""
+        ...
+
+
+class CachedBatches:
+    """Batches from a data set that was tokenised before."""
+
+    def __init__(self, tokens: TokenSplit, *, seed: int, batch: int) -> None:
+        self.tokens, self.seed, self.size = tokens, seed, batch
+
+    def batch(self, step: int, part: slice) -> TokenBatch:
+        chosen = batch_indices(self.seed, step, batch=self.size, images=len(self.tokens))
+        return self.tokens.rows(chosen[part])
+
+
+class OnlineBatches:
+    """Batches whose images are read, cropped, flipped and tokenised at each step.
+
+    Every step draws crops and flips afresh. The next step's images are read while this one trains.
+
+    Attributes:
+        skipped: files that could not be read, each replaced by the next image that can.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        *,
+        seed: int,
+        batch: int,
+        flips: bool = False,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.split, self.tokenizer = split, tokenizer
+        self.seed, self.size, self.flips = seed, batch, flips
+        self.skip_unreadable = skip_unreadable
+        self.skipped: dict[str, None] = {}
+        self._reader = ThreadPoolExecutor(1)
+        self._reading: dict[tuple[int, int, int], Future[_Read]] = {}
+
+    def batch(self, step: int, part: slice) -> TokenBatch:
+        start, stop, _ = part.indices(self.size)
+        ready = self._reading.pop((step, start, stop), None)
+        self._reading = {key: job for key, job in self._reading.items() if key[0] == step}
+        read = ready.result() if ready else self._read(step, start, stop)
+        following = (step + 1, start, stop)
+        self._reading[following] = self._reader.submit(self._read, *following)
+        images = images_to_float(read.pixels_N3HW).to(next(self.tokenizer.parameters()).device)
+        with torch.no_grad():
+            tokens_NL = self.tokenizer.encode(images)
+        return TokenBatch(tokens_NL=tokens_NL, labels_N=torch.from_numpy(read.labels_N))
+
+    def _read(self, step: int, start: int, stop: int) -> _Read:
+        """Images of a step; what is drawn for an image does not depend on how the step is cut."""
+        chosen = batch_indices(self.seed, step, batch=self.size, images=len(self.split))
+        chosen = chosen[start:stop]
+        places = stream(self.seed, "crop", step).random((self.size, 2))[start:stop]
+        while True:
+            try:
+                pixels = self.split.images(chosen, places)
+                break
+            except UnreadableImage as error:
+                if not self.skip_unreadable or len(self.skipped) + 1 >= len(self.split):
+                    raise
+                self.skipped[str(error.path)] = None
+                chosen = np.where(chosen == error.index, (chosen + 1) % len(self.split), chosen)
+        if self.flips:
+            mirror = stream(self.seed, "flip", step).random(self.size)[start:stop] < 0.5
+            pixels = pixels.copy()
+            pixels[mirror] = pixels[mirror, :, :, ::-1]
+        return _Read(pixels_N3HW=pixels, labels_N=self.split.labels_N[chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    pixels_N3HW: np.ndarray
+    labels_N: np.ndarray

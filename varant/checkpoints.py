@@ -1,0 +1,143 @@
+"""Checkpoints of a training run: written whole or not at all, checked when read.
+
+    FOLDER/step-00000128/state.safetensors   tensors
+    FOLDER/step-00000128/facts.json          everything else, JSON
+    FOLDER/step-00000128/manifest.json       SHA-256 of both
+    FOLDER/latest                            name of the newest, written after it
+
+A checkpoint is written in a folder aside, synced and renamed, then the pointer is replaced and
+all but the newest two are removed: there is a good one at every moment from the first on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from varant.files import replacing, sha256_file
+
+STATE_FILE, FACTS_FILE, MANIFEST_FILE, POINTER_FILE = (
+    "state.safetensors",
+    "facts.json",
+    "manifest.json",
+    "latest",
+)
+KEPT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """What a run needs to go on after step `step`."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    facts: dict
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that is not what was written; the message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFolder:
+    """The checkpoints of one run."""
+
+    folder: Path
+
+    def save(self, state: RunState) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: the disk is full or gone; earlier checkpoints stay as they were.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"step-{state.step:08d}"
+        aside, final = self.folder / f".{name}", self.folder / name
+        shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
+        try:
+            aside.mkdir()
+            save_file(state.tensors, aside / STATE_FILE)
+            (aside / FACTS_FILE).write_text(json.dumps(state.facts))
+            manifest = {file: sha256_file(aside / file) for file in (STATE_FILE, FACTS_FILE)}
+            (aside / MANIFEST_FILE).write_text(json.dumps(manifest))
+            for file in (STATE_FILE, FACTS_FILE, MANIFEST_FILE, "."):
+                _sync(aside / file)
+            shutil.rmtree(final, ignore_errors=True)  # the same step, damaged or of a run undone
+            aside.rename(final)
+            _sync(self.folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        with replacing(self.folder / POINTER_FILE) as pointer:
+            pointer.write_text(name)
+        # A later step is one that was damaged, and that this run is about to make again.
+        names = self._names()
+        kept = [other for other in names if other <= name][-KEPT:]
+        for other in set(names) - set(kept):
+            shutil.rmtree(self.folder / other, ignore_errors=True)
+
+    def latest(self, warn: Callable[[str], object]) -> RunState | None:
+        """The newest checkpoint that is whole; None where there never was one.
+
+        Args:
+            warn: called with one line for each damaged checkpoint that is passed over.
+
+        Raises:
+            DamagedCheckpoint: there are checkpoints, and none is whole.
+        """
+        names = self._names()
+        pointer = self.folder / POINTER_FILE
+        if pointer.exists():  # one renamed into place after it is whole as well, so newest first
+            pointed = pointer.read_text().strip()
+            if pointed not in names:
+                warn(f"{self.folder / pointed}: missing, though {pointer} names it")
+        for name in reversed(names):
+            try:
+                state = self._read(self.folder / name)
+            except DamagedCheckpoint as damage:
+                warn(str(damage))
+            else:
+                return state
+        if names or pointer.exists():
+            raise DamagedCheckpoint(f"{self.folder}: no checkpoint in it is whole")
+        return None
+
+    def _names(self) -> list[str]:
+        """Names of the checkpoints, oldest first."""
+        return sorted(path.name for path in self.folder.glob("step-*"))
+
+    def _read(self, folder: Path) -> RunState:
+        try:
+            manifest = json.loads((folder / MANIFEST_FILE).read_text())
+            for file in (STATE_FILE, FACTS_FILE):
+                if sha256_file(folder / file) != manifest[file]:
+                    raise DamagedCheckpoint(
+                        f"{folder / file}: damaged (its SHA-256 is not the manifest's)"
+                    )
+            facts = json.loads((folder / FACTS_FILE).read_text())
+            # Copied out of the mapped file: its tensors are not aligned, and the results of
+            # vector code differ in the last bit with alignment.
+            tensors = {k: v.clone() for k, v in load_file(folder / STATE_FILE).items()}
+            return RunState(
+                step=int(folder.name.removeprefix("step-")), tensors=tensors, facts=facts
+            )
+        except FileNotFoundError as error:
+            raise DamagedCheckpoint(f"{error.filename}: missing") from None
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise DamagedCheckpoint(f"{folder}: damaged ({error})") from None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,78 @@
+"""The processes that train one network together, as `torchrun` starts them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from varant.errors import UserError
+
+# Rank 0 may train a tokenizer and a base network while the others wait for it.
+LONGEST_WAIT = datetime.timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among those of a run; alone, where `torchrun` did not start it."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over the ranks, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+            values.div_(self.count)
+        return values
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def check_same(self, config: dict) -> None:
+        """Raise `UserError` on every rank unless all ranks have this config."""
+        if self.count == 1:
+            return
+        found: list = [None] * self.count
+        dist.all_gather_object(found, config)
+        for rank, other in enumerate(found):
+            for key in sorted(config.keys() | other.keys()):
+                if other.get(key) != found[0].get(key):
+                    raise UserError(
+                        f"ranks disagree: {key} is {other.get(key)} on rank {rank} and "
+                        f"{found[0].get(key)} on rank 0; start all with the same command"
+                    )
+
+
+@contextlib.contextmanager
+def joined_ranks(device: str) -> Iterator[Ranks]:
+    """Join the process group that `torchrun` describes in the environment, if there is one.
+
+    CUDA processes talk by NCCL, others by gloo; on CUDA, rank r of a machine takes its device r.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks()
+        return
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if backend == "nccl":
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    try:
+        yield Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=local_rank)
+    finally:
+        dist.destroy_process_group()
