@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from studies.cell import Network
-from studies.runner import progress
 from varant.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -22,6 +21,7 @@ from varant.errors import UserError
 from varant.evaluation.features import packaged_extractor
 from varant.geometry import Geometry
 from varant.preparation import (
+    QUICK_BASE,
     BaseConfig,
     PreparedBase,
     PreparedData,
@@ -33,17 +33,9 @@ from varant.preparation import (
     prepare_tokenizer,
     prepare_tokens,
 )
-from varant.tokenizer_training import TokenizerTraining, reconstruction_psnr
+from varant.progress import progress_bar
+from varant.tokenizer_training import reconstruction_psnr
 from varant.tokens import read_tokens
-from varant.training import TrainingConfig
-
-QUICK_TRAIN_IMAGES = 2_000
-QUICK_BASE = BaseConfig(
-    limit=QUICK_TRAIN_IMAGES,
-    tokenizer_training=TokenizerTraining(steps=120),
-    geometry=replace(BaseConfig().geometry, depth=4, width=32, heads=2),
-    training=TrainingConfig(budget_images=6_400),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +102,9 @@ def prepare_bases(
     """
     torch.set_num_threads(1)
     dataset = load_dataset(config.dataset, limit=config.limit)
-    tokenizer = prepare_tokenizer(workspace, config, dataset, progress)
+    tokenizer = prepare_tokenizer(workspace, config, dataset, progress_bar)
     data = prepare_tokens(
-        workspace, dataset, load_tokenizer(tokenizer.folder), tokenizer.sha256, progress
+        workspace, dataset, load_tokenizer(tokenizer.folder), tokenizer.sha256, progress_bar
     )
     configs = [config.with_seed(config.training.seed + i) for i in range(seeds)]
     missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
@@ -148,7 +140,7 @@ def _prepare_one_base(
         data,
         load_tokenizer(tokenizer.folder),
         read_tokens(data.folder),
-        progress,
+        progress_bar,
         device=device,
     )
 
@@ -161,7 +153,7 @@ def from_checkpoint(
     geometry = checkpoint_geometry(folder, dataset)
     tokenizer = load_tokenizer(folder)
     sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
-    data = prepare_tokens(workspace, dataset, tokenizer, sha256, progress)
+    data = prepare_tokens(workspace, dataset, tokenizer, sha256, progress_bar)
     return _bench(
         dataset=dataset,
         data=data,

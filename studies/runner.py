@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -16,28 +15,11 @@ from tqdm import tqdm
 
 from studies.cell import Cell, CellResult, read_result, run_cell
 from varant.preparation import Workspace
+from varant.progress import update_interval
 
 # Two threads on a busy machine made convolutions 5 to 35 times slower (spin-waiting), so a
 # process takes one thread, and parallel work takes more processes.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@contextlib.contextmanager
-def progress(title: str, total: int, unit: str) -> Iterator[Callable[..., object]]:
-    """A progress bar; `advance(n, loss=...)` moves it."""
-    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, mininterval=_interval()) as bar:
-
-        def advance(count: int, **shown: float) -> None:
-            if shown:
-                bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
-            bar.update(count)
-
-        yield advance
-
-
-def _interval() -> float:
-    """Seconds between two updates: a log file wants fewer lines than a terminal."""
-    return 0.5 if sys.stderr.isatty() else 20.0
 
 
 @contextlib.contextmanager
@@ -113,7 +95,7 @@ def collect(futures: dict[Future[CellResult], Cell]) -> dict[str, CellResult]:
     results: dict[str, CellResult] = {}
     if not futures:
         return results
-    with tqdm(total=len(futures), desc="cells", unit="cell", mininterval=_interval()) as bar:
+    with tqdm(total=len(futures), desc="cells", unit="cell", mininterval=update_interval()) as bar:
         for future in as_completed(futures):
             result = future.result()
             results[result.digest] = result

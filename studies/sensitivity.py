@@ -30,21 +30,21 @@ from pathlib import Path
 import tyro
 
 from reports import build
-from studies.calibration import calibrate
 from studies.cell import Cell, Evaluation
-from studies.flags import parse_budget, parse_depths, parse_list
 from studies.networks import Bench, base_config, checkpoint_geometry, from_checkpoint, prepare_bases
 from studies.runner import collect, one_thread_processes, run_cells, split_cells
-from studies.sensitivity_grid import Entry, default_depths, entries_of
+from studies.sensitivity_grid import Entry, entries_of
 from studies.sensitivity_mirror import open_record, record_interrupt, record_results
 from studies.sensitivity_outcome import Outcome, write_folder
+from varant.calibration import calibrate
 from varant.cost import plan_cost
 from varant.datasets import check_dataset, split_sizes
 from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_count, require_writable
 from varant.files import digest_of
+from varant.flags import parse_budget, parse_depths, parse_list
 from varant.geometry import Geometry
-from varant.plan import SELECTORS
+from varant.plan import SELECTORS, default_depths
 from varant.preparation import BaseConfig, Workspace
 
 STUDY = "sensitivity"

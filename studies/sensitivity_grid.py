@@ -41,11 +41,6 @@ def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def default_depths(depth: int) -> tuple[int, ...]:
-    """A quarter, half and three quarters of the network, at least 1 each."""
-    return tuple(sorted({max(1, depth * quarters // 4) for quarters in (1, 2, 3)}))
-
-
 def entries_of(
     patch_nums: tuple[int, ...], depth: int, depths: tuple[int, ...], selectors: tuple[str, ...]
 ) -> list[Entry]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from varant import Tokenizer, TokenizerConfig, UserError, shapes
+from varant.datasets import ArraySplit
 from varant.tokenizer import Phis
 from varant.tokenizer_training import (
     Codebook,
@@ -90,8 +91,13 @@ def test_images_of_another_size_are_refused():
         light().encode(torch.zeros(1, 3, 24, 24))
 
 
+def rendered(stream: int, count: int) -> ArraySplit:
+    images = shapes.render(0, stream, 0, count)
+    return ArraySplit(images_N3HW=images, labels_N=shapes.labels_of(0, count))
+
+
 def test_training_is_a_function_of_its_arguments_and_learns():
-    images = shapes.render(0, 0, 0, 400)
+    images = rendered(0, 400)
     config = TokenizerConfig(
         patch_nums=(1, 2, 3, 4, 6), vocab_size=32, code_channels=8, backbone="light", channels=16,
         phis=0,
@@ -104,7 +110,7 @@ def test_training_is_a_function_of_its_arguments_and_learns():
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     untrained = train_tokenizer(images, config, TokenizerTraining(steps=1, batch=32))
-    held_out = shapes.render(0, 2, 0, 100)
+    held_out = rendered(2, 100)
     assert reconstruction_psnr(first, held_out) > reconstruction_psnr(untrained, held_out) + 3
 
 

@@ -165,17 +165,27 @@ def load_official(*, vae: str | Path, var: str | Path) -> LoadedModel:
     for name in buffers:
         if name.endswith("zero_k_bias") and var_state[name].any():
             raise UserError(f"{var}: {name} is not zero; VAR's keys have no bias")
-    vae_state = _read_official(vae)
-    tokenizer = Tokenizer(_official_tokenizer_config(vae_state, vae, geometry))
-    _check_names(vae_state, _shapes(tokenizer.state_dict()), vae)
+    tokenizer = load_official_tokenizer(vae, geometry.patch_nums)
     if tokenizer.vocab_size != geometry.vocab_size:
         raise UserError(
             f"{vae}: {tokenizer.vocab_size} codes; {var} predicts {geometry.vocab_size}"
         )
-    tokenizer.load_state_dict(vae_state)
     parameters = {k: v.float() for k, v in var_state.items() if k not in buffers}
     model = VAR.from_state(geometry, parameters)
-    return LoadedModel(tokenizer=tokenizer.eval(), model=model.eval())
+    return LoadedModel(tokenizer=tokenizer, model=model.eval())
+
+
+def load_official_tokenizer(vae: str | Path, patch_nums: tuple[int, ...]) -> Tokenizer:
+    """Read the published tokenizer alone; its file does not say which scales it is used at.
+
+    Raises:
+        UserError: as `load_official`.
+    """
+    state = _read_official(vae)
+    tokenizer = Tokenizer(_official_tokenizer_config(state, vae, patch_nums))
+    _check_names(state, _shapes(tokenizer.state_dict()), vae)
+    tokenizer.load_state_dict(state)
+    return tokenizer.eval()
 
 
 def save_official(tokenizer: Tokenizer, model: VAR, *, vae: str | Path, var: str | Path) -> None:
@@ -234,7 +244,7 @@ def _official_geometry(state: dict[str, Tensor], path: str | Path) -> Geometry:
 
 
 def _official_tokenizer_config(
-    state: dict[str, Tensor], path: str | Path, geometry: Geometry
+    state: dict[str, Tensor], path: str | Path, patch_nums: tuple[int, ...]
 ) -> TokenizerConfig:
     try:
         channels = state["encoder.conv_in.weight"].shape[0]
@@ -242,7 +252,7 @@ def _official_tokenizer_config(
         outputs = [state[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] for i in range(levels)]
         vocab_size, code_channels = state["quantize.embedding.weight"].shape
         return TokenizerConfig(
-            patch_nums=geometry.patch_nums,
+            patch_nums=patch_nums,
             vocab_size=vocab_size,
             code_channels=code_channels,
             backbone="official",

@@ -103,10 +103,11 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
     return DATASETS[name](limit)
 
 
-def check_dataset(name: str) -> None:
-    """Raise `UserError` unless `name` is an embedded data set."""
+def check_dataset(name: str, *, others: tuple[str, ...] = ()) -> None:
+    """Raise `UserError` unless `name` is an embedded data set; the message names `others` too."""
     if name not in DATASETS:
-        raise UserError(f"--dataset {name}: use one of {', '.join(sorted(DATASETS))}")
+        names = sorted((*DATASETS, *others))
+        raise UserError(f"--dataset {name}: use one of {', '.join(names)}")
 
 
 def split_sizes(name: str, *, limit: int | None = None) -> dict[str, int]:

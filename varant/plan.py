@@ -72,6 +72,11 @@ def select_layers(depth: int, subnet_depth: int, selector: str = "equidistant") 
     raise UserError(f"selector {selector!r}: use one of {', '.join(SELECTORS)}")
 
 
+def default_depths(depth: int) -> tuple[int, ...]:
+    """A quarter, half and three quarters of the network, at least 1 each."""
+    return tuple(sorted({max(1, depth * quarters // 4) for quarters in (1, 2, 3)}))
+
+
 @dataclass(frozen=True)
 class DepthPlan:
     """Which layers run at each scale.

@@ -7,11 +7,8 @@ is written when it is whole: a preparation that was killed is made again, never 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -24,11 +21,12 @@ from varant.checkpoint import (
     read_config,
     save,
 )
-from varant.datasets import Dataset
+from varant.datasets import SPLITS, Dataset
 from varant.evaluation.features import Extractor
 from varant.evaluation.scores import Reference
 from varant.files import digest_of, replacing
 from varant.geometry import Geometry
+from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.tokenizer import Tokenizer, TokenizerConfig
 from varant.tokenizer_training import TokenizerTraining, reconstruction_psnr, train_tokenizer
@@ -79,12 +77,12 @@ class BaseConfig:
         return replace(self, training=replace(self.training, seed=seed))
 
 
-class Progress(Protocol):
-    """How a long step reports: `with progress(title, total, unit) as advance: advance(n, ...)`."""
-
-    def __call__(
-        self, title: str, total: int, unit: str
-    ) -> AbstractContextManager[Callable[..., object]]: ...
+QUICK_BASE = BaseConfig(
+    limit=2_000,
+    tokenizer_training=TokenizerTraining(steps=120),
+    geometry=replace(SMALL_GEOMETRY, depth=4, width=32, heads=2),
+    training=TrainingConfig(budget_images=6_400),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,18 +158,20 @@ def prepare_tokens(
     *,
     flips: bool = False,
     skip_unreadable: bool = False,
+    splits: tuple[str, ...] = SPLITS,
 ) -> PreparedData:
     """Tokenise the data set unless the workspace has its tokens; see `cache_tokens`."""
-    digest = tokens_digest(dataset.digest, tokenizer_sha256, flips=flips)
+    digest = tokens_digest(dataset.digest, tokenizer_sha256, flips=flips, splits=splits)
     folder = workspace.tokens(digest)
     if not (folder / INDEX_FILE).exists():
-        entries = sum(dataset.sizes.values()) + (dataset.sizes["train"] if flips else 0)
+        entries = sum(dataset.sizes[name] * (1 + flips * (name == "train")) for name in splits)
         with progress("tokens", entries, "img") as advance:
             cache_tokens(
                 folder,
                 dataset,
                 tokenizer,
                 flips=flips,
+                splits=splits,
                 skip_unreadable=skip_unreadable,
                 advance=advance,
             )

@@ -77,16 +77,23 @@ class Tokens:
     """A tokenised data set.
 
     Attributes:
+        train: None where only the held-out splits were tokenised.
         skipped: image files that could not be read, of all splits.
     """
 
-    train: TokenSplit
+    train: TokenSplit | None = None
     select: TokenSplit
     test: TokenSplit
     skipped: tuple[str, ...] = ()
 
 
-def tokens_digest(dataset_digest: str, tokenizer_sha256: str, *, flips: bool = False) -> str:
+def tokens_digest(
+    dataset_digest: str,
+    tokenizer_sha256: str,
+    *,
+    flips: bool = False,
+    splits: tuple[str, ...] = SPLITS,
+) -> str:
     """Identity of a tokenised data set: its pixels', the tokenizer's weights', the preprocessing's.
 
     The data set's own digest holds how its images are resized and cropped.
@@ -96,6 +103,7 @@ def tokens_digest(dataset_digest: str, tokenizer_sha256: str, *, flips: bool = F
         "dataset": dataset_digest,
         "tokenizer": tokenizer_sha256,
         "flips": flips,
+        "splits": splits,
     }
     return digest_of(content)
 
@@ -108,6 +116,7 @@ def cache_tokens(
     *,
     flips: bool = False,
     skip_unreadable: bool = False,
+    splits: tuple[str, ...] = SPLITS,
     batch: int = 250,
     shard_entries: int = SHARD_ENTRIES,
     advance: Callable[[int], object] = lambda count: None,
@@ -117,6 +126,7 @@ def cache_tokens(
     Args:
         flips: training images once more mirrored left to right, as entries after all others.
         skip_unreadable: leave out files that cannot be read and list them; else they are an error.
+        splits: which to tokenise.
         batch: images that the tokenizer encodes at once.
         advance: called with the number of entries done.
 
@@ -124,8 +134,8 @@ def cache_tokens(
         UserError: a file that cannot be read (named), or a damaged cache.
     """
     if not (folder / INDEX_FILE).exists():
-        splits = {}
-        for name in SPLITS:
+        index: dict[str, list[str]] = {}
+        for name in splits:
             split = getattr(dataset, name)
             entries = len(split) * (2 if flips and name == "train" else 1)
             shards = []
@@ -137,8 +147,8 @@ def cache_tokens(
                 else:
                     advance(len(chosen))
                 shards.append(path.name)
-            splits[name] = shards
-        write_json(folder / INDEX_FILE, {"version": VERSION, "shards": splits})
+            index[name] = shards
+        write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
     return read_tokens(folder)
 
 
@@ -200,8 +210,8 @@ def read_tokens(folder: Path) -> Tokens:
         index = json.loads((folder / INDEX_FILE).read_text())
         skipped: list[str] = []
         splits = {
-            name: _read_split([folder / shard for shard in index["shards"][name]], skipped)
-            for name in SPLITS
+            name: _read_split([folder / shard for shard in shards], skipped)
+            for name, shards in index["shards"].items()
         }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -22,6 +22,7 @@ from varant.batches import Batches, CachedBatches
 from varant.checkpoints import RunState
 from varant.cost import plan_cost
 from varant.errors import Diverged, UserError
+from varant.geometry import Geometry
 from varant.plan import DepthPlan
 from varant.randomness import stream
 from varant.ranks import Ranks
@@ -144,14 +145,14 @@ class TrainingConfig:
         share = self.final_rate_share + (1 - self.final_rate_share) * cosine
         return self.learning_rate * warm * share
 
-    def check_fits(self, model: VAR) -> None:
+    def check_fits(self, geometry: Geometry) -> None:
         """Raise `UserError` unless depths, switch, selector and weights suit the network."""
-        check_depths(self.schedule, self.depths, model.depth)
-        scales = len(model.patch_nums)
+        check_depths(self.schedule, self.depths, geometry.depth)
+        scales = len(geometry.patch_nums)
         if not 0 <= self.switch <= scales:
             raise UserError(f"--switch {self.switch}: the network has {scales} scales")
         for depth in self.depths:
-            self.plan_of(depth, model)
+            self.plan_of(depth, geometry)
         if self.scale_weights is not None:
             shown = ",".join(f"{weight:g}" for weight in self.scale_weights)
             good = all(0 <= weight < math.inf for weight in self.scale_weights)
@@ -161,13 +162,13 @@ class TrainingConfig:
                     "none negative, not all zero"
                 )
 
-    def plan_of(self, depth: int, model: VAR) -> DepthPlan:
+    def plan_of(self, depth: int, geometry: Geometry) -> DepthPlan:
         """The plan that a pass of this depth trains."""
-        if depth == model.depth:
-            return DepthPlan.full(model.patch_nums, model.depth)
+        if depth == geometry.depth:
+            return DepthPlan.full(geometry.patch_nums, geometry.depth)
         return DepthPlan.two_zone(
-            model.patch_nums,
-            model.depth,
+            geometry.patch_nums,
+            geometry.depth,
             subnet_depth=depth,
             switch=self.switch,
             selector=self.selector,
@@ -268,7 +269,7 @@ class Trainer:
         Raises:
             UserError: a config that does not suit the network, the device or the ranks.
         """
-        config.check_fits(model)
+        config.check_fits(model.geometry)
         self.device = model.pos_1LC.device
         if config.precision == "float16" and self.device.type != "cuda":
             raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
@@ -293,7 +294,7 @@ class Trainer:
             draw=config.draw,
         )
         depths = sorted({depth for step in self.draws.depths for depth in step})
-        self.plans = {depth: config.plan_of(depth, model) for depth in depths}
+        self.plans = {depth: config.plan_of(depth, model.geometry) for depth in depths}
         forward = {
             d: plan_cost(model.geometry, p, guidance=False).flops for d, p in self.plans.items()
         }

@@ -70,7 +70,7 @@ class Evaluator:
         model, config = trainer.averaged.eval(), trainer.config
         found = {}
         for depth in sorted({model.depth, *config.depths}):
-            plan = config.plan_of(depth, model)
+            plan = config.plan_of(depth, model.geometry)
             per_scale_NK = nll_per_scale(
                 model, self.tokenizer, self.tokens, plan, images=self.images
             )
