@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from studies.cell import CellResult, read_result
-from studies.sensitivity_grid import default_depths, entries_of, windows_of
+from studies.sensitivity_grid import entries_of, windows_of
 from varant import DepthPlan, UserError
+from varant.plan import default_depths
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "studies.sensitivity", "--quick", "--depths", "1,2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +11,11 @@ from varant.files import replacing
 from varant.schedule import Draws
 from varant.training import TrainingConfig
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 WINDOW = 20  # steps that a drawn share and a shown loss are taken over
+SELECT = "select/nll/mean/"
 
 
 def save_curves(
@@ -31,72 +36,74 @@ def save_curves(
         "axes.titlelocation": "left", "svg.hashsalt": "varant", "savefig.dpi": 160,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(7, 5.4), layout="constrained")
+        figure = Figure(figsize=(7, 7), layout="constrained")
         FigureCanvasAgg(figure)
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        _draw_losses(top, lines, full_depth)
+        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+        colours = _colours(config.depths, full_depth)
+        _draw_evaluations(top, lines, colours, full_depth)
+        _draw_losses(middle, lines, colours)
         _draw_shares(bottom, draws, config, full_depth)
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replacing(folder / f"curves.{kind}") as aside:
                 figure.savefig(aside, format=kind, metadata=metadata)
 
 
-def _colours(depths: list[int], full_depth: int) -> dict[int, object]:
+def _colours(depths: tuple[int, ...], full_depth: int) -> dict[int, object]:
     """A colour a depth: light to dark with depth, the full network black."""
     import matplotlib
 
     shades = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.15, max(1, len(depths))))
-    return dict(zip(depths, shades, strict=False)) | {full_depth: "black"}
+    return dict(zip(sorted(depths), shades, strict=False)) | {full_depth: "black"}
 
 
-def _draw_losses(ax, lines: list[dict], full_depth: int) -> None:
-    names = sorted({key for line in lines for key in line if key.startswith("loss/depth_")})
-    depths = [int(name.rsplit("_", 1)[1]) for name in names]
-    colours = _colours([d for d in depths if d != full_depth], full_depth)
+def _draw_evaluations(
+    ax: Axes, lines: list[dict], colours: dict[int, object], full_depth: int
+) -> None:
+    evaluated = [line for line in lines if f"{SELECT}full" in line]
+    images = [line["images_seen"] / 1e3 for line in evaluated]
     ends = []
-    for name, depth in zip(names, depths, strict=True):
-        points = [(line["images_seen"] / 1e3, line[name]) for line in lines if name in line]
-        images, losses = np.array(points).T
-        label = "full network" if depth == full_depth else f"depth {depth}"
-        ax.plot(images, losses, color=colours[depth], alpha=0.15, linewidth=0.6)
-        smooth = _running_median(losses)
-        ax.plot(images, smooth, color=colours[depth], linewidth=1.4)
-        ends.append((smooth[-1], label, colours[depth], images[-1]))
-    _label_ends(ax, ends)
-    for line in lines:
-        for key, value in line.items():
-            if key.startswith("select/nll/mean/"):
-                plan = key.rsplit("/", 1)[1]
-                depth = full_depth if plan == "full" else int(plan[1:].split("@")[0])
-                ax.plot(
-                    line["images_seen"] / 1e3, value, "o", markersize=3,
-                    color=colours.get(depth, "grey"), markeredgecolor="white", markeredgewidth=0.4,
-                )  # fmt: skip
+    for key in (key for key in evaluated[-1] if key.startswith(SELECT)):
+        plan = key.removeprefix(SELECT)
+        depth = full_depth if plan == "full" else int(plan[1:].split("@")[0])
+        values = [line[key] for line in evaluated]
+        ax.plot(images, values, "o-", markersize=3, linewidth=1.2, color=colours[depth])
+        ends.append((values[-1], plan, colours[depth]))
+    _label_ends(ax, images[-1], ends)
     ax.set_ylabel("nats a token")
-    ax.set_title("Loss by trained depth (lines: running median of the steps; dots: select split)")
+    ax.set_title("NLL on the select split, teacher-forced")
 
 
-def _running_median(values: np.ndarray) -> np.ndarray:
-    reach = range(len(values))
-    return np.array([np.median(values[max(0, i - WINDOW) : i + 1]) for i in reach])
-
-
-def _label_ends(ax, ends: list[tuple]) -> None:
+def _label_ends(ax: Axes, right: float, ends: list[tuple[float, str, object]]) -> None:
     """Names at the curves' ends, pushed apart where they would overlap."""
-    if not ends:
-        return
     low, high = ax.get_ylim()
     gap, last = (high - low) * 0.07, -np.inf
-    right = max(end[3] for end in ends)
-    for value, label, colour, _ in sorted(ends, key=lambda end: end[0]):
+    for value, label, colour in sorted(ends, key=lambda end: end[0]):
         last = max(value, last + gap)
         ax.annotate(
-            label, (right, last), xytext=(4, 0), textcoords="offset points", color=colour,
+            label, (right, last), xytext=(6, 0), textcoords="offset points", color=colour,
             va="center", annotation_clip=False,
         )  # fmt: skip
 
 
-def _draw_shares(ax, draws: Draws, config: TrainingConfig, full_depth: int) -> None:
+def _draw_losses(ax: Axes, lines: list[dict], colours: dict[int, object]) -> None:
+    for depth, colour in colours.items():
+        key = f"loss/depth_{depth:02d}"
+        points = [(line["images_seen"] / 1e3, line[key]) for line in lines if key in line]
+        if points:
+            images, losses = np.array(points).T
+            ax.plot(images, losses, ".", color=colour, markersize=1.5, alpha=0.3)
+            ax.plot(images, _running_median(losses), color=colour, linewidth=1.2)
+    ax.set_ylabel("nats a token")
+    ax.set_title(f"Training loss of the drawn depth (dots), running median of {WINDOW} (lines)")
+
+
+def _running_median(values: np.ndarray) -> np.ndarray:
+    """Median of the window around each value, shorter at the ends."""
+    half = WINDOW // 2
+    return np.array([np.median(values[max(0, i - half) : i + half]) for i in range(len(values))])
+
+
+def _draw_shares(ax: Axes, draws: Draws, config: TrainingConfig, full_depth: int) -> None:
     images = np.arange(1, config.steps + 1) * config.batch * config.passes / 1e3
     if config.schedule.sandwich:
         ax.text(
@@ -108,12 +115,13 @@ def _draw_shares(ax, draws: Draws, config: TrainingConfig, full_depth: int) -> N
         subnet = draws.subnet_S(full_depth).astype(float)
         window = min(WINDOW, len(subnet))
         drawn = np.convolve(subnet, np.ones(window) / window, mode="valid")
-        ax.plot(images[window - 1 :], drawn, color="#d55e00", linewidth=0.9)
+        middle = (window - 1) // 2
+        ax.plot(images[middle : middle + len(drawn)], drawn, color="#d55e00", linewidth=0.9)
         ax.plot(images, draws.share_S, color="black", linewidth=1.4)
         ax.set_ylim(-0.05, 1.05)
         ax.set_ylabel("subnet share p")
     ax.set_xlabel("thousand image passes")
     title = f"Schedule: {config.schedule.name}"
     if not config.schedule.sandwich:
-        title += f" (black), and the share drawn in the last {WINDOW} steps (orange)"
+        title += f" (black), and the share drawn in {WINDOW} steps (orange)"
     ax.set_title(title)

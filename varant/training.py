@@ -307,7 +307,8 @@ class Trainer:
         )
         self._recent: dict[int, list[float]] = {depth: [] for depth in depths}
         if config.compile:
-            model.compile()
+            # One graph a plan: shapes taken for dynamic gave wrong attention masks (torch 2.13).
+            model.compile(dynamic=False)
         self.loss: nn.Module = SupernetLoss(model, tokenizer, config)
         if ranks.count > 1:
             # With a switch at 0 the layers outside the subnet are in no pass of a subnet step.

@@ -265,6 +265,8 @@ def run_training(
     with StopRequest().listening() as stop, contextlib.ExitStack() as closing:
         if lines is not None:
             closing.callback(lines.close)
+            if state is None and evaluator is not None:
+                lines.write({"step": 0, "images_seen": 0} | evaluator(trainer))
         while not trainer.finished:
             images_before = trainer.step * trainer.config.batch * trainer.config.passes
             try:

@@ -10,6 +10,7 @@ translation. Buffers that the reference stores and that follow from the geometry
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -269,11 +270,14 @@ class VAR(nn.Module):
             passing, rest = x_BLC.split([sum(lengths), x_BLC.shape[1] - sum(lengths)], dim=1)
             out_BLC = self._run_tokens(block, passing, adaln_B6C, lengths)
             return torch.cat([out_BLC, rest], dim=1)
-        index_L = torch.isin(self.level_L, torch.tensor(scales, device=x_BLC.device)).nonzero()[
-            :, 0
-        ]
+        index_L = torch.tensor(self._tokens_of(scales), device=x_BLC.device)
         out_BLC = self._run_tokens(block, x_BLC[:, index_L], adaln_B6C, lengths)
         return x_BLC.index_copy(1, index_L, out_BLC)
+
+    def _tokens_of(self, scales: tuple[int, ...]) -> list[int]:
+        """Places of the tokens of `scales`."""
+        ends = list(itertools.accumulate(self.geometry.scale_tokens))
+        return [i for k in scales for i in range(ends[k] - self.geometry.scale_tokens[k], ends[k])]
 
     @staticmethod
     def _run_tokens(block: Block, x_BLC: Tensor, adaln_B6C: Tensor, lengths: list[int]) -> Tensor:
@@ -380,7 +384,9 @@ def block_causal_attention(
         lengths: tokens of each scale, coarse to fine; they sum to L.
     """
     if sum(lengths) <= MASKED_ATTENTION_TOKENS:
-        level_L = torch.repeat_interleave(torch.tensor(lengths, device=q_BHLc.device))
+        level_L = torch.repeat_interleave(
+            torch.tensor(lengths, device=q_BHLc.device), output_size=sum(lengths)
+        )
         mask_LL = level_L[:, None] >= level_L
         return F.scaled_dot_product_attention(q_BHLc, k_BHLc, v_BHLc, attn_mask=mask_LL, scale=1.0)
     outputs, start = [], 0
