@@ -327,7 +327,7 @@ def test_compiled_training_gives_the_same_losses():
         ({"batch": 15, "accumulate": 2}, "--batch 15: must be a multiple of --accumulate"),
         ({"precision": "int8"}, "--precision int8: use one of"),
         ({"precision": "float16"}, "--precision float16: needs --device cuda"),
-        ({"rate_schedule": "step"}, "--rate-schedule step: use one of"),
+        ({"rate_schedule": "step"}, "--lr-schedule step: use one of"),
         ({"learning_rate": -1.0}, "--lr -1.0: must be"),
         ({"learning_rate": float("nan")}, "--lr nan: must be"),
         ({"class_drop": 1.5}, "--class-drop 1.5: must be from 0 to 1"),

@@ -112,13 +112,11 @@ def open_dataset(flags: TrainFlags, side: int, limit: int | None = None) -> Data
 
 
 def prepare_start(flags: TrainFlags, workspace: Workspace, progress: Progress) -> Start:
-    """Tokenizer, data set and starting network; what the workspace lacks is made.
+    """The start that is a network of the workspace's, or from scratch; what lacks is made.
 
     Raises:
-        UserError: files that cannot be read, or that do not fit each other or the data.
+        UserError: a data set that cannot be read.
     """
-    if flags.model is not None or flags.vae is not None:
-        return _given_start(flags)
     config = base_config(flags)
     side = Tokenizer(config.tokenizer).image_side
     dataset = open_dataset(flags, side, config.limit)
@@ -146,8 +144,14 @@ def prepare_start(flags: TrainFlags, workspace: Workspace, progress: Progress) -
     )
 
 
-def _given_start(flags: TrainFlags) -> Start:
-    """A start from files that the user gave."""
+def given_start(flags: TrainFlags) -> Start | None:
+    """The start from files that the user gave; None where the workspace has to make one.
+
+    Raises:
+        UserError: files that cannot be read, or that do not fit each other or the data.
+    """
+    if flags.model is None and flags.vae is None:
+        return None
     if flags.model is not None:
         tokenizer, model = load(flags.model)
         content = read_config(flags.model)["sha256"]
@@ -204,7 +208,7 @@ def _scratch(
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What a start would be, without making anything."""
+    """What a start that has to be made would be."""
 
     geometry: Geometry
     learning_rate: float
@@ -214,11 +218,8 @@ def planned_start(flags: TrainFlags) -> Planned:
     """Geometry and default learning rate of the start that `prepare_start` would make.
 
     Raises:
-        UserError: files that cannot be read, or that do not fit each other or the data.
+        UserError: a data set that cannot be read.
     """
-    if flags.model is not None or flags.vae is not None:
-        start = _given_start(flags)
-        return Planned(geometry=start.geometry, learning_rate=start.learning_rate)
     config = base_config(flags)
     tokenizer = Tokenizer(config.tokenizer)
     dataset = open_dataset(flags, tokenizer.image_side, config.limit)

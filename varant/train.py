@@ -30,21 +30,21 @@ from varant.batches import Batches, CachedBatches, OnlineBatches
 from varant.calibration import calibrate
 from varant.cost import plan_cost
 from varant.curves import save_curves
+from varant.datasets import SPLITS
 from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import parse_budget
+from varant.geometry import Geometry
 from varant.preparation import Workspace, prepare_tokens
 from varant.progress import Progress, progress_bar, silent
 from varant.ranks import Ranks, joined_ranks
 from varant.schedule import draw_steps
-from varant.start import Start, planned_start, prepare_start
+from varant.start import Start, given_start, planned_start, prepare_start
 from varant.tokens import TokenSplit, read_tokens
 from varant.train_flags import (
     TrainFlags,
     check_flags,
-    patch_nums_of,
     plain_flags,
-    schedule_of,
     training_config,
 )
 from varant.training import Trainer, TrainingConfig
@@ -60,23 +60,22 @@ from varant.training_run import (
 
 
 def train_supernet(
-    flags: TrainFlags, out: Path, ranks: Ranks, progress: Progress, device: str
+    flags: TrainFlags,
+    out: Path,
+    given: Start | None,
+    config: TrainingConfig,
+    ranks: Ranks,
+    device: str,
 ) -> None:
     """Prepare and train; on every rank, of which the first prepares before the others."""
     workspace = Workspace(folder=flags.workspace)
+    progress = progress_bar if ranks.first else silent
     if not ranks.first:
         ranks.wait()
-    start = prepare_start(flags, workspace, progress)
-    config = training_config(flags, start.geometry, start.learning_rate)
+    start = given or prepare_start(flags, workspace, progress)
     batches, tokens_digest, select = _data(flags, start, config, workspace, progress, device)
     if ranks.first:
         ranks.wait()
-    every = flags.evaluate_every
-    every_images = (
-        max(1, config.budget_images // 10)
-        if every is None
-        else parse_budget("--evaluate-every", every)
-    )
     identity = {
         "flags": plain_flags(flags),
         "training": config.as_dict(),
@@ -93,7 +92,7 @@ def train_supernet(
         tokenizer = start.tokenizer.to(device)
         trainer = Trainer(model, tokenizer, batches, config, ranks)
         evaluator = Evaluator(
-            tokenizer=tokenizer, tokens=select, every_images=every_images,
+            tokenizer=tokenizer, tokens=select, every_images=evaluation_interval(flags, config),
             images=flags.evaluate_images,
         )  # fmt: skip
         passes = config.steps * config.batch * config.passes
@@ -111,6 +110,13 @@ def train_supernet(
         _say_skipped(tuple(batches.skipped))
 
 
+def evaluation_interval(flags: TrainFlags, config: TrainingConfig) -> int:
+    """Images between two evaluations."""
+    if flags.evaluate_every is None:
+        return max(1, config.budget_images // 10)
+    return parse_budget("--evaluate-every", flags.evaluate_every)
+
+
 def _data(
     flags: TrainFlags,
     start: Start,
@@ -123,12 +129,13 @@ def _data(
     tokenizer = start.tokenizer.to(device)
     data = prepare_tokens(
         workspace,
-        start.dataset.held_out() if flags.online else start.dataset,
+        start.dataset,
         tokenizer,
         start.tokenizer_sha256,
         progress,
         flips=flags.flip and not flags.online,
         skip_unreadable=flags.skip_unreadable,
+        splits=SPLITS[1:] if flags.online else SPLITS,
     )
     tokens = read_tokens(data.folder)
     if tokens.skipped:
@@ -160,12 +167,8 @@ def _say_result(out: Path, line: dict) -> None:
     )
 
 
-def dry_run_text(flags: TrainFlags, out: Path) -> str:
+def dry_run_text(flags: TrainFlags, out: Path, geometry: Geometry, config: TrainingConfig) -> str:
     """Config, steps and expected cost, from a calibration of a second or two."""
-    planned = planned_start(flags)
-    geometry = planned.geometry
-    config = training_config(flags, geometry, planned.learning_rate)
-    config.check_fits(geometry)
     draws = draw_steps(
         config.schedule, steps=config.steps, depths=config.depths, full_depth=geometry.depth,
         seed=config.seed, draw=config.draw,
@@ -220,14 +223,17 @@ def main(flags: TrainFlags) -> None:
     if flags.quick:
         flags = replace(flags, budget="6400", evaluate_images=100)
     out = flags.out or flags.workspace / "supernet"
-    parse_budget("--budget", flags.budget)
-    schedule_of(flags)
-    patch_nums_of(flags)
+    given = given_start(flags)
+    planned = given or planned_start(flags)
+    config = training_config(flags, planned.geometry, planned.learning_rate)
+    evaluation_interval(flags, config)
     if flags.dry_run:
-        print(dry_run_text(flags, out))
+        config.check_fits(planned.geometry, device=flags.device, ranks=1)
+        print(dry_run_text(flags, out, planned.geometry, config))
         return
     torch.set_num_threads(flags.threads)
     with joined_ranks(flags.device) as ranks:
+        config.check_fits(planned.geometry, device=flags.device, ranks=ranks.count)
         ranks.check_same(plain_flags(flags) | {"torch": torch.__version__})
         if finished(out, flags):
             if ranks.first:
@@ -239,8 +245,7 @@ def main(flags: TrainFlags) -> None:
         device = flags.device
         if ranks.count > 1 and device.startswith("cuda"):
             device = f"cuda:{ranks.local_rank}"
-        progress = progress_bar if ranks.first else silent
-        train_supernet(flags, out, ranks, progress, device)
+        train_supernet(flags, out, given, config, ranks, device)
 
 
 if __name__ == "__main__":

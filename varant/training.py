@@ -111,7 +111,7 @@ class TrainingConfig:
             raise UserError(f"--precision {self.precision}: use one of {', '.join(PRECISIONS)}")
         if self.rate_schedule not in RATE_SCHEDULES:
             raise UserError(
-                f"--rate-schedule {self.rate_schedule}: use one of {', '.join(RATE_SCHEDULES)}"
+                f"--lr-schedule {self.rate_schedule}: use one of {', '.join(RATE_SCHEDULES)}"
             )
         for flag, value, least, most in (
             ("--lr", self.learning_rate, 0.0, math.inf),
@@ -145,8 +145,15 @@ class TrainingConfig:
         share = self.final_rate_share + (1 - self.final_rate_share) * cosine
         return self.learning_rate * warm * share
 
-    def check_fits(self, geometry: Geometry) -> None:
-        """Raise `UserError` unless depths, switch, selector and weights suit the network."""
+    def check_fits(self, geometry: Geometry, *, device: str, ranks: int) -> None:
+        """Raise `UserError` unless all of it suits the network, the device and the ranks."""
+        if self.precision == "float16" and not device.startswith("cuda"):
+            raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
+        if self.batch % (ranks * self.accumulate):
+            raise UserError(
+                f"--batch {self.batch}: must be a multiple of {ranks} ranks x "
+                f"--accumulate {self.accumulate}"
+            )
         check_depths(self.schedule, self.depths, geometry.depth)
         scales = len(geometry.patch_nums)
         if not 0 <= self.switch <= scales:
@@ -269,15 +276,8 @@ class Trainer:
         Raises:
             UserError: a config that does not suit the network, the device or the ranks.
         """
-        config.check_fits(model.geometry)
         self.device = model.pos_1LC.device
-        if config.precision == "float16" and self.device.type != "cuda":
-            raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
-        if config.batch % (ranks.count * config.accumulate):
-            raise UserError(
-                f"--batch {config.batch}: must be a multiple of {ranks.count} ranks x "
-                f"--accumulate {config.accumulate}"
-            )
+        config.check_fits(model.geometry, device=self.device.type, ranks=ranks.count)
         self.model, self.config, self.batches, self.ranks = model.train(), config, batches, ranks
         self.step = 0
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.ema else model
