@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from varant.datasets import Split
-from varant.folders import UnreadableImage
+from varant.folders import ReplacingSplit
 from varant.randomness import batch_indices, stream
 from varant.tokenizer import Tokenizer
 from varant.tokenizer_training import images_to_float
@@ -40,9 +40,6 @@ class OnlineBatches:
     """Batches whose images are read, cropped, flipped and tokenised at each step.
 
     Every step draws crops and flips afresh. The next step's images are read while this one trains.
-
-    Attributes:
-        skipped: files that could not be read, each replaced by the next image that can.
     """
 
     def __init__(
@@ -55,12 +52,16 @@ class OnlineBatches:
         flips: bool = False,
         skip_unreadable: bool = False,
     ) -> None:
-        self.split, self.tokenizer = split, tokenizer
+        self.split = ReplacingSplit(split) if skip_unreadable else split
+        self.tokenizer = tokenizer
         self.seed, self.size, self.flips = seed, batch, flips
-        self.skip_unreadable = skip_unreadable
-        self.skipped: dict[str, None] = {}
         self._reader = ThreadPoolExecutor(1)
         self._reading: dict[tuple[int, int, int], Future[_Read]] = {}
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files that could not be read so far."""
+        return tuple(self.split.skipped) if isinstance(self.split, ReplacingSplit) else ()
 
     def batch(self, step: int, part: slice) -> TokenBatch:
         start, stop, _ = part.indices(self.size)
@@ -79,15 +80,11 @@ class OnlineBatches:
         chosen = batch_indices(self.seed, step, batch=self.size, images=len(self.split))
         chosen = chosen[start:stop]
         places = stream(self.seed, "crop", step).random((self.size, 2))[start:stop]
-        while True:
-            try:
-                pixels = self.split.images(chosen, places)
-                break
-            except UnreadableImage as error:
-                if not self.skip_unreadable or len(self.skipped) + 1 >= len(self.split):
-                    raise
-                self.skipped[str(error.path)] = None
-                chosen = np.where(chosen == error.index, (chosen + 1) % len(self.split), chosen)
+        if isinstance(self.split, ReplacingSplit):
+            read = self.split.read(chosen, places)
+            pixels, chosen = read.images_N3HW, read.indices
+        else:
+            pixels = self.split.images(chosen, places)
         if self.flips:
             mirror = stream(self.seed, "flip", step).random(self.size)[start:stop] < 0.5
             pixels = pixels.copy()

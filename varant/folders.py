@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from varant.datasets import SPLITS, Dataset
+from varant.datasets import SPLITS, Dataset, Split
 from varant.errors import UserError
 from varant.files import digest_of
 from varant.randomness import stream
@@ -88,6 +88,50 @@ class FolderSplit:
             left, top = np.rint(spare / 2).astype(int)  # torchvision's rounding
         pixels = np.asarray(image)[top : top + self.side, left : left + self.side]
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """Images, and the indices of those that were read."""
+
+    images_N3HW: np.ndarray
+    indices: np.ndarray
+
+
+class ReplacingSplit:
+    """A split in which the next image that can be read stands for one that cannot.
+
+    Attributes:
+        skipped: paths of the files that could not be read so far.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.split, self.labels_N = split, split.labels_N
+        self.skipped: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
+        return self.read(chosen, places_N2).images_N3HW
+
+    def read(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> Replaced:
+        """As `Split.images`, saying which images they are.
+
+        Raises:
+            UnreadableImage: no image of the split can be read.
+        """
+        indices = np.arange(len(self))[chosen]
+        while True:
+            try:
+                images = self.split.images(indices, places_N2)
+            except UnreadableImage as error:
+                if len(self.skipped) + 1 >= len(self):
+                    raise
+                self.skipped[str(error.path)] = None
+                indices = np.where(indices == error.index, (indices + 1) % len(self), indices)
+            else:
+                return Replaced(images_N3HW=images, indices=indices)
 
 
 def resized(image: Image.Image, shorter: int) -> Image.Image:

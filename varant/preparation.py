@@ -25,6 +25,7 @@ from varant.datasets import SPLITS, Dataset
 from varant.evaluation.features import Extractor
 from varant.evaluation.scores import Reference
 from varant.files import digest_of, replacing
+from varant.folders import ReplacingSplit
 from varant.geometry import Geometry
 from varant.progress import Progress
 from varant.randomness import torch_seed
@@ -112,9 +113,18 @@ class PreparedTokenizer:
 
 
 def prepare_tokenizer(
-    workspace: Workspace, config: BaseConfig, dataset: Dataset, progress: Progress
+    workspace: Workspace,
+    config: BaseConfig,
+    dataset: Dataset,
+    progress: Progress,
+    *,
+    skip_unreadable: bool = False,
 ) -> PreparedTokenizer:
-    """Train the tokenizer unless the workspace has it."""
+    """Train the tokenizer unless the workspace has it.
+
+    Args:
+        skip_unreadable: let other images stand for those that cannot be read.
+    """
     identity = {
         "recipe": RECIPE_VERSION,
         "dataset": dataset.digest,
@@ -124,14 +134,17 @@ def prepare_tokenizer(
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():
         training = config.tokenizer_training
+        train, select = dataset.train, dataset.select
+        if skip_unreadable:
+            train, select = ReplacingSplit(train), ReplacingSplit(select)
         with progress("tokenizer", training.steps * training.batch, "img") as advance:
             tokenizer = train_tokenizer(
-                dataset.train,
+                train,
                 config.tokenizer,
                 training,
                 log=lambda step, metrics: advance(training.batch, loss=metrics["loss"]),
             )
-        psnr_db = reconstruction_psnr(tokenizer, dataset.select)
+        psnr_db = reconstruction_psnr(tokenizer, select)
         save(folder, tokenizer, note={"identity": identity, "psnr_db": psnr_db})
     content = read_config(folder)
     return PreparedTokenizer(

@@ -121,7 +121,9 @@ def prepare_start(flags: TrainFlags, workspace: Workspace, progress: Progress) -
     side = Tokenizer(config.tokenizer).image_side
     dataset = open_dataset(flags, side, config.limit)
     config = replace(config, geometry=replace(config.geometry, num_classes=dataset.num_classes))
-    prepared = prepare_tokenizer(workspace, config, dataset, progress)
+    prepared = prepare_tokenizer(
+        workspace, config, dataset, progress, skip_unreadable=flags.skip_unreadable
+    )
     tokenizer = load_tokenizer(prepared.folder)
     if flags.from_scratch:
         geometry = scratch_geometry(flags, tokenizer, dataset.num_classes, config.geometry)

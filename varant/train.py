@@ -107,7 +107,7 @@ def train_supernet(
             save_curves(out, lines, trainer.draws, config, model.depth)
             _say_result(out, lines[-1])
     if isinstance(batches, OnlineBatches) and batches.skipped:
-        _say_skipped(tuple(batches.skipped))
+        _say_skipped(batches.skipped)
 
 
 def evaluation_interval(flags: TrainFlags, config: TrainingConfig) -> int:

@@ -122,6 +122,8 @@ class TrainingConfig:
         ):
             if not least <= value <= most or math.isinf(value):
                 raise UserError(f"{flag} {value}: must be from {least:g} to {most:g}")
+        if self.ema == 1:
+            raise UserError("--ema 1.0: would average nothing; use a decay below 1, such as 0.999")
         if self.distill and not self.schedule.sandwich:
             raise UserError(
                 "--distill: needs --schedule sandwich, whose steps run the full network"
