@@ -137,7 +137,7 @@ def open_study(
     config_digest: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
-    dataset: LoggedDataset,
+    dataset: LoggedDataset | None = None,
 ) -> StudyRecord:
     """The record of a study config: its parent run, found by the digest or begun.
 
@@ -169,7 +169,8 @@ def open_study(
             tags=[RunTag(k, str(v)) for k, v in tags.items()]
             + [RunTag("config_digest", config_digest)],
         )
-        client.log_inputs(run_id, datasets=[_input(dataset)])
+        if dataset is not None:
+            client.log_inputs(run_id, datasets=[_input(dataset)])
     children = _children(client, experiment_id, run_id)
     return StudyRecord(
         client=client,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from collections.abc import Iterator
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -14,25 +11,12 @@ from analysis.intervals import paired_t
 from reports import ReportPaths
 from studies.cell import CellResult
 from studies.folder import FRAME_FILE, STUDY_FILE
+from studies.mirroring import mirroring
 from studies.sensitivity_grid import Entry
 from studies.sensitivity_outcome import Outcome
-from varant.errors import one_line
 
 if TYPE_CHECKING:
     from studies.records import LoggedDataset, StudyRecord
-
-
-@contextlib.contextmanager
-def mirroring() -> Iterator[None]:
-    """MLflow mirrors what is on disk: a database that is locked or gone stops no study."""
-    try:
-        yield
-    except Exception as error:
-        print(
-            f"warning: MLflow: {one_line(error)[:300]}; results are on disk, run the same command "
-            "again to mirror them",
-            file=sys.stderr,
-        )
 
 
 def open_record(outcome: Outcome) -> StudyRecord | None:
