@@ -19,12 +19,19 @@ SELECT = "select/nll/mean/"
 
 
 def save_curves(
-    folder: Path, lines: list[dict], draws: Draws, config: TrainingConfig, full_depth: int
+    folder: Path,
+    lines: list[dict],
+    draws: Draws,
+    config: TrainingConfig,
+    full_depth: int,
+    *,
+    select_images: int,
 ) -> None:
     """Write `curves.svg` and `curves.png`: loss by depth, subnet share, learning rate.
 
     Args:
         lines: the run's metric lines.
+        select_images: images of the select split that each evaluation looked at.
     """
     # Drawing is seldom wanted where networks train: it costs half a second to import.
     import matplotlib
@@ -41,6 +48,7 @@ def save_curves(
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
         colours = _colours(config.depths, full_depth)
         _draw_evaluations(top, lines, colours, full_depth)
+        top.set_title(f"NLL on {select_images:,} images of the select split, teacher-forced")
         _draw_losses(middle, lines, colours)
         _draw_shares(bottom, draws, config, full_depth)
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
@@ -70,7 +78,6 @@ def _draw_evaluations(
         ends.append((values[-1], plan, colours[depth]))
     _label_ends(ax, images[-1], ends)
     ax.set_ylabel("nats a token")
-    ax.set_title("NLL on the select split, teacher-forced")
 
 
 def _label_ends(ax: Axes, right: float, ends: list[tuple[float, str, object]]) -> None:

@@ -104,8 +104,9 @@ def train_supernet(
             )  # fmt: skip
         if ranks.first:
             lines = read_metrics(out)
-            save_curves(out, lines, trainer.draws, config, model.depth)
-            _say_result(out, lines[-1])
+            images = min(flags.evaluate_images, len(select))
+            save_curves(out, lines, trainer.draws, config, model.depth, select_images=images)
+            _say_result(out, lines[-1], images)
     if isinstance(batches, OnlineBatches) and batches.skipped:
         _say_skipped(batches.skipped)
 
@@ -155,7 +156,7 @@ def _say_skipped(paths: tuple[str, ...]) -> None:
           f"{' ...' if len(paths) > 3 else ''}", file=sys.stderr)  # fmt: skip
 
 
-def _say_result(out: Path, line: dict) -> None:
+def _say_result(out: Path, line: dict, images: int) -> None:
     """The last evaluation, in one line."""
     found = ", ".join(
         f"{name.rsplit('/', 1)[1]} {value:.3f}"
@@ -163,7 +164,7 @@ def _say_result(out: Path, line: dict) -> None:
         if name.startswith("select/nll/mean/")
     )
     print(
-        f"{out}: {line['images_seen']:,} image passes; NLL on the select split, nats/token: {found}"
+        f"{out}: {line['images_seen']:,} image passes; NLL on {images} images of the select split, nats/token: {found}"
     )
 
 
