@@ -1,6 +1,7 @@
 """A training run small enough to be killed often: `python small_run.py FOLDER [KEY=VALUE ...]`.
 
-Keys: `schedule`, `switch`, `accumulate`, `batch`, `checkpoint_seconds`, `nan_step`, `slow_step`.
+Keys: `schedule`, `switch`, `accumulate`, `batch`, `checkpoint_seconds`, `log_every`, `nan_step`,
+`slow_step`, `learning_rate`.
 """
 
 import sys
@@ -78,6 +79,7 @@ def run(folder: Path, **options) -> Trainer:
 
         run_training(
             folder_run, trainer, tokenizer, evaluator=evaluator, log=log,
+            log_every=int(options.get("log_every", 1)),
             checkpoint_seconds=float(options.get("checkpoint_seconds", 0)),
         )  # fmt: skip
     return trainer

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import varant
 from varant.errors import exit_codes
 from varant.train import main
 from varant.train_flags import TrainFlags
-from varant.training_run import read_metrics
+from varant.training_run import TIMES, read_metrics
 
 ROOT = Path(__file__).parent.parent
 LEFT = (
@@ -58,6 +59,30 @@ def test_the_folder_is_whole_and_a_second_run_does_nothing(quick_workspace, caps
     ]
     assert len(base) == 1
     assert not (base[0] / "checkpoints").exists(), "a base is not gone on from"
+
+
+def test_a_killed_command_goes_on_to_the_same_end(quick_workspace, tmp_path):
+    out, whole = tmp_path / "out", quick_workspace / "supernet"
+    arguments = ["--quick", "--workspace", str(quick_workspace), "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "varant.train", *arguments, "--checkpoint-every", "0.3"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    assert not (out / "config.json").exists()
+    done = command("varant.train", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    without_times = [
+        [{k: v for k, v in line.items() if k not in TIMES} for line in read_metrics(folder)]
+        for folder in (out, whole)
+    ]
+    assert without_times[0] == without_times[1]
 
 
 def test_training_lowers_the_subnets_loss_and_draws_as_scheduled(quick_workspace):

@@ -53,6 +53,11 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert any(name.startswith("optimiser/exp_avg_sq/") for name in state)
     for name, tensor in state.items():
         assert torch.equal(tensor, expected[name]), name
+    facts, others = (
+        json.loads((f / f"checkpoints/step-{small_run.STEPS:08d}/facts.json").read_text())
+        for f in (folder, other)
+    )
+    assert facts["recent"] == others["recent"]
     assert (folder / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
@@ -135,6 +140,14 @@ def test_a_finished_run_loads_and_its_parts_are_there(whole):
     assert evaluated == [0, 104, 200, 304, 400, 480], "after every 100 images, and at the end"
     kept = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert kept == ["latest", "step-00000059", "step-00000060"]
+
+
+def test_evaluations_are_logged_between_logged_steps(whole, tmp_path):
+    small_run.run(tmp_path, log_every=25, checkpoint_seconds=1000)
+    every = {line["step"]: line for line in lines_of(whole)}
+    lines = lines_of(tmp_path)
+    assert [line["step"] for line in lines] == [0, 13, 25, 38, 50, 60]
+    assert all(line == every[line["step"]] for line in lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

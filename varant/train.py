@@ -164,7 +164,8 @@ def _say_result(out: Path, line: dict, images: int) -> None:
         if name.startswith("select/nll/mean/")
     )
     print(
-        f"{out}: {line['images_seen']:,} image passes; NLL on {images} images of the select split, nats/token: {found}"
+        f"{out}: {line['images_seen']:,} image passes; NLL in nats/token on {images} images of the "
+        f"select split: {found}"
     )
 
 

@@ -249,6 +249,7 @@ def run_training(
         trainer.restore(state)
         metrics_length = state.facts["metrics_length"]
         seconds_before = state.facts["seconds"]
+    ranks.check_same({"the step to go on from (is --out a folder that all share?)": trainer.step})
     lines = MetricsLog(run.folder / METRICS_FILE, metrics_length, warn) if ranks.first else None
 
     def elapsed() -> float:
@@ -275,14 +276,15 @@ def run_training(
                 save_state()
                 raise
             unlogged += 1
-            if evaluator is not None and evaluator.due(
+            evaluated = evaluator is not None and evaluator.due(
                 images_before, metrics["images_seen"], last=trainer.finished
-            ):
+            )
+            if evaluated:
                 if ranks.first:
                     metrics |= evaluator(trainer)
                 ranks.wait()
             now = time.monotonic()
-            if trainer.step % log_every == 0 or trainer.finished:
+            if trainer.step % log_every == 0 or evaluated or trainer.finished:
                 images = unlogged * trainer.config.batch * trainer.config.passes
                 times = (elapsed(), images / max(1e-9, now - logged))
                 metrics |= dict(zip(TIMES, times, strict=True))
