@@ -72,7 +72,9 @@ def whole(tmp_path_factory) -> Path:
 def kill_at_random(folder: Path, rng: random.Random, moments: int) -> None:
     """Start, kill at a random step and moment of it, again and again, then let it end."""
     for _ in range(moments):
-        process = start(folder, "slow_step=0.005")
+        # A write after every step, or seldom, so that metric lines run ahead of checkpoints.
+        seconds = rng.choice(["0", "0.1"])
+        process = start(folder, "slow_step=0.005", f"checkpoint_seconds={seconds}")
         metrics = folder / "metrics.jsonl"
         wanted = rng.randrange(small_run.STEPS)
         pause = rng.random() * 0.03  # about a step: the kill lands in training or in a write
