@@ -226,9 +226,9 @@ def test_the_tokenizer_has_the_published_names_and_shapes():
     assert found == {k.name: k.shape for k in keys if k.name.startswith(("encoder", "decoder"))}
     state = {key.name: torch.empty(key.shape, device="meta") for key in keys}
     for depth in (16, 36):
-        geometry = varant.Geometry.official(depth)
-        config = _official_tokenizer_config(state, "vae.pth", geometry)
-        assert config == varant.TokenizerConfig.official(geometry.patch_nums)
+        patch_nums = varant.Geometry.official(depth).patch_nums
+        config = _official_tokenizer_config(state, "vae.pth", patch_nums)
+        assert config == varant.TokenizerConfig.official(patch_nums)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(local_rank)
     dist.init_process_group(backend, timeout=LONGEST_WAIT)
     try:
-        yield Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=local_rank)
+        ranks = Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=local_rank)
+        yield ranks
+        # A rank that leaves while another still works can abort in gloo's teardown.
+        ranks.wait()
     finally:
         dist.destroy_process_group()

@@ -318,7 +318,6 @@ class Trainer:
             self.loss = DistributedDataParallel(
                 self.loss,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,
                 find_unused_parameters=unused,
             )
 
