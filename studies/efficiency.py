@@ -194,7 +194,7 @@ def time_tokenising(config: EfficiencyConfig) -> list[Timing]:
 
     seconds = timed_by_turns(
         [step_on(stored), step_on(online)],
-        repeats=max(3, config.repeats // 2),
+        repeats=config.repeats,
         device=config.device,
     )
     ratios = seconds[:, 1] / seconds[:, 0]
