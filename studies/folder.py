@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from analysis.frame import checked_frame
 from varant import __version__
+from varant.cost import parameter_count
 from varant.files import replacing, write_json
+
+if TYPE_CHECKING:
+    from studies.study import Outcome, StudyFlags
 
 FRAME_FILE, STUDY_FILE, SAMPLES_FILE = "frame.parquet", "study.json", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
@@ -44,6 +51,85 @@ def write_samples(folder: Path, images: np.ndarray, rows: list[str], columns: li
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
         np.savez_compressed(file, images=images, rows=np.array(rows), columns=np.array(columns))
+
+
+def common_facts(
+    outcome: Outcome,
+    flags: StudyFlags,
+    *,
+    study: str,
+    command: str,
+    config: dict,
+    config_digest: str,
+) -> dict:
+    """What `study.json` says of every study."""
+    bench, evaluation = outcome.bench, outcome.evaluation
+    dataset = bench.dataset
+    return {
+        "study": study,
+        "quick": flags.quick,
+        "command": command,
+        "config": config,
+        "config_digest": config_digest,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": outcome.wall_seconds,
+        "preparation_seconds": outcome.preparation_seconds,
+        "cell_seconds": sum(result.seconds for result in outcome.results.values()),
+        "hardware": hardware(workers=flags.workers, device=flags.device),
+        "dataset": {
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "train_images": dataset.sizes["train"],
+            "select_images": dataset.sizes["select"],
+            "test_images": dataset.sizes["test"],
+            "image_side": dataset.image_side,
+            "num_classes": dataset.num_classes,
+        },
+        "tokenizer": {
+            "digest": bench.tokenizer_sha256,
+            "description": bench.tokenizer_description,
+            "psnr_db": bench.psnr_db,
+        },
+        "extractor": {
+            "name": bench.extractor_name,
+            "digest": bench.extractor_digest,
+            "features": bench.features,
+        },
+        "bases": [_base_facts(outcome, i) for i in range(len(bench.networks))],
+        "model": bench.description,
+        "geometry": bench.geometry.as_dict(),
+        "sampling": {
+            key: getattr(evaluation, key)
+            for key in ("cfg", "top_k", "top_p", "seed", "samples", "sets")
+        },
+        "nll_images": evaluation.nll_images,
+        "nll_sets": evaluation.nll_sets,
+        "select_images": evaluation.select_images,
+        "select_sets": evaluation.select_sets,
+        "plans": {
+            point.cell.digest: point.cell.plan.layers for point in outcome.points if point.in_frame
+        },
+    }
+
+
+def _base_facts(outcome: Outcome, index: int) -> dict:
+    bench = outcome.bench
+    network = bench.networks[index]
+    facts = {
+        "base_seed": network.base_seed,
+        "digest": network.model,
+        "parameters": parameter_count(bench.geometry),
+    }
+    if bench.training_images[index] is not None:
+        facts["training_images"] = bench.training_images[index]
+    for point in outcome.points:
+        if point.in_frame and point.cell.network == network and point.cell.plan.is_full:
+            found = outcome.result(point).metrics
+            for key, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
+                if metric in found:
+                    facts[key] = fmean(found[metric].values)
+            break
+    return facts
 
 
 def hardware(*, workers: int, device: str) -> dict:

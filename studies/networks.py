@@ -1,27 +1,27 @@
-"""The networks that a study measures: prepared base networks, or one from a checkpoint folder."""
+"""What a study measures: data, tokenizer, feature network, and the networks to start from."""
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from studies.cell import Network
+from studies.evaluation_cell import Network
+from studies.executors import Executor
 from varant.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
     load_tokenizer,
     read_config,
+    save,
 )
-from varant.datasets import Dataset, load_dataset
-from varant.errors import UserError
+from varant.datasets import Dataset
 from varant.evaluation.features import packaged_extractor
+from varant.files import digest_of
 from varant.geometry import Geometry
 from varant.preparation import (
-    QUICK_BASE,
     BaseConfig,
     PreparedBase,
     PreparedData,
@@ -34,13 +34,30 @@ from varant.preparation import (
     prepare_tokens,
 )
 from varant.progress import progress_bar
+from varant.start import (
+    FINE_TUNING_RATE,
+    Start,
+    base_config,
+    given_start,
+    open_dataset,
+    planned_start,
+)
+from varant.tokenizer import Tokenizer
 from varant.tokenizer_training import reconstruction_psnr
 from varant.tokens import read_tokens
+from varant.train_flags import TrainFlags
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What a study's cells share: data, tokenizer and the networks under test."""
+    """What a study's cells share.
+
+    Attributes:
+        networks: the network or networks under test, which trainings start from.
+        training_images: images that each was trained on, None where that is not known.
+        learning_rate: the default for training them further.
+        made: whether it is all there; else it only says what would be made.
+    """
 
     dataset: Dataset
     tokenizer_sha256: str
@@ -53,68 +70,99 @@ class Bench:
     networks: tuple[Network, ...]
     training_images: tuple[int | None, ...]
     description: str
+    learning_rate: float
+    made: bool = True
 
 
-def base_config(*, dataset: str, quick: bool, budget_images: int | None, seed: int) -> BaseConfig:
-    """The base network of a study: the small default, or the tiny one of `--quick`."""
-    config = replace(QUICK_BASE if quick else BaseConfig(), dataset=dataset)
-    if budget_images is not None and not quick:
-        config = replace(config, training=replace(config.training, budget_images=budget_images))
-    return config.with_seed(seed)
-
-
-def checkpoint_geometry(folder: Path, dataset: Dataset | None = None) -> Geometry:
-    """Geometry of a checkpoint of ours.
+def planned_bench(flags: TrainFlags, networks: int = 1) -> Bench:
+    """What `prepare_bench` would give, as far as that is known before anything is made.
 
     Raises:
-        UserError: no checkpoint there, or one that does not fit the data set.
+        UserError: flags that make no sense together, or files that cannot be read.
     """
-    content = read_config(folder)
-    if content["geometry"] is None:
-        raise UserError(f"--model {folder}: a tokenizer without a network")
-    geometry = Geometry(**content["geometry"])
-    if dataset is not None:
-        tokenizer = load_tokenizer(folder)
-        if tokenizer.image_side != dataset.image_side:
-            raise UserError(
-                f"--model {folder}: draws {tokenizer.image_side} px images; --dataset "
-                f"{dataset.name} has {dataset.image_side} px"
+    start = given_start(flags)
+    if start is None:
+        planned = planned_start(flags)
+        base = base_config(flags)
+        dataset = open_dataset(flags, Tokenizer(base.tokenizer).image_side, base.limit)
+        geometry, rate = planned.geometry, planned.learning_rate
+        images = base.training.steps * base.training.batch
+    else:
+        dataset, geometry, rate, images = (
+            start.dataset, start.geometry, start.learning_rate, None,
+        )  # fmt: skip
+    extractor = packaged_extractor(dataset.name)
+    nowhere = Path("not-made")
+    return Bench(
+        dataset=dataset,
+        tokenizer_sha256="",
+        tokenizer_description="",
+        psnr_db=float("nan"),
+        extractor_name=extractor.name,
+        extractor_digest=extractor.digest,
+        features=extractor.network.features.out_features,
+        geometry=geometry,
+        networks=tuple(
+            Network(
+                model_folder=nowhere,
+                model=f"base of seed {flags.seed + i}",
+                tokenizer_sha256="",
+                base_seed=flags.seed + i,
+                tokens_folder=nowhere,
+                tokens_digest="",
+                reference_path=nowhere,
+                extractor_dataset=dataset.name,
+                extractor_digest=extractor.digest,
             )
-        if geometry.num_classes != dataset.num_classes:
-            raise UserError(
-                f"--model {folder}: has {geometry.num_classes} classes; --dataset "
-                f"{dataset.name} has {dataset.num_classes}"
-            )
-    return geometry
+            for i in range(networks)
+        ),
+        training_images=(images,) * networks,
+        description="",
+        learning_rate=rate,
+        made=False,
+    )
 
 
-def prepare_bases(
-    workspace: Workspace,
-    config: BaseConfig,
-    seeds: int,
-    pool: ProcessPoolExecutor,
-    *,
-    device: str = "cpu",
+def prepare_bench(
+    workspace: Workspace, flags: TrainFlags, executor: Executor, *, networks: int = 1
 ) -> Bench:
-    """Data, tokenizer, tokens and `seeds` base networks, each made unless it is there.
+    """Data, tokenizer, tokens and networks, each made unless it is there.
 
-    Several missing networks train side by side in the pool.
+    Several base networks that are missing train side by side.
     """
     torch.set_num_threads(1)
-    dataset = load_dataset(config.dataset, limit=config.limit)
-    tokenizer = prepare_tokenizer(workspace, config, dataset, progress_bar)
-    data = prepare_tokens(
-        workspace, dataset, load_tokenizer(tokenizer.folder), tokenizer.sha256, progress_bar
+    start = given_start(flags)
+    if start is not None:
+        return _given_bench(workspace, flags, start)
+    return _base_bench(workspace, flags, executor, networks)
+
+
+def _base_bench(
+    workspace: Workspace, flags: TrainFlags, executor: Executor, networks: int
+) -> Bench:
+    config = base_config(flags)
+    dataset = open_dataset(flags, Tokenizer(config.tokenizer).image_side, config.limit)
+    config = replace(config, geometry=replace(config.geometry, num_classes=dataset.num_classes))
+    tokenizer = prepare_tokenizer(
+        workspace, config, dataset, progress_bar, skip_unreadable=flags.skip_unreadable
     )
-    configs = [config.with_seed(config.training.seed + i) for i in range(seeds)]
+    data = prepare_tokens(
+        workspace, dataset, load_tokenizer(tokenizer.folder), tokenizer.sha256, progress_bar,
+        skip_unreadable=flags.skip_unreadable,
+    )  # fmt: skip
+    configs = [config.with_seed(flags.seed + i) for i in range(networks)]
     missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
     if len(missing) > 1:
         jobs = [
-            pool.submit(_prepare_one_base, workspace, c, data, tokenizer, device) for c in missing
-        ]
+            executor.submit(
+                _prepare_one_base, workspace, c, data, tokenizer, flags.device,
+                key=f"base {c.training.seed}",
+            )
+            for c in missing
+        ]  # fmt: skip
         for job in jobs:
             job.result()
-    bases = [_prepare_one_base(workspace, c, data, tokenizer, device) for c in configs]
+    bases = [_prepare_one_base(workspace, c, data, tokenizer, flags.device) for c in configs]
     return _bench(
         dataset=dataset,
         data=data,
@@ -124,6 +172,7 @@ def prepare_bases(
         models=[(b.folder, b.seed) for b in bases],
         training_images=tuple(c.training.steps * c.training.batch for c in configs),
         description="base network trained by this study",
+        learning_rate=FINE_TUNING_RATE,
     )
 
 
@@ -145,24 +194,28 @@ def _prepare_one_base(
     )
 
 
-def from_checkpoint(
-    workspace: Workspace, folder: Path, *, dataset_name: str, limit: int | None, seed: int
-) -> Bench:
-    """The network of a checkpoint of ours, with the data tokenised by its own tokenizer."""
-    dataset = load_dataset(dataset_name, limit=limit)
-    geometry = checkpoint_geometry(folder, dataset)
-    tokenizer = load_tokenizer(folder)
+def _given_bench(workspace: Workspace, flags: TrainFlags, start: Start) -> Bench:
+    """The bench of a checkpoint, its data tokenised by its own tokenizer."""
+    folder = flags.model
+    if folder is None:  # official files: cells load checkpoints of ours
+        folder = workspace.model(digest_of(start.origin | {"vae": start.tokenizer_sha256}))
+        if not (folder / CONFIG_FILE).exists():
+            save(folder, start.tokenizer, start.make_model(), note={"origin": start.origin})
     sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
-    data = prepare_tokens(workspace, dataset, tokenizer, sha256, progress_bar)
+    data = prepare_tokens(
+        workspace, start.dataset, start.tokenizer, sha256, progress_bar,
+        skip_unreadable=flags.skip_unreadable,
+    )  # fmt: skip
     return _bench(
-        dataset=dataset,
+        dataset=start.dataset,
         data=data,
         tokenizer_folder=folder,
-        psnr_db=reconstruction_psnr(tokenizer, dataset.select),
-        geometry=geometry,
-        models=[(folder, seed)],
+        psnr_db=reconstruction_psnr(start.tokenizer, start.dataset.select),
+        geometry=start.geometry,
+        models=[(folder, flags.seed)],
         training_images=(None,),
-        description=f"checkpoint {folder.name}",
+        description=f"checkpoint {flags.model.name}" if flags.model else f"{flags.var.name}",
+        learning_rate=start.learning_rate,
     )
 
 
@@ -176,6 +229,7 @@ def _bench(
     models: list[tuple[Path, int]],
     training_images: tuple[int | None, ...],
     description: str,
+    learning_rate: float,
 ) -> Bench:
     tokenizer = load_tokenizer(tokenizer_folder)
     extractor = packaged_extractor(dataset.name)
@@ -183,13 +237,13 @@ def _bench(
     sha256 = read_config(tokenizer_folder)["sha256"][TOKENIZER_FILE]
     networks = tuple(
         Network(
-            model_folder=folder,
-            model_sha256=read_config(folder)["sha256"][MODEL_FILE],
+            model_folder=folder.resolve(),
+            model=read_config(folder)["sha256"][MODEL_FILE],
             tokenizer_sha256=sha256,
             base_seed=seed,
-            tokens_folder=data.folder,
+            tokens_folder=data.folder.resolve(),
             tokens_digest=data.digest,
-            reference_path=reference,
+            reference_path=reference.resolve(),
             extractor_dataset=dataset.name,
             extractor_digest=extractor.digest,
         )
@@ -211,4 +265,5 @@ def _bench(
         networks=networks,
         training_images=training_images,
         description=description,
+        learning_rate=learning_rate,
     )

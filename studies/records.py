@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,14 @@ from mlflow.entities import (
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
+BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
+
+_ENDED = {
+    "finished": RunStatus.FINISHED,
+    "failed": RunStatus.FAILED,
+    "diverged": RunStatus.FAILED,
+    "interrupted": RunStatus.KILLED,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,7 @@ class StudyRecord:
     client: MlflowClient
     experiment_id: str
     run_id: str
+    start_time: int  # milliseconds since 1970
     shared_params: dict[str, str]
     children: dict[str, Run] = field(default_factory=dict)
 
@@ -59,45 +68,76 @@ class StudyRecord:
         *,
         digest: str,
         name: str,
+        place: int,
         status: str,
         params: Mapping[str, object],
         metrics: Mapping[str, float],
+        curve: Sequence[tuple[int, Mapping[str, float]]],
         images_seen: int,
         tags: Mapping[str, str],
         dataset: LoggedDataset,
         seconds: float,
     ) -> None:
-        """Write a cell as a child run, once; a cell that failed before is brought up to date.
+        """Write a cell as a child run; one that is there is brought up to date, nothing twice.
 
-        Metrics are logged against the images that the network had seen in training. The run's
-        duration is the cell's own, `seconds`, from now on: the page orders runs by their start.
+        Metrics are logged against the images that the network had seen in training, and so is the
+        `curve`: points of (images seen, metrics). The run lasts as long as the cell did, from a
+        start that puts it at its `place` in the grid: the page orders runs by their start.
         """
         known = self.children.get(digest)
-        if known is not None and known.info.status == "FINISHED":
-            return
-        now = int(time.time() * 1000)
         if known is None:
             known = self.client.create_run(
                 self.experiment_id,
                 run_name=name,
-                start_time=now,
+                start_time=self.start_time + 1000 - place,
                 tags={"mlflow.parentRunId": self.run_id, "cell_digest": digest},
             )
             self.client.log_inputs(known.info.run_id, datasets=[_input(dataset)])
-        run_id, logged = known.info.run_id, known.data.metrics
+            self.children[digest] = known
+        run_id, now = known.info.run_id, int(time.time() * 1000)
+        logged = known.data.metrics
+        points = [
+            # One point a metric, also where an earlier visit was killed half-way.
+            Metric(k, float(v), now, images_seen)
+            for k, v in metrics.items()
+            if k not in logged
+        ]
+        points += self._new_points(run_id, curve, logged, now)
+        wanted = {"status": status} | {k: str(v) for k, v in tags.items()}
+        ended = RunStatus.to_string(_ENDED[status])
+        same_tags = wanted.items() <= known.data.tags.items()
+        if not points and same_tags and known.info.status == ended:
+            return
+        for start in range(0, max(1, len(points)), BATCH_METRICS):
+            self.client.log_batch(run_id, metrics=points[start : start + BATCH_METRICS])
         self.client.log_batch(
             run_id,
-            # One point a metric, also where an earlier visit was killed half-way.
-            metrics=[
-                Metric(k, float(v), now, images_seen) for k, v in metrics.items() if k not in logged
-            ],
             params=_params(self.shared_params | dict(params)),
-            tags=[RunTag(k, str(v)) for k, v in ({"status": status} | dict(tags)).items()],
+            tags=[RunTag(k, v) for k, v in wanted.items()],
         )
-        ended = RunStatus.FINISHED if status == "finished" else RunStatus.FAILED
         end_time = known.info.start_time + int(1000 * seconds)
-        self.client.set_terminated(run_id, RunStatus.to_string(ended), end_time=end_time)
+        self.client.set_terminated(run_id, ended, end_time=end_time)
         self.children[digest] = self.client.get_run(run_id)
+
+    def _new_points(
+        self,
+        run_id: str,
+        curve: Sequence[tuple[int, Mapping[str, float]]],
+        logged: Mapping[str, float],
+        now: int,
+    ) -> list[Metric]:
+        """The curve's points that the run lacks."""
+        names = {name for _, metrics in curve for name in metrics}
+        steps = {
+            name: {m.step for m in self.client.get_metric_history(run_id, name)}
+            for name in names & logged.keys()
+        }
+        return [
+            Metric(name, float(value), now, step)
+            for step, metrics in curve
+            for name, value in metrics.items()
+            if step not in steps.get(name, ())
+        ]
 
     def finish(
         self,
@@ -126,6 +166,9 @@ class StudyRecord:
 
     def interrupt(self) -> None:
         """End the parent run as killed; the next invocation goes on in it."""
+        for run in self.children.values():
+            if run.info.status == "RUNNING":
+                self.client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
         self.client.set_terminated(self.run_id, RunStatus.to_string(RunStatus.KILLED))
 
 
@@ -176,6 +219,7 @@ def open_study(
         client=client,
         experiment_id=experiment_id,
         run_id=run_id,
+        start_time=client.get_run(run_id).info.start_time,
         shared_params={k: str(v) for k, v in params.items()},
         children=children,
     )

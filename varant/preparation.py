@@ -6,6 +6,7 @@ is written when it is whole: a preparation that was killed is made again, never 
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,9 +23,10 @@ from varant.checkpoint import (
     save,
 )
 from varant.datasets import SPLITS, Dataset
+from varant.errors import UserError
 from varant.evaluation.features import Extractor
 from varant.evaluation.scores import Reference
-from varant.files import digest_of, replacing
+from varant.files import digest_of, replacing, write_json
 from varant.folders import ReplacingSplit
 from varant.geometry import Geometry
 from varant.progress import Progress
@@ -38,6 +40,7 @@ from varant.transformer import VAR
 
 # Part of every digest below: raise it when a change of code changes what training gives.
 RECIPE_VERSION = 2
+WORKSPACE_FILE, WORKSPACE_VERSION = "workspace.json", 1
 
 LIGHT_TOKENIZER = TokenizerConfig(
     patch_nums=(1, 2, 3, 4, 6),
@@ -103,6 +106,27 @@ class Workspace:
 
     def study(self, name: str) -> Path:
         return self.folder / name
+
+    def claim(self) -> None:
+        """Write which version of the layout this folder has, or check that it is ours.
+
+        Raises:
+            UserError: it is another.
+        """
+        path = self.folder / WORKSPACE_FILE
+        if not path.exists():
+            write_json(path, {"format": "varant-workspace", "version": WORKSPACE_VERSION})
+            return
+        try:
+            content = json.loads(path.read_text())
+            version = content["version"] if content["format"] == "varant-workspace" else None
+        except (OSError, ValueError, KeyError, TypeError):
+            version = None
+        if version != WORKSPACE_VERSION:
+            raise UserError(
+                f"--workspace {self.folder}: version {version} in {WORKSPACE_FILE}, this code "
+                f"writes {WORKSPACE_VERSION}; name another folder"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,7 +170,8 @@ def given_start(flags: TrainFlags) -> Start | None:
             sides = patch_nums_of(flags) or OFFICIAL_PATCH_NUMS_256
             tokenizer, model = load_official_tokenizer(flags.vae, sides), None
         sha256 = sha256_file(flags.vae)
-    dataset = open_dataset(flags, tokenizer.image_side)
+    limit = QUICK_BASE.limit if flags.quick else None
+    dataset = open_dataset(flags, tokenizer.image_side, limit)
     if model is None:
         geometry = scratch_geometry(flags, tokenizer, dataset.num_classes, BaseConfig().geometry)
         return _scratch(flags, tokenizer, sha256, geometry, dataset)

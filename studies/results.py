@@ -1,0 +1,74 @@
+"""How a cell ended, as a file in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from varant.errors import UserError
+from varant.files import write_json
+
+RESULT_FILE = "result.json"
+FINISHED, FAILED, DIVERGED, INTERRUPTED = "finished", "failed", "diverged", "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Values of one metric.
+
+    Attributes:
+        values: one for each disjoint set; a single one for an exact number.
+        count: images or samples behind each value; 0 for an exact number.
+    """
+
+    values: tuple[float, ...]
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """How a cell ended.
+
+    Attributes:
+        status: `finished` with measurements, `failed` or `diverged` with its error, or
+            `interrupted`, which no file says: such a cell goes on when the study runs again.
+        facts: what else the cell says of itself, JSON-ready.
+    """
+
+    digest: str
+    status: str
+    metrics: Mapping[str, Measurements] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+
+
+def write_result(folder: Path, result: CellResult) -> None:
+    """Write a result, atomically."""
+    write_json(folder / RESULT_FILE, asdict(result))
+
+
+def read_result(folder: Path, digest: str) -> CellResult | None:
+    """The result in a cell's folder; None where the cell has not ended.
+
+    Raises:
+        UserError: a file that is damaged or belongs to another cell.
+    """
+    path = folder / RESULT_FILE
+    if not path.exists():
+        return None
+    remedy = f"damaged; delete the folder {folder} and run again"
+    try:
+        content = json.loads(path.read_text())
+        metrics = {
+            name: Measurements(values=tuple(map(float, m["values"])), count=int(m["count"]))
+            for name, m in content.pop("metrics").items()
+        }
+        result = CellResult(metrics=metrics, **content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: {remedy}") from None
+    if result.digest != digest or result.status not in (FINISHED, FAILED, DIVERGED):
+        raise UserError(f"{path}: {remedy}")
+    return result
