@@ -147,6 +147,11 @@ def test_missing_files(tmp_path):
             load_reference_npz(path)
 
 
+def test_a_device_that_is_not_there(inception):
+    with pytest.raises(UserError, match=r"^--device cuda:99: "):
+        inception_extractor(inception, device="cuda:99")
+
+
 def test_convolutions_keep_the_process_s_settings(inception):
     """TF32 is switched off around the network alone."""
     from varant.evaluation.inception import _full_float32

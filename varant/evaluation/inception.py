@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from varant.devices import check_device
 from varant.errors import UserError
 from varant.evaluation.features import Features
 from varant.files import sha256_file
@@ -63,9 +64,10 @@ def inception_extractor(
         digest: what the file's SHA-256 must be; None takes any.
 
     Raises:
-        UserError: no such file, another digest, not TorchScript, or a network that is not called
-            as Inception is or gives no 2048 features.
+        UserError: no such device or file, another digest, not TorchScript, or a network that is
+            not called as Inception is or gives no 2048 features.
     """
+    check_device(device)
     found = inception_digest(path)
     if digest is not None and found != digest:
         raise UserError(
