@@ -13,7 +13,8 @@ import torch
 from studies.cell import Cell, Measured
 from studies.results import Measurements
 from varant import Tokenizer, generate, load, plan_cost
-from varant.evaluation.features import Extractor, packaged_extractor
+from varant.evaluation.extractors import ExtractorSpec
+from varant.evaluation.features import Extractor, Features
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.scores import Reference, score
 from varant.files import replacing, write_json
@@ -24,8 +25,7 @@ from varant.transformer import VAR
 
 RESULT_SCHEMA = 2  # raise it when the meaning of a result changes: finished cells then run again
 IDENTITY_FILE, SAMPLES_FILE = "config.json", "samples.npy"
-SAMPLE_BATCH = 250
-SHEET_IMAGES_A_CLASS = 1
+SHEET_CLASSES = 10  # that the sample sheet shows, an image each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,8 @@ class Network:
     Attributes:
         model: SHA-256 of the weights, or `cell DIGEST` of the training cell that makes them.
         trained_by: that cell's digest.
+        reference_path, reference_digest: what samples are compared with; without a digest it
+            follows from tokens, tokenizer and extractor.
     """
 
     model_folder: Path
@@ -67,33 +69,39 @@ class Network:
     base_seed: int
     tokens_folder: Path
     tokens_digest: str
+    extractor: ExtractorSpec
     reference_path: Path
-    extractor_dataset: str
-    extractor_digest: str
+    reference_digest: str | None = None
     trained_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationCell(Cell):
-    """One plan on one network."""
+    """One plan on one network.
+
+    Attributes:
+        batch: images generated at once; each draws its own uniforms, so it is no identity.
+    """
 
     network: Network
     plan: DepthPlan
     evaluation: Evaluation
+    batch: int = 250
     device: str = "cpu"
 
     @functools.cached_property
     def identity(self) -> dict:
+        reference = self.network.reference_digest
         return {
             "schema": RESULT_SCHEMA,
             "model": self.network.model,
             "tokenizer": self.network.tokenizer_sha256,
             "tokens": self.network.tokens_digest,
-            "extractor": self.network.extractor_digest,
+            "extractor": self.network.extractor.digest,
             "plan": {"depth": self.plan.depth, "layers": self.plan.layers},
             "patch_nums": self.plan.patch_nums,
             "evaluation": asdict(self.evaluation),
-        }
+        } | ({"reference": reference} if reference else {})
 
     @property
     def images(self) -> int:
@@ -126,12 +134,13 @@ class _Loaded:
 def _load(network: Network, device: str) -> _Loaded:
     """Files of a network, kept for the next cell of this process."""
     loaded = load(network.model_folder)
+    extractor = network.extractor.load(device)
     return _Loaded(
         tokenizer=loaded.tokenizer.to(device),
         model=loaded.model.to(device),
         tokens=read_tokens(network.tokens_folder),
-        reference=read_reference(network.reference_path),
-        extractor=packaged_extractor(network.extractor_dataset),
+        reference=read_reference(network.reference_path, features=extractor.features),
+        extractor=extractor,
     )
 
 
@@ -146,10 +155,11 @@ def _measure(cell: EvaluationCell) -> tuple[dict[str, Measurements], np.ndarray]
             loaded, cell.plan, loaded.tokens.select, images=wanted.select_images,
             sets=wanted.select_sets, prefix="select/", names=("nll/mean",),
         )  # fmt: skip
-    images, kv_bytes_peak = [], 0
-    labels = torch.arange(wanted.samples) % loaded.model.num_classes
-    for start in range(0, wanted.samples, SAMPLE_BATCH):
-        part = labels[start : start + SAMPLE_BATCH]
+    classes = loaded.model.num_classes
+    shown, features, kv_bytes_peak = [], [], 0
+    labels = torch.arange(wanted.samples) % classes
+    for start in range(0, wanted.samples, cell.batch):
+        part = labels[start : start + cell.batch]
         sample = generate(
             loaded.model,
             loaded.tokenizer,
@@ -160,21 +170,21 @@ def _measure(cell: EvaluationCell) -> tuple[dict[str, Measurements], np.ndarray]
             top_p=wanted.top_p,
             seed=wanted.seed,
             image_indices=range(start, start + len(part)),
-            decode_chunk=SAMPLE_BATCH,
+            decode_chunk=cell.batch,
         )
-        images.append(sample.images.cpu())
+        features.append(loaded.extractor(sample.images))
+        # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
+        shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
         # A last, smaller batch would report its own size: bytes are those of a full batch.
         kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
-    drawn = torch.cat(images)
-    metrics |= _scores(loaded, drawn, labels.numpy(), wanted)
+    metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
     cost = plan_cost(
         loaded.model.geometry, cell.plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4
     )
     metrics["kv_bytes/peak"] = Measurements(values=(float(kv_bytes_peak),), count=0)
     metrics["kv_bytes/analytic"] = Measurements(values=(float(cost.kv_bytes_peak),), count=0)
     metrics["flops/transformer"] = Measurements(values=(float(cost.flops),), count=0)
-    shown = drawn[: loaded.model.num_classes * SHEET_IMAGES_A_CLASS]
-    sheet = (shown.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     return metrics, sheet
 
 
@@ -202,17 +212,19 @@ def _likelihood(
 
 
 def _scores(
-    loaded: _Loaded, images_N3HW: torch.Tensor, labels_N: np.ndarray, wanted: Evaluation
+    loaded: _Loaded, found: Features, labels_N: np.ndarray, wanted: Evaluation
 ) -> dict[str, Measurements]:
-    found, size = loaded.extractor(images_N3HW), wanted.samples // wanted.sets
+    size = wanted.samples // wanted.sets
     sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
     scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
-    suffix = f"{loaded.extractor.name}/n{size}"
+    extractor = loaded.extractor
     columns = {
-        f"fd/{suffix}": [s.frechet for s in scores],
-        f"kid/{suffix}": [s.class_kid for s in scores],
+        f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
+        f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
         "class_accuracy": [s.class_accuracy for s in scores],
     }
     return {
-        name: Measurements(values=tuple(values), count=size) for name, values in columns.items()
+        name: Measurements(values=tuple(values), count=size)
+        for name, values in columns.items()
+        if None not in values
     }

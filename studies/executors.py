@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 import torch
 
+from studies.results import INTERRUPTED
 from varant import __version__
-from varant.errors import UserError, one_line
+from varant.errors import Preempted, UserError, one_line
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SCHEDULER_SECONDS = 10.0  # to wait for the answer of a Dask scheduler
@@ -55,9 +56,13 @@ class InlineExecutor:
     def submit(self, function: Callable, *args: Any, key: str) -> Future:
         future: Future = Future()
         try:
-            future.set_result(function(*args))
+            result = function(*args)
         except Exception as error:
             future.set_exception(error)
+            return future
+        if getattr(result, "status", None) == INTERRUPTED:  # it is this process that is to stop
+            raise Preempted(result.error)
+        future.set_result(result)
         return future
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.frame import checked_frame
+from analysis.frame import COLUMNS, checked_frame
 from varant import __version__
 from varant.cost import parameter_count
 from varant.files import replacing, write_json
@@ -28,7 +28,8 @@ _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 
 def write_frame(folder: Path, rows: list[dict]) -> pd.DataFrame:
     """Check the rows against the frame's contract and write them."""
-    frame = checked_frame(pd.DataFrame(rows))
+    columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
+    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)))
     with replacing(folder / FRAME_FILE) as aside:
         frame.to_parquet(aside, index=False)
     return frame

@@ -18,7 +18,8 @@ from varant.checkpoint import (
     save,
 )
 from varant.datasets import Dataset
-from varant.evaluation.features import packaged_extractor
+from varant.evaluation.extractors import ExtractorSpec
+from varant.evaluation.reference import load_reference_npz
 from varant.files import digest_of
 from varant.geometry import Geometry
 from varant.preparation import (
@@ -74,7 +75,32 @@ class Bench:
     made: bool = True
 
 
-def planned_bench(flags: TrainFlags, networks: int = 1) -> Bench:
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What samples are scored with.
+
+    Attributes:
+        inception: TorchScript file of an Inception network; None for the packaged features of
+            the data set.
+        reference: NPZ file of their mean and covariance on real images (ADM's `mu` and `sigma`);
+            None compares with reconstructed test images.
+    """
+
+    inception: Path | None = None
+    reference: Path | None = None
+
+    def extractor(self, dataset: Dataset) -> ExtractorSpec:
+        """Its feature network.
+
+        Raises:
+            UserError: no file there, or no network is packaged for this data set.
+        """
+        if self.inception is not None:
+            return ExtractorSpec.inception(self.inception)
+        return ExtractorSpec.packaged(dataset.name)
+
+
+def planned_bench(flags: TrainFlags, yardstick: Yardstick, networks: int = 1) -> Bench:
     """What `prepare_bench` would give, as far as that is known before anything is made.
 
     Raises:
@@ -91,7 +117,10 @@ def planned_bench(flags: TrainFlags, networks: int = 1) -> Bench:
         dataset, geometry, rate, images = (
             start.dataset, start.geometry, start.learning_rate, None,
         )  # fmt: skip
-    extractor = packaged_extractor(dataset.name)
+    spec = yardstick.extractor(dataset)
+    extractor = spec.load()
+    if yardstick.reference is not None:
+        load_reference_npz(yardstick.reference, features=extractor.features)
     nowhere = Path("not-made")
     return Bench(
         dataset=dataset,
@@ -100,7 +129,7 @@ def planned_bench(flags: TrainFlags, networks: int = 1) -> Bench:
         psnr_db=float("nan"),
         extractor_name=extractor.name,
         extractor_digest=extractor.digest,
-        features=extractor.network.features.out_features,
+        features=extractor.features,
         geometry=geometry,
         networks=tuple(
             Network(
@@ -110,9 +139,8 @@ def planned_bench(flags: TrainFlags, networks: int = 1) -> Bench:
                 base_seed=flags.seed + i,
                 tokens_folder=nowhere,
                 tokens_digest="",
+                extractor=spec,
                 reference_path=nowhere,
-                extractor_dataset=dataset.name,
-                extractor_digest=extractor.digest,
             )
             for i in range(networks)
         ),
@@ -124,7 +152,12 @@ def planned_bench(flags: TrainFlags, networks: int = 1) -> Bench:
 
 
 def prepare_bench(
-    workspace: Workspace, flags: TrainFlags, executor: Executor, *, networks: int = 1
+    workspace: Workspace,
+    flags: TrainFlags,
+    yardstick: Yardstick,
+    executor: Executor,
+    *,
+    networks: int = 1,
 ) -> Bench:
     """Data, tokenizer, tokens and networks, each made unless it is there.
 
@@ -133,12 +166,16 @@ def prepare_bench(
     torch.set_num_threads(1)
     start = given_start(flags)
     if start is not None:
-        return _given_bench(workspace, flags, start)
-    return _base_bench(workspace, flags, executor, networks)
+        return _given_bench(workspace, flags, yardstick, start)
+    return _base_bench(workspace, flags, yardstick, executor, networks)
 
 
 def _base_bench(
-    workspace: Workspace, flags: TrainFlags, executor: Executor, networks: int
+    workspace: Workspace,
+    flags: TrainFlags,
+    yardstick: Yardstick,
+    executor: Executor,
+    networks: int,
 ) -> Bench:
     config = base_config(flags)
     dataset = open_dataset(flags, Tokenizer(config.tokenizer).image_side, config.limit)
@@ -164,6 +201,8 @@ def _base_bench(
             job.result()
     bases = [_prepare_one_base(workspace, c, data, tokenizer, flags.device) for c in configs]
     return _bench(
+        yardstick=yardstick,
+        device=flags.device,
         dataset=dataset,
         data=data,
         tokenizer_folder=tokenizer.folder,
@@ -194,7 +233,9 @@ def _prepare_one_base(
     )
 
 
-def _given_bench(workspace: Workspace, flags: TrainFlags, start: Start) -> Bench:
+def _given_bench(
+    workspace: Workspace, flags: TrainFlags, yardstick: Yardstick, start: Start
+) -> Bench:
     """The bench of a checkpoint, its data tokenised by its own tokenizer."""
     folder = flags.model
     if folder is None:  # official files: cells load checkpoints of ours
@@ -207,6 +248,8 @@ def _given_bench(workspace: Workspace, flags: TrainFlags, start: Start) -> Bench
         skip_unreadable=flags.skip_unreadable,
     )  # fmt: skip
     return _bench(
+        yardstick=yardstick,
+        device=flags.device,
         dataset=start.dataset,
         data=data,
         tokenizer_folder=folder,
@@ -221,6 +264,8 @@ def _given_bench(workspace: Workspace, flags: TrainFlags, start: Start) -> Bench
 
 def _bench(
     *,
+    yardstick: Yardstick,
+    device: str,
     dataset: Dataset,
     data: PreparedData,
     tokenizer_folder: Path,
@@ -232,8 +277,16 @@ def _bench(
     learning_rate: float,
 ) -> Bench:
     tokenizer = load_tokenizer(tokenizer_folder)
-    extractor = packaged_extractor(dataset.name)
-    reference = prepare_reference(data, tokenizer, read_tokens(data.folder), extractor)
+    spec = yardstick.extractor(dataset)
+    extractor = spec.load(device)
+    if yardstick.reference is not None:
+        reference = yardstick.reference
+        reference_digest = load_reference_npz(reference, features=extractor.features).digest
+    else:
+        reference_digest = None
+        reference = prepare_reference(
+            data, tokenizer.to(device), read_tokens(data.folder), extractor, progress_bar
+        )
     sha256 = read_config(tokenizer_folder)["sha256"][TOKENIZER_FILE]
     networks = tuple(
         Network(
@@ -243,9 +296,9 @@ def _bench(
             base_seed=seed,
             tokens_folder=data.folder.resolve(),
             tokens_digest=data.digest,
+            extractor=spec,
             reference_path=reference.resolve(),
-            extractor_dataset=dataset.name,
-            extractor_digest=extractor.digest,
+            reference_digest=reference_digest,
         )
         for folder, seed in models
     )
@@ -260,7 +313,7 @@ def _bench(
         psnr_db=psnr_db,
         extractor_name=extractor.name,
         extractor_digest=extractor.digest,
-        features=extractor.network.features.out_features,
+        features=extractor.features,
         geometry=geometry,
         networks=networks,
         training_images=training_images,

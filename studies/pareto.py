@@ -74,6 +74,12 @@ class ParetoFlags(StudyFlags):
     """cosine or constant; a cosine starves the last phase of a schedule."""
     batch: int = 64
     """Images of an optimiser step."""
+    accumulate: int = 1
+    """Parts that the images of a step are trained in, one after another, to save memory."""
+    precision: str = "float32"
+    """float32, or on CUDA autocast to bfloat16 or float16, in training."""
+    activation_checkpointing: bool = False
+    """Keep only layer inputs for the backward pass: less memory, a third more time."""
     reference_kv: float = 1.1
     """Reference point of the hypervolume: peak KV as a share of the full network's."""
     reference_nll: float | None = None
@@ -170,6 +176,9 @@ class Pareto(Study):
             lr=flags.lr,
             lr_schedule=flags.lr_schedule,
             batch=flags.batch,
+            accumulate=flags.accumulate,
+            precision=flags.precision,
+            activation_checkpointing=flags.activation_checkpointing,
         )
 
     @cached_property

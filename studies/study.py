@@ -31,7 +31,7 @@ from studies.folder import (
     write_study,
 )
 from studies.mirror import Mirror
-from studies.networks import Bench, planned_bench, prepare_bench
+from studies.networks import Bench, Yardstick, planned_bench, prepare_bench
 from studies.results import FINISHED, CellResult
 from studies.runner import Split, run_cells, split_cells
 from studies.training_cell import TrainingCell
@@ -46,6 +46,7 @@ from varant.preparation import Workspace
 from varant.train_flags import TrainFlags, check_flags
 
 NLL_SETS, SELECT_SETS = 40, 20
+EXTRACTORS = ("packaged", "inception")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +56,30 @@ class StudyFlags:
     workspace: Path = Path("runs")
     """Folder of all that studies write."""
     dataset: str = "shapes"
-    """Embedded data set: shapes or digits."""
+    """shapes, digits or folder."""
+    data_path: Path | None = None
+    """For --dataset folder: a folder of class folders, or of train/ and val/ with class folders."""
+    skip_unreadable: bool = False
+    """Leave out image files that cannot be read, and list them."""
     model: Path | None = None
     """A checkpoint folder to start from in place of the base network."""
+    vae: Path | None = None
+    """The tokenizer of an official checkpoint."""
+    var: Path | None = None
+    """The transformer of an official checkpoint, with --vae, to start from."""
+    extractor: str = "packaged"
+    """Features that samples are scored on: packaged (of an embedded data set) or inception."""
+    inception: Path | None = None
+    """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
+    reference: Path | None = None
+    """NPZ file with mu and sigma of the features of real images, as ADM's; default: reconstructed
+    test images."""
     base_budget: str = "48k"
     """Training images of a base network."""
     samples: int = 2000
     """Generated images a cell."""
+    sample_batch: int = 250
+    """Images generated at once."""
     sets: int = 8
     """Disjoint sets that the samples are split into, for intervals."""
     nll_images: int | None = None
@@ -89,7 +107,10 @@ class StudyFlags:
 
 
 # Flags that say where and how, not what is measured.
-NOT_MEASURED = ("workspace", "workers", "scheduler", "retry_failed", "dry_run")
+NOT_MEASURED = (
+    "workspace", "workers", "scheduler", "retry_failed", "dry_run", "sample_batch",
+    "skip_unreadable",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +235,11 @@ class Study(abc.ABC):
         return TrainFlags(
             workspace=flags.workspace,
             dataset=flags.dataset,
+            data_path=flags.data_path,
+            skip_unreadable=flags.skip_unreadable,
             model=flags.model,
+            vae=flags.vae,
+            var=flags.var,
             base_budget=flags.base_budget,
             seed=flags.seed,
             device=flags.device,
@@ -236,6 +261,7 @@ class Study(abc.ABC):
             network=network,
             plan=plan,
             evaluation=self.evaluation(bench),
+            batch=self.flags.sample_batch,
             device=self.flags.device,
         )
         placed = {
@@ -288,7 +314,8 @@ class Study(abc.ABC):
         started, flags = time.monotonic(), self.flags
         check_common(flags)
         check_flags(self.train_flags())
-        planned = planned_bench(self.train_flags(), self.networks)
+        yardstick = Yardstick(inception=flags.inception, reference=flags.reference)
+        planned = planned_bench(self.train_flags(), yardstick, self.networks)
         self.check(planned)
         if not self.points(planned):
             raise UserError(f"{self.name}: these flags leave no cell to run")
@@ -303,7 +330,9 @@ class Study(abc.ABC):
             workspace=flags.workspace.resolve(), device=flags.device,
         )  # fmt: skip
         with _preempted_by_signals(), executing as executor:
-            bench = prepare_bench(workspace, self.train_flags(), executor, networks=self.networks)
+            bench = prepare_bench(
+                workspace, self.train_flags(), yardstick, executor, networks=self.networks
+            )
             preparation_seconds = time.monotonic() - started
             points = tuple(self.points(bench))
             cells = list({point.cell.digest: point.cell for point in points}.values())
@@ -433,6 +462,7 @@ def check_common(flags: StudyFlags) -> None:
     """Raise `UserError` for flags that every study has."""
     for flag, value in (
         ("--sets", flags.sets), ("--workers", flags.workers), ("--samples", flags.samples),
+        ("--sample-batch", flags.sample_batch),
     ):  # fmt: skip
         require_count(flag, value)
     require_count("--seed", flags.seed, least=0)
@@ -446,7 +476,18 @@ def check_common(flags: StudyFlags) -> None:
     if flags.scheduler is not None and flags.workers != type(flags)().workers:
         raise UserError(f"--workers {flags.workers}: --scheduler has workers of its own; drop it")
     check_device(flags.device)
-    check_dataset(flags.dataset)
+    if flags.dataset != "folder":
+        check_dataset(flags.dataset, others=("folder",))
+    if flags.extractor not in EXTRACTORS:
+        raise UserError(f"--extractor {flags.extractor}: use one of {', '.join(EXTRACTORS)}")
+    if (flags.extractor == "inception") != (flags.inception is not None):
+        raise UserError("--inception: goes with --extractor inception, which needs it")
+    if flags.reference is not None and flags.inception is None:
+        raise UserError(f"--reference {flags.reference}: goes with --extractor inception")
+    if flags.dataset == "folder" and flags.inception is None:
+        raise UserError(
+            "--dataset folder: has no packaged features; give --extractor inception and its file"
+        )
 
 
 def _check_sampling(flags: StudyFlags, num_classes: int) -> None:

@@ -10,7 +10,8 @@ import torch
 
 from varant import UserError, shapes
 from varant.evaluation.features import Features, packaged_extractor
-from varant.evaluation.scores import Reference, class_kid, frechet_distance, score
+from varant.evaluation.reference import Gaussian, Reference
+from varant.evaluation.scores import class_kid, frechet_distance, score
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,8 +21,8 @@ def test_frechet_distance_of_gaussians_with_known_moments():
     rng = np.random.default_rng(0)
     raw = rng.standard_normal((400, 3))
     raw = (raw - raw.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(raw, rowvar=False))).T
-    one = raw * [1, 2, 3] + [0, 0, 1]
-    other = raw * [2, 2, 1] + [1, 0, 1]
+    one = Gaussian.of(raw * [1, 2, 3] + [0, 0, 1])
+    other = Gaussian.of(raw * [2, 2, 1] + [1, 0, 1])
     assert frechet_distance(one, other) == pytest.approx(1 + 1 + 0 + 4, abs=1e-6)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
 
@@ -47,7 +48,8 @@ def test_class_kid_is_unbiased_within_classes_and_leaves_numpy_s_generator():
 def test_packaged_extractor(name):
     extractor = packaged_extractor(name)
     assert extractor.name == f"{name}-{extractor.digest[:6]}"
-    assert extractor.network.features.out_features <= 32
+    assert extractor.kind == "fd"
+    assert extractor.features == extractor.network.features.out_features <= 32
 
 
 def test_features_are_of_unit_scale_and_tell_the_classes_apart():
@@ -81,6 +83,9 @@ def test_scores_of_too_few_samples_and_unknown_extractors():
     features = Features(features_NF=np.zeros((1, 4)), classes_N=np.zeros(1, dtype=int))
     with pytest.raises(ValueError, match="1 samples"):
         score(features, np.zeros(1), Reference(features_NF=np.zeros((9, 4)), labels_N=np.zeros(9)))
+    features = Features(features_NF=np.zeros((9, 4)))
+    with pytest.raises(ValueError, match="4 features, a reference with 3"):
+        score(features, np.zeros(9), Reference(features_NF=np.zeros((9, 3))))
     with pytest.raises(UserError, match="no feature network is packaged"):
         packaged_extractor("imagenet")
 

@@ -11,7 +11,6 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from varant.batches import CachedBatches
@@ -24,12 +23,13 @@ from varant.checkpoint import (
 )
 from varant.datasets import SPLITS, Dataset
 from varant.errors import UserError
-from varant.evaluation.features import Extractor
-from varant.evaluation.scores import Reference
+from varant.evaluation.features import Extractor, Features
+from varant.evaluation.inception import INCEPTION_FEATURES
+from varant.evaluation.reference import Reference, load_reference_npz
 from varant.files import digest_of, replacing, write_json
 from varant.folders import ReplacingSplit
 from varant.geometry import Geometry
-from varant.progress import Progress
+from varant.progress import Progress, silent
 from varant.randomness import torch_seed
 from varant.tokenizer import Tokenizer, TokenizerConfig
 from varant.tokenizer_training import TokenizerTraining, reconstruction_psnr, train_tokenizer
@@ -216,23 +216,47 @@ def prepare_tokens(
 
 
 def prepare_reference(
-    data: PreparedData, tokenizer: Tokenizer, tokens: Tokens, extractor: Extractor
+    data: PreparedData,
+    tokenizer: Tokenizer,
+    tokens: Tokens,
+    extractor: Extractor,
+    progress: Progress = silent,
+    *,
+    batch: int = 50,
 ) -> Path:
-    """Features of the reconstructed test images, which samples are compared with."""
+    """Features of the reconstructed test images, which samples are compared with.
+
+    Made unless the data's folder has them for this extractor; read back by `read_reference`.
+
+    Args:
+        batch: images decoded at once, where the tokenizer is.
+    """
     path = data.folder / f"reference-{extractor.name}.safetensors"
     if not path.exists():
         test = tokens.test.rows(slice(None))
-        parts = [
-            extractor(tokenizer.decode(part).add(1).div(2)).features_NF
-            for part in test.tokens_NL.split(500)
-        ]
-        content = {"features": np.concatenate(parts), "labels": test.labels_N.numpy()}
+        device = next(tokenizer.parameters()).device
+        parts = []
+        with progress("reference", len(test), "img") as advance:
+            for part in test.tokens_NL.split(batch):
+                parts.append(extractor(tokenizer.decode(part.to(device)).add(1).div(2)))
+                advance(len(part))
+        features_NF = Features.joined(parts).features_NF
         with replacing(path) as aside:
-            save_file(content, aside)
+            save_file({"features": features_NF, "labels": test.labels_N.numpy()}, aside)
     return path
 
 
-def read_reference(path: Path) -> Reference:
+def read_reference(path: Path, *, features: int = INCEPTION_FEATURES) -> Reference:
+    """What `prepare_reference` wrote (`.safetensors`), or else statistics in an NPZ.
+
+    Args:
+        features: that the extractor has; an NPZ must have as many.
+
+    Raises:
+        UserError: as `load_reference_npz`.
+    """
+    if path.suffix != ".safetensors":
+        return load_reference_npz(path, features=features)
     content = load_file(path)
     return Reference(features_NF=content["features"], labels_N=content["labels"])
 

@@ -1,15 +1,17 @@
-"""The small feature network that scores are computed on, and its packaged weights.
+"""What an extractor of features is, and the small networks packaged for the embedded data sets.
 
-One network a data set. It is a classifier of reconstructions with noise: one trained on clean
-images answers to the decoder's artefacts and can call damage an improvement.
+One packaged network a data set. It is a classifier of reconstructions with noise: one trained on
+clean images answers to the decoder's artefacts and can call damage an improvement.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -48,37 +50,84 @@ class Features:
 
     Attributes:
         features_NF: (N, F) float64.
-        classes_N: (N,) int64, the class that the network gives each image.
+        classes_N: (N,) int64, the class that the network gives each image; None where it has no
+            classes of the data's.
     """
 
     features_NF: np.ndarray
-    classes_N: np.ndarray
+    classes_N: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.features_NF)
 
     def rows(self, chosen: slice) -> Features:
-        return Features(features_NF=self.features_NF[chosen], classes_N=self.classes_N[chosen])
+        classes_N = None if self.classes_N is None else self.classes_N[chosen]
+        return Features(features_NF=self.features_NF[chosen], classes_N=classes_N)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Features]) -> Features:
+        """One after the other, at least one; of the same extractor."""
+        classes = [part.classes_N for part in parts]
+        return cls(
+            features_NF=np.concatenate([part.features_NF for part in parts]),
+            classes_N=None if classes[0] is None else np.concatenate(classes),
+        )
+
+
+class Extractor(Protocol):
+    """Images to features, with an identity.
+
+    Attributes:
+        kind: of the Frechet distance that it gives, as metric names begin: `fid` for Inception
+            features alone, else `fd`.
+        name: the part of metric names after the kind; ends in six digits of the digest.
+        digest: SHA-256 of the file of weights.
+        features: F, of one image.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def features(self) -> int: ...
+
+    def __call__(self, images_B3HW: Tensor, *, batch: int = ...) -> Features:
+        """Features of images in [0, 1], on any device; `batch` of them at once."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extractor:
-    """A feature network with its identity; `name` is part of every metric computed with it."""
+class PackagedExtractor:
+    """The small feature network as an `Extractor`; it stays on the CPU, where it is fast enough."""
 
+    kind: ClassVar[str] = "fd"
     name: str
     digest: str
     network: FeatureNetwork
 
+    @property
+    def features(self) -> int:
+        return self.network.features.out_features
+
     @torch.no_grad()
     def __call__(self, images_B3HW: Tensor, *, batch: int = 500) -> Features:
         """Features of images in [0, 1]."""
-        features, classes = [], []
+        parts = []
         for part in images_B3HW.split(batch):
-            found = self.network(part)
-            features.append(found.double().numpy())
-            classes.append(self.network.classes(found).argmax(1).numpy())
-        return Features(features_NF=np.concatenate(features), classes_N=np.concatenate(classes))
+            found = self.network(part.cpu())
+            classes = self.network.classes(found).argmax(1)
+            parts.append(Features(features_NF=found.double().numpy(), classes_N=classes.numpy()))
+        return Features.joined(parts)
 
 
 @functools.cache
-def packaged_extractor(dataset: str) -> Extractor:
+def packaged_extractor(dataset: str) -> PackagedExtractor:
     """The extractor of an embedded data set, from the weights in the package.
 
     Raises:
@@ -90,7 +139,7 @@ def packaged_extractor(dataset: str) -> Extractor:
     return load_extractor(path, name=dataset)
 
 
-def load_extractor(path: Path, *, name: str) -> Extractor:
+def load_extractor(path: Path, *, name: str) -> PackagedExtractor:
     """Read a feature network; its name ends in the first six digits of the file's digest."""
     with safe_open(path, framework="pt") as file:
         recipe = json.loads(file.metadata()["recipe"])
@@ -98,4 +147,4 @@ def load_extractor(path: Path, *, name: str) -> Extractor:
     network = FeatureNetwork(recipe["num_classes"])
     network.load_state_dict(state)
     digest = sha256_file(path)
-    return Extractor(name=f"{name}-{digest[:6]}", digest=digest, network=network.eval())
+    return PackagedExtractor(name=f"{name}-{digest[:6]}", digest=digest, network=network.eval())

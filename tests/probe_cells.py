@@ -1,0 +1,74 @@
+"""Cells that do what a test of the runner wants to see, in whatever process they run."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from studies.cell import Cell, Measured
+from studies.results import Measurements
+from varant.errors import Diverged, Preempted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Cell):
+    """A cell whose result is a few random numbers of its seed.
+
+    Attributes:
+        deed: what it does besides; `once` in it: only where `marks` has no mark of it yet.
+    """
+
+    seed: int
+    deed: str = ""
+    marks: Path | None = None
+    after: str | None = None
+    device: str = "cpu"
+
+    @property
+    def identity(self) -> dict:
+        return {"seed": self.seed, "deed": self.deed}
+
+    @property
+    def images(self) -> int:
+        return 10
+
+    @property
+    def needs(self) -> str | None:
+        return self.after
+
+    def measure(self, folder: Path) -> Measured:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "visits").open("a") as file:
+            file.write("x")
+        mark = self.marks / f"mark-{self.seed}" if self.marks else None
+        again = mark is not None and mark.exists()
+        if mark is not None:
+            mark.touch()
+        if not ("once" in self.deed and again):
+            self._do()
+        generator = torch.Generator().manual_seed(self.seed)
+        values = torch.randn(64, 64, generator=generator)
+        found = (values @ values).double().mean().item()
+        metrics = {
+            "nll/mean": Measurements(values=(found,), count=1),
+            "class_accuracy": Measurements(values=(float(torch.get_num_threads()),), count=1),
+        }
+        return Measured(metrics=metrics)
+
+    def _do(self) -> None:
+        match self.deed.split()[0] if self.deed else "":
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "fail":
+                raise RuntimeError("as planned")
+            case "diverge":
+                raise Diverged("loss is nan at step 7")
+            case "preempt":
+                raise Preempted("stopped after step 3")
+            case "disk":
+                raise OSError(28, "No space left on device")
+            case "sleep":
+                time.sleep(60)

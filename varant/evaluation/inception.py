@@ -1,0 +1,138 @@
+"""Features of the Inception network of 2015 that published FIDs are computed on.
+
+The TorchScript file is the user's own, by `--inception PATH`: usually `inception-2015-12-05.pt`,
+which StyleGAN's authors translated from the TensorFlow graph that Heusel et al. (2017) and ADM's
+evaluator use, and which clean-fid calls. Nothing is downloaded. A TorchScript file is a program
+that runs with your rights: load only one that you trust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from varant.devices import check_device
+from varant.errors import UserError
+from varant.evaluation.features import Features
+from varant.files import sha256_file
+
+INCEPTION_FEATURES = 2048
+_WANTED = "give a TorchScript file like inception-2015-12-05.pt"
+_PROBE_SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class InceptionExtractor:
+    """Inception as an `Extractor`; it knows no classes of the data's.
+
+    Attributes:
+        network: called with (B, 3, H, W) float32 images of whole numbers in 0..255 and
+            `return_features=True`, gives (B, 2048); resizes them itself as TensorFlow 1 did.
+        device: where the network is, and where it computes.
+    """
+
+    kind: ClassVar[str] = "fid"
+    features: ClassVar[int] = INCEPTION_FEATURES
+    name: str
+    digest: str
+    network: torch.jit.ScriptModule
+    device: str
+
+    @torch.no_grad()
+    def __call__(self, images_B3HW: Tensor, *, batch: int = 50) -> Features:
+        """Features of images in [0, 1], rounded to 8 bits as they are in image files."""
+        parts = []
+        for part in images_B3HW.split(batch):
+            pixels = part.to(self.device).float().clamp(0, 1).mul(255).round()
+            with _full_float32(self.device):
+                found = self.network(pixels, return_features=True)
+            parts.append(Features(features_NF=found.flatten(1).double().cpu().numpy()))
+        return Features.joined(parts)
+
+
+def inception_extractor(
+    path: Path, *, device: str = "cpu", digest: str | None = None
+) -> InceptionExtractor:
+    """The extractor of a TorchScript Inception file; `name` is `inception-1a2b3c`.
+
+    Args:
+        digest: what the file's SHA-256 must be; None takes any.
+
+    Raises:
+        UserError: no such device or file, another digest, not TorchScript, or a network that is
+            not called as Inception is or gives no 2048 features.
+    """
+    check_device(device)
+    found = inception_digest(path)
+    if digest is not None and found != digest:
+        raise UserError(
+            f"--inception {path}: its SHA-256 begins {found[:6]}, not {digest[:6]} as when the "
+            "study began; put that file back or run the study again"
+        )
+    extractor = InceptionExtractor(
+        name=f"inception-{found[:6]}",
+        digest=found,
+        network=_load_script(path, device),
+        device=device,
+    )
+    _check(extractor, path)
+    return extractor
+
+
+def inception_digest(path: Path) -> str:
+    """SHA-256 of the file.
+
+    Raises:
+        UserError: no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"--inception {path}: no such file; {_WANTED}")
+    return sha256_file(path)
+
+
+def _load_script(path: Path, device: str) -> torch.jit.ScriptModule:
+    try:
+        network = torch.jit.load(str(path), map_location=device)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:  # all that an unfit file raises
+        raise UserError(
+            f"--inception {path}: not a TorchScript file ({_last_line(error)}); {_WANTED}"
+        ) from None
+    return network.eval()
+
+
+def _check(extractor: InceptionExtractor, path: Path) -> None:
+    """Call the network once, before hours go into images for it."""
+    probe = torch.rand(2, 3, _PROBE_SIDE, _PROBE_SIDE, generator=torch.Generator().manual_seed(0))
+    try:
+        found = extractor(probe)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AttributeError, TypeError) as error:  # other arguments, no tensor
+        raise UserError(
+            f"--inception {path}: cannot be called with (B, 3, H, W) images and "
+            f"return_features=True ({_last_line(error)}); {_WANTED}"
+        ) from None
+    if found.features_NF.shape != (len(probe), INCEPTION_FEATURES):
+        raise UserError(
+            f"--inception {path}: gives features of shape {found.features_NF.shape} for "
+            f"{len(probe)} images, not {(len(probe), INCEPTION_FEATURES)}; {_WANTED}"
+        )
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong; TorchScript puts a trace before it."""
+    return str(error).strip().splitlines()[-1].strip()
+
+
+def _full_float32(device: str) -> contextlib.AbstractContextManager[None]:
+    """No TF32 in convolutions, which torch allows by default; published FIDs are without it."""
+    if not device.startswith("cuda"):
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

@@ -1,0 +1,127 @@
+"""What generated images are compared with: features of real images, or their statistics alone."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from varant.errors import UserError
+from varant.evaluation.inception import INCEPTION_FEATURES
+
+_WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussian:
+    """Mean (F,) and covariance (F, F) of features, float64."""
+
+    mean_F: np.ndarray
+    covariance_FF: np.ndarray
+
+    @classmethod
+    def of(cls, features_NF: np.ndarray) -> Gaussian:
+        """Fitted to features, the covariance unbiased.
+
+        Raises:
+            ValueError: fewer than two rows.
+        """
+        if len(features_NF) < 2:
+            raise ValueError(f"{len(features_NF)} samples: a distance needs at least two")
+        covariance_FF = np.atleast_2d(np.cov(features_NF, rowvar=False))
+        return cls(mean_F=features_NF.mean(axis=0), covariance_FF=covariance_FF)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What generated images are compared with.
+
+    Either features, and their labels where they are known; or only `statistics`.
+
+    Attributes:
+        features_NF: (N, F) float64.
+        labels_N: (N,) int64 true classes.
+        statistics: of features that are not here.
+        digest: SHA-256 of `statistics` as read from a file; None for features, which follow from
+            tokens, tokenizer and extractor.
+    """
+
+    features_NF: np.ndarray | None = None
+    labels_N: np.ndarray | None = None
+    statistics: Gaussian | None = None
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.features_NF is None) != (self.statistics is None), "features, or statistics"
+        assert self.labels_N is None or self.features_NF is not None, "labels are of features"
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """The given statistics, or those of the features, fitted once."""
+        if self.features_NF is None:
+            return self.statistics
+        return Gaussian.of(self.features_NF)
+
+
+def load_reference_npz(path: Path, *, features: int = INCEPTION_FEATURES) -> Reference:
+    """Statistics from the keys `mu` (F,) and `sigma` (F, F) of an NPZ, as ADM publishes them.
+
+    Other keys (`arr_0`, images; `mu_s` and `sigma_s`, spatial features) are not read. The digest
+    is over mean and covariance as little-endian float64, in this order.
+
+    Args:
+        features: F that the extractor has.
+
+    Raises:
+        UserError: no such file, not an NPZ, a missing key, a wrong shape, a number that is not
+            finite, or a sigma that is no covariance.
+    """
+    if not path.is_file():
+        raise UserError(f"--reference {path}: no such file; {_WANTED}")
+    arrays = _read_npz(path, ("mu", "sigma"))
+    for key, shape in {"mu": (features,), "sigma": (features, features)}.items():
+        if arrays[key].shape != shape:
+            raise UserError(
+                f"--reference {path}: {key} has shape {arrays[key].shape}; the extractor's "
+                f"{features} features need {shape}"
+            )
+        if not np.isfinite(arrays[key]).all():
+            raise UserError(f"--reference {path}: {key} holds numbers that are not finite")
+    mean_F, covariance_FF = arrays["mu"], arrays["sigma"]
+    variance_F = covariance_FF.diagonal()
+    tolerance = 1e-5 * np.abs(variance_F).max(initial=0)  # float32 statistics are symmetric to it
+    if variance_F.min(initial=0) < 0 or np.abs(covariance_FF - covariance_FF.T).max() > tolerance:
+        raise UserError(f"--reference {path}: sigma is not symmetric with a diagonal >= 0")
+    content = mean_F.astype("<f8").tobytes() + covariance_FF.astype("<f8").tobytes()
+    return Reference(
+        statistics=Gaussian(mean_F=mean_F, covariance_FF=covariance_FF),
+        digest=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Arrays of an NPZ as float64; its other members are not read."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"--reference {path}: not an NPZ file; {_WANTED}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if missing := [key for key in keys if key not in file]:
+                held = ", ".join(file.files[:8]) or "nothing"
+                raise UserError(
+                    f"--reference {path}: has no {' and no '.join(missing)} (it holds {held}); "
+                    f"{_WANTED}"
+                )
+            arrays = {key: file[key] for key in keys}
+    except UserError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # pickled, cut or damaged
+        raise UserError(f"--reference {path}: cannot be read as an NPZ; {_WANTED}") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise UserError(f"--reference {path}: {key} is no array of numbers; {_WANTED}")
+    return {key: array.astype(np.float64) for key, array in arrays.items()}
