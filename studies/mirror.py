@@ -122,7 +122,7 @@ class Mirror:
         """The result that a cell is compared with: the baseline of the same network."""
         mine = self._points[digest][0].cell
         for point in outcome.points:
-            if point.name.split(" ")[-1] == self._study.baseline and point.in_frame:
+            if point.in_frame and point.columns["cell"] == self._study.baseline:
                 same = getattr(mine, "network", None) == point.cell.network
                 if same and point.cell.digest != digest:
                     return outcome.results[point.cell.digest]

@@ -163,8 +163,13 @@ class Pareto(Study):
     select = True
 
     def quick_flags(self, flags: ParetoFlags) -> ParetoFlags:
-        quick = super().quick_flags(flags)
-        return replace(quick, budget=QUICK_BUDGET, shares="0.5,1")
+        """Tiny, but for what the command line gives."""
+        quick, default = super().quick_flags(flags), ParetoFlags()
+        if flags.budget == default.budget:
+            quick = replace(quick, budget=QUICK_BUDGET)
+        if flags.shares == default.shares:
+            quick = replace(quick, shares="0.5,1")
+        return quick
 
     def train_flags(self) -> TrainFlags:
         flags = self.flags

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -174,7 +174,7 @@ class Study(abc.ABC):
     # What a study says of itself.
 
     @abc.abstractmethod
-    def points(self, bench: Bench) -> Sequence[Point]:
+    def points(self, bench: Bench) -> Iterable[Point]:
         """The grid. Called before anything is made, too, with a bench that is not `made`."""
 
     def quick_flags(self, flags: StudyFlags) -> StudyFlags:
@@ -317,7 +317,7 @@ class Study(abc.ABC):
         yardstick = Yardstick(inception=flags.inception, reference=flags.reference)
         planned = planned_bench(self.train_flags(), yardstick, self.networks)
         self.check(planned)
-        if not self.points(planned):
+        if not list(self.points(planned)):
             raise UserError(f"{self.name}: these flags leave no cell to run")
         if flags.dry_run:
             print(self._dry_run_text(planned))
@@ -392,7 +392,7 @@ class Study(abc.ABC):
 
     def _dry_run_text(self, bench: Bench) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
-        points, geometry = self.points(bench), bench.geometry
+        points, geometry = list(self.points(bench)), bench.geometry
         cells = {point.cell.digest: point for point in points}
         lines = [f"{key} = {value}" for key, value in self.measured_flags().items()]
         lines += ["", *self.grid_lines(points), ""]
