@@ -12,7 +12,7 @@ import math
 
 import pandas as pd
 
-from analysis.frame import FAILED, FINISHED, parse_metric
+from analysis.frame import FINISHED, parse_metric
 from analysis.intervals import Interval, holm, paired_t
 
 CELL_KEY = ["family", "cell", "selector", "scale", "window", "switch", "subnet_depth"]
@@ -138,5 +138,5 @@ def full_levels(frame: pd.DataFrame) -> pd.DataFrame:
 
 def failed_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each cell that failed under some base network: `CELL_KEY` and `base_seed`."""
-    failed = frame[frame["status"] == FAILED]
+    failed = frame[frame["status"] != FINISHED]
     return failed[[*CELL_KEY, "base_seed"]].drop_duplicates().reset_index(drop=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +38,17 @@ COLUMNS: dict[str, str] = {
 }
 """Column name to pandas dtype. `scale` counts from 1; `set` is absent for exact numbers."""
 
-FAMILIES = ("full", "scale", "switch", "window")
-STATUSES = ("finished", "failed")
-FINISHED, FAILED = STATUSES
+TRAINING_COLUMNS: dict[str, str] = {
+    "schedule": "string",
+    "share": "Float64",
+    "seed": "Int64",
+    "train_switch": "Int64",
+}
+"""Columns of studies that train: how the cell's network was trained. Others may lack them."""
+
+FAMILIES = ("full", "scale", "switch", "window", "plan")
+STATUSES = ("finished", "failed", "diverged", "interrupted")
+FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
 
 
 class FrameError(ValueError):
@@ -70,6 +78,7 @@ class Metric:
     scale: int | None = None  # from 1, for the NLL of one scale
     extractor: str | None = None
     samples: int | None = None  # samples behind one value, as the name states
+    split: str = "test"  # whose images; what is measured on `select` chooses, and is no result
 
     @property
     def damage_sign(self) -> float:
@@ -99,6 +108,14 @@ def parse_metric(name: str) -> Metric:
             damage="NLL increase",
             unit="nats/token",
             better=Better.LOWER,
+        )
+    if name == "select/nll/mean":
+        return replace(
+            parse_metric("nll/mean"),
+            name=name,
+            label="teacher-forced NLL on the select split",
+            short="select NLL",
+            split="select",
         )
     if match := re.fullmatch(r"nll/scale_(\d+)", name):
         scale = int(match[1])
@@ -201,8 +218,8 @@ def _metric_names(frame: pd.DataFrame) -> list[str]:
     return sorted(name for name in frame["metric"].dropna().unique() if name)
 
 
-def load_frame(path: Path) -> pd.DataFrame:
-    """Read and check a study's `frame.parquet`.
+def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.DataFrame:
+    """Read and check a study's `frame.parquet`; see `checked_frame` for the flags.
 
     Raises `FrameError` where the file is absent, truncated, no parquet, or no valid frame.
     """
@@ -216,24 +233,37 @@ def load_frame(path: Path) -> pd.DataFrame:
         raise FrameError(
             f"{path}: not a readable parquet file ({said}); delete it and run the study again"
         ) from error
-    return checked_frame(frame, source=path)
+    return checked_frame(frame, source=path, training=training, full=full)
 
 
-def checked_frame(frame: pd.DataFrame, *, source: Path | str = "frame") -> pd.DataFrame:
-    """`frame` with the columns and dtypes of `COLUMNS`, or a `FrameError` naming what is wrong."""
+def checked_frame(
+    frame: pd.DataFrame,
+    *,
+    source: Path | str = "frame",
+    training: bool = False,
+    full: bool = True,
+) -> pd.DataFrame:
+    """`frame` with its columns and dtypes, or a `FrameError` naming what is wrong.
+
+    The columns are those of `COLUMNS` and of `TRAINING_COLUMNS`; the latter must be there under
+    `training`, and are absent values where they are missing otherwise. `full`: some cell of the
+    full network must have finished.
+    """
 
     def refuse(what: str) -> FrameError:
         return FrameError(f"{source}: {what}; run the study again with this version")
 
-    missing = [name for name in COLUMNS if name not in frame.columns]
+    needed = [*COLUMNS, *(TRAINING_COLUMNS if training else ())]
+    missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise refuse(f"missing columns {', '.join(missing)}")
     if frame.empty:
         raise refuse("no rows")
     typed = {}
-    for name, dtype in COLUMNS.items():
+    for name, dtype in (COLUMNS | TRAINING_COLUMNS).items():
         try:
-            typed[name] = frame[name].astype(dtype)
+            values = frame[name] if name in frame.columns else pd.Series(pd.NA, index=frame.index)
+            typed[name] = values.astype(dtype)
         except (ValueError, TypeError) as error:
             raise refuse(f"column {name} is {frame[name].dtype}, not {dtype}") from error
     checked = pd.DataFrame(typed).reset_index(drop=True)
@@ -251,12 +281,12 @@ def checked_frame(frame: pd.DataFrame, *, source: Path | str = "frame") -> pd.Da
     if len(infinite):
         row = infinite.iloc[0]
         raise refuse(f"{row['metric']} of finished cell {row['cell']!r} is {row['value']}")
-    key = ["base_seed", "family", "cell", "selector", "metric", "set"]
+    key = ["base_seed", "schedule", "seed", "family", "cell", "selector", "metric", "set"]
     distinct = finished.drop_duplicates([*key, "value"])
     twice = distinct[distinct.duplicated(key)]
     if len(twice):
         row = twice.iloc[0]
         raise refuse(f"{row['metric']} of cell {row['cell']!r} has two values for one set")
-    if not (finished["family"] == "full").any():
+    if full and not (finished["family"] == "full").any():
         raise refuse("the full network has no finished row, so there is nothing to compare with")
     return checked

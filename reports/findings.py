@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.asymmetry import AsymmetryStudy, asymmetry_study
-from analysis.claims import ClaimVerdict, judge_c1
+from analysis.asymmetry_verdict import ClaimVerdict, judge_c1
 from analysis.damage import base_seeds, damage_table, failed_cells, full_levels
 from analysis.frame import FrameError, headline_metrics
 from reports import sentences

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.asymmetry import MIB, PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
-from analysis.claims import ClaimVerdict
+from analysis.asymmetry_verdict import ClaimVerdict
 from analysis.figures import scale_range
 from analysis.frame import Metric
 from analysis.intervals import Verdict

@@ -29,7 +29,7 @@ _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 def write_frame(folder: Path, rows: list[dict]) -> pd.DataFrame:
     """Check the rows against the frame's contract and write them."""
     columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
-    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)))
+    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)), full=False)
     with replacing(folder / FRAME_FILE) as aside:
         frame.to_parquet(aside, index=False)
     return frame

@@ -11,6 +11,7 @@ import pytest
 
 from analysis.frame import (
     COLUMNS,
+    TRAINING_COLUMNS,
     Better,
     FrameError,
     checked_frame,
@@ -32,7 +33,7 @@ def frame():
 def test_round_trip_keeps_dtypes(frame, tmp_path):
     frame.to_parquet(tmp_path / "frame.parquet")
     back = load_frame(tmp_path / "frame.parquet")
-    assert {name: str(dtype) for name, dtype in back.dtypes.items()} == COLUMNS
+    assert {n: str(d) for n, d in back.dtypes.items()} == COLUMNS | TRAINING_COLUMNS
     assert len(back) == len(frame)
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.asymmetry import Normalisation, asymmetry_study
-from analysis.claims import judge_c1
+from analysis.asymmetry_verdict import judge_c1
 from analysis.damage import damage_table, failed_cells, paired_differences
 from analysis.frame import COLUMNS, parse_metric
 from analysis.intervals import Verdict, holm
