@@ -179,8 +179,8 @@ def judge_claims(frame: pd.DataFrame, facts: Mapping[str, Any]) -> tuple[LedgerR
 
 
 def _capped(row: LedgerRow, reason: str) -> LedgerRow:
-    if row.verdict is Verdict.UNTESTED:
-        return row
+    if row.verdict is Verdict.UNTESTED or all(c.metric is None for c in row.components):
+        return row  # nothing was tested, or it is arithmetic
     return replace(row, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
