@@ -4,6 +4,6 @@
 `python -m reports FOLDER` calls later, on a machine that may have neither torch nor MLflow.
 """
 
-from reports.sensitivity import ReportPaths, build
+from reports.report import ReportPaths, build
 
 __all__ = ["ReportPaths", "build"]

@@ -12,14 +12,14 @@ from analysis.asymmetry_verdict import ClaimVerdict, judge_c1
 from analysis.damage import base_seeds, damage_table, failed_cells, full_levels
 from analysis.frame import FrameError, headline_metrics
 from reports import sentences
-from reports.record import StudyRecord
+from reports.record import SensitivityRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     """A study's tables and verdicts: everything that the report arranges."""
 
-    record: StudyRecord
+    record: SensitivityRecord
     frame: pd.DataFrame
     damage: pd.DataFrame
     failures: pd.DataFrame
@@ -40,7 +40,7 @@ class Findings:
         return self.asymmetries[0]
 
 
-def analyse(record: StudyRecord, frame: pd.DataFrame) -> Findings:
+def analyse(record: SensitivityRecord, frame: pd.DataFrame) -> Findings:
     """All estimates and verdicts of a study; draws and writes nothing."""
     selectors = sorted(record.selectors, key=lambda s: s != record.selector)
     asymmetries = tuple(
@@ -64,7 +64,7 @@ def analyse(record: StudyRecord, frame: pd.DataFrame) -> Findings:
     )
 
 
-def check_together(record: StudyRecord, frame: pd.DataFrame, *, source: Path) -> None:
+def check_together(record: SensitivityRecord, frame: pd.DataFrame, *, source: Path) -> None:
     """The frame speaks of scales, switches, depths and windows that the record has."""
     scales = len(record.patch_nums)
     for column, lowest, highest in (

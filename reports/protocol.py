@@ -12,7 +12,7 @@ from analysis.figures import scale_range
 from analysis.frame import headline_metrics
 from reports import words
 from reports.blocks import Text, code, table
-from reports.record import StudyRecord
+from reports.record import ParetoRecord, SensitivityRecord, StudyRecord
 
 
 def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
         ("Model", _model(record)),
         ("Tokenizer", _tokenizer(record)),
         ("Base networks", _bases(record, frame)),
+        ("Training", _training(record)),
         ("Plans", _plans(record)),
         ("Samples", _sampling(record)),
         ("NLL", _nll(record)),
@@ -115,15 +116,37 @@ def _bases(record: StudyRecord, frame: pd.DataFrame) -> str:
         if isinstance(base.get("class_accuracy"), int | float):
             parts.append(f"class accuracy {base['class_accuracy']:.3f}")
         said.append(", ".join(parts))
-    return "; ".join(said) + "; no training after the base"
+    trained = isinstance(record, ParetoRecord)
+    after = "; every model starts from it" if trained else "; no training after the base"
+    return "; ".join(said) + after
+
+
+def _training(record: StudyRecord) -> str | None:
+    if not isinstance(record, ParetoRecord):
+        return None
+    rate, batch = record.fact("learning_rate"), record.fact("batch")
+    return _joined(
+        f"{record.budget_images:,} image passes a model (a sandwich step takes three an image)",
+        f"batches of {batch}" if batch else None,
+        f"learning rate {rate:g}, {record.fact('lr_schedule')}" if rate else None,
+        f"seeds {', '.join(map(str, record.seeds))}",
+        "subnet steps drawn stratified: shares hold over every short window",
+    )
 
 
 def _plans(record: StudyRecord) -> str | None:
-    depths = record.fact("depths")
+    depths, selectors = record.fact("depths"), record.fact("selectors")
+    shared = _joined(
+        f"depths {', '.join(map(str, depths))} of {record.depth}" if depths else None,
+        f"selectors {', '.join(selectors)}" if selectors else None,
+    )
+    if isinstance(record, ParetoRecord):
+        return _joined(shared, f"every switch point; trained for {record.train_switch}")
+    if not isinstance(record, SensitivityRecord):
+        return shared
     windows = ", ".join(f"{name} {scale_range(s)}" for name, s in record.windows.items())
     return _joined(
-        f"depths {', '.join(map(str, depths))} of {record.depth}" if depths else None,
-        f"selectors {', '.join(record.selectors)}",
+        shared,
         f"windows (scales) {windows} at half depth {record.half_depth}",
     )
 
@@ -152,10 +175,12 @@ def _nll(record: StudyRecord) -> str | None:
     images, sets = record.fact("nll_images"), record.fact("nll_sets")
     if not isinstance(images, int):
         return None
+    chosen = record.fact("select_images")
     return (
         f"{images:,} test images"
         + (f" in {sets} disjoint sets" if sets else "")
         + ", teacher-forced, paired with the full network image by image"
+        + (f"; {chosen:,} select images, which choose plans and report nothing" if chosen else "")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,23 +16,15 @@ FORMAT, VERSION = "varant-study", 1
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """The checked core of a study's record; `facts` is the whole file, for the protocol table."""
+    """The checked core of any study's record; `facts` is the whole file."""
 
     study: str
     quick: bool
     command: str
     patch_nums: tuple[int, ...]
     depth: int
-    half_depth: int
-    selectors: tuple[str, ...]
-    windows: Mapping[str, tuple[int, ...]]  # scales from 1
     dataset: str
     facts: Mapping[str, Any]
-
-    @property
-    def selector(self) -> str:
-        """The selector that figures and claims speak of: the paper's where the study has it."""
-        return "equidistant" if "equidistant" in self.selectors else self.selectors[0]
 
     def fact(self, *path: str) -> Any:
         """The value at `path` in the record, or None where the study did not note it."""
@@ -41,6 +34,43 @@ class StudyRecord:
                 return None
             value = value[key]
         return value
+
+    @property
+    def created(self) -> datetime.datetime:
+        """The study's date; a record without one gets the epoch, not the clock."""
+        try:
+            created = datetime.datetime.fromisoformat(str(self.fact("created")))
+        except ValueError:
+            return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+        return created if created.tzinfo else created.replace(tzinfo=datetime.UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityRecord(StudyRecord):
+    """Of a sensitivity study."""
+
+    half_depth: int
+    selectors: tuple[str, ...]
+    windows: Mapping[str, tuple[int, ...]]  # scales from 1
+
+    @property
+    def selector(self) -> str:
+        """The selector that figures and claims speak of: the paper's where the study has it."""
+        return "equidistant" if "equidistant" in self.selectors else self.selectors[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoRecord(StudyRecord):
+    """Of a pareto study."""
+
+    train_switch: int
+    depths: tuple[int, ...]
+    schedules: tuple[str, ...]  # labels, in the study's order
+    seeds: tuple[int, ...]
+    budget_images: int
+    reference_point: Mapping[str, float]
+    kv_budgets: tuple[float, ...]
+    models: tuple[Mapping[str, Any], ...]
 
 
 def load_record(path: Path) -> StudyRecord:
@@ -66,30 +96,68 @@ def load_record(path: Path) -> StudyRecord:
             f"version is {facts.get('version')!r}, this code reads {VERSION}",
             "use the version that wrote it, or run the study again",
         )
-    geometry = facts.get("geometry")
     try:
-        record = StudyRecord(
-            study=_text(facts, "study"),
-            quick=_flag(facts, "quick"),
-            command=_text(facts, "command"),
-            patch_nums=_whole(geometry, "patch_nums"),
-            depth=_whole({"depth": [geometry["depth"]]}, "depth")[0],
-            half_depth=_whole({"half_depth": [facts["half_depth"]]}, "half_depth")[0],
-            selectors=tuple(str(s) for s in facts["selectors"]),
-            windows={str(k): _whole(facts["windows"], k) for k in facts["windows"]},
-            dataset=str(facts.get("dataset", {}).get("name", "an unnamed data set")),
-            facts=facts,
-        )
+        core = _core(facts)
+        match core["study"]:
+            case "sensitivity":
+                record: StudyRecord = SensitivityRecord(**core, **_sensitivity(facts))
+            case "pareto":
+                record = ParetoRecord(**core, **_pareto(facts))
+            case _:
+                record = StudyRecord(**core)
     except KeyError as error:
         raise refuse(f"missing {error.args[0]!r}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise refuse(" ".join(str(error).split())) from error
-    if not record.selectors:
-        raise refuse("selectors is empty")
-    for name, scales in record.windows.items():
-        if not all(1 <= scale <= len(record.patch_nums) for scale in scales):
-            raise refuse(f"window {name!r} has scales {list(scales)} of {len(record.patch_nums)}")
+    if isinstance(record, SensitivityRecord):
+        for name, scales in record.windows.items():
+            if not all(1 <= scale <= len(record.patch_nums) for scale in scales):
+                raise refuse(
+                    f"window {name!r} has scales {list(scales)} of {len(record.patch_nums)}"
+                )
     return record
+
+
+def _core(facts: Mapping[str, Any]) -> dict[str, Any]:
+    geometry = facts.get("geometry")
+    return {
+        "study": _text(facts, "study"),
+        "quick": _flag(facts, "quick"),
+        "command": _text(facts, "command"),
+        "patch_nums": _whole(geometry, "patch_nums"),
+        "depth": _whole({"depth": [geometry["depth"]]}, "depth")[0],
+        "dataset": str(facts.get("dataset", {}).get("name", "an unnamed data set")),
+        "facts": facts,
+    }
+
+
+def _sensitivity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    selectors = tuple(str(s) for s in facts["selectors"])
+    if not selectors:
+        raise ValueError("selectors is empty")
+    return {
+        "half_depth": _whole({"half_depth": [facts["half_depth"]]}, "half_depth")[0],
+        "selectors": selectors,
+        "windows": {str(k): _whole(facts["windows"], k) for k in facts["windows"]},
+    }
+
+
+def _pareto(facts: Mapping[str, Any]) -> dict[str, Any]:
+    switch, schedules, seeds = facts["train_switch"], facts["schedules"], facts["seeds"]
+    if type(switch) is not int or switch < 0:
+        raise ValueError(f"train_switch is {switch!r}, not a whole number")
+    if not schedules or not seeds:
+        raise ValueError("schedules or seeds is empty")
+    return {
+        "train_switch": switch,
+        "depths": _whole(facts, "depths"),
+        "schedules": tuple(str(schedule["label"]) for schedule in schedules),
+        "seeds": tuple(int(seed) for seed in seeds),
+        "budget_images": int(facts["budget_images"]),
+        "reference_point": {str(k): float(v) for k, v in facts["reference_point"].items()},
+        "kv_budgets": tuple(float(share) for share in facts["kv_budgets"]),
+        "models": tuple(facts["models"]),
+    }
 
 
 def _text(facts: Mapping[str, Any], key: str) -> str:

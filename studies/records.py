@@ -84,6 +84,8 @@ class StudyRecord:
         `curve`: points of (images seen, metrics). The run lasts as long as the cell did, from a
         start that puts it at its `place` in the grid: the page orders runs by their start.
         """
+        metrics = {_metric_name(k): v for k, v in metrics.items()}
+        curve = [(i, {_metric_name(k): v for k, v in at.items()}) for i, at in curve]
         known = self.children.get(digest)
         if known is None:
             known = self.client.create_run(
@@ -235,6 +237,11 @@ def _children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str
         token = page.token
         if not token:
             return children
+
+
+def _metric_name(name: str) -> str:
+    """The name as MLflow takes it: plans have an @."""
+    return name.replace("@", " at ")
 
 
 def _params(params: Mapping[str, object]) -> list[Param]:

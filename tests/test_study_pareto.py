@@ -146,7 +146,7 @@ def test_stopped_thrice_it_gives_what_an_undisturbed_study_gives(finished, tmp_p
             }
         )
     assert found[0] == found[1]
-    curve = found[0]["progressive s0"]["select/nll/mean/d2@3"]
+    curve = found[0]["progressive s0"]["select/nll/mean/d2 at 3"]
     steps = [step for step, _ in curve]
     assert len(steps) == len(set(steps)) >= 10, "a step was logged twice, or none"
 
