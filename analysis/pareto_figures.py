@@ -17,7 +17,7 @@ from analysis.schedules import CONTROL
 
 # Okabe and Ito's colours; fixed shares take one hue from light to dark, since they are ordered.
 NAMED = {CONTROL: "#555555", "progressive": "#d55e00", "reversed": "#009e73", "sandwich": "#cc79a7"}
-FIXED = ("#9ecae1", "#6baed6", "#3a8ac4", "#1c66ad", "#08427c", "#042451")
+FIXED = ("#74b3dd", "#4f97cb", "#2f7fbc", "#1a62a5", "#08427c", "#042451")
 OTHERS = ("#e69f00", "#117733", "#882255", "#44aa99", "#999933", "#332288")
 MARKERS = "osD^vP*X<>hp"
 

@@ -177,11 +177,11 @@ def _trade_plate(found: ParetoFindings, metric: Metric) -> FigureBytes | None:
     if not panels:
         return None
     with style():
-        figure = new_figure(height=2.1 * len(panels) + 0.3, constrained=False)
+        height = 2.0 * len(panels) + 0.45
+        figure = new_figure(height=height, constrained=False)
         for i, panel in enumerate(panels):
-            height = 1.45 / figure.get_figheight()
-            bottom = 1 - (i + 1) * 2.1 / figure.get_figheight() + 0.12
-            ax = figure.add_axes((0.11, bottom, 0.68, height))
+            bottom = height - 0.45 - 2.0 * i - 1.35  # inches
+            ax = figure.add_axes((0.11, bottom / height, 0.68, 1.35 / height))
             draw_trade(ax, panel)
         if found.record.quick:
             mark_quick(figure)
@@ -265,10 +265,11 @@ def _curves_plate(found: ParetoFindings) -> FigureBytes:
     plans = [p for p in ("full", *found.subnets) if (curves["plan"] == p).any()]
     colours = colours_of(found.record.schedules)
     with style():
-        figure = new_figure(height=1.75 * len(plans) + 0.3, constrained=False)
+        height = 1.65 * len(plans) + 0.6
+        figure = new_figure(height=height, constrained=False)
         for i, plan in enumerate(plans):
-            bottom = 1 - (i + 1) * 1.75 / figure.get_figheight() + 0.05
-            ax = figure.add_axes((0.09, bottom, 0.70, 1.3 / figure.get_figheight()))
+            bottom = height - 0.45 - 1.65 * i - 1.2  # inches
+            ax = figure.add_axes((0.09, bottom / height, 0.70, 1.2 / height))
             draw_curves(ax, curves[curves["plan"] == plan], colours, title=plan)
             if i + 1 == len(plans):
                 ax.set_xlabel("image passes [thousands]")

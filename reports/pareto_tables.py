@@ -43,11 +43,24 @@ def component_words(component: Component) -> str:
     return f"{component.label}, {component.metric.short} {value}{margin}"
 
 
+def _estimates(components: Sequence[Component]) -> str:
+    """The estimates of a claim, one label with all of its metrics."""
+    by_label: dict[str, list[str]] = {}
+    for c in components:
+        i = c.interval
+        if c.metric is None:
+            by_label.setdefault(c.label, []).append(words.percent(i.estimate))
+        else:
+            value = _interval(i.estimate, i.low, i.high, signed=True)
+            by_label.setdefault(c.label, []).append(f"{c.metric.short} {value}")
+    return "; ".join(f"{label}: {', '.join(values)}" for label, values in by_label.items())
+
+
 def ledger_table(ledger: Sequence[LedgerRow]) -> dict[str, Any]:
     """Claim, what was published, what we found, where, and the verdict."""
     rows = []
     for row in ledger:
-        ours = "; ".join(component_words(c) for c in row.components) or row.reason or "–"
+        ours = _estimates(row.components) or row.reason
         verdict: list = [strong(row.verdict.value)]
         if row.reason and row.components:
             verdict.append(f" ({row.reason})")

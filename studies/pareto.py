@@ -19,10 +19,11 @@ Expect subnets that gain and a full network that loses as the share rises.
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -30,13 +31,16 @@ from pathlib import Path
 import pandas as pd
 import tyro
 
+from analysis.frame import load_frame
+from analysis.frontier import choose_plans
 from studies.evaluation_cell import Network
+from studies.folder import FRAME_FILE
 from studies.networks import Bench
 from studies.study import Outcome, Point, Study, StudyFlags
 from studies.training_cell import TrainingCell
 from varant.cost import plan_cost
 from varant.errors import UserError, exit_codes, require_count
-from varant.files import replacing
+from varant.files import replacing, write_json
 from varant.flags import parse_budget, parse_depths, parse_list
 from varant.geometry import Geometry
 from varant.plan import SELECTORS, DepthPlan, default_depths
@@ -45,7 +49,7 @@ from varant.schedule import SCHEDULES, Schedule
 from varant.train_flags import TrainFlags, training_config
 from varant.training import RATE_SCHEDULES
 
-CURVES_FILE = "curves.parquet"
+CURVES_FILE, PLANS_FILE = "curves.parquet", "plans.json"
 PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30
 QUICK_BUDGET = "6400"
 
@@ -430,7 +434,42 @@ class Pareto(Study):
             with replacing(outcome.folder / CURVES_FILE) as aside:
                 pd.DataFrame(rows).to_parquet(aside, index=False)
             paths.append(outcome.folder / CURVES_FILE)
-        return paths
+        return [*paths, *self._export_plans(outcome)]
+
+    def _export_plans(self, outcome: Outcome) -> list[Path]:
+        """The best plan of each memory budget, and `plans.json`, which says what each is."""
+        frame = load_frame(outcome.folder / FRAME_FILE, training=True, full=False)
+        places = {
+            (p.columns["schedule"], p.columns["seed"], p.columns["cell"]): p
+            for p in outcome.points
+            if p.in_frame
+        }
+        listed, paths = [], []
+        for chosen in choose_plans(frame, self.kv_budgets):
+            cell = places[chosen.schedule, chosen.seed, chosen.cell].cell
+            path = outcome.folder / f"plan-kv{100 * chosen.kv_share_limit:g}.json"
+            cell.plan.save(path)
+            paths.append(path)
+            listed.append(
+                {
+                    "file": path.name,
+                    "kv_share_limit": chosen.kv_share_limit,
+                    "kv_share": chosen.kv_share,
+                    "schedule": chosen.schedule,
+                    "seed": chosen.seed,
+                    "plan": chosen.cell,
+                    "model": os.path.relpath(cell.network.model_folder, outcome.folder),
+                    "select_nll": chosen.select_nll,
+                    "test": {name: asdict(level) for name, level in chosen.test.items()},
+                    "loss_nats": asdict(chosen.loss) if chosen.loss else None,
+                    "non_inferior": chosen.non_inferior,
+                }
+            )
+        for old in outcome.folder.glob("plan-kv*.json"):  # of other budgets
+            if old not in paths:
+                old.unlink()
+        write_json(outcome.folder / PLANS_FILE, listed)
+        return [*paths, outcome.folder / PLANS_FILE]
 
 
 def _schedule_facts(arm: Arm, schedule: Schedule) -> dict:
