@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.claims import deciding_metrics
 from analysis.damage import base_seeds
 from analysis.figures import scale_range
 from analysis.frame import headline_metrics
@@ -27,7 +28,7 @@ def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
         ("Samples", _sampling(record)),
         ("NLL", _nll(record)),
         ("Extractor", _extractor(record)),
-        ("Metrics", _metrics(frame)),
+        ("Metrics", _metrics(frame, trained=isinstance(record, ParetoRecord))),
         ("Hardware", _hardware(record)),
         ("Wall time", _time(record)),
         ("Versions", _versions(record)),
@@ -194,10 +195,12 @@ def _extractor(record: StudyRecord) -> str | None:
     )
 
 
-def _metrics(frame: pd.DataFrame) -> list[Any]:
+def _metrics(frame: pd.DataFrame, *, trained: bool) -> list[Any]:
     parts: list[Any] = []
+    deciding = set(deciding_metrics(frame)) if trained else None
     for m in headline_metrics(frame):
-        decides = "decides" if m.decides else "reported, never decides"
+        yes = m.decides if deciding is None else m in deciding
+        decides = "decides" if yes else "reported, never decides"
         if parts:
             parts.append("; ")
         parts += [code(m.name), f" ({m.label}, {m.better.value} is better, {decides})"]

@@ -143,7 +143,7 @@ class Mirror:
             tags["error"] = result.error
         columns: dict[str, object] = {}
         for point in (first, *others):
-            columns = dict(point.columns) | columns
+            columns = {k: v for k, v in point.columns.items() if v is not None} | columns
         columns.setdefault("subnet_depth", self._bench.geometry.depth)
         columns.setdefault("schedule", "full")
         columns["seed"] = columns.get("seed", columns.get("base_seed"))
@@ -155,7 +155,7 @@ class Mirror:
             name=first.name,
             place=self._places[digest],
             status=result.status,
-            params={k: v for k, v in columns.items() if v is not None and k != "cell"},
+            params={k: v for k, v in columns.items() if k != "cell"},
             metrics=_metrics(result, baseline, without_select=training),
             curve=first.cell.curve(folder) if training else (),
             images_seen=_whole(columns["budget_images"]),

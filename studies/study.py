@@ -521,7 +521,7 @@ def _preempted_by_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGUSR1, by which batch systems end jobs, into `Preempted`."""
 
     def stop(number: int, frame: object) -> None:
-        raise Preempted("stopped; finished cells and checkpoints are kept: run the same command")
+        raise _Terminated
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -530,6 +530,14 @@ def _preempted_by_signals() -> Iterator[None]:
     before = {kind: signal.signal(kind, stop) for kind in kinds}
     try:
         yield
+    except _Terminated:
+        raise Preempted(
+            "stopped; finished cells and checkpoints are kept: run the same command to go on"
+        ) from None
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+class _Terminated(KeyboardInterrupt):
+    """Like Ctrl-C no `Exception`: nothing that copes with errors swallows it."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.cell import CellResult, read_result
+from studies.results import CellResult, read_result
 from studies.sensitivity_grid import entries_of, windows_of
 from varant import DepthPlan, UserError
 from varant.plan import default_depths
@@ -247,34 +247,38 @@ def test_grid():
     assert default_depths(2) == (1,)
 
 
-def test_a_failed_cell_is_a_record_and_runs_again(finished, tmp_path):
-    """A cell whose network vanished fails with its error; the next run takes it up again."""
+def test_a_failed_cell_is_a_record_and_can_be_retried(finished, tmp_path):
+    """A cell whose network vanished fails with its error, and is no other cell once mended."""
     from dataclasses import replace
 
-    from studies.cell import Cell, Evaluation, run_cell
-    from studies.networks import base_config, prepare_bases
+    from studies.cell import run_cell
+    from studies.evaluation_cell import Evaluation, EvaluationCell
+    from studies.executors import InlineExecutor
+    from studies.networks import Yardstick, prepare_bench
     from studies.runner import split_cells
     from varant.preparation import Workspace
+    from varant.train_flags import TrainFlags
 
     workspace = Workspace(folder=finished[0])
-    base = base_config(dataset="shapes", quick=True, budget_images=None, seed=0)
-    network = prepare_bases(workspace, base, 1, pool=None).networks[0]
+    flags = TrainFlags(quick=True, workspace=finished[0])
+    network = prepare_bench(workspace, flags, Yardstick(), InlineExecutor()).networks[0]
     evaluation = Evaluation(
         samples=80, sets=4, nll_images=40, nll_sets=40, cfg=0.0, top_k=0, top_p=0.0, seed=0
     )
     plan = DepthPlan.full((1, 2, 3, 4, 6), 4)
-    broken = Cell(
+    broken = EvaluationCell(
         network=replace(network, model_folder=tmp_path / "gone"), plan=plan, evaluation=evaluation
     )
     elsewhere = Workspace(folder=tmp_path)
     result = run_cell(broken, elsewhere.cell(broken.digest))
     assert result.status == "failed"
     assert "gone" in result.error
-    assert split_cells([broken], elsewhere).open == [broken]
+    assert not split_cells([broken], elsewhere).open
+    assert split_cells([broken], elsewhere, retry_failed=True).open == {broken.digest: broken}
     mended = replace(broken, network=network)
     assert mended.digest == broken.digest, "a path is no identity"
     assert run_cell(mended, elsewhere.cell(mended.digest)).status == "finished"
-    assert not split_cells([mended], elsewhere).open
+    assert not split_cells([mended], elsewhere, retry_failed=True).open
 
 
 def test_a_damaged_result_is_named(tmp_path):
