@@ -282,22 +282,23 @@ class Study(abc.ABC):
         _check_sampling(flags, bench.geometry.num_classes)
         nll_images = flags.nll_images
         if nll_images is None:
-            nll_images = min(2000, sizes["test"] // NLL_SETS * NLL_SETS)
+            nll_images = _whole_sets(min(2000, sizes["test"]), NLL_SETS)
         require_count("--nll-images", nll_images)
         if nll_images > sizes["test"]:
             raise UserError(
                 f"--nll-images {nll_images}: {flags.dataset} has {sizes['test']} test images"
             )
-        if nll_images % NLL_SETS:
-            raise UserError(f"--nll-images {nll_images}: must be a multiple of {NLL_SETS}")
-        select_images = min(1000, sizes["select"] // SELECT_SETS * SELECT_SETS)
+        nll_sets = min(NLL_SETS, nll_images)
+        if nll_images % nll_sets:
+            raise UserError(f"--nll-images {nll_images}: must be a multiple of {nll_sets}")
+        select_images = _whole_sets(min(1000, sizes["select"]), SELECT_SETS)
         return Evaluation(
             samples=flags.samples,
             sets=flags.sets,
             nll_images=nll_images,
-            nll_sets=NLL_SETS,
+            nll_sets=nll_sets,
             select_images=select_images if self.select else 0,
-            select_sets=SELECT_SETS if self.select else 0,
+            select_sets=min(SELECT_SETS, select_images) if self.select else 0,
             cfg=flags.cfg,
             top_k=flags.top_k,
             top_p=flags.top_p,
@@ -488,6 +489,11 @@ def check_common(flags: StudyFlags) -> None:
         raise UserError(
             "--dataset folder: has no packaged features; give --extractor inception and its file"
         )
+
+
+def _whole_sets(images: int, sets: int) -> int:
+    """The most images that make up so many sets of equal size, or one set an image."""
+    return images - images % max(1, min(sets, images))
 
 
 def _check_sampling(flags: StudyFlags, num_classes: int) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from studies.pareto import Pareto, ParetoFlags, arms_of, paper_cost
-from varant import load
+from varant import DepthPlan, generate, load
 from varant.errors import exit_codes
 
 ROOT = Path(__file__).parent.parent
@@ -285,3 +286,29 @@ def test_dry_run(capsys, tmp_path):
     for expected in ("12 models of 99,968 image passes", "16 plans each", "204 cells", "CPU-s"):
         assert expected in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_exported_plan_gives_the_same_tokens_elsewhere(finished):
+    """The model and the plan of `plans.json`, loaded in a process of their own."""
+    folder = finished[0] / "pareto-quick"
+    listed = json.loads((folder / "plans.json").read_text())
+    assert listed
+    for chosen in listed:
+        assert chosen["kv_share"] <= chosen["kv_share_limit"]
+    chosen = listed[-1]
+    code = (
+        "import sys, torch, varant; tokenizer, model = varant.load(sys.argv[1]); "
+        "sample = varant.generate(model, tokenizer, torch.arange(10), plan=sys.argv[2], seed=7); "
+        "print(sample.tokens.flatten().tolist())"
+    )
+    paths = [str(folder / chosen["model"]), str(folder / chosen["file"])]
+    told = subprocess.run(
+        [sys.executable, "-c", code, *paths],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    tokenizer, model = load(paths[0])
+    text = chosen["plan"]
+    plan = DepthPlan.parse(text, model.patch_nums, model.depth)
+    sample = generate(model, tokenizer, torch.arange(10), plan=plan, seed=7)
+    assert json.loads(told.stdout) == sample.tokens.flatten().tolist()
