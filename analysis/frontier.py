@@ -79,7 +79,9 @@ def _reference_of(metric: Metric, reference: Mapping[str, float]) -> float | Non
     return reference.get(metric.name, reference.get(kind))
 
 
-def hypervolume_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
+def hypervolume_table(
+    frame: pd.DataFrame, reference: Mapping[str, float], *, full_kv: float | None = None
+) -> pd.DataFrame:
     """The hypervolume of each schedule's trained plans, full network included, seed by seed.
 
     The area between a model's front and the reference point in (KV share, metric), divided by
@@ -93,7 +95,7 @@ def hypervolume_table(frame: pd.DataFrame, reference: Mapping[str, float]) -> pd
     """
     rows = []
     for metric in hypervolume_metrics(frame, reference):
-        points = plane(frame, metric)
+        points = plane(frame, metric, full_kv=full_kv)
         points = points[points["trained"] & (points["schedule"] != CONTROL)]
         if points.empty:
             continue
@@ -131,7 +133,9 @@ def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:
     return float(moocore.hypervolume(inside, ref=corner_2)) / float(corner_2.prod())
 
 
-def attainment(frame: pd.DataFrame, metric: Metric, schedule: str) -> dict[int, np.ndarray]:
+def attainment(
+    frame: pd.DataFrame, metric: Metric, schedule: str, *, full_kv: float | None = None
+) -> dict[int, np.ndarray]:
     """Attainment surfaces over the seeds of a schedule's trained plans.
 
     Returns:
@@ -141,7 +145,7 @@ def attainment(frame: pd.DataFrame, metric: Metric, schedule: str) -> dict[int, 
 
     Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
     """
-    points = plane(frame, metric)
+    points = plane(frame, metric, full_kv=full_kv)
     points = points[points["trained"] & (points["schedule"] == schedule)]
     seeds = points["seed"].astype(int)
     if seeds.nunique() < 2:
@@ -162,12 +166,14 @@ def attainment(frame: pd.DataFrame, metric: Metric, schedule: str) -> dict[int, 
     }
 
 
-def front_probability(frame: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def front_probability(
+    frame: pd.DataFrame, metric: Metric, *, full_kv: float | None = None
+) -> pd.DataFrame:
     """How often a plan is on the front of all schedules' trained plans.
 
     Columns: `schedule`, `cell`, `probability` (share of seeds), `seeds` (that have all schedules).
     """
-    points = plane(frame, metric)
+    points = plane(frame, metric, full_kv=full_kv)
     points = points[points["trained"]]
     wanted = points["schedule"].nunique()
     per_seed = points.groupby("seed")["schedule"].nunique()
@@ -285,7 +291,9 @@ class ChosenPlan:
     seeds: int
 
 
-def choose_plans(frame: pd.DataFrame, budgets: Sequence[float]) -> list[ChosenPlan]:
+def choose_plans(
+    frame: pd.DataFrame, budgets: Sequence[float], *, full_kv: float | None = None
+) -> list[ChosenPlan]:
     """For each budget the plan and schedule of lowest select NLL, over seeds, that fits.
 
     A budget that nothing fits has no plan. Any switch point may be chosen, trained for or not.
@@ -293,7 +301,7 @@ def choose_plans(frame: pd.DataFrame, budgets: Sequence[float]) -> list[ChosenPl
     select = find_metric(frame, SELECT)
     if select is None:
         return []
-    points = plane(frame, select)
+    points = plane(frame, select, full_kv=full_kv)
     means = mean_plane(points)
     chosen = []
     for budget in budgets:

@@ -53,9 +53,9 @@ def analyse(record: ParetoRecord, frame: pd.DataFrame, curves: pd.DataFrame | No
         curves=curves,
         levels=level_table(frame),
         differences=difference_table(frame),
-        hypervolumes=hypervolume_table(frame, record.reference_point),
+        hypervolumes=hypervolume_table(frame, record.reference_point, full_kv=record.kv_full_bytes),
         unfinished=unfinished(frame),
-        chosen=tuple(choose_plans(frame, record.kv_budgets)),
+        chosen=tuple(choose_plans(frame, record.kv_budgets, full_kv=record.kv_full_bytes)),
         ledger=judge_claims(frame, record.facts),
     )
 

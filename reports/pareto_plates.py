@@ -89,7 +89,7 @@ def draw(
 
 def _frontier_plate(found: ParetoFindings, metric: Metric) -> FigureBytes:
     record = found.record
-    points = mean_plane(plane(found.frame, metric))
+    points = mean_plane(plane(found.frame, metric, full_kv=found.record.kv_full_bytes))
     trained = points[points["trained"]]
     mask = non_dominated(trained[["kv_share", "damage"]].to_numpy(dtype=float))
     front = trained.loc[mask, ["kv_share", "value"]].to_numpy(dtype=float)
@@ -103,7 +103,11 @@ def _frontier_plate(found: ParetoFindings, metric: Metric) -> FigureBytes:
         for ax in axes.flat[len(shown) :]:
             ax.set_axis_off()
         for i, (ax, schedule) in enumerate(zip(axes.flat, shown, strict=False)):
-            surfaces = attainment(found.frame, metric, schedule) if len(record.seeds) > 1 else {}
+            surfaces = (
+                attainment(found.frame, metric, schedule, full_kv=record.kv_full_bytes)
+                if len(record.seeds) > 1
+                else {}
+            )
             signed = {k: v * [1.0, metric.damage_sign] for k, v in surfaces.items()}
             panel = FrontierPanel(
                 schedule=schedule,
@@ -144,18 +148,16 @@ def _basis(found: ParetoFindings, metric: Metric) -> str:
 
 
 def _frontier_caption(found: ParetoFindings, metric: Metric) -> Text:
-    points = mean_plane(plane(found.frame, metric))
+    points = mean_plane(plane(found.frame, metric, full_kv=found.record.kv_full_bytes))
     low, high = _robust_limits(points["value"].to_numpy(dtype=float))
     beyond = int(((points["value"] > high) | (points["value"] < low)).sum())
-    full = found.record.fact("kv_full_bytes")
     budgets = words.listed([words.percent(share) for share in found.record.kv_budgets])
     parts: list = [
         strong(f"{metric.short[0].upper()}{metric.short[1:]} against KV memory. "),
         "A panel a schedule. Filled: plans that its models were trained for; hollow: other switch "
         "points, which decide nothing. Grey staircase: the non-dominated front of all schedules' "
         "filled points. Dotted line: the full network's own peak KV"
-        + (f" ({words.size(float(full))} an image)" if isinstance(full, int | float) else "")
-        + f"; pale lines: the memory limits {budgets}. ",
+        f" ({words.size(found.record.kv_full_bytes)} an image); pale lines: the memory limits {budgets}. ",
     ]
     if len(found.record.seeds) > 1:
         parts.append(

@@ -382,7 +382,9 @@ def every_plan(found: ParetoFindings) -> list[dict[str, Any]]:
     fronts = {
         (metric.name, row.schedule, row.cell): row.probability
         for metric in deciding_metrics(found.frame)
-        for row in front_probability(found.frame, metric).itertuples()
+        for row in front_probability(
+            found.frame, metric, full_kv=found.record.kv_full_bytes
+        ).itertuples()
     }
     deciding = deciding_metrics(found.frame)
     tables = []

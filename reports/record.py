@@ -70,6 +70,7 @@ class ParetoRecord(StudyRecord):
     budget_images: int
     reference_point: Mapping[str, float]
     kv_budgets: tuple[float, ...]
+    kv_full_bytes: float  # peak cache of the full network, an image
     models: tuple[Mapping[str, Any], ...]
 
 
@@ -156,6 +157,7 @@ def _pareto(facts: Mapping[str, Any]) -> dict[str, Any]:
         "budget_images": int(facts["budget_images"]),
         "reference_point": {str(k): float(v) for k, v in facts["reference_point"].items()},
         "kv_budgets": tuple(float(share) for share in facts["kv_budgets"]),
+        "kv_full_bytes": float(facts["kv_full_bytes"]),
         "models": tuple(facts["models"]),
     }
 

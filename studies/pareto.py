@@ -366,7 +366,6 @@ class Pareto(Study):
         bench, geometry = outcome.bench, outcome.bench.geometry
         configs = {arm.label: self.training(bench, arm, self.seeds[0]) for arm in self.arms}
         first = next(iter(configs.values()))
-        full = plan_cost(geometry, guidance=self.flags.cfg != 0, kv_bytes=4)
         nll = self.flags.reference_nll or math.log(geometry.vocab_size)
         return {
             "train_switch": self.train_switch(geometry),
@@ -385,9 +384,13 @@ class Pareto(Study):
                 "kv_share": self.flags.reference_kv, "nll/mean": nll, "fd": self.flags.reference_fd,
             },
             "kv_budgets": self.kv_budgets,
-            "kv_full_bytes": full.kv_bytes_peak,
+            "kv_full_bytes": self._full_kv(geometry),
             "paper_cost": paper_cost(),
         }  # fmt: skip
+
+    def _full_kv(self, geometry: Geometry) -> int:
+        """Peak cache of the full network in bytes an image, as cells measure it."""
+        return plan_cost(geometry, guidance=self.flags.cfg != 0, kv_bytes=4).kv_bytes_peak
 
     def _model_facts(self, outcome: Outcome, point: Point) -> dict:
         result = outcome.result(point)
@@ -445,7 +448,9 @@ class Pareto(Study):
             if p.in_frame
         }
         listed, paths = [], []
-        for chosen in choose_plans(frame, self.kv_budgets):
+        for chosen in choose_plans(
+            frame, self.kv_budgets, full_kv=self._full_kv(outcome.bench.geometry)
+        ):
             cell = places[chosen.schedule, chosen.seed, chosen.cell].cell
             path = outcome.folder / f"plan-kv{100 * chosen.kv_share_limit:g}.json"
             cell.plan.save(path)
