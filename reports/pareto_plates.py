@@ -156,8 +156,9 @@ def _frontier_caption(found: ParetoFindings, metric: Metric) -> Text:
         strong(f"{metric.short[0].upper()}{metric.short[1:]} against KV memory. "),
         "A panel a schedule. Filled: plans that its models were trained for; hollow: other switch "
         "points, which decide nothing. Grey staircase: the non-dominated front of all schedules' "
-        "filled points. Dotted line: the full network's own peak KV"
-        f" ({words.size(found.record.kv_full_bytes)} an image); pale lines: the memory limits {budgets}. ",
+        "filled points. Dotted line: the full network's own peak KV "
+        f"({words.size(found.record.kv_full_bytes)} an image); pale lines: the memory limits "
+        f"{budgets}. ",
     ]
     if len(found.record.seeds) > 1:
         parts.append(
