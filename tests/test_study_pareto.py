@@ -209,7 +209,7 @@ def test_a_diverged_training_is_a_status_and_no_gap(finished, tmp_path):
 
 def test_arms():
     flags = ParetoFlags(schedules="full,fixed,progressive,sandwich", selectors="equidistant,nested")
-    assert [arm.label for arm in arms_of(flags)] == [
+    assert [arm.label for arm in arms_of(flags, 3)] == [
         "control",
         "fixed 0.1", "fixed 0.5", "fixed 2/3", "fixed 1", "progressive", "sandwich",
         "fixed 0.1 (nested)", "fixed 0.5 (nested)", "fixed 2/3 (nested)", "fixed 1 (nested)",
