@@ -253,6 +253,32 @@ def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str], *, t
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def draw_lines(
+    ax: Axes,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence, str]],
+    *,
+    title: str,
+    x_label: str,
+) -> None:
+    """Lines by name: x, y, (low, high) or None a point, colour; named at their ends."""
+    ends = []
+    for name, (x, y, spreads, colour) in lines.items():
+        ax.plot(x, y, "o-", color=colour, linewidth=1.0, markersize=3)
+        for at, ends_of in zip(x, spreads, strict=True):
+            if ends_of is not None and all(map(math.isfinite, ends_of)):
+                ax.plot([at, at], ends_of, color=colour, linewidth=0.8)
+        if len(x):
+            ends.append((x[-1], y[-1], name, colour))
+    ax.set_xlim(*ax.get_xlim())
+    ax.set_ylim(*ax.get_ylim())
+    label_column(ax, ends)
+    ax.set_title(title)
+    ax.set_xlabel(x_label)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScatterPanel:
     """Any study's plans: a metric against the KV cache, each point with its name."""

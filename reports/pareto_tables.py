@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from analysis.frontier import KV, NON_INFERIORITY_NATS, ChosenPlan, front_probab
 from analysis.intervals import SIGNIFICANCE
 from reports import words
 from reports.blocks import Text, code, paragraph, strong, table
-from reports.record import ParetoRecord
+from reports.record import ParetoRecord, SupernetRecord
 
 if TYPE_CHECKING:
     from reports.pareto import ParetoFindings
@@ -308,7 +308,7 @@ def chosen_table(chosen: Sequence[ChosenPlan], frame: pd.DataFrame) -> dict[str,
     )
 
 
-def model_rows(record: ParetoRecord) -> dict[str, Any]:
+def model_rows(record: SupernetRecord) -> dict[str, Any]:
     """Every model that was to be trained, whatever became of it."""
     rows: list[list[Text]] = []
     for model in record.models:
@@ -350,7 +350,7 @@ def model_rows(record: ParetoRecord) -> dict[str, Any]:
     )
 
 
-def unfinished_rows(bad: pd.DataFrame, record: ParetoRecord) -> dict[str, Any]:
+def unfinished_rows(bad: pd.DataFrame, record: SupernetRecord) -> dict[str, Any]:
     """Cells without numbers: nothing stands for them anywhere."""
     if bad.empty:
         return paragraph("None: every cell of the study finished.")
@@ -377,23 +377,43 @@ def unfinished_rows(bad: pd.DataFrame, record: ParetoRecord) -> dict[str, Any]:
 
 
 def every_plan(found: ParetoFindings) -> list[dict[str, Any]]:
-    """One table a schedule: all plans with intervals and costs, and how often on the front."""
-    metrics = _metrics(found.levels)
+    """All plans, with how often each is on the front."""
+    deciding = deciding_metrics(found.frame)
     fronts = {
         (metric.name, row.schedule, row.cell): row.probability
-        for metric in deciding_metrics(found.frame)
+        for metric in deciding
         for row in front_probability(
             found.frame, metric, full_kv=found.record.kv_full_bytes
         ).itertuples()
     }
-    deciding = deciding_metrics(found.frame)
+    return plan_tables(found.levels, found.record.schedules, deciding=deciding, fronts=fronts)
+
+
+def plan_tables(
+    levels: pd.DataFrame,
+    schedules: Sequence[str],
+    *,
+    deciding: Sequence[Metric] = (),
+    fronts: Mapping[tuple[str, str, str], float] | None = None,
+) -> list[dict[str, Any]]:
+    """One table a schedule: all plans with intervals and costs.
+
+    Args:
+        fronts: (metric, schedule, cell) to the share of seeds in which it is on the front.
+    """
+    metrics, fronts = _metrics(levels), fronts or {}
+    said = (
+        " Front: share of training seeds in which the plan is on the front of all schedules' "
+        "trained plans (KV against the metric); none where it was not trained for."
+        if deciding
+        else ""
+    )
     tables = []
-    for schedule in found.record.schedules:
-        mine = found.levels[found.levels["schedule"] == schedule]
+    for schedule in schedules:
+        mine = levels[levels["schedule"] == schedule]
         rows: list[list[Text]] = []
         for cell in mine["cell"].unique():
             by_metric = mine[mine["cell"] == cell].set_index("metric")
-            kv = by_metric["value"].get(KV, math.nan)
             on_front = [
                 words.percent(fronts[m.name, schedule, cell])
                 if (m.name, schedule, cell) in fronts
@@ -403,25 +423,17 @@ def every_plan(found: ParetoFindings) -> list[dict[str, Any]]:
             rows.append(
                 [
                     words.unbroken(cell),
-                    words.size(float(kv)),
+                    words.size(float(by_metric["value"].get(KV, math.nan))),
                     *(_level(by_metric, m) for m in metrics),
                     *on_front,
                 ]
             )
         if rows:
+            columns = ["Plan", "KV peak", *(m.short for m in metrics)]
             tables.append(
                 table(
-                    caption=(
-                        f"{schedule}: every plan. Front: share of training seeds in which the "
-                        "plan is on the front of all schedules' trained plans (KV against the "
-                        "metric); none where it was not trained for."
-                    ),
-                    columns=[
-                        "Plan",
-                        "KV peak",
-                        *(m.short for m in metrics),
-                        *(f"front, {m.short}" for m in deciding),
-                    ],
+                    caption=f"{schedule}: every plan, mean and 95 % interval.{said}",
+                    columns=[*columns, *(f"front, {m.short}" for m in deciding)],
                     rows=rows,
                     numeric_from=1,
                     small=True,

@@ -13,7 +13,7 @@ from analysis.figures import scale_range
 from analysis.frame import headline_metrics
 from reports import words
 from reports.blocks import Text, code, table
-from reports.record import ParetoRecord, SensitivityRecord, StudyRecord
+from reports.record import ParetoRecord, SensitivityRecord, StudyRecord, SupernetRecord
 
 
 def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
         ("Samples", _sampling(record)),
         ("NLL", _nll(record)),
         ("Extractor", _extractor(record)),
-        ("Metrics", _metrics(frame, trained=isinstance(record, ParetoRecord))),
+        ("Metrics", _metrics(frame, trained=isinstance(record, SupernetRecord))),
         ("Hardware", _hardware(record)),
         ("Wall time", _time(record)),
         ("Versions", _versions(record)),
@@ -117,13 +117,13 @@ def _bases(record: StudyRecord, frame: pd.DataFrame) -> str:
         if isinstance(base.get("class_accuracy"), int | float):
             parts.append(f"class accuracy {base['class_accuracy']:.3f}")
         said.append(", ".join(parts))
-    trained = isinstance(record, ParetoRecord)
+    trained = isinstance(record, SupernetRecord)
     after = "; every model starts from it" if trained else "; no training after the base"
     return "; ".join(said) + after
 
 
 def _training(record: StudyRecord) -> str | None:
-    if not isinstance(record, ParetoRecord):
+    if not isinstance(record, SupernetRecord):
         return None
     rate, batch = record.fact("learning_rate"), record.fact("batch")
     return _joined(

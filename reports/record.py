@@ -60,18 +60,29 @@ class SensitivityRecord(StudyRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParetoRecord(StudyRecord):
-    """Of a pareto study."""
+class SupernetRecord(StudyRecord):
+    """Of a study that trains."""
 
-    train_switch: int
     depths: tuple[int, ...]
     schedules: tuple[str, ...]  # labels, in the study's order
     seeds: tuple[int, ...]
     budget_images: int
-    reference_point: Mapping[str, float]
-    kv_budgets: tuple[float, ...]
     kv_full_bytes: float  # peak cache of the full network, an image
     models: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoRecord(SupernetRecord):
+    """Of a pareto study."""
+
+    train_switch: int
+    reference_point: Mapping[str, float]
+    kv_budgets: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchRecord(SupernetRecord):
+    """Of a switch study."""
 
 
 def load_record(path: Path) -> StudyRecord:
@@ -103,7 +114,9 @@ def load_record(path: Path) -> StudyRecord:
             case "sensitivity":
                 record: StudyRecord = SensitivityRecord(**core, **_sensitivity(facts))
             case "pareto":
-                record = ParetoRecord(**core, **_pareto(facts))
+                record = ParetoRecord(**core, **_supernets(facts), **_pareto(facts))
+            case "switch":
+                record = SwitchRecord(**core, **_supernets(facts))
             case _:
                 record = StudyRecord(**core)
     except KeyError as error:
@@ -144,19 +157,25 @@ def _sensitivity(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pareto(facts: Mapping[str, Any]) -> dict[str, Any]:
-    switch, schedules, seeds = facts["train_switch"], facts["schedules"], facts["seeds"]
+    switch = facts["train_switch"]
     if type(switch) is not int or switch < 0:
         raise ValueError(f"train_switch is {switch!r}, not a whole number")
+    return {
+        "train_switch": switch,
+        "reference_point": {str(k): float(v) for k, v in facts["reference_point"].items()},
+        "kv_budgets": tuple(float(share) for share in facts["kv_budgets"]),
+    }
+
+
+def _supernets(facts: Mapping[str, Any]) -> dict[str, Any]:
+    schedules, seeds = facts["schedules"], facts["seeds"]
     if not schedules or not seeds:
         raise ValueError("schedules or seeds is empty")
     return {
-        "train_switch": switch,
         "depths": _whole(facts, "depths"),
         "schedules": tuple(str(schedule["label"]) for schedule in schedules),
         "seeds": tuple(int(seed) for seed in seeds),
         "budget_images": int(facts["budget_images"]),
-        "reference_point": {str(k): float(v) for k, v in facts["reference_point"].items()},
-        "kv_budgets": tuple(float(share) for share in facts["kv_budgets"]),
         "kv_full_bytes": float(facts["kv_full_bytes"]),
         "models": tuple(facts["models"]),
     }

@@ -57,13 +57,17 @@ def build(folder: Path) -> ReportPaths:
     Raises `FrameError` for a folder, record, frame or sample sheet that cannot be used, before
     anything is written.
     """
-    from reports import general, pareto, sensitivity
+    from reports import general, pareto, sensitivity, switch
 
     folder = Path(folder)
     if not folder.is_dir():
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     record = load_record(folder / "study.json")
-    makers = {"sensitivity": sensitivity.make_report, "pareto": pareto.make_report}
+    makers = {
+        "sensitivity": sensitivity.make_report,
+        "pareto": pareto.make_report,
+        "switch": switch.make_report,
+    }
     report = makers.get(record.study, general.make_report)(folder, record)
     figures = _write_figures(folder, report.plates)
     summary = (
