@@ -76,7 +76,7 @@ def common_facts(
         "wall_seconds": outcome.wall_seconds,
         "preparation_seconds": outcome.preparation_seconds,
         "cell_seconds": sum(result.seconds for result in outcome.results.values()),
-        "hardware": hardware(workers=flags.workers, device=flags.device),
+        "hardware": hardware(workers=outcome.workers, device=flags.device),
         "dataset": {
             "name": dataset.name,
             "digest": dataset.digest,

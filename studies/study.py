@@ -143,6 +143,7 @@ class Outcome:
     results: Mapping[str, CellResult]
     workspace: Workspace
     folder: Path
+    workers: int
     preparation_seconds: float
     wall_seconds: float
 
@@ -352,6 +353,7 @@ class Study(abc.ABC):
                     results=results,
                     workspace=workspace,
                     folder=workspace.study(self.folder_name),
+                    workers=executor.slots,
                     preparation_seconds=preparation_seconds,
                     wall_seconds=time.monotonic() - started,
                 )
