@@ -247,8 +247,7 @@ def checked_frame(
 
     The columns are those of `COLUMNS` and of `TRAINING_COLUMNS`; the latter must be there under
     `training`, with values for schedule and seed, and are absent values where they are missing
-    otherwise. `full`: some cell of the
-    full network must have finished.
+    otherwise. `full`: some cell of the full network must have finished.
     """
 
     def refuse(what: str) -> FrameError:
