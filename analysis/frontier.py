@@ -87,8 +87,8 @@ def hypervolume_table(
     The area between a model's front and the reference point in (KV share, metric), divided by
     the reference rectangle, so it lies in 0..1 for metrics that cannot be negative; higher is
     better. Every schedule enters with the same plans (depth and switch): those that finished in
-    all of its seeds and in all schedules. The control, which trains no subnet, has none but the full network and is
-    left out.
+    all of its seeds and in all schedules. The control, which trains no subnet, has none but the
+    full network and is left out.
 
     Columns: `schedule`, `metric`, `value` (mean over seeds), `low`, `high` (t over seeds; NaN for
     one), `seeds`, `points` (plans a schedule), `values` (tuple, a seed each).
