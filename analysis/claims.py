@@ -264,9 +264,9 @@ def _beyond(component: Component) -> float:
 def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
     """The components with Holm's correction over them, and their outcomes.
 
-    For a margin both questions are asked, equivalent and beyond. One of the two null hypotheses is
-    always false, so a component has one that can be rejected wrongly, and counts once: with the
-    smaller of its two p values.
+    For a margin both questions are asked, equivalent and beyond. Unless the loss is the margin
+    exactly, one of the two null hypotheses is false and only the other can be rejected wrongly: so
+    a component counts once, with the smaller of its two p values.
     """
     asked, beyond = [], []
     for component in components:
