@@ -116,7 +116,8 @@ class Component:
         metric: None for arithmetic.
         interval: of the estimate; positive is worse for differences, beyond the front for gaps.
         margin: of equivalence; None for a direction.
-        p_value, p_holm: of the direction, or of equivalence.
+        p_value, p_holm: of the direction; for a margin, of equivalence or of a loss beyond it,
+            whichever is smaller (`note` says so for the latter).
         outcome: +1 supports the claim, -1 contradicts it, 0 neither.
         seeds: training seeds behind it.
         note: what else a reader has to know.
@@ -252,9 +253,9 @@ def _no_loss(
 
 
 def _beyond(component: Component) -> float:
-    """One-sided p of a loss that is larger than the margin."""
+    """One-sided p of a loss that is larger than the margin; NaN where that is not asked."""
     interval, margin = component.interval, component.margin
-    if not interval.standard_error > 0:
+    if margin is None or not margin > 0 or not interval.standard_error > 0:
         return math.nan
     t = (interval.estimate - margin) / interval.standard_error
     return float(stats.t.sf(t, interval.degrees_of_freedom))
@@ -263,32 +264,37 @@ def _beyond(component: Component) -> float:
 def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
     """The components with Holm's correction over them, and their outcomes.
 
-    For a margin both questions are asked, equivalent and beyond, and at most one can be so.
+    For a margin both questions are asked, equivalent and beyond. Unless the loss is the margin
+    exactly, one of the two null hypotheses is false and only the other can be rejected wrongly: so
+    a component counts once, with the smaller of its two p values.
     """
-    p_holm = holm([c.p_value for c in components])
-    beyond = holm([_beyond(c) if c.margin is not None else math.nan for c in components])
+    asked, beyond = [], []
+    for component in components:
+        p_beyond = _beyond(component)
+        beyond.append(p_beyond < component.p_value)
+        if beyond[-1]:
+            component = replace(component, p_value=p_beyond, note="p of a loss beyond the margin")
+        asked.append(component)
     decided = []
-    for component, p, p_beyond in zip(components, p_holm, beyond, strict=True):
+    for component, loses, p in zip(asked, beyond, holm([c.p_value for c in asked]), strict=True):
         outcome = 0
-        if component.margin is None:
-            if p < SIGNIFICANCE:
+        if p < SIGNIFICANCE:
+            outcome = -1 if loses else 1
+            if component.margin is None:
                 outcome = int(np.sign(component.interval.estimate))
-        elif p < SIGNIFICANCE:
-            outcome = 1
-        elif p_beyond < SIGNIFICANCE:
-            outcome = -1
         decided.append(replace(component, p_holm=float(p), outcome=outcome))
     return tuple(decided)
 
 
-def _combined(components: Sequence[Component]) -> Verdict:
-    """The verdict over metrics; see this module's docstring."""
+def _combined(components: Sequence[Component], *, tests: int) -> Verdict:
+    """The verdict over metrics of `tests` components each; see this module's docstring."""
     if not components:
         return Verdict.UNTESTED
     metrics: dict[str, list[int]] = {}
     for component in components:
         metrics.setdefault(component.metric.name, []).append(component.outcome)
-    supports = any(all(o > 0 for o in outcomes) for outcomes in metrics.values())
+    whole = [outcomes for outcomes in metrics.values() if len(outcomes) == tests]
+    supports = any(all(o > 0 for o in outcomes) for outcomes in whole)
     contradicts = any(any(o < 0 for o in outcomes) for outcomes in metrics.values())
     match supports, contradicts:
         case True, True:
@@ -306,16 +312,18 @@ def _row(
     setting: str,
     components: Sequence[Component],
     *,
+    tests: int,
     missing: str,
     rests_on: str,
 ) -> LedgerRow:
+    """The row of a claim that takes `tests` components of a metric."""
     if not components:
         return LedgerRow(claim=claim, setting=setting, verdict=Verdict.UNTESTED, reason=missing)
     decided = _decided(components)
     row = LedgerRow(
         claim=claim,
         setting=setting,
-        verdict=_combined(decided),
+        verdict=_combined(decided, tests=tests),
         components=decided,
         rests_on=rests_on,
     )
@@ -327,7 +335,10 @@ def _row(
             else f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}"
         )
         return _capped(row, said)
-    return replace(row, reason=f"t over {seeds} training seeds, Holm over {len(decided)} tests")
+    reason = f"t over {seeds} training seeds, Holm over {len(decided)} tests"
+    if all(sum(c.metric == d.metric for d in decided) < tests for c in decided):
+        reason += "; only part of the claim was measured"
+    return replace(row, reason=reason)
 
 
 def fixed_ends(frame: pd.DataFrame) -> tuple[str, str] | None:
@@ -356,6 +367,7 @@ def _judge_c2(frame: pd.DataFrame, facts: Mapping[str, Any], setting: str) -> Le
         C2,
         setting,
         components,
+        tests=2,
         missing="needs two fixed shares and a subnet of half the layers",
         rests_on=f"{ends[0]} and {ends[1]}: full and {half}" if ends else "",
     )
@@ -391,6 +403,7 @@ def _judge_c3(frame: pd.DataFrame, facts: Mapping[str, Any], setting: str) -> Le
         C3,
         setting,
         components,
+        tests=2,
         missing="needs the progressive schedule, two fixed shares and half the layers",
         rests_on=f"{PROGRESSIVE} against {', '.join(fixed)}: full and {half}",
     )
@@ -412,6 +425,7 @@ def _judge_c4(frame: pd.DataFrame, facts: Mapping[str, Any], setting: str) -> Le
         C4,
         setting,
         components,
+        tests=len(set(subnet_cells(facts))),
         missing="needs the control, the progressive schedule and its subnets",
         rests_on=f"{PROGRESSIVE} {', '.join(cells)} against {CONTROL} full",
     )
@@ -498,6 +512,7 @@ def _judge_c7(frame: pd.DataFrame, setting: str) -> LedgerRow:
         C7,
         setting,
         components,
+        tests=1,
         missing="needs the control and the progressive schedule",
         rests_on=f"{PROGRESSIVE} full against {CONTROL} full, of one budget",
     )

@@ -246,8 +246,8 @@ def checked_frame(
     """`frame` with its columns and dtypes, or a `FrameError` naming what is wrong.
 
     The columns are those of `COLUMNS` and of `TRAINING_COLUMNS`; the latter must be there under
-    `training`, and are absent values where they are missing otherwise. `full`: some cell of the
-    full network must have finished.
+    `training`, with values for schedule and seed, and are absent values where they are missing
+    otherwise. `full`: some cell of the full network must have finished.
     """
 
     def refuse(what: str) -> FrameError:
@@ -267,6 +267,11 @@ def checked_frame(
         except (ValueError, TypeError) as error:
             raise refuse(f"column {name} is {frame[name].dtype}, not {dtype}") from error
     checked = pd.DataFrame(typed).reset_index(drop=True)
+    if training:  # a control may lack the switch point: it trains no subnet
+        empty = {name: int(checked[name].isna().sum()) for name in TRAINING_COLUMNS}
+        for name, most in (("schedule", 0), ("seed", 0), ("train_switch", len(checked) - 1)):
+            if empty[name] > most:
+                raise refuse(f"column {name} has no value in {empty[name]} rows")
     for name, allowed in (("family", FAMILIES), ("status", STATUSES)):
         strange = sorted(set(checked[name].fillna("")) - set(allowed))
         if strange:

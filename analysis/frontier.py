@@ -86,9 +86,9 @@ def hypervolume_table(
 
     The area between a model's front and the reference point in (KV share, metric), divided by
     the reference rectangle, so it lies in 0..1 for metrics that cannot be negative; higher is
-    better. Every schedule enters with the same plans: those that finished in all of its seeds and
-    in all schedules. The control, which trains no subnet, has none but the full network and is
-    left out.
+    better. Every schedule enters with the same plans (depth and switch): those that finished in
+    all of its seeds and in all schedules. The control, which trains no subnet, has none but the
+    full network and is left out.
 
     Columns: `schedule`, `metric`, `value` (mean over seeds), `low`, `high` (t over seeds; NaN for
     one), `seeds`, `points` (plans a schedule), `values` (tuple, a seed each).
@@ -99,11 +99,13 @@ def hypervolume_table(
         points = points[points["trained"] & (points["schedule"] != CONTROL)]
         if points.empty:
             continue
-        counts = points.groupby("cell")[["schedule"]].agg(lambda c: len(c))
+        # The same depths and switches, whichever layers they keep: that costs the same memory.
+        plans = points["cell"].str.replace(r" \(.*\)$", "", regex=True)
+        counts = plans.value_counts()
         models = len(points[["schedule", "seed"]].drop_duplicates())
-        common = set(counts.index[counts["schedule"] == models])
+        common = set(counts.index[counts == models])
         corner = np.array([reference["kv_share"], _reference_of(metric, reference)])
-        for schedule, mine in points[points["cell"].isin(common)].groupby("schedule", sort=False):
+        for schedule, mine in points[plans.isin(common)].groupby("schedule", sort=False):
             values = [
                 hypervolume(seed[["kv_share", "damage"]].to_numpy(dtype=float), corner)
                 for _, seed in mine.groupby("seed")
