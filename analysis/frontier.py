@@ -298,12 +298,15 @@ def choose_plans(
 ) -> list[ChosenPlan]:
     """For each budget the plan and schedule of lowest select NLL, over seeds, that fits.
 
+    Only what finished at as many seeds as anything did: one lucky seed beats no five.
     A budget that nothing fits has no plan. Any switch point may be chosen, trained for or not.
     """
     select = find_metric(frame, SELECT)
     if select is None:
         return []
     points = plane(frame, select, full_kv=full_kv)
+    models = points.groupby(["schedule", "cell"])["seed"].transform("nunique")
+    points = points[models == models.max()]
     means = mean_plane(points)
     chosen = []
     for budget in budgets:

@@ -160,6 +160,7 @@ class TradePanel:
             `full_half`, `subnet_half` (NaN for none), averaged over seeds.
         seeds: `schedule`, `full`, `subnet` of every model.
         front: (n, 2) of the fixed shares, in the order of the polyline.
+        control: full-network value of the control, None without one.
     """
 
     title: str
@@ -169,6 +170,7 @@ class TradePanel:
     seeds: pd.DataFrame
     front: np.ndarray
     colours: Mapping[str, str]
+    control: float | None = None
 
 
 def draw_trade(ax: Axes, data: TradePanel) -> None:
@@ -176,10 +178,14 @@ def draw_trade(ax: Axes, data: TradePanel) -> None:
     every = pd.concat([data.points[["full", "subnet"]], data.seeds[["full", "subnet"]]])
     for name, set_limits in (("full", ax.set_xlim), ("subnet", ax.set_ylim)):
         low, high = every[name].min(), every[name].max()
+        if name == "full" and data.control is not None:
+            low, high = min(low, data.control), max(high, data.control)
         room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
         set_limits(low - room, high + room)
     if len(data.front) > 1:
         ax.plot(data.front[:, 0], data.front[:, 1], color=FAINT, linewidth=1.0, zorder=1)
+    if data.control is not None:
+        ax.axvline(data.control, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
     labels = []
     for row in data.points.itertuples():
         colour = data.colours[row.schedule]

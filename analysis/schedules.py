@@ -101,7 +101,9 @@ def level_table(frame: pd.DataFrame) -> pd.DataFrame:
                 "count": int(seeds["count"].sum()),
             }
         )
-    return pd.DataFrame(rows)
+    columns = [*LABELS, "metric", "share", "trained", "value", "low", "high", "over"]
+    columns += ["seed_sd", "sample_sd", "seeds", "sets", "count"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _sets_by_cell(frame: pd.DataFrame) -> dict[tuple, np.ndarray]:

@@ -37,6 +37,7 @@ from analysis.pareto_figures import (
     draw_hypervolume,
     draw_trade,
 )
+from analysis.schedules import CONTROL
 from reports import words
 from reports.blocks import Text, strong
 from reports.plates import sample_plate
@@ -96,7 +97,7 @@ def _frontier_plate(found: ParetoFindings, metric: Metric) -> FigureBytes:
     colours = colours_of(record.schedules)
     shown = [s for s in record.schedules if (points["schedule"] == s).any()]
     rows = math.ceil(len(shown) / COLUMNS)
-    low, high = _robust_limits(points["value"].to_numpy(dtype=float))
+    low, high = _limits(points)
     with style():
         figure = new_figure(height=1.75 * rows + 0.3)
         axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
@@ -128,10 +129,11 @@ def _frontier_plate(found: ParetoFindings, metric: Metric) -> FigureBytes:
         return figure_bytes(figure)
 
 
-def _robust_limits(values: np.ndarray) -> tuple[float, float]:
-    """Limits that hold the better nine tenths; very bad plans fall off the top, as captions say."""
-    low, high = float(values.min()), float(np.quantile(values, 0.9))
-    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+def _limits(points: pd.DataFrame) -> tuple[float, float]:
+    """Limits that hold every filled point; bad hollow ones fall off the top, as captions say."""
+    values = points.loc[points["trained"], "value"]
+    low, high = float(values.min()), float(values.max())
+    room = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
     return low - room, high + room
 
 
@@ -149,7 +151,7 @@ def _basis(found: ParetoFindings, metric: Metric) -> str:
 
 def _frontier_caption(found: ParetoFindings, metric: Metric) -> Text:
     points = mean_plane(plane(found.frame, metric, full_kv=found.record.kv_full_bytes))
-    low, high = _robust_limits(points["value"].to_numpy(dtype=float))
+    low, high = _limits(points)
     beyond = int(((points["value"] > high) | (points["value"] < low)).sum())
     budgets = words.listed([words.percent(share) for share in found.record.kv_budgets])
     parts: list = [
@@ -175,7 +177,7 @@ def _trade_plate(found: ParetoFindings, metric: Metric) -> FigureBytes | None:
     panels = []
     for subnet in found.subnets:
         seeds = trade_plane(found.frame, metric, subnet)
-        if not seeds.empty:
+        if (seeds["schedule"] != CONTROL).any():
             panels.append(_trade_panel(found, metric, subnet, seeds))
     if not panels:
         return None
@@ -194,7 +196,8 @@ def _trade_plate(found: ParetoFindings, metric: Metric) -> FigureBytes | None:
 def _trade_panel(
     found: ParetoFindings, metric: Metric, subnet: str, seeds: pd.DataFrame
 ) -> TradePanel:
-    signed = seeds.copy()
+    control = seeds[seeds["schedule"] == CONTROL]["full"]
+    signed = seeds[seeds["schedule"] != CONTROL]  # it trains no subnet to show
     rows = []
     for schedule, mine in signed.groupby("schedule", sort=False):
         full, small = (paired_t(mine[name].to_numpy(dtype=float)) for name in ("full", "subnet"))
@@ -213,12 +216,13 @@ def _trade_panel(
     front = corners[non_dominated(corners)] if len(corners) else corners
     return TradePanel(
         title=f"full network against {subnet}",
-        x_label=f"full: {_axis(metric)}",
+        x_label=f"full: {_axis(metric)}" + (" (dotted: the control's)" if len(control) else ""),
         y_label=f"{subnet}",
         points=points,
         seeds=signed,
         front=front[np.argsort(front[:, 0])] if len(front) else front,
         colours=colours_of(found.record.schedules),
+        control=float(control.mean()) if len(control) else None,
     )
 
 
@@ -227,8 +231,8 @@ def _trade_caption(found: ParetoFindings, metric: Metric) -> Text:
     bars = "crosses: 95 % intervals over seeds, dots: seeds" if several else "one seed, no interval"
     return [
         strong(f"The trade between full network and subnets, {metric.short}. "),
-        "A point a schedule, lower left is better. Grey line: the interpolated front of the fixed "
-        f"shares (claims C2 and C3); {bars}. ",
+        "A point a schedule, lower left is better; the control trains no subnet. Grey line: the "
+        f"interpolated front of the fixed shares (claims C2 and C3); {bars}. ",
         _basis(found, metric),
     ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.claims import Component, LedgerRow, deciding_metrics
-from analysis.frame import Metric, headline_metrics, parse_metric
+from analysis.frame import Metric, parse_metric
 from analysis.frontier import KV, NON_INFERIORITY_NATS, ChosenPlan, front_probability
 from analysis.intervals import SIGNIFICANCE
 from reports import words
@@ -262,21 +262,21 @@ def chosen_table(chosen: Sequence[ChosenPlan], frame: pd.DataFrame) -> dict[str,
     """The best plan for each memory budget."""
     if not chosen:
         return paragraph("No plan fits any of the memory budgets.")
-    metrics = headline_metrics(frame)
+    metrics = deciding_metrics(frame)
     rows: list[list[Text]] = []
     for plan in chosen:
         loss = words.NOTHING
         if plan.loss is not None:
-            loss = words.estimate(plan.loss.estimate, plan.loss.low, plan.loss.high)
+            loss = words.unbroken(words.estimate(plan.loss.estimate, plan.loss.low, plan.loss.high))
         said = {True: "yes", False: "no", None: words.NOTHING}[plan.non_inferior]
         rows.append(
             [
                 words.percent(plan.kv_share_limit),
-                f"{plan.schedule} {plan.cell}",
+                words.unbroken(f"{plan.schedule} {plan.cell}"),
                 words.percent(plan.kv_share),
                 words.fixed(plan.select_nll, 3),
                 *(
-                    words.estimate(i.estimate, i.low, i.high, signed=False)
+                    words.unbroken(words.estimate(i.estimate, i.low, i.high, signed=False))
                     if (i := plan.test.get(m.name))
                     else words.NOTHING
                     for m in metrics

@@ -117,6 +117,8 @@ class StudyRecord:
             params=_params(self.shared_params | dict(params)),
             tags=[RunTag(k, v) for k, v in wanted.items()],
         )
+        if "error" in known.data.tags and "error" not in wanted:
+            self.client.delete_tag(run_id, "error")  # of a visit before this one
         end_time = known.info.start_time + int(1000 * seconds)
         self.client.set_terminated(run_id, ended, end_time=end_time)
         self.children[digest] = self.client.get_run(run_id)

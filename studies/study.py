@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.frame import FrameError
 from reports import ReportPaths, build
 from studies.cell import Cell
 from studies.evaluation_cell import SAMPLES_FILE, Evaluation, EvaluationCell, Network
@@ -359,6 +360,10 @@ class Study(abc.ABC):
                 )
                 more = self._write_folder(outcome, self._digest(cells))
                 paths = build(outcome.folder)
+            except FrameError as error:
+                mirror.interrupt()
+                _say_bad(outcome)
+                raise UserError(f"no report: {error}") from None
             except BaseException:
                 mirror.interrupt()
                 raise
