@@ -131,6 +131,7 @@ def test_quick_is_marked(tmp_path):
         {"plans": ("full", "d4@3")},
         {"metrics": ("nll/mean", "select/nll/mean")},
         {"status": {("control", None, None): "failed"}},
+        {"status": {(None, None, None): "failed"}},
         {"status": {(None, None, "full"): "interrupted"}, "seeds": (0, 1)},
         {"sample_sets": 2, "nll_sets": 2, "select_sets": 2, "noise": 0.0},
     ],
