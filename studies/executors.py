@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,10 +99,15 @@ class ProcessExecutor:
         for process in processes:
             if process.is_alive():
                 process.terminate()
-        for process in processes:
-            process.join(SAVING_SECONDS)
-            if process.is_alive():
-                process.kill()
+        # Sentinels, since the pool's own thread waits for the same processes: of two who do, one
+        # is told that a process that has ended lives.
+        deadline = time.monotonic() + SAVING_SECONDS
+        running = {process.sentinel: process for process in processes}
+        while running and time.monotonic() < deadline:
+            for ended in wait(list(running), timeout=max(0.0, deadline - time.monotonic())):
+                del running[ended]
+        for process in running.values():
+            process.kill()
 
     def close(self) -> None:
         self._pool.shutdown()

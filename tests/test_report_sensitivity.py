@@ -290,7 +290,7 @@ def edited(path: Path, **changes) -> None:
         (lambda f: (f / "study.json").write_text("{"), "study.json: not readable JSON"),
         (lambda f: edited(f / "study.json", version=7), "version is 7"),
         (lambda f: edited(f / "study.json", format="shopping"), "'shopping'"),
-        (lambda f: edited(f / "study.json", study="pareto"), "missing 'train_switch'"),
+        (lambda f: edited(f / "study.json", study="pareto"), "missing 'schedules'"),
         (lambda f: edited(f / "study.json", windows={"early": [9]}), "window 'early'"),
         (lambda f: edited(f / "study.json", windows={"early": "all"}), "early is 'all'"),
         (lambda f: edited(f / "study.json", geometry=None), "study.json"),

@@ -1,6 +1,7 @@
 """The runner: what is skipped, what runs again, what waits for what, wherever it runs."""
 
 import dataclasses
+import multiprocessing.connection
 import time
 
 import pytest
@@ -129,7 +130,8 @@ def test_leaving_by_an_exception_ends_the_workers(workspace):
         processes = list(executor._pool._processes.values())
         raise KeyboardInterrupt
     assert time.monotonic() - started < 40
-    assert not any(process.is_alive() for process in processes)
+    sentinels = {process.sentinel for process in processes}
+    assert set(multiprocessing.connection.wait(sentinels, timeout=0)) == sentinels
 
 
 @pytest.fixture(scope="module")
