@@ -155,7 +155,7 @@ class DaskExecutor:
             ) from None
         try:
             self._client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, TimeoutError, ValueError, AssertionError) as error:
             raise UserError(
                 f"--scheduler {address}: no answer ({one_line(error)[:120]}); give the address "
                 "that `dask scheduler` printed, such as tcp://host:8786"

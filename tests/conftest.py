@@ -1,8 +1,19 @@
 """What several test files share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Files run side by side (pytest -n), and a process with more threads than cores crawls.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONG = ("test_study_", "test_train", "test_readme_study")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: not item.path.name.startswith(LONG))
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,7 @@ def test_schedulers_that_do_not_serve(cluster, tmp_path, monkeypatch):
 
     assert "--scheduler tcp://127.0.0.1:9: no answer" in refused("tcp://127.0.0.1:9")
     assert "--scheduler nonsense: no answer" in refused("nonsense")
+    monkeypatch.undo()
     assert "no worker has a GPU" in refused(cluster.scheduler_address, device="cuda")
 
 

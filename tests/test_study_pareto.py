@@ -32,6 +32,8 @@ def start(workspace: Path, *flags: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Ctrl-C is ignored by all that a shell's background job starts, such as tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
