@@ -46,7 +46,7 @@ TRAINING_COLUMNS: dict[str, str] = {
 }
 """Columns of studies that train: how the cell's network was trained. Others may lack them."""
 
-FAMILIES = ("full", "scale", "switch", "window", "plan")
+FAMILIES = ("full", "scale", "switch", "window", "plan", "two-zone", "found", "selector")
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import ABSENT, FAINT, INK
+from analysis.frontier import non_dominated
 from analysis.schedules import CONTROL
 
 # Okabe and Ito's colours; fixed shares take one hue from light to dark, since they are ordered.
@@ -257,6 +259,49 @@ def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str], *, t
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_fronts(
+    ax: Axes,
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray, str]],
+    *,
+    limit: float,
+    title: str,
+) -> None:
+    """Groups of plans in the (KV share, metric) plane with their staircases; lower is better."""
+    ax.axvline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+    for i, (name, (x, y, colour)) in enumerate(groups.items()):
+        if not len(x):
+            continue
+        points = np.column_stack([x, y])
+        size = 7.0 if i == 0 else 3.5  # the first shows around what others share with it
+        ax.plot(x, y, "o", color=colour, markersize=size, mew=0, label=name, zorder=3)
+        kept = points[non_dominated(points)]
+        ax.plot(*_steps(kept, 1.03 * limit), color=colour, linewidth=1.0)
+    ax.legend(
+        frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.02, 0.99), ncol=2,
+        columnspacing=1.0, handletextpad=0.2, borderaxespad=0.0,
+    )  # fmt: skip
+    ax.set_title(title)
+    ax.set_xlabel("peak KV, share of the full network's")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_plan(ax: Axes, layers: Sequence[Sequence[int]], depth: int, *, colour: str) -> None:
+    """A plan as a grid: columns are scales, rows are layers, filled where a layer runs."""
+    grid = np.zeros((depth, len(layers)))
+    for scale, chosen in enumerate(layers):
+        grid[list(chosen), scale] = 1
+    ax.pcolormesh(
+        grid, cmap=ListedColormap([ABSENT, colour]), vmin=0, vmax=1, edgecolors="white",
+        linewidth=0.6,
+    )  # fmt: skip
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.invert_yaxis()
+    ax.spines[:].set_visible(False)
 
 
 def draw_lines(

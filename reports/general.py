@@ -167,7 +167,7 @@ def _lay_out(
     blocks = [heading("Question and answer")]
     blocks += [paragraph(" ".join(p.split())) for p in question.strip().split("\n\n")]
     blocks.append(answer(verdict, _finding(summary, frame)))
-    blocks.append(_cells(record, frame, summary))
+    blocks.append(cell_rows(summary, frame, baseline=record.fact("baseline")))
     if plates:
         blocks.append(heading("Figures"))
         blocks += [
@@ -203,7 +203,10 @@ def _limits(record: StudyRecord) -> list[Text]:
     return items
 
 
-def _cells(record: StudyRecord, frame: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+def cell_rows(
+    summary: pd.DataFrame, frame: pd.DataFrame, *, baseline: str | None
+) -> dict[str, Any]:
+    """The table of every cell that `cell_table` made."""
     metrics = [m for m in headline_metrics(frame) if m.name in summary]
     against = any(c.endswith(" damage") for c in summary.columns)
     rows: list[list[Text]] = []
@@ -230,7 +233,6 @@ def _cells(record: StudyRecord, frame: pd.DataFrame, summary: pd.DataFrame) -> d
         columns.append(metric.short + (f" [{metric.unit}]" if metric.unit else ""))
         if against:
             columns.append(parse_metric(metric.name).damage)
-    baseline = record.fact("baseline")
     return table(
         caption=(
             "Every cell: mean with 95 % interval (Student's t over disjoint sets)"

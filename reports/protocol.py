@@ -13,7 +13,13 @@ from analysis.figures import scale_range
 from analysis.frame import headline_metrics
 from reports import words
 from reports.blocks import Text, code, table
-from reports.record import ParetoRecord, SensitivityRecord, StudyRecord, SupernetRecord
+from reports.record import (
+    ParetoRecord,
+    SearchRecord,
+    SensitivityRecord,
+    StudyRecord,
+    SupernetRecord,
+)
 
 
 def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
@@ -28,7 +34,7 @@ def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
         ("Samples", _sampling(record)),
         ("NLL", _nll(record)),
         ("Extractor", _extractor(record)),
-        ("Metrics", _metrics(frame, trained=isinstance(record, SupernetRecord))),
+        ("Metrics", _metrics(frame, trained=_trained(record))),
         ("Hardware", _hardware(record)),
         ("Wall time", _time(record)),
         ("Versions", _versions(record)),
@@ -42,6 +48,11 @@ def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
         widths=[0.19, 0.81],
         numeric_from=9,
     )
+
+
+def _trained(record: StudyRecord) -> bool:
+    """Whether plans are of supernets, where NLL decides too: it is what they were trained for."""
+    return isinstance(record, SupernetRecord | SearchRecord)
 
 
 def _digest(value: Any) -> str:

@@ -81,6 +81,23 @@ class ParetoRecord(SupernetRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchRecord(StudyRecord):
+    """Of a search study.
+
+    Attributes:
+        fronts: "two-zone" and "found": plans with `plan`, `layers`, `select_nll`, `kv` (bytes).
+    """
+
+    kv_limit_bytes: float
+    kv_full_bytes: float
+    reference_nll: float
+    reference_fd: float
+    trials: int
+    score_images: int
+    fronts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SwitchRecord(SupernetRecord):
     """Of a switch study."""
 
@@ -115,6 +132,8 @@ def load_record(path: Path) -> StudyRecord:
                 record: StudyRecord = SensitivityRecord(**core, **_sensitivity(facts))
             case "pareto":
                 record = ParetoRecord(**core, **_supernets(facts), **_pareto(facts))
+            case "search":
+                record = SearchRecord(**core, **_search(facts))
             case "switch":
                 record = SwitchRecord(**core, **_supernets(facts))
             case _:
@@ -164,6 +183,15 @@ def _pareto(facts: Mapping[str, Any]) -> dict[str, Any]:
         "train_switch": switch,
         "reference_point": {str(k): float(v) for k, v in facts["reference_point"].items()},
         "kv_budgets": tuple(float(share) for share in facts["kv_budgets"]),
+    }
+
+
+def _search(facts: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = ("kv_limit_bytes", "kv_full_bytes", "reference_nll", "reference_fd")
+    return {name: float(facts[name]) for name in numbers} | {
+        "trials": int(facts["trials"]),
+        "score_images": int(facts["score_images"]),
+        "fronts": dict(facts["fronts"]),
     }
 
 

@@ -122,7 +122,9 @@ class EvaluationCell(Cell):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Loaded:
+class LoadedNetwork:
+    """What a network is measured with."""
+
     tokenizer: Tokenizer
     model: VAR
     tokens: Tokens
@@ -131,11 +133,11 @@ class _Loaded:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(network: Network, device: str) -> _Loaded:
+def load_network(network: Network, device: str) -> LoadedNetwork:
     """Files of a network, kept for the next cell of this process."""
     loaded = load(network.model_folder)
     extractor = network.extractor.load(device)
-    return _Loaded(
+    return LoadedNetwork(
         tokenizer=loaded.tokenizer.to(device),
         model=loaded.model.to(device),
         tokens=read_tokens(network.tokens_folder),
@@ -146,12 +148,12 @@ def _load(network: Network, device: str) -> _Loaded:
 
 def _measure(cell: EvaluationCell) -> tuple[dict[str, Measurements], np.ndarray]:
     """Measurements, and the sheet's sample images (classes, H, W, 3) uint8."""
-    loaded, wanted = _load(cell.network, cell.device), cell.evaluation
-    metrics = _likelihood(
+    loaded, wanted = load_network(cell.network, cell.device), cell.evaluation
+    metrics = likelihood(
         loaded, cell.plan, loaded.tokens.test, images=wanted.nll_images, sets=wanted.nll_sets
     )
     if wanted.select_images:
-        metrics |= _likelihood(
+        metrics |= likelihood(
             loaded, cell.plan, loaded.tokens.select, images=wanted.select_images,
             sets=wanted.select_sets, prefix="select/", names=("nll/mean",),
         )  # fmt: skip
@@ -188,8 +190,8 @@ def _measure(cell: EvaluationCell) -> tuple[dict[str, Measurements], np.ndarray]
     return metrics, sheet
 
 
-def _likelihood(
-    loaded: _Loaded,
+def likelihood(
+    loaded: LoadedNetwork,
     plan: DepthPlan,
     split: TokenSplit,
     *,
@@ -198,6 +200,7 @@ def _likelihood(
     prefix: str = "",
     names: Iterable[str] | None = None,
 ) -> dict[str, Measurements]:
+    """Teacher-forced NLL in nats/token, in disjoint sets: mean, and scale by scale."""
     per_scale_NK = nll_per_scale(loaded.model, loaded.tokenizer, split, plan, images=images)
     columns = {"nll/mean": mean_nll(per_scale_NK, loaded.model.patch_nums)}
     for k in range(per_scale_NK.shape[1]):
@@ -212,7 +215,7 @@ def _likelihood(
 
 
 def _scores(
-    loaded: _Loaded, found: Features, labels_N: np.ndarray, wanted: Evaluation
+    loaded: LoadedNetwork, found: Features, labels_N: np.ndarray, wanted: Evaluation
 ) -> dict[str, Measurements]:
     size = wanted.samples // wanted.sets
     sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ from varant.preparation import Workspace
 from varant.train_flags import TrainFlags, check_flags
 
 NLL_SETS, SELECT_SETS = 40, 20
+Results = Mapping[str, CellResult]  # by digest
 EXTRACTORS = ("packaged", "inception")
 
 
@@ -185,6 +186,9 @@ class Study(abc.ABC):
 
     def check(self, bench: Bench) -> None:  # noqa: B027 - most studies have nothing to check
         """Raise `UserError` for flags of this study that make no sense; nothing is written yet."""
+
+    def explore(self, bench: Bench, run: Callable[[Sequence[Cell]], Results]) -> None:  # noqa: B027
+        """Look before the grid is made: `run` gives the results of cells, which it caches."""
 
     def facts(self, outcome: Outcome) -> dict:
         """What `study.json` says beyond what is common to all studies."""
@@ -337,6 +341,14 @@ class Study(abc.ABC):
                 workspace, self.train_flags(), yardstick, executor, networks=self.networks
             )
             preparation_seconds = time.monotonic() - started
+            resolved = Workspace(folder=flags.workspace.resolve())
+            self.explore(
+                bench,
+                lambda cells: run_cells(
+                    split_cells(cells, workspace, retry_failed=flags.retry_failed), resolved,
+                    executor,
+                ),
+            )  # fmt: skip
             points = tuple(self.points(bench))
             cells = list({point.cell.digest: point.cell for point in points}.values())
             split = split_cells(cells, workspace, retry_failed=flags.retry_failed)
@@ -344,7 +356,7 @@ class Study(abc.ABC):
             mirror = Mirror(self, bench, points, workspace, self._digest(cells))
             try:
                 results = run_cells(
-                    split, Workspace(folder=flags.workspace.resolve()), executor,
+                    split, resolved, executor,
                     on_result=mirror.on_result,
                 )  # fmt: skip
                 outcome = Outcome(

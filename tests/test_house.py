@@ -53,11 +53,6 @@ def test_conda_environment_is_in_step_with_pyproject():
     assert found == wanted
 
 
-def test_digits_extra_is_part_of_the_test_extra():
-    extras = PROJECT["optional-dependencies"]
-    assert set(extras["digits"]) <= set(extras["test"])
-
-
 def readme_block(name: str) -> str:
     text = (ROOT / "README.md").read_text()
     match = re.search(rf"<!-- ci: {name} -->\n```bash\n(.*?)```", text, re.DOTALL)

@@ -97,7 +97,7 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
             where there are as many; None keeps all.
 
     Raises:
-        UserError: an unknown name, or digits without scikit-learn.
+        UserError: an unknown name.
     """
     check_dataset(name)
     return DATASETS[name](limit)
@@ -161,12 +161,8 @@ def _shapes(limit: int | None) -> Dataset:
 
 def _digits(limit: int | None) -> Dataset:
     """scikit-learn's 8 x 8 digits, 1,797 images, enlarged to 24 x 24 RGB."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UserError(
-            "--dataset digits: needs scikit-learn; pip install 'varant[digits]'"
-        ) from None
+    from sklearn.datasets import load_digits  # takes a second to import
+
     sizes = split_sizes("digits", limit=limit)
 
     def make_split(split: str) -> Split:
