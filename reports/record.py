@@ -81,6 +81,23 @@ class ParetoRecord(SupernetRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleRecord(SupernetRecord):
+    """Of a schedule study.
+
+    Attributes:
+        trials: as `analysis.schedule_search.trial_table` takes them, with `curve`: subnet shares
+            over training progress from 0 to 1.
+        importances: objective to parameter to `mean` and `sd`; empty for too few trials.
+        subnets: names of the plans whose mean is the subnets' objective.
+    """
+
+    trials: tuple[Mapping[str, Any], ...]
+    importances: Mapping[str, Any]
+    subnets: tuple[str, ...]
+    score_images: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchRecord(StudyRecord):
     """Of a search study.
 
@@ -132,6 +149,8 @@ def load_record(path: Path) -> StudyRecord:
                 record: StudyRecord = SensitivityRecord(**core, **_sensitivity(facts))
             case "pareto":
                 record = ParetoRecord(**core, **_supernets(facts), **_pareto(facts))
+            case "schedule":
+                record = ScheduleRecord(**core, **_supernets(facts), **_schedule(facts))
             case "search":
                 record = SearchRecord(**core, **_search(facts))
             case "switch":
@@ -183,6 +202,15 @@ def _pareto(facts: Mapping[str, Any]) -> dict[str, Any]:
         "train_switch": switch,
         "reference_point": {str(k): float(v) for k, v in facts["reference_point"].items()},
         "kv_budgets": tuple(float(share) for share in facts["kv_budgets"]),
+    }
+
+
+def _schedule(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "trials": tuple(facts["trials"]),
+        "importances": dict(facts["importances"]),
+        "subnets": tuple(str(name) for name in facts["subnets"]),
+        "score_images": int(facts["score_images"]),
     }
 
 

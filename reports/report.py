@@ -57,7 +57,7 @@ def build(folder: Path) -> ReportPaths:
     Raises `FrameError` for a folder, record, frame or sample sheet that cannot be used, before
     anything is written.
     """
-    from reports import general, pareto, search, sensitivity, switch
+    from reports import general, pareto, schedule, search, sensitivity, switch
 
     folder = Path(folder)
     if not folder.is_dir():
@@ -67,6 +67,7 @@ def build(folder: Path) -> ReportPaths:
         "sensitivity": sensitivity.make_report,
         "pareto": pareto.make_report,
         "switch": switch.make_report,
+        "schedule": schedule.make_report,
         "search": search.make_report,
     }
     report = makers.get(record.study, general.make_report)(folder, record)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -38,9 +39,11 @@ class Cell(abc.ABC):
 
     Attributes:
         device: where it runs; no part of its identity, nor are paths.
+        tabled: whether its metrics are rows of the frame; not of what only trains or chooses.
     """
 
     device: str
+    tabled: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod

@@ -31,7 +31,7 @@ def write_frame(folder: Path, rows: list[dict]) -> pd.DataFrame:
     columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
     frame = checked_frame(pd.DataFrame(rows, columns=list(columns)), full=False)
     with replacing(folder / FRAME_FILE) as aside:
-        frame.to_parquet(aside, index=False)
+        frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
     return frame
 
 

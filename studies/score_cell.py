@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -26,6 +27,7 @@ class ScoreCell(Cell):
     select_images: int
     select_sets: int
     device: str = "cpu"
+    tabled: ClassVar[bool] = False
 
     @functools.cached_property
     def identity(self) -> dict:

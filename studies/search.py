@@ -41,6 +41,7 @@ from varant.files import write_json
 from varant.flags import parse_list
 from varant.geometry import Geometry
 from varant.plan import SELECTORS, DepthPlan, default_depths
+from varant.randomness import stream
 
 SAMPLERS = ("nsga2", "tpe")
 COSTS = ("kv", "flops")
@@ -254,22 +255,22 @@ class Search(Study):
     def _objectives(self, scored: Scored) -> tuple[float, float]:
         return scored.nll, float(scored.cost(self.flags.cost))
 
+    def _score_cell(self, bench: Bench, plan: DepthPlan) -> ScoreCell:
+        images = min(self.flags.score_images, bench.dataset.sizes["select"])
+        sets = min(20, images)
+        return ScoreCell(
+            network=bench.networks[0],
+            plan=plan,
+            select_images=images - images % sets,
+            select_sets=sets,
+            device=self.flags.device,
+        )
+
     def _score(
         self, bench: Bench, plans: Sequence[DepthPlan], run: Callable[[Sequence[Cell]], Results]
     ) -> dict[str, Scored]:
         """The plans that could be scored, by their digest."""
-        images = min(self.flags.score_images, bench.dataset.sizes["select"])
-        sets = min(20, images)
-        cells = {
-            plan.digest: ScoreCell(
-                network=bench.networks[0],
-                plan=plan,
-                select_images=images - images % sets,
-                select_sets=sets,
-                device=self.flags.device,
-            )
-            for plan in plans
-        }
+        cells = {plan.digest: self._score_cell(bench, plan) for plan in plans}
         results = run(list(cells.values()))
         found = {}
         for plan in plans:
@@ -331,18 +332,54 @@ class Search(Study):
         geometry = bench.geometry
         full = DepthPlan.full(geometry.patch_nums, geometry.depth)
         points = [self._point(bench, "full", "full", full)]
-        if bench.made and self.scored:
+        if bench.made:
+            scored = [one.plan for one in self.scored.values()]
             for group, front in self.fronts(geometry).items():
                 points += [self._point(bench, group, s.plan.name, s.plan) for s in front]
-        else:
-            points += [
-                self._point(bench, "two-zone", plan.name, plan)
-                for plan in self.two_zone_plans(geometry)
-                if not plan.is_full
-            ]
+        else:  # what is found is not known; these cost about as much
+            seeds = self.two_zone_plans(geometry)
+            scored = self._examples(geometry, max(self.flags.trials, len(seeds)))
+            points += [self._point(bench, "found", plan.name, plan) for plan in seeds]
+        points += [self._scored_point(bench, plan) for plan in scored]
         if len(self.selectors) > 1 or self.selectors == (RANKED,):
             points += self._selector_points(bench)
         return points
+
+    def _scored_point(self, bench: Bench, plan: DepthPlan) -> Point:
+        """A plan that was scored: in MLflow, where parallel coordinates compare plans."""
+        depths = {f"depth_scale_{k + 1:02d}": depth for k, depth in enumerate(plan.depths)}
+        columns = {"family": "scored", "cell": plan.name, "base_seed": bench.networks[0].base_seed}
+        return Point(
+            name=f"scored {plan.name}", cell=self._score_cell(bench, plan), columns=columns | depths
+        )
+
+    def _examples(self, geometry: Geometry, count: int) -> list[DepthPlan]:
+        """So many plans within the limit, to reckon with: the two-zone ones and random ones."""
+        limit, scales = self.kv_limit(geometry), len(geometry.patch_nums)
+        plans = {plan.digest: plan for plan in self.two_zone_plans(geometry)}
+        rng = stream(self.flags.seed, "example plans")
+        for _ in range(20 * count):
+            if len(plans) >= count:
+                break
+            depths = [int(depth) for depth in rng.integers(1, geometry.depth + 1, size=scales)]
+            while True:
+                plan = DepthPlan.per_scale(geometry.patch_nums, geometry.depth, depths=depths)
+                if self._cost(geometry, plan).kv_bytes_peak <= limit:
+                    break
+                depths[depths.index(max(depths))] -= 1
+            plans[plan.digest] = plan
+        return list(plans.values())
+
+    def grid_lines(self, points: Sequence[Point]) -> list[str]:
+        scored = sum(not point.in_frame for point in points)
+        seeds = sum(point.columns["family"] == "found" for point in points)
+        others = [point.name for point in points if point.columns["family"] == "selector"]
+        return [
+            f"{scored} plans scored on select images, {seeds} two-zone plans within the limit "
+            "first",
+            f"then on test images: full, and at most about {seeds} plans of the two fronts",
+            *([f"{len(others)} plans by selector: {', '.join(others)}"] if others else []),
+        ]
 
     def _selector_points(self, bench: Bench) -> list[Point]:
         geometry, switch = bench.geometry, self.switch(bench.geometry)

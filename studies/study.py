@@ -35,6 +35,7 @@ from studies.mirror import Mirror
 from studies.networks import Bench, Yardstick, planned_bench, prepare_bench
 from studies.results import FINISHED, CellResult
 from studies.runner import Split, run_cells, split_cells
+from studies.score_cell import ScoreCell
 from studies.training_cell import TrainingCell
 from varant.calibration import calibrate
 from varant.cost import plan_cost
@@ -122,8 +123,8 @@ class Point:
     Attributes:
         name: as people say it; unique among points of the same columns but for metrics.
         cell: what is run there; points may share one (then it runs once).
-        columns: its columns of the frame (`analysis.frame.COLUMNS`); training cells, which have
-            no rows there, say by them what they are.
+        columns: its columns of the frame (`analysis.frame.COLUMNS`); cells without rows there say
+            by them what they are.
     """
 
     name: str
@@ -132,7 +133,7 @@ class Point:
 
     @property
     def in_frame(self) -> bool:
-        return not isinstance(self.cell, TrainingCell)
+        return self.cell.tabled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,9 +423,8 @@ class Study(abc.ABC):
         if geometry.width >= 256:  # not a network that the processor we would time could run
             return "\n".join(lines)
         speed = calibrate(geometry, guidance=self.flags.cfg != 0)
-        seconds = {True: 0.0, False: 0.0}
-        for point in cells.values():
-            seconds[point.in_frame] += cell_seconds(point.cell, bench, speed)
+        seconds = {digest: cell_seconds(p.cell, bench, speed) for digest, p in cells.items()}
+        trainings = {d: p.cell for d, p in cells.items() if isinstance(p.cell, TrainingCell)}
         if bench.training_images[0] is not None:
             images = bench.training_images[0]
             each = images / speed.training_images_per_second
@@ -432,14 +432,16 @@ class Study(abc.ABC):
                 f"base network: {images:,} training images, about {each:.0f} CPU-s each; "
                 "the tokenizer before it about a quarter of that"
             )
-        if seconds[False]:
-            passes = sum(p.cell.images for p in cells.values() if not p.in_frame)
-            lines.append(f"training: {passes:,} image passes, about {seconds[False]:.0f} CPU-s")
+        training = sum(seconds[digest] for digest in trainings)
+        if trainings:
+            passes = sum(cell.images for cell in trainings.values())
+            lines.append(f"training: {passes:,} image passes, about {training:.0f} CPU-s")
         slots = f"{self.flags.workers} one-thread processes"
-        wall = sum(seconds.values()) / self.flags.workers
+        total = sum(seconds.values())
         lines.append(
-            f"evaluation: about {seconds[True]:.0f} CPU-s; on {slots} about {wall:.0f} s of wall "
-            "time for all cells; then MLflow and the report, about 15 s"
+            f"evaluation: about {total - training:.0f} CPU-s; on {slots} about "
+            f"{total / self.flags.workers:.0f} s of wall time for all cells; then MLflow and the "
+            "report, about 15 s"
         )
         return "\n".join(lines)
 
@@ -455,6 +457,8 @@ def cell_seconds(cell: Cell, bench: Bench, speed) -> float:
     if isinstance(cell, TrainingCell):
         return cell.images * cell.mean_flops(bench.geometry) / speed.training_images_per_second
     share = plan_cost(bench.geometry, cell.plan).flops / full
+    if isinstance(cell, ScoreCell):
+        return share * cell.images / speed.nll_images_per_second
     wanted = cell.evaluation
     likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
     return share * (wanted.samples / speed.samples_per_second + likelihood) + 0.7

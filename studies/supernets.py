@@ -63,6 +63,7 @@ class Arm:
         share: of the control and of fixed schedules.
         selector: of the subnets that it trains; None for the control, which trains none.
         switch: the switch point that it trains for.
+        schedule: in place of the one that `kind` and `share` name.
     """
 
     label: str
@@ -70,6 +71,7 @@ class Arm:
     share: float | None
     selector: str | None
     switch: int
+    schedule: Schedule | None = None
 
 
 class SupernetStudy(Study):
@@ -145,7 +147,8 @@ class SupernetStudy(Study):
         if arm.kind == "fixed":
             flags = replace(flags, share=arm.share)
         self.depths(bench.geometry)
-        return training_config(flags, bench.geometry, bench.learning_rate)
+        config = training_config(flags, bench.geometry, bench.learning_rate)
+        return config if arm.schedule is None else replace(config, schedule=arm.schedule)
 
     def training_cell(self, bench: Bench, arm: Arm, seed: int) -> TrainingCell:
         base, config = bench.networks[0], self.training(bench, arm, seed)
@@ -300,19 +303,15 @@ class SupernetStudy(Study):
 def schedule_facts(arm: Arm, schedule: Schedule) -> dict:
     """What `study.json` says of an arm."""
     ramped = arm.kind in ("progressive", "reversed")
-    first, ramp, last = schedule.phases
-    mean = arm.share
-    if ramped:
-        start, end = schedule.start_share, schedule.end_share
-        mean = first * start + ramp * (start + end) / 2 + last * end
     return {
         "label": arm.label,
         "kind": arm.kind,
         "share": arm.share,
-        "mean_share": mean,
+        "mean_share": schedule.mean_share if ramped else arm.share,
         "start_share": schedule.start_share if ramped else None,
         "end_share": schedule.end_share if ramped else None,
         "phases": list(schedule.phases) if ramped else None,
+        "ramp": schedule.ramp if ramped else None,
         "selector": arm.selector,
         "switch": arm.switch,
         "passes": 3 if schedule.sandwich else 1,

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from studies.cell import Cell, Measured
 from studies.results import Measurements
@@ -53,6 +54,7 @@ class TrainingCell(Cell):
     evaluate_every: int
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
+    tabled: ClassVar[bool] = False
 
     @functools.cached_property
     def identity(self) -> dict:

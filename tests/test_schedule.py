@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from varant import UserError
-from varant.schedule import Schedule, draw_steps
+from varant.schedule import RAMPS, Schedule, draw_steps
 
 STEPS = 600
 SCHEDULES = {
@@ -14,6 +14,9 @@ SCHEDULES = {
     "fixed": Schedule.fixed(0.37),
     "progressive": Schedule.progressive(),
     "reversed": Schedule.reversed(),
+    "cosine": Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), "cosine"),
+    "early": Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), "early"),
+    "late": Schedule.progressive(0.9, 0.2, (0.2, 0.5, 0.3), "late"),
     "jump": Schedule.progressive(0.1, 0.9, (0.5, 0.0, 0.5)),
 }
 
@@ -36,6 +39,28 @@ def test_reversed_runs_backwards_and_means_are_integrals():
         assert schedule.share_at(progress).mean() == pytest.approx(schedule.mean_share, abs=1e-4)
     forth, back = (SCHEDULES[n].share_at(progress) for n in ("progressive", "reversed"))
     np.testing.assert_allclose(forth, back[::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+def test_every_ramp_runs_from_start_to_end_and_backwards(ramp):
+    progress = np.linspace(0, 1, 101)
+    forth = Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), ramp).share_at(progress)
+    back = Schedule.reversed(0.1, 0.9, (0.2, 0.5, 0.3), ramp).share_at(progress)
+    np.testing.assert_allclose(forth, back[::-1], atol=1e-12)
+    np.testing.assert_allclose(forth[:21], 0.1)
+    np.testing.assert_allclose(forth[70:], 0.9)
+    assert (np.diff(forth) >= 0).all()
+    middle = {"linear": 0.5, "cosine": 0.5, "early": 0.75, "late": 0.25}[ramp]
+    assert forth[45] == pytest.approx(0.1 + 0.8 * middle)
+
+
+def test_a_linear_ramp_leaves_digests_as_they_were():
+    """Networks that were trained before ramps had shapes are not trained again."""
+    assert Schedule.progressive().as_dict() == {
+        "name": "progressive", "start_share": 0.2, "end_share": 1.0,
+        "phases": [5 / 30, 15 / 30, 10 / 30], "sandwich": False,
+    }  # fmt: skip
+    assert Schedule.progressive(ramp="late").as_dict()["ramp"] == "late"
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -91,6 +116,7 @@ def test_sandwich_trains_largest_smallest_and_each_other_depth():
     ("make", "message"),
     [
         (lambda: Schedule.fixed(1.2), "subnet share 1.2: must be from 0 to 1"),
+        (lambda: Schedule.progressive(ramp="steep"), "--ramp steep: use one of linear"),
         (lambda: Schedule.progressive(phases=(5, 15, 10)), "sum to 30; must sum to 1"),
         (lambda: Schedule.progressive(phases=(-0.5, 1, 0.5)), "none negative"),
         (lambda: Schedule(name="wavy", start_share=0, end_share=1), "--schedule wavy: use one of"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -21,16 +21,21 @@ SCHEDULES = ("full", "fixed", "progressive", "reversed", "sandwich")
 DRAWS = ("stratified", "independent")
 PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
 PAPER_SHARES = (0.2, 1.0)
+RAMPS = ("linear", "cosine", "early", "late")
+_RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
+_BACKWARDS = {"early": "late", "late": "early"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Subnet share over training progress: constant, then a linear ramp, then constant.
+    """Subnet share over training progress: constant, then a ramp, then constant.
 
     Attributes:
         name: one of `SCHEDULES`; says how it was made, `share_at` does not look at it.
         start_share, end_share: p of the first and of the last phase.
         phases: lengths of first phase, ramp and last phase as fractions of the training.
+        ramp: how p goes from start to end at progress u of the ramp: `linear` (the paper's),
+            `cosine` (1 - cos(pi u)) / 2, `early` 1 - (1 - u)^2, `late` u^2.
         sandwich: every step trains the largest, the smallest and one other depth
             (BigNAS, arXiv 2003.11142) and shares do not matter.
 
@@ -43,11 +48,14 @@ class Schedule:
     end_share: float
     phases: tuple[float, float, float] = PAPER_PHASES
     sandwich: bool = False
+    ramp: str = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(float(part) for part in self.phases))
         if self.name not in SCHEDULES:
             raise UserError(f"--schedule {self.name}: use one of {', '.join(SCHEDULES)}")
+        if self.ramp not in RAMPS:
+            raise UserError(f"--ramp {self.ramp}: use one of {', '.join(RAMPS)}")
         for share in (self.start_share, self.end_share):
             if not 0 <= share <= 1:
                 raise UserError(f"subnet share {share:g}: must be from 0 to 1")
@@ -72,11 +80,13 @@ class Schedule:
         start_share: float = PAPER_SHARES[0],
         end_share: float = PAPER_SHARES[1],
         phases: Sequence[float] = PAPER_PHASES,
+        ramp: str = "linear",
     ) -> Schedule:
         """The paper's: 2:8 for 5 of 30 epochs, a ramp of 15, then 10:0 for 10."""
         return cls(
-            name="progressive", start_share=start_share, end_share=end_share, phases=tuple(phases)
-        )
+            name="progressive", start_share=start_share, end_share=end_share, phases=tuple(phases),
+            ramp=ramp,
+        )  # fmt: skip
 
     @classmethod
     def reversed(
@@ -84,6 +94,7 @@ class Schedule:
         start_share: float = PAPER_SHARES[0],
         end_share: float = PAPER_SHARES[1],
         phases: Sequence[float] = PAPER_PHASES,
+        ramp: str = "linear",
     ) -> Schedule:
         """The progressive schedule of these numbers run backwards in time."""
         return cls(
@@ -91,6 +102,7 @@ class Schedule:
             start_share=end_share,
             end_share=start_share,
             phases=tuple(reversed(phases)),
+            ramp=_BACKWARDS.get(ramp, ramp),
         )
 
     @classmethod
@@ -100,21 +112,36 @@ class Schedule:
     def share_at(self, progress: np.ndarray | float) -> np.ndarray:
         """p at training progress in [0, 1]."""
         first, ramp, _ = self.phases
-        edges = [0.0, first, first + ramp, 1.0]
-        shares = [self.start_share, self.start_share, self.end_share, self.end_share]
-        if ramp == 0:  # a jump; np.interp's value at a double edge is not one to rely on
-            return np.where(np.asarray(progress) < first, self.start_share, self.end_share)
-        return np.interp(progress, edges, shares)
+        progress = np.asarray(progress, dtype=float)
+        if ramp == 0:  # a jump
+            return np.where(progress < first, self.start_share, self.end_share)
+        if self.ramp == "linear":
+            edges = [0.0, first, first + ramp, 1.0]
+            shares = [self.start_share, self.start_share, self.end_share, self.end_share]
+            return np.interp(progress, edges, shares)
+        u = np.clip((progress - first) / ramp, 0.0, 1.0)
+        risen = {
+            "cosine": (1 - np.cos(np.pi * u)) / 2, "early": 1 - (1 - u) ** 2, "late": u**2,
+        }[self.ramp]  # fmt: skip
+        return self.start_share + (self.end_share - self.start_share) * risen
 
     @property
     def mean_share(self) -> float:
         """p averaged over the training: the fixed share that trains as many subnet steps."""
         first, ramp, last = self.phases
+        risen = _RAMP_MEANS[self.ramp]
         return (
             self.start_share * first
-            + (self.start_share + self.end_share) / 2 * ramp
+            + ((1 - risen) * self.start_share + risen * self.end_share) * ramp
             + self.end_share * last
         )
+
+    def as_dict(self) -> dict:
+        """JSON-ready fields. A linear ramp is not named: digests are older than other ramps."""
+        fields = asdict(self) | {"phases": list(self.phases)}
+        if self.ramp == "linear":
+            del fields["ramp"]
+        return fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,8 @@ class TrainFlags:
     """Subnet share of its last phase."""
     phases: str = "5/30,15/30,10/30"
     """Its phases' lengths, first, ramp, last, as fractions of the budget; they sum to 1."""
+    ramp: str = "linear"
+    """Shape of its ramp: linear (the paper's), cosine, early (rises fast at first) or late."""
     depths: str | None = None
     """Subnet depths, such as 2,4,6; default: a quarter, half and three quarters of the layers."""
     switch: int | None = None
@@ -206,7 +208,7 @@ def schedule_of(flags: TrainFlags) -> Schedule:
     if len(phases) != 3:
         raise UserError(f"--phases {flags.phases}: give three fractions such as 5/30,15/30,10/30")
     make = Schedule.progressive if flags.schedule == "progressive" else Schedule.reversed
-    return make(flags.start_share, flags.end_share, phases)
+    return make(flags.start_share, flags.end_share, phases, flags.ramp)
 
 
 def patch_nums_of(flags: TrainFlags) -> tuple[int, ...] | None:

@@ -189,7 +189,7 @@ class TrainingConfig:
             "betas": list(self.betas),
             "depths": list(self.depths),
             "scale_weights": list(self.scale_weights) if self.scale_weights else None,
-            "schedule": asdict(self.schedule) | {"phases": list(self.schedule.phases)},
+            "schedule": self.schedule.as_dict(),
         }
 
 
