@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import FAINT, INK
+from analysis.pareto_figures import label_column
 from analysis.schedule_search import PARAMETERS
 
 RANKS = "viridis"  # the best is dark
@@ -34,19 +35,22 @@ def draw_objectives(ax: Axes, table: pd.DataFrame, chosen: Mapping[str, int]) ->
     colours = rank_colours(table["rank"])
     front = table[table["front"]].sort_values("full")
     ax.plot(front["full"], front["subnets"], color=FAINT, linewidth=0.9, zorder=1)
+    named = []
     for row in table.itertuples():
+        colour = colours.to_rgba(row.rank)
+        fixed = isinstance(row.label, str)
         ax.plot(
-            row.full, row.subnets, "s" if row.label else "o", color=colours.to_rgba(row.rank),
-            markersize=4.5, mew=0, zorder=3,
+            row.full, row.subnets, "s" if fixed else "o", color=colour, markersize=4.5, mew=0,
+            zorder=3,
         )  # fmt: skip
         if row.number in chosen.values():
             ax.plot(row.full, row.subnets, "o", mfc="none", mec=INK, markersize=9, zorder=2)
-        if row.label:
-            ax.annotate(
-                row.label, (row.full, row.subnets), xytext=(5, 3), textcoords="offset points",
-                fontsize=7, color=INK,
-            )  # fmt: skip
+        if fixed:
+            named.append((row.full, row.subnets, row.label, INK))
     ax.margins(0.08)
+    ax.set_xlim(ax.get_xlim())
+    ax.set_ylim(ax.get_ylim())
+    label_column(ax, named)
     ax.set_xlabel("NLL of the full network [nats/token]")
     ax.set_title("mean NLL of the subnets [nats/token]")
     ax.xaxis.set_major_locator(MaxNLocator(5))

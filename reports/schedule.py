@@ -180,8 +180,9 @@ def _search_plates(
     curves = {trial["number"]: trial["curve"] for trial in record.trials}
     paper = trials.loc[trials["label"] == PAPER, "number"]
     with style():
-        plane = new_figure(height=2.9)
-        left, right = plane.subplots(1, 2, width_ratios=[1.15, 1])
+        plane = new_figure(height=2.9, constrained=False)
+        left = plane.add_axes((0.07, 0.16, 0.34, 0.72))
+        right = plane.add_axes((0.58, 0.16, 0.36, 0.72))
         draw_objectives(left, trials, chosen)
         draw_schedules(right, trials, curves, paper=int(paper.iloc[0]) if len(paper) else None)
         slices = new_figure(height=2.7)
