@@ -35,7 +35,7 @@ from reports.record import ScheduleRecord
 from reports.report import Report
 from reports.sheet import load_sheet
 
-ZONES = {"full": "the full network", "subnets": "the subnets"}
+ZONES = {"full": "full network", "subnets": "subnets"}
 
 
 def make_report(folder: Path, record: ScheduleRecord) -> Report:
@@ -151,6 +151,7 @@ def _answer(
         row = by_number.loc[number]
         label = f" ({row['label']})" if isinstance(row["label"], str) else ""
         parts += [strong(f"{name}: "), f"trial {number}{label}, {_described(row)}. "]
+        differences = []
         for zone, said in ZONES.items():
             one = next(
                 (
@@ -162,10 +163,12 @@ def _answer(
             )
             if one is not None:
                 value = words.estimate(one.damage.estimate, one.damage.low, one.damage.high)
-                parts.append(
-                    f"Retrained, {said} differs by {value} nats/token of test NLL from the "
-                    f"paper's ({words.p_value(one.p_holm)} after Holm). "
-                )
+                differences.append(f"{said} {value} ({words.p_value(one.p_holm)})")
+        if differences:
+            parts.append(
+                "Retrained, against the paper's in nats/token of test NLL, negative being better: "
+                f"{', '.join(differences)}, p after Holm. "
+            )
     if not chosen:
         parts.append(
             "No trial had a better mean of both objectives, or better subnets with a full network "

@@ -175,14 +175,18 @@ class ScheduleSearch(SupernetStudy):
 
     # The search.
 
-    def trial_cell(self, bench: Bench, schedule: Schedule) -> TrainingCell:
-        """A trial's training: scored once, at its end."""
-        cell = self.training_cell(bench, self._arm(bench.geometry, "", schedule), self.flags.seed)
+    def training_cell(self, bench: Bench, arm: Arm, seed: int) -> TrainingCell:
+        """Scored once, at its end: nobody looks at these models' curves."""
+        cell = super().training_cell(bench, arm, seed)
         return replace(
             cell,
             evaluate_images=min(SCORE_IMAGES, bench.dataset.sizes["select"]),
             evaluate_every=cell.training.budget_images,
         )
+
+    def trial_cell(self, bench: Bench, schedule: Schedule) -> TrainingCell:
+        """A trial's training."""
+        return self.training_cell(bench, self._arm(bench.geometry, "", schedule), self.flags.seed)
 
     def _identity(self, bench: Bench) -> str:
         """Digest of all that the results of trials depend on, but for how many there are."""
@@ -247,7 +251,9 @@ class ScheduleSearch(SupernetStudy):
         run: Callable[[Sequence[Cell]], Results],
     ) -> None:
         cells = {t.number: self.trial_cell(bench, schedule_of(t.params)) for t in trials}
-        results = run(list({cell.digest: cell for cell in cells.values()}.values()))
+        distinct = {cell.digest: cell for cell in cells.values()}.values()
+        # The longest first: workers that end at different times wait for the batch.
+        results = run(sorted(distinct, key=lambda c: -c.mean_flops(bench.geometry)))
         for trial in trials:
             result = results[cells[trial.number].digest]
             if result.status == FINISHED:

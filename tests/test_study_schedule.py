@@ -1,6 +1,7 @@
 """The schedule search: parameters, winners and retraining on known numbers, and the command."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -311,3 +312,38 @@ def test_more_trials_go_on_with_the_search(finished):
     after = trials_of(workspace)
     assert [t.params for t in after[:7]] == [t.params for t in before]
     assert len(after) == 8
+
+
+def damaged(folder: Path, tmp_path: Path, *, schedules=(), trials=()) -> dict:
+    """The answer of a copy of the study in which these models and trials failed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    frame = pd.read_parquet(copy / "frame.parquet")
+    bad = frame["schedule"].isin(schedules)
+    frame.loc[bad, ["status", "metric", "value"]] = ["failed", "", float("nan")]
+    frame.loc[bad, "set"] = pd.NA
+    frame.loc[bad, "count"] = 0
+    frame = frame[~bad | ~frame.duplicated(["cell_digest"])]
+    frame.to_parquet(copy / "frame.parquet", index=False)
+    facts = json.loads((copy / "study.json").read_text())
+    for one in facts["trials"]:
+        if one["number"] in trials:
+            one["status"] = "failed"
+            del one["full"], one["subnets"]
+    (copy / "study.json").write_text(json.dumps(facts))
+    return json.loads(build(copy).answer.read_text())
+
+
+def test_a_study_with_failures_still_reports(finished, tmp_path):
+    folder = finished[0] / "schedule-quick"
+    facts = json.loads((folder / "study.json").read_text())
+    names = [s["label"] for s in facts["schedules"] if s["label"] != PAPER]
+    answer = damaged(folder, tmp_path / "a", schedules=names)
+    assert not answer["retrained"]
+    assert all(f"{name}: no numbers" in answer["verdict"] for name in names)
+    answer = damaged(folder, tmp_path / "b", schedules=[*names, PAPER])
+    assert not answer["retrained"]
+    answer = damaged(folder, tmp_path / "c", trials=range(1, len(facts["trials"])))
+    assert "1 schedule" in answer["answer"] and "did not finish" in answer["answer"]
+    answer = damaged(folder, tmp_path / "d", trials=range(len(facts["trials"])))
+    assert answer["winners"] == {}
