@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def _lay_out(
     blocks = [heading("Question and answer")]
     blocks += [paragraph(" ".join(p.split())) for p in question.strip().split("\n\n")]
     blocks.append(answer(verdict, _finding(summary, frame)))
-    blocks.append(cell_rows(summary, frame, baseline=record.fact("baseline")))
+    blocks += cell_tables(summary, frame, baseline=record.fact("baseline"))
     if plates:
         blocks.append(heading("Figures"))
         blocks += [
@@ -203,48 +204,61 @@ def _limits(record: StudyRecord) -> list[Text]:
     return items
 
 
-def cell_rows(
+def cell_tables(
     summary: pd.DataFrame, frame: pd.DataFrame, *, baseline: str | None
-) -> dict[str, Any]:
-    """The table of every cell that `cell_table` made."""
+) -> list[dict[str, Any]]:
+    """Every cell that `cell_table` made: levels, and damage where there is a baseline."""
     metrics = [m for m in headline_metrics(frame) if m.name in summary]
-    against = any(c.endswith(" damage") for c in summary.columns)
-    rows: list[list[Text]] = []
-    for row in summary.to_dict("records"):
-        cells: list[Text] = [words.unbroken(row["name"])]
-        for metric in metrics:
-            name = metric.name
-            if pd.isna(row.get(name)):
-                cells += [str(row["status"])] + ([words.NOTHING] if against else [])
-                continue
-            level = words.estimate(row[name], row[f"{name} low"], row[f"{name} high"], signed=False)
-            cells.append(words.unbroken(level))
-            if against:
-                damage = row.get(f"{name} damage")
-                if damage is None or pd.isna(damage):
-                    cells.append(words.NOTHING)
-                    continue
-                mark = STAR if row[f"{name} damage p"] < SIGNIFICANCE else ""
-                low, high = row[f"{name} damage low"], row[f"{name} damage high"]
-                cells.append(words.unbroken(words.estimate(damage, low, high) + mark))
-        rows.append(cells)
-    columns = ["Cell"]
-    for metric in metrics:
-        columns.append(metric.short + (f" [{metric.unit}]" if metric.unit else ""))
-        if against:
-            columns.append(parse_metric(metric.name).damage)
-    return table(
-        caption=(
-            "Every cell: mean with 95 % interval (Student's t over disjoint sets)"
-            + (
-                f", and paired damage against {baseline}, positive being worse; {STAR} marks "
-                "p < 0.05 after Holm's correction over the cells."
-                if against
-                else "."
-            )
-        ),
-        columns=columns,
-        rows=rows,
-        numeric_from=1,
-        small=True,
+    rows = [
+        [words.unbroken(row["name"]), *(_level(row, metric.name) for metric in metrics)]
+        for row in summary.to_dict("records")
+    ]
+    units = [f" [{metric.unit}]" if metric.unit else "" for metric in metrics]
+    tables = [
+        table(
+            caption="Every cell: mean with 95 % interval (Student's t over disjoint sets).",
+            columns=["Cell", *(m.short + unit for m, unit in zip(metrics, units, strict=True))],
+            rows=rows,
+            numeric_from=1,
+            small=True,
+        )
+    ]
+    damaged = [m for m in metrics if f"{m.name} damage" in summary]
+    if not damaged:
+        return tables
+    compared = summary[summary[[f"{m.name} damage" for m in damaged]].notna().any(axis=1)]
+    rows = [
+        [words.unbroken(row["name"]), *(_damage(row, metric.name) for metric in damaged)]
+        for row in compared.to_dict("records")
+    ]
+    tables.append(
+        table(
+            caption=(
+                f"Every cell against {baseline}: paired damage, positive being worse, with 95 % "
+                f"interval over disjoint sets; {STAR} marks p < 0.05 after Holm's correction over "
+                "the cells."
+            ),
+            columns=["Cell", *(parse_metric(m.name).damage for m in damaged)],
+            rows=rows,
+            numeric_from=1,
+            small=True,
+        )
     )
+    return tables
+
+
+def _level(row: Mapping[str, Any], name: str) -> str:
+    if pd.isna(row.get(name)):
+        return str(row["status"])
+    return words.unbroken(
+        words.estimate(row[name], row[f"{name} low"], row[f"{name} high"], signed=False)
+    )
+
+
+def _damage(row: Mapping[str, Any], name: str) -> str:
+    damage = row.get(f"{name} damage")
+    if damage is None or pd.isna(damage):
+        return words.NOTHING
+    mark = STAR if row[f"{name} damage p"] < SIGNIFICANCE else ""
+    low, high = row[f"{name} damage low"], row[f"{name} damage high"]
+    return words.unbroken(words.estimate(damage, low, high) + mark)

@@ -18,7 +18,7 @@ from analysis.pareto_figures import draw_fronts, draw_plan
 from analysis.search import group_values, hypervolume_difference, kv_shares
 from reports import words
 from reports.blocks import Text, answer, bullets, code, figure, heading, paragraph, strong, table
-from reports.general import cell_rows, cell_table
+from reports.general import cell_table, cell_tables
 from reports.plates import sample_plate
 from reports.protocol import protocol_table
 from reports.record import SearchRecord
@@ -35,6 +35,7 @@ def make_report(folder: Path, record: SearchRecord) -> Report:
     sheet = load_sheet(folder / "samples.npz")
     metrics = deciding_metrics(frame)
     gains = {m.name: _gain(frame, m, record) for m in metrics}
+    best = _best_against_best(frame, metrics, record)
     plates: dict[str, FigureBytes] = {}
     captions: dict[str, Text] = {}
     if metrics:
@@ -59,15 +60,14 @@ def make_report(folder: Path, record: SearchRecord) -> Report:
         ]  # fmt: skip
     summary = cell_table(frame, baseline="full")
     verdict = _verdict(gains, metrics)
+    parts = _answer(record, gains, best, metrics)
     return Report(
-        content=_lay_out(record, frame, summary, plates, captions, gains, metrics, verdict),
+        content=_lay_out(record, frame, summary, plates, captions, parts, metrics, verdict),
         plates=plates,
         summary=summary,
         answer={
             "verdict": verdict,
-            "answer": "".join(
-                p if isinstance(p, str) else p.text for p in _answer(record, gains, metrics)
-            ),
+            "answer": "".join(p if isinstance(p, str) else p.text for p in parts).strip(),
             "quick": record.quick,
             "hypervolume_difference": {
                 name: None
@@ -75,10 +75,35 @@ def make_report(folder: Path, record: SearchRecord) -> Report:
                 else {"estimate": gain.estimate, "low": gain.low, "high": gain.high}
                 for name, gain in gains.items()
             },
+            "best_found_minus_best_two_zone": {
+                name: {"estimate": b.estimate, "low": b.low, "high": b.high}
+                for name, b in best.items()
+            },
             "plans_scored": record.trials,
         },
         verdict=verdict,
     )
+
+
+def _best(record: SearchRecord, group: str) -> str | None:
+    """The plan of a group with the least select NLL."""
+    plans = record.fronts.get(group, ())
+    return min(plans, key=lambda p: p["select_nll"])["plan"] if plans else None
+
+
+def _best_against_best(
+    frame: pd.DataFrame, metrics: Sequence[Metric], record: SearchRecord
+) -> dict[str, Interval]:
+    """Best found plan minus best two-zone plan, each by select NLL, on test images; by metric."""
+    names = {group: _best(record, group) for group in GROUPS}
+    found = {}
+    for metric in metrics:
+        values = {group: group_values(frame, metric, group) for group in GROUPS}
+        cells = {group: f"{group} {name}" for group, name in names.items()}
+        if all(cells[group] in values[group].index for group in GROUPS):
+            one, other = (values[group].loc[cells[group]] for group in ("found", "two-zone"))
+            found[metric.name] = paired_t((one - other).to_numpy(dtype=float))
+    return found
 
 
 def _reference(metric: Metric, record: SearchRecord) -> float:
@@ -108,7 +133,12 @@ def _verdict(gains: Mapping[str, Interval | None], metrics: Sequence[Metric]) ->
     return "; ".join(said) or "nothing was measured"
 
 
-def _answer(record: SearchRecord, gains: Mapping[str, Interval | None], metrics) -> list:
+def _answer(
+    record: SearchRecord,
+    gains: Mapping[str, Interval | None],
+    best: Mapping[str, Interval],
+    metrics: Sequence[Metric],
+) -> list:
     parts: list = []
     if record.quick:
         parts.append("A quick run on tiny data: nothing here is a result. ")
@@ -128,9 +158,19 @@ def _answer(record: SearchRecord, gains: Mapping[str, Interval | None], metrics)
             f": the found front's hypervolume minus the two-zone front's is {value} of the "
             "reference rectangle (positive: found is better; paired over disjoint test sets). ",
         ]
-    best = min(record.fronts.get("found", ()), key=lambda p: p["select_nll"], default=None)
-    if best is not None:
-        parts.append(f"Best found by select NLL: {best['plan']} (plan-best.json).")
+    found, two_zone = (_best(record, group) for group in ("found", "two-zone"))
+    if found is not None:
+        parts.append(f"The best plan by select NLL is {found} (plan-best.json). ")
+    if best and found != two_zone:
+        said = [
+            f"{m.short} {words.estimate(b.estimate, b.low, b.high)}"
+            for m in metrics
+            if (b := best.get(m.name)) is not None
+        ]
+        parts.append(
+            f"On test images it differs from the best two-zone plan, {two_zone}, by "
+            f"{', '.join(said)} (positive is worse)."
+        )
     return parts
 
 
@@ -184,7 +224,7 @@ def _lay_out(
     summary: pd.DataFrame,
     plates: dict[str, FigureBytes],
     captions: dict[str, Text],
-    gains: Mapping[str, Interval | None],
+    parts: list,
     metrics: Sequence[Metric],
     verdict: str,
 ) -> dict[str, Any]:
@@ -200,7 +240,7 @@ def _lay_out(
     blocks = [
         heading("Question and answer"),
         paragraph(str(record.fact("question") or "")),
-        answer(verdict, _answer(record, gains, metrics)),
+        answer(verdict, parts),
         *shown("Fronts", "fronts"),
         *shown("Plans", "plans"),
         *_selector_blocks(frame, record, metrics),
@@ -214,7 +254,7 @@ def _lay_out(
         heading("Limits"),
         bullets(_limits(record)),
         heading("All measured plans"),
-        cell_rows(summary, frame, baseline="full"),
+        *cell_tables(summary, frame, baseline="full"),
     ]
     return {
         "title": "A better plan than two zones?",
@@ -232,6 +272,7 @@ def _selector_blocks(
     mine = frame[frame["family"] == "selector"]
     if mine.empty:
         return []
+    digests = mine.drop_duplicates("cell").set_index("cell")["cell_digest"]
     rows: list[list[Text]] = []
     for cell in mine["cell"].unique():
         place = cell.split(" ")[0]
@@ -246,6 +287,9 @@ def _selector_blocks(
             row.append(words.estimate(level.estimate, level.low, level.high, signed=False))
             if cell == reference or reference not in values.index:
                 row.append(words.NOTHING)
+                continue
+            if digests[cell] == digests[reference]:
+                row.append("same layers")
                 continue
             damage = paired_t((values.loc[cell] - values.loc[reference]).to_numpy(dtype=float))
             row.append(words.estimate(damage.estimate, damage.low, damage.high))

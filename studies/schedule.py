@@ -11,9 +11,8 @@ with fresh seeds and measured on test images: what the search saw is never the r
 The search lives in a SQLite file of the study's folder: kill it anywhere and run it again, no trial
 is lost or repeated; a larger --trials goes on with it.
 
-Cost on two idle cores with --workers 2 and the base in the workspace: about 12 minutes. Expect
-schedules that differ less than their shares do: at one budget subnets gain what the full network
-loses.
+Cost on two idle cores with --workers 2 and the base in the workspace: 13 to 15 minutes. Expect
+shares that trade the full network for subnets, and an order in time that matters beside them.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ hypervolumes, with interval, is the answer. `--selectors ranked,equidistant,nest
 layers to keep at equal depth; `ranked` leaves out, one after another, the layer whose absence at
 the late scales costs the least NLL on select images.
 
-Cost on two idle cores with --workers 2: about 3 minutes for 150 plans of the small default. Expect
-a small gain, if any: a supernet is best at the switch point that it was trained for.
+Cost on two idle cores with --workers 2: about a minute for 150 plans of the small default. Expect
+plans for memory that two zones do not fit well, and little where the supernet was trained.
 """
 
 from __future__ import annotations

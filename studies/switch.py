@@ -6,7 +6,7 @@ Trains one model for each switch point N by one schedule (and the control, witho
 one base network with one budget, and measures every model at every other switch point. Gives a
 trained-at against used-at map for each depth, and quality, KV and FLOPs against N.
 
-Cost on two idle cores with --workers 2 and the base in the workspace: about 6 minutes a seed.
+Cost on two idle cores with --workers 2 and the base in the workspace: about 7 minutes a seed.
 Expect losses that fall as N grows, and most where the subnet is shallow.
 """
 
