@@ -239,9 +239,12 @@ def _time(record: StudyRecord) -> str | None:
     wall, preparation = record.fact("wall_seconds"), record.fact("preparation_seconds")
     if not isinstance(wall, int | float):
         return None
-    text = words.seconds(wall)
+    text = f"last invocation {words.seconds(wall)}"
     if isinstance(preparation, int | float):
         text += f", of which preparation (data, tokenizer, base) {words.seconds(preparation)}"
+    cells = record.fact("cell_seconds")
+    if isinstance(cells, int | float):
+        text += f"; process time of all cells, earlier invocations' too, {words.seconds(cells)}"
     return text
 
 
