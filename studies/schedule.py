@@ -125,8 +125,6 @@ class ScheduleSearch(SupernetStudy):
 
     def quick_flags(self, flags: ScheduleFlags) -> ScheduleFlags:
         quick, defaults = super().quick_flags(flags), ScheduleFlags()
-        if flags.budget == defaults.budget:
-            quick = replace(quick, budget="3200")
         if flags.trials == defaults.trials:
             quick = replace(quick, trials=8)
         if flags.seeds == defaults.seeds:

@@ -26,7 +26,7 @@ from varant.train_flags import TrainFlags, training_config
 from varant.training import RATE_SCHEDULES, TrainingConfig
 
 CURVES_FILE = "curves.parquet"
-QUICK_BUDGET = "6400"
+QUICK_BUDGET = "3200"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,7 +250,7 @@ def test_a_study_without_a_report_of_its_own(tmp_path):
     paths = build(folder)
     text = pdf_text(paths.pdf)
     assert "First." in text and "Second." in text
-    assert "paired damage against full" in text
+    assert "against full: paired damage" in text
     assert paths.verdict == "8 of 8 cells measured"
     summary = pd.read_csv(folder / "summary.csv")
     assert len(summary) == 8

@@ -20,7 +20,7 @@ from varant.errors import exit_codes
 ROOT = Path(__file__).parent.parent
 COMMAND = [
     sys.executable, "-m", "studies.pareto", "--quick", "--schedules", "full,fixed,progressive",
-    "--shares", "2/3", "--depths", "2", "--budget", "6400",
+    "--shares", "2/3", "--depths", "2", "--budget", "3200",
 ]  # fmt: skip
 
 
@@ -113,14 +113,14 @@ def test_every_cell_ends_and_the_outputs_are_there(finished):
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
     facts = json.loads((folder / "study.json").read_text())
     assert facts["quick"] is True
-    assert facts["budget_images"] == 6400
+    assert facts["budget_images"] == 3200
     assert [m["status"] for m in facts["models"]] == ["finished"] * 3
-    assert [m["image_passes"] for m in facts["models"]] == [6400] * 3
+    assert [m["image_passes"] for m in facts["models"]] == [3200] * 3
     flops = {m["schedule"]: m["training_flops"] for m in facts["models"]}
     assert flops["control"] > flops["progressive"]
     curves = pd.read_parquet(folder / "curves.parquet")
     assert set(curves["plan"]) == {"full", "d2@3"}
-    assert curves.groupby("schedule")["images_seen"].max().eq(6400).all()
+    assert curves.groupby("schedule")["images_seen"].max().eq(3200).all()
 
 
 def test_stopped_thrice_it_gives_what_an_undisturbed_study_gives(finished, tmp_path):

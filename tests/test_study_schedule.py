@@ -158,7 +158,18 @@ def test_importances_find_the_parameter_that_matters():
     assert importances_of(study.get_trials()[:5], seed=0) == {}
 
 
-COMMAND = [sys.executable, "-m", "studies.schedule", "--quick", "--trials", "7", "--seeds", "1"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "studies.schedule",
+    "--quick",
+    "--trials",
+    "7",
+    "--seeds",
+    "1",
+    "--budget",
+    "1600",
+]
 
 
 def trials_of(workspace: Path) -> list[optuna.trial.FrozenTrial]:
@@ -215,7 +226,12 @@ def test_killed_twice_no_trial_is_lost_or_repeated(finished):
 def test_an_undisturbed_search_proposes_the_same(finished, tmp_path):
     workspace, _ = finished
     flags = ScheduleFlags(
-        workspace=workspace, quick=True, trials=7, seeds="1", storage=tmp_path / "other.db"
+        workspace=workspace,
+        quick=True,
+        trials=7,
+        seeds="1",
+        budget="1600",
+        storage=tmp_path / "other.db",
     )
     ScheduleSearch(flags, "test").run()  # its cells are there: only the search is new
     again = optuna.load_study(study_name="schedule", storage=f"sqlite:///{tmp_path / 'other.db'}")
@@ -247,7 +263,12 @@ def test_half_a_proposal_is_completed(finished, tmp_path):
     """A search that was killed between two parameters of a trial."""
     workspace, _ = finished
     flags = ScheduleFlags(
-        workspace=workspace, quick=True, trials=7, seeds="1", storage=tmp_path / "half.db"
+        workspace=workspace,
+        quick=True,
+        trials=7,
+        seeds="1",
+        budget="1600",
+        storage=tmp_path / "half.db",
     )
     (path,) = (workspace / "schedule-quick").glob("trials-*.db")
     identity = optuna.load_study(
@@ -291,7 +312,7 @@ def test_a_storage_of_another_study_is_refused_and_kept(finished, tmp_path, caps
     (path,) = (workspace / "schedule-quick").glob("trials-*.db")
     before = path.read_bytes()
     common = {"workspace": workspace, "quick": True, "trials": 7, "seeds": "1", "storage": path}
-    said = refused(capsys, **common, budget="1600")
+    said = refused(capsys, **common, budget="1280")
     assert "holds the search of another study" in said
     assert path.read_bytes() == before
     foreign = tmp_path / "foreign.db"
@@ -299,7 +320,7 @@ def test_a_storage_of_another_study_is_refused_and_kept(finished, tmp_path, caps
         connection.execute("create table other (x)")
     connection.close()
     content = foreign.read_bytes()
-    said = refused(capsys, **(common | {"storage": foreign}))
+    said = refused(capsys, **(common | {"storage": foreign, "budget": "1600"}))
     assert "not a storage of a schedule search" in said
     assert foreign.read_bytes() == content
 
@@ -307,7 +328,9 @@ def test_a_storage_of_another_study_is_refused_and_kept(finished, tmp_path, caps
 def test_more_trials_go_on_with_the_search(finished):
     workspace, _ = finished
     before = trials_of(workspace)
-    flags = ScheduleFlags(workspace=workspace, quick=True, trials=7, seeds="1", workers=2)
+    flags = ScheduleFlags(
+        workspace=workspace, quick=True, trials=7, seeds="1", budget="1600", workers=2
+    )
     ScheduleSearch(replace(flags, trials=8), "test").run()
     after = trials_of(workspace)
     assert [t.params for t in after[:7]] == [t.params for t in before]
