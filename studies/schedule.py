@@ -17,6 +17,7 @@ shares that trade the full network for subnets, and an order in time that matter
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sqlite3
 import sys
@@ -133,6 +134,10 @@ class ScheduleSearch(SupernetStudy):
 
     def check(self, bench: Bench) -> None:
         require_count("--trials", self.flags.trials)
+        if importlib.util.find_spec("sklearn") is None:
+            raise UserError(
+                "studies.schedule: importances need scikit-learn; pip install 'varant[schedule]'"
+            )
         if self.flags.seed in self.seeds:
             raise UserError(
                 f"--seeds {self.flags.seeds}: {self.flags.seed} is the seed that trials train "

@@ -53,6 +53,12 @@ def test_conda_environment_is_in_step_with_pyproject():
     assert found == wanted
 
 
+@pytest.mark.parametrize("extra", ["cluster", "digits", "schedule"])
+def test_extras_are_part_of_the_test_extra(extra):
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras[extra]) <= set(extras["test"])
+
+
 def readme_block(name: str) -> str:
     text = (ROOT / "README.md").read_text()
     match = re.search(rf"<!-- ci: {name} -->\n```bash\n(.*?)```", text, re.DOTALL)

@@ -1,5 +1,6 @@
 """The schedule search: parameters, winners and retraining on known numbers, and the command."""
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -305,6 +306,12 @@ def refused(capsys, **flags) -> str:
 def test_flags(capsys, tmp_path, flags, message):
     assert message in refused(capsys, workspace=tmp_path / "runs", **flags)
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_scikit_learn(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    said = refused(capsys, workspace=tmp_path / "runs")
+    assert said.endswith("pip install 'varant[schedule]'")
 
 
 def test_a_storage_of_another_study_is_refused_and_kept(finished, tmp_path, capsys):

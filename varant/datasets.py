@@ -97,7 +97,7 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
             where there are as many; None keeps all.
 
     Raises:
-        UserError: an unknown name.
+        UserError: an unknown name, or digits without scikit-learn.
     """
     check_dataset(name)
     return DATASETS[name](limit)
@@ -161,8 +161,12 @@ def _shapes(limit: int | None) -> Dataset:
 
 def _digits(limit: int | None) -> Dataset:
     """scikit-learn's 8 x 8 digits, 1,797 images, enlarged to 24 x 24 RGB."""
-    from sklearn.datasets import load_digits  # takes a second to import
-
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise UserError(
+            "--dataset digits: needs scikit-learn; pip install 'varant[digits]'"
+        ) from None
     sizes = split_sizes("digits", limit=limit)
 
     def make_split(split: str) -> Split:
