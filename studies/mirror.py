@@ -121,6 +121,8 @@ class Mirror:
     def _baseline_of(self, outcome: Outcome, digest: str) -> CellResult | None:
         """The result that a cell is compared with: the baseline of the same network."""
         mine = self._points[digest][0].cell
+        if not mine.tabled:  # it has metrics of its own
+            return None
         for point in outcome.points:
             if point.in_frame and point.columns["cell"] == self._study.baseline:
                 same = getattr(mine, "network", None) == point.cell.network

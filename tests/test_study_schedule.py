@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from mlflow_runs import finished_runs
 from pareto_frames import FD, NLL
 
 from analysis.frame import checked_frame, parse_metric
@@ -222,6 +223,15 @@ def test_killed_twice_no_trial_is_lost_or_repeated(finished):
         }
         assert one["full"] == values.pop("full")
         assert one["subnets"] == pytest.approx(np.mean(list(values.values())))
+
+
+def test_every_trial_is_a_run_with_its_ratios(finished):
+    runs = finished_runs(finished[0], "schedule-quick")
+    trials = [run for run in runs if run.data.params.get("family") == "trial"]
+    assert len(trials) == 7
+    for run in trials:
+        assert set(PARAMETERS) <= set(run.data.params)
+        assert any(name.startswith("select/nll/mean/") for name in run.data.metrics)
 
 
 def test_an_undisturbed_search_proposes_the_same(finished, tmp_path):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from mlflow_runs import finished_runs
 from pareto_frames import FD, NLL
 
 from analysis.frame import checked_frame, parse_metric
@@ -110,6 +111,18 @@ def test_the_study_end_to_end(finished):
     assert names == {"fronts", "plans", "samples"}
     before = paths.pdf.read_bytes()
     assert build(folder).pdf.read_bytes() == before
+
+
+def test_every_scored_plan_is_a_run(finished):
+    flags, folder, _ = finished
+    runs = finished_runs(flags.workspace, "search-quick")
+    facts = json.loads((folder / "study.json").read_text())
+    scored = [run for run in runs if run.data.params.get("family") == "scored"]
+    assert len(scored) == facts["trials"]
+    for run in scored:
+        assert {f"depth_scale_0{k}" for k in range(1, 6)} <= set(run.data.params)
+        assert "select/nll/mean" in run.data.metrics
+    assert {run.data.params.get("family") for run in runs} >= {"full", "two-zone", "found"}
 
 
 def test_ranking_leaves_out_the_layer_that_costs_least(monkeypatch):

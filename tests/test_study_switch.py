@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow_runs import finished_runs
 from pareto_frames import FD, NLL, SELECT
 
 from analysis.frame import checked_frame, parse_metric
@@ -105,6 +106,8 @@ def test_the_study_end_to_end(finished):
     assert "training elsewhere costs in" in paths.verdict
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert {"transfer_nll", "transfer_fd", "switch_nll", "switch_fd", "samples"} <= names
+    runs = finished_runs(folder.parent, "switch-quick")
+    assert {"control s0", "switch 0 s0", "switch 3 s0"} <= {run.info.run_name for run in runs}
     before = paths.pdf.read_bytes()
     assert build(folder).pdf.read_bytes() == before
 
