@@ -237,11 +237,7 @@ def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.D
 
 
 def checked_frame(
-    frame: pd.DataFrame,
-    *,
-    source: Path | str = "frame",
-    training: bool = False,
-    full: bool = True,
+    frame: pd.DataFrame, *, source: Path | str = "frame", training: bool = False, full: bool = True
 ) -> pd.DataFrame:
     """`frame` with its columns and dtypes, or a `FrameError` naming what is wrong.
 

@@ -4,6 +4,7 @@
 `python -m reports FOLDER` calls later, on a machine that may have neither torch nor MLflow.
 """
 
-from reports.report import ReportPaths, build
+from reports.build import build
+from reports.parts.report import ReportPaths
 
 __all__ = ["ReportPaths", "build"]

@@ -8,25 +8,25 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.damage import failed_cells
-from analysis.figures import FigureBytes, figure_bytes, mark_quick, new_figure, style
+from analysis.figures.fronts import ScatterPanel, draw_scatter
+from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
 from analysis.frame import FINISHED, headline_metrics, load_frame, parse_metric
-from analysis.intervals import SIGNIFICANCE, holm, paired_t
-from analysis.pareto_figures import ScatterPanel, draw_scatter
-from reports import words
-from reports.blocks import Text, answer, bullets, figure, heading, paragraph, strong, table
-from reports.plates import sample_plate
-from reports.protocol import protocol_table
-from reports.record import StudyRecord
-from reports.report import Report
-from reports.sheet import load_sheet
+from analysis.statistics.damage import failed_cells
+from analysis.statistics.intervals import SIGNIFICANCE, holm, paired_t
+from reports.parts import words
+from reports.parts.blocks import Text, answer, bullets, figure, heading, paragraph, strong, table
+from reports.parts.figures import sample_plate
+from reports.parts.protocol import protocol_table
+from reports.parts.record import StudyRecord
+from reports.parts.report import Report
+from reports.parts.sheet import load_sheet
 
 STAR = "*"
 LABEL = ["schedule", "seed", "base_seed", "cell", "selector"]
 
 
 def make_report(folder: Path, record: StudyRecord) -> Report:
-    """The report of any study's folder; see `reports.report.build`."""
+    """The report of any study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
     sheet = load_sheet(folder / "samples.npz")
     summary = cell_table(frame, baseline=record.fact("baseline"))
@@ -42,10 +42,7 @@ def make_report(folder: Path, record: StudyRecord) -> Report:
             ]
     if sheet is not None:
         plates["samples"] = sample_plate(sheet, quick=record.quick)
-        captions["samples"] = [
-            strong("Samples. "),
-            "The same random numbers in every row.",
-        ]
+        captions["samples"] = [strong("Samples. "), "The same random numbers in every row."]
     finished = int((summary["status"] == FINISHED).sum())
     verdict = f"{finished} of {len(summary)} cells measured"
     return Report(

@@ -8,16 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import deciding_metrics
-from analysis.figures import FigureBytes, figure_bytes, mark_quick, new_figure, style
+from analysis.claims.ledger import deciding_metrics
+from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
+from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
 from analysis.frame import load_frame
-from analysis.schedule_figures import (
-    draw_importances,
-    draw_objectives,
-    draw_schedules,
-    draw_slice,
-)
-from analysis.schedule_search import (
+from analysis.searches.schedules import (
     OBJECTIVES,
     PAPER,
     PARAMETERS,
@@ -26,29 +21,33 @@ from analysis.schedule_search import (
     trial_table,
     winners,
 )
-from analysis.schedules import level_table, unfinished
-from reports import pareto_tables, words
-from reports.blocks import Text, answer, bullets, figure, heading, paragraph, strong, table
-from reports.plates import sample_plate
-from reports.protocol import protocol_table
-from reports.record import ScheduleRecord
-from reports.report import Report
-from reports.sheet import load_sheet
+from analysis.statistics.levels import level_table, unfinished
+from reports.pareto import tables as pareto_tables
+from reports.parts import words
+from reports.parts.blocks import Text, answer, bullets, figure, heading, paragraph, strong, table
+from reports.parts.figures import sample_plate
+from reports.parts.protocol import protocol_table
+from reports.parts.record import ScheduleRecord
+from reports.parts.report import Report
+from reports.parts.sheet import load_sheet
 
 ZONES = {"full": "full network", "subnets": "subnets"}
 
 
 def make_report(folder: Path, record: ScheduleRecord) -> Report:
-    """The report of a schedule study's folder; see `reports.report.build`."""
+    """The report of a schedule study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     sheet = load_sheet(folder / "samples.npz")
     trials = trial_table(record.trials)
     chosen = winners(trials)
     metrics = deciding_metrics(frame)
     found = retrained(
-        frame, metrics, reference=PAPER,
-        schedules=[s for s in record.schedules if s != PAPER], subnets=record.subnets,
-    )  # fmt: skip
+        frame,
+        metrics,
+        reference=PAPER,
+        schedules=[s for s in record.schedules if s != PAPER],
+        subnets=record.subnets,
+    )
     plates: dict[str, FigureBytes] = {}
     captions: dict[str, Text] = {}
     if len(trials):
@@ -66,9 +65,9 @@ def make_report(folder: Path, record: ScheduleRecord) -> Report:
     if sheet is not None:
         plates["samples"] = sample_plate(sheet, quick=record.quick)
         captions["samples"] = [
-            strong("Samples "), "of the retrained models, first fresh seed; the same random "
-            "numbers in every row.",
-        ]  # fmt: skip
+            strong("Samples "),
+            "of the retrained models, first fresh seed; the same random numbers in every row.",
+        ]
     verdict = _verdict(record, found)
     levels = level_table(frame)
     parts = _answer(record, trials, chosen, found)
@@ -206,16 +205,18 @@ def _search_captions(record: ScheduleRecord, trials: pd.DataFrame) -> dict[str, 
     seen = f"on {record.score_images:,} select images, seed {record.fact('search_seed')}"
     return {
         "search": [
-            strong("What the search saw, "), f"{seen}: it chooses and is no result. Left: trials "
+            strong("What the search saw, "),
+            f"{seen}: it chooses and is no result. Left: trials "
             "by both objectives (squares: the fixed points; line: no other trial is better in "
             "both; rings: trained again). Right: their schedules. Dark is best by the mean of "
             "both objectives.",
         ],
         "slices": [
-            strong("Objectives against each parameter, "), f"{seen}, in nats/token; dark is the "
+            strong("Objectives against each parameter, "),
+            f"{seen}, in nats/token; dark is the "
             "best rank. The ramp takes its share of what the first phase leaves.",
         ],
-    }  # fmt: skip
+    }
 
 
 def _importance_plate(record: ScheduleRecord) -> FigureBytes:

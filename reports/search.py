@@ -8,29 +8,39 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import deciding_metrics
-from analysis.damage import failed_cells
-from analysis.figures import FigureBytes, figure_bytes, mark_quick, new_figure, style
+from analysis.claims.ledger import deciding_metrics
+from analysis.figures.fronts import draw_fronts, draw_plan
+from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
 from analysis.frame import Metric, load_frame
-from analysis.frontier import NON_INFERIORITY_NATS
-from analysis.intervals import Interval, paired_t
-from analysis.pareto_figures import draw_fronts, draw_plan
-from analysis.search import group_values, hypervolume_difference, kv_shares
-from reports import words
-from reports.blocks import Text, answer, bullets, code, figure, heading, paragraph, strong, table
+from analysis.searches.plans import group_values, hypervolume_difference, kv_shares
+from analysis.statistics.damage import failed_cells
+from analysis.statistics.fronts import NON_INFERIORITY_NATS
+from analysis.statistics.intervals import Interval, paired_t
 from reports.general import cell_table, cell_tables
-from reports.plates import sample_plate
-from reports.protocol import protocol_table
-from reports.record import SearchRecord
-from reports.report import Report
-from reports.sheet import load_sheet
+from reports.parts import words
+from reports.parts.blocks import (
+    Text,
+    answer,
+    bullets,
+    code,
+    figure,
+    heading,
+    paragraph,
+    strong,
+    table,
+)
+from reports.parts.figures import sample_plate
+from reports.parts.protocol import protocol_table
+from reports.parts.record import SearchRecord
+from reports.parts.report import Report
+from reports.parts.sheet import load_sheet
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
 MOST_GRIDS = 12  # plans that are drawn
 
 
 def make_report(folder: Path, record: SearchRecord) -> Report:
-    """The report of a search study's folder; see `reports.report.build`."""
+    """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=False, full=False)
     sheet = load_sheet(folder / "samples.npz")
     metrics = deciding_metrics(frame)
@@ -55,9 +65,7 @@ def make_report(folder: Path, record: SearchRecord) -> Report:
         ]
     if sheet is not None:
         plates["samples"] = sample_plate(sheet, quick=record.quick)
-        captions["samples"] = [
-            strong("Samples. "), "The same random numbers in every row.",
-        ]  # fmt: skip
+        captions["samples"] = [strong("Samples. "), "The same random numbers in every row."]
     summary = cell_table(frame, baseline="full")
     verdict = _verdict(gains, metrics)
     parts = _answer(record, gains, best, metrics)
@@ -113,9 +121,13 @@ def _reference(metric: Metric, record: SearchRecord) -> float:
 def _gain(frame: pd.DataFrame, metric: Metric, record: SearchRecord) -> Interval | None:
     limit = record.kv_limit_bytes / record.kv_full_bytes
     return hypervolume_difference(
-        frame, metric, one="found", other="two-zone",
-        corner=(1.05 * limit, _reference(metric, record)), full_kv=record.kv_full_bytes,
-    )  # fmt: skip
+        frame,
+        metric,
+        one="found",
+        other="two-zone",
+        corner=(1.05 * limit, _reference(metric, record)),
+        full_kv=record.kv_full_bytes,
+    )
 
 
 def _said(gain: Interval | None) -> str:
@@ -188,9 +200,11 @@ def _fronts_plate(
                 x = shares.reindex(values.index).to_numpy(dtype=float)
                 drawn[group] = (x, values.mean(axis=1).to_numpy(dtype=float), colour)
             draw_fronts(
-                ax, drawn, limit=record.kv_limit_bytes / record.kv_full_bytes,
+                ax,
+                drawn,
+                limit=record.kv_limit_bytes / record.kv_full_bytes,
                 title=metric.short + (f" [{metric.unit}]" if metric.unit else ""),
-            )  # fmt: skip
+            )
         if record.quick:
             mark_quick(figure_)
         return figure_bytes(figure_)

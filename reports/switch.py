@@ -9,25 +9,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims import deciding_metrics
-from analysis.figures import FigureBytes, figure_bytes, mark_quick, new_figure, style
+from analysis.claims.ledger import deciding_metrics
+from analysis.figures.fronts import OTHERS, draw_lines
+from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
 from analysis.frame import Metric, load_frame
-from analysis.frontier import NON_INFERIORITY_NATS
-from analysis.pareto_figures import OTHERS, draw_lines
-from analysis.schedules import level_table, unfinished
-from analysis.sensitivity import Heatmap
-from analysis.switching import SwitchLoss, earliest, switch_losses, trained_at, transfer_map
-from reports import pareto_tables, words
-from reports.blocks import Text, answer, bullets, figure, heading, paragraph, strong, table
-from reports.plates import heatmap_plate, sample_plate
-from reports.protocol import protocol_table
-from reports.record import SwitchRecord
-from reports.report import Report
-from reports.sheet import load_sheet
+from analysis.maps.scale_depth import Heatmap
+from analysis.maps.switch_depth import SwitchLoss, earliest, switch_losses, trained_at, transfer_map
+from analysis.statistics.fronts import NON_INFERIORITY_NATS
+from analysis.statistics.levels import level_table, unfinished
+from reports.pareto import tables as pareto_tables
+from reports.parts import words
+from reports.parts.blocks import Text, answer, bullets, figure, heading, paragraph, strong, table
+from reports.parts.figures import heatmap_plate, sample_plate
+from reports.parts.protocol import protocol_table
+from reports.parts.record import SwitchRecord
+from reports.parts.report import Report
+from reports.parts.sheet import load_sheet
 
 
 def make_report(folder: Path, record: SwitchRecord) -> Report:
-    """The report of a switch study's folder; see `reports.report.build`."""
+    """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     sheet = load_sheet(folder / "samples.npz")
     metrics = deciding_metrics(frame)
@@ -47,8 +48,9 @@ def make_report(folder: Path, record: SwitchRecord) -> Report:
     if sheet is not None:
         plates["samples"] = sample_plate(sheet, quick=record.quick)
         captions["samples"] = [
-            strong("Samples. "), "The same random numbers in every row; first training seed.",
-        ]  # fmt: skip
+            strong("Samples. "),
+            "The same random numbers in every row; first training seed.",
+        ]
     mine = losses[nll.name] if nll is not None else []
     verdict = _verdict(mine, maps[nll.name] if nll is not None else [], record)
     levels = level_table(frame)
@@ -162,7 +164,7 @@ def _loss_plate(losses: Sequence[SwitchLoss], metric: Metric, record: SwitchReco
         ),
         ("peak KV, share of full", lines(lambda x: x.kv_share, lambda x: None)),
         ("FLOPs, share of full", lines(lambda x: x.flops_share, lambda x: None)),
-    ]  # fmt: skip
+    ]
     with style():
         figure_ = new_figure(height=2.15, constrained=False)
         for i, (title, drawn) in enumerate(panels):

@@ -26,21 +26,21 @@ import numpy as np
 import torch
 import tyro
 
-from studies.folder import hardware, write_study
-from studies.mirroring import mirroring
+from studies.grid.folder import hardware, write_study
+from studies.tracking.mirror import mirroring
 from varant import VAR, Geometry, Tokenizer, TokenizerConfig
-from varant.batches import CachedBatches, OnlineBatches
-from varant.cost import plan_cost
-from varant.datasets import ArraySplit
+from varant.data.batches import CachedBatches, OnlineBatches
+from varant.data.datasets import ArraySplit
+from varant.data.tokens import TokenSplit
 from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_count, require_writable
 from varant.files import digest_of
-from varant.geometry import OFFICIAL_PATCH_NUMS_256
-from varant.preparation import LIGHT_TOKENIZER, SMALL_GEOMETRY, Workspace
+from varant.model.cost import plan_cost
+from varant.model.geometry import OFFICIAL_PATCH_NUMS_256
 from varant.randomness import torch_seed
-from varant.schedule import Schedule
-from varant.tokens import TokenSplit
-from varant.training import Trainer, TrainingConfig
+from varant.start.preparation import LIGHT_TOKENIZER, SMALL_GEOMETRY, Workspace
+from varant.training.schedule import Schedule
+from varant.training.trainer import Trainer, TrainingConfig
 
 STUDY = "efficiency"
 PARTS = ("training",)
@@ -193,9 +193,7 @@ def time_tokenising(config: EfficiencyConfig) -> list[Timing]:
         return step
 
     seconds = timed_by_turns(
-        [step_on(stored), step_on(online)],
-        repeats=config.repeats,
-        device=config.device,
+        [step_on(stored), step_on(online)], repeats=config.repeats, device=config.device
     )
     ratios = seconds[:, 1] / seconds[:, 0]
     name = "throughput on cached tokens / tokenised online"
@@ -224,12 +222,21 @@ def time_small_default(config: EfficiencyConfig) -> list[Timing]:
     seconds = timed_by_turns([train, load], repeats=config.repeats, device=config.device)
     rate = 64 * steps / seconds[:, 0]
     return [
-        _timing("loading / step, small default", seconds[:, 1] / seconds[:, 0], "share", 0.02,
-                "target, below"),
-        _timing("training speed, small default", rate,
-                "images/s" if config.device.startswith("cuda") else "images/CPU-s", 400.0,
-                "target, at least"),
-    ]  # fmt: skip
+        _timing(
+            "loading / step, small default",
+            seconds[:, 1] / seconds[:, 0],
+            "share",
+            0.02,
+            "target, below",
+        ),
+        _timing(
+            "training speed, small default",
+            rate,
+            "images/s" if config.device.startswith("cuda") else "images/CPU-s",
+            400.0,
+            "target, at least",
+        ),
+    ]
 
 
 def _timing(
@@ -303,7 +310,7 @@ def _record(
 ) -> None:
     """One MLflow run: the medians, and the study's file."""
     with mirroring():
-        from studies.records import open_study
+        from studies.tracking.mlflow_runs import open_study
 
         flags = {"parts": config.parts, "repeats": config.repeats, "device": config.device}
         record = open_study(
@@ -316,12 +323,14 @@ def _record(
         )
         record.finish(
             note=table(timings),
-            metrics={t.name.replace("@", "-").replace(",", "").replace(" / ", " over "): t.value
-                     for t in timings},
+            metrics={
+                t.name.replace("@", "-").replace(",", "").replace(" / ", " over "): t.value
+                for t in timings
+            },
             tags={"hardware": str(machine)},
             artifacts={"": [folder / "study.json"]},
             failed=False,
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":

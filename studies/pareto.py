@@ -30,18 +30,18 @@ from pathlib import Path
 import tyro
 
 from analysis.frame import load_frame
-from analysis.frontier import choose_plans
-from studies.folder import FRAME_FILE
-from studies.networks import Bench
-from studies.study import Outcome, Point
+from analysis.statistics.fronts import choose_plans
+from studies.grid.bench import Bench
+from studies.grid.folder import FRAME_FILE
+from studies.grid.point import Outcome, Point
 from studies.supernets import Arm, SupernetFlags, SupernetStudy, parse_shares
-from varant.cost import plan_cost
 from varant.errors import UserError, exit_codes
 from varant.files import write_json
 from varant.flags import parse_list
-from varant.geometry import Geometry
-from varant.plan import SELECTORS, DepthPlan
-from varant.schedule import SCHEDULES
+from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
+from varant.model.plan import SELECTORS, DepthPlan
+from varant.training.schedule import SCHEDULES
 
 PLANS_FILE = "plans.json"
 PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30

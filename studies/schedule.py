@@ -31,20 +31,20 @@ import optuna
 import tyro
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.schedule_search import PAPER, PARAMETERS, trial_table, winners
-from studies.cell import Cell
-from studies.networks import Bench
-from studies.results import FINISHED, CellResult
-from studies.study import Outcome, Point, Results
+from analysis.searches.schedules import PAPER, PARAMETERS, trial_table, winners
+from studies.cells.cell import Cell
+from studies.cells.result import FINISHED, CellResult
+from studies.cells.training import TrainingCell
+from studies.grid.bench import Bench
+from studies.grid.point import Outcome, Point, Results
 from studies.supernets import Arm, SupernetFlags, SupernetStudy
-from studies.training_cell import TrainingCell
 from varant.errors import UserError, exit_codes, one_line, require_count
 from varant.files import digest_of
-from varant.geometry import Geometry
-from varant.plan import DepthPlan
-from varant.preparation import Workspace
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan
 from varant.randomness import stream
-from varant.schedule import PAPER_PHASES, PAPER_SHARES, RAMPS, Schedule
+from varant.start.preparation import Workspace
+from varant.training.schedule import PAPER_PHASES, PAPER_SHARES, RAMPS, Schedule
 
 SPACE = 1  # raise it when parameters or objectives change their meaning
 STUDY_NAME = "schedule"
@@ -328,11 +328,13 @@ class ScheduleSearch(SupernetStudy):
             name = f"trial {trial['number']}" + (f" ({trial['label']})" if trial["label"] else "")
             cell = self.trial_cell(bench, schedule_of(trial))
             columns = {
-                "schedule": name, "seed": self.flags.seed, "family": "trial",
+                "schedule": name,
+                "seed": self.flags.seed,
+                "family": "trial",
                 "train_switch": self.train_switch(bench.geometry),
                 "base_seed": bench.networks[0].base_seed,
                 "budget_images": cell.training.budget_images,
-            } | {key: trial[key] for key in PARAMETERS}  # fmt: skip
+            } | {key: trial[key] for key in PARAMETERS}
             points.append(Point(name=name, cell=cell, columns=columns))
         return points
 

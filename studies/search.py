@@ -28,20 +28,22 @@ from statistics import fmean
 import optuna
 import tyro
 
-from analysis.search import front_of
-from studies.cell import Cell
-from studies.networks import Bench
-from studies.results import FINISHED
-from studies.score_cell import ScoreCell
-from studies.study import Outcome, Point, Results, Study, StudyFlags
-from varant.checkpoint import read_config
-from varant.cost import plan_cost
+from analysis.searches.plans import front_of
+from studies.cells.cell import Cell
+from studies.cells.result import FINISHED
+from studies.cells.score import ScoreCell
+from studies.grid.bench import Bench
+from studies.grid.flags import StudyFlags
+from studies.grid.point import Outcome, Point, Results
+from studies.study import Study
 from varant.errors import UserError, exit_codes, require_count
 from varant.files import write_json
 from varant.flags import parse_list
-from varant.geometry import Geometry
-from varant.plan import SELECTORS, DepthPlan, default_depths
+from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
+from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.randomness import stream
+from varant.store.checkpoint import read_config
 
 SAMPLERS = ("nsga2", "tpe")
 COSTS = ("kv", "flops")
@@ -115,8 +117,9 @@ class Search(Study):
         if flags.model is None and flags.var is None:
             raise UserError("--model: give a supernet's folder; python -m varant.train makes one")
         for flag, value, known in (
-            ("--sampler", flags.sampler, SAMPLERS), ("--cost", flags.cost, COSTS),
-        ):  # fmt: skip
+            ("--sampler", flags.sampler, SAMPLERS),
+            ("--cost", flags.cost, COSTS),
+        ):
             if value not in known:
                 raise UserError(f"{flag} {value}: use one of {', '.join(known)}")
         for selector in self.selectors:
@@ -392,15 +395,23 @@ class Search(Study):
                     plan = self._late_plan(geometry, self.ranked[depth])
                 else:
                     plan = DepthPlan.two_zone(
-                        geometry.patch_nums, geometry.depth, subnet_depth=depth, switch=switch,
+                        geometry.patch_nums,
+                        geometry.depth,
+                        subnet_depth=depth,
+                        switch=switch,
                         selector=selector,
-                    )  # fmt: skip
+                    )
                 points.append(
                     self._point(
-                        bench, "selector", f"d{depth}@{switch} {selector}", plan,
-                        selector=selector, switch=switch, subnet_depth=depth,
+                        bench,
+                        "selector",
+                        f"d{depth}@{switch} {selector}",
+                        plan,
+                        selector=selector,
+                        switch=switch,
+                        subnet_depth=depth,
                     )
-                )  # fmt: skip
+                )
         return points
 
     def _point(self, bench: Bench, family: str, name: str, plan: DepthPlan, **columns) -> Point:

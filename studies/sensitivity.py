@@ -11,7 +11,7 @@ Windows of K scales end after round(0.3 K), round(0.6 K) and K: for the paper's 
 and 7-10, as published; for 5 scales 1-2, 3 and 4-5.
 
 Claim C1 (early scales need depth, late ones do not) is judged by an asymmetry statistic that was
-fixed before any run: see `analysis/asymmetry.py`.
+fixed before any run: see `analysis/statistics/asymmetry.py`.
 
 Cost on two idle cores with the defaults: under 5 minutes from nothing, most of it the base
 network; under 90 s with the base in the workspace. Expect a full network with class accuracy above
@@ -30,13 +30,14 @@ from statistics import fmean
 import tyro
 
 from reports import ReportPaths
-from studies.mirror import flat
-from studies.networks import Bench
-from studies.sensitivity_grid import Entry, entries_of, windows_of
-from studies.study import Outcome, Point, Study, StudyFlags
+from studies.grid.bench import Bench
+from studies.grid.flags import StudyFlags
+from studies.grid.point import Outcome, Point
+from studies.study import Study
+from studies.tracking.mirror import flat
 from varant.errors import UserError, exit_codes, require_count
 from varant.flags import parse_depths, parse_list
-from varant.plan import SELECTORS, default_depths
+from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,96 @@ class SensitivityFlags(StudyFlags):
     """Base networks to train, with seeds from --seed on; several are pooled in the verdict."""
     workers: int = 2
     """One-thread processes that run cells; 1 runs them in this process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One place in a figure: a plan under the name that people give it.
+
+    Two entries may share a plan (`d4@4` of five scales is `d4 on scale 5`); it is measured once.
+    """
+
+    family: str
+    name: str
+    plan: DepthPlan
+    selector: str
+    subnet_depth: int | None = None
+    scale: int | None = None
+    window: str | None = None
+    switch: int | None = None
+
+
+def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
+    """The early, middle and late scales, 1-based; they end after round(0.3 K) and round(0.6 K).
+
+    Raises:
+        UserError: fewer than three scales.
+    """
+    if scales < 3:
+        raise UserError(f"a network of {scales} scales: early, middle and late need three")
+    first, second = max(1, round(0.3 * scales)), max(2, round(0.6 * scales))
+    return {
+        "early": tuple(range(1, first + 1)),
+        "middle": tuple(range(first + 1, second + 1)),
+        "late": tuple(range(second + 1, scales + 1)),
+    }
+
+
+def entries_of(
+    patch_nums: tuple[int, ...], depth: int, depths: tuple[int, ...], selectors: tuple[str, ...]
+) -> list[Entry]:
+    """All entries of the study, the full network first."""
+    scales = len(patch_nums)
+    entries = [
+        Entry(
+            family="full",
+            name="full",
+            plan=DepthPlan.full(patch_nums, depth),
+            selector=selectors[0],
+        )
+    ]
+    for selector in selectors:
+        suffix = "" if selector == "equidistant" else f" ({selector})"
+
+        def reduced(chosen: tuple[int, ...], subnet_depth: int, selector=selector) -> DepthPlan:
+            kept = [subnet_depth if k in chosen else depth for k in range(1, scales + 1)]
+            return DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector)
+
+        for d in depths:
+            for k in range(1, scales + 1):
+                entries.append(
+                    Entry(
+                        family="scale",
+                        name=f"d{d} on scale {k}{suffix}",
+                        plan=reduced((k,), d),
+                        selector=selector,
+                        subnet_depth=d,
+                        scale=k,
+                    )
+                )
+            for switch in range(scales):
+                entries.append(
+                    Entry(
+                        family="switch",
+                        name=f"d{d}@{switch}{suffix}",
+                        plan=reduced(tuple(range(switch + 1, scales + 1)), d),
+                        selector=selector,
+                        subnet_depth=d,
+                        switch=switch,
+                    )
+                )
+        for window, chosen in windows_of(scales).items():
+            entries.append(
+                Entry(
+                    family="window",
+                    name=f"d{depth // 2} on {window}{suffix}",
+                    plan=reduced(chosen, depth // 2),
+                    selector=selector,
+                    subnet_depth=depth // 2,
+                    window=window,
+                )
+            )
+    return entries
 
 
 class Sensitivity(Study):

@@ -13,145 +13,45 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from analysis.frame import FrameError
 from reports import ReportPaths, build
-from studies.cell import Cell
-from studies.evaluation_cell import SAMPLES_FILE, Evaluation, EvaluationCell, Network
-from studies.executors import open_executor
-from studies.folder import (
+from studies.cells.cell import Cell
+from studies.cells.evaluation import SAMPLES_FILE, Evaluation, EvaluationCell, Network
+from studies.cells.result import FINISHED
+from studies.cells.score import ScoreCell
+from studies.cells.training import TrainingCell
+from studies.grid.bench import Bench, Yardstick, planned_bench, prepare_bench
+from studies.grid.flags import EXTRACTORS, NOT_MEASURED, StudyFlags
+from studies.grid.folder import (
+    FRAME_FILE,
+    STUDY_FILE,
     common_facts,
     write_frame,
     write_samples,
     write_study,
 )
-from studies.mirror import Mirror
-from studies.networks import Bench, Yardstick, planned_bench, prepare_bench
-from studies.results import FINISHED, CellResult
-from studies.runner import Split, run_cells, split_cells
-from studies.score_cell import ScoreCell
-from studies.training_cell import TrainingCell
-from varant.calibration import calibrate
-from varant.cost import plan_cost
-from varant.datasets import check_dataset
+from studies.grid.point import Outcome, Point, Results
+from studies.running.executors import open_executor
+from studies.running.runner import Split, run_cells, split_cells
+from studies.tracking.mirror import Answer, Invocation, Mirror
+from varant.data.datasets import check_dataset
 from varant.devices import check_device
 from varant.errors import Preempted, UserError, require_count, require_writable
 from varant.files import digest_of
-from varant.plan import DepthPlan
-from varant.preparation import Workspace
-from varant.train_flags import TrainFlags, check_flags
+from varant.model.cost import plan_cost
+from varant.model.plan import DepthPlan
+from varant.start.calibration import calibrate
+from varant.start.preparation import Workspace
+from varant.start.train_flags import TrainFlags, check_flags
 
 NLL_SETS, SELECT_SETS = 40, 20
-Results = Mapping[str, CellResult]  # by digest
-EXTRACTORS = ("packaged", "inception")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyFlags:
-    """Flags that every study has."""
-
-    workspace: Path = Path("runs")
-    """Folder of all that studies write."""
-    dataset: str = "shapes"
-    """shapes, digits or folder."""
-    data_path: Path | None = None
-    """For --dataset folder: a folder of class folders, or of train/ and val/ with class folders."""
-    skip_unreadable: bool = False
-    """Leave out image files that cannot be read, and list them."""
-    model: Path | None = None
-    """A checkpoint folder to start from in place of the base network."""
-    vae: Path | None = None
-    """The tokenizer of an official checkpoint."""
-    var: Path | None = None
-    """The transformer of an official checkpoint, with --vae, to start from."""
-    extractor: str = "packaged"
-    """Features that samples are scored on: packaged (of an embedded data set) or inception."""
-    inception: Path | None = None
-    """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
-    reference: Path | None = None
-    """NPZ file with mu and sigma of the features of real images, as ADM's; default: reconstructed
-    test images."""
-    base_budget: str = "48k"
-    """Training images of a base network."""
-    samples: int = 2000
-    """Generated images a cell."""
-    sample_batch: int = 250
-    """Images generated at once."""
-    sets: int = 8
-    """Disjoint sets that the samples are split into, for intervals."""
-    nll_images: int | None = None
-    """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
-    cfg: float = 0.0
-    """Classifier-free guidance; 0 is off."""
-    top_k: int = 0
-    """Sample among the k likeliest codes; 0 is off."""
-    top_p: float = 0.0
-    """Sample among the likeliest codes of this probability; 0 is off."""
-    seed: int = 0
-    """Seed of the base network and of sampling."""
-    workers: int = 1
-    """One-thread processes that run cells; 1 runs them in this process."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler whose workers run the cells, such as tcp://host:8786."""
-    retry_failed: bool = False
-    """Run cells again that failed or diverged."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:0."""
-    quick: bool = False
-    """The whole path on tiny data; every output is marked, none is a result."""
-    dry_run: bool = False
-    """Print config, cells and expected cost; run nothing."""
-
-
-# Flags that say where and how, not what is measured.
-NOT_MEASURED = (
-    "workspace", "workers", "scheduler", "retry_failed", "dry_run", "sample_batch",
-    "skip_unreadable",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A place in a study's grid.
-
-    Attributes:
-        name: as people say it; unique among points of the same columns but for metrics.
-        cell: what is run there; points may share one (then it runs once).
-        columns: its columns of the frame (`analysis.frame.COLUMNS`); cells without rows there say
-            by them what they are.
-    """
-
-    name: str
-    cell: Cell
-    columns: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def in_frame(self) -> bool:
-        return self.cell.tabled
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A study's grid with the results of its cells."""
-
-    bench: Bench
-    evaluation: Evaluation
-    points: tuple[Point, ...]
-    results: Mapping[str, CellResult]
-    workspace: Workspace
-    folder: Path
-    workers: int
-    preparation_seconds: float
-    wall_seconds: float
-
-    def result(self, point: Point) -> CellResult:
-        return self.results[point.cell.digest]
 
 
 class Study(abc.ABC):
@@ -334,9 +234,11 @@ class Study(abc.ABC):
         workspace = Workspace(folder=flags.workspace)
         workspace.claim()
         executing = open_executor(
-            workers=flags.workers, scheduler=flags.scheduler,
-            workspace=flags.workspace.resolve(), device=flags.device,
-        )  # fmt: skip
+            workers=flags.workers,
+            scheduler=flags.scheduler,
+            workspace=flags.workspace.resolve(),
+            device=flags.device,
+        )
         with _preempted_by_signals(), executing as executor:
             bench = prepare_bench(
                 workspace, self.train_flags(), yardstick, executor, networks=self.networks
@@ -346,20 +248,18 @@ class Study(abc.ABC):
             self.explore(
                 bench,
                 lambda cells: run_cells(
-                    split_cells(cells, workspace, retry_failed=flags.retry_failed), resolved,
+                    split_cells(cells, workspace, retry_failed=flags.retry_failed),
+                    resolved,
                     executor,
                 ),
-            )  # fmt: skip
+            )
             points = tuple(self.points(bench))
             cells = list({point.cell.digest: point.cell for point in points}.values())
             split = split_cells(cells, workspace, retry_failed=flags.retry_failed)
             _say_done(split)
-            mirror = Mirror(self, bench, points, workspace, self._digest(cells))
+            mirror = Mirror(self._invocation(bench, cells), points, workspace)
             try:
-                results = run_cells(
-                    split, resolved, executor,
-                    on_result=mirror.on_result,
-                )  # fmt: skip
+                results = run_cells(split, resolved, executor, on_result=mirror.on_result)
                 outcome = Outcome(
                     bench=bench,
                     evaluation=self.evaluation(bench),
@@ -380,10 +280,43 @@ class Study(abc.ABC):
             except BaseException:
                 mirror.interrupt()
                 raise
-            mirror.finish(outcome, paths, more)
+            mirror.finish(results, self._mirrored(outcome, paths, more))
         _say_bad(outcome)
         print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{paths.pdf}")
         return paths
+
+    def _invocation(self, bench: Bench, cells: Sequence[Cell]) -> Invocation:
+        return Invocation(
+            experiment=self.folder_name,
+            run_name=self.run_name(bench),
+            question=self.question,
+            source=f"studies.{self.name}",
+            quick=self.flags.quick,
+            config_digest=self._digest(cells),
+            params=self.measured_flags(),
+            dataset=bench.dataset,
+            geometry=bench.geometry,
+            training_images=bench.training_images[0],
+            baseline=self.baseline,
+        )
+
+    def _mirrored(self, outcome: Outcome, paths: ReportPaths, more: Sequence[Path]) -> Answer:
+        written = [outcome.folder / FRAME_FILE, outcome.folder / STUDY_FILE, *more]
+        seconds = {
+            "study/seconds wall": outcome.wall_seconds,
+            "study/seconds preparation": outcome.preparation_seconds,
+        }
+        return Answer(
+            verdict=paths.verdict,
+            note=self.note(paths),
+            metrics=seconds | self.parent_metrics(outcome, paths),
+            tags=self.parent_tags(paths),
+            artifacts={
+                "": [paths.pdf, paths.answer, *written],
+                "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
+                "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
+            },
+        )
 
     def _digest(self, cells: Sequence[Cell]) -> str:
         identity = {"flags": self.measured_flags(), "cells": sorted(c.digest for c in cells)}
@@ -393,9 +326,13 @@ class Study(abc.ABC):
         write_frame(outcome.folder, list(frame_rows(self.folder_name, outcome)))
         self._write_sheet(outcome)
         facts = common_facts(
-            outcome, self.flags, command=self.command, config=self.measured_flags(),
-            config_digest=config_digest, study=self.name,
-        )  # fmt: skip
+            outcome,
+            self.flags,
+            command=self.command,
+            config=self.measured_flags(),
+            config_digest=config_digest,
+            study=self.name,
+        )
         own = {"question": self.question, "title": self.title, "baseline": self.baseline}
         write_study(outcome.folder, facts | own | self.facts(outcome))
         return self.write_more(outcome)
@@ -478,16 +415,21 @@ def frame_rows(study: str, outcome: Outcome) -> Iterator[dict]:
             for i, value in enumerate(found.values):
                 index = i if found.count else None
                 yield shared | {
-                    "metric": metric, "set": index, "value": value, "count": found.count
-                }  # fmt: skip
+                    "metric": metric,
+                    "set": index,
+                    "value": value,
+                    "count": found.count,
+                }
 
 
 def check_common(flags: StudyFlags) -> None:
     """Raise `UserError` for flags that every study has."""
     for flag, value in (
-        ("--sets", flags.sets), ("--workers", flags.workers), ("--samples", flags.samples),
+        ("--sets", flags.sets),
+        ("--workers", flags.workers),
+        ("--samples", flags.samples),
         ("--sample-batch", flags.sample_batch),
-    ):  # fmt: skip
+    ):
         require_count(flag, value)
     require_count("--seed", flags.seed, least=0)
     require_count("--top-k", flags.top_k, least=0)

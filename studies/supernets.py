@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from studies.evaluation_cell import Network
-from studies.networks import Bench
-from studies.study import Outcome, Point, Study, StudyFlags
-from studies.training_cell import TrainingCell
-from varant.cost import plan_cost
+from studies.cells.evaluation import Network
+from studies.cells.training import TrainingCell
+from studies.grid.bench import Bench
+from studies.grid.flags import StudyFlags
+from studies.grid.point import Outcome, Point
+from studies.study import Study
 from varant.errors import UserError, require_count
 from varant.files import replacing
 from varant.flags import parse_budget, parse_depths, parse_list
-from varant.geometry import Geometry
-from varant.plan import DepthPlan, default_depths
-from varant.preparation import Workspace
-from varant.schedule import Schedule
-from varant.train_flags import TrainFlags, training_config
-from varant.training import RATE_SCHEDULES, TrainingConfig
+from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan, default_depths
+from varant.start.preparation import Workspace
+from varant.start.train_flags import TrainFlags, training_config
+from varant.training.schedule import Schedule
+from varant.training.trainer import RATE_SCHEDULES, TrainingConfig
 
 CURVES_FILE = "curves.parquet"
 QUICK_BUDGET = "3200"
@@ -59,7 +61,7 @@ class Arm:
 
     Attributes:
         label: as people say it; one colour in the figures.
-        kind: one of `varant.schedule.SCHEDULES`.
+        kind: one of `varant.training.schedule.SCHEDULES`.
         share: of the control and of fixed schedules.
         selector: of the subnets that it trains; None for the control, which trains none.
         switch: the switch point that it trains for.
@@ -141,9 +143,12 @@ class SupernetStudy(Study):
     def training(self, bench: Bench, arm: Arm, seed: int) -> TrainingConfig:
         """How a model of this arm is trained."""
         flags = replace(
-            self.train_flags(), schedule=arm.kind, seed=seed, switch=arm.switch,
+            self.train_flags(),
+            schedule=arm.kind,
+            seed=seed,
+            switch=arm.switch,
             selector=arm.selector or "equidistant",
-        )  # fmt: skip
+        )
         if arm.kind == "fixed":
             flags = replace(flags, share=arm.share)
         self.depths(bench.geometry)
@@ -194,10 +199,15 @@ class SupernetStudy(Study):
         points = [
             Point(name=name, cell=cell, columns=columns),
             self.plan_point(
-                bench, f"{name} full", full, network=network, cell="full", **trained,
+                bench,
+                f"{name} full",
+                full,
+                network=network,
+                cell="full",
+                **trained,
                 selector=arm.selector or "equidistant",
             ),
-        ]  # fmt: skip
+        ]
         for selector in selectors:
             suffix = "" if selector == "equidistant" else f" ({selector})"
             for switch in range(len(geometry.patch_nums)):
@@ -222,14 +232,24 @@ class SupernetStudy(Study):
     ) -> Point:
         geometry = bench.geometry
         plan = DepthPlan.two_zone(
-            geometry.patch_nums, geometry.depth, subnet_depth=depth, switch=switch,
+            geometry.patch_nums,
+            geometry.depth,
+            subnet_depth=depth,
+            switch=switch,
             selector=selector,
-        )  # fmt: skip
+        )
         return self.plan_point(
-            bench, f"{name} {plan.name}{suffix}", plan, network=network, family="switch",
-            cell=f"{plan.name}{suffix}", switch=switch, subnet_depth=depth, selector=selector,
+            bench,
+            f"{name} {plan.name}{suffix}",
+            plan,
+            network=network,
+            family="switch",
+            cell=f"{plan.name}{suffix}",
+            switch=switch,
+            subnet_depth=depth,
+            selector=selector,
             **trained,
-        )  # fmt: skip
+        )
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         trainings = [point for point in points if not point.in_frame]

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 
 import tyro
 
-from studies.networks import Bench
-from studies.study import Outcome, Point
+from studies.grid.bench import Bench
+from studies.grid.point import Outcome, Point
 from studies.supernets import Arm, SupernetFlags, SupernetStudy
 from varant.errors import UserError, exit_codes
 from varant.flags import parse_list
-from varant.geometry import Geometry
-from varant.schedule import SCHEDULES
-from varant.train_flags import REFERENCE_SHARE
+from varant.model.geometry import Geometry
+from varant.start.train_flags import REFERENCE_SHARE
+from varant.training.schedule import SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +70,14 @@ class Switch(SupernetStudy):
         control = Arm(label="control", kind="full", share=0.0, selector=None, switch=first)
         return [control] + [
             Arm(
-                label=f"switch {n}", kind=flags.schedule, share=share, selector="equidistant",
+                label=f"switch {n}",
+                kind=flags.schedule,
+                share=share,
+                selector="equidistant",
                 switch=n,
             )
             for n in self.switches(geometry)
-        ]  # fmt: skip
+        ]
 
     def switches(self, geometry: Geometry) -> tuple[int, ...]:
         scales = len(geometry.patch_nums)

@@ -19,8 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def quick_workspace(tmp_path_factory) -> Path:
     """A workspace with the quick base network, and a supernet of it in `supernet`."""
+    from varant.start.train_flags import TrainFlags
     from varant.train import main
-    from varant.train_flags import TrainFlags
 
     workspace = tmp_path_factory.mktemp("quick") / "runs"
     main(TrainFlags(quick=True, workspace=workspace))

@@ -1,7 +1,7 @@
 """An independent forward pass of the VAR under a plan: dense masks, float64, plain code.
 
 Written from the paper's equations and the semantics of a plan; shares nothing with
-`varant.transformer` but the names of the tensors.
+`varant.model.transformer` but the names of the tensors.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from pathlib import Path
 
 def finished_runs(workspace: Path, experiment: str) -> list:
     """All runs of an experiment, which must all have ended well."""
-    from studies.records import MlflowClient
+    from studies.tracking.mlflow_runs import MlflowClient
 
     client = MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     found = client.get_experiment_by_name(experiment)

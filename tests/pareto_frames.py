@@ -299,14 +299,17 @@ def pareto_facts(
             for s in schedules
         ],
         "seeds": list(seeds),
-        "models": [_model(s, seed, _status(status or {}, s, seed, "full")) for s in schedules
-                   for seed in seeds],
+        "models": [
+            _model(s, seed, _status(status or {}, s, seed, "full"))
+            for s in schedules
+            for seed in seeds
+        ],
         "reference_point": {"kv_share": 1.1, "nll/mean": 4.85, "fd": 10.0},
         "kv_budgets": [0.2, 0.4, 0.6, 0.8],
         "kv_full_bytes": kv_bytes(Plan.parse("full", depth=depth), depth=depth),
         "paper_cost": PAPER_COST,
         "versions": {"python": "3.12", "varant": "0.1.0", "torch": "2.6"},
-    }  # fmt: skip
+    }
     return facts | other
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from studies.cell import Cell, Measured
-from studies.results import Measurements
+from studies.cells.cell import Cell, Measured
+from studies.cells.result import Measurements
 from varant.errors import Diverged, Preempted
 
 

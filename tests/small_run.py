@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from varant import VAR, Geometry, Tokenizer, TokenizerConfig
-from varant.batches import CachedBatches
+from varant.data.batches import CachedBatches
+from varant.data.tokens import TokenSplit
 from varant.errors import exit_codes
-from varant.ranks import joined_ranks
-from varant.schedule import Schedule
-from varant.tokens import TokenSplit
-from varant.training import Trainer, TrainingConfig
-from varant.training_run import Evaluator, RunFolder, run_training
+from varant.training.distributed import joined_ranks
+from varant.training.run import Evaluator, RunFolder, run_training
+from varant.training.schedule import Schedule
+from varant.training.trainer import Trainer, TrainingConfig
 
 PATCH_NUMS = (1, 2, 3)
 STEPS, BATCH = 60, 8
@@ -35,9 +35,14 @@ def parts():
         patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, backbone="light", channels=8, phis=0
     )
     geometry = Geometry(
-        depth=3, width=16, heads=2, patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4,
+        depth=3,
+        width=16,
+        heads=2,
+        patch_nums=PATCH_NUMS,
+        vocab_size=8,
+        code_channels=4,
         num_classes=3,
-    )  # fmt: skip
+    )
     labels = torch.arange(96) % 3
     noise = torch.randint(0, 2, (96, 14), generator=torch.Generator().manual_seed(1))
     tokens = TokenSplit(shards=((labels[:, None] * 2 + noise).short(),), labels_N=labels)
@@ -78,10 +83,14 @@ def run(folder: Path, **options) -> Trainer:
             time.sleep(float(options.get("slow_step", 0)))
 
         run_training(
-            folder_run, trainer, tokenizer, evaluator=evaluator, log=log,
+            folder_run,
+            trainer,
+            tokenizer,
+            evaluator=evaluator,
+            log=log,
             log_every=int(options.get("log_every", 1)),
             checkpoint_seconds=float(options.get("checkpoint_seconds", 0)),
-        )  # fmt: skip
+        )
     return trainer
 
 

@@ -1,13 +1,14 @@
 """varant: a VAR supernet whose depth a plan sets, scale by scale, at run time."""
 
-from varant.checkpoint import load, load_official, save, save_official
-from varant.cost import PlanCost, plan_cost
 from varant.errors import UserError
-from varant.geometry import Geometry
-from varant.plan import DepthPlan
-from varant.sampling import Sample, generate
-from varant.tokenizer import Tokenizer, TokenizerConfig
-from varant.transformer import VAR
+from varant.model.cost import PlanCost, plan_cost
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan
+from varant.model.sampling import Sample, generate
+from varant.model.tokenizer import Tokenizer, TokenizerConfig
+from varant.model.transformer import VAR
+from varant.store.checkpoint import load, save
+from varant.store.official import load_official, save_official
 
 __all__ = [
     "VAR",

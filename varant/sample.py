@@ -17,12 +17,13 @@ import torch
 import tyro
 from PIL import Image
 
-from varant.checkpoint import load, load_official
 from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_count
 from varant.files import replacing
-from varant.plan import DepthPlan
-from varant.sampling import generate
+from varant.model.plan import DepthPlan
+from varant.model.sampling import generate
+from varant.store.checkpoint import load
+from varant.store.official import load_official
 
 MOST_CLASSES = 10  # columns, where --classes does not say which
 

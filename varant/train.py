@@ -26,29 +26,22 @@ from pathlib import Path
 import torch
 import tyro
 
-from varant.batches import Batches, CachedBatches, OnlineBatches
-from varant.calibration import calibrate
-from varant.cost import plan_cost
-from varant.curves import save_curves
-from varant.datasets import SPLITS
+from varant.data.batches import Batches, CachedBatches, OnlineBatches
+from varant.data.datasets import SPLITS
+from varant.data.tokens import TokenSplit, read_tokens
 from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import parse_budget
-from varant.geometry import Geometry
-from varant.preparation import Workspace, prepare_tokens
+from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
 from varant.progress import Progress, progress_bar, silent
-from varant.ranks import Ranks, joined_ranks
-from varant.schedule import draw_steps
-from varant.start import Start, given_start, planned_start, prepare_start
-from varant.tokens import TokenSplit, read_tokens
-from varant.train_flags import (
-    TrainFlags,
-    check_flags,
-    plain_flags,
-    training_config,
-)
-from varant.training import Trainer, TrainingConfig
-from varant.training_run import (
+from varant.start.calibration import calibrate
+from varant.start.preparation import Workspace, prepare_tokens
+from varant.start.start import Start, given_start, planned_start, prepare_start
+from varant.start.train_flags import TrainFlags, check_flags, plain_flags, training_config
+from varant.training.curves import save_curves
+from varant.training.distributed import Ranks, joined_ranks
+from varant.training.run import (
     RUN_FILE,
     Evaluator,
     RunFolder,
@@ -57,6 +50,8 @@ from varant.training_run import (
     read_metrics,
     run_training,
 )
+from varant.training.schedule import draw_steps
+from varant.training.trainer import Trainer, TrainingConfig
 
 
 def train_supernet(
@@ -92,16 +87,23 @@ def train_supernet(
         tokenizer = start.tokenizer.to(device)
         trainer = Trainer(model, tokenizer, batches, config, ranks)
         evaluator = Evaluator(
-            tokenizer=tokenizer, tokens=select, every_images=evaluation_interval(flags, config),
+            tokenizer=tokenizer,
+            tokens=select,
+            every_images=evaluation_interval(flags, config),
             images=flags.evaluate_images,
-        )  # fmt: skip
+        )
         passes = config.steps * config.batch * config.passes
         title = f"{config.schedule.name} s{config.seed}"
         with progress(title, passes, "img") as advance:
             run_training(
-                run, trainer, tokenizer, evaluator=evaluator, log=advancing(advance),
-                log_every=flags.log_every, checkpoint_seconds=flags.checkpoint_every,
-            )  # fmt: skip
+                run,
+                trainer,
+                tokenizer,
+                evaluator=evaluator,
+                log=advancing(advance),
+                log_every=flags.log_every,
+                checkpoint_seconds=flags.checkpoint_every,
+            )
         if ranks.first:
             lines = read_metrics(out)
             images = min(flags.evaluate_images, len(select))
@@ -145,15 +147,22 @@ def _data(
         batches = CachedBatches(tokens.train, seed=config.seed, batch=config.batch)
         return batches, data.digest, tokens.select
     batches = OnlineBatches(
-        start.dataset.train, tokenizer, seed=config.seed, batch=config.batch, flips=flags.flip,
+        start.dataset.train,
+        tokenizer,
+        seed=config.seed,
+        batch=config.batch,
+        flips=flags.flip,
         skip_unreadable=flags.skip_unreadable,
-    )  # fmt: skip
+    )
     return batches, f"online {start.dataset.digest}", tokens.select
 
 
 def _say_skipped(paths: tuple[str, ...]) -> None:
-    print(f"{len(paths)} unreadable images left out: {', '.join(paths[:3])}"
-          f"{' ...' if len(paths) > 3 else ''}", file=sys.stderr)  # fmt: skip
+    print(
+        f"{len(paths)} unreadable images left out: {', '.join(paths[:3])}"
+        f"{' ...' if len(paths) > 3 else ''}",
+        file=sys.stderr,
+    )
 
 
 def _say_result(out: Path, line: dict, images: int) -> None:
@@ -172,9 +181,13 @@ def _say_result(out: Path, line: dict, images: int) -> None:
 def dry_run_text(flags: TrainFlags, out: Path, geometry: Geometry, config: TrainingConfig) -> str:
     """Config, steps and expected cost, from a calibration of a second or two."""
     draws = draw_steps(
-        config.schedule, steps=config.steps, depths=config.depths, full_depth=geometry.depth,
-        seed=config.seed, draw=config.draw,
-    )  # fmt: skip
+        config.schedule,
+        steps=config.steps,
+        depths=config.depths,
+        full_depth=geometry.depth,
+        seed=config.seed,
+        draw=config.draw,
+    )
     counts = Counter(depth for step in draws.depths for depth in step)
     flops = {
         depth: 3 * plan_cost(geometry, config.plan_of(depth, geometry), guidance=False).flops

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from varant.plan import DepthPlan
-from varant.tokenizer import Tokenizer
-from varant.tokens import TokenSplit
-from varant.transformer import VAR
+from varant.data.tokens import TokenSplit
+from varant.model.plan import DepthPlan
+from varant.model.tokenizer import Tokenizer
+from varant.model.transformer import VAR
 
 
 @torch.no_grad()

@@ -1,0 +1,85 @@
+"""What a sensitivity study says of claim C1, by the rule of `analysis.statistics.asymmetry`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.claims.ledger import C1, Claim
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
+from analysis.statistics.intervals import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimVerdict:
+    """A claim beside our estimate of it."""
+
+    claim: Claim
+    setting: str  # where it was tested
+    verdict: Verdict
+    network_only: bool  # holds for the one base network of the study
+    rests_on: str  # statistic, counts and correction
+    evidence: tuple[Asymmetry, ...]  # the estimates that decided
+    dissent: tuple[str, ...]  # sentences on which normalisations say otherwise
+    nll_dissent: tuple[str, ...]  # the same of teacher-forced NLL, which never decides
+
+
+def judge_c1(study: AsymmetryStudy, *, dataset: str) -> ClaimVerdict:
+    """The verdict on C1 by the rule that `analysis.statistics.asymmetry` fixed."""
+    evidence = tuple(a for a in study.under(PRIMARY) if a.metric.decides)
+    return ClaimVerdict(
+        claim=C1,
+        setting=f"analogue on {dataset}",
+        verdict=study.verdict(),
+        network_only=not study.over_seeds,
+        rests_on=_rests_on(study, evidence),
+        evidence=evidence,
+        dissent=_dissent(study),
+        nll_dissent=_nll_dissent(study),
+    )
+
+
+def _rests_on(study: AsymmetryStudy, evidence: tuple[Asymmetry, ...]) -> str:
+    if not evidence:
+        return "no pair of finished early and late windows"
+    networks = max(a.base_seeds for a in evidence)
+    sets = evidence[0].sets // networks
+    over = (
+        f"base networks ({networks})" if study.over_seeds else "disjoint sets of one base network"
+    )
+    size = evidence[0].count // evidence[0].sets
+    return (
+        f"A {PRIMARY.value} at depth {study.half_depth}, Student's t over {over}, "
+        f"{sets} {'set' if sets == 1 else 'sets'} of {size} samples a network, "
+        f"Holm over {len(evidence)} {'metric' if len(evidence) == 1 else 'metrics'}"
+    )
+
+
+def _dissent(study: AsymmetryStudy) -> tuple[str, ...]:
+    """What the other normalisations say, where it is not the claim's verdict."""
+    verdict = study.verdict()
+    if verdict is Verdict.UNTESTED:
+        return ()
+    sentences = []
+    for normalisation in Normalisation:
+        other = study.verdict(normalisation)
+        if normalisation is PRIMARY or other in (verdict, Verdict.UNTESTED):
+            continue
+        name = normalisation.value[0].upper() + normalisation.value[1:]
+        sentences.append(f"{name} the verdict would be: {other.value}.")
+    return tuple(sentences)
+
+
+def _nll_dissent(study: AsymmetryStudy) -> tuple[str, ...]:
+    """What teacher-forced NLL says under the primary normalisation, where it differs."""
+    verdict = study.verdict()
+    if verdict is Verdict.UNTESTED:
+        return ()
+    sentences = []
+    wanted = {Verdict.REPRODUCED: 1, Verdict.CONTRADICTED: -1}.get(verdict, 0)
+    for a in study.under(PRIMARY):
+        if a.metric.decides or a.sign == wanted:
+            continue
+        side = {1: "the early scales", -1: "the late scales", 0: "neither side"}[a.sign]
+        name = PRIMARY.value[0].upper() + PRIMARY.value[1:]
+        sentences.append(f"{name}, teacher-forced NLL, which never decides, points to {side}.")
+    return tuple(sentences)

@@ -1,0 +1,126 @@
+"""A search over training schedules: what its trials were, which win, and what retraining says.
+
+A trial is scored on select images by two numbers in nats/token: the NLL of the full network
+(`full`) and the mean NLL of its subnets (`subnets`). They choose; what is reported is measured on
+test images, on models trained again with other seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.frame import Metric
+from analysis.statistics.fronts import non_dominated
+from analysis.statistics.intervals import Interval, holm, paired_t, significant_sign
+from analysis.statistics.levels import paired_values
+
+OBJECTIVES = ("full", "subnets")
+PARAMETERS = ("start share", "end share", "first phase", "ramp of the rest", "ramp shape")
+PAPER = "paper"
+SUBNETS, COMPROMISE = "best subnets", "best compromise"
+
+
+def trial_table(trials: Sequence[Mapping]) -> pd.DataFrame:
+    """Trials that were scored, best compromise first.
+
+    Args:
+        trials: `number`, `label` (None for what the search proposed), `status`, `PARAMETERS`, and
+            `OBJECTIVES` where the trial finished.
+
+    Returns:
+        Their columns, and `compromise`: the mean of the objectives, in nats/token; `rank` by it,
+        from 1; `front`: no other trial is better in both objectives.
+    """
+    scored = [dict(trial) for trial in trials if trial["status"] == "finished"]
+    table = pd.DataFrame(scored, columns=["number", "label", "status", *PARAMETERS, *OBJECTIVES])
+    table["compromise"] = table[list(OBJECTIVES)].mean(axis=1)
+    table["front"] = non_dominated(table[list(OBJECTIVES)].to_numpy(dtype=float).reshape(-1, 2))
+    table = table.sort_values(["compromise", "number"]).reset_index(drop=True)
+    table["rank"] = np.arange(1, len(table) + 1)
+    return table
+
+
+def winners(table: pd.DataFrame) -> dict[str, int]:
+    """Trials to train again, by what they won: numbers of a `trial_table`.
+
+    `COMPROMISE`: the least mean of the objectives. `SUBNETS`: the best subnets among trials whose
+    full network is no worse than the paper's (of all, where the paper's point was not scored). A
+    trial that is both is named once, and the paper's own point not at all: it is trained anyway.
+    """
+    if table.empty:
+        return {}
+    paper = table[table["label"] == PAPER]
+    limit = paper["full"].iloc[0] if len(paper) else np.inf
+    subnets = table[table["full"] <= limit].sort_values(["subnets", "number"])
+    found = {COMPROMISE: int(table["number"].iloc[0])}
+    if len(subnets) and int(subnets["number"].iloc[0]) not in found.values():
+        found[SUBNETS] = int(subnets["number"].iloc[0])
+    known = set(paper["number"])
+    return {name: number for name, number in found.items() if number not in known}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrained:
+    """A schedule against the paper's, both trained with fresh seeds and measured on test images.
+
+    Attributes:
+        zone: `full`, or `subnets`: the mean over depths at the trained switch point.
+        damage: the paired difference; positive is worse than the paper's schedule.
+        p_holm: over schedules and zones of one metric.
+        seeds: training seeds that the interval runs over; with one, it runs over disjoint sets.
+    """
+
+    schedule: str
+    zone: str
+    metric: Metric
+    damage: Interval
+    p_holm: float
+    seeds: int
+
+    @property
+    def sign(self) -> int:
+        """+1 worse, -1 better, 0 not different at 5 % after Holm."""
+        return significant_sign(self.damage, self.p_holm)
+
+
+def retrained(
+    frame: pd.DataFrame,
+    metrics: Sequence[Metric],
+    *,
+    reference: str,
+    schedules: Sequence[str],
+    subnets: Sequence[str],
+) -> list[Retrained]:
+    """Every schedule against `reference`, full network and subnets, for each metric."""
+    rows = []
+    for metric in metrics:
+        found = []
+        for schedule in schedules:
+            for zone, cells in (("full", ["full"]), ("subnets", subnets)):
+                parts = [
+                    paired_values(frame, (schedule, cell), (reference, cell), metric.name)
+                    for cell in cells
+                ]
+                if any(len(values) == 0 for values, _ in parts):
+                    continue
+                if len({(len(values), tuple(seeds)) for values, seeds in parts}) > 1:
+                    continue  # a subnet lacks a seed that others have
+                damage = paired_t(np.mean([values for values, _ in parts], axis=0))
+                found.append((schedule, zone, damage, len(parts[0][1])))
+        adjusted = holm([damage.p_value for _, _, damage, _ in found])
+        rows += [
+            Retrained(
+                schedule=schedule,
+                zone=zone,
+                metric=metric,
+                damage=damage,
+                p_holm=float(p),
+                seeds=seeds,
+            )
+            for (schedule, zone, damage, seeds), p in zip(found, adjusted, strict=True)
+        ]
+    return rows

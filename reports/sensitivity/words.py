@@ -1,0 +1,301 @@
+"""Sentences that state what the data show: the answer, and the finding of each caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.c1 import ClaimVerdict
+from analysis.figures.theme import scale_range
+from analysis.frame import Metric
+from analysis.maps.scale_depth import Heatmap
+from analysis.statistics.asymmetry import MIB, PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
+from analysis.statistics.intervals import Verdict
+from reports.parts import words
+from reports.parts.blocks import Run, strong
+
+LEADS = {
+    Verdict.REPRODUCED: "Yes: in this study the early scales need depth more than the late ones.",
+    Verdict.CONTRADICTED: "No: in this study the late scales need depth more than the early ones.",
+    Verdict.DISAGREE: "It depends on the metric: some say that the early scales need depth more, "
+    "others the late ones.",
+    Verdict.INCONCLUSIVE: "Not shown: no metric of the samples tells the early scales' need for "
+    "depth from the late ones'.",
+    Verdict.UNTESTED: "Not tested: the study has no finished pair of early and late windows.",
+}
+
+
+def verdict_words(claim: ClaimVerdict) -> str:
+    """The verdict, and how far it reaches."""
+    if claim.network_only and claim.verdict is not Verdict.UNTESTED:
+        return f"{claim.verdict.value}, for this network only"
+    return claim.verdict.value
+
+
+def estimate_of(a: Asymmetry) -> str:
+    """A with its 95 % interval, as text."""
+    return words.estimate(a.difference.estimate, a.difference.low, a.difference.high)
+
+
+def answer_text(claim: ClaimVerdict, study: AsymmetryStudy, *, quick: bool) -> list[str | Run]:
+    """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
+    text: list[str | Run] = [strong("Quick run, not a result."), " "] if quick else []
+    lead = LEADS[claim.verdict]
+    if claim.dissent:
+        lead += f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
+    text += [strong(lead), " "]
+    if claim.verdict is Verdict.UNTESTED:
+        return text
+    early, late = (
+        f"{'scale' if len(study.windows[w]) == 1 else 'scales'} {scale_range(study.windows[w])}"
+        for w in ("early", "late")
+    )
+    text.append(
+        f"We ran half the layers ({study.half_depth}) on the early scales only ({early}), then on "
+        f"the late scales only ({late}). Damage is how much worse than the full network a metric "
+        "gets, and A is early damage minus late damage, each divided as said: A above zero means "
+        f"that early scales need depth more. {_capital(PRIMARY.value)} "
+        f"({_divided(study, PRIMARY)}; this study's primary reading) A is, with 95 % interval, "
+    )
+    said = [f"{a.metric.label} {estimate_of(a)}" for a in claim.evidence]
+    text.append(words.listed(said) + ". ")
+    positive = sum(a.sign > 0 for a in claim.evidence)
+    negative = sum(a.sign < 0 for a in claim.evidence)
+    total = len(claim.evidence)
+    text.append(
+        f"After Holm's correction it is significantly positive for {positive} of "
+        f"{words.counted(total, 'deciding metric')} and significantly negative for {negative}. "
+    )
+    text += _other_verdicts(study)
+    text += [f"{sentence} " for sentence in claim.nll_dissent]
+    if claim.network_only:
+        text.append(
+            "With one base network the intervals run over its sample sets, so the verdict is about "
+            "this network only; one trained from another seed may differ."
+        )
+    else:
+        used = max(a.base_seeds for a in claim.evidence)
+        of = f" of {study.base_seeds} (the others lack a window)" if used < study.base_seeds else ""
+        text.append(f"The intervals run over {words.counted(used, 'base network')}{of}.")
+    return text
+
+
+def _other_verdicts(study: AsymmetryStudy) -> list[str | Run]:
+    """The verdict under each normalisation but the primary one, and what it divides by."""
+    text: list[str | Run] = ["The same by other normalisations: "]
+    others = [n for n in Normalisation if n is not PRIMARY and study.under(n)]
+    for i, normalisation in enumerate(others):
+        text += [
+            f"{normalisation.value} ({_divided(study, normalisation)}) ",
+            strong(study.verdict(normalisation).value),
+            "; " if i + 1 < len(others) else ". ",
+        ]
+    if len(study.windows["early"]) == len(study.windows["late"]):
+        scales = words.counted(len(study.windows["early"]), "scale")
+        text.append(f"Both windows have {scales}, so per scale and per window are the same test. ")
+    return text
+
+
+def _divided(study: AsymmetryStudy, normalisation: Normalisation) -> str:
+    """What early and late damage are divided by, with the numbers."""
+    a = study.under(normalisation)[0]
+    early, late = a.early_divisor, a.late_divisor
+    match normalisation:
+        case Normalisation.SCALE:
+            return f"divided by the window's scales, {early:.0f} and {late:.0f}"
+        case Normalisation.WINDOW:
+            return "undivided, the paper's own comparison"
+        case Normalisation.TOKEN:
+            return f"divided by the window's tokens, {early:.0f} and {late:.0f}"
+        case Normalisation.KV:
+            saved = f"{words.size(early * MIB)} and {words.size(late * MIB)}"
+            return f"divided by what the window's plan saves of the KV cache's peak, {saved}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def basis(levels: pd.DataFrame, metrics: Sequence[Metric], *, seeds: Sequence[int]) -> str:
+    """What a figure's or a table's numbers rest on: sets, counts, extractor, base networks."""
+    groups: dict[tuple[int, int, str], list[str]] = {}
+    rows = levels.set_index("metric")
+    for metric in metrics:
+        if metric.name not in rows.index:
+            continue
+        row = rows.loc[metric.name]
+        sets = round(row["sets"])
+        size = round(row["count"] / (row["sets"] * row["base_seeds"]))
+        of = "test images" if metric.kind == "nll" else "samples"
+        groups.setdefault((sets, size, of), []).append(metric.short)
+    said = [
+        f"{words.listed(names)} from {words.counted(sets, 'disjoint set')} of {size} {of}"
+        for (sets, size, of), names in groups.items()
+    ]
+    if extractors := sorted({m.extractor for m in metrics if m.extractor}):
+        said.append(f"distances on features of {words.listed(extractors)}")
+    said.append(
+        f"base {'seed' if len(seeds) == 1 else 'seeds'} {words.listed([str(s) for s in seeds])}"
+    )
+    return _capital("; ".join(said)) + "."
+
+
+def counts_finding(data: Heatmap) -> str:
+    """How many cells of a heatmap are worse, better, undecided, failed."""
+    known = ~np.isnan(data.values)
+    worse = int((data.significant & (data.values > 0)).sum())
+    better = int((data.significant & (data.values < 0)).sum())
+    parts = [f"{worse} of {words.counted(int(known.sum()), 'cell')} significantly worse"]
+    if better:
+        parts.append(f"{better} significantly better")
+    if data.failed.any():
+        parts.append(f"{int(data.failed.sum())} failed")
+    return ", ".join(parts)
+
+
+def _worst(data: Heatmap) -> tuple[int, int] | None:
+    if np.isnan(data.values).all():
+        return None
+    row, column = np.unravel_index(np.nanargmax(data.values), data.values.shape)
+    return int(row), int(column)
+
+
+def _value(data: Heatmap, at: tuple[int, int]) -> str:
+    unit = f" {data.unit}" if data.unit else ""
+    return words.estimate(data.values[at], data.low[at], data.high[at]) + unit
+
+
+def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> list[str | Run]:
+    """What the scale x depth heatmap shows, from its first metric, and how to read it."""
+    per_scale, per_token = pairs[0]
+    text: list[str | Run] = []
+    worst, worst_token = _worst(per_scale), _worst(per_token)
+    if worst is not None and worst_token is not None:
+        text.append(
+            strong(
+                f"By {name}, the largest damage is at scale {per_scale.columns[worst[1]]}, depth "
+                f"{per_scale.rows[worst[0]]}; for each token of the scale, at scale "
+                f"{per_token.columns[worst_token[1]]}."
+            )
+        )
+        text.append(
+            f" At scale {per_scale.columns[worst[1]]} it is {_value(per_scale, worst)} "
+            f"(95 % interval); {counts_finding(per_scale)}. "
+        )
+    text.append(
+        "Damage against the full network when one scale (column) runs at a depth (row) and every "
+        "other scale in full: left as measured, right divided by the tokens of that scale. " + MARKS
+    )
+    return text
+
+
+MARKS = (
+    "Numbers in brackets are not significant after Holm's correction within their panel; hatched "
+    "cells failed; pale cells are not part of the study."
+)
+
+
+def switch_depth_caption(
+    name: str, quality: Heatmap, savings: Sequence[Heatmap], *, depth: int
+) -> list[str | Run]:
+    """What moving the switch buys at `depth` (or the nearest of the map), and how to read it."""
+    text: list[str | Run] = []
+    row = min(range(len(quality.rows)), key=lambda i: abs(int(quality.rows[i]) - depth))
+    there = np.flatnonzero(~np.isnan(quality.values[row]))
+    if there.size > 1:
+        first, last = (row, int(there[0])), (row, int(there[-1]))
+        moved = [
+            f"the {quality.title} from {_value(quality, first)} to {_value(quality, last)}",
+            *(
+                f"the {s.title} from {words.percent(s.values[first])} to "
+                f"{words.percent(s.values[last])}"
+                for s in savings
+            ),
+        ]
+        text.append(
+            strong(
+                f"At depth {quality.rows[row]}, a switch after scale {quality.columns[last[1]]} "
+                f"instead of {quality.columns[first[1]]} moves {words.listed(moved)}."
+            )
+        )
+        text.append(" ")
+    text.append(
+        "Two-zone plans: all layers up to the switch (column), a subnet of that depth (row) after "
+        f"it; switch 0 is a subnet everywhere. By {name}, {counts_finding(quality)}. The last "
+        "panels are what the plan saves of the full network's peak KV cache and FLOPs, counted "
+        "exactly. " + MARKS
+    )
+    return text
+
+
+def propagation_caption(data: Heatmap) -> list[str | Run]:
+    """Whether damage stays at the scale that lost depth, and how to read the map."""
+    own = np.diag(data.values)
+    later = np.where(np.triu(np.ones_like(data.values), 1) > 0, data.values, np.nan)
+    text: list[str | Run] = []
+    if not np.isnan(own).all() and not np.isnan(later).all():
+        spread = (data.significant & (np.nan_to_num(later) > 0)).sum()
+        possible = int((~np.isnan(later)).sum())
+        row, column = np.unravel_index(np.nanargmax(later), later.shape)
+        text.append(
+            strong(
+                f"{spread} of {possible} pairs of a scale and a later one show significant damage "
+                "to the later."
+            )
+        )
+        text.append(
+            f" The largest such effect is of scale {row + 1} on scale {column + 1}, "
+            f"{_value(data, (int(row), int(column)))} (95 % interval); the largest on a scale "
+            f"itself is {_value(data, (at := int(np.nanargmax(own)), at))} (scale {at + 1}). "
+        )
+    before = np.where(np.tril(np.ones_like(data.values), -1) > 0, data.values, np.nan)
+    if not np.isnan(before).all():
+        text.append(
+            strong(
+                "Scales before the one that lost depth changed, which causality forbids: the model "
+                "or the evaluation has an error. "
+            )
+        )
+    text.append(
+        f"{data.title} (rows), seen at each scale (columns), teacher-forced on test images. A "
+        "scale cannot see later ones, so nothing stands before the diagonal. Later scales read the "
+        "shallower keys and values but are fed the true tokens: errors in sampled tokens, which "
+        "would propagate further, do not show here. " + MARKS
+    )
+    return text
+
+
+def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
+    """The verdict under each normalisation, and how to read the figure."""
+    verdicts = [f"{n.value} {study.verdict(n).value}" for n in Normalisation if study.under(n)]
+    if not verdicts:
+        return [strong("No pair of early and late windows finished, so A is not known.")]
+    return [
+        strong("Claim C1 is " + words.listed(verdicts) + "."),
+        (
+            f" Above: damage when all scales of a window run at depth {study.half_depth}, the "
+            "others in full, with 95 % interval (higher is worse; some intervals are narrower than "
+            "their mark). Below: the asymmetry A under each normalisation, divided by the sum of "
+            "its terms' sizes so that metrics share an axis (+1: all damage is early, "
+            f"{words.MINUS}1: all is late; intervals are cut at the axis' ends). Filled marks are "
+            "significant after Holm's correction over the deciding metrics; grey diamonds are "
+            "teacher-forced NLL, which never decides. "
+        ),
+    ]
+
+
+def sample_caption(
+    *, windows: Mapping[str, Sequence[int]], depth: int, seed: int
+) -> list[str | Run]:
+    """How to read the sample sheet, with the plan names spelled out."""
+    named = words.listed([f"{name} {scale_range(scales)}" for name, scales in windows.items()])
+    text: list[str | Run] = [strong("What the plans generate. ")]
+    text.append(
+        f"Rows are plans of the network of base seed {seed}: full runs all {depth} layers; "
+        f"\u201cd4 on early\u201d runs 4 layers on the scales of that window (scales {named}); "
+        "\u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of a column share "
+        "class and uniforms, so that a column shows what the plan alone changes."
+    )
+    return text

@@ -1,0 +1,114 @@
+"""Intervals, corrections and verdicts against closed forms, scipy and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.statistics.intervals import Verdict, equivalence, holm, paired_t, verdict_of_signs
+
+
+def test_interval_agrees_with_scipy():
+    differences = np.random.default_rng(1).normal(0.3, 1.0, 12)
+    ours = paired_t(differences)
+    theirs = stats.ttest_1samp(differences, 0.0)
+    low, high = theirs.confidence_interval(0.95)
+    assert ours.estimate == pytest.approx(differences.mean(), rel=1e-12)
+    assert (ours.low, ours.high) == pytest.approx((low, high), rel=1e-10)
+    assert ours.p_value == pytest.approx(theirs.pvalue, rel=1e-10)
+    assert ours.degrees_of_freedom == 11
+
+
+def test_interval_of_two_by_hand():
+    # mean 2, standard error 1, t quantile of one degree of freedom tan(0.475 pi).
+    ours = paired_t([1.0, 3.0])
+    assert ours.standard_error == pytest.approx(1.0)
+    assert ours.high - ours.estimate == pytest.approx(math.tan(0.475 * math.pi))
+
+
+def test_one_difference_has_no_interval():
+    ours = paired_t([0.7])
+    assert ours.estimate == 0.7
+    assert math.isnan(ours.low) and math.isnan(ours.high) and math.isnan(ours.p_value)
+
+
+def test_no_spread():
+    zero = paired_t([0.0] * 8)
+    assert (zero.low, zero.high, zero.p_value) == (0.0, 0.0, 1.0)
+    constant = paired_t([0.1 + 0.2, 0.3, 0.3, 0.3])  # equal up to rounding
+    assert math.isnan(constant.low)
+    assert constant.p_value == 2.0**-3  # the sign test's, not zero
+
+
+@pytest.mark.parametrize("bad", [[], [1.0, math.nan], [math.inf]])
+def test_no_interval_from_nonsense(bad):
+    with pytest.raises(ValueError):
+        paired_t(bad)
+
+
+def test_coverage():
+    rng = np.random.default_rng(20)
+    inside = 0
+    for _ in range(4000):
+        interval = paired_t(rng.normal(1.0, 2.0, 8))
+        inside += interval.low <= 1.0 <= interval.high
+    # Four standard errors of a 95 % share over 4,000 trials are 1.4 %.
+    assert inside / 4000 == pytest.approx(0.95, abs=0.014)
+
+
+def test_holm_by_hand():
+    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1, made monotone.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]).size == 0
+
+
+def test_holm_leaves_out_what_was_not_tested():
+    adjusted = holm([0.01, math.nan, 0.04])
+    assert adjusted[[0, 2]] == pytest.approx([0.02, 0.04])
+    assert math.isnan(adjusted[1])
+    with pytest.raises(ValueError):
+        holm([1.2])
+
+
+def test_holm_bounds_false_alarms():
+    rng = np.random.default_rng(3)
+    alarms = sum((holm(rng.uniform(size=20)) < 0.05).any() for _ in range(4000))
+    assert alarms / 4000 < 0.065
+
+
+def test_equivalence_against_two_t_tests():
+    differences = np.random.default_rng(5).normal(0.02, 0.1, 20)
+    ours = equivalence(differences, margin=0.1)
+    above = stats.ttest_1samp(differences, -0.1, alternative="greater").pvalue
+    below = stats.ttest_1samp(differences, 0.1, alternative="less").pvalue
+    assert ours.p_value == pytest.approx(max(above, below), rel=1e-9)
+    assert ours.equivalent
+    assert ours.low > -0.1 and ours.high < 0.1
+
+
+def test_equivalence_is_not_absence_of_difference():
+    wide = equivalence([-1.0, 1.1, 0.4, -0.6], margin=0.1)
+    assert wide.equivalent is False
+    assert equivalence([0.01], margin=0.1).equivalent is None
+    assert equivalence([0.0, 0.0], margin=0.1).equivalent is True
+    with pytest.raises(ValueError, match="margin"):
+        equivalence([0.0, 0.1], margin=0.0)
+
+
+@pytest.mark.parametrize(
+    ("signs", "verdict"),
+    [
+        ([1, 0, 0], Verdict.REPRODUCED),
+        ([1, 1, 1], Verdict.REPRODUCED),
+        ([0, -1], Verdict.CONTRADICTED),
+        ([1, -1, 0], Verdict.DISAGREE),
+        ([0, 0], Verdict.INCONCLUSIVE),
+        ([], Verdict.UNTESTED),
+    ],
+)
+def test_verdict_of_signs(signs, verdict):
+    assert verdict_of_signs(signs) is verdict

@@ -1,0 +1,255 @@
+"""Levels, paired differences and their spreads over seeds and sets, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from pareto_frames import ACCURACY, FD, NLL, pareto_frame
+from scipy import stats
+
+from analysis.frame import TRAINING_COLUMNS, FrameError, checked_frame
+from analysis.statistics.intervals import equivalence, holm, paired_t
+from analysis.statistics.levels import (
+    difference_table,
+    is_trained,
+    level_table,
+    paired_values,
+    schedules_of,
+    seed_table,
+    unfinished,
+)
+
+PLANS = ("full", "d4@3", "d4@2")
+FEW = ("control", "fixed 0.1", "fixed 1", "progressive")
+
+
+def small(**settings) -> pd.DataFrame:
+    """A valid frame that is quick to make."""
+    few = {"schedules": FEW, "plans": PLANS, "by_scale": False, "nll_sets": 6, "select_sets": 3}
+    return checked_frame(pareto_frame(**few | {"sample_sets": 4} | settings), training=True)
+
+
+def raw(frame, schedule, cell, metric) -> pd.DataFrame:
+    """Values by hand: a row a seed, a column a set."""
+    mine = frame.query("schedule == @schedule and cell == @cell and metric == @metric")
+    return mine.pivot(index="seed", columns="set", values="value")
+
+
+def only(table, **where) -> pd.Series:
+    """The one row of `table` that says `where`."""
+    for name, value in where.items():
+        table = table[table[name] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def three():
+    return small(seeds=(0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def one():
+    return small(seeds=(7,))
+
+
+def test_schedules_keep_the_frames_order(three):
+    assert schedules_of(three) == FEW
+
+
+def test_seed_table(three):
+    table = seed_table(three)
+    values = raw(three, "fixed 1", "d4@3", FD).loc[1].to_numpy()
+    row = only(table, schedule="fixed 1", cell="d4@3", metric=FD, seed=1)
+    assert row["value"] == pytest.approx(values.mean(), rel=1e-12)
+    assert row["standard_error"] == pytest.approx(values.std(ddof=1) / 2, rel=1e-12)
+    assert (row["sets"], row["count"], row["share"]) == (4, 1000, 1.0)
+    assert (row["switch"], row["subnet_depth"], row["family"]) == (3, 4, "switch")
+    exact = only(table, schedule="fixed 1", cell="d4@3", metric="kv_bytes/peak", seed=1)
+    assert math.isnan(exact["standard_error"]) and exact["sets"] == 1
+    # Four schedules, three seeds, three plans; five sampled metrics and three exact ones.
+    assert len(table) == 4 * 3 * 3 * 8
+
+
+def test_levels_over_seeds(three):
+    row = only(level_table(three), schedule="progressive", cell="d4@3", metric=NLL)
+    values = raw(three, "progressive", "d4@3", NLL)
+    means = values.mean(axis=1).to_numpy()
+    half_width = stats.t.ppf(0.975, 2) * means.std(ddof=1) / math.sqrt(3)
+    assert row["value"] == pytest.approx(means.mean(), rel=1e-12)
+    assert row["low"] == pytest.approx(means.mean() - half_width, rel=1e-12)
+    assert row["high"] == pytest.approx(means.mean() + half_width, rel=1e-12)
+    assert (row["over"], row["seeds"], row["sets"], row["count"]) == ("seeds", 3, 6, 3 * 6 * 50)
+    assert row["seed_sd"] == pytest.approx(means.std(ddof=1), rel=1e-12)
+    errors = values.std(axis=1, ddof=1).to_numpy() / math.sqrt(6)
+    assert row["sample_sd"] == pytest.approx(math.sqrt((errors**2).mean()), rel=1e-12)
+
+
+def test_levels_of_one_seed_are_over_its_sets(one):
+    row = only(level_table(one), schedule="progressive", cell="d4@3", metric=NLL)
+    theirs = stats.ttest_1samp(raw(one, "progressive", "d4@3", NLL).loc[7], 0.0)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
+    assert (row["over"], row["seeds"]) == ("sets", 1)
+    assert math.isnan(row["seed_sd"])
+    assert row["sample_sd"] > 0
+
+
+def test_exact_levels_have_no_interval(three):
+    row = only(level_table(three), schedule="control", cell="full", metric="kv_bytes/peak")
+    assert row["over"] == "exact"
+    assert all(math.isnan(row[name]) for name in ("low", "high", "sample_sd"))
+
+
+def test_one_set_of_one_seed_has_a_level_only():
+    row = only(level_table(small(sample_sets=1)), schedule="control", cell="full", metric=FD)
+    assert math.isfinite(row["value"]) and math.isnan(row["low"])
+
+
+def test_a_schedule_that_lost_seeds_says_so():
+    frame = small(seeds=(0, 1, 2), status={("fixed 1", 2, None): "diverged"})
+    table = level_table(frame)
+    assert only(table, schedule="fixed 1", cell="full", metric=NLL)["seeds"] == 2
+    assert only(table, schedule="control", cell="full", metric=NLL)["seeds"] == 3
+
+
+def test_pairs_are_by_seed(three):
+    values, seeds = paired_values(three, ("fixed 1", "full"), ("control", "full"), NLL)
+    ours, theirs = (raw(three, s, "full", NLL).mean(axis=1) for s in ("fixed 1", "control"))
+    assert seeds == (0, 1, 2)
+    assert values == pytest.approx((ours - theirs).to_numpy(), rel=1e-9)
+
+
+def test_pairs_of_one_seed_are_by_set(one):
+    values, seeds = paired_values(one, ("fixed 1", "full"), ("control", "full"), FD)
+    ours, theirs = (raw(one, s, "full", FD).loc[7] for s in ("fixed 1", "control"))
+    assert seeds == (7,)
+    assert values == pytest.approx((ours - theirs).to_numpy(), rel=1e-9)
+
+
+def test_pairing_removes_what_sets_have_in_common():
+    frame = small(noise=0.0, seed_noise=0.0, set_noise=5.0)
+    values, _ = paired_values(frame, ("fixed 1", "full"), ("control", "full"), NLL)
+    assert values == pytest.approx(np.full(6, 3.061 - 2.815))
+
+
+def test_worse_is_positive_where_higher_is_better(three):
+    values, _ = paired_values(three, ("fixed 1", "full"), ("control", "full"), ACCURACY)
+    assert (values > 0).all()  # the levels say that its accuracy is lower
+
+
+def test_only_what_both_finished_is_paired():
+    status = {("fixed 1", 0, "full"): "failed", ("control", 2, None): "interrupted"}
+    frame = small(seeds=(0, 1, 2, 3), status=status)
+    values, seeds = paired_values(frame, ("fixed 1", "full"), ("control", "full"), NLL)
+    assert seeds == (1, 3) and len(values) == 2
+    nothing, none = paired_values(frame, ("sandwich", "full"), ("control", "full"), NLL)
+    assert len(nothing) == 0 and none == ()
+
+
+def test_differences_are_corrected_over_schedules(three):
+    table = difference_table(three)
+    assert set(table["schedule"]) == set(FEW[1:])
+    assert not table["metric"].str.startswith(("kv_bytes", "flops")).any()
+    mine = table[(table["cell"] == "d4@3") & (table["metric"] == NLL)]
+    assert len(mine) == 3
+    assert mine["p_holm"].to_numpy() == pytest.approx(holm(mine["p_value"]), rel=1e-12)
+    row = only(mine, schedule="fixed 1")
+    values, _ = paired_values(three, ("fixed 1", "d4@3"), ("control", "d4@3"), NLL)
+    theirs = stats.ttest_1samp(values, 0.0)
+    assert row["damage"] == pytest.approx(values.mean())
+    assert row["p_value"] == pytest.approx(theirs.pvalue)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
+    assert (row["over"], row["seeds"]) == ("seeds", 3)
+
+
+def test_differences_from_another_reference(one):
+    table = difference_table(one, reference="fixed 1")
+    row = only(table, schedule="fixed 0.1", cell="full", metric=NLL)
+    assert row["damage"] < 0  # trained the full network more
+    assert (row["over"], row["seeds"]) == ("sets", 1)
+
+
+def test_no_reference_gives_an_empty_table():
+    table = difference_table(small(schedules=("fixed 0.1", "fixed 1")))
+    assert table.empty
+    assert {"damage", "p_value", "p_holm", "over", "seeds"} <= set(table.columns)
+
+
+def test_trained_is_the_full_network_and_the_switch_trained_for(three):
+    table = seed_table(three)
+    assert table["trained"].dtype == bool
+    trained = {(r.schedule, r.cell) for r in table.itertuples() if r.trained}
+    assert trained == {(s, "full") for s in FEW} | {(s, "d4@3") for s in FEW[1:]}
+
+
+def test_nobody_knows_the_switch_of_an_untrained_study():
+    rows = {"family": ["full", "switch"], "schedule": ["x", "x"], "switch": [None, 3]}
+    table = pd.DataFrame(rows | {"train_switch": [None, None]})
+    table = table.astype({"switch": "Int64", "train_switch": "Int64"})
+    assert is_trained(table).tolist() == [True, False]
+
+
+def test_unfinished_names_what_has_no_numbers():
+    status = {("progressive", 1, None): "diverged", ("fixed 1", 0, "d4@3"): "failed"}
+    table = unfinished(small(seeds=(0, 1), status=status))
+    assert list(table.columns) == ["schedule", "seed", "cell", "status"]
+    assert {tuple(row) for row in table.to_numpy()} == {
+        ("fixed 1", 0, "d4@3", "failed"),
+        *(("progressive", 1, cell, "diverged") for cell in PLANS),
+    }
+    assert unfinished(small()).empty
+
+
+def refused(frame) -> str:
+    with pytest.raises(FrameError) as caught:
+        checked_frame(frame, source="frame.parquet", training=True)
+    message = str(caught.value)
+    assert message.startswith("frame.parquet: ") and "\n" not in message
+    return message
+
+
+def test_training_columns_are_needed(one):
+    message = refused(one.drop(columns=["share", "seed"]))
+    assert "missing columns share, seed;" in message
+    without = one.drop(columns=list(TRAINING_COLUMNS))
+    assert "missing columns schedule, share, seed, train_switch;" in refused(without)
+    checked_frame(without[one["schedule"] == "control"])  # a study that trains nothing
+
+
+@pytest.mark.parametrize("name", ["schedule", "seed", "train_switch"])
+def test_training_columns_without_values_are_refused(one, name):
+    control = one[one["schedule"] == "control"].assign(**{name: pd.NA})
+    assert f"column {name} has no value in {len(control)} rows" in refused(control)
+    checked_frame(control)
+
+
+def test_a_frame_survives_parquet(three, tmp_path):
+    three.to_parquet(tmp_path / "frame.parquet")
+    back = checked_frame(pd.read_parquet(tmp_path / "frame.parquet"), training=True)
+    pd.testing.assert_frame_equal(level_table(back), level_table(three))
+
+
+def test_interval_over_five_seeds_covers():
+    draws = np.random.default_rng(11).normal(0.4, 0.1, (20_000, 5))
+    # By the closed form at once, and by ours on some of them.
+    half_widths = stats.t.ppf(0.975, 4) * draws.std(axis=1, ddof=1) / math.sqrt(5)
+    covered = np.abs(draws.mean(axis=1) - 0.4) <= half_widths
+    assert covered.mean() == pytest.approx(0.95, abs=0.007)  # four and a half standard errors
+    for row, half_width in zip(draws[:200], half_widths, strict=False):
+        interval = paired_t(row)
+        assert interval.high - interval.estimate == pytest.approx(half_width, rel=1e-9)
+
+
+@pytest.mark.parametrize("deviation", [0.3, 1.0, 3.0])
+def test_equivalence_holds_its_size_at_the_margin(deviation):
+    draws = np.random.default_rng(12).normal(1.0, deviation, (20_000, 5))
+    errors = draws.std(axis=1, ddof=1) / math.sqrt(5)
+    above = stats.t.sf((draws.mean(axis=1) + 1) / errors, 4)
+    below = stats.t.cdf((draws.mean(axis=1) - 1) / errors, 4)
+    p_values = np.maximum(above, below)
+    assert (p_values < 0.05).mean() < 0.057
+    ours = [equivalence(row, margin=1.0).p_value for row in draws[:200]]
+    assert ours == pytest.approx(p_values[:200], rel=1e-9)

@@ -1,0 +1,109 @@
+"""What makes a frame valid, and what metric names mean."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.frame import (
+    COLUMNS,
+    TRAINING_COLUMNS,
+    Better,
+    FrameError,
+    checked_frame,
+    headline_metrics,
+    load_frame,
+    parse_metric,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sensitivity_frames import FD, make_frame
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return make_frame(depths=(4,), sample_sets=3, nll_sets=3)
+
+
+def test_round_trip_keeps_dtypes(frame, tmp_path):
+    frame.to_parquet(tmp_path / "frame.parquet")
+    back = load_frame(tmp_path / "frame.parquet")
+    assert {n: str(d) for n, d in back.dtypes.items()} == COLUMNS | TRAINING_COLUMNS
+    assert len(back) == len(frame)
+
+
+def test_direction_of_better():
+    lower = (
+        "nll/mean",
+        "nll/scale_07",
+        "fd/shapes-1a2b3c/n250",
+        "kid/x-0/n1",
+        "kv_bytes/peak",
+        "flops/transformer",
+        "latency_ms/batch_8",
+        "fid/inception/n50000",
+    )
+    higher = ("class_accuracy", "images_per_second/train")
+    assert all(parse_metric(name).better is Better.LOWER for name in lower)
+    assert all(parse_metric(name).better is Better.HIGHER for name in higher)
+    assert parse_metric("class_accuracy").damage_sign == -1
+    assert parse_metric(FD).damage_sign == 1
+
+
+def test_metric_facts():
+    fd = parse_metric("fd/shapes-1a2b3c/n250")
+    assert (fd.extractor, fd.samples, fd.decides) == ("shapes-1a2b3c", 250, True)
+    assert "FID" not in fd.label + fd.short + fd.damage
+    assert parse_metric("nll/scale_07").scale == 7
+    assert not parse_metric("nll/mean").decides
+    with pytest.raises(ValueError, match="psnr"):
+        parse_metric("psnr")
+
+
+def test_headline_order(frame):
+    assert [m.kind for m in headline_metrics(frame)] == ["fd", "kid", "class_accuracy", "nll"]
+
+
+def refused(frame: pd.DataFrame) -> str:
+    with pytest.raises(FrameError) as caught:
+        checked_frame(frame, source="frame.parquet")
+    message = str(caught.value)
+    assert message.startswith("frame.parquet: ") and "\n" not in message
+    return message
+
+
+def test_missing_columns_are_named(frame):
+    message = refused(frame.drop(columns=["set", "value"]))
+    assert "missing columns set, value" in message
+
+
+def test_wrong_dtype_is_named(frame):
+    assert "value" in refused(frame.assign(value="much"))
+
+
+def test_strange_values_are_named(frame):
+    assert "'sideways'" in refused(frame.assign(family="sideways"))
+    assert "'lost'" in refused(frame.assign(status="lost"))
+    assert "'psnr'" in refused(frame.assign(metric="psnr"))
+
+
+def test_nan_of_a_finished_cell_is_refused(frame):
+    broken = frame.copy()
+    broken.loc[3, "value"] = np.nan
+    assert "is nan" in refused(broken)
+
+
+def test_two_values_for_one_set_are_refused(frame):
+    double = pd.concat([frame, frame.iloc[[5]].assign(value=1e6)])
+    assert "two values" in refused(double)
+    checked_frame(pd.concat([frame, frame.iloc[[5]]]))  # a repeated row says nothing new
+
+
+def test_no_full_network_is_refused(frame):
+    assert "full network" in refused(frame[frame["family"] != "full"])
+    assert "no rows" in refused(frame.iloc[:0])

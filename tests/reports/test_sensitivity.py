@@ -1,0 +1,428 @@
+"""The report of a study folder, from files to PDF."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.figures.theme import SampleSheet
+from analysis.frame import load_frame
+from analysis.statistics.asymmetry import Normalisation
+from reports import build
+from reports.__main__ import main
+from reports.parts import figures as plates
+from reports.parts import words
+from reports.parts.record import load_record
+from reports.parts.sheet import ordered_sheet
+from reports.sensitivity import words as sentences
+from reports.sensitivity.findings import analyse
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sensitivity_frames import FD, FIVE, KID, TEN, WINDOWS, make_frame
+
+ROOT = Path(__file__).parents[1]
+
+
+def make_folder(folder: Path, *, patch_nums=FIVE, quick=False, samples=True, **settings) -> Path:
+    """A study folder as studies/ writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    depth = settings.get("depth", 8)
+    selectors = settings.get("selectors", ("equidistant",))
+    base_seeds = settings.get("base_seeds", (0,))
+    make_frame(patch_nums=patch_nums, **settings).to_parquet(folder / "frame.parquet")
+    study = {
+        "format": "varant-study",
+        "version": 1,
+        "study": "sensitivity",
+        "quick": quick,
+        "command": "python -m studies.sensitivity --base-seeds 1 --workspace runs #[*_$",
+        "config": {},
+        "config_digest": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+        "code_version": "0.1.0",
+        "created": "2026-11-20T10:00:00+00:00",
+        "wall_seconds": 281.0,
+        "preparation_seconds": 205.0,
+        "hardware": {
+            "cpu": "AMD EPYC 7B13",
+            "cores": 2,
+            "threads_per_process": 1,
+            "workers": 2,
+            "device": "cpu",
+            "platform": "Linux-6.1-x86_64",
+        },
+        "versions": {"python": "3.12.3", "torch": "2.9.0", "numpy": "2.4.6"},
+        "dataset": {
+            "name": "shapes",
+            "digest": "aa11bb22cc33dd44",
+            "train_images": 20000,
+            "select_images": 2000,
+            "test_images": 2000,
+            "image_side": 24,
+            "num_classes": 10,
+        },
+        "tokenizer": {
+            "digest": "55ee66ff77aa",
+            "description": "light backbone, 8 channels",
+            "psnr_db": 26.5,
+        },
+        "extractor": {"name": "shapes", "digest": "1a2b3c4d5e6f", "features": 32},
+        "bases": [
+            {
+                "base_seed": s,
+                "digest": f"{s}b4se0d1ge5t",
+                "training_images": 120000,
+                "nll_mean": 2.866,
+                "class_accuracy": 0.981,
+                "parameters": 431_232,
+            }
+            for s in base_seeds
+        ],
+        "model": "VAR, AdaLN per block, l2-normalised attention",
+        "geometry": {
+            "depth": depth,
+            "width": 48,
+            "heads": 3,
+            "patch_nums": list(patch_nums),
+            "vocab_size": 128,
+            "num_classes": 10,
+        },
+        "sampling": {"cfg": 0.0, "top_k": 0, "top_p": 0.0, "seed": 0, "samples": 2000, "sets": 8},
+        "nll_images": 2000,
+        "nll_sets": 40,
+        "depths": list(settings.get("depths", (6, 4, 2))),
+        "selectors": list(selectors),
+        "windows": WINDOWS[len(patch_nums)],
+        "half_depth": depth // 2,
+        "plans": {},
+    }
+    (folder / "study.json").write_text(json.dumps(study))
+    if samples:
+        rng = np.random.default_rng(0)
+        names = [
+            "disk",
+            "square",
+            "triangle",
+            "ring",
+            "plus",
+            "star",
+            "heart",
+            "moon",
+            "bars",
+            "cross",
+        ]
+        rows = ["full", "d4 on early", "d4 on middle", "d4 on late", "d4@2", "d2@2"]
+        images = rng.integers(0, 256, (len(rows), 10, 6, 6, 3), dtype=np.uint8)
+        images = images.repeat(4, axis=2).repeat(4, axis=3)
+        np.savez(
+            folder / "samples.npz", images=images, rows=np.array(rows), columns=np.array(names)
+        )
+    return folder
+
+
+def run_reports(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "reports", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pdf_text(path: Path) -> str:
+    """The PDF's words on one line, or None where no pdftotext is installed."""
+    if shutil.which("pdftotext") is None:
+        pytest.skip("pdftotext is not installed")
+    text = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True, check=True)
+    return " ".join(text.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory) -> Path:
+    folder = make_folder(
+        tmp_path_factory.mktemp("five"), fail=(("d2 on scale 3", None), ("d4@2", None))
+    )
+    build(folder)
+    return folder
+
+
+def test_everything_is_there(five):
+    figures = {path.name for path in (five / "figures").iterdir()}
+    names = (
+        "scale_depth_heatmap",
+        "switch_depth_heatmap",
+        "propagation",
+        "asymmetry",
+        "sample_sheet",
+    )
+    assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    assert (five / "report.pdf").read_bytes().startswith(b"%PDF")
+    summary = pd.read_parquet(five / "summary.parquet")
+    assert {"damage", "low", "high", "p_holm"} <= set(summary.columns)
+    assert not list(five.rglob(".*"))  # no temporary file is left
+
+
+def test_answer_states_the_verdict(five):
+    answer = json.loads((five / "answer.json").read_text())
+    assert answer["verdict"] == "reproduced" and answer["network_only"]
+    assert "this network only" in answer["answer"]
+    rows = {(r["normalisation"], r["metric"]): r for r in answer["asymmetry"]}
+    fd = rows["per scale", FD]
+    assert fd["low"] < 2.0 < fd["high"] and fd["p_holm"] < 0.05
+    assert rows["per scale", "nll/mean"]["p_holm"] is None
+
+
+def test_pdf_says_it(five):
+    text = pdf_text(five / "report.pdf")
+    assert "Verdict: reproduced, for this network only" in text
+    assert "2 cells failed" in text and "d2 on scale 3" in text
+    assert "QUICK RUN" not in text
+    assert "#[*_$" in text  # the command is set as text, not run as markup
+    assert "20,000 train" in text and "Wall time" in text
+
+
+def test_failed_cells_show(five):
+    answer = json.loads((five / "answer.json").read_text())
+    assert any("d4@2" in cell for cell in answer["failed_cells"])
+
+
+def test_rebuild_changes_no_byte(five, tmp_path):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    for name in ("frame.parquet", "study.json", "samples.npz"):
+        shutil.copy(five / name, other / name)
+    done = run_reports(other)
+    assert done.returncode == 0, done.stderr
+    written = [p.relative_to(five) for p in five.rglob("*") if p.is_file()]
+    assert len(written) > 12
+    for path in written:
+        assert (five / path).read_bytes() == (other / path).read_bytes(), path
+
+
+def test_ten_scales_quick(tmp_path):
+    folder = make_folder(
+        tmp_path,
+        patch_nums=TEN,
+        quick=True,
+        depths=(6, 4, 2, 1),
+        base_seeds=(0, 1),
+        selectors=("equidistant", "first"),
+        sample_sets=3,
+        nll_sets=3,
+    )
+    paths = build(folder)
+    assert (folder / "figures" / "propagation_first.svg") in paths.figures
+    text = pdf_text(paths.pdf)
+    pages = text.count("QUICK RUN: not a result")
+    assert pages >= 10
+    assert "Other selectors" in text and "2 base networks" in text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"depths": ()},
+        {"depths": (6,)},
+        {"sample_sets": 1, "nll_sets": 1},
+        {"base_seeds": (0, 1), "fail": (("full", 1),)},
+        {"fail": (("d4 on early", None), ("d4 on late", None), ("d4 on middle", None))},
+        {"samples": False, "fail": tuple((f"d{d} on scale 2", None) for d in (6, 4, 2))},
+        {"effects": {}},
+    ],
+    ids=[
+        "windows only",
+        "half depth absent",
+        "one set",
+        "a base failed",
+        "windows failed",
+        "a column failed",
+        "NLL only",
+    ],
+)
+def test_poor_studies_still_report(tmp_path, settings):
+    paths = build(make_folder(tmp_path, **settings))
+    assert paths.pdf.stat().st_size > 10_000
+
+
+def test_no_heavy_imports():
+    code = (
+        "import sys, reports, reports.__main__; "
+        "print(sorted({'torch', 'mlflow', 'varant', 'studies'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_import_changes_no_matplotlib_global():
+    code = (
+        "import matplotlib; before = dict(matplotlib.rcParams); import reports; "
+        "print(before == dict(matplotlib.rcParams))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True"
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def edited(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda f: shutil.rmtree(f), "no such folder"),
+        (lambda f: (f / "study.json").unlink(), "not a study folder"),
+        (lambda f: (f / "study.json").write_text("{"), "study.json: not readable JSON"),
+        (lambda f: edited(f / "study.json", version=7), "version is 7"),
+        (lambda f: edited(f / "study.json", format="shopping"), "'shopping'"),
+        (lambda f: edited(f / "study.json", study="pareto"), "missing 'schedules'"),
+        (lambda f: edited(f / "study.json", windows={"early": [9]}), "window 'early'"),
+        (lambda f: edited(f / "study.json", windows={"early": "all"}), "early is 'all'"),
+        (lambda f: edited(f / "study.json", geometry=None), "study.json"),
+        (lambda f: edited(f / "study.json", quick="no"), "quick is 'no'"),
+        (lambda f: edited(f / "study.json", selectors=["last"]), "'equidistant'"),
+        (lambda f: (f / "frame.parquet").unlink(), "frame.parquet: no such file"),
+        (lambda f: truncated(f / "frame.parquet"), "frame.parquet: not a readable parquet"),
+        (lambda f: (f / "frame.parquet").write_text("a,b"), "frame.parquet: not a readable"),
+        (
+            lambda f: (
+                pd.read_parquet(f / "frame.parquet")
+                .drop(columns=["metric", "count"])
+                .to_parquet(f / "frame.parquet")
+            ),
+            "missing columns metric, count",
+        ),
+        (lambda f: truncated(f / "samples.npz"), "samples.npz"),
+        (
+            lambda f: np.savez(
+                f / "samples.npz", images=np.zeros((2, 2)), rows=["a"], columns=["b"]
+            ),
+            "samples.npz",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, damage, named):
+    folder = make_folder(tmp_path / "study", depths=(4,), sample_sets=2, nll_sets=2)
+    damage(folder)
+    before = sorted(tmp_path.rglob("*"))
+    assert main([str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "Traceback" not in said.err
+    assert named in said.err and str(tmp_path) in said.err
+    assert ";" in said.err  # a remedy follows
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_command_line_reports_bad_folder_without_traceback(tmp_path):
+    done = run_reports(tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "nowhere" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (3.1234, 2.91, 3.34, "+3.12 [2.91, 3.34]"),
+        (3.1234, 2.51, 3.74, "+3.1 [2.5, 3.7]"),
+        (-13.1, -13.43, -12.77, "\u221213.1 [\u221213.4, \u221212.8]"),
+        (-0.001, -0.4, 0.398, "0.0 [\u22120.4, 0.4]"),
+        (-0.0123, -0.0145, -0.0101, "\u22120.0123 [\u22120.0145, \u22120.0101]"),
+        (12.0, math.nan, math.nan, "+12.0 (no interval)"),
+        (math.nan, math.nan, math.nan, "\u2013"),
+        (0.0, 0.0, 0.0, "0 [0, 0]"),
+        (1234.0, 1000.0, 1468.0, "+1234 [1000, 1468]"),
+    ],
+)
+def test_estimates_in_words(value, low, high, text):
+    assert words.estimate(value, low, high) == text
+
+
+EQUAL = {FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
+LATE = {FD: (1.0, 3.0), KID: (0.01, 0.03), "class_accuracy": (0.03, 0.1)}
+MIXED = {FD: (3.0, 1.0), KID: (0.01, 0.03), "class_accuracy": (0.05, 0.05)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "lead"),
+    [
+        ({}, "reproduced", "Yes: in this study the early scales"),
+        ({"effects": LATE}, "contradicted", "No: in this study the late scales"),
+        ({"effects": MIXED}, "the metrics disagree", "It depends on the metric"),
+        ({"effects": EQUAL}, "inconclusive", "Not shown"),
+        ({"effects": LATE, "patch_nums": TEN, "base_seeds": (0, 1, 2)}, "contradicted", "No: in"),
+        ({"fail": (("d4 on late", None),)}, "untested", "Not tested"),
+    ],
+    ids=["reproduced", "contradicted", "disagree", "inconclusive", "three networks", "untested"],
+)
+def test_answer_of_every_verdict(tmp_path, settings, verdict, lead):
+    folder = make_folder(tmp_path, samples=False, seed=4, **settings)
+    record = load_record(folder / "study.json")
+    found = analyse(record, load_frame(folder / "frame.parquet"))
+    runs = sentences.answer_text(found.claim, found.asymmetry, quick=False)
+    text = "".join(part if isinstance(part, str) else part.text for part in runs)
+    assert found.claim.verdict.value == verdict and text.startswith(lead)
+    assert "  " not in text and "nan" not in text
+    if verdict == "untested":
+        return
+    others = {n.value: found.asymmetry.verdict(n).value for n in Normalisation}
+    assert f"per window (undivided, the paper's own comparison) {others['per window']}" in text
+    assert f") {others['per token']}; per MiB of KV saved (" in text
+    differ = len(set(others.values())) > 1
+    assert ("what damage is divided by changes the verdict" in text) == differ
+    assert ("this network only" in text) == ("base_seeds" not in settings)
+    assert ("are the same test" in text) == (record.patch_nums == FIVE)
+
+
+def test_basis_names_sets_counts_extractor_and_seeds(tmp_path):
+    folder = make_folder(tmp_path, samples=False, base_seeds=(0, 3))
+    found = analyse(load_record(folder / "study.json"), load_frame(folder / "frame.parquet"))
+    assert found.basis == (
+        "FD, KID and accuracy from 8 disjoint sets of 250 samples; NLL from 10 disjoint sets of 50 "
+        "test images; distances on features of shapes-1a2b3c; base seeds 0 and 3."
+    )
+
+
+def test_sheet_rows_are_in_reading_order():
+    rows = ("d2@0", "d4@0", "d4 on late", "odd", "d4@2", "d4 on early", "full")
+    images = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1, 1).repeat(3, axis=-1)
+    sheet = SampleSheet(images=images, rows=rows, columns=("disk",))
+    found = ordered_sheet(sheet, ("early", "middle", "late"))
+    assert found.rows == ("full", "d4 on early", "d4 on late", "d4@2", "d4@0", "d2@0", "odd")
+    assert found.images[:, 0, 0, 0, 0].tolist() == [rows.index(name) for name in found.rows]
+
+
+def test_sheet_labels_are_not_clipped():
+    sheet = SampleSheet(
+        images=np.full((4, 3, 8, 8, 3), 128, dtype=np.uint8),
+        rows=("full", "d14 on every window there is", "d4@2", "d2@0"),
+        columns=("disk", "a class of a long name", "ring"),
+    )
+    plate = plates.sample_plate(sheet, quick=False)
+    pixels = matplotlib.image.imread(io.BytesIO(plate.png))[..., :3]
+    assert (pixels[:, :3] > 0.99).all() and (pixels[:2] > 0.99).all()
+    assert (pixels[:, 3:40] < 0.5).any()  # and no room is wasted
+
+
+def test_p_values_in_words():
+    assert words.p_value(1e-12) == "p < 0.001"
+    assert words.p_value(0.0123) == "p = 0.012"
+    assert words.p_value(1.0) == "p = 1.00"
+    assert words.p_value(math.nan) == "\u2013"

@@ -1,0 +1,72 @@
+"""Official weights, a folder of images, Inception features and ADM's statistics: one command."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+import torch
+from image_files import paint
+from inception_stand_in import StandIn, saved
+
+from studies.pareto import Pareto, ParetoFlags
+from varant.evaluation import inception as inception_module
+from varant.evaluation.inception import InceptionExtractor
+
+FEATURES = 16  # of the stand-in; the distance of 2048 takes 15 s a set
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_the_paper_s_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inception_module, "INCEPTION_FEATURES", FEATURES)
+    monkeypatch.setattr(InceptionExtractor, "features", FEATURES)
+    vae, var = reference.official_files("tiny", tmp_path)
+    for split, count in (("train", 4), ("val", 8)):
+        for label in range(10):
+            for i in range(count):
+                paint(tmp_path / "photos" / split / f"n{label:02d}" / f"{i}.png", (40, 36), seed=i)
+    torch.manual_seed(0)
+    network = saved(StandIn(FEATURES), tmp_path / "inception.pt")
+    rng = np.random.default_rng(0)
+    real = rng.standard_normal((100, FEATURES))
+    np.savez(tmp_path / "adm.npz", mu=real.mean(0), sigma=np.cov(real, rowvar=False))
+    flags = ParetoFlags(
+        workspace=tmp_path / "runs",
+        vae=vae,
+        var=var,
+        dataset="folder",
+        data_path=tmp_path / "photos",
+        extractor="inception",
+        inception=network,
+        reference=tmp_path / "adm.npz",
+        budget="64",
+        batch=8,
+        schedules="full,fixed,progressive",
+        shares="1",
+        depths="1",
+        samples=40,
+        sets=2,
+        sample_batch=16,
+        cfg=1.5,
+        top_k=900,
+        top_p=0.96,
+    )
+    paths = Pareto(flags, "test").run()
+    assert paths.pdf.exists()
+    folder = tmp_path / "runs" / "pareto"
+    frame = pd.read_parquet(folder / "frame.parquet")
+    assert set(frame["status"]) == {"finished"}
+    (name,) = {m for m in frame["metric"] if m.startswith(("fid/", "fd/"))}
+    assert name.startswith("fid/inception-") and name.endswith("/n20")
+    assert not any(m.startswith(("kid/", "class_accuracy")) for m in frame["metric"])
+    facts = json.loads((folder / "study.json").read_text())
+    assert facts["learning_rate"] == pytest.approx(1e-6), "the paper's rate"
+    assert facts["model"] == "var.pth"
+    assert list(folder.glob("plan-kv*.json"))
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("cells/*/result.json")}
+    Pareto(flags, "test").run()
+    assert before == {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("cells/*/result.json")
+    }
+    capsys.readouterr()

@@ -1,0 +1,64 @@
+"""The same numbers on a GPU; runs where there is one."""
+
+import pytest
+import torch
+
+import varant
+from varant.data.tokens import TokenSplit
+from varant.evaluation.likelihood import nll_per_scale
+from varant.training.trainer import TrainingConfig, train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+PATCH_NUMS = (1, 2, 3)
+
+
+def pair(device: str, dtype=torch.float64):
+    torch.manual_seed(0)
+    geometry = varant.Geometry(
+        depth=4,
+        width=32,
+        heads=2,
+        patch_nums=PATCH_NUMS,
+        vocab_size=16,
+        code_channels=4,
+        num_classes=3,
+    )
+    config = varant.TokenizerConfig(
+        patch_nums=PATCH_NUMS, vocab_size=16, code_channels=4, backbone="light", channels=8, phis=0
+    )
+    tokenizer, model = varant.Tokenizer(config).eval(), varant.VAR(geometry)
+    return tokenizer.to(device, dtype), model.to(device, dtype)
+
+
+@pytest.mark.parametrize("name", ["full", "d2@1", "4,1,3"])
+def test_generation_draws_the_same_tokens(name):
+    samples = []
+    for device in ("cpu", "cuda"):
+        tokenizer, model = pair(device)
+        samples.append(varant.generate(model, tokenizer, torch.arange(3), plan=name, seed=1))
+    assert torch.equal(samples[0].tokens, samples[1].tokens.cpu())
+    assert samples[0].kv_bytes_peak == samples[1].kv_bytes_peak
+    torch.testing.assert_close(samples[0].images, samples[1].images.cpu())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_cache_is_half_precision_under_autocast(dtype):
+    tokenizer, model = pair("cuda", torch.float32)
+    plan = varant.DepthPlan.parse("d2@1", PATCH_NUMS, 4)
+    with torch.autocast("cuda", dtype=dtype):
+        sample = varant.generate(model, tokenizer, torch.arange(3), plan=plan, seed=1)
+    cost = varant.plan_cost(model.geometry, plan, batch=3, kv_bytes=2)
+    assert sample.kv_bytes_peak == cost.kv_bytes_peak
+
+
+def test_training_and_likelihood():
+    tokens = TokenSplit(
+        shards=(torch.randint(0, 16, (64, 14), dtype=torch.int32),), labels_N=torch.arange(64) % 3
+    )
+    found = []
+    for device in ("cpu", "cuda"):
+        tokenizer, model = pair(device)
+        train(model, tokenizer, tokens, TrainingConfig(budget_images=320, batch=32))
+        found.append(nll_per_scale(model, tokenizer, tokens))
+    torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(found[1]), atol=1e-6, rtol=0)

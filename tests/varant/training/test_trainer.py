@@ -1,0 +1,383 @@
+"""The training loop: a function of its arguments, with the official parameter groups."""
+
+import itertools
+import shutil
+
+import dense_reference
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from varant import VAR, DepthPlan, Geometry, Tokenizer, TokenizerConfig, UserError
+from varant.data.batches import CachedBatches
+from varant.data.tokens import TokenSplit
+from varant.errors import Diverged
+from varant.evaluation.likelihood import mean_nll, nll_per_scale
+from varant.model.cost import plan_cost
+from varant.randomness import batch_indices, stream
+from varant.training.schedule import Schedule
+from varant.training.trainer import Trainer, TrainingConfig, parameter_groups, train
+
+PATCH_NUMS = (1, 2, 3)
+GEOMETRY = Geometry(
+    depth=2, width=16, heads=2, patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, num_classes=3
+)
+
+
+def tokenizer() -> Tokenizer:
+    torch.manual_seed(0)
+    config = TokenizerConfig(
+        patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, backbone="light", channels=8, phis=0
+    )
+    return Tokenizer(config).eval()
+
+
+def tokens(count: int = 96) -> TokenSplit:
+    """Tokens that the class decides, so that there is something to learn."""
+    labels = torch.arange(count) % 3
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randint(0, 2, (count, 14), generator=generator)
+    return TokenSplit(shards=((labels[:, None] * 2 + noise).int(),), labels_N=labels)
+
+
+def trained(**options) -> tuple[VAR, list[dict]]:
+    torch.manual_seed(4)
+    model, lines = VAR(GEOMETRY), []
+    config = TrainingConfig(**({"budget_images": 640, "batch": 16, "warmup_steps": 5} | options))
+    train(model, tokenizer(), tokens(), config, log=lambda step, m: lines.append(m))
+    return model, lines
+
+
+def test_training_learns_and_repeats_bit_for_bit():
+    model, lines = trained()
+    again, lines_again = trained()
+    assert lines == lines_again
+    assert len(lines) == 40
+    assert lines[-1]["images_seen"] == 640
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    losses = [line["loss"] for line in lines]
+    assert abs(losses[0] - np.log(8)) < 0.05, "the official head starts near uniform"
+    assert np.mean(losses[-5:]) < losses[0] - 0.5
+    assert not model.training
+
+
+def test_seed_changes_the_run():
+    assert trained(seed=1)[1] != trained(seed=2)[1]
+
+
+def test_class_drop_trains_the_unconditional_class():
+    kept, dropped = (trained(class_drop=share)[0].class_emb.weight[3] for share in (0.0, 0.5))
+    torch.manual_seed(4)
+    initial = VAR(GEOMETRY).class_emb.weight[3]
+    assert torch.equal(kept, initial)
+    assert not torch.equal(dropped, initial)
+
+
+def test_learning_rate_warms_up_and_ends_at_five_percent():
+    config = TrainingConfig(budget_images=64_000, batch=64, learning_rate=1.0, warmup_steps=10)
+    rates = [config.rate_at(step) for step in range(config.steps)]
+    assert rates[0] == pytest.approx(0.1, rel=1e-3)
+    assert max(rates) == pytest.approx(1.0, abs=1e-3)
+    assert rates[-1] == pytest.approx(0.05, abs=1e-3)
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_embeddings_biases_scales_and_gammas_do_not_decay(shared):
+    model = VAR(Geometry(**(GEOMETRY.as_dict() | {"shared_adaln": shared})))
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed, free = parameter_groups(model, 0.1)
+    assert decayed["weight_decay"] == 0.1
+    assert free["weight_decay"] == 0.0
+    found = [names[id(p)] for p in decayed["params"]]
+    assert all(name.endswith("weight") for name in found)
+    assert not any(
+        part in name for name in found for part in ("class_emb", "lvl_embed", "pos_", "ada_gss")
+    )
+    assert "word_embed.weight" not in [names[id(p)] for p in free["params"]]
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_a_budget_below_one_batch():
+    with pytest.raises(UserError, match=r"--budget 10: below one batch of 16 images; .* 16"):
+        TrainingConfig(budget_images=10, batch=16)
+    with pytest.raises(UserError, match="of 16 images of 3 passes; give at least 48"):
+        TrainingConfig(budget_images=40, batch=16, schedule=Schedule.sandwich_rule())
+
+
+SUPERNET = {"schedule": Schedule.fixed(0.5), "depths": (1, 2), "switch": 1}
+DEEP = Geometry(**(GEOMETRY.as_dict() | {"depth": 3}))
+
+
+def make_trainer(geometry=DEEP, *, double=False, **options) -> Trainer:
+    torch.manual_seed(4)
+    model, draw = VAR(geometry), tokenizer()
+    with torch.no_grad():  # away from gammas of nearly zero, where no layer matters
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    if double:
+        model, draw = model.double(), draw.double()
+    config = TrainingConfig(**({"budget_images": 640, "batch": 16, "warmup_steps": 5} | options))
+    batches = CachedBatches(tokens(), seed=config.seed, batch=config.batch)
+    return Trainer(model, draw, batches, config)
+
+
+def dense_loss(model: VAR, inputs, targets, labels, layers):
+    state = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    logits = dense_reference.forward(
+        state, model.geometry.heads, PATCH_NUMS, model.depth, layers, inputs, labels
+    )
+    logs = logits - logits.logsumexp(-1, keepdim=True)
+    return state, -logs.gather(2, targets[:, :, None])[:, :, 0]
+
+
+@pytest.mark.parametrize("switch", [0, 1, 2])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_gradients_of_a_subnet_step_are_those_of_the_dense_reference(depth, switch):
+    options = {"schedule": Schedule.fixed(1.0), "depths": (depth,), "switch": switch}
+    trainer = make_trainer(double=True, class_drop=0.0, **options)
+    plan = trainer.plans[depth]
+    trainer._accumulate_gradients(0, (plan,))
+    batch = trainer.batches.batch(0, slice(None))
+    inputs = tokenizer().double().teacher_inputs(batch.tokens_NL)
+    state, losses_BL = dense_loss(
+        trainer.model, inputs, batch.tokens_NL, batch.labels_N, plan.layers
+    )
+    losses_BL.mean().backward()
+    for name, parameter in trainer.model.named_parameters():
+        expected = state[name].grad
+        if expected is None:
+            assert parameter.grad is None, f"{name}: a layer that no scale runs has no gradient"
+            assert switch == 0
+        else:
+            torch.testing.assert_close(parameter.grad, expected, atol=1e-12, rtol=1e-9)
+
+
+def test_a_skipped_layer_gets_exactly_its_bridge_zone_gradient():
+    """The layer's gradient does not change when its flexible-zone input is cut off."""
+    trainer = make_trainer(double=True, schedule=Schedule.fixed(1.0), depths=(1,), switch=2)
+    skipped = trainer.model.blocks[1]
+    seen = []
+    original = trainer.model._run_tokens
+
+    def watched(block, x_BLC, adaln_B6C, lengths):
+        if block is skipped:
+            seen.append(x_BLC.shape[1])
+        return original(block, x_BLC, adaln_B6C, lengths)
+
+    trainer.model._run_tokens = watched
+    trainer._accumulate_gradients(0, (trainer.plans[1],))
+    assert seen == [1 + 4], "only bridge-zone tokens pass a skipped layer"
+    assert skipped.ffn.fc1.weight.grad.abs().sum() > 0
+
+
+def test_scale_weights_weigh_tokens():
+    weights = (1.0, 0.0, 3.0)
+    trainer = make_trainer(double=True, scale_weights=weights, class_drop=0.0)
+    batch = trainer.batches.batch(0, slice(None))
+    plan = DepthPlan.full(PATCH_NUMS, 3)
+    loss, losses_PK = trainer.loss(batch.tokens_NL, batch.labels_N, (plan,))
+    mean_K = losses_PK[0]
+    expected = (mean_K[0] * 1 * 1 + mean_K[2] * 9 * 3) / (1 + 9 * 3)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_the_paper_s_loss_is_the_mean_over_tokens():
+    trainer = make_trainer(double=True, class_drop=0.0)
+    batch = trainer.batches.batch(0, slice(None))
+    inputs = tokenizer().double().teacher_inputs(batch.tokens_NL)
+    full = DepthPlan.full(PATCH_NUMS, 3)
+    loss, losses_PK = trainer.loss(batch.tokens_NL, batch.labels_N, (full,))
+    _, losses_BL = dense_loss(trainer.model, inputs, batch.tokens_NL, batch.labels_N, full.layers)
+    assert loss.item() == pytest.approx(losses_BL.mean().item(), rel=1e-12)
+    expected = [losses_BL[:, :1].mean(), losses_BL[:, 1:5].mean(), losses_BL[:, 5:].mean()]
+    torch.testing.assert_close(losses_PK[0], torch.stack(expected).detach())
+
+
+def test_accumulated_parts_make_the_same_step():
+    found = []
+    for parts in (1, 4):
+        trainer = make_trainer(double=True, accumulate=parts, **SUPERNET)
+        lines = [trainer.advance() for _ in range(8)]
+        found.append(([line["loss"] for line in lines], trainer.model.state_dict()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-10)
+    for name, tensor in found[0][1].items():
+        torch.testing.assert_close(tensor, found[1][1][name], atol=1e-9, rtol=1e-7)
+
+
+def test_activation_checkpointing_changes_no_bit():
+    plain, saved = (make_trainer(recompute=on, **SUPERNET) for on in (False, True))
+    for _ in range(6):
+        assert plain.advance()["loss"] == saved.advance()["loss"]
+    for a, b in zip(plain.model.parameters(), saved.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_averaged_weights():
+    trainer, decay = make_trainer(ema=0.8), 0.8
+    expected = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    for _ in range(5):
+        trainer.advance()
+        for name, parameter in trainer.model.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * parameter.detach()
+    for name, parameter in trainer.averaged.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name])
+    assert trainer.averaged is not trainer.model
+
+
+def test_a_sandwich_step_is_three_passes_and_can_distil():
+    options = {
+        "schedule": Schedule.sandwich_rule(),
+        "depths": (1, 2),
+        "switch": 1,
+        "budget_images": 480,
+    }
+    trainer = make_trainer(double=True, **options)
+    assert trainer.config.steps == 10
+    line = trainer.advance()
+    assert line["images_seen"] == 48
+    parts = [line[f"loss/depth_{depth:02d}"] for depth in (3, 1, 2)]
+    assert line["loss"] == pytest.approx(np.mean(parts))
+    trainer = make_trainer(double=True, class_drop=0.0, distill=True, **options)
+    batch = trainer.batches.batch(0, slice(None))
+    inputs = tokenizer().double().teacher_inputs(batch.tokens_NL)
+    plans = tuple(trainer.plans[d] for d in (3, 1, 2))
+    loss, _ = trainer.loss(batch.tokens_NL, batch.labels_N, plans)
+    full, *subnets = (trainer.model(inputs, batch.labels_N, plan) for plan in plans)
+    expected = [F.cross_entropy(full.flatten(0, 1), batch.tokens_NL.flatten())]
+    for logits in subnets:
+        expected.append(-(full.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean())
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-12)
+    loss.backward()
+    before = [p.grad.clone() for p in trainer.model.parameters()]
+    # The full network is the teacher: no gradient reaches it through its targets.
+    taught = full.detach().softmax(-1)
+    again = [expected[0], *(-(taught * x.log_softmax(-1)).sum(-1).mean() for x in subnets)]
+    trainer.model.zero_grad()
+    torch.stack(again).mean().backward()
+    for a, p in zip(before, trainer.model.parameters(), strict=True):
+        torch.testing.assert_close(a, p.grad)
+
+
+def test_metrics_say_what_was_trained():
+    trainer = make_trainer(schedule=Schedule.progressive(), depths=(1, 2), switch=1)
+    lines = [trainer.advance() for _ in range(trainer.config.steps)]
+    subnet = [line["depth"] < 3 for line in lines]
+    assert subnet == trainer.draws.subnet_S(3).tolist()
+    assert lines[-1]["share/realised"] == pytest.approx(np.mean(subnet))
+    assert lines[-1]["images_seen"] == 640
+    each = {d: 3 * plan_cost(DEEP, p, guidance=False).flops for d, p in trainer.plans.items()}
+    spent = 16 * sum(each[line["depth"]] for line in lines)
+    assert lines[-1]["flops/training"] == pytest.approx(spent)
+    for line in lines[:3]:
+        weighted = sum(line[f"loss/scale_{k + 1:02d}"] * p * p for k, p in enumerate(PATCH_NUMS))
+        assert weighted / 14 == pytest.approx(line["loss"], rel=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step():
+    trainer = make_trainer()
+    trainer.advance()
+    with torch.no_grad():
+        trainer.model.head.bias[0] = torch.nan
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    with pytest.raises(
+        Diverged, match=r"step 2 \(images 16 to 31 .*\): the loss of depth 3 is nan"
+    ):
+        trainer.advance()
+    assert trainer.step == 1
+    for a, b in zip(before, trainer.model.parameters(), strict=True):
+        assert torch.equal(a.nan_to_num(7), b.detach().nan_to_num(7))
+
+
+def test_a_loss_far_above_its_depth_s_median_stops_the_run():
+    trainer = make_trainer(learning_rate=1e-4)
+    for _ in range(20):
+        trainer.advance()
+    with torch.no_grad():
+        trainer.model.head.weight.mul_(300)
+    with pytest.raises(Diverged, match=r"step 21 .* after a median of .* over its last 20 steps"):
+        trainer.advance()
+
+
+def test_depths_are_judged_apart():
+    """A subnet's first, high loss is no divergence of the full network's low one."""
+    trainer = make_trainer(divergence_nats=0.0001, learning_rate=0.0, **SUPERNET)
+    trainer._recent[3] = [-100.0] * 40
+    subnet_steps = [i for i, step in enumerate(trainer.draws.depths) if step != (3,)]
+    trainer.step = subnet_steps[0]
+    trainer.advance()
+
+
+def test_bfloat16_autocast_trains():
+    exact, half = make_trainer(**SUPERNET), make_trainer(precision="bfloat16", **SUPERNET)
+    for _ in range(5):
+        assert half.advance()["loss"] == pytest.approx(exact.advance()["loss"], rel=0.02)
+
+
+def test_compiled_training_gives_the_same_losses():
+    if shutil.which("g++") is None and shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    plain, compiled = make_trainer(**SUPERNET), make_trainer(compile=True, **SUPERNET)
+    for _ in range(6):
+        assert compiled.advance()["loss"] == pytest.approx(plain.advance()["loss"], rel=1e-4)
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 15, "accumulate": 2}, "--batch 15: must be a multiple of --accumulate"),
+        ({"precision": "int8"}, "--precision int8: use one of"),
+        ({"precision": "float16"}, "--precision float16: needs --device cuda"),
+        ({"rate_schedule": "step"}, "--lr-schedule step: use one of"),
+        ({"learning_rate": -1.0}, "--lr -1.0: must be"),
+        ({"learning_rate": float("nan")}, "--lr nan: must be"),
+        ({"class_drop": 1.5}, "--class-drop 1.5: must be from 0 to 1"),
+        ({"ema": 2.0}, "--ema 2.0: must be"),
+        ({"distill": True}, "--distill: needs --schedule sandwich"),
+        (SUPERNET | {"switch": 4}, "--switch 4: the network has 3 scales"),
+        (SUPERNET | {"depths": (3,)}, "--depths 3: subnets .* 1 to 2 of its 3 layers"),
+        (SUPERNET | {"selector": "best"}, "selector"),
+        ({"scale_weights": (1.0, 1.0)}, "--scale-weights 1,1: give one weight .* 3 scales"),
+        ({"scale_weights": (0.0, 0.0, 0.0)}, "not all zero"),
+    ],
+)
+def test_bad_configs(options, message):
+    with pytest.raises(UserError, match=message):
+        make_trainer(**options)
+
+
+def test_every_epoch_sees_every_image_once():
+    drawn = np.concatenate([batch_indices(3, step, batch=7, images=20) for step in range(20)])
+    for epoch in range(7):
+        assert sorted(drawn[epoch * 20 : (epoch + 1) * 20]) == list(range(20))
+    assert not np.array_equal(drawn[:20], drawn[20:40])
+    assert not np.array_equal(drawn[:20], batch_indices(4, 0, batch=20, images=20))
+    # A batch larger than the data set takes several epochs.
+    assert np.bincount(batch_indices(0, 0, batch=50, images=20)).tolist().count(2) == 10
+
+
+def test_streams_are_apart():
+    draws = {
+        (seed, purpose, step): stream(seed, purpose, step).random()
+        for seed in (0, 1)
+        for purpose in ("data order", "class drop")
+        for step in (0, 1)
+    }
+    assert len(set(draws.values())) == len(draws)
+    assert stream(0, "class drop", 1).random() == draws[0, "class drop", 1]
+
+
+def test_nll_against_a_direct_sum():
+    model, _ = trained()
+    data = tokens(10)
+    plan = DepthPlan.two_zone(PATCH_NUMS, 2, subnet_depth=1, switch=1)
+    found = nll_per_scale(model, tokenizer(), data, plan, batch=4)
+    inputs = tokenizer().teacher_inputs(data.rows(slice(None)).tokens_NL.long())
+    logs = model(inputs, data.labels_N, plan).detach().double().log_softmax(-1)
+    each = -logs.gather(2, data.rows(slice(None)).tokens_NL.long()[:, :, None])[:, :, 0]
+    expected = torch.stack([each[:, :1].mean(1), each[:, 1:5].mean(1), each[:, 5:].mean(1)], 1)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(mean_nll(found, PATCH_NUMS), each.mean(1).numpy(), atol=1e-6)

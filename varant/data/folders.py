@@ -1,0 +1,261 @@
+"""A data set of your own: class folders of image files, resized and cropped as VAR does.
+
+    PATH/train/<class>/...  PATH/val/<class>/...     ImageNet's layout
+    PATH/<class>/...                                 every class split ten ways: 8 train, 1, 1
+
+Classes are the sorted folder names and files are found at any depth below them, as torchvision's
+`ImageFolder` has it. The shorter side is resized to 1.125 x the crop by Lanczos; training images
+are cropped anywhere, held-out ones in the middle (VAR's data pipeline).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from varant.data.datasets import SPLITS, Dataset, Split
+from varant.errors import UserError
+from varant.files import digest_of
+from varant.randomness import stream
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+RESIZE = 1.125  # side of the resized image over the crop's
+PREPROCESSING_VERSION = 1
+
+
+class UnreadableImage(UserError):
+    """An image file that cannot be decoded; `index` is its place in the split."""
+
+    def __init__(self, path: Path, index: int, why: str) -> None:
+        super().__init__(
+            f"--data-path: {path}: cannot be read as an image ({why}); mend or delete it, or give "
+            "--skip-unreadable"
+        )
+        self.path, self.index = path, index
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSplit:
+    """Image files and their labels; decoded by a few threads when they are asked for.
+
+    Attributes:
+        side: of the square crop, in pixels.
+        random_crop: crop anywhere, else in the middle.
+    """
+
+    paths: tuple[Path, ...]
+    labels_N: np.ndarray
+    side: int
+    random_crop: bool
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
+        """As `Split.images`.
+
+        Raises:
+            UnreadableImage: naming the first file that cannot be decoded.
+        """
+        indices = np.arange(len(self))[chosen]
+        places = map(self._own_place, indices) if places_N2 is None else places_N2
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            found = list(pool.map(self._read, indices, places))
+        return np.stack(found) if found else np.zeros((0, 3, self.side, self.side), np.uint8)
+
+    def _own_place(self, index: int) -> np.ndarray:
+        return stream(0, "crop", int(index)).random(2)
+
+    def _read(self, index: int, place: Sequence[float]) -> np.ndarray:
+        path = self.paths[index]
+        try:
+            with Image.open(path) as file:
+                image = resized(file.convert("RGB"), round(RESIZE * self.side))
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+            raise UnreadableImage(path, int(index), type(error).__name__) from None
+        except Image.DecompressionBombError:
+            raise UnreadableImage(path, int(index), "too many pixels") from None
+        spare = np.array(image.size) - self.side
+        if self.random_crop:
+            left, top = np.minimum((np.asarray(place) * (spare + 1)).astype(int), spare)
+        else:
+            left, top = np.rint(spare / 2).astype(int)  # torchvision's rounding
+        pixels = np.asarray(image)[top : top + self.side, left : left + self.side]
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """Images, and the indices of those that were read."""
+
+    images_N3HW: np.ndarray
+    indices: np.ndarray
+
+
+class ReplacingSplit:
+    """A split in which the next image that can be read stands for one that cannot.
+
+    Attributes:
+        skipped: paths of the files that could not be read so far.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.split, self.labels_N = split, split.labels_N
+        self.skipped: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
+        return self.read(chosen, places_N2).images_N3HW
+
+    def read(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> Replaced:
+        """As `Split.images`, saying which images they are.
+
+        Raises:
+            UnreadableImage: no image of the split can be read.
+        """
+        indices = np.arange(len(self))[chosen]
+        while True:
+            try:
+                images = self.split.images(indices, places_N2)
+            except UnreadableImage as error:
+                if len(self.skipped) + 1 >= len(self):
+                    raise
+                self.skipped[str(error.path)] = None
+                indices = np.where(indices == error.index, (indices + 1) % len(self), indices)
+            else:
+                return Replaced(images_N3HW=images, indices=indices)
+
+
+def resized(image: Image.Image, shorter: int) -> Image.Image:
+    """The image with its shorter side `shorter` pixels, its proportions kept."""
+    width, height = image.size
+    if width <= height:
+        size = (shorter, max(shorter, int(shorter * height / width)))
+    else:
+        size = (max(shorter, int(shorter * width / height)), shorter)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Image files of one split by class."""
+
+    files: dict[str, list[Path]]
+
+    def split(self, *, side: int, random_crop: bool) -> FolderSplit:
+        labels = [i for i, paths in enumerate(self.files.values()) for _ in paths]
+        return FolderSplit(
+            paths=tuple(path for paths in self.files.values() for path in paths),
+            labels_N=np.array(labels, dtype=np.int64),
+            side=side,
+            random_crop=random_crop,
+        )
+
+
+def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Dataset:
+    """The data set in `path`.
+
+    Args:
+        side: of the square images, in pixels.
+        limit: training images to keep, taken evenly from the classes; None keeps all.
+
+    The digest is over the files' names and sizes in bytes and the preprocessing: reading a
+    million files to find one that was changed in place would cost more than tokenising them.
+
+    Raises:
+        UserError: no such folder, no class folders, or a class without images (named).
+    """
+    if not path.is_dir():
+        raise UserError(f"--data-path {path}: no such folder; give one of class folders")
+    listed = _split_by_folder(path) if (path / "train").is_dir() else _split_by_turn(path)
+    if limit is not None:
+        share = -(-limit // len(listed["train"].files))
+        kept = {name: paths[:share] for name, paths in listed["train"].files.items()}
+        listed = listed | {"train": _Listed(kept)}
+    splits = {
+        name: part.split(side=side, random_crop=name == "train") for name, part in listed.items()
+    }
+    for name, split in splits.items():
+        if not len(split):
+            raise UserError(
+                f"--data-path {path}: too few images for a {name} split; give a train/ and a val/ "
+                "folder, or at least 10 images a class"
+            )
+    names = tuple(listed["train"].files)
+    content = {
+        "preprocessing": PREPROCESSING_VERSION,
+        "side": side,
+        "classes": names,
+        "files": {
+            name: [(p.relative_to(path).as_posix(), p.stat().st_size) for p in split.paths]
+            for name, split in splits.items()
+        },
+    }
+    return Dataset(
+        name="folder",
+        image_side=side,
+        class_names=names,
+        digest=digest_of(content),
+        sizes={name: len(split) for name, split in splits.items()},
+        make_split=splits.__getitem__,
+    )
+
+
+def _split_by_folder(path: Path) -> dict[str, _Listed]:
+    """`train/` and `val/`; the images of `val/` are select and test by turns, class by class."""
+    train = _class_files(path / "train")
+    if not (path / "val").is_dir():
+        raise UserError(f"--data-path {path}: has a train/ folder and no val/ beside it")
+    held_out = _class_files(path / "val")
+    if surplus := sorted(held_out.keys() - train.keys()):
+        raise UserError(f"--data-path {path / 'val' / surplus[0]}: no such class in train/")
+    files = {name: held_out.get(name, []) for name in train}
+    return {
+        "train": _Listed(train),
+        "select": _Listed({name: paths[::2] for name, paths in files.items()}),
+        "test": _Listed({name: paths[1::2] for name, paths in files.items()}),
+    }
+
+
+def _split_by_turn(path: Path) -> dict[str, _Listed]:
+    """Of each class every tenth image is for select, the one after it for test."""
+    files = _class_files(path)
+    places = {"train": range(8), "select": (8,), "test": (9,)}
+    return {
+        split: _Listed(
+            {
+                name: [p for i, p in enumerate(paths) if i % 10 in places[split]]
+                for name, paths in files.items()
+            }
+        )
+        for split in SPLITS
+    }
+
+
+def _class_files(path: Path) -> dict[str, list[Path]]:
+    """Image files of each class folder, both sorted."""
+    folders = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+    if not folders:
+        raise UserError(f"--data-path {path}: holds no class folders")
+    files = {}
+    for name in folders:
+        files[name] = sorted(
+            Path(parent) / file
+            for parent, _, found in os.walk(path / name, followlinks=True)
+            for file in found
+            if file.lower().endswith(EXTENSIONS)
+        )
+        if not files[name]:
+            raise UserError(
+                f"--data-path {path / name}: a class folder without images "
+                f"({', '.join(EXTENSIONS)}); fill or remove it"
+            )
+    return files

@@ -1,0 +1,229 @@
+"""A data set tokenised once: shards of tokens in a folder of its digest, memory-mapped when read.
+
+The index is written last, so a folder that has one is whole; a tokenisation that was killed goes
+on after its last whole shard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from varant.data.datasets import SPLITS, Dataset, Split, images_to_float
+from varant.data.folders import UnreadableImage
+from varant.errors import UserError
+from varant.files import digest_of, replacing, write_json
+from varant.model.tokenizer import Tokenizer
+
+VERSION = 2
+INDEX_FILE = "index.json"
+SHARD_ENTRIES = 32_768  # 43 MiB of the official 680 tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatch:
+    """Tokens and labels of some images: (n, L) and (n,), int64."""
+
+    tokens_NL: Tensor
+    labels_N: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSplit:
+    """Tokens of one split.
+
+    Attributes:
+        shards: (n, L) tensors of a small integer type, in order; memory-mapped where they come
+            from the cache.
+        labels_N: (N,) int64.
+    """
+
+    shards: tuple[Tensor, ...]
+    labels_N: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def rows(self, chosen: np.ndarray | slice) -> TokenBatch:
+        """The entries `chosen`, tokens as int64."""
+        if len(self.shards) == 1:
+            index = chosen if isinstance(chosen, slice) else torch.from_numpy(chosen)
+            return TokenBatch(tokens_NL=self.shards[0][index].long(), labels_N=self.labels_N[index])
+        index_n = np.arange(len(self))[chosen]
+        ends = np.cumsum([len(shard) for shard in self.shards])
+        shard_n = np.searchsorted(ends, index_n, side="right")
+        tokens_NL = torch.empty(len(index_n), self.shards[0].shape[1], dtype=torch.long)
+        for number in np.unique(shard_n):
+            here = np.flatnonzero(shard_n == number)
+            local = index_n[here] - (ends[number] - len(self.shards[number]))
+            tokens_NL[here] = self.shards[number][torch.from_numpy(local)].long()
+        return TokenBatch(tokens_NL=tokens_NL, labels_N=self.labels_N[torch.from_numpy(index_n)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """A tokenised data set.
+
+    Attributes:
+        train: None where only the held-out splits were tokenised.
+        skipped: image files that could not be read, of all splits.
+    """
+
+    train: TokenSplit | None = None
+    select: TokenSplit
+    test: TokenSplit
+    skipped: tuple[str, ...] = ()
+
+
+def tokens_digest(
+    dataset_digest: str,
+    tokenizer_sha256: str,
+    *,
+    flips: bool = False,
+    splits: tuple[str, ...] = SPLITS,
+) -> str:
+    """Identity of a tokenised data set: its pixels', the tokenizer's weights', the preprocessing's.
+
+    The data set's own digest holds how its images are resized and cropped.
+    """
+    content = {
+        "version": VERSION,
+        "dataset": dataset_digest,
+        "tokenizer": tokenizer_sha256,
+        "flips": flips,
+        "splits": splits,
+    }
+    return digest_of(content)
+
+
+@torch.no_grad()
+def cache_tokens(
+    folder: Path,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    *,
+    flips: bool = False,
+    skip_unreadable: bool = False,
+    splits: tuple[str, ...] = SPLITS,
+    batch: int = 250,
+    shard_entries: int = SHARD_ENTRIES,
+    advance: Callable[[int], object] = lambda count: None,
+) -> Tokens:
+    """Tokenise a data set into `folder`, unless it is there, and read it.
+
+    Args:
+        flips: training images once more mirrored left to right, as entries after all others.
+        skip_unreadable: leave out files that cannot be read and list them; else they are an error.
+        splits: which to tokenise.
+        batch: images that the tokenizer encodes at once.
+        advance: called with the number of entries done.
+
+    Raises:
+        UserError: a file that cannot be read (named), or a damaged cache.
+    """
+    if not (folder / INDEX_FILE).exists():
+        index: dict[str, list[str]] = {}
+        for name in splits:
+            split = getattr(dataset, name)
+            entries = len(split) * (2 if flips and name == "train" else 1)
+            shards = []
+            for first in range(0, entries, shard_entries):
+                path = folder / f"{name}-{first // shard_entries:05d}.safetensors"
+                chosen = np.arange(first, min(entries, first + shard_entries))
+                if not _whole(path):
+                    _write_shard(path, split, tokenizer, chosen, batch, skip_unreadable, advance)
+                else:
+                    advance(len(chosen))
+                shards.append(path.name)
+            index[name] = shards
+        write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
+    return read_tokens(folder)
+
+
+def _write_shard(
+    path: Path,
+    split: Split,
+    tokenizer: Tokenizer,
+    chosen: np.ndarray,
+    batch: int,
+    skip_unreadable: bool,
+    advance: Callable[[int], object],
+) -> None:
+    device = next(tokenizer.parameters()).device
+    small = torch.int16 if tokenizer.vocab_size <= 2**15 else torch.int32
+    tokens, labels, skipped = [], [], []
+    for start in range(0, len(chosen), batch):
+        flipped, indices = np.divmod(chosen[start : start + batch], len(split))
+        images, places = _read_images(split, indices, skip_unreadable, skipped)
+        mirror = flipped[places].astype(bool)
+        images[mirror] = images[mirror, :, :, ::-1]
+        tokens.append(tokenizer.encode(images_to_float(images).to(device)).to(small).cpu())
+        labels.append(torch.from_numpy(split.labels_N[indices[places]]))
+        advance(len(indices))
+    content = {"tokens": torch.cat(tokens), "labels": torch.cat(labels)}
+    with replacing(path) as aside:
+        save_file(content, aside, metadata={"skipped": json.dumps(skipped)})
+
+
+def _read_images(
+    split: Split, indices: np.ndarray, skip_unreadable: bool, skipped: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images, and their places in `indices`; paths that are left out go to `skipped`."""
+    places = np.arange(len(indices))
+    while True:
+        try:
+            return split.images(indices[places]), places
+        except UnreadableImage as error:
+            if not skip_unreadable:
+                raise
+            skipped.append(str(error.path))
+            places = places[indices[places] != error.index]
+
+
+def _whole(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
+
+
+def read_tokens(folder: Path) -> Tokens:
+    """Read a folder that `cache_tokens` wrote.
+
+    Raises:
+        UserError: damaged or foreign.
+    """
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text())
+        skipped: list[str] = []
+        splits = {
+            name: _read_split([folder / shard for shard in shards], skipped)
+            for name, shards in index["shards"].items()
+        }
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}: damaged token cache ({error}); delete the folder and run again"
+        ) from None
+    return Tokens(**splits, skipped=tuple(dict.fromkeys(skipped)))
+
+
+def _read_split(paths: list[Path], skipped: list[str]) -> TokenSplit:
+    tokens, labels = [], []
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            tokens.append(file.get_tensor("tokens"))
+            labels.append(file.get_tensor("labels"))
+            skipped.extend(json.loads((file.metadata() or {}).get("skipped", "[]")))
+    return TokenSplit(shards=tuple(tokens), labels_N=torch.cat(labels))

@@ -1,0 +1,220 @@
+"""Generation: scale after scale under a depth plan, with guidance and paired random numbers.
+
+Shape suffixes: B images, R rows of the network (B, or 2B with guidance), L tokens of all scales,
+T tokens of one scale, V vocabulary, v channels of a code, s positions of the feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varant.errors import UserError, require_count
+from varant.model.cache import KVCache
+from varant.model.plan import DepthPlan
+from varant.model.tokenizer import Tokenizer
+from varant.model.transformer import VAR
+
+DECODE_CHUNK = 16  # images decoded at once: 64 at 256 px would outweigh the whole KV cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A generated batch.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [0, 1].
+        tokens: (B, L) int64.
+        kv_bytes_peak: bytes of cached K and V that were held at once, read off the tensors.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    kv_bytes_peak: int
+
+
+def image_uniforms(
+    seed: int, image_indices: Sequence[int], scale_index: int, tokens: int
+) -> np.ndarray:
+    """The uniforms in [0, 1) that images draw their tokens of one scale with.
+
+    Image i's are a function of (seed, i, scale) alone: Philox keyed by seed and scale, with a
+    counter block of its own for each image. So batch size, order and device change nothing, and
+    two plans under one seed are paired.
+
+    Returns:
+        (B, tokens) float64.
+    """
+    blocks = -(-tokens // 4)  # a Philox counter yields four 64-bit words, one a uniform
+    indices = np.asarray(image_indices, dtype=np.int64)
+    key = np.array([seed, scale_index], dtype=np.uint64)
+
+    def draw(first: int, images: int) -> np.ndarray:
+        bits = np.random.Philox(key=key, counter=[first * blocks, 0, 0, 0])
+        return np.random.Generator(bits).random((images, 4 * blocks))[:, :tokens]
+
+    if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return draw(int(indices[0]), len(indices))
+    drawn = [draw(int(i), 1) for i in indices]
+    return np.concatenate(drawn) if drawn else np.empty((0, tokens))
+
+
+def filter_logits(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
+    """Logits with all but the likeliest codes at -inf.
+
+    Args:
+        logits: (..., V).
+        top_k: keep the k largest (ties with the k-th are kept); 0 keeps all.
+        top_p: then keep the smallest set of likeliest codes whose probability reaches top_p; 0.0
+            keeps all.
+    """
+    if 0 < top_k < logits.shape[-1]:
+        kth = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    if top_p > 0.0:
+        ascending, order = logits.sort(dim=-1)
+        tail = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
+        tail[..., -1] = False
+        logits = logits.masked_fill(tail.scatter(-1, order, tail), -torch.inf)
+    return logits
+
+
+def draw_tokens(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
+    """(B, T) tokens by inverting the cumulative distribution, in float64.
+
+    Codes that a filter removed have probability zero and are never drawn.
+    """
+    cumulative = logits_BTV.double().softmax(dim=-1).cumsum(dim=-1)
+    total = cumulative[..., -1:]
+    # Below the total even where the product rounds up to it: the index stays in the vocabulary.
+    target = torch.minimum(
+        uniforms_BT.unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total))
+    )
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+
+
+@torch.no_grad()
+def generate(
+    model: VAR,
+    tokenizer: Tokenizer,
+    labels_B: Tensor,
+    *,
+    plan: DepthPlan | str | Path | None = None,
+    cfg: float = 1.5,
+    top_k: int = 900,
+    top_p: float = 0.96,
+    seed: int = 0,
+    image_indices: Sequence[int] | None = None,
+    decode_chunk: int = DECODE_CHUNK,
+    free_cache: bool = True,
+) -> Sample:
+    """Draw images of the given classes.
+
+    Args:
+        labels_B: (B,) int64 classes.
+        plan: a `DepthPlan`, or text or a file as `DepthPlan.parse` takes it; None: full depth.
+        cfg: classifier-free guidance, t = cfg * scale_index / (K - 1) (VAR's rule); 0 runs the
+            conditional half alone.
+        top_k, top_p: filters as `filter_logits` applies them; 0 and 0.0 switch them off.
+        seed, image_indices: image i draws with the uniforms of (seed, image_indices[i]);
+            default 0..B-1.
+        decode_chunk: images that the tokenizer decodes at once.
+        free_cache: False keeps dead cache entries; outputs do not depend on it.
+
+    Raises:
+        UserError: a plan for another network, labels or filters out of range.
+    """
+    plan = _plan(model, plan)
+    device = model.pos_1LC.device
+    labels_B = labels_B.to(device)
+    indices = range(len(labels_B)) if image_indices is None else image_indices
+    _check(model, tokenizer, labels_B, indices, top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
+    require_count("decode_chunk", decode_chunk)
+    guided = cfg != 0
+    rows = labels_B
+    if guided:
+        rows = torch.cat([labels_B, torch.full_like(labels_B, model.num_classes)])
+    condition = model.condition(rows, plan)
+    cache = KVCache(plan, free=free_cache)
+    quantizer, last = tokenizer.quantize, len(plan.layers) - 1
+    codes_BTv, features_Bvs, tokens = None, 0, []
+    for k, count in enumerate(plan.tokens):
+        codes_RTv = codes_BTv
+        if guided and codes_BTv is not None:
+            codes_RTv = codes_BTv.repeat(2, 1, 1)
+        hidden = model.head_input(model.run_scale(k, codes_RTv, condition, plan, cache), condition)
+        if guided:  # the head is linear and (1 + t) - t = 1, so mixing before it is exact
+            t = cfg * k / max(last, 1)
+            conditional, unconditional = hidden.chunk(2)
+            hidden = (1 + t) * conditional - t * unconditional
+        logits_BTV = filter_logits(model.head(hidden).float(), top_k=top_k, top_p=top_p)
+        uniforms = torch.from_numpy(image_uniforms(seed, indices, k, count)).to(device)
+        tokens.append(draw_tokens(logits_BTV, uniforms))
+        features_Bvs = features_Bvs + quantizer.up(quantizer.codes(tokens[-1]), k)
+        if k < last:
+            codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
+    del condition, hidden
+    images = [tokenizer.decode_features(part) for part in features_Bvs.split(decode_chunk)]
+    return Sample(
+        images=torch.cat(images).float().add(1).div(2),
+        tokens=torch.cat(tokens, dim=1),
+        kv_bytes_peak=cache.bytes_peak,
+    )
+
+
+def _plan(model: VAR, plan: DepthPlan | str | Path | None) -> DepthPlan:
+    if plan is None:
+        return DepthPlan.full(model.patch_nums, model.depth)
+    if isinstance(plan, str | Path):
+        return DepthPlan.parse(plan, model.patch_nums, model.depth)
+    plan.check_fits(model.patch_nums, model.depth)
+    return plan
+
+
+def _check(
+    model: VAR,
+    tokenizer: Tokenizer,
+    labels_B: Tensor,
+    indices: Sequence[int],
+    *,
+    top_k: int,
+    top_p: float,
+    cfg: float,
+    seed: int,
+) -> None:
+    if tokenizer.patch_nums != model.patch_nums or tokenizer.vocab_size != model.vocab_size:
+        raise UserError(
+            f"tokenizer with scales {tokenizer.patch_nums} and {tokenizer.vocab_size} codes: the "
+            f"network has {model.patch_nums} and {model.vocab_size}"
+        )
+    if tokenizer.config.code_channels != model.geometry.code_channels:
+        raise UserError(
+            f"tokenizer with codes of {tokenizer.config.code_channels} channels: the network takes "
+            f"{model.geometry.code_channels}"
+        )
+    if labels_B.is_floating_point():
+        raise UserError(f"labels of type {labels_B.dtype}: need integers")
+    if labels_B.ndim != 1 or len(labels_B) == 0:
+        raise UserError(f"labels of shape {tuple(labels_B.shape)}: need (B,), at least one")
+    if labels_B.min() < 0 or labels_B.max() > model.num_classes:
+        raise UserError(
+            f"labels from {int(labels_B.min())} to {int(labels_B.max())}: the network has classes "
+            f"0 to {model.num_classes - 1}, and {model.num_classes} for unconditional"
+        )
+    if len(indices) != len(labels_B):
+        raise UserError(f"{len(indices)} image_indices for {len(labels_B)} labels: one a label")
+    if min(indices) < 0:
+        raise UserError(f"image_indices with {min(indices)}: must be 0 or more")
+    if top_k < 0:
+        raise UserError(f"top_k {top_k}: must be 0 (off) or more")
+    if not 0.0 <= top_p <= 1.0:
+        raise UserError(f"top_p {top_p}: must be from 0.0 (off) to 1.0")
+    if not np.isfinite(cfg):
+        raise UserError(f"cfg {cfg}: must be a finite number")
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed}: must be from 0 to 2**64 - 1")

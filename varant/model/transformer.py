@@ -1,0 +1,401 @@
+"""The VAR transformer (Tian et al., arXiv 2404.02905) with a depth plan as an argument.
+
+Shape suffixes: B images, L tokens of all scales, T tokens of one scale, C width, H heads,
+c channels of a head, V vocabulary, v channels of a code, 6 AdaLN vectors of a block.
+
+Parameters carry the names and shapes of the official checkpoints, so `state_dict` needs no
+translation. Buffers that the reference stores and that follow from the geometry are made by
+`varant.store.checkpoint` when an official file is written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from varant.model.cache import KVCache
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan
+
+NORM_EPS = 1e-6
+MAX_LOG_SCALE = math.log(100)  # clamp of the learned attention scale
+MASKED_ATTENTION_TOKENS = 128  # see `block_causal_attention`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """Class condition of a batch, computed once a forward pass or generation.
+
+    Attributes:
+        class_BC: class embedding, the first token and the condition of the head.
+        adaln_B6C: for each layer that runs, (gamma1, gamma2, scale1, scale2, shift1, shift2).
+        head_B2C: (scale, shift) of the norm before the head.
+    """
+
+    class_BC: Tensor
+    adaln_B6C: dict[int, Tensor]
+    head_B2C: Tensor
+
+
+class SelfAttention(nn.Module):
+    """l2-normalised attention; a learned, clamped scale a head stands in for 1/sqrt(c)."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        width, self.heads = geometry.width, geometry.heads
+        self.scale_mul_1H11 = nn.Parameter(torch.full((1, self.heads, 1, 1), math.log(4)))
+        self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
+        # K has no bias: with l2-normalised keys the reference keeps zeros there.
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def project(self, x_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k (l2-normalised, q scaled) and v, each (B, H, L, c), in the compute type."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        # Split along the channels: the gradient is then one concatenation.
+        q_BHLc, k_BHLc, v_BHLc = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in F.linear(x_BLC, self.mat_qkv.weight, bias).chunk(3, dim=-1)
+        )
+        scale = self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp()
+        q_BHLc = q_BHLc * (scale * inverse_norm(q_BHLc))
+        k_BHLc = k_BHLc * inverse_norm(k_BHLc)
+        # Autocast promotes both to float32; back in half precision K takes half the cache.
+        return q_BHLc.to(v_BHLc.dtype), k_BHLc.to(v_BHLc.dtype), v_BHLc
+
+    def merge(self, out_BHLc: Tensor) -> Tensor:
+        B, H, L, c = out_BHLc.shape
+        return self.proj(out_BHLc.transpose(1, 2).reshape(B, L, H * c))
+
+
+class MLP(nn.Module):
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        hidden = geometry.width * geometry.mlp_ratio
+        self.fc1 = nn.Linear(geometry.width, hidden)
+        self.fc2 = nn.Linear(hidden, geometry.width)
+
+    def forward(self, x_BLC: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x_BLC), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each modulated by AdaLN: x + gamma * f(norm(x) * (1 + scale) + shift)."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        width = geometry.width
+        if geometry.shared_adaln:
+            self.ada_gss = nn.Parameter(torch.empty(1, 1, 6, width))
+        else:
+            self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.attn = SelfAttention(geometry)
+        self.ffn = MLP(geometry)
+
+    def adaln(self, class_BC: Tensor, shared_B6C: Tensor | None) -> Tensor:
+        """(B, 1, 6, C): the six modulation vectors of this block."""
+        if shared_B6C is not None:
+            return self.ada_gss + shared_B6C
+        return self.ada_lin(class_BC).view(len(class_BC), 1, 6, -1)
+
+    def attention_input(self, x_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
+        _, _, scale1, _, shift1, _ = adaln_B6C.unbind(2)
+        return modulated_norm(x_BLC, scale1, shift1)
+
+    def finish(self, x_BLC: Tensor, attended_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
+        """Add the attention branch, then the MLP branch."""
+        gamma1, gamma2, _, scale2, _, shift2 = adaln_B6C.unbind(2)
+        x_BLC = torch.addcmul(x_BLC, gamma1, attended_BLC)
+        return torch.addcmul(x_BLC, gamma2, self.ffn(modulated_norm(x_BLC, scale2, shift2)))
+
+
+class HeadNorm(nn.Module):
+    """The AdaLN before the head: (scale, shift) from the class condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, class_BC: Tensor) -> Tensor:
+        return self.ada_lin(class_BC).view(len(class_BC), 1, 2, -1)
+
+
+class VAR(nn.Module):
+    """A VAR transformer whose depth a plan sets, scale by scale, at call time.
+
+    The initialisation is the official one; see `reset_parameters`.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+        width, scales = geometry.width, len(geometry.patch_nums)
+        first = geometry.scale_tokens[0]
+        self.word_embed = nn.Linear(geometry.code_channels, width)
+        self.class_emb = nn.Embedding(geometry.num_classes + 1, width)
+        self.pos_start = nn.Parameter(torch.empty(1, first, width))
+        self.pos_1LC = nn.Parameter(torch.empty(1, geometry.tokens, width))
+        self.lvl_embed = nn.Embedding(scales, width)
+        if geometry.shared_adaln:
+            self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.blocks = nn.ModuleList(Block(geometry) for _ in range(geometry.depth))
+        self.head_nm = HeadNorm(width)
+        self.head = nn.Linear(width, geometry.vocab_size)
+        self.register_buffer("level_L", token_levels(geometry), persistent=False)
+        self.reset_parameters()
+
+    @classmethod
+    def from_state(cls, geometry: Geometry, state: dict[str, Tensor]) -> VAR:
+        """A network that takes over the tensors of a complete state dict, uninitialised before."""
+        with torch.device("meta"):
+            model = cls(geometry)
+        model.load_state_dict(state, strict=True, assign=True)
+        model.level_L = token_levels(geometry)
+        return model
+
+    @property
+    def depth(self) -> int:
+        return self.geometry.depth
+
+    @property
+    def patch_nums(self) -> tuple[int, ...]:
+        return self.geometry.patch_nums
+
+    @property
+    def num_classes(self) -> int:
+        return self.geometry.num_classes
+
+    @property
+    def vocab_size(self) -> int:
+        return self.geometry.vocab_size
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Initialise as the official training code does.
+
+        - Linear weights, embeddings and positions: truncated normal (cut at +-2), standard
+          deviation sqrt(1/(3 W)); all biases zero.
+        - head weight x 0.02; head AdaLN weight x 0.5.
+        - Attention output and second MLP layer / sqrt(2 D).
+        - AdaLN of a block: the rows of gamma1 and gamma2 x 1e-5, the other four x 0.5. Shared
+          form: `ada_gss` normal / sqrt(W), then the same two factors.
+        - Attention scale: ln 4 for every head.
+        """
+        width, depth = self.geometry.width, self.geometry.depth
+        std = math.sqrt(1 / width / 3)
+
+        def truncated(tensor: Tensor, deviation: float = std) -> None:
+            nn.init.trunc_normal_(tensor, std=deviation, a=-2, b=2, generator=generator)
+
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                truncated(module.weight)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.Embedding):
+                truncated(module.weight)
+        truncated(self.pos_start)
+        truncated(self.pos_1LC)
+        self.head.weight.mul_(0.02)
+        self.head_nm.ada_lin[1].weight.mul_(0.5)
+        for block in self.blocks:
+            block.attn.scale_mul_1H11.fill_(math.log(4))
+            block.attn.q_bias.zero_()
+            block.attn.v_bias.zero_()
+            block.attn.proj.weight.div_(math.sqrt(2 * depth))
+            block.ffn.fc2.weight.div_(math.sqrt(2 * depth))
+            if self.geometry.shared_adaln:
+                block.ada_gss.normal_(generator=generator).div_(math.sqrt(width))
+                block.ada_gss[:, :, :2].mul_(1e-5)
+                block.ada_gss[:, :, 2:].mul_(0.5)
+            else:
+                block.ada_lin[1].weight[: 2 * width].mul_(1e-5)
+                block.ada_lin[1].weight[2 * width :].mul_(0.5)
+
+    def forward(
+        self,
+        inputs_BLC: Tensor,
+        labels_B: Tensor,
+        plan: DepthPlan | None = None,
+        *,
+        recompute: bool = False,
+    ) -> Tensor:
+        """Teacher-forced logits of all scales.
+
+        Args:
+            inputs_BLC: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`.
+            labels_B: (B,) int64; `num_classes` is the unconditional class.
+            plan: None runs every layer at every scale.
+            recompute: activation checkpointing: keep only each layer's input for the backward
+                pass and run the layer again there. Same numbers, less memory, a third more time.
+
+        Returns:
+            (B, L, V) logits.
+
+        Raises:
+            UserError: a plan made for another network.
+        """
+        plan = self._checked(plan)
+        condition = self.condition(labels_B, plan)
+        first = self._first_tokens(condition.class_BC)
+        x_BLC = torch.cat([first, self.word_embed(inputs_BLC)], dim=1) + self._positions()
+        for layer, block in enumerate(self.blocks):
+            scales = plan.scales_of(layer)
+            if not scales:
+                continue
+            arguments = (block, x_BLC, condition.adaln_B6C[layer], scales)
+            if recompute:
+                x_BLC = checkpoint(
+                    self._run_layer, *arguments, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x_BLC = self._run_layer(*arguments)
+        return self.head(self.head_input(x_BLC, condition))
+
+    def _run_layer(
+        self, block: Block, x_BLC: Tensor, adaln_B6C: Tensor, scales: tuple[int, ...]
+    ) -> Tensor:
+        """Send the tokens of `scales` through one block; the others keep their value."""
+        lengths = [self.geometry.scale_tokens[k] for k in scales]
+        if len(scales) == len(self.patch_nums):
+            return self._run_tokens(block, x_BLC, adaln_B6C, lengths)
+        if scales == tuple(range(len(scales))):  # a prefix: slices, no gather
+            passing, rest = x_BLC.split([sum(lengths), x_BLC.shape[1] - sum(lengths)], dim=1)
+            out_BLC = self._run_tokens(block, passing, adaln_B6C, lengths)
+            return torch.cat([out_BLC, rest], dim=1)
+        index_L = torch.tensor(self._tokens_of(scales), device=x_BLC.device)
+        out_BLC = self._run_tokens(block, x_BLC[:, index_L], adaln_B6C, lengths)
+        return x_BLC.index_copy(1, index_L, out_BLC)
+
+    def _tokens_of(self, scales: tuple[int, ...]) -> list[int]:
+        """Places of the tokens of `scales`."""
+        ends = list(itertools.accumulate(self.geometry.scale_tokens))
+        return [i for k in scales for i in range(ends[k] - self.geometry.scale_tokens[k], ends[k])]
+
+    @staticmethod
+    def _run_tokens(block: Block, x_BLC: Tensor, adaln_B6C: Tensor, lengths: list[int]) -> Tensor:
+        """One block over tokens of scales with `lengths` tokens each, block-causal."""
+        q, k, v = block.attn.project(block.attention_input(x_BLC, adaln_B6C))
+        attended = block.attn.merge(block_causal_attention(q, k, v, lengths))
+        return block.finish(x_BLC, attended, adaln_B6C)
+
+    def condition(self, labels_B: Tensor, plan: DepthPlan) -> Conditioning:
+        """Class embedding and AdaLN vectors of the layers that `plan` uses."""
+        class_BC = self.class_emb(labels_B)
+        shared = None
+        if self.geometry.shared_adaln:
+            shared = self.shared_ada_lin(class_BC).view(len(class_BC), 1, 6, -1)
+        adaln = {
+            layer: block.adaln(class_BC, shared)
+            for layer, block in enumerate(self.blocks)
+            if plan.scales_of(layer)
+        }
+        return Conditioning(class_BC=class_BC, adaln_B6C=adaln, head_B2C=self.head_nm(class_BC))
+
+    def run_scale(
+        self,
+        scale_index: int,
+        codes_BTv: Tensor | None,
+        condition: Conditioning,
+        plan: DepthPlan,
+        cache: KVCache,
+    ) -> Tensor:
+        """One scale of generation: its tokens through the plan's layers.
+
+        Args:
+            codes_BTv: (B, T, Cvae) the image so far at this scale's resolution; None at the
+                first scale, whose token is the class embedding.
+
+        Returns:
+            (B, T, W) hidden states after the last layer.
+        """
+        start = sum(self.geometry.scale_tokens[:scale_index])
+        stop = start + self.geometry.scale_tokens[scale_index]
+        if codes_BTv is None:
+            x_BTC = self._first_tokens(condition.class_BC)
+        else:
+            x_BTC = self.word_embed(codes_BTv)
+        x_BTC = x_BTC + self._positions()[:, start:stop]
+        for layer in plan.layers[scale_index]:
+            block, adaln = self.blocks[layer], condition.adaln_B6C[layer]
+            q, k, v = block.attn.project(block.attention_input(x_BTC, adaln))
+            context = cache.extend(scale_index, layer, k, v)
+            out = F.scaled_dot_product_attention(q, context.k_BHLc, context.v_BHLc, scale=1.0)
+            x_BTC = block.finish(x_BTC, block.attn.merge(out), adaln)
+            del context
+            cache.release(scale_index, layer)
+        return x_BTC
+
+    def head_input(self, x_BLC: Tensor, condition: Conditioning) -> Tensor:
+        """Normed and modulated hidden states; `head` is linear in them."""
+        scale, shift = condition.head_B2C.unbind(2)
+        return modulated_norm(x_BLC, scale, shift)
+
+    def _first_tokens(self, class_BC: Tensor) -> Tensor:
+        return class_BC.unsqueeze(1) + self.pos_start
+
+    def _positions(self) -> Tensor:
+        """(1, L, W): position and level embeddings."""
+        return self.lvl_embed(self.level_L).unsqueeze(0) + self.pos_1LC
+
+    def _checked(self, plan: DepthPlan | None) -> DepthPlan:
+        if plan is None:
+            return DepthPlan.full(self.patch_nums, self.depth)
+        plan.check_fits(self.patch_nums, self.depth)
+        return plan
+
+
+def token_levels(geometry: Geometry) -> Tensor:
+    """(L,) scale index of each token."""
+    counts = torch.tensor(geometry.scale_tokens, device="cpu")
+    return torch.repeat_interleave(torch.arange(len(counts), device="cpu"), counts)
+
+
+def modulated_norm(x_BLC: Tensor, scale_B1C: Tensor, shift_B1C: Tensor) -> Tensor:
+    """Layer norm whose gain and bias come from AdaLN: norm(x) (1 + scale) + shift."""
+    normed = F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=NORM_EPS)
+    return torch.addcmul(shift_B1C, normed, 1 + scale_B1C)
+
+
+def inverse_norm(x_BHLc: Tensor) -> Tensor:
+    """1 / max(|x|, 1e-12) over the channels: (B, H, L, 1)."""
+    # Half precision would lose the square; cheaper than `norm`, whose gradient divides.
+    wide = x_BHLc.to(torch.promote_types(x_BHLc.dtype, torch.float32))
+    return wide.square().sum(-1, keepdim=True).clamp_min(1e-24).rsqrt()
+
+
+def block_causal_attention(
+    q_BHLc: Tensor, k_BHLc: Tensor, v_BHLc: Tensor, lengths: list[int]
+) -> Tensor:
+    """Attention in which a token sees its own scale and the earlier ones.
+
+    One unmasked call a scale: exact work (62 % of L x L at the official scales), no mask in
+    memory, and every fused kernel applies. Short sequences take one call with a boolean mask
+    instead, where the kernel launches and the slices' gradients would cost more than they save.
+
+    Args:
+        lengths: tokens of each scale, coarse to fine; they sum to L.
+    """
+    if sum(lengths) <= MASKED_ATTENTION_TOKENS:
+        level_L = torch.repeat_interleave(
+            torch.tensor(lengths, device=q_BHLc.device), output_size=sum(lengths)
+        )
+        mask_LL = level_L[:, None] >= level_L
+        return F.scaled_dot_product_attention(q_BHLc, k_BHLc, v_BHLc, attn_mask=mask_LL, scale=1.0)
+    outputs, start = [], 0
+    for length in lengths:
+        stop = start + length
+        outputs.append(
+            F.scaled_dot_product_attention(
+                q_BHLc[:, :, start:stop], k_BHLc[:, :, :stop], v_BHLc[:, :, :stop], scale=1.0
+            )
+        )
+        start = stop
+    return torch.cat(outputs, dim=2)

@@ -1,0 +1,172 @@
+"""Checkpoints of ours: one folder of safetensors and JSON, digests within."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from varant.errors import UserError
+from varant.files import replacing, sha256_file, write_json
+from varant.model.geometry import Geometry
+from varant.model.tokenizer import Tokenizer, TokenizerConfig
+from varant.model.transformer import VAR
+
+FORMAT = "varant-checkpoint"
+VERSION = 1
+CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.safetensors",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A tokenizer and a network that belong together; unpacks as (tokenizer, model)."""
+
+    tokenizer: Tokenizer
+    model: VAR
+
+    def __iter__(self):
+        return iter((self.tokenizer, self.model))
+
+
+def save(
+    folder: str | Path, tokenizer: Tokenizer, model: VAR | None = None, *, note: dict | None = None
+) -> None:
+    """Write a checkpoint of ours: safetensors files, then `config.json` with their digests.
+
+    The config is written last, so a folder that has one is whole.
+
+    Args:
+        model: None writes the tokenizer alone, which `load_tokenizer` reads.
+        note: JSON-ready facts to keep beside the weights (how they were trained).
+    """
+    folder = Path(folder)
+    modules = {TOKENIZER_FILE: tokenizer} | ({MODEL_FILE: model} if model is not None else {})
+    for name, module in modules.items():
+        state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+        with replacing(folder / name) as aside:
+            save_file(state, aside)
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "geometry": model.geometry.as_dict() if model is not None else None,
+        "tokenizer": tokenizer.config.as_dict(),
+        "sha256": {name: sha256_file(folder / name) for name in modules},
+        "note": note or {},
+    }
+    write_json(folder / CONFIG_FILE, content)
+
+
+def read_config(folder: str | Path) -> dict:
+    """The `config.json` of a checkpoint of ours.
+
+    Raises:
+        UserError: no such folder, or not a checkpoint of ours.
+    """
+    path = Path(folder) / CONFIG_FILE
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise KeyError("format")
+        missing = {"geometry", "tokenizer", "sha256"} - content.keys()
+        if missing:
+            raise KeyError(missing.pop())
+        return content
+    except OSError as error:
+        raise UserError(
+            f"checkpoint {folder}: no {CONFIG_FILE} ({error.strerror}); name a folder that "
+            "varant.save or varant.train wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"checkpoint {path}: not a {FORMAT} config of version {VERSION}") from None
+
+
+def load(folder: str | Path) -> LoadedModel:
+    """Read a checkpoint of ours, on the CPU; `tokenizer, model = varant.load(folder)`.
+
+    Raises:
+        UserError: no checkpoint there, or a file of it is missing, damaged or foreign.
+    """
+    content = read_config(folder)
+    if content["geometry"] is None:
+        raise UserError(f"checkpoint {folder}: a tokenizer without a network")
+    geometry = _from_config(Geometry, content, "geometry", folder)
+    tokenizer = load_tokenizer(folder)
+    state = _read_checked(Path(folder) / MODEL_FILE, content, shapes_of_var(geometry))
+    return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Read the tokenizer of a checkpoint of ours, on the CPU.
+
+    Raises:
+        UserError: as `load`.
+    """
+    content = read_config(folder)
+    tokenizer = Tokenizer(_from_config(TokenizerConfig, content, "tokenizer", folder))
+    expected = shapes(tokenizer.state_dict())
+    tokenizer.load_state_dict(_read_checked(Path(folder) / TOKENIZER_FILE, content, expected))
+    return tokenizer.eval()
+
+
+def _from_config(kind: type, content: dict, field: str, folder: str | Path):
+    try:
+        return kind(**content[field])
+    except (TypeError, ValueError) as error:
+        path = Path(folder) / CONFIG_FILE
+        raise UserError(f"checkpoint {path}: {field} makes no sense ({error})") from None
+
+
+def _read_checked(
+    path: Path, content: dict, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    try:
+        if sha256_file(path) != content["sha256"][path.name]:
+            raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
+        # Copied out of the mapped file: its tensors are not aligned, and the results of vector
+        # code differ in the last bit with alignment.
+        state = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    check_names(state, shapes, path)
+    return state
+
+
+def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def shapes_of_var(geometry: Geometry) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return shapes(VAR(geometry).state_dict())
+
+
+def check_names(
+    state: dict[str, Tensor], expected: dict[str, tuple[int, ...]], path: str | Path
+) -> None:
+    """Raise `UserError` naming missing, surplus and misshapen tensors on one line."""
+    have = shapes(state)
+    troubles = {
+        "missing": [n for n in expected if n not in have],
+        "surplus": [n for n in have if n not in expected],
+        "misshapen": [
+            f"{n} {have[n]} instead of {shape}"
+            for n, shape in expected.items()
+            if n in have and have[n] != shape
+        ],
+    }
+    parts = []
+    for kind, names in troubles.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{kind} {', '.join(names[:3])}{more}")
+    if parts:
+        raise UserError(f"{path}: {'; '.join(parts)}")

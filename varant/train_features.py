@@ -1,0 +1,147 @@
+"""Remake the packaged feature network of an embedded data set.
+
+    python -m varant.train_features --dataset shapes
+
+Trains a light tokenizer as studies do, then a classifier on reconstructions with noise, and
+writes `varant/evaluation/weights/<dataset>.safetensors`: about two minutes on one core, and at
+least 0.99 accuracy on reconstructed test images of `shapes`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from safetensors.torch import save_file
+from torch import Tensor
+
+from varant.data.datasets import Split, images_to_float, load_dataset
+from varant.errors import exit_codes, require_count
+from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
+from varant.files import replacing
+from varant.model.tokenizer import Tokenizer
+from varant.randomness import batch_indices, stream, torch_seed
+from varant.start.preparation import LIGHT_TOKENIZER
+from varant.training.tokenizer import TokenizerTraining, train_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTraining:
+    """How the feature network is trained.
+
+    Attributes:
+        noise: largest standard deviation of the noise on images in [0, 1]; each image draws its
+            own, evenly from 0.
+        tokenizer_seed: of the tokenizer whose reconstructions it sees.
+    """
+
+    steps: int = 2_000
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    noise: float = 0.15
+    seed: int = 0
+    tokenizer_seed: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Command line."""
+
+    dataset: str = "shapes"
+    out: Path | None = None
+    """Where to write; default: into the package."""
+    steps: int = FeatureTraining.steps
+    """Training steps of the feature network."""
+    tokenizer_steps: int = TokenizerTraining.steps
+    """Training steps of the tokenizer whose reconstructions it learns from."""
+
+
+@torch.no_grad()
+def reconstruct(split: Split, tokenizer: Tokenizer) -> Tensor:
+    """(N, 3, H, W) reconstructions in [0, 1]."""
+    parts = np.array_split(np.arange(len(split)), max(1, len(split) // 250))
+    drawn = [
+        tokenizer.decode(tokenizer.encode(images_to_float(split.images(part)))) for part in parts
+    ]
+    return torch.cat(drawn).add(1).div(2)
+
+
+def train_features(
+    images_N3HW: Tensor, labels_N: np.ndarray, num_classes: int, config: FeatureTraining
+) -> FeatureNetwork:
+    """A classifier of images in [0, 1] under noise; a function of its arguments alone."""
+    with torch_seed(config.seed):
+        network = FeatureNetwork(num_classes)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+    for step in range(config.steps):
+        chosen = batch_indices(config.seed, step, batch=config.batch, images=len(labels_N))
+        images = images_N3HW[torch.from_numpy(chosen)]
+        rng = stream(config.seed, "noise", step)
+        deviation = rng.random((len(chosen), 1, 1, 1)) * config.noise
+        noise = rng.standard_normal(tuple(images.shape)) * deviation
+        images = images + torch.from_numpy(noise).float()
+        logits = network.classes(network(images))
+        loss = F.cross_entropy(logits, torch.from_numpy(labels_N[chosen]))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    standardise(network, images_N3HW)
+    return network.eval()
+
+
+@torch.no_grad()
+def standardise(network: FeatureNetwork, images_N3HW: Tensor) -> None:
+    """Give every feature mean 0 and variance 1 on `images_N3HW`; class logits stay the same.
+
+    Distances then come in units of the data's own spread, and no feature outweighs the others.
+    """
+    found = torch.cat([network(part) for part in images_N3HW.split(500)])
+    mean, deviation = found.mean(0), found.std(0)
+    network.classes.bias.add_(network.classes.weight @ mean)
+    network.classes.weight.mul_(deviation)
+    network.features.bias.sub_(mean).div_(deviation)
+    network.features.weight.div_(deviation[:, None])
+
+
+def main(arguments: Arguments) -> None:
+    require_count("--steps", arguments.steps)
+    require_count("--tokenizer-steps", arguments.tokenizer_steps)
+    dataset = load_dataset(arguments.dataset)
+    config = FeatureTraining(steps=arguments.steps)
+    torch.set_num_threads(1)
+    tokenizer = train_tokenizer(
+        dataset.train,
+        LIGHT_TOKENIZER,
+        TokenizerTraining(steps=arguments.tokenizer_steps, seed=config.tokenizer_seed),
+    )
+    network = train_features(
+        reconstruct(dataset.train, tokenizer), dataset.train.labels_N, dataset.num_classes, config
+    )
+    recipe = asdict(config) | {
+        "dataset": dataset.name,
+        "dataset_digest": dataset.digest,
+        "num_classes": dataset.num_classes,
+    }
+    path = arguments.out or WEIGHTS / f"{dataset.name}.safetensors"
+    with replacing(path) as aside:
+        save_file(network.state_dict(), aside, metadata={"recipe": json.dumps(recipe)})
+    extractor = load_extractor(path, name=dataset.name)
+    found = extractor(reconstruct(dataset.test, tokenizer))
+    accuracy = (found.classes_N == dataset.test.labels_N).mean()
+    print(f"{path}: {extractor.name}, {path.stat().st_size:,} bytes")
+    print(f"accuracy on {len(dataset.test)} reconstructed test images: {accuracy:.4f}")
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main(tyro.cli(Arguments, description=__doc__))

@@ -1,0 +1,327 @@
+"""A training run in a folder: it can be stopped by anything, and goes on exactly where it was.
+
+    training.json            what the run is: config, start, data
+    metrics.jsonl            one line a logged step
+    checkpoints/             the newest two (see `varant.training.resume`)
+    config.json  model.safetensors  tokenizer.safetensors     the result, for `varant.load`
+
+`config.json` is written last: a folder that has one is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from varant.data.tokens import TokenSplit
+from varant.errors import Diverged, Preempted, UserError
+from varant.evaluation.likelihood import mean_nll, nll_per_scale
+from varant.files import write_json
+from varant.model.tokenizer import Tokenizer
+from varant.store.checkpoint import CONFIG_FILE, save
+from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState
+from varant.training.trainer import Log, Trainer
+
+RUN_FILE, METRICS_FILE, CHECKPOINTS, LOCK_FILE = (
+    "training.json",
+    "metrics.jsonl",
+    "checkpoints",
+    ".lock",
+)
+RUN_FORMAT, RUN_VERSION = "varant-training", 1
+TIMES = ("seconds", "images_per_second/train")  # the metrics that differ between equal runs
+
+Warn = Callable[[str], object]
+
+
+def warn_on_stderr(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """NLL of full network and subnets on select images, every so many images of training.
+
+    Attributes:
+        every_images: between two evaluations; there is one at the end in any case.
+    """
+
+    tokenizer: Tokenizer
+    tokens: TokenSplit
+    every_images: int
+    images: int
+
+    def due(self, before: int, now: int, *, last: bool) -> bool:
+        return last or before // self.every_images < now // self.every_images
+
+    def __call__(self, trainer: Trainer) -> dict[str, float]:
+        """`select/nll/mean/full`, `select/nll/mean/d4@3` ... in nats a token."""
+        model, config = trainer.averaged.eval(), trainer.config
+        found = {}
+        for depth in sorted({model.depth, *config.depths}):
+            plan = config.plan_of(depth, model.geometry)
+            per_scale_NK = nll_per_scale(
+                model, self.tokenizer, self.tokens, plan, images=self.images
+            )
+            value = mean_nll(per_scale_NK, model.patch_nums).mean()
+            found[f"select/nll/mean/{plan.name}"] = float(value)
+        trainer.model.train()
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """Where a run lives and what it is.
+
+    Attributes:
+        identity: all that its result depends on, JSON-ready.
+    """
+
+    folder: Path
+    identity: dict
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / CONFIG_FILE).exists()
+
+    def claim(self) -> None:
+        """Make the folder this run's, or check that it is.
+
+        Raises:
+            UserError: the folder holds another run, or a checkpoint that no run wrote.
+        """
+        path = self.folder / RUN_FILE
+        if not path.exists():
+            if self.finished:
+                raise UserError(
+                    f"--out {self.folder}: holds a checkpoint that was not trained there; name "
+                    "another folder"
+                )
+            content = {"format": RUN_FORMAT, "version": RUN_VERSION, "identity": self.identity}
+            write_json(path, content)
+            return
+        try:
+            content = json.loads(path.read_text())
+            if content["format"] != RUN_FORMAT or content["version"] != RUN_VERSION:
+                raise KeyError("format")
+            stored = content["identity"]
+            differences = differing(stored, json.loads(json.dumps(self.identity)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{path}: damaged, or of another version; name another --out folder"
+            ) from None
+        if differences:
+            raise UserError(
+                f"--out {self.folder}: holds another run ({'; '.join(differences[:3])}); give the "
+                "flags that it was started with, or name another folder"
+            )
+
+    @contextlib.contextmanager
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
+        """Keep other processes from training here; the system drops the lock with the process.
+
+        Args:
+            wait: until another process that has it is done.
+
+        Raises:
+            UserError: another process has it, and we do not wait.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK_FILE).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except OSError:
+                raise UserError(
+                    f"--out {self.folder}: another process is training there; wait for it, or "
+                    "name another folder"
+                ) from None
+            yield
+
+
+def differing(stored: dict, wanted: dict, prefix: str = "") -> list[str]:
+    """`field was X, is Y` for each field, however deep, that two configs differ in."""
+    found = []
+    for key in sorted(stored.keys() | wanted.keys()):
+        was, now = stored.get(key), wanted.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += differing(was, now, f"{prefix}{key}.")
+        elif was != now:
+            found.append(f"{prefix}{key} was {_short(was)}, is {_short(now)}")
+    return found
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text  # a digest
+
+
+class MetricsLog:
+    """Lines of JSON, cut back to where a checkpoint left them when a run goes on."""
+
+    def __init__(self, path: Path, length: int, warn: Warn) -> None:
+        if path.exists() and path.stat().st_size < length:
+            warn(f"{path}: shorter than it was at the checkpoint; its missing lines are lost")
+        self._file = path.open("ab")
+        self._file.truncate(min(length, path.stat().st_size))
+
+    def write(self, line: dict) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Bring all lines to the disk; the file's length in bytes."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class StopRequest:
+    """Whether the machine asked to stop, by SIGTERM or SIGUSR1 (as batch systems do)."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Listen inside; only a process's main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        kinds = (signal.SIGTERM, signal.SIGUSR1)
+        before = {kind: signal.signal(kind, self._ask) for kind in kinds}
+        try:
+            yield self
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.requested = True
+
+
+def run_training(
+    run: RunFolder,
+    trainer: Trainer,
+    tokenizer: Tokenizer,
+    *,
+    evaluator: Evaluator | None = None,
+    log: Log = lambda step, metrics: None,
+    note: dict | None = None,
+    log_every: int = 1,
+    checkpoint_seconds: float = 60.0,
+    warn: Warn = warn_on_stderr,
+) -> None:
+    """Train to the end of the budget, from the newest whole checkpoint of the folder if any.
+
+    The folder must be claimed and locked by the caller. On every rank; rank 0 writes.
+
+    Args:
+        log: called after each logged step with the metrics of its line.
+        note: facts to keep in the result's `config.json`.
+        checkpoint_seconds: least time between two checkpoints; 0 writes one after each step.
+
+    Raises:
+        Preempted: SIGTERM or SIGUSR1 came; the state is saved.
+        Diverged: see `Trainer.advance`; the state before that step is saved.
+        UserError: there are checkpoints, and all are damaged.
+    """
+    ranks = trainer.ranks
+    checkpoints = CheckpointFolder(folder=run.folder / CHECKPOINTS)
+    metrics_length, seconds_before = 0, 0.0
+    try:
+        state = checkpoints.latest(warn if ranks.first else lambda line: None)
+    except DamagedCheckpoint as damage:
+        raise UserError(f"{damage}; delete {run.folder} to start again") from None
+    if state is not None:
+        trainer.restore(state)
+        metrics_length = state.facts["metrics_length"]
+        seconds_before = state.facts["seconds"]
+    ranks.check_same({"the step to go on from (is --out a folder that all share?)": trainer.step})
+    lines = MetricsLog(run.folder / METRICS_FILE, metrics_length, warn) if ranks.first else None
+
+    def elapsed() -> float:
+        return seconds_before + time.monotonic() - started
+
+    def save_state() -> None:
+        if lines is not None:
+            state = trainer.state()
+            facts = state.facts | {"metrics_length": lines.sync(), "seconds": elapsed()}
+            checkpoints.save(RunState(step=state.step, tensors=state.tensors, facts=facts))
+
+    started = saved = logged = time.monotonic()
+    unlogged = 0
+    with StopRequest().listening() as stop, contextlib.ExitStack() as closing:
+        if lines is not None:
+            closing.callback(lines.close)
+            if state is None and evaluator is not None:
+                lines.write({"step": 0, "images_seen": 0} | evaluator(trainer))
+        while not trainer.finished:
+            images_before = trainer.step * trainer.config.batch * trainer.config.passes
+            try:
+                metrics = trainer.advance()
+            except Diverged:
+                save_state()
+                raise
+            unlogged += 1
+            evaluated = evaluator is not None and evaluator.due(
+                images_before, metrics["images_seen"], last=trainer.finished
+            )
+            if evaluated:
+                if ranks.first:
+                    metrics |= evaluator(trainer)
+                ranks.wait()
+            now = time.monotonic()
+            if trainer.step % log_every == 0 or evaluated or trainer.finished:
+                images = unlogged * trainer.config.batch * trainer.config.passes
+                times = (elapsed(), images / max(1e-9, now - logged))
+                metrics |= dict(zip(TIMES, times, strict=True))
+                logged, unlogged = now, 0
+                log(trainer.step, metrics)
+                if lines is not None:
+                    lines.write({"step": trainer.step} | metrics)
+            stopping = ranks.mean(torch.tensor(float(stop.requested), device=trainer.device)) > 0
+            if now - saved >= checkpoint_seconds or stopping or trainer.finished:
+                save_state()
+                saved = time.monotonic()
+            if stopping and not trainer.finished:
+                ranks.wait()
+                raise Preempted(
+                    f"stopped after step {trainer.step} of {trainer.config.steps}; saved in "
+                    f"{run.folder}; run the same command to go on"
+                )
+    if ranks.first:
+        facts = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__} | (
+            note or {}
+        )
+        save(run.folder, tokenizer, trainer.averaged.eval(), note=facts)
+    ranks.wait()
+
+
+def advancing(advance: Callable[..., object]) -> Log:
+    """A `log` that moves a progress bar, first over the steps of earlier processes."""
+    seen = 0
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        nonlocal seen
+        advance(metrics["images_seen"] - seen, loss=metrics["loss"])
+        seen = metrics["images_seen"]
+
+    return log
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """The lines of a run's `metrics.jsonl`."""
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]

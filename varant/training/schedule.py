@@ -1,0 +1,239 @@
+"""The training schedule: which share of steps trains a subnet, and which depth each step draws.
+
+A step is a subnet step with share p, and then a depth is drawn evenly (VARiant, arXiv 2511.16546,
+section 3). p is a function of training progress, in [0, 1], and every draw is a function of
+(seed, step).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from varant.errors import UserError
+from varant.randomness import stream
+
+SCHEDULES = ("full", "fixed", "progressive", "reversed", "sandwich")
+DRAWS = ("stratified", "independent")
+PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
+PAPER_SHARES = (0.2, 1.0)
+RAMPS = ("linear", "cosine", "early", "late")
+_RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
+_BACKWARDS = {"early": "late", "late": "early"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Subnet share over training progress: constant, then a ramp, then constant.
+
+    Attributes:
+        name: one of `SCHEDULES`; says how it was made, `share_at` does not look at it.
+        start_share, end_share: p of the first and of the last phase.
+        phases: lengths of first phase, ramp and last phase as fractions of the training.
+        ramp: how p goes from start to end at progress u of the ramp: `linear` (the paper's),
+            `cosine` (1 - cos(pi u)) / 2, `early` 1 - (1 - u)^2, `late` u^2.
+        sandwich: every step trains the largest, the smallest and one other depth
+            (BigNAS, arXiv 2003.11142) and shares do not matter.
+
+    Raises:
+        UserError: an unknown name, a share outside 0..1, phases that do not sum to one.
+    """
+
+    name: str
+    start_share: float
+    end_share: float
+    phases: tuple[float, float, float] = PAPER_PHASES
+    sandwich: bool = False
+    ramp: str = "linear"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "phases", tuple(float(part) for part in self.phases))
+        if self.name not in SCHEDULES:
+            raise UserError(f"--schedule {self.name}: use one of {', '.join(SCHEDULES)}")
+        if self.ramp not in RAMPS:
+            raise UserError(f"--ramp {self.ramp}: use one of {', '.join(RAMPS)}")
+        for share in (self.start_share, self.end_share):
+            if not 0 <= share <= 1:
+                raise UserError(f"subnet share {share:g}: must be from 0 to 1")
+        shown = ":".join(f"{part:.6g}" for part in self.phases)
+        if len(self.phases) != 3 or min(self.phases) < 0:
+            raise UserError(f"--phases {shown}: give three fractions, none negative")
+        if not math.isclose(sum(self.phases), 1.0, abs_tol=1e-6):
+            raise UserError(f"--phases {shown}: sum to {sum(self.phases):.6g}; must sum to 1")
+
+    @classmethod
+    def full(cls) -> Schedule:
+        """p = 0: the full network goes on training. The control."""
+        return cls(name="full", start_share=0.0, end_share=0.0)
+
+    @classmethod
+    def fixed(cls, share: float) -> Schedule:
+        return cls(name="fixed", start_share=share, end_share=share)
+
+    @classmethod
+    def progressive(
+        cls,
+        start_share: float = PAPER_SHARES[0],
+        end_share: float = PAPER_SHARES[1],
+        phases: Sequence[float] = PAPER_PHASES,
+        ramp: str = "linear",
+    ) -> Schedule:
+        """The paper's: 2:8 for 5 of 30 epochs, a ramp of 15, then 10:0 for 10."""
+        return cls(
+            name="progressive",
+            start_share=start_share,
+            end_share=end_share,
+            phases=tuple(phases),
+            ramp=ramp,
+        )
+
+    @classmethod
+    def reversed(
+        cls,
+        start_share: float = PAPER_SHARES[0],
+        end_share: float = PAPER_SHARES[1],
+        phases: Sequence[float] = PAPER_PHASES,
+        ramp: str = "linear",
+    ) -> Schedule:
+        """The progressive schedule of these numbers run backwards in time."""
+        return cls(
+            name="reversed",
+            start_share=end_share,
+            end_share=start_share,
+            phases=tuple(reversed(phases)),
+            ramp=_BACKWARDS.get(ramp, ramp),
+        )
+
+    @classmethod
+    def sandwich_rule(cls) -> Schedule:
+        return cls(name="sandwich", start_share=1.0, end_share=1.0, sandwich=True)
+
+    def share_at(self, progress: np.ndarray | float) -> np.ndarray:
+        """p at training progress in [0, 1]."""
+        first, ramp, _ = self.phases
+        progress = np.asarray(progress, dtype=float)
+        if ramp == 0:  # a jump
+            return np.where(progress < first, self.start_share, self.end_share)
+        if self.ramp == "linear":
+            edges = [0.0, first, first + ramp, 1.0]
+            shares = [self.start_share, self.start_share, self.end_share, self.end_share]
+            return np.interp(progress, edges, shares)
+        u = np.clip((progress - first) / ramp, 0.0, 1.0)
+        risen = {"cosine": (1 - np.cos(np.pi * u)) / 2, "early": 1 - (1 - u) ** 2, "late": u**2}[
+            self.ramp
+        ]
+        return self.start_share + (self.end_share - self.start_share) * risen
+
+    @property
+    def mean_share(self) -> float:
+        """p averaged over the training: the fixed share that trains as many subnet steps."""
+        first, ramp, last = self.phases
+        risen = _RAMP_MEANS[self.ramp]
+        return (
+            self.start_share * first
+            + ((1 - risen) * self.start_share + risen * self.end_share) * ramp
+            + self.end_share * last
+        )
+
+    def as_dict(self) -> dict:
+        """JSON-ready fields. A linear ramp is not named: digests are older than other ramps."""
+        fields = asdict(self) | {"phases": list(self.phases)}
+        if self.ramp == "linear":
+            del fields["ramp"]
+        return fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """What every step of a training run trains.
+
+    Attributes:
+        share_S: (steps,) p of each step; NaN under the sandwich rule.
+        depths: for each step the depths that it trains, in order; the network's own depth is a
+            pass of the full network.
+    """
+
+    share_S: np.ndarray
+    depths: tuple[tuple[int, ...], ...]
+
+    def subnet_S(self, full_depth: int) -> np.ndarray:
+        """(steps,) bool: steps that train a subnet only."""
+        return np.array([full_depth not in step for step in self.depths])
+
+
+def draw_steps(
+    schedule: Schedule,
+    *,
+    steps: int,
+    depths: Sequence[int],
+    full_depth: int,
+    seed: int,
+    draw: str = "stratified",
+) -> Draws:
+    """Every step's draw; a function of its arguments alone.
+
+    `stratified`: step t is a subnet step where the running sum of p, from a random start in
+    [0, 1), passes a whole number, so over any window the number of subnet steps is within one of
+    the sum of p. Depths come in shuffled rounds, each depth once a round. `independent`: coin
+    flips, as the paper has it; at p = 0.5 they realise shares of 0.44 to 0.56 in short runs.
+
+    Raises:
+        UserError: no depths, a depth that is not below `full_depth`, an unknown way to draw.
+    """
+    if draw not in DRAWS:
+        raise UserError(f"--draw {draw}: use one of {', '.join(DRAWS)}")
+    check_depths(schedule, depths, full_depth)
+    share_S = schedule.share_at((np.arange(steps) + 0.5) / steps)
+    if schedule.sandwich:
+        smallest, *others = sorted(depths)
+        middle = _drawn_depths(others, steps, seed, draw)
+        return Draws(
+            share_S=np.full(steps, np.nan), depths=tuple((full_depth, smallest, d) for d in middle)
+        )
+    if draw == "independent":
+        subnet_S = stream(seed, "subnet step").random(steps) < share_S
+    else:
+        start = stream(seed, "subnet step").random()
+        passed_S = np.floor(start + np.cumsum(share_S))
+        subnet_S = np.diff(passed_S, prepend=np.floor(start)) > 0
+        subnet_S = (subnet_S & (share_S > 0)) | (share_S >= 1)  # whatever the sum's rounding
+    drawn = iter(_drawn_depths(depths, int(subnet_S.sum()), seed, draw))
+    return Draws(
+        share_S=share_S,
+        depths=tuple((next(drawn),) if subnet else (full_depth,) for subnet in subnet_S),
+    )
+
+
+def check_depths(schedule: Schedule, depths: Sequence[int], full_depth: int) -> None:
+    """Raise `UserError` unless `schedule` can train subnets of these depths."""
+    if schedule.share_at(np.array([0.0, 1.0])).max() == 0:
+        return
+    shown = ",".join(map(str, depths))
+    if not depths:
+        raise UserError(f"--depths: --schedule {schedule.name} trains subnets; give their depths")
+    for depth in depths:
+        if not 1 <= depth < full_depth:
+            raise UserError(
+                f"--depths {depth}: subnets of this network have 1 to {full_depth - 1} of its "
+                f"{full_depth} layers"
+            )
+    if schedule.sandwich and len(set(depths)) < 2:
+        raise UserError(
+            f"--depths {shown}: --schedule sandwich trains the smallest and one other; give two"
+        )
+
+
+def _drawn_depths(depths: Sequence[int], count: int, seed: int, draw: str) -> list[int]:
+    depths = sorted(depths)
+    if count == 0:
+        return []
+    if draw == "independent":
+        return [depths[i] for i in stream(seed, "depth").integers(len(depths), size=count)]
+    rounds = (
+        stream(seed, "depth", number).permutation(len(depths)) for number in itertools.count()
+    )
+    return [depths[i] for i in itertools.islice(itertools.chain.from_iterable(rounds), count)]

@@ -1,0 +1,172 @@
+"""Training of the light tokenizer: reconstruction, commitment, and a codebook of running means.
+
+Shape suffixes: B images, T tokens of one scale, v channels of a code, s positions of the feature
+map, V codes, n vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varant.data.datasets import Split, images_to_float
+from varant.model.tokenizer import Quantizer, Tokenizer, TokenizerConfig
+from varant.randomness import batch_indices, stream, torch_seed
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerTraining:
+    """How a light tokenizer is trained.
+
+    Attributes:
+        steps, batch: optimiser steps, and images a step.
+        learning_rate: peak of a one-cycle cosine that ends at 5 %.
+        commitment: weight of |features - codes|^2, averaged over the scales.
+        codebook_decay: decay a step of the codes' running counts and sums.
+        restart_below: a code whose running count falls below this is put on a vector of the batch.
+    """
+
+    steps: int = 800
+    batch: int = 64
+    learning_rate: float = 5e-3
+    commitment: float = 0.25
+    codebook_decay: float = 0.98
+    restart_below: float = 0.5
+    seed: int = 0
+
+
+class Codebook:
+    """Running means of the vectors that each code stands for, and restarts of unused codes."""
+
+    def __init__(self, quantizer: Quantizer, config: TokenizerTraining) -> None:
+        self.config = config
+        self.weight_Vv = quantizer.embedding.weight.data
+        self.count_V = torch.ones(len(self.weight_Vv))
+        self.sum_Vv = self.weight_Vv.clone()
+
+    def put_on(self, codes: Tensor, vectors_nv: Tensor) -> None:
+        self.weight_Vv[codes] = vectors_nv
+        self.sum_Vv[codes] = vectors_nv
+        self.count_V[codes] = 1.0
+
+    def update(self, tokens_n: Tensor, vectors_nv: Tensor, rng: np.random.Generator) -> None:
+        decay = self.config.codebook_decay
+        hits_V = torch.bincount(tokens_n, minlength=len(self.count_V)).float()
+        sums_Vv = torch.zeros_like(self.sum_Vv).index_add_(0, tokens_n, vectors_nv)
+        self.count_V.lerp_(hits_V, 1 - decay)
+        self.sum_Vv.lerp_(sums_Vv, 1 - decay)
+        dead = (self.count_V < self.config.restart_below).nonzero()[:, 0]
+        self.weight_Vv.copy_(self.sum_Vv / self.count_V.clamp_min(1e-5)[:, None])
+        if len(dead):
+            chosen = torch.from_numpy(rng.integers(len(vectors_nv), size=len(dead)))
+            self.put_on(dead, vectors_nv[chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """One pass of the quantizer in training.
+
+    Attributes:
+        features_Bvs: the feature map that the tokens stand for.
+        commitment: mean over scales of |features - partial sum|^2.
+        tokens_n, vectors_nv: every assignment made, all scales together.
+    """
+
+    features_Bvs: Tensor
+    commitment: Tensor
+    tokens_n: Tensor
+    vectors_nv: Tensor
+
+
+def quantize_for_training(quantizer: Quantizer, features_Bvs: Tensor) -> Quantized:
+    """Quantise a feature map and keep what the losses and the codebook need."""
+    residual, total = features_Bvs.detach(), torch.zeros_like(features_Bvs)
+    tokens, vectors, commitments = [], [], []
+    for k in range(len(quantizer.patch_nums)):
+        vectors_BTv = quantizer.down(residual, k).transpose(1, 2)
+        tokens_BT = quantizer.nearest(vectors_BTv)
+        part = quantizer.up(quantizer.codes(tokens_BT), k).detach()
+        total, residual = total + part, residual - part
+        commitments.append(F.mse_loss(features_Bvs, total))
+        tokens.append(tokens_BT.flatten())
+        vectors.append(vectors_BTv.flatten(0, 1))
+    return Quantized(
+        features_Bvs=total,
+        commitment=torch.stack(commitments).mean(),
+        tokens_n=torch.cat(tokens),
+        vectors_nv=torch.cat(vectors),
+    )
+
+
+def train_tokenizer(
+    split: Split,
+    config: TokenizerConfig,
+    training: TokenizerTraining,
+    *,
+    log: Log = lambda step, metrics: None,
+) -> Tokenizer:
+    """Train a light tokenizer on a split's images; a function of its arguments alone.
+
+    Args:
+        log: called after each step with `loss` (mean squared error) and `images_seen`.
+    """
+    with torch_seed(training.seed):
+        tokenizer = Tokenizer(config)
+    tokenizer.quantize.embedding.weight.requires_grad_(False)
+    codebook = Codebook(tokenizer.quantize, training)
+    parameters = [p for p in tokenizer.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        training.learning_rate,
+        total_steps=training.steps + 1,
+        pct_start=0.05,
+        div_factor=20,
+        final_div_factor=1,
+        cycle_momentum=False,
+    )
+    for step in range(training.steps):
+        rng = stream(training.seed, "codebook", step)
+        chosen = batch_indices(training.seed, step, batch=training.batch, images=len(split))
+        images = images_to_float(split.images(chosen))
+        features = tokenizer.encode_features(images)
+        if step == 0:
+            vectors = features.detach().transpose(1, 2).flatten(0, 1)
+            picks = rng.choice(len(vectors), size=config.vocab_size, replace=True)
+            codebook.put_on(torch.arange(config.vocab_size), vectors[torch.from_numpy(picks)])
+        quantized = quantize_for_training(tokenizer.quantize, features)
+        straight_through = features + (quantized.features_Bvs - features).detach()
+        side = config.patch_nums[-1]
+        maps = straight_through.view(len(images), -1, side, side)
+        drawn = tokenizer.decoder(tokenizer.post_quant_conv(maps))
+        error = F.mse_loss(drawn, images)
+        optimiser.zero_grad(set_to_none=True)
+        (error + training.commitment * quantized.commitment).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        codebook.update(quantized.tokens_n, quantized.vectors_nv, rng)
+        log(step + 1, {"loss": error.item(), "images_seen": (step + 1) * training.batch})
+    return tokenizer.eval()
+
+
+@torch.no_grad()
+def reconstruction_psnr(
+    tokenizer: Tokenizer, split: Split, *, most: int = 2_500, batch: int = 250
+) -> float:
+    """Peak signal-to-noise ratio in dB, of the mean squared error over the first `most` images."""
+    errors = []
+    for start in range(0, min(most, len(split)), batch):
+        images = images_to_float(split.images(slice(start, start + batch)))
+        drawn = tokenizer.decode(tokenizer.encode(images))
+        errors.append((drawn - images).square().mean((1, 2, 3)))
+    return float(10 * torch.log10(4.0 / torch.cat(errors).mean()))
