@@ -1,29 +1,29 @@
-"""The frame of a study: its columns, what makes it valid, and what each metric means.
+"""The frame of a study: its columns and what makes it valid.
 
 A frame is long and tidy: one row for each value that was measured, on one disjoint set of images
 or samples, of one cell, under one base network. Values of two cells are paired by
 (`base_seed`, `set`): the same test images, or samples drawn with the same uniforms.
 
-What a metric is (its unit, which direction is better, whether it may decide a claim) is read from
-its name by `parse_metric` and nowhere else.
+Which plan a row is of, and how its network was trained, is in typed columns (`PLAN_KEY`, `kind`,
+`share`, `train_switch`, `seed`). `plan` and `schedule` are what people call them: they name things
+in figures and tables, group rows of one thing, and are never parsed nor compared with a text.
 """
 
 from __future__ import annotations
 
-import enum
-import functools
-import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.metrics import Metric, parse_metric
+
+VERSION = 2
 COLUMNS: dict[str, str] = {
     "study": "string",
     "base_seed": "int64",
     "family": "string",
-    "cell": "string",
+    "plan": "string",
     "scale": "Int64",
     "window": "string",
     "switch": "Int64",
@@ -36,15 +36,24 @@ COLUMNS: dict[str, str] = {
     "value": "float64",
     "count": "int64",
 }
-"""Column name to pandas dtype. `scale` counts from 1; `set` is absent for exact numbers."""
+"""Column name to pandas dtype. `scale` counts from 1; `subnet_depth` is absent for the full
+network, `set` for exact numbers."""
+
+PLAN_KEY = ["family", "scale", "window", "switch", "subnet_depth", "selector"]
+"""The columns that tell a plan of a study's grid from another, whatever the network."""
 
 TRAINING_COLUMNS: dict[str, str] = {
     "schedule": "string",
+    "kind": "string",
     "share": "Float64",
-    "seed": "Int64",
     "train_switch": "Int64",
+    "seed": "Int64",
 }
-"""Columns of studies that train: how the cell's network was trained. Others may lack them."""
+"""Columns of studies that train: how the row's network was. Others may lack them. `kind` is `full`
+for the control, else one of the training schedules; `share` is of the control and of `fixed`."""
+
+CONTROL = "full"
+"""The `kind` of networks that were trained on without subnet steps."""
 
 FAMILIES = ("full", "scale", "switch", "window", "plan", "two-zone", "found", "selector")
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -53,150 +62,6 @@ FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
 
 class FrameError(ValueError):
     """A file of a study folder that cannot be used: one line naming file, value and remedy."""
-
-
-class Better(enum.Enum):
-    """Which direction of a metric is better."""
-
-    LOWER = "lower"
-    HIGHER = "higher"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """What a metric name says: words for people, unit, direction, and the claims it may decide."""
-
-    name: str
-    kind: str  # nll, fd, kid, fid, class_accuracy, kv_bytes, flops, latency_ms, images_per_second
-    label: str  # as a sentence names it
-    short: str  # as a table's column or an axis names it
-    damage: str  # what "worse than the full network" is called
-    unit: str
-    better: Better
-    decides: bool = False  # may decide a claim; teacher-forced NLL never does
-    exact: bool = False  # counted, not sampled: has no interval
-    scale: int | None = None  # from 1, for the NLL of one scale
-    extractor: str | None = None
-    samples: int | None = None  # samples behind one value, as the name states
-    split: str = "test"  # whose images; what is measured on `select` chooses, and is no result
-
-    @property
-    def damage_sign(self) -> float:
-        """Factor that turns (value - full network's value) into damage, positive being worse."""
-        return 1.0 if self.better is Better.LOWER else -1.0
-
-
-_DISTANCES = {
-    "fd": ("Fréchet distance", "FD", "FD increase"),
-    "kid": ("class-conditional KID", "KID", "KID increase"),
-    "fid": ("FID (Inception features)", "FID", "FID increase"),
-}
-
-
-@functools.cache
-def parse_metric(name: str) -> Metric:
-    """The meaning of a metric name of DESIGN.md's list.
-
-    Raises `ValueError` for a name that is not on it: a direction of better is never guessed.
-    """
-    if name == "nll/mean":
-        return Metric(
-            name=name,
-            kind="nll",
-            label="teacher-forced NLL",
-            short="NLL",
-            damage="NLL increase",
-            unit="nats/token",
-            better=Better.LOWER,
-        )
-    if name == "select/nll/mean":
-        return replace(
-            parse_metric("nll/mean"),
-            name=name,
-            label="teacher-forced NLL on the select split",
-            short="select NLL",
-            split="select",
-        )
-    if match := re.fullmatch(r"nll/scale_(\d+)", name):
-        scale = int(match[1])
-        return Metric(
-            name=name,
-            kind="nll",
-            label=f"teacher-forced NLL of scale {scale}",
-            short=f"NLL of scale {scale}",
-            damage=f"NLL increase at scale {scale}",
-            unit="nats/token",
-            better=Better.LOWER,
-            scale=scale,
-        )
-    if match := re.fullmatch(r"(fd|kid|fid)/([^/]+)/n(\d+)", name):
-        label, short, damage = _DISTANCES[match[1]]
-        return Metric(
-            name=name,
-            kind=match[1],
-            label=label,
-            short=short,
-            damage=damage,
-            unit="",
-            better=Better.LOWER,
-            decides=True,
-            extractor=match[2],
-            samples=int(match[3]),
-        )
-    if name == "class_accuracy":
-        return Metric(
-            name=name,
-            kind=name,
-            label="class accuracy",
-            short="accuracy",
-            damage="accuracy lost",
-            unit="",
-            better=Better.HIGHER,
-            decides=True,
-        )
-    if match := re.fullmatch(r"kv_bytes/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="kv_bytes",
-            label=f"KV cache, {match[1]}",
-            short=f"KV {match[1]}",
-            damage="KV added",
-            unit="bytes",
-            better=Better.LOWER,
-            exact=True,
-        )
-    if match := re.fullmatch(r"flops/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="flops",
-            label=f"FLOPs, {match[1]}",
-            short="FLOPs",
-            damage="FLOPs added",
-            unit="FLOP",
-            better=Better.LOWER,
-            exact=True,
-        )
-    if match := re.fullmatch(r"latency_ms/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="latency_ms",
-            label=f"latency, {match[1]}",
-            short="latency",
-            damage="latency added",
-            unit="ms",
-            better=Better.LOWER,
-        )
-    if match := re.fullmatch(r"images_per_second/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="images_per_second",
-            label=f"throughput, {match[1]}",
-            short="images/s",
-            damage="throughput lost",
-            unit="images/s",
-            better=Better.HIGHER,
-        )
-    raise ValueError(f"metric {name!r} is not one that this code knows")
 
 
 _ORDER = ("fd", "kid", "fid", "class_accuracy", "nll")
@@ -249,6 +114,8 @@ def checked_frame(
     def refuse(what: str) -> FrameError:
         return FrameError(f"{source}: {what}; run the study again with this version")
 
+    if "cell" in frame.columns and "plan" not in frame.columns:
+        raise refuse(f"a frame of version 1 (column cell); this code reads version {VERSION}")
     needed = [*COLUMNS, *(TRAINING_COLUMNS if training else ())]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
@@ -265,7 +132,12 @@ def checked_frame(
     checked = pd.DataFrame(typed).reset_index(drop=True)
     if training:  # a control may lack the switch point: it trains no subnet
         empty = {name: int(checked[name].isna().sum()) for name in TRAINING_COLUMNS}
-        for name, most in (("schedule", 0), ("seed", 0), ("train_switch", len(checked) - 1)):
+        for name, most in (
+            ("schedule", 0),
+            ("kind", 0),
+            ("seed", 0),
+            ("train_switch", len(checked) - 1),
+        ):
             if empty[name] > most:
                 raise refuse(f"column {name} has no value in {empty[name]} rows")
     for name, allowed in (("family", FAMILIES), ("status", STATUSES)):
@@ -281,13 +153,13 @@ def checked_frame(
     infinite = finished[~np.isfinite(finished["value"])]
     if len(infinite):
         row = infinite.iloc[0]
-        raise refuse(f"{row['metric']} of finished cell {row['cell']!r} is {row['value']}")
-    key = ["base_seed", "schedule", "seed", "family", "cell", "selector", "metric", "set"]
+        raise refuse(f"{row['metric']} of finished plan {row['plan']!r} is {row['value']}")
+    key = ["base_seed", "schedule", "seed", "family", "plan", "selector", "metric", "set"]
     distinct = finished.drop_duplicates([*key, "value"])
     twice = distinct[distinct.duplicated(key)]
     if len(twice):
         row = twice.iloc[0]
-        raise refuse(f"{row['metric']} of cell {row['cell']!r} has two values for one set")
+        raise refuse(f"{row['metric']} of plan {row['plan']!r} has two values for one set")
     if full and not (finished["family"] == "full").any():
         raise refuse("the full network has no finished row, so there is nothing to compare with")
     return checked

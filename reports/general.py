@@ -10,7 +10,8 @@ import pandas as pd
 
 from analysis.figures.fronts import ScatterPanel, draw_scatter
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
-from analysis.frame import FINISHED, headline_metrics, load_frame, parse_metric
+from analysis.frame import FINISHED, headline_metrics, load_frame
+from analysis.metrics import parse_metric
 from analysis.statistics.damage import failed_cells
 from analysis.statistics.intervals import SIGNIFICANCE, holm, paired_t
 from reports.parts import words

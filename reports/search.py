@@ -11,7 +11,8 @@ import pandas as pd
 from analysis.claims.ledger import deciding_metrics
 from analysis.figures.fronts import draw_fronts, draw_plan
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
-from analysis.frame import Metric, load_frame
+from analysis.frame import load_frame
+from analysis.metrics import Metric
 from analysis.searches.plans import group_values, hypervolume_difference, kv_shares
 from analysis.statistics.damage import failed_cells
 from analysis.statistics.fronts import NON_INFERIORITY_NATS

@@ -12,9 +12,10 @@ import pandas as pd
 from analysis.claims.ledger import deciding_metrics
 from analysis.figures.fronts import OTHERS, draw_lines
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, new_figure, style
-from analysis.frame import Metric, load_frame
+from analysis.frame import load_frame
 from analysis.maps.scale_depth import Heatmap
 from analysis.maps.switch_depth import SwitchLoss, earliest, switch_losses, trained_at, transfer_map
+from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import level_table, unfinished
 from reports.pareto import tables as pareto_tables

@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.frame import FINISHED, Metric, find_metric, headline_metrics
+from analysis.frame import FINISHED, find_metric, headline_metrics
+from analysis.metrics import Metric
 from analysis.statistics.fronts import fixed_gap, is_fixed
 from analysis.statistics.intervals import (
     SIGNIFICANCE,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.frame import Metric, parse_metric
+from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 
 # Causality makes a scale's loss independent of later scales; float noise stays far below this.

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, Metric
+from analysis.frame import FINISHED
 from analysis.maps.scale_depth import Heatmap
+from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval, holm, paired_t
 from analysis.statistics.levels import CONTROL, paired_values, seed_table

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, Metric
+from analysis.frame import FINISHED
+from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, hypervolume, non_dominated
 from analysis.statistics.intervals import Interval, paired_t
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.frame import Metric
+from analysis.metrics import Metric
 from analysis.statistics.fronts import non_dominated
 from analysis.statistics.intervals import Interval, holm, paired_t, significant_sign
 from analysis.statistics.levels import paired_values

@@ -38,7 +38,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.frame import Metric, find_metric, headline_metrics
+from analysis.frame import find_metric, headline_metrics
+from analysis.metrics import Metric
 from analysis.statistics.damage import base_seeds, paired_differences, pooled_interval
 from analysis.statistics.intervals import (
     Interval,

@@ -12,7 +12,8 @@ import math
 
 import pandas as pd
 
-from analysis.frame import FINISHED, parse_metric
+from analysis.frame import FINISHED
+from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Interval, holm, paired_t
 
 CELL_KEY = ["family", "cell", "selector", "scale", "window", "switch", "subnet_depth"]

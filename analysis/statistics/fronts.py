@@ -16,7 +16,8 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, FrameError, Metric, find_metric, headline_metrics
+from analysis.frame import FINISHED, FrameError, find_metric, headline_metrics
+from analysis.metrics import Metric
 from analysis.statistics.intervals import Interval, paired_t
 from analysis.statistics.levels import CONTROL, paired_values, schedules_of, seed_table
 

@@ -13,7 +13,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, parse_metric
+from analysis.frame import FINISHED
+from analysis.metrics import parse_metric
 from analysis.statistics.intervals import holm, paired_t
 
 LABELS = ["schedule", "family", "cell", "selector", "switch", "subnet_depth", "train_switch"]

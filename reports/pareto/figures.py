@@ -25,7 +25,7 @@ from analysis.figures.theme import (
     new_figure,
     style,
 )
-from analysis.frame import Metric, parse_metric
+from analysis.metrics import Metric, parse_metric
 from analysis.statistics.fronts import (
     KV,
     attainment,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.ledger import Component, LedgerRow, deciding_metrics
-from analysis.frame import Metric, parse_metric
+from analysis.metrics import Metric, parse_metric
 from analysis.statistics.fronts import KV, NON_INFERIORITY_NATS, ChosenPlan, front_probability
 from analysis.statistics.intervals import SIGNIFICANCE
 from reports.pareto.findings import ParetoFindings

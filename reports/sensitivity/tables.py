@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.theme import number_format, scale_range
-from analysis.frame import Metric, find_metric, headline_metrics, parse_metric
+from analysis.frame import find_metric, headline_metrics
+from analysis.metrics import Metric, parse_metric
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.statistics.intervals import SIGNIFICANCE
 from reports.parts import words

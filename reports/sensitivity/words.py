@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.claims.c1 import ClaimVerdict
 from analysis.figures.theme import scale_range
-from analysis.frame import Metric
 from analysis.maps.scale_depth import Heatmap
+from analysis.metrics import Metric
 from analysis.statistics.asymmetry import MIB, PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.statistics.intervals import Verdict
 from reports.parts import words

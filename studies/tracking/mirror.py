@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from analysis.frame import parse_metric
+from analysis.metrics import parse_metric
 from analysis.statistics.intervals import paired_t
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult

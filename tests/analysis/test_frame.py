@@ -12,13 +12,12 @@ import pytest
 from analysis.frame import (
     COLUMNS,
     TRAINING_COLUMNS,
-    Better,
     FrameError,
     checked_frame,
     headline_metrics,
     load_frame,
-    parse_metric,
 )
+from analysis.metrics import Better, parse_metric
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -18,7 +18,8 @@ import pytest
 from mlflow_runs import finished_runs
 from pareto_frames import FD, NLL
 
-from analysis.frame import checked_frame, parse_metric
+from analysis.frame import checked_frame
+from analysis.metrics import parse_metric
 from analysis.searches.schedules import COMPROMISE, PAPER, SUBNETS, retrained, trial_table, winners
 from reports import build
 from studies.schedule import (

@@ -12,7 +12,8 @@ import torch
 from mlflow_runs import finished_runs
 from pareto_frames import FD, NLL
 
-from analysis.frame import checked_frame, parse_metric
+from analysis.frame import checked_frame
+from analysis.metrics import parse_metric
 from analysis.searches.plans import front_of, group_values, hypervolume_difference
 from reports import build
 from studies.search import Scored, Search, SearchFlags

@@ -8,8 +8,9 @@ import pytest
 from mlflow_runs import finished_runs
 from pareto_frames import FD, NLL, SELECT
 
-from analysis.frame import checked_frame, parse_metric
+from analysis.frame import checked_frame
 from analysis.maps.switch_depth import earliest, switch_losses, trained_at, transfer_map
+from analysis.metrics import parse_metric
 from reports import build
 from studies.switch import Switch, SwitchFlags
 from varant.errors import exit_codes

@@ -24,7 +24,8 @@ from analysis.claims.ledger import (
     margin_of,
     subnet_cells,
 )
-from analysis.frame import checked_frame, parse_metric
+from analysis.frame import checked_frame
+from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Verdict, holm
 
 SIX = tuple(range(6))

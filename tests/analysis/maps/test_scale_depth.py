@@ -9,13 +9,14 @@ from scipy import stats
 from sensitivity_frames import FD, FIVE, KID, REPRODUCED, TEN, WINDOWS, make_frame
 
 from analysis.claims.c1 import judge_c1
-from analysis.frame import COLUMNS, parse_metric
+from analysis.frame import COLUMNS
 from analysis.maps.scale_depth import (
     propagation_map,
     saving_heatmap,
     scale_depth_heatmap,
     switch_depth_heatmap,
 )
+from analysis.metrics import parse_metric
 from analysis.statistics.asymmetry import Normalisation, asymmetry_study
 from analysis.statistics.damage import damage_table, failed_cells, paired_differences
 from analysis.statistics.intervals import Verdict, holm

@@ -10,7 +10,8 @@ import pytest
 from pareto_frames import FD, NLL, SELECT, Plan, pareto_frame
 from scipy import stats
 
-from analysis.frame import COLUMNS, TRAINING_COLUMNS, FrameError, checked_frame, parse_metric
+from analysis.frame import COLUMNS, TRAINING_COLUMNS, FrameError, checked_frame
+from analysis.metrics import parse_metric
 from analysis.statistics.fronts import (
     KV,
     attainment,

@@ -1,0 +1,406 @@
+"""`study.json`: what a study says of itself, in one class that writes it and reads it.
+
+Studies make a `StudyFile` (or the class of their kind), reports and analysis read it: nobody looks
+up keys. Every class is frozen and refuses fields that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analysis.frame import FrameError
+
+FORMAT, VERSION = "varant-study", 2
+FILE = "study.json"
+REMEDY = "run the study again"
+
+Zone = Literal["full", "subnets"]
+
+
+class Facts(BaseModel):
+    """A part of a study file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HardwareFacts(Facts):
+    """The machine. `workers` are processes that ran cells, of `threads_per_process` each."""
+
+    cpu: str
+    cores: int
+    threads_per_process: int
+    workers: int
+    device: str
+    platform: str
+    gpu: str | None = None
+
+
+class DatasetFacts(Facts):
+    name: str
+    digest: str
+    train_images: int
+    select_images: int
+    test_images: int
+    image_side: int
+    num_classes: int
+
+
+class TokenizerFacts(Facts):
+    """`psnr_db`: of reconstructed select images."""
+
+    digest: str
+    description: str
+    psnr_db: float
+
+
+class ExtractorFacts(Facts):
+    name: str
+    digest: str
+    features: int
+
+
+class BaseFacts(Facts):
+    """A network that the study started from, with its own levels where they were measured."""
+
+    base_seed: int
+    digest: str
+    parameters: int
+    training_images: int | None = None
+    nll_mean: float | None = None
+    class_accuracy: float | None = None
+
+
+class GeometryFacts(Facts):
+    depth: int = Field(ge=1)
+    width: int
+    heads: int
+    patch_nums: tuple[int, ...] = Field(min_length=1)
+    vocab_size: int
+    code_channels: int
+    num_classes: int
+    mlp_ratio: int
+    shared_adaln: bool
+
+
+class SamplingFacts(Facts):
+    samples: int
+    sets: int
+    cfg: float
+    top_k: int
+    top_p: float
+    seed: int
+
+
+class LikelihoodFacts(Facts):
+    """Images of the teacher-forced NLL and their disjoint sets; select ones choose."""
+
+    nll_images: int
+    nll_sets: int
+    select_images: int
+    select_sets: int
+
+
+class SecondsFacts(Facts):
+    """Wall time of the last invocation, of preparation within it, and process time of all cells."""
+
+    wall: float
+    preparation: float
+    cells: float
+
+
+class StudyHead(Facts):
+    """What any study says, whatever it measures."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal["varant-study"] = "varant-study"
+    version: Literal[2] = 2
+    study: str
+    quick: bool
+    command: str
+    code_version: str
+    created: AwareDatetime
+    hardware: HardwareFacts
+    versions: Mapping[str, str]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check a study's file.
+
+        Raises:
+            FrameError: no such file, no JSON, another format or version, or a value that is
+                missing or wrong: one line naming file, value and remedy.
+        """
+        if not path.is_file():
+            raise FrameError(
+                f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
+                "runs/sensitivity that a study wrote"
+            )
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise FrameError(f"{path}: {_said(error)}") from None
+        except OSError as error:
+            raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
+
+    def json_text(self) -> str:
+        """The file's content."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+class StudyFile(StudyHead):
+    """Of a study that measures depth plans.
+
+    Attributes:
+        config: the flags that say what is measured, by name.
+        model: what the networks under test are, in a few words.
+        plans: cell digest to the layers of each scale.
+    """
+
+    question: str
+    title: str | None = None
+    config: Mapping[str, Any]
+    config_digest: str
+    seconds: SecondsFacts
+    dataset: DatasetFacts
+    tokenizer: TokenizerFacts
+    extractor: ExtractorFacts
+    bases: tuple[BaseFacts, ...]
+    model: str
+    geometry: GeometryFacts
+    sampling: SamplingFacts
+    likelihood: LikelihoodFacts
+    plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
+
+
+class SensitivityFile(StudyFile):
+    """`windows`: early, middle and late scales, from 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depths: tuple[int, ...]
+    half_depth: int = Field(ge=1)
+    selectors: tuple[str, ...] = Field(min_length=1)
+    windows: Mapping[str, tuple[int, ...]]
+
+    @model_validator(mode="after")
+    def _windows_are_of_this_network(self) -> Self:
+        scales = len(self.geometry.patch_nums)
+        for name, window in self.windows.items():
+            if not window or not all(1 <= scale <= scales for scale in window):
+                raise ValueError(f"window {name!r} has scales {list(window)} of {scales}")
+        return self
+
+    @property
+    def selector(self) -> str:
+        """The selector that figures and claims speak of: the paper's where the study has it."""
+        return "equidistant" if "equidistant" in self.selectors else self.selectors[0]
+
+
+class ScheduleFacts(Facts):
+    """A way to train. `label` is its name in the frame's column `schedule`; nothing reads it.
+
+    Attributes:
+        share: of the control and of fixed schedules.
+        mean_share: p averaged over the training; None for sandwich.
+        selector: of the subnets that are trained; None for the control, which trains none.
+        switch: the switch point that is trained for.
+        passes: of an image in a step.
+    """
+
+    label: str
+    kind: str
+    share: float | None
+    mean_share: float | None
+    start_share: float | None
+    end_share: float | None
+    phases: tuple[float, ...] | None
+    ramp: str | None
+    selector: str | None
+    switch: int
+    passes: int
+
+
+class ModelFacts(Facts):
+    """A model that was to be trained, whatever became of it."""
+
+    schedule: str
+    seed: int
+    status: str
+    error: str | None = None
+    digest: str
+    folder: str
+    full_passes: int
+    sha256: str | None = None
+    seconds: float | None = None
+    image_passes: int | None = None
+    training_flops: float | None = None
+    realised_share: float | None = None
+
+
+class SupernetFile(StudyFile):
+    """Of a study that trains. `kv_full_bytes`: peak cache of the full network, an image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depths: tuple[int, ...]
+    selectors: tuple[str, ...]
+    schedules: tuple[ScheduleFacts, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    budget_images: int
+    batch: int
+    lr: float
+    lr_schedule: str
+    kv_full_bytes: float
+    models: tuple[ModelFacts, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the ways to train, in the study's order."""
+        return tuple(schedule.label for schedule in self.schedules)
+
+
+class ReferencePoint(Facts):
+    """The corner of the hypervolume: KV as a share of the full network's, NLL, distance."""
+
+    kv_share: float
+    nll: float
+    fd: float
+
+
+class PaperCost(Facts):
+    """What a plan of VAR-d30 costs at batch 64 with guidance, by arithmetic."""
+
+    kv_mib_reference: float
+    kv_mib_limit: float
+    flops_share: float
+
+
+class ParetoFile(SupernetFile):
+    """`paper_cost`: by plan, as a command line spells it."""
+
+    train_switch: int = Field(ge=0)
+    reference_point: ReferencePoint
+    kv_budgets: tuple[float, ...]
+    paper_cost: Mapping[str, PaperCost]
+
+
+class SwitchFile(SupernetFile):
+    """Of a study that trains a model for each switch point."""
+
+
+class TrialFacts(Facts):
+    """A trial of a search over schedules.
+
+    Attributes:
+        label: of a fixed point, None for what the search proposed.
+        parameters: name to value, those that the search varies.
+        curve: subnet shares over training progress from 0 to 1.
+        full, subnets: its objectives; None where it did not finish.
+    """
+
+    number: int
+    label: str | None
+    status: Literal["finished", "failed"]
+    parameters: Mapping[str, float | str]
+    phases: tuple[float, ...]
+    mean_share: float
+    curve: tuple[float, ...]
+    digest: str
+    full: float | None = None
+    subnets: float | None = None
+
+
+class Importance(Facts):
+    """Over forests."""
+
+    mean: float
+    sd: float
+
+
+class ScheduleFile(SupernetFile):
+    """Of a search over schedules. `reference`: the label that the winners are compared with."""
+
+    train_switch: int
+    reference: str
+    search_seed: int
+    score_images: int
+    trials: tuple[TrialFacts, ...]
+    winners: Mapping[str, int]
+    importances: Mapping[Zone, Mapping[str, Importance]]
+    importance_evaluator: str
+    sampler: str
+    storage: str
+
+
+class ScoredPlan(Facts):
+    """A plan that a search looked at: select NLL in nats/token, peak KV bytes an image."""
+
+    plan: str
+    layers: tuple[tuple[int, ...], ...]
+    select_nll: float
+    kv: int
+    flops: int
+
+
+class SearchFile(StudyFile):
+    """Of a search over plans. `fronts`: "two-zone" and "found", by ascending KV."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    selectors: tuple[str, ...]
+    switch: int
+    trained_switch: int | None
+    kv_limit_bytes: float
+    kv_full_bytes: float
+    reference_nll: float
+    reference_fd: float
+    sampler: str
+    weighed: str
+    score_images: int
+    scored: tuple[ScoredPlan, ...]
+    fronts: Mapping[str, tuple[ScoredPlan, ...]]
+    ranked: Mapping[int, tuple[int, ...]]
+
+
+class TimingFacts(Facts):
+    """One measured ratio or rate: median, least and largest of the repeats."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    expected: float | None
+    against: str
+
+
+class EfficiencyFile(StudyHead):
+    """Of a study that times."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    timings: tuple[TimingFacts, ...]
+
+
+def _said(error: ValidationError) -> str:
+    """The first trouble of a file that could not be read, with its remedy."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "the file"
+    if first["type"] == "json_invalid":
+        return f"not readable JSON ({first['ctx']['error']}); {REMEDY}"
+    if first["type"] == "missing":
+        return f"missing {place!r}; {REMEDY}"
+    if place == "format":
+        return f"format is {first['input']!r}, not {FORMAT!r}; name a folder that a study wrote"
+    if place == "version":
+        return (
+            f"version is {first['input']!r}, this code reads {VERSION}; use the version that wrote "
+            f"it, or {REMEDY}"
+        )
+    shown = repr(first["input"])[:60]
+    return f"{place} is {shown}: {first['msg'][0].lower()}{first['msg'][1:]}; {REMEDY}"
