@@ -32,6 +32,12 @@ def code(text: str) -> Run:
     return Run(text=text, style="code")
 
 
+def plain(text: Text) -> str:
+    """The text without its styles."""
+    parts = [text] if isinstance(text, str) else text
+    return "".join(p if isinstance(p, str) else p.text for p in parts).strip()
+
+
 def heading(text: str) -> dict[str, Any]:
     """A numbered section heading."""
     return {"kind": "heading", "text": text}
