@@ -11,17 +11,21 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from varant.errors import UserError
 from varant.randomness import stream
 
-SCHEDULES = ("full", "fixed", "progressive", "reversed", "sandwich")
-DRAWS = ("stratified", "independent")
+Kind = Literal["full", "fixed", "progressive", "reversed", "sandwich"]
+Draw = Literal["stratified", "independent"]
+Ramp = Literal["linear", "cosine", "early", "late"]
+KINDS: tuple[str, ...] = get_args(Kind)
+DRAWS: tuple[str, ...] = get_args(Draw)
+RAMPS: tuple[str, ...] = get_args(Ramp)
 PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
 PAPER_SHARES = (0.2, 1.0)
-RAMPS = ("linear", "cosine", "early", "late")
 _RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
 _BACKWARDS = {"early": "late", "late": "early"}
 
@@ -31,7 +35,7 @@ class Schedule:
     """Subnet share over training progress: constant, then a ramp, then constant.
 
     Attributes:
-        name: one of `SCHEDULES`; says how it was made, `share_at` does not look at it.
+        name: one of `KINDS`; says how it was made, `share_at` does not look at it.
         start_share, end_share: p of the first and of the last phase.
         phases: lengths of first phase, ramp and last phase as fractions of the training.
         ramp: how p goes from start to end at progress u of the ramp: `linear` (the paper's),
@@ -52,8 +56,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(float(part) for part in self.phases))
-        if self.name not in SCHEDULES:
-            raise UserError(f"--schedule {self.name}: use one of {', '.join(SCHEDULES)}")
+        if self.name not in KINDS:
+            raise UserError(f"--schedule {self.name}: use one of {', '.join(KINDS)}")
         if self.ramp not in RAMPS:
             raise UserError(f"--ramp {self.ramp}: use one of {', '.join(RAMPS)}")
         for share in (self.start_share, self.end_share):
