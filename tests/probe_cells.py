@@ -11,6 +11,8 @@ import torch
 from studies.cells.cell import Cell, Measured
 from studies.cells.result import Measurements
 from varant.errors import Diverged, Preempted
+from varant.model.geometry import Geometry
+from varant.start.calibration import Speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,9 @@ class Probe(Cell):
     @property
     def needs(self) -> str | None:
         return self.after
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return 1.0
 
     def measure(self, folder: Path) -> Measured:
         folder.mkdir(parents=True, exist_ok=True)
