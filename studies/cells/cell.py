@@ -70,6 +70,10 @@ class Cell(abc.ABC):
     def measure(self, folder: Path) -> Measured:
         """Do the work; files go into `folder`, where an earlier visit may have left some."""
 
+    def baseline(self) -> Cell | None:
+        """The cell whose values this one's are compared with, set by set; None for none."""
+        return None
+
     @abc.abstractmethod
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         """Expected CPU-seconds on a machine of this speed, for a network of this geometry."""

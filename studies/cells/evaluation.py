@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +115,12 @@ class EvaluationCell(Cell):
     @property
     def needs(self) -> str | None:
         return self.network.trained_by
+
+    def baseline(self) -> EvaluationCell | None:
+        """The full plan of the same network."""
+        if self.plan.is_full:
+            return None
+        return replace(self, plan=DepthPlan.full(self.plan.patch_nums, self.plan.depth))
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         wanted = self.evaluation
