@@ -297,7 +297,6 @@ class Study(abc.ABC):
             dataset=bench.dataset,
             geometry=bench.geometry,
             training_images=bench.training_images[0],
-            baseline=self.baseline,
         )
 
     def _mirrored(self, outcome: Outcome, paths: ReportPaths, more: Sequence[Path]) -> Answer:

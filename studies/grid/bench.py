@@ -189,15 +189,7 @@ def _base_bench(
     missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
     if len(missing) > 1:
         jobs = [
-            executor.submit(
-                _prepare_one_base,
-                workspace,
-                c,
-                data,
-                tokenizer,
-                flags.device,
-                key=f"base {c.training.seed}",
-            )
+            executor.submit(_prepare_one_base, workspace, c, data, tokenizer, flags.device)
             for c in missing
         ]
         for job in jobs:
