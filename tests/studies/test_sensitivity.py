@@ -256,7 +256,7 @@ def test_a_failed_cell_is_a_record_and_can_be_retried(finished, tmp_path):
     from studies.grid.bench import Yardstick, prepare_bench
     from studies.running.executors import InlineExecutor
     from studies.running.runner import split_cells
-    from varant.start.preparation import Workspace
+    from varant.store.workspace import Workspace
     from varant.start.train_flags import TrainFlags
 
     workspace = Workspace(folder=finished[0])
