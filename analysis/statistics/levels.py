@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analysis.frame import CONTROL, FINISHED, FrameError
+from analysis.frame import CONTROL, FINISHED, FrameError, headline_metrics
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Interval, holm, paired_t
 
@@ -123,20 +123,19 @@ class _Group:
     values_N: np.ndarray
     counts_N: np.ndarray
 
-    def observed(self) -> Observations:
-        return _observations(self.seeds_N, self.values_N)
+
+def _by_seed(seeds_N: np.ndarray, values_N: np.ndarray) -> dict[int, float]:
+    """Means of values that are ordered by seed."""
+    starts = np.flatnonzero(np.diff(seeds_N, prepend=-1))
+    means = _sums(values_N, starts) / np.diff(starts, append=len(values_N))
+    return dict(zip(seeds_N[starts].tolist(), means.tolist(), strict=True))
 
 
 def _observations(seeds_N: np.ndarray, values_N: np.ndarray) -> Observations:
     """Of values that are ordered by seed."""
-    if not len(values_N):
-        return NOTHING
-    starts = np.flatnonzero(np.r_[True, seeds_N[1:] != seeds_N[:-1]])
-    seeds = tuple(int(seed) for seed in seeds_N[starts])
-    if len(seeds) == 1:
-        return Observations(values=values_N, seeds=seeds)
-    sizes = np.diff(np.r_[starts, len(values_N)])
-    return Observations(values=np.add.reduceat(values_N, starts) / sizes, seeds=seeds)
+    means = _by_seed(seeds_N, values_N)
+    values = np.array(list(means.values())) if len(means) > 1 else values_N
+    return Observations(values=values, seeds=tuple(means))
 
 
 class Levels:
@@ -145,10 +144,9 @@ class Levels:
     Attributes:
         ways: the ways to train, in the frame's order.
         plans: the plans, in the frame's order.
+        metrics: the headline metrics, the deciding ones first.
+        unfinished: cells without numbers: `schedule`, `seed`, `plan`, `status`.
     """
-
-    ways: tuple[Way, ...]
-    plans: tuple[PlanKey, ...]
 
     def __init__(self, frame: pd.DataFrame) -> None:
         """`frame`: checked, with its training columns."""
@@ -163,13 +161,13 @@ class Levels:
             )
             for row in models.itertuples()
         )
+        self.metrics = headline_metrics(frame)
         self._by_name = {way.name: way for way in self.ways}
         plan_of_N, self.plans = _plans_of(frame)
         bad_N = (frame["status"] != FINISHED).to_numpy(dtype=bool)
         bad = frame.loc[bad_N, ["schedule", "seed", "status"]]
         bad.insert(2, "plan", [self.plans[i].label for i in plan_of_N[bad_N]])
-        self.unfinished: pd.DataFrame = bad.drop_duplicates().reset_index(drop=True)
-        """Cells without numbers: `schedule`, `seed`, `plan`, `status`."""
+        self.unfinished = bad.drop_duplicates().reset_index(drop=True)
         self._groups = _grouped(frame[~bad_N], plan_of_N[~bad_N], self.plans)
 
     @cached_property
@@ -179,8 +177,8 @@ class Levels:
 
     @cached_property
     def fixed(self) -> tuple[Way, ...]:
-        """Fixed shares that train the paper's subnets, by ascending share."""
-        return tuple(sorted((w for w in self.ways if w.fixed), key=lambda w: w.share or 0.0))
+        """Fixed shares that train the paper's subnets, in the frame's order."""
+        return tuple(way for way in self.ways if way.fixed)
 
     @cached_property
     def progressive(self) -> Way | None:
@@ -191,15 +189,20 @@ class Levels:
         """The way of that name; `KeyError` for none."""
         return self._by_name[name]
 
-    def plans_of(self, name: str) -> tuple[PlanKey, ...]:
-        """The plans with numbers of a way, in the frame's order."""
-        found = {plan for schedule, plan, _ in self._groups if schedule == name}
-        return tuple(plan for plan in self.plans if plan in found)
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Every way and plan with numbers, in the frame's order."""
+        return tuple(dict.fromkeys((name, plan) for name, plan, _ in self._groups))
 
     def observed(self, place: Place, metric: str) -> Observations:
         """The metric's values themselves; nothing where it has no numbers."""
         group = self._groups.get((*place, metric))
-        return group.observed() if group else NOTHING
+        return _observations(group.seeds_N, group.values_N) if group else NOTHING
+
+    def by_seed(self, place: Place, metric: str) -> dict[int, float]:
+        """The metric's mean of each training seed that finished."""
+        group = self._groups.get((*place, metric))
+        return _by_seed(group.seeds_N, group.values_N) if group else {}
 
     def value(self, place: Place, metric: str) -> float:
         """The metric's mean; NaN where it has no numbers."""
@@ -305,7 +308,7 @@ class Levels:
     def _span(self, key: tuple[str, PlanKey, str], group: _Group) -> tuple[float, float, str]:
         if parse_metric(key[-1]).exact:
             return math.nan, math.nan, "exact"
-        observed = group.observed()
+        observed = _observations(group.seeds_N, group.values_N)
         interval = observed.interval()
         return interval.low, interval.high, observed.over
 
