@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.fronts import ScatterPanel, draw_scatter
+from analysis.figures.points import ScatterPanel, draw_scatter
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED, headline_metrics, load_frame
 from analysis.metrics import Metric

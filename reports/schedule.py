@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.ledger import deciding_metrics
+from analysis.claims.rules import deciding_metrics
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -27,14 +27,13 @@ from analysis.searches.schedules import (
 )
 from analysis.statistics.levels import Levels, PlanKey
 from analysis.study_file import ScheduleFile, TrialFacts, Zone
-from reports.parts import words
+from reports.parts import supernet_tables, words
 from reports.parts.blocks import Text, plain, strong
 from reports.parts.figures import sample_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.sheet import load_sheet
-from reports.parts.supernet_tables import add_models, add_plans, add_unfinished
 
 ZONES: dict[Zone, str] = {"full": "full network", "subnets": "subnets"}
 SIDES = {1: "worse", -1: "better", 0: "no different"}
@@ -73,7 +72,7 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     found = Findings(
         trials=trial_table(study.trials),
         retrained=retrained(
-            levels, deciding_metrics(frame), reference=study.reference, subnets=subnets
+            levels, deciding_metrics(levels.metrics), reference=study.reference, subnets=subnets
         ),
     )
     verdict, text = _verdict(study, found), _answer(study, found)
@@ -104,10 +103,11 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
             ],
         )
     supernet_protocol(page, study, frame)
-    add_models(page, study, heading="Retrained models")
-    add_unfinished(page, study, levels)
+    page.heading("Retrained models")
+    supernet_tables.models(page, study)
+    supernet_tables.unfinished(page, levels, study)
     page.limits([*([ONE_SEED] if len(study.seeds) == 1 else []), *LIMITS])
-    add_plans(page, study, levels)
+    supernet_tables.every_plan(page, levels)
     return page.report(
         verdict=verdict,
         answer={
@@ -250,16 +250,17 @@ def _add_search(page: Page, study: ScheduleFile, found: Findings) -> None:
             ],
         )
     trials = {trial.number: trial for trial in study.trials}
+    scored = [(row, trials[row.number]) for row in found.trials.itertuples()]
     rows = [
         {
             "Rank": str(row.rank),
-            "Trial": words.unbroken(f"{row.number} {row.label or ''}".strip()),
-            "Schedule": _described(trials[row.number]),
+            "Trial": words.unbroken(f"{trial.number} {trial.label or ''}".strip()),
+            "Schedule": _described(trial),
             "Full": words.fixed(row.full, 3),
             "Subnets": words.fixed(row.subnets, 3),
             "Front": "yes" if row.front else "",
         }
-        for row in found.trials.itertuples()
+        for row, trial in scored
     ]
     page.table(
         pd.DataFrame(rows),

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.ledger import deciding_metrics
-from analysis.figures.searches import FrontPanel, draw_fronts, draw_plan
+from analysis.claims.rules import deciding_metrics
+from analysis.figures.plans import FrontGroup, draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import Metric
@@ -23,7 +23,7 @@ from analysis.searches.plans import (
     plan_values,
     selector_plans,
 )
-from analysis.statistics.fronts import NON_INFERIORITY_NATS
+from analysis.statistics.fronts import NON_INFERIORITY_NATS, staircase
 from analysis.statistics.intervals import Interval
 from analysis.study_file import ScoredPlan, SearchFile
 from reports.parts import words
@@ -77,7 +77,7 @@ def findings_of(study: SearchFile, frame: pd.DataFrame) -> Findings:
     limit = study.kv_limit_bytes / study.kv_full_bytes
     plans = tuple(
         plan_values(frame, metric, full_kv=study.kv_full_bytes)
-        for metric in deciding_metrics(frame)
+        for metric in deciding_metrics(headline_metrics(frame))
     )
     best = {
         group: min(front, key=lambda plan: plan.select_nll)
@@ -236,14 +236,11 @@ def _fronts(found: Findings) -> Figure:
     figure = new_figure(height=2.5)
     axes = figure.subplots(1, len(found.plans), squeeze=False)[0]
     for ax, plans in zip(axes, found.plans, strict=True):
-        panel = FrontPanel(
-            title=plans.metric.heading,
-            points={group: plans.points(group) for group in GROUPS},
-            fronts={group: plans.front(group) for group in GROUPS},
-            colours=GROUPS,
-            limit=found.limit,
-        )
-        draw_fronts(ax, panel)
+        groups = {}
+        for group, colour in GROUPS.items():
+            points = plans.points(group)
+            groups[group] = FrontGroup(points=points, front=staircase(points), colour=colour)
+        draw_fronts(ax, groups, limit=found.limit, title=plans.metric.heading)
     return figure
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.ledger import deciding_metrics
-from analysis.figures.switches import draw_lines
+from analysis.claims.rules import deciding_metrics
+from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.scale_depth import Heatmap
@@ -22,14 +22,13 @@ from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import Levels
 from analysis.study_file import SwitchFile
-from reports.parts import words
+from reports.parts import supernet_tables, words
 from reports.parts.blocks import Text, plain, strong
 from reports.parts.figures import heatmap_plate, sample_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.sheet import load_sheet
-from reports.parts.supernet_tables import add_models, add_plans, add_unfinished
 
 LIMITS = (
     "One base network, and one schedule for all models; the best schedule may differ from "
@@ -74,7 +73,7 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
             losses=switch_losses(levels, metric, study.depths),
             maps=[transfer_map(levels, metric, depth) for depth in study.depths],
         )
-        for metric in deciding_metrics(frame)
+        for metric in deciding_metrics(levels.metrics)
     ]
     nll = next((one for one in found if one.metric.kind == "nll"), None)
     first = {depth: earliest(nll.losses if nll else (), depth) for depth in study.depths}
@@ -114,10 +113,11 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
             [strong("Samples. "), "The same random numbers in every row; first training seed."],
         )
     supernet_protocol(page, study, frame)
-    add_models(page, study)
-    add_unfinished(page, study, levels)
+    page.heading("Models")
+    supernet_tables.models(page, study)
+    supernet_tables.unfinished(page, levels, study)
     page.limits([*([ONE_SEED] if len(study.seeds) == 1 else []), *LIMITS])
-    add_plans(page, study, levels)
+    supernet_tables.every_plan(page, levels)
     return page.report(
         verdict=verdict,
         answer={
@@ -178,9 +178,9 @@ def _add_losses(page: Page, study: SwitchFile, found: Sequence[MetricFindings]) 
                 partial(_loss_figure, one),
                 [
                     strong(f"{one.metric.short}, KV and FLOPs against the switch point. "),
-                    "Each point is a model of its own, trained for the switch point that it is used "
-                    "at. Loss: paired difference from the full network of the control, with 95 % "
-                    f"interval over {over}; positive is worse. KV and FLOPs are exact.",
+                    "Each point is a model of its own, trained for the switch point that it is "
+                    "used at. Loss: paired difference from the full network of the control, with "
+                    f"95 % interval over {over}; positive is worse. KV and FLOPs are exact.",
                 ],
             )
     rows = _loss_rows(found)
@@ -220,17 +220,18 @@ def _loss_rows(found: Sequence[MetricFindings]) -> pd.DataFrame:
 
 
 def _loss_figure(found: MetricFindings) -> Figure:
-    metric = found.metric
-    places = pd.DataFrame([{"depth": x.depth, "switch": x.switch} for x in found.losses])
+    """A panel a quantity, a line a depth."""
+    places = [(f"d{x.depth}", x.switch) for x in found.losses]
+    losses = [x.loss for x in found.losses]
     panels = {
-        f"loss in {metric.heading}": [
-            (x.loss.estimate, x.loss.low, x.loss.high) for x in found.losses
-        ],
+        f"loss in {found.metric.heading}": [(i.estimate, i.low, i.high) for i in losses],
         "peak KV, share of full": [(x.kv_share, np.nan, np.nan) for x in found.losses],
         "FLOPs, share of full": [(x.flops_share, np.nan, np.nan) for x in found.losses],
     }
     figure = new_figure(height=2.15, constrained=False)
     for i, (title, values) in enumerate(panels.items()):
-        table = places.join(pd.DataFrame(values, columns=["value", "low", "high"]))
-        draw_lines(figure.add_axes((0.07 + 0.33 * i, 0.2, 0.21, 0.62)), table, title=title)
+        rows = [(*place, *value) for place, value in zip(places, values, strict=True)]
+        table = pd.DataFrame(rows, columns=["name", "x", "y", "low", "high"])
+        ax = figure.add_axes((0.07 + 0.33 * i, 0.2, 0.21, 0.62))
+        draw_lines(ax, table, title=title, x_label="switch point N")
     return figure

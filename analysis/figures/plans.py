@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
@@ -53,15 +54,14 @@ def draw_plan(ax: Axes, layers: Sequence[Sequence[int]], depth: int, *, colour: 
     grid = np.zeros((depth, len(layers)))
     for scale, chosen in enumerate(layers):
         grid[list(chosen), scale] = 1
-    ax.pcolormesh(
+    seaborn.heatmap(
         grid,
+        ax=ax,
         cmap=ListedColormap([ABSENT, colour]),
         vmin=0,
         vmax=1,
-        edgecolors="white",
-        linewidth=0.6,
+        cbar=False,
+        linewidths=0.6,
+        xticklabels=False,
+        yticklabels=False,
     )
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.invert_yaxis()
-    ax.spines[:].set_visible(False)

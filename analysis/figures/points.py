@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.figures.colours import OTHERS
 from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import INK
 
 
-def draw_lines(
-    ax: Axes,
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence, str]],
-    *,
-    title: str,
-    x_label: str,
-) -> None:
-    """Lines by name: x, y, (low, high) or None a point, colour; named at their ends."""
+def draw_lines(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> None:
+    """A line a name over x, named at its end.
+
+    Args:
+        table: `name`, `x`, `y`, and `low` and `high` of intervals, NaN where there is none.
+    """
     ends = []
-    for name, (x, y, spreads, colour) in lines.items():
-        ax.plot(x, y, "o-", color=colour, linewidth=1.0, markersize=3)
-        for at, ends_of in zip(x, spreads, strict=True):
-            if ends_of is not None and all(map(math.isfinite, ends_of)):
-                ax.plot([at, at], ends_of, color=colour, linewidth=0.8)
-        if len(x):
-            ends.append((x[-1], y[-1], name, colour))
+    for i, (name, mine) in enumerate(table.groupby("name", sort=False)):
+        colour = OTHERS[i % len(OTHERS)]
+        ax.plot(mine["x"], mine["y"], "o-", color=colour, linewidth=1.0, markersize=3)
+        ax.vlines(mine["x"], mine["low"], mine["high"], color=colour, linewidth=0.8)
+        ends.append((mine["x"].iloc[-1], mine["y"].iloc[-1], str(name), colour))
     ax.set_xlim(*ax.get_xlim())
     ax.set_ylim(*ax.get_ylim())
     label_column(ax, ends)

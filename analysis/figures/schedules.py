@@ -16,7 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.fronts import label_column
+from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import FAINT, INK
 from analysis.study_file import Importance, Zone
 
@@ -69,8 +69,7 @@ def draw_objectives(ax: Axes, table: pd.DataFrame, chosen: Collection[int]) -> N
     ax.set_xlabel("NLL of the full network [nats/token]")
     ax.set_ylabel("")
     ax.set_title("mean NLL of the subnets [nats/token]")
-    ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.yaxis.set_major_locator(MaxNLocator(5))
+    plain(ax)
 
 
 def draw_schedules(ax: Axes, table: pd.DataFrame, *, reference: str) -> None:
@@ -127,11 +126,12 @@ def draw_importances(ax: Axes, found: Mapping[Zone, Mapping[str, Importance]]) -
         errorbar=None,
         ax=ax,
     )
-    for drawn, (_, mine) in zip(ax.containers, bars.groupby("objective", sort=False), strict=True):
+    by_objective = bars.groupby("objective", sort=False)
+    for drawn, (_, mine) in zip(tuple(ax.containers), by_objective, strict=True):
         middles = [bar.get_y() + bar.get_height() / 2 for bar in drawn]
         ax.errorbar(mine["mean"], middles, xerr=mine["sd"], fmt="none", ecolor=INK, elinewidth=0.8)
     ax.set_xlim(0, None)
     ax.set_xlabel("share of the explained variance")
     ax.set_ylabel("")
-    ax.legend(frameon=False, fontsize=7, loc="lower right")
+    ax.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     ax.spines[["top", "right"]].set_visible(False)

@@ -37,7 +37,6 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
     values, low, high, p = (np.full((len(models), len(models)), np.nan) for _ in range(4))
     failed = np.zeros(values.shape, dtype=bool)
     for i, one in enumerate(models.values()):
-        measured = levels.plans_of(one)
         for j, (used, matched) in enumerate(models.items()):
             if i == j:
                 values[i, j] = low[i, j] = high[i, j] = 0.0
@@ -45,7 +44,7 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
             plan = PlanKey(subnet_depth=depth, switch=used)
             found = levels.paired((one, plan), (matched, plan), metric.name)
             if not found:
-                failed[i, j] = plan in levels.plans and plan not in measured
+                failed[i, j] = plan in levels.plans and (one, plan) not in levels.places
                 continue
             interval = found.interval()
             values[i, j], low[i, j], high[i, j] = interval.estimate, interval.low, interval.high

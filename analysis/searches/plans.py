@@ -52,11 +52,6 @@ class PlanValues:
         mine = list(self.groups.get(group, ()))
         return np.column_stack([self.kv_share.reindex(mine), self.values.loc[mine].mean(axis=1)])
 
-    def front(self, group: str) -> np.ndarray:
-        """The non-dominated ones of `points`, by ascending KV."""
-        kept = self.points(group)[non_dominated(self.points(group))]
-        return kept[np.argsort(kept[:, 0], kind="stable")]
-
     def difference(self, one: str | None, other: str | None) -> Interval | None:
         """One plan minus another, by digest, paired over sets; positive is worse. None without."""
         if one not in self.values.index or other not in self.values.index:
