@@ -16,11 +16,10 @@ from analysis.study_file import StudyFile
 from reports.parts import words
 from reports.parts.blocks import strong
 from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
-from reports.parts.figures import sample_plate
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report
-from reports.parts.sheet import load_sheet
+from reports.parts.sheet import add_samples
 
 LIMITS = (
     "Intervals run over disjoint sets of images or samples of one network: they say how well "
@@ -32,7 +31,6 @@ LIMITS = (
 def make_report(folder: Path, study: StudyFile) -> Report:
     """The report of any study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
-    sheet = load_sheet(folder / "samples.npz")
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
     finished = int((cells["status"] == FINISHED).sum())
@@ -56,12 +54,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
                     f"{metric.label}, 95 % interval over disjoint sets.",
                 ],
             )
-    if sheet is not None:
-        page.figure(
-            "samples",
-            partial(sample_plate, sheet),
-            [strong("Samples. "), "The same random numbers in every row."],
-        )
+    add_samples(page, folder, [strong("Samples. "), "The same random numbers in every row."])
     protocol_table(page, study, frame)
     add_failed_cells(page, cells)
     page.limits(LIMITS)

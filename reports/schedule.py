@@ -29,11 +29,10 @@ from analysis.statistics.levels import Levels, PlanKey
 from analysis.study_file import ScheduleFile, TrialFacts, Zone
 from reports.parts import supernet_tables, words
 from reports.parts.blocks import Text, plain, strong
-from reports.parts.figures import sample_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
-from reports.parts.sheet import load_sheet
+from reports.parts.sheet import add_samples
 
 ZONES: dict[Zone, str] = {"full": "full network", "subnets": "subnets"}
 SIDES = {1: "worse", -1: "better", 0: "no different"}
@@ -66,7 +65,6 @@ class Findings:
 def make_report(folder: Path, study: ScheduleFile) -> Report:
     """The report of a schedule study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
-    sheet = load_sheet(folder / "samples.npz")
     levels = Levels(frame)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
     found = Findings(
@@ -92,16 +90,15 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     _add_retrained(page, found)
     page.heading("The search")
     _add_search(page, study, found)
-    if sheet is not None:
-        page.heading("Samples")
-        page.figure(
-            "samples",
-            partial(sample_plate, sheet),
-            [
-                strong("Samples "),
-                "of the retrained models, first fresh seed; the same random numbers in every row.",
-            ],
-        )
+    page.heading("Samples")
+    add_samples(
+        page,
+        folder,
+        [
+            strong("Samples "),
+            "of the retrained models, first fresh seed; the same random numbers in every row.",
+        ],
+    )
     supernet_protocol(page, study, frame)
     page.heading("Retrained models")
     supernet_tables.models(page, study)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,24 +15,17 @@ from analysis.figures.plans import FrontGroup, draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import Metric
-from analysis.searches.plans import (
-    PlanValues,
-    SelectorPlan,
-    hypervolume_difference,
-    plan_values,
-    selector_plans,
-)
+from analysis.searches.plans import PlanValues, hypervolume_difference, plan_values
 from analysis.statistics.fronts import NON_INFERIORITY_NATS, staircase
 from analysis.statistics.intervals import Interval
 from analysis.study_file import ScoredPlan, SearchFile
 from reports.parts import words
-from reports.parts.blocks import Text, code, plain, strong
+from reports.parts.blocks import Run, Text, code, plain, strong
 from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
-from reports.parts.figures import sample_plate
 from reports.parts.page import Page
 from reports.parts.protocol import grid, protocol_table
 from reports.parts.report import Report
-from reports.parts.sheet import load_sheet
+from reports.parts.sheet import add_samples
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
 MOST_GRIDS = 12  # plans that are drawn
@@ -49,70 +41,56 @@ LIMITS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What the study found.
+class Finding:
+    """What one deciding metric says.
 
     Attributes:
-        plans: every measured plan, by deciding metric.
-        best: group to its plan with the least select NLL.
-        gains: metric name to the found front's hypervolume minus the two-zone front's.
-        differences: metric name to the best found plan minus the best two-zone plan.
-        limit: of the KV share.
+        plans: every measured plan.
+        gain: the found front's hypervolume minus the two-zone front's.
+        difference: the best found plan minus the best two-zone plan, each by select NLL.
     """
 
-    plans: tuple[PlanValues, ...]
-    best: Mapping[str, ScoredPlan]
-    gains: Mapping[str, Interval | None]
-    differences: Mapping[str, Interval]
-    selectors: Sequence[SelectorPlan]
-    limit: float
+    plans: PlanValues
+    gain: Interval | None
+    difference: Interval | None
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
-        return tuple(found.metric for found in self.plans)
+    def metric(self) -> Metric:
+        return self.plans.metric
 
 
-def findings_of(study: SearchFile, frame: pd.DataFrame) -> Findings:
-    """Everything that the report says, computed once."""
-    limit = study.kv_limit_bytes / study.kv_full_bytes
-    plans = tuple(
-        plan_values(frame, metric, full_kv=study.kv_full_bytes)
-        for metric in deciding_metrics(headline_metrics(frame))
+def findings_of(study: SearchFile, frame: pd.DataFrame) -> list[Finding]:
+    """A finding a deciding metric."""
+    best, measured = _best_plans(study), set(frame["cell_digest"])
+    digests = {layers: digest for digest, layers in study.plans.items() if digest in measured}
+    found, two_zone = (
+        digests.get(best[group].layers) if group in best else None
+        for group in ("found", "two-zone")
     )
-    best = {
-        group: min(front, key=lambda plan: plan.select_nll)
-        for group, front in study.fronts.items()
-        if front
-    }
-    measured = set(frame["cell_digest"])
-    digests = {layers: d for d, layers in study.plans.items() if d in measured}
-    two_zone, found = (
-        digests.get(best[group].layers) if group in best else None for group in GROUPS
-    )
-    gains, differences = {}, {}
-    for one in plans:
-        name, kind = one.metric.name, one.metric.kind
-        reference = study.reference_nll if kind == "nll" else study.reference_fd
-        gains[name] = hypervolume_difference(
-            one, "found", "two-zone", corner=(1.05 * limit, reference)
+    findings = []
+    for metric in deciding_metrics(headline_metrics(frame)):
+        plans = plan_values(frame, metric, full_kv=study.kv_full_bytes)
+        limit = study.reference_nll if metric.kind == "nll" else study.reference_fd
+        corner = (1.05 * study.kv_limit_bytes / study.kv_full_bytes, limit)
+        findings.append(
+            Finding(
+                plans=plans,
+                gain=hypervolume_difference(plans, "found", "two-zone", corner=corner),
+                difference=plans.difference(found, two_zone),
+            )
         )
-        difference = one.difference(found, two_zone)
-        if difference is not None:
-            differences[name] = difference
-    return Findings(
-        plans=plans,
-        best=best,
-        gains=gains,
-        differences=differences,
-        selectors=selector_plans(frame, plans),
-        limit=limit,
-    )
+    return findings
+
+
+def _best_plans(study: SearchFile) -> dict[str, ScoredPlan]:
+    """Each group's plan with the least select NLL."""
+    fronts = {group: front for group, front in study.fronts.items() if front}
+    return {g: min(front, key=lambda plan: plan.select_nll) for g, front in fronts.items()}
 
 
 def make_report(folder: Path, study: SearchFile) -> Report:
     """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
-    sheet = load_sheet(folder / "samples.npz")
     found = findings_of(study, frame)
     cells = cell_table(frame)
     verdict, text = _verdict(found), _answer(study, found)
@@ -125,11 +103,11 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     page.heading("Question and answer")
     page.paragraph(study.question)
     page.answer(verdict, text)
-    if found.plans:
+    if found:
         page.heading("Fronts")
         page.figure(
             "fronts",
-            partial(_fronts, found),
+            partial(_fronts, study, found),
             [
                 strong("The two fronts on test images. "),
                 "Each was chosen on select images among the plans within the limit (dotted): "
@@ -148,16 +126,15 @@ def make_report(folder: Path, study: SearchFile) -> Report:
                 f"(at most {MOST_GRIDS} each).",
             ],
         )
-    _add_selectors(page, study, found)
-    if sheet is not None:
-        page.heading("Samples")
-        page.figure(
-            "samples",
-            partial(sample_plate, sheet),
-            [strong("Samples. "), "The same random numbers in every row."],
-        )
+    _add_selectors(page, study, frame, found)
+    page.heading("Samples")
+    add_samples(page, folder, [strong("Samples. "), "The same random numbers in every row."])
     protocol_table(
-        page, study, frame, deciding=found.metrics, plans=grid(study, (), study.selectors)
+        page,
+        study,
+        frame,
+        deciding=[one.metric for one in found],
+        plans=grid(study, (), study.selectors),
     )
     add_failed_cells(page, cells)
     page.limits(LIMITS)
@@ -167,9 +144,9 @@ def make_report(folder: Path, study: SearchFile) -> Report:
         verdict=verdict,
         answer={
             "answer": plain(text),
-            "hypervolume_difference": {name: _ends(gain) for name, gain in found.gains.items()},
+            "hypervolume_difference": {one.metric.name: _ends(one.gain) for one in found},
             "best_found_minus_best_two_zone": {
-                name: _ends(difference) for name, difference in found.differences.items()
+                one.metric.name: _ends(one.difference) for one in found if one.difference
             },
             "plans_scored": len(study.scored),
         },
@@ -177,7 +154,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     )
 
 
-def _ends(interval: Interval | None) -> dict[str, Any] | None:
+def _ends(interval: Interval | None) -> dict[str, float] | None:
     if interval is None:
         return None
     return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
@@ -193,54 +170,50 @@ def _said(gain: Interval | None) -> str:
     return "loses to" if gain.high < 0 else "does not differ from"
 
 
-def _verdict(found: Findings) -> str:
-    said = [
-        f"the found front {_said(found.gains[m.name])} two zones in {m.short}"
-        for m in found.metrics
-    ]
+def _verdict(found: Sequence[Finding]) -> str:
+    said = [f"the found front {_said(one.gain)} two zones in {one.metric.short}" for one in found]
     return "; ".join(said) or "nothing was measured"
 
 
-def _answer(study: SearchFile, found: Findings) -> Text:
-    parts: list[Any] = [
-        f"Within {words.percent(found.limit)} of the full network's peak KV "
-        f"({words.size(study.kv_limit_bytes)} an image), {len(study.scored)} different plans were "
-        f"scored on {study.score_images} select images. "
+def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
+    limit = words.percent(study.kv_limit_bytes / study.kv_full_bytes)
+    parts: list[str | Run] = [
+        f"Within {limit} of the full network's peak KV ({words.size(study.kv_limit_bytes)} an "
+        f"image), {len(study.scored)} different plans were scored on {study.score_images} select "
+        "images. "
     ]
-    for metric in found.metrics:
-        gain = found.gains[metric.name]
-        if gain is not None:
+    for one in found:
+        if one.gain is not None:
             parts += [
-                strong(metric.short),
-                f": the found front's hypervolume minus the two-zone front's is "
-                f"{words.interval(gain)} of the reference rectangle (positive: found is better; "
-                "paired over disjoint test sets). ",
+                strong(one.metric.short),
+                ": the found front's hypervolume minus the two-zone front's is "
+                f"{words.interval(one.gain)} of the reference rectangle (positive: found is "
+                "better; paired over disjoint test sets). ",
             ]
-    best, two_zone = found.best.get("found"), found.best.get("two-zone")
-    if best is not None:
-        parts.append(f"The best plan by select NLL is {best.plan} (plan-best.json). ")
-    if found.differences and best.layers != two_zone.layers:
-        said = [
-            f"{m.short} {words.interval(found.differences[m.name])}"
-            for m in found.metrics
-            if m.name in found.differences
-        ]
+    best = _best_plans(study)
+    if "found" in best:
+        parts.append(f"The best plan by select NLL is {best['found'].plan} (plan-best.json). ")
+    differences = [
+        f"{one.metric.short} {words.interval(one.difference)}" for one in found if one.difference
+    ]
+    if differences and best["found"].layers != best["two-zone"].layers:
         parts.append(
-            f"On test images it differs from the best two-zone plan, {two_zone.plan}, by "
-            f"{', '.join(said)} (positive is worse)."
+            f"On test images it differs from the best two-zone plan, {best['two-zone'].plan}, by "
+            f"{', '.join(differences)} (positive is worse)."
         )
     return parts
 
 
-def _fronts(found: Findings) -> Figure:
+def _fronts(study: SearchFile, found: Sequence[Finding]) -> Figure:
     figure = new_figure(height=2.5)
-    axes = figure.subplots(1, len(found.plans), squeeze=False)[0]
-    for ax, plans in zip(axes, found.plans, strict=True):
+    axes = figure.subplots(1, len(found), squeeze=False)[0]
+    for ax, one in zip(axes, found, strict=True):
         groups = {}
         for group, colour in GROUPS.items():
-            points = plans.points(group)
+            points = one.plans.points(group)
             groups[group] = FrontGroup(points=points, front=staircase(points), colour=colour)
-        draw_fronts(ax, groups, limit=found.limit, title=plans.metric.heading)
+        limit = study.kv_limit_bytes / study.kv_full_bytes
+        draw_fronts(ax, groups, limit=limit, title=one.metric.heading)
     return figure
 
 
@@ -263,22 +236,30 @@ def _plans(study: SearchFile) -> Figure:
     return figure
 
 
-def _add_selectors(page: Page, study: SearchFile, found: Findings) -> None:
+def _add_selectors(
+    page: Page, study: SearchFile, frame: pd.DataFrame, found: Sequence[Finding]
+) -> None:
     """Which layers to keep at equal depth, against equidistant ones."""
-    if not found.selectors:
-        return
-    columns: dict[str, list[str]] = {
-        "Plan": [words.unbroken(f"{row.plan} {row.selector}") for row in found.selectors]
-    }
-    for m in found.metrics:
-        levels = [row.levels[m.name] for row in found.selectors]
-        columns[m.short] = [
-            words.interval(level, signed=False) if level else "failed" for level in levels
-        ]
-        columns[f"{m.damage} against equidistant"] = [
-            "same layers" if row.same_layers and level else words.interval(row.damages[m.name])
-            for row, level in zip(found.selectors, levels, strict=True)
-        ]
+    mine = frame[frame["family"] == "selector"]
+    mine = mine.drop_duplicates(["subnet_depth", "selector"]).reset_index(drop=True)
+    equidistant = mine[mine["selector"] == "equidistant"]
+    references = mine["subnet_depth"].map(equidistant.set_index("subnet_depth")["cell_digest"])
+    names = map(words.plan_name, mine["family"], mine["plan"], mine["selector"])
+    columns: dict[str, list[str]] = {"Plan": [words.unbroken(name) for name in names]}
+    for one in found:
+        levels, damages = [], []
+        for row, reference in zip(mine.itertuples(), references, strict=True):
+            level = one.plans.level(row.cell_digest)
+            damage = one.plans.difference(row.cell_digest, reference)
+            levels.append(words.interval(level, signed=False) if level else "failed")
+            if row.selector == "equidistant" or damage is None:
+                damages.append(words.NOTHING)
+            elif row.cell_digest == reference:
+                damages.append("same layers")
+            else:
+                damages.append(words.interval(damage))
+        columns[one.metric.short] = levels
+        columns[f"{one.metric.damage} against equidistant"] = damages
     page.heading("Which layers to keep")
     page.table(
         pd.DataFrame(columns),
@@ -286,6 +267,6 @@ def _add_selectors(page: Page, study: SearchFile, found: Findings) -> None:
         "paired differences from equidistant ones with 95 % interval over disjoint sets; positive "
         "is worse. The supernet was trained for one choice of layers, which has the advantage.",
     )
-    if study.ranked:
+    if len(mine) and study.ranked:
         kept = "; ".join(f"{d}: {', '.join(map(str, ls))}" for d, ls in study.ranked.items())
         page.paragraph(["Layers that ranking kept, by depth (from 0): ", code(kept)])

@@ -24,11 +24,11 @@ from analysis.statistics.levels import Levels
 from analysis.study_file import SwitchFile
 from reports.parts import supernet_tables, words
 from reports.parts.blocks import Text, plain, strong
-from reports.parts.figures import heatmap_plate, sample_plate
+from reports.parts.figures import heatmap_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
-from reports.parts.sheet import load_sheet
+from reports.parts.sheet import add_samples
 
 LIMITS = (
     "One base network, and one schedule for all models; the best schedule may differ from "
@@ -65,7 +65,6 @@ class MetricFindings:
 def make_report(folder: Path, study: SwitchFile) -> Report:
     """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
-    sheet = load_sheet(folder / "samples.npz")
     levels = Levels(frame)
     found = [
         MetricFindings(
@@ -105,13 +104,12 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
                 f"after Holm's correction over the map, by t over {over}.",
             ],
         )
-    if sheet is not None:
-        page.heading("Samples")
-        page.figure(
-            "samples",
-            partial(sample_plate, sheet),
-            [strong("Samples. "), "The same random numbers in every row; first training seed."],
-        )
+    page.heading("Samples")
+    add_samples(
+        page,
+        folder,
+        [strong("Samples. "), "The same random numbers in every row; first training seed."],
+    )
     supernet_protocol(page, study, frame)
     page.heading("Models")
     supernet_tables.models(page, study)

@@ -1,4 +1,4 @@
-"""A search over plans: what they were measured at, its fronts, and which layers are worth keeping.
+"""Fronts of a search over plans: what they are, and whether one is worth more than the other.
 
 A plan is told by the digest of the cell that measured it, whatever group it is in (a `family` of
 the frame; a plan may be in several).
@@ -52,6 +52,12 @@ class PlanValues:
         mine = list(self.groups.get(group, ()))
         return np.column_stack([self.kv_share.reindex(mine), self.values.loc[mine].mean(axis=1)])
 
+    def level(self, plan: str) -> Interval | None:
+        """A plan's mean, by digest; None without values."""
+        if plan not in self.values.index:
+            return None
+        return paired_t(self.metric.damage_sign * self.values.loc[plan].to_numpy())
+
     def difference(self, one: str | None, other: str | None) -> Interval | None:
         """One plan minus another, by digest, paired over sets; positive is worse. None without."""
         if one not in self.values.index or other not in self.values.index:
@@ -90,50 +96,3 @@ def hypervolume_difference(
         points = (np.column_stack([x, values[i]]) for i in values.columns)
         volumes.append(np.array([hypervolume(p, np.asarray(corner)) for p in points]))
     return paired_t(volumes[0] - volumes[1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectorPlan:
-    """A choice of layers at some depth after the switch point.
-
-    Attributes:
-        levels: metric name to its value on test images; None where it did not finish.
-        damages: the same, against equidistant layers at this depth; positive is worse. None for
-            those themselves, and where either has no value.
-        same_layers: whether another selector's layers are the equidistant ones.
-    """
-
-    plan: str
-    selector: str
-    levels: Mapping[str, Interval | None]
-    damages: Mapping[str, Interval | None]
-    same_layers: bool
-
-
-def selector_plans(frame: pd.DataFrame, plans: Sequence[PlanValues]) -> list[SelectorPlan]:
-    """The plans of the comparison of selectors, with what each of `plans` says of them."""
-    mine = frame[frame["family"] == "selector"].drop_duplicates(
-        ["switch", "subnet_depth", "selector"]
-    )
-    equidistant = mine[mine["selector"] == "equidistant"]
-    references = equidistant.set_index("subnet_depth")["cell_digest"].to_dict()
-    rows = []
-    for row in mine.itertuples():
-        levels, damages = {}, {}
-        reference = references.get(row.subnet_depth)
-        itself = row.selector == "equidistant"
-        for found in plans:
-            values = found.values.reindex([row.cell_digest]).iloc[0] * found.metric.damage_sign
-            name = found.metric.name
-            levels[name] = paired_t(values.to_numpy()) if values.notna().all() else None
-            damages[name] = None if itself else found.difference(row.cell_digest, reference)
-        rows.append(
-            SelectorPlan(
-                plan=row.plan,
-                selector=row.selector,
-                levels=levels,
-                damages=damages,
-                same_layers=not itself and row.cell_digest == reference,
-            )
-        )
-    return rows
