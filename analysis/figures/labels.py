@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 
-def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int = 5, whole: bool = False) -> None:
-    """Few ticks (`whole`: x at whole numbers) and two spines."""
+def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int | None = 5, whole: bool = False) -> None:
+    """Few ticks (`whole`: x at whole numbers; y as it is for None) and two spines."""
     ax.xaxis.set_major_locator(MaxNLocator(x_ticks, integer=whole))
-    ax.yaxis.set_major_locator(MaxNLocator(y_ticks))
+    if y_ticks is not None:
+        ax.yaxis.set_major_locator(MaxNLocator(y_ticks))
     ax.spines[["top", "right"]].set_visible(False)
 
 
