@@ -107,7 +107,7 @@ def train_supernet(
         if ranks.first:
             lines = read_metrics(out)
             images = min(flags.evaluate_images, len(select))
-            save_curves(out, lines, trainer.draws, config, model.depth, select_images=images)
+            save_curves(out, lines, trainer, select_images=images)
             _say_result(out, lines[-1], images)
     if isinstance(batches, OnlineBatches) and batches.skipped:
         _say_skipped(batches.skipped)
