@@ -167,14 +167,7 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
             )
         if ranks.first:
             lines = read_metrics(out)
-            save_curves(
-                out,
-                lines,
-                trainer.draws,
-                training,
-                trainer.model.depth,
-                select_images=evaluator.images,
-            )
+            save_curves(out, lines, trainer, select_images=evaluator.images)
             _say_result(out, lines[-1], evaluator.images)
     if online:
         _say_skipped(batches.skipped)
