@@ -34,10 +34,16 @@ from varant.start.calibration import Speed
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a cell found: its metrics, and facts about itself (JSON-ready)."""
+    """What a cell found.
+
+    Attributes:
+        facts: about itself, JSON-ready.
+        seconds: that it took, where earlier visits did a part; None for this visit's.
+    """
 
     metrics: Mapping[str, Measurements] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 class Cell(abc.ABC):
@@ -53,7 +59,7 @@ class Cell(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, object]:
         """All that the result depends on, JSON-ready."""
 
     @property
@@ -117,7 +123,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         status=status,
         metrics=found.metrics,
         facts=found.facts,
-        seconds=float(found.facts.get("seconds", time.monotonic() - started)),
+        seconds=time.monotonic() - started if found.seconds is None else found.seconds,
         error=error,
     )
     if status != INTERRUPTED:

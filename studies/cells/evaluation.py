@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -94,7 +93,7 @@ class EvaluationCell(Cell):
     device: str = "cpu"
 
     @functools.cached_property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, object]:
         reference = self.network.reference_digest
         return {
             "schema": RESULT_SCHEMA,
@@ -129,10 +128,30 @@ class EvaluationCell(Cell):
         return flops_share(self.plan, geometry) * (sampling + likelihood) + SCORING_SECONDS
 
     def measure(self, folder: Path) -> Measured:
+        wanted = self.evaluation
+        loaded = load_network(self.network, self.device)
         with torch.inference_mode():
-            metrics, sheet = _measure(self)
+            metrics = likelihood(
+                loaded,
+                self.plan,
+                loaded.tokens.test,
+                images=wanted.nll_images,
+                sets=wanted.nll_sets,
+            )
+            if wanted.select_images:
+                metrics |= select_likelihood(
+                    loaded, self.plan, images=wanted.select_images, sets=wanted.select_sets
+                )
+            drawn = _drawn(loaded, self)
+        metrics |= _scores(loaded, drawn, wanted)
+        cost = plan_cost(
+            loaded.model.geometry, self.plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4
+        )
+        metrics["kv_bytes/peak"] = Measurements.exact(drawn.kv_bytes_peak)
+        metrics["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
+        metrics["flops/transformer"] = Measurements.exact(cost.flops)
         with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
-            np.save(file, sheet)
+            np.save(file, drawn.sheet)
         write_json(folder / IDENTITY_FILE, self.identity)
         return Measured(metrics=metrics)
 
@@ -167,23 +186,24 @@ def load_network(network: Network, device: str) -> LoadedNetwork:
     )
 
 
-def _measure(cell: EvaluationCell) -> tuple[dict[str, Measurements], np.ndarray]:
-    """Measurements, and the sheet's sample images (classes, H, W, 3) uint8."""
-    loaded, wanted = load_network(cell.network, cell.device), cell.evaluation
-    metrics = likelihood(
-        loaded, cell.plan, loaded.tokens.test, images=wanted.nll_images, sets=wanted.nll_sets
-    )
-    if wanted.select_images:
-        metrics |= likelihood(
-            loaded,
-            cell.plan,
-            loaded.tokens.select,
-            images=wanted.select_images,
-            sets=wanted.select_sets,
-            prefix="select/",
-            names=("nll/mean",),
-        )
-    classes = loaded.model.num_classes
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Generated images, as far as they are kept: 50,000 of 256 pixels are 39 GB.
+
+    Attributes:
+        labels_N: the class that each was asked for.
+        sheet: the first of each class, (classes, H, W, 3) uint8.
+        kv_bytes_peak: measured, bytes an image.
+    """
+
+    features: Features
+    labels_N: np.ndarray
+    sheet: np.ndarray
+    kv_bytes_peak: int
+
+
+def _drawn(loaded: LoadedNetwork, cell: EvaluationCell) -> Drawn:
+    wanted, classes = cell.evaluation, loaded.model.num_classes
     shown, features, kv_bytes_peak = [], [], 0
     labels = torch.arange(wanted.samples) % classes
     for start in range(0, wanted.samples, cell.batch):
@@ -201,30 +221,19 @@ def _measure(cell: EvaluationCell) -> tuple[dict[str, Measurements], np.ndarray]
             decode_chunk=cell.batch,
         )
         features.append(loaded.extractor(sample.images))
-        # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
         shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
         # A last, smaller batch would report its own size: bytes are those of a full batch.
         kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
-    metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
-    cost = plan_cost(
-        loaded.model.geometry, cell.plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4
+    return Drawn(
+        features=Features.joined(features),
+        labels_N=labels.numpy(),
+        sheet=(torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy(),
+        kv_bytes_peak=kv_bytes_peak,
     )
-    metrics["kv_bytes/peak"] = Measurements(values=(float(kv_bytes_peak),), count=0)
-    metrics["kv_bytes/analytic"] = Measurements(values=(float(cost.kv_bytes_peak),), count=0)
-    metrics["flops/transformer"] = Measurements(values=(float(cost.flops),), count=0)
-    sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-    return metrics, sheet
 
 
 def likelihood(
-    loaded: LoadedNetwork,
-    plan: DepthPlan,
-    split: TokenSplit,
-    *,
-    images: int,
-    sets: int,
-    prefix: str = "",
-    names: Iterable[str] | None = None,
+    loaded: LoadedNetwork, plan: DepthPlan, split: TokenSplit, *, images: int, sets: int
 ) -> dict[str, Measurements]:
     """Teacher-forced NLL in nats/token, in disjoint sets: mean, and scale by scale."""
     per_scale_NK = nll_per_scale(loaded.model, loaded.tokenizer, split, plan, images=images)
@@ -233,27 +242,32 @@ def likelihood(
         columns[f"nll/scale_{k + 1:02d}"] = per_scale_NK[:, k]
     size = images // sets
     return {
-        prefix + name: Measurements(
-            values=tuple(columns[name].reshape(sets, size).mean(1).tolist()), count=size
-        )
-        for name in names or columns
+        name: Measurements(values=tuple(values_N.reshape(sets, size).mean(1).tolist()), count=size)
+        for name, values_N in columns.items()
     }
 
 
-def _scores(
-    loaded: LoadedNetwork, found: Features, labels_N: np.ndarray, wanted: Evaluation
+def select_likelihood(
+    loaded: LoadedNetwork, plan: DepthPlan, *, images: int, sets: int
 ) -> dict[str, Measurements]:
+    """The mean NLL of select images, by which something may be chosen."""
+    found = likelihood(loaded, plan, loaded.tokens.select, images=images, sets=sets)
+    return {"select/nll/mean": found["nll/mean"]}
+
+
+def _scores(loaded: LoadedNetwork, drawn: Drawn, wanted: Evaluation) -> dict[str, Measurements]:
     size = wanted.samples // wanted.sets
     sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
-    scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
+    scores = [score(drawn.features.rows(s), drawn.labels_N[s], loaded.reference) for s in sets]
     extractor = loaded.extractor
-    columns = {
+    columns: dict[str, list[float | None]] = {
         f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
         f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
         "class_accuracy": [s.class_accuracy for s in scores],
     }
+    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
     return {
         name: Measurements(values=tuple(values), count=size)
-        for name, values in columns.items()
-        if None not in values
+        for name, values in known.items()
+        if len(values) == len(sets)
     }

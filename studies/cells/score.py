@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from studies.cells.cell import Cell, Measured
-from studies.cells.evaluation import Network, flops_share, likelihood, load_network
+from studies.cells.evaluation import Network, flops_share, load_network, select_likelihood
 from studies.cells.result import Measurements
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -32,7 +32,7 @@ class ScoreCell(Cell):
     tabled: ClassVar[bool] = False
 
     @functools.cached_property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, object]:
         return {
             "score": SCORE_SCHEMA,
             "model": self.network.model,
@@ -53,16 +53,10 @@ class ScoreCell(Cell):
     def measure(self, folder: Path) -> Measured:
         loaded = load_network(self.network, self.device)
         with torch.inference_mode():
-            found = likelihood(
-                loaded,
-                self.plan,
-                loaded.tokens.select,
-                images=self.select_images,
-                sets=self.select_sets,
-                prefix="select/",
-                names=("nll/mean",),
+            found = select_likelihood(
+                loaded, self.plan, images=self.select_images, sets=self.select_sets
             )
         cost = plan_cost(loaded.model.geometry, self.plan, guidance=False, kv_bytes=4)
-        exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}
-        found |= {k: Measurements(values=(float(v),), count=0) for k, v in exact.items()}
+        found["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
+        found["flops/transformer"] = Measurements.exact(cost.flops)
         return Measured(metrics=found)

@@ -58,7 +58,7 @@ class TrainingCell(Cell):
     tabled: ClassVar[bool] = False
 
     @functools.cached_property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, object]:
         return {
             "schema": TRAINING_SCHEMA,
             "start": self.start_sha256,
@@ -135,6 +135,7 @@ class TrainingCell(Cell):
                     self._train(run)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         content, last = read_config(folder), read_metrics(folder)[-1]
+        seconds = float(content["note"]["seconds"])
         found = {
             name: Measurements(values=(value,), count=self.evaluate_images)
             for name, value in last.items()
@@ -142,18 +143,19 @@ class TrainingCell(Cell):
         }
         facts = {
             "sha256": content["sha256"][MODEL_FILE],
-            "seconds": content["note"]["seconds"],
+            "seconds": seconds,
             "image_passes": last["images_seen"],
             "training_flops": last["flops/training"],
             "realised_share": last["share/realised"],
         }
-        return Measured(metrics=found, facts=facts)
+        return Measured(metrics=found, facts=facts, seconds=seconds)
 
     def _train(self, run: RunFolder) -> None:
         run.claim()
         start = load(self.start_folder)
         tokenizer, model = start.tokenizer.to(self.device), start.model.to(self.device)
         tokens = read_tokens(self.tokens_folder)
+        assert tokens.train is not None, "tokens of a study are made with all splits"
         batches = CachedBatches(tokens.train, seed=self.training.seed, batch=self.training.batch)
         evaluator = Evaluator(
             tokenizer=tokenizer,
