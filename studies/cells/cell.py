@@ -36,10 +36,16 @@ if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes wi
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a cell found: its metrics, and facts about itself (JSON-ready)."""
+    """What a cell found.
+
+    Attributes:
+        facts: about itself, JSON-ready.
+        seconds: that it took, where earlier visits did a part; None for this visit's.
+    """
 
     metrics: Mapping[str, Measurements] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 class Task(abc.ABC):
@@ -150,7 +156,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         status=status,
         metrics=found.metrics,
         facts=found.facts,
-        seconds=float(found.facts.get("seconds", time.monotonic() - started)),
+        seconds=time.monotonic() - started if found.seconds is None else found.seconds,
         error=error,
     )
     if status != INTERRUPTED:

@@ -93,9 +93,9 @@ def evaluate(
         kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
     metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
     cost = plan_cost(loaded.model.geometry, plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4)
-    metrics["kv_bytes/peak"] = Measurements(values=(float(kv_bytes_peak),), count=0)
-    metrics["kv_bytes/analytic"] = Measurements(values=(float(cost.kv_bytes_peak),), count=0)
-    metrics["flops/transformer"] = Measurements(values=(float(cost.flops),), count=0)
+    metrics["kv_bytes/peak"] = Measurements.exact(kv_bytes_peak)
+    metrics["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
+    metrics["flops/transformer"] = Measurements.exact(cost.flops)
     sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
         np.save(file, sheet)

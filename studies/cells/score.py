@@ -71,6 +71,6 @@ class ScoreCell(Cell):
             loaded, task.plan, images=task.select_images, sets=task.select_sets
         )
         cost = plan_cost(loaded.model.geometry, task.plan, guidance=False, kv_bytes=4)
-        exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}
-        found |= {k: Measurements(values=(float(v),), count=0) for k, v in exact.items()}
+        found["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
+        found["flops/transformer"] = Measurements.exact(cost.flops)
         return Measured(metrics=found)

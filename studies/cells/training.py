@@ -169,6 +169,7 @@ class TrainingCell(Cell):
         start = load(self.start.model_folder)
         tokenizer, model = start.tokenizer.to(self.device), start.model.to(self.device)
         tokens = read_tokens(self.start.tokens_folder)
+        assert tokens.train is not None, "tokens of a study are made with all splits"
         batches = CachedBatches(tokens.train, seed=config.seed, batch=config.batch)
         evaluator = Evaluator(
             tokenizer=tokenizer,

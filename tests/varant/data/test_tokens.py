@@ -63,7 +63,9 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2), advance=stop)
+        cache_tokens(
+            tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2), advance=stop
+        )
     whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert len(whole) == 2
     assert not (tmp_path / "index.json").exists()
@@ -119,7 +121,9 @@ def test_unreadable_images_stop_or_are_listed(photographs, tmp_path):
     with pytest.raises(UnreadableImage, match=r"a/3.png"):
         cache_tokens(tmp_path / "strict", data, tokenizer())
     assert not (tmp_path / "strict" / "index.json").exists()
-    tokens = cache_tokens(tmp_path / "lax", data, tokenizer(), Tokenising(skip_unreadable=True, flips=True))
+    tokens = cache_tokens(
+        tmp_path / "lax", data, tokenizer(), Tokenising(skip_unreadable=True, flips=True)
+    )
     assert tokens.skipped == tuple(str(path) for path in bad)
     assert len(tokens.train) == 2 * 14
     keep = np.array([i for i in range(16) if data.train.paths[i] not in bad])
