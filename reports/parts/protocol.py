@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from analysis.claims.ledger import deciding_metrics
+from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
 from analysis.study_file import StudyFile, SupernetFile
@@ -73,7 +73,7 @@ def supernet_protocol(
         page,
         study,
         frame,
-        deciding=deciding_metrics(frame),
+        deciding=deciding_metrics(headline_metrics(frame)),
         plans=_joined(grid(study, study.depths, study.selectors), plans),
         training=training,
     )
