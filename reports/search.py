@@ -103,7 +103,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     page.heading("Question and answer")
     page.paragraph(study.question)
     page.answer(verdict, text)
-    if found:
+    if any(one.plans.groups.get(group) for one in found for group in GROUPS):
         page.heading("Fronts")
         page.figure(
             "fronts",
