@@ -1,4 +1,4 @@
-"""Plates: which panels share a figure, and at what size. `Page.figure` sets the style around them."""
+"""Plates: which panels share a figure, and its size. `Page.figure` sets the style around them."""
 
 from __future__ import annotations
 
