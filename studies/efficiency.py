@@ -27,6 +27,7 @@ import torch
 import tyro
 
 from studies.grid.folder import hardware, write_study
+from studies.tracking.logged import LoggedStudy
 from studies.tracking.mirror import mirroring
 from varant import VAR, Geometry, Tokenizer, TokenizerConfig
 from varant.data.batches import CachedBatches, OnlineBatches
@@ -315,11 +316,13 @@ def _record(
         flags = {"parts": config.parts, "repeats": config.repeats, "device": config.device}
         record = open_study(
             config.workspace,
-            study=study,
-            run_name=f"training on {machine.get('gpu', machine['cpu'])}",
-            config_digest=digest_of(flags | {"timings": [asdict(t) for t in timings]}),
-            params=flags,
-            tags={"study": study, "quick": str(config.quick).lower()},
+            LoggedStudy(
+                name=study,
+                run_name=f"training on {machine.get('gpu', machine['cpu'])}",
+                config_digest=digest_of(flags | {"timings": [asdict(t) for t in timings]}),
+                params=flags,
+                tags={"study": study, "quick": str(config.quick).lower()},
+            ),
         )
         record.finish(
             note=table(timings),

@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from varant.start.train_flags import TrainFlags, check_flags
 
 from analysis.frame import FrameError
 from reports import ReportPaths, build
@@ -49,7 +50,6 @@ from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.start.calibration import calibrate
 from varant.start.preparation import Workspace
-from varant.start.train_flags import TrainFlags, check_flags
 
 NLL_SETS, SELECT_SETS = 40, 20
 
@@ -297,7 +297,6 @@ class Study(abc.ABC):
             dataset=bench.dataset,
             geometry=bench.geometry,
             training_images=bench.training_images[0],
-            baseline=self.baseline,
         )
 
     def _mirrored(self, outcome: Outcome, paths: ReportPaths, more: Sequence[Path]) -> Answer:

@@ -1,5 +1,9 @@
-"""One point of a study: config in, result out. The two kinds are in `training_cell.py`, which
-trains a network, and `evaluation_cell.py`, which measures one under a depth plan."""
+"""One point of a study: config in, result out.
+
+Its kinds are `TrainingCell`, which trains a network, `EvaluationCell`, which measures one under a
+depth plan, and `ScoreCell`, which only scores a plan. Each answers for itself what it costs, how
+far it is and what its curve is: nobody asks a cell for its type.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ from studies.cells.result import (
 )
 from varant.errors import Diverged, Preempted
 from varant.files import digest_of
+from varant.model.geometry import Geometry
+from varant.start.calibration import Speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,14 @@ class Cell(abc.ABC):
     @abc.abstractmethod
     def measure(self, folder: Path) -> Measured:
         """Do the work; files go into `folder`, where an earlier visit may have left some."""
+
+    def baseline(self) -> Cell | None:
+        """The cell whose values this one's are compared with, set by set; None for none."""
+        return None
+
+    @abc.abstractmethod
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        """Expected CPU-seconds on a machine of this speed, for a network of this geometry."""
 
     def images_done(self, folder: Path) -> int:
         """How many of `images` are done, as the folder tells; 0 where it does not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,16 @@ from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.reference import Reference
 from varant.evaluation.scores import score
 from varant.files import replacing, write_json
+from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.model.transformer import VAR
+from varant.start.calibration import Speed
 from varant.start.preparation import read_reference
 
 RESULT_SCHEMA = 2  # raise it when the meaning of a result changes: finished cells then run again
 IDENTITY_FILE, SAMPLES_FILE = "config.json", "samples.npy"
 SHEET_CLASSES = 10  # that the sample sheet shows, an image each
+SCORING_SECONDS = 0.7  # of an evaluation, whatever it measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,18 @@ class EvaluationCell(Cell):
     def needs(self) -> str | None:
         return self.network.trained_by
 
+    def baseline(self) -> EvaluationCell | None:
+        """The full plan of the same network."""
+        if self.plan.is_full:
+            return None
+        return replace(self, plan=DepthPlan.full(self.plan.patch_nums, self.plan.depth))
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        wanted = self.evaluation
+        likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
+        sampling = wanted.samples / speed.samples_per_second
+        return flops_share(self.plan, geometry) * (sampling + likelihood) + SCORING_SECONDS
+
     def measure(self, folder: Path) -> Measured:
         with torch.inference_mode():
             metrics, sheet = _measure(self)
@@ -120,6 +135,11 @@ class EvaluationCell(Cell):
             np.save(file, sheet)
         write_json(folder / IDENTITY_FILE, self.identity)
         return Measured(metrics=metrics)
+
+
+def flops_share(plan: DepthPlan, geometry: Geometry) -> float:
+    """FLOPs of a pass under `plan` as a share of a full one's."""
+    return plan_cost(geometry, plan).flops / plan_cost(geometry).flops
 
 
 @dataclass(frozen=True, kw_only=True)

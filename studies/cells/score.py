@@ -10,10 +10,12 @@ from typing import ClassVar
 import torch
 
 from studies.cells.cell import Cell, Measured
-from studies.cells.evaluation import Network, likelihood, load_network
+from studies.cells.evaluation import Network, flops_share, likelihood, load_network
 from studies.cells.result import Measurements
 from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
+from varant.start.calibration import Speed
 
 SCORE_SCHEMA = 1  # raise it when the meaning of a score changes
 
@@ -44,6 +46,9 @@ class ScoreCell(Cell):
     @property
     def images(self) -> int:
         return self.select_images
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return flops_share(self.plan, geometry) * self.images / speed.nll_images_per_second
 
     def measure(self, folder: Path) -> Measured:
         loaded = load_network(self.network, self.device)

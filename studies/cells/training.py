@@ -16,6 +16,7 @@ from varant.data.batches import CachedBatches
 from varant.data.tokens import read_tokens
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
+from varant.start.calibration import Speed
 from varant.store.checkpoint import MODEL_FILE, load, read_config
 from varant.training.run import (
     CHECKPOINTS,
@@ -70,6 +71,9 @@ class TrainingCell(Cell):
     @property
     def images(self) -> int:
         return self.training.steps * self.training.batch * self.training.passes
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return self.images * self.mean_flops(geometry) / speed.training_images_per_second
 
     def images_done(self, folder: Path) -> int:
         try:

@@ -6,6 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from varant.start.start import (
+    FINE_TUNING_RATE,
+    Start,
+    base_config,
+    given_start,
+    open_dataset,
+    planned_start,
+)
+from varant.start.train_flags import TrainFlags
 
 from studies.cells.evaluation import Network
 from studies.running.executors import Executor
@@ -29,15 +38,6 @@ from varant.start.preparation import (
     prepare_tokenizer,
     prepare_tokens,
 )
-from varant.start.start import (
-    FINE_TUNING_RATE,
-    Start,
-    base_config,
-    given_start,
-    open_dataset,
-    planned_start,
-)
-from varant.start.train_flags import TrainFlags
 from varant.store.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -189,15 +189,7 @@ def _base_bench(
     missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
     if len(missing) > 1:
         jobs = [
-            executor.submit(
-                _prepare_one_base,
-                workspace,
-                c,
-                data,
-                tokenizer,
-                flags.device,
-                key=f"base {c.training.seed}",
-            )
+            executor.submit(_prepare_one_base, workspace, c, data, tokenizer, flags.device)
             for c in missing
         ]
         for job in jobs:

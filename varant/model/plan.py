@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 from varant.errors import UserError
 from varant.files import write_json
 
-SELECTORS = ("equidistant", "nested", "first", "last")
+Selector = Literal["equidistant", "nested", "first", "last"]
+SELECTORS: tuple[str, ...] = get_args(Selector)
 PLAN_FORMAT = "varant-plan"
 PLAN_VERSION = 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -95,6 +96,29 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path}: not a {FORMAT} config of version {VERSION}") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a checkpoint is of, without its weights. `geometry` is None for a tokenizer alone."""
+
+    tokenizer: TokenizerConfig
+    geometry: Geometry | None
+
+
+def read_sizes(folder: str | Path) -> Sizes:
+    """The sizes of tokenizer and network in a checkpoint of ours.
+
+    Raises:
+        UserError: no such folder, or not a checkpoint of ours with a network.
+    """
+    content = read_config(folder)
+    if content["geometry"] is None:
+        raise UserError(f"checkpoint {folder}: a tokenizer without a network")
+    return Sizes(
+        tokenizer=_from_config(TokenizerConfig, content, "tokenizer", folder),
+        geometry=_from_config(Geometry, content, "geometry", folder),
+    )
+
+
 def load(folder: str | Path) -> LoadedModel:
     """Read a checkpoint of ours, on the CPU; `tokenizer, model = varant.load(folder)`.
 
@@ -102,9 +126,8 @@ def load(folder: str | Path) -> LoadedModel:
         UserError: no checkpoint there, or a file of it is missing, damaged or foreign.
     """
     content = read_config(folder)
-    if content["geometry"] is None:
-        raise UserError(f"checkpoint {folder}: a tokenizer without a network")
-    geometry = _from_config(Geometry, content, "geometry", folder)
+    geometry = read_sizes(folder).geometry
+    assert geometry is not None
     tokenizer = load_tokenizer(folder)
     state = _read_checked(Path(folder) / MODEL_FILE, content, shapes_of_var(geometry))
     return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
