@@ -83,22 +83,30 @@ def _metric_names(frame: pd.DataFrame) -> list[str]:
     return sorted(name for name in frame["metric"].dropna().unique() if name)
 
 
-def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.DataFrame:
-    """Read and check a study's `frame.parquet`; see `checked_frame` for the flags.
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A table of a study's folder.
 
-    Raises `FrameError` where the file is absent, truncated, no parquet, or no valid frame.
+    Raises:
+        FrameError: the file is absent, truncated, or no parquet.
     """
     if not path.is_file():
         raise FrameError(f"{path}: no such file; run the study again to write it")
     try:
-        frame = pd.read_parquet(path)
+        return pd.read_parquet(path)
     # Parquet readers raise their own families of errors for damaged bytes, all of them the file's.
     except Exception as error:
         said = " ".join(str(error).split())[:120]
         raise FrameError(
             f"{path}: not a readable parquet file ({said}); delete it and run the study again"
         ) from error
-    return checked_frame(frame, source=path, training=training, full=full)
+
+
+def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.DataFrame:
+    """Read and check a study's `frame.parquet`; see `checked_frame` for the flags.
+
+    Raises `FrameError` where the file is absent, truncated, no parquet, or no valid frame.
+    """
+    return checked_frame(read_parquet(path), source=path, training=training, full=full)
 
 
 def checked_frame(

@@ -41,6 +41,11 @@ class Metric:
         """Factor that turns (value - full network's value) into damage, positive being worse."""
         return 1.0 if self.better is Better.LOWER else -1.0
 
+    @property
+    def heading(self) -> str:
+        """`short` with its unit, as a column or an axis shows it."""
+        return self.short + (f" [{self.unit}]" if self.unit else "")
+
 
 _DISTANCES = {
     "fd": ("Fréchet distance", "FD", "FD increase"),

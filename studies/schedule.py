@@ -43,7 +43,7 @@ from varant.files import digest_of
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.randomness import stream
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 from varant.training.schedule import PAPER_PHASES, PAPER_SHARES, RAMPS, Schedule
 
 SPACE = 1  # raise it when parameters or objectives change their meaning

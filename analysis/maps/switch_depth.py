@@ -13,48 +13,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from analysis.frame import FINISHED
 from analysis.maps.scale_depth import Heatmap
 from analysis.metrics import Metric
-from analysis.statistics.fronts import NON_INFERIORITY_NATS
-from analysis.statistics.intervals import Interval, holm, paired_t
-from analysis.statistics.levels import CONTROL, paired_values, seed_table
+from analysis.statistics.fronts import KV, NON_INFERIORITY_NATS
+from analysis.statistics.intervals import Interval, holm
+from analysis.statistics.levels import FULL, Levels, PlanKey
 
 
-def trained_at(frame: pd.DataFrame) -> dict[int, str]:
-    """Switch point to the schedule label of the model that was trained for it."""
-    models = frame[frame["schedule"] != CONTROL].drop_duplicates("schedule")
-    pairs = {int(row.train_switch): str(row.schedule) for row in models.itertuples()}
-    return dict(sorted(pairs.items()))
+def trained_at(levels: Levels) -> dict[int, str]:
+    """Switch point to the name of the model that was trained for it."""
+    models = ((way.train_switch, way.name) for way in levels.ways if not way.control)
+    return dict(sorted((switch, name) for switch, name in models if switch is not None))
 
 
-def transfer_map(frame: pd.DataFrame, metric: Metric, depth: int) -> Heatmap:
+def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
     """Transfer of every pair (trained at: row, used at: column), in the metric's unit.
 
     The diagonal is zero by construction. Holm's correction runs over the map.
     """
-    labels = trained_at(frame)
-    switches = tuple(labels)
-    size = len(switches)
-    values, low, high, p = (np.full((size, size), np.nan) for _ in range(4))
-    failed = np.zeros((size, size), dtype=bool)
-    for i, one in enumerate(switches):
-        for j, used in enumerate(switches):
-            cell = f"d{depth}@{used}"
+    models = trained_at(levels)
+    names = tuple(map(str, models))
+    values, low, high, p = (np.full((len(models), len(models)), np.nan) for _ in range(4))
+    failed = np.zeros(values.shape, dtype=bool)
+    for i, one in enumerate(models.values()):
+        for j, (used, matched) in enumerate(models.items()):
             if i == j:
                 values[i, j] = low[i, j] = high[i, j] = 0.0
                 continue
-            found, _ = paired_values(frame, (labels[one], cell), (labels[used], cell), metric.name)
-            if not len(found):
-                mine = frame[(frame["schedule"] == labels[one]) & (frame["cell"] == cell)]
-                failed[i, j] = bool(len(mine)) and not (mine["status"] == FINISHED).any()
+            plan = PlanKey(subnet_depth=depth, switch=used)
+            found = levels.paired((one, plan), (matched, plan), metric.name)
+            if not found:
+                failed[i, j] = plan in levels.plans and (one, plan) not in levels.places
                 continue
-            interval = paired_t(found)
+            interval = found.interval()
             values[i, j], low[i, j], high[i, j] = interval.estimate, interval.low, interval.high
             p[i, j] = interval.p_value
-    names = tuple(str(switch) for switch in switches)
     return Heatmap(
         title=f"d{depth}: {metric.damage}",
         unit=metric.unit,
@@ -78,7 +72,6 @@ class SwitchLoss:
         loss: against the control's full network, 95 % interval, in the metric's unit.
         upper: upper end of the one-sided 95 % interval of the loss; NaN where there is none.
         kv_share, flops_share: of the full network's.
-        seeds: training seeds behind the loss.
     """
 
     depth: int
@@ -87,7 +80,6 @@ class SwitchLoss:
     upper: float
     kv_share: float
     flops_share: float
-    seeds: int
 
     @property
     def acceptable(self) -> bool:
@@ -95,32 +87,31 @@ class SwitchLoss:
         return math.isfinite(self.upper) and self.upper < NON_INFERIORITY_NATS
 
 
-def switch_losses(frame: pd.DataFrame, metric: Metric, depths: Sequence[int]) -> list[SwitchLoss]:
+def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> list[SwitchLoss]:
     """The loss of every depth at every trained switch point, with what it saves."""
-    labels, found = trained_at(frame), []
-    exact = seed_table(frame)
-    exact = exact.drop_duplicates(["cell", "metric"]).set_index(["cell", "metric"])["value"]
+    found: list[SwitchLoss] = []
+    if levels.control is None:
+        return found
+    full = (levels.control.name, FULL)
     for depth in depths:
-        for switch, label in labels.items():
-            cell = f"d{depth}@{switch}"
-            values, seeds = paired_values(frame, (label, cell), (CONTROL, "full"), metric.name)
-            if not len(values):
-                continue
-            shares = [
-                float(exact.get((cell, name), math.nan) / exact.get(("full", name), math.nan))
-                for name in ("kv_bytes/peak", "flops/transformer")
-            ]
-            found.append(
-                SwitchLoss(
-                    depth=depth,
-                    switch=switch,
-                    loss=paired_t(values),
-                    upper=paired_t(values, confidence=0.90).high,
-                    kv_share=shares[0],
-                    flops_share=shares[1],
-                    seeds=len(seeds),
+        for switch, name in trained_at(levels).items():
+            plan = PlanKey(subnet_depth=depth, switch=switch)
+            loss = levels.paired((name, plan), full, metric.name)
+            if loss:
+                kv, flops = (
+                    levels.counted(plan, cost) / levels.counted(FULL, cost)
+                    for cost in (KV, "flops/transformer")
                 )
-            )
+                found.append(
+                    SwitchLoss(
+                        depth=depth,
+                        switch=switch,
+                        loss=loss.interval(),
+                        upper=loss.interval(confidence=0.90).high,
+                        kv_share=kv,
+                        flops_share=flops,
+                    )
+                )
     return found
 
 

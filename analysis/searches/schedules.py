@@ -7,8 +7,9 @@ test images, on models trained again with other seeds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -16,27 +17,29 @@ import pandas as pd
 from analysis.metrics import Metric
 from analysis.statistics.fronts import non_dominated
 from analysis.statistics.intervals import Interval, holm, paired_t, significant_sign
-from analysis.statistics.levels import paired_values
+from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.study_file import TrialFacts, Zone
 
-OBJECTIVES = ("full", "subnets")
+OBJECTIVES: tuple[Zone, ...] = get_args(Zone)
 PARAMETERS = ("start share", "end share", "first phase", "ramp of the rest", "ramp shape")
-PAPER = "paper"
+START, END, FIRST, RAMP, SHAPE = PARAMETERS
 SUBNETS, COMPROMISE = "best subnets", "best compromise"
 
 
-def trial_table(trials: Sequence[Mapping]) -> pd.DataFrame:
+def trial_table(trials: Sequence[TrialFacts]) -> pd.DataFrame:
     """Trials that were scored, best compromise first.
 
-    Args:
-        trials: `number`, `label` (None for what the search proposed), `status`, `PARAMETERS`, and
-            `OBJECTIVES` where the trial finished.
-
-    Returns:
-        Their columns, and `compromise`: the mean of the objectives, in nats/token; `rank` by it,
-        from 1; `front`: no other trial is better in both objectives.
+    Columns: `number`, `label` (None for what the search proposed), `curve`, `PARAMETERS`,
+    `OBJECTIVES`, and `compromise`: the mean of the objectives, in nats/token; `rank` by it, from 1;
+    `front`: no other trial is better in both objectives.
     """
-    scored = [dict(trial) for trial in trials if trial["status"] == "finished"]
-    table = pd.DataFrame(scored, columns=["number", "label", "status", *PARAMETERS, *OBJECTIVES])
+    rows = [
+        {"number": t.number, "label": t.label, "curve": t.curve, "full": t.full}
+        | {"subnets": t.subnets, **t.parameters}
+        for t in trials
+        if t.status == "finished"
+    ]
+    table = pd.DataFrame(rows, columns=["number", "label", "curve", *PARAMETERS, *OBJECTIVES])
     table["compromise"] = table[list(OBJECTIVES)].mean(axis=1)
     table["front"] = non_dominated(table[list(OBJECTIVES)].to_numpy(dtype=float).reshape(-1, 2))
     table = table.sort_values(["compromise", "number"]).reset_index(drop=True)
@@ -44,38 +47,37 @@ def trial_table(trials: Sequence[Mapping]) -> pd.DataFrame:
     return table
 
 
-def winners(table: pd.DataFrame) -> dict[str, int]:
+def winners(table: pd.DataFrame, *, reference: str) -> dict[str, int]:
     """Trials to train again, by what they won: numbers of a `trial_table`.
 
     `COMPROMISE`: the least mean of the objectives. `SUBNETS`: the best subnets among trials whose
-    full network is no worse than the paper's (of all, where the paper's point was not scored). A
-    trial that is both is named once, and the paper's own point not at all: it is trained anyway.
+    full network is no worse than that of the trial labelled `reference` (of all, where that was not
+    scored). A trial that is both is named once, and the reference not at all: it is trained anyway.
     """
     if table.empty:
         return {}
-    paper = table[table["label"] == PAPER]
-    limit = paper["full"].iloc[0] if len(paper) else np.inf
+    known = table[table["label"] == reference]
+    limit = known["full"].iloc[0] if len(known) else np.inf
     subnets = table[table["full"] <= limit].sort_values(["subnets", "number"])
     found = {COMPROMISE: int(table["number"].iloc[0])}
     if len(subnets) and int(subnets["number"].iloc[0]) not in found.values():
         found[SUBNETS] = int(subnets["number"].iloc[0])
-    known = set(paper["number"])
-    return {name: number for name, number in found.items() if number not in known}
+    return {name: number for name, number in found.items() if number not in set(known["number"])}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrained:
-    """A schedule against the paper's, both trained with fresh seeds and measured on test images.
+    """A schedule against the reference, both trained with fresh seeds and measured on test images.
 
     Attributes:
         zone: `full`, or `subnets`: the mean over depths at the trained switch point.
-        damage: the paired difference; positive is worse than the paper's schedule.
+        damage: the paired difference; positive is worse than the reference.
         p_holm: over schedules and zones of one metric.
         seeds: training seeds that the interval runs over; with one, it runs over disjoint sets.
     """
 
     schedule: str
-    zone: str
+    zone: Zone
     metric: Metric
     damage: Interval
     p_holm: float
@@ -88,29 +90,24 @@ class Retrained:
 
 
 def retrained(
-    frame: pd.DataFrame,
-    metrics: Sequence[Metric],
-    *,
-    reference: str,
-    schedules: Sequence[str],
-    subnets: Sequence[str],
+    levels: Levels, metrics: Sequence[Metric], *, reference: str, subnets: Sequence[PlanKey]
 ) -> list[Retrained]:
-    """Every schedule against `reference`, full network and subnets, for each metric."""
+    """Every other schedule against `reference`, full network and subnets, for each metric."""
+    zones: dict[Zone, Sequence[PlanKey]] = {"full": (FULL,), "subnets": subnets}
+    schedules = [way.name for way in levels.ways if way.name != reference]
     rows = []
     for metric in metrics:
         found = []
         for schedule in schedules:
-            for zone, cells in (("full", ["full"]), ("subnets", subnets)):
+            for zone, plans in zones.items():
                 parts = [
-                    paired_values(frame, (schedule, cell), (reference, cell), metric.name)
-                    for cell in cells
+                    levels.paired((schedule, plan), (reference, plan), metric.name)
+                    for plan in plans
                 ]
-                if any(len(values) == 0 for values, _ in parts):
-                    continue
-                if len({(len(values), tuple(seeds)) for values, seeds in parts}) > 1:
+                if not all(parts) or len({(len(part.values), part.seeds) for part in parts}) > 1:
                     continue  # a subnet lacks a seed that others have
-                damage = paired_t(np.mean([values for values, _ in parts], axis=0))
-                found.append((schedule, zone, damage, len(parts[0][1])))
+                damage = paired_t(np.mean([part.values for part in parts], axis=0))
+                found.append((schedule, zone, damage, len(parts[0].seeds)))
         adjusted = holm([damage.p_value for _, _, damage, _ in found])
         rows += [
             Retrained(

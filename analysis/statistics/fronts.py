@@ -9,20 +9,21 @@ lies beyond it. Pareto sets, hypervolume and attainment surfaces are moocore's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, FrameError, find_metric, headline_metrics
+from analysis.frame import CONTROL, FrameError
 from analysis.metrics import Metric
-from analysis.statistics.intervals import Interval, paired_t
-from analysis.statistics.levels import CONTROL, paired_values, schedules_of, seed_table
+from analysis.statistics.intervals import paired_t
+from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
+from analysis.study_file import ReferencePoint
 
 KV = "kv_bytes/peak"
-SELECT = "select/nll/mean"
 # Non-inferiority of a chosen plan: at most so much worse than the control's full network.
 NON_INFERIORITY_NATS = 0.05
 
@@ -34,98 +35,10 @@ def non_dominated(points_N2: np.ndarray) -> np.ndarray:
     return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=True), dtype=bool)
 
 
-def plane(frame: pd.DataFrame, metric: Metric, *, full_kv: float | None = None) -> pd.DataFrame:
-    """Every plan of every model in the (KV, quality) plane.
-
-    Columns: `schedule`, `seed`, `family`, `cell`, `trained`, `kv_share` (of the full network's
-    peak), `damage` (the metric, signed so that lower is better), `value`.
-
-    Args:
-        full_kv: peak KV of the full network; default: measured in this frame.
-
-    Raises:
-        FrameError: no measured KV.
-    """
-    table = seed_table(frame)
-    kv = table[table["metric"] == KV]
-    if kv.empty:
-        raise FrameError(f"frame: no {KV}; run the study again with this version")
-    if full_kv is None:
-        full = kv[kv["family"] == "full"]
-        if full.empty:
-            raise FrameError(f"frame: no {KV} of the full network; run the study again")
-        full_kv = float(full["value"].iloc[0])
-    key = ["schedule", "seed", "cell"]
-    mine = table[table["metric"] == metric.name].merge(
-        kv[[*key, "value"]].rename(columns={"value": "kv"}), on=key
-    )
-    mine["kv_share"] = mine["kv"] / full_kv
-    mine["damage"] = metric.damage_sign * mine["value"]
-    return mine[[*key, "family", "trained", "kv_share", "damage", "value"]]
-
-
-def mean_plane(points: pd.DataFrame) -> pd.DataFrame:
-    """`plane` averaged over seeds: a row a schedule and plan."""
-    key = ["schedule", "family", "cell", "trained"]
-    return points.groupby(key, sort=False, as_index=False)[["kv_share", "damage", "value"]].mean()
-
-
-def hypervolume_metrics(frame: pd.DataFrame, reference: Mapping[str, float]) -> list[Metric]:
-    """The headline metrics that the reference point has a value for, by name or kind."""
-    return [m for m in headline_metrics(frame) if _reference_of(m, reference) is not None]
-
-
-def _reference_of(metric: Metric, reference: Mapping[str, float]) -> float | None:
-    kind = "fd" if metric.kind == "fid" else metric.kind
-    return reference.get(metric.name, reference.get(kind))
-
-
-def hypervolume_table(
-    frame: pd.DataFrame, reference: Mapping[str, float], *, full_kv: float | None = None
-) -> pd.DataFrame:
-    """The hypervolume of each schedule's trained plans, full network included, seed by seed.
-
-    The area between a model's front and the reference point in (KV share, metric), divided by
-    the reference rectangle, so it lies in 0..1 for metrics that cannot be negative; higher is
-    better. Every schedule enters with the same plans (depth and switch): those that finished in
-    all of its seeds and in all schedules. The control, which trains no subnet, has none but the
-    full network and is left out.
-
-    Columns: `schedule`, `metric`, `value` (mean over seeds), `low`, `high` (t over seeds; NaN for
-    one), `seeds`, `points` (plans a schedule), `values` (tuple, a seed each).
-    """
-    rows = []
-    for metric in hypervolume_metrics(frame, reference):
-        points = plane(frame, metric, full_kv=full_kv)
-        points = points[points["trained"] & (points["schedule"] != CONTROL)]
-        if points.empty:
-            continue
-        # The same depths and switches, whichever layers they keep: that costs the same memory.
-        plans = points["cell"].str.replace(r" \(.*\)$", "", regex=True)
-        counts = plans.value_counts()
-        models = len(points[["schedule", "seed"]].drop_duplicates())
-        common = set(counts.index[counts == models])
-        corner = np.array([reference["kv_share"], _reference_of(metric, reference)])
-        for schedule, mine in points[plans.isin(common)].groupby("schedule", sort=False):
-            values = [
-                hypervolume(seed[["kv_share", "damage"]].to_numpy(dtype=float), corner)
-                for _, seed in mine.groupby("seed")
-            ]
-            interval = paired_t(values)
-            rows.append(
-                {
-                    "schedule": schedule,
-                    "metric": metric.name,
-                    "value": interval.estimate,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "seeds": len(values),
-                    "points": len(common),
-                    "values": tuple(values),
-                }
-            )
-    columns = ["schedule", "metric", "value", "low", "high", "seeds", "points", "values"]
-    return pd.DataFrame(rows, columns=columns)
+def staircase(points_N2: np.ndarray) -> np.ndarray:
+    """(M, 2) the non-dominated points by their first coordinate; lower is better in both."""
+    kept = points_N2[non_dominated(points_N2)]
+    return kept[np.argsort(kept[:, 0], kind="stable")]
 
 
 def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:
@@ -136,57 +49,147 @@ def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:
     return float(moocore.hypervolume(inside, ref=corner_2)) / float(corner_2.prod())
 
 
-def attainment(
-    frame: pd.DataFrame, metric: Metric, schedule: str, *, full_kv: float | None = None
-) -> dict[int, np.ndarray]:
-    """Attainment surfaces over the seeds of a schedule's trained plans.
+def kv_shares(levels: Levels, full_kv: float) -> dict[PlanKey, float]:
+    """Measured peak KV of every plan, as a share of `full_kv` (bytes of the full network).
+
+    Raises:
+        FrameError: no measured KV.
+    """
+    shares = {plan: levels.counted(plan, KV) / full_kv for plan in levels.plans}
+    if levels.places and all(map(math.isnan, shares.values())):
+        raise FrameError(f"frame: no {KV}; run the study again with this version")
+    return shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier:
+    """Every plan of every model in the (KV, quality) plane of one metric.
+
+    Attributes:
+        models: `schedule`, `kind`, `plan`, `switch`, `subnet_depth`, `seed`, `trained`,
+            `kv_share` (of the full network's peak), `value`, `damage` (the metric, signed so that
+            lower is better).
+        plans: the same but for the seed, averaged over seeds.
+    """
+
+    metric: Metric
+    models: pd.DataFrame
+    plans: pd.DataFrame
+
+    @cached_property
+    def front(self) -> np.ndarray:
+        """(N, 2) of (KV share, value): the joint front of all schedules' trained plans."""
+        trained = self.plans[self.plans["trained"]]
+        return staircase(_points(trained)) * [1.0, self.metric.damage_sign]
+
+    @cached_property
+    def surfaces(self) -> dict[str, dict[int, np.ndarray]]:
+        """Attainment surfaces over the seeds, by schedule; see `attainment`."""
+        trained = self.models[self.models["trained"]]
+        return {
+            str(schedule): {
+                percentage: surface * [1.0, self.metric.damage_sign]
+                for percentage, surface in attainment(_points(mine), mine["seed"]).items()
+            }
+            for schedule, mine in trained.groupby("schedule", sort=False)
+        }
+
+    @cached_property
+    def probability(self) -> dict[tuple[str, str], float]:
+        """How often a schedule's plan is on the front of all schedules' trained plans.
+
+        As a share of the seeds in which every schedule finished.
+        """
+        trained = self.models[self.models["trained"]]
+        schedules = trained.groupby("seed")["schedule"].transform("nunique")
+        trained = trained[schedules == trained["schedule"].nunique()]
+        on_front = pd.Series(False, index=trained.index)
+        for _, mine in trained.groupby("seed"):
+            on_front[mine.index] = non_dominated(_points(mine))
+        shares = on_front.groupby([trained["schedule"], trained["plan"]], sort=False).mean()
+        return {key: float(share) for key, share in shares.items()}
+
+
+def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
+    """The (KV, quality) plane of a metric; `full_kv` is in bytes of the full network.
+
+    Raises:
+        FrameError: no measured KV.
+    """
+    shares = {plan.label: share for plan, share in kv_shares(levels, full_kv).items()}
+    mine = levels.models[levels.models["metric"] == metric.name]
+    mine = mine.assign(
+        kv_share=mine["plan"].map(shares), damage=metric.damage_sign * mine["value"]
+    ).dropna(subset="kv_share")
+    plan = ["schedule", "kind", "plan", "switch", "subnet_depth", "trained"]
+    measured = ["kv_share", "value", "damage"]
+    means = mine.groupby(plan, sort=False, dropna=False, as_index=False)[measured].mean()
+    return Frontier(metric=metric, models=mine[[*plan, "seed", *measured]], plans=means)
+
+
+def _points(plane: pd.DataFrame) -> np.ndarray:
+    """(N, 2) of KV share and damage."""
+    return plane[["kv_share", "damage"]].to_numpy(dtype=float)
+
+
+def attainment(points_N2: np.ndarray, seeds_N: Sequence[int]) -> dict[int, np.ndarray]:
+    """Attainment surfaces over seeds, each of which has a set of points.
 
     Returns:
-        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points of
-        (KV share, damage) at which so many seeds have a plan at least as good. Empty for fewer
-        than two seeds.
+        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points at
+        which so many seeds have one at least as good. Empty for fewer than two seeds.
 
     Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
     """
-    points = plane(frame, metric, full_kv=full_kv)
-    points = points[points["trained"] & (points["schedule"] == schedule)]
-    seeds = points["seed"].astype(int)
-    if seeds.nunique() < 2:
+    seeds = np.asarray(seeds_N, dtype=int)
+    count = len(set(seeds.tolist()))
+    if count < 2:
         return {}
-    percentiles = (0, 50, 100)
-    count = seeds.nunique()
     # moocore wants a percentile above zero: the best of n seeds is the 100/n one.
-    wanted = [max(100.0 / count, p) for p in percentiles]
-    order = np.argsort(seeds.to_numpy(), kind="stable")
-    found = moocore.eaf(
-        points[["kv_share", "damage"]].to_numpy(dtype=float)[order],
-        sets=seeds.to_numpy()[order],
-        percentiles=wanted,
-    )
-    return {
-        p: found[np.isclose(found[:, 2], w)][:, :2]
-        for p, w in zip(percentiles, wanted, strict=True)
-    }
+    wanted = {percentage: max(100.0 / count, percentage) for percentage in (0, 50, 100)}
+    order = np.argsort(seeds, kind="stable")
+    found = moocore.eaf(points_N2[order], sets=seeds[order], percentiles=list(wanted.values()))
+    return {p: found[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()}
 
 
-def front_probability(
-    frame: pd.DataFrame, metric: Metric, *, full_kv: float | None = None
-) -> pd.DataFrame:
-    """How often a plan is on the front of all schedules' trained plans.
+def hypervolume_table(frontiers: Sequence[Frontier], reference: ReferencePoint) -> pd.DataFrame:
+    """The hypervolume of each schedule's trained plans, full network included, seed by seed.
 
-    Columns: `schedule`, `cell`, `probability` (share of seeds), `seeds` (that have all schedules).
+    The area between a model's front and the reference point in (KV share, metric), divided by
+    the reference rectangle, so it lies in 0..1 for metrics that cannot be negative; higher is
+    better. Every schedule enters with the same plans (depth and switch, whichever layers they
+    keep: that costs the same memory): those that finished in all of its seeds and in all
+    schedules. The control, which trains no subnet, has none but the full network and is left out.
+
+    Columns: `schedule`, `metric`, `value` (mean over seeds), `low`, `high` (t over seeds; NaN for
+    one), `seeds`, `points` (plans a schedule), `values` (tuple, a seed each).
     """
-    points = plane(frame, metric, full_kv=full_kv)
-    points = points[points["trained"]]
-    wanted = points["schedule"].nunique()
-    per_seed = points.groupby("seed")["schedule"].nunique()
-    points = points[points["seed"].isin(per_seed.index[per_seed == wanted])].copy()
-    points["on_front"] = False
-    for _, mine in points.groupby("seed"):
-        mask = non_dominated(mine[["kv_share", "damage"]].to_numpy(dtype=float))
-        points.loc[mine.index, "on_front"] = mask
-    table = points.groupby(["schedule", "cell"], sort=False)["on_front"].agg(["mean", "size"])
-    return table.reset_index().rename(columns={"mean": "probability", "size": "seeds"})
+    rows = []
+    for found in frontiers:
+        points = found.models[found.models["trained"] & (found.models["kind"] != CONTROL)]
+        models = len(points[["schedule", "seed"]].drop_duplicates())
+        sizes = points.groupby(["switch", "subnet_depth"], dropna=False)["seed"].transform("size")
+        points = points[sizes == models]
+        plans = len(points[["switch", "subnet_depth"]].drop_duplicates())
+        limit = reference.nll if found.metric.kind == "nll" else reference.fd
+        corner = np.array([reference.kv_share, limit])
+        for schedule, mine in points.groupby("schedule", sort=False):
+            values = [hypervolume(_points(seed), corner) for _, seed in mine.groupby("seed")]
+            interval = paired_t(values)
+            rows.append(
+                {
+                    "schedule": schedule,
+                    "metric": found.metric.name,
+                    "value": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "seeds": len(values),
+                    "points": plans,
+                    "values": tuple(values),
+                }
+            )
+    columns = ["schedule", "metric", "value", "low", "high", "seeds", "points", "values"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,145 +213,90 @@ def frontier_gap(front_N2: np.ndarray, point_2: Sequence[float]) -> Gap:
     """
     if not len(front_N2):
         raise ValueError("a front needs at least one point")
-    kept = front_N2[non_dominated(front_N2)]
-    kept = kept[np.argsort(kept[:, 0])]
+    kept = staircase(front_N2)
     full, subnet = point_2
     there = float(np.interp(full, kept[:, 0], kept[:, 1]))
     clamped = not kept[0, 0] <= full <= kept[-1, 0]
     return Gap(value=there - float(subnet), clamped=bool(clamped))
 
 
-def trade_plane(frame: pd.DataFrame, metric: Metric, subnet: str) -> pd.DataFrame:
-    """Every model in the (full, subnet) plane: `schedule`, `share`, `seed`, `full`, `subnet`.
-
-    Values are signed so that lower is better.
-
-    Args:
-        subnet: the cell, such as `d4@3`.
-    """
-    table = seed_table(frame)
-    mine = table[table["metric"] == metric.name]
-    key = ["schedule", "share", "seed"]
-    full = mine[mine["cell"] == "full"][[*key, "value"]].rename(columns={"value": "full"})
-    small = mine[mine["cell"] == subnet][[*key, "value"]].rename(columns={"value": "subnet"})
-    both = full.merge(small, on=key)
-    both[["full", "subnet"]] *= metric.damage_sign
-    return both
-
-
-def is_fixed(schedule: str) -> bool:
-    """Whether a schedule has a fixed share above zero, trained for equidistant subnets."""
-    return schedule.startswith("fixed ") and "(" not in schedule
-
-
-def fixed_gap(
-    frame: pd.DataFrame, metric: Metric, subnet: str, schedule: str
-) -> tuple[np.ndarray, tuple[int, ...], int]:
-    """The gap of a schedule beyond the front of the fixed shares, seed by seed.
-
-    Returns:
-        Gaps, a seed each; the seeds in which the schedule and every fixed share finished; and in
-        how many of them the gap was clamped.
-    """
-    points = trade_plane(frame, metric, subnet)
-    fixed = [s for s in schedules_of(frame) if is_fixed(s)]
-    gaps, seeds, clamped = [], [], 0
-    for seed, mine in points.groupby("seed"):
-        front = mine[mine["schedule"].isin(fixed)]
-        point = mine[mine["schedule"] == schedule]
-        if len(front) < max(2, len(fixed)) or point.empty:
-            continue
-        gap = frontier_gap(
-            front[["full", "subnet"]].to_numpy(dtype=float),
-            point[["full", "subnet"]].to_numpy(dtype=float)[0],
-        )
-        gaps.append(gap.value)
-        seeds.append(int(seed))
-        clamped += gap.clamped
-    return np.array(gaps), tuple(seeds), clamped
+def _trade_points(levels: Levels, way: Way, metric: Metric, subnet: PlanKey) -> dict[int, tuple]:
+    """(full, subnet) of each seed that has both, signed so that lower is better."""
+    full, small = (levels.by_seed((way.name, plan), metric.name) for plan in (FULL, subnet))
+    sign = metric.damage_sign
+    return {seed: (sign * full[seed], sign * small[seed]) for seed in full if seed in small}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChosenPlan:
-    """The best plan within a memory budget, chosen on select images, reported on test images.
+class Trade:
+    """The (full, subnet) plane of one metric, signed so that lower is better.
 
     Attributes:
-        kv_share_limit, kv_share: of the full network's peak KV.
-        seed: of the model to use: that of the best select NLL among the schedule's.
-        select_nll: mean over seeds, in nats/token, which chose.
-        test: metric name to its interval on test images: over seeds, or over sets for one seed.
-        loss: paired test NLL against the control's full network, in nats/token; None without one.
-        non_inferior: whether the upper end of the one-sided 95 % interval of `loss` lies below
-            `NON_INFERIORITY_NATS`; None where that cannot be said.
+        points: `schedule`, `full`, `subnet`, averaged over seeds, and the half-widths of their
+            95 % intervals `full_half`, `subnet_half` (NaN for one seed). The control, which trains
+            no subnet, has no point.
+        models: `schedule`, `seed`, `full`, `subnet` of every model.
+        front: (N, 2) the non-dominated means of the fixed shares, in the order of the polyline.
+        control: full-network value of the control; None without one.
     """
 
-    kv_share_limit: float
-    kv_share: float
-    schedule: str
-    cell: str
-    seed: int
-    select_nll: float
-    test: Mapping[str, Interval]
-    loss: Interval | None
-    non_inferior: bool | None
-    seeds: int
+    metric: Metric
+    subnet: PlanKey
+    points: pd.DataFrame
+    models: pd.DataFrame
+    front: np.ndarray
+    control: float | None
 
 
-def choose_plans(
-    frame: pd.DataFrame, budgets: Sequence[float], *, full_kv: float | None = None
-) -> list[ChosenPlan]:
-    """For each budget the plan and schedule of lowest select NLL, over seeds, that fits.
-
-    Only what finished at as many seeds as anything did: one lucky seed beats no five.
-    A budget that nothing fits has no plan. Any switch point may be chosen, trained for or not.
-    """
-    select = find_metric(frame, SELECT)
-    if select is None:
-        return []
-    points = plane(frame, select, full_kv=full_kv)
-    models = points.groupby(["schedule", "cell"])["seed"].transform("nunique")
-    points = points[models == models.max()]
-    means = mean_plane(points)
-    chosen = []
-    for budget in budgets:
-        fitting = means[means["kv_share"] <= budget + 1e-9]
-        if fitting.empty:
+def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
+    """Every schedule's full network against one subnet; None where none has both."""
+    rows, models = [], []
+    for way in levels.ways:
+        pairs = {} if way.control else _trade_points(levels, way, metric, subnet)
+        if not pairs:
             continue
-        best = fitting.loc[fitting["damage"].idxmin()]
-        mine = points[(points["schedule"] == best["schedule"]) & (points["cell"] == best["cell"])]
-        chosen.append(_chosen(frame, budget, best, mine))
-    return chosen
-
-
-def _chosen(frame: pd.DataFrame, budget: float, best: pd.Series, mine: pd.DataFrame) -> ChosenPlan:
-    place = (str(best["schedule"]), str(best["cell"]))
-    finished = frame[
-        (frame["status"] == FINISHED)
-        & (frame["schedule"] == place[0])
-        & (frame["cell"] == place[1])
-    ]
-    test = {}
-    for metric in headline_metrics(frame):
-        values = finished[finished["metric"] == metric.name]
-        by_seed = values.groupby("seed")["value"].mean()
-        observed = by_seed if len(by_seed) > 1 else values["value"]
-        if len(observed):
-            test[metric.name] = paired_t(observed.to_numpy(dtype=float))
-    loss = non_inferior = None
-    values, _ = paired_values(frame, place, (CONTROL, "full"), "nll/mean")
-    if len(values):
-        loss = paired_t(values, confidence=0.90)  # its upper end is the one-sided 95 % limit
-        if math.isfinite(loss.high):
-            non_inferior = bool(loss.high < NON_INFERIORITY_NATS)
-    return ChosenPlan(
-        kv_share_limit=float(budget),
-        kv_share=float(best["kv_share"]),
-        schedule=place[0],
-        cell=place[1],
-        seed=int(mine.loc[mine["damage"].idxmin(), "seed"]),
-        select_nll=float(best["value"]),
-        test=test,
-        loss=loss,
-        non_inferior=non_inferior,
-        seeds=int(mine["seed"].nunique()),
+        models += [(way.name, seed, *pair) for seed, pair in pairs.items()]
+        full, small = (paired_t(values) for values in zip(*pairs.values(), strict=True))
+        halves = (one.high - one.estimate for one in (full, small))
+        rows.append((way.name, full.estimate, small.estimate, *halves))
+    if not rows:
+        return None
+    columns = ["schedule", "full", "subnet", "full_half", "subnet_half"]
+    points = pd.DataFrame(rows, columns=columns)
+    fixed = points[points["schedule"].isin([way.name for way in levels.fixed])]
+    control = levels.value((levels.control.name, FULL), metric.name) if levels.control else math.nan
+    return Trade(
+        metric=metric,
+        subnet=subnet,
+        points=points,
+        models=pd.DataFrame(models, columns=["schedule", "seed", "full", "subnet"]),
+        front=staircase(fixed[["full", "subnet"]].to_numpy(dtype=float)),
+        control=None if math.isnan(control) else metric.damage_sign * control,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedGaps:
+    """Gaps of a schedule beyond the front of the fixed shares, a value a seed.
+
+    Attributes:
+        observed: of the seeds in which the schedule and every fixed share finished.
+        clamped: in how many of them the gap was clamped.
+    """
+
+    observed: Observations
+    clamped: int
+
+
+def fixed_gaps(levels: Levels, metric: Metric, subnet: PlanKey, way: Way) -> FixedGaps:
+    """The gaps of a way to train beyond the front of the fixed shares; none for one fixed share."""
+    fronts = [_trade_points(levels, fixed, metric, subnet) for fixed in levels.fixed]
+    points = _trade_points(levels, way, metric, subnet)
+    gaps = {
+        seed: frontier_gap(np.array([front[seed] for front in fronts]), point)
+        for seed, point in points.items()
+        if len(fronts) > 1 and all(seed in front for front in fronts)
+    }
+    values = np.array([gap.value for gap in gaps.values()])
+    clamped = sum(gap.clamped for gap in gaps.values())
+    return FixedGaps(observed=Observations(values=values, seeds=tuple(gaps)), clamped=clamped)

@@ -1,4 +1,9 @@
-"""Tables of a study that trains: every schedule's level of every plan, and its two spreads.
+"""Levels of a study that trains: what every way to train reaches with every plan, and differences.
+
+    levels = Levels(frame)            # groups the frame, once: everything else asks these groups
+    levels.ways, levels.control       # the ways to train, told apart by typed columns
+    levels.paired((one.name, PlanKey(subnet_depth=4, switch=3)), (levels.control.name, FULL), name)
+    levels.table, levels.differences, levels.unfinished    # computed when first asked for, kept
 
 Two spreads are kept apart. *Seeds*: how much models differ that were trained alike but for the
 seed. *Samples*: how well one model was measured, from its disjoint sets. With several seeds an
@@ -9,173 +14,378 @@ nothing about training.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED
+from analysis.frame import CONTROL, FINISHED, FrameError, headline_metrics
 from analysis.metrics import parse_metric
-from analysis.statistics.intervals import holm, paired_t
+from analysis.statistics.intervals import Interval, holm, paired_t
 
-LABELS = ["schedule", "family", "cell", "selector", "switch", "subnet_depth", "train_switch"]
-"""The columns that tell one plan of one schedule from another, whatever the seed."""
-
-CONTROL = "control"
-
-
-def schedules_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The schedules in the frame's order."""
-    return tuple(dict.fromkeys(frame["schedule"].dropna()))
+EQUIDISTANT = "equidistant"  # the paper's selector: the one that claims speak of
+LABELS = ["schedule", "kind", "share", "train_switch", "plan", "switch", "subnet_depth", "selector"]
+"""The columns that tell a plan of one way to train from another, whatever the seed."""
 
 
-def seed_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each finished cell and metric.
+@dataclass(frozen=True)
+class PlanKey:
+    """A plan of a study that trains: all layers, or `subnet_depth` of them after scale `switch`."""
 
-    Columns: `LABELS`, `share`, `seed`, `trained` (whether the model was trained for this plan),
-    `metric`, `value` (mean over sets), `standard_error` (of that mean; NaN for exact numbers and
-    single sets), `sets`, `count` (images or samples in all).
+    subnet_depth: int | None = None
+    switch: int | None = None
+    selector: str = EQUIDISTANT
+
+    @property
+    def is_full(self) -> bool:
+        return self.subnet_depth is None
+
+    @property
+    def label(self) -> str:
+        """For showing only: `full`, `d4@3`, `d4@3 (nested)`; one a plan."""
+        if self.is_full:
+            return "full"
+        suffix = "" if self.selector == EQUIDISTANT else f" ({self.selector})"
+        return f"d{self.subnet_depth}@{self.switch}{suffix}"
+
+
+FULL = PlanKey()
+Place = tuple[str, PlanKey]
+"""A way to train, by its name, and a plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to train.
+
+    Attributes:
+        name: what people call it, unique within a study; for showing and looking up only.
+        share: of the control and of fixed schedules.
+        selector: of the subnets that it trains; None for the control, which trains none.
     """
-    finished = frame[frame["status"] == FINISHED].copy()
-    finished["share"] = finished["share"].astype("float64")
-    key = [*LABELS, "share", "seed", "metric"]
-    grouped = finished.groupby(key, dropna=False, sort=False)
-    table = grouped.agg(
-        value=("value", "mean"),
-        deviation=("value", "std"),
-        sets=("value", "size"),
-        count=("count", "sum"),
-    ).reset_index()
-    table["standard_error"] = table["deviation"] / np.sqrt(table["sets"])
-    table["trained"] = is_trained(table)
-    return table.drop(columns="deviation")
+
+    name: str
+    kind: str
+    share: float | None
+    selector: str | None
+    train_switch: int | None
+
+    @property
+    def control(self) -> bool:
+        return self.kind == CONTROL
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it has a fixed share and trains the paper's subnets."""
+        return self.kind == "fixed" and self.selector == EQUIDISTANT
+
+    @property
+    def progressive(self) -> bool:
+        """Whether it is the progressive schedule and trains the paper's subnets."""
+        return self.kind == "progressive" and self.selector == EQUIDISTANT
+
+    def trains(self, plan: PlanKey) -> bool:
+        """Whether models so trained were trained for `plan`: the full network always, subnets at
+        the switch point trained for, the control's never."""
+        return plan.is_full or (not self.control and plan.switch == self.train_switch)
 
 
-def is_trained(table: pd.DataFrame) -> pd.Series:
-    """Whether a row's model was trained for its plan.
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Values (N,) that an interval runs over: a value a training seed where several finished,
+    otherwise a value a disjoint set of the one model."""
 
-    The full network always is. A subnet is, at the switch point that its model was trained for;
-    the control's subnets never are.
+    values: np.ndarray
+    seeds: tuple[int, ...]
+
+    def __bool__(self) -> bool:
+        return len(self.values) > 0
+
+    @property
+    def over(self) -> str:
+        return "seeds" if len(self.seeds) > 1 else "sets"
+
+    def interval(self, *, confidence: float = 0.95) -> Interval:
+        """Student's t over them; `ValueError` for none."""
+        return paired_t(self.values, confidence=confidence)
+
+
+NOTHING = Observations(values=np.empty(0), seeds=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """The finished values of one way, plan and metric, by seed and set; sets are -1 where exact."""
+
+    seeds_N: np.ndarray
+    sets_N: np.ndarray
+    values_N: np.ndarray
+    counts_N: np.ndarray
+
+
+def _by_seed(seeds_N: np.ndarray, values_N: np.ndarray) -> dict[int, float]:
+    """Means of values that are ordered by seed."""
+    starts = np.flatnonzero(np.diff(seeds_N, prepend=-1))
+    means = _sums(values_N, starts) / np.diff(starts, append=len(values_N))
+    return dict(zip(seeds_N[starts].tolist(), means.tolist(), strict=True))
+
+
+def _observations(seeds_N: np.ndarray, values_N: np.ndarray) -> Observations:
+    """Of values that are ordered by seed."""
+    means = _by_seed(seeds_N, values_N)
+    values = np.array(list(means.values())) if len(means) > 1 else values_N
+    return Observations(values=values, seeds=tuple(means))
+
+
+class Levels:
+    """What the models of a frame reach, with the frame grouped once; see this module's docstring.
+
+    Attributes:
+        ways: the ways to train, in the frame's order.
+        plans: the plans, in the frame's order.
+        metrics: the headline metrics, the deciding ones first.
+        unfinished: cells without numbers: `schedule`, `seed`, `plan`, `status`.
     """
-    full = table["family"] == "full"
-    at_switch = (table["switch"] == table["train_switch"]).fillna(False)
-    return (full | (at_switch & (table["schedule"] != CONTROL))).astype(bool)
 
-
-def level_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each plan of each schedule and metric, over the seeds.
-
-    Columns: `LABELS`, `share`, `trained`, `metric`, `value` (mean over seeds), `low` and `high` of
-    its 95 % interval, `over` (what that runs over: `seeds`, `sets`, or `exact`), `seed_sd` (NaN for
-    one seed), `sample_sd` (root mean square of the seeds' standard errors: what measuring adds to
-    `seed_sd`), `seeds`, `sets` (a seed), `count` (images or samples in all).
-    """
-    rows = []
-    by_cell = _sets_by_cell(frame)
-    grouped = seed_table(frame).groupby([*LABELS, "metric"], dropna=False, sort=False)
-    for key, seeds in grouped:
-        metric = parse_metric(key[-1])
-        first = seeds.iloc[0]
-        if metric.exact:
-            low = high = math.nan
-            over = "exact"
-        elif len(seeds) > 1:
-            interval = paired_t(seeds["value"].to_numpy())
-            low, high, over = interval.low, interval.high, "seeds"
-        else:
-            mine = by_cell[first["schedule"], first["seed"], first["cell"], key[-1]]
-            interval = paired_t(mine)
-            low, high, over = interval.low, interval.high, "sets"
-        errors = seeds["standard_error"].to_numpy(dtype=float)
-        rows.append(
-            dict(zip([*LABELS, "metric"], key, strict=True))
-            | {
-                "share": first["share"],
-                "trained": first["trained"],
-                "value": float(seeds["value"].mean()),
-                "low": low,
-                "high": high,
-                "over": over,
-                "seed_sd": float(seeds["value"].std()) if len(seeds) > 1 else math.nan,
-                "sample_sd": float(np.sqrt(np.mean(errors**2))),
-                "seeds": len(seeds),
-                "sets": int(first["sets"]),
-                "count": int(seeds["count"].sum()),
-            }
+    def __init__(self, frame: pd.DataFrame) -> None:
+        """`frame`: checked, with its training columns."""
+        models = frame.drop_duplicates("schedule")
+        self.ways = tuple(
+            Way(
+                name=str(row.schedule),
+                kind=str(row.kind),
+                share=None if pd.isna(row.share) else float(row.share),
+                selector=None if row.kind == CONTROL else str(row.selector),
+                train_switch=None if pd.isna(row.train_switch) else int(row.train_switch),
+            )
+            for row in models.itertuples()
         )
-    columns = [*LABELS, "metric", "share", "trained", "value", "low", "high", "over"]
-    columns += ["seed_sd", "sample_sd", "seeds", "sets", "count"]
-    return pd.DataFrame(rows, columns=columns)
+        self.metrics = headline_metrics(frame)
+        self._by_name = {way.name: way for way in self.ways}
+        plan_of_N, self.plans = _plans_of(frame)
+        bad_N = (frame["status"] != FINISHED).to_numpy(dtype=bool)
+        bad = frame.loc[bad_N, ["schedule", "seed", "status"]]
+        bad.insert(2, "plan", [self.plans[i].label for i in plan_of_N[bad_N]])
+        self.unfinished = bad.drop_duplicates().reset_index(drop=True)
+        self._groups = _grouped(frame[~bad_N], plan_of_N[~bad_N], self.plans)
 
+    @cached_property
+    def control(self) -> Way | None:
+        """The networks that were trained on without subnet steps."""
+        return next((way for way in self.ways if way.control), None)
 
-def _sets_by_cell(frame: pd.DataFrame) -> dict[tuple, np.ndarray]:
-    finished = frame[frame["status"] == FINISHED].sort_values("set")
-    key = ["schedule", "seed", "cell", "metric"]
-    return {k: group["value"].to_numpy() for k, group in finished.groupby(key, dropna=False)}
+    @cached_property
+    def fixed(self) -> tuple[Way, ...]:
+        """Fixed shares that train the paper's subnets, in the frame's order."""
+        return tuple(way for way in self.ways if way.fixed)
 
+    @cached_property
+    def progressive(self) -> Way | None:
+        """The progressive schedule that trains the paper's subnets."""
+        return next((way for way in self.ways if way.progressive), None)
 
-def paired_values(frame: pd.DataFrame, one: tuple[str, str], other: tuple[str, str], metric: str):
-    """Damage of `one` against `other`, each a (schedule, cell): one value an observation.
+    def way(self, name: str) -> Way:
+        """The way of that name; `KeyError` for none."""
+        return self._by_name[name]
 
-    With several seeds where both finished, a value a seed (the difference of the seeds' means);
-    with one, a value a disjoint set. Positive is worse, in the metric's unit.
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Every way and plan with numbers, in the frame's order."""
+        return tuple(dict.fromkeys((name, plan) for name, plan, _ in self._groups))
 
-    Returns:
-        The values, and the seeds.
-    """
-    sign = parse_metric(metric).damage_sign
-    finished = frame[(frame["status"] == FINISHED) & (frame["metric"] == metric)]
-    tables = []
-    for schedule, cell in (one, other):
-        mine = finished[(finished["schedule"] == schedule) & (finished["cell"] == cell)]
-        tables.append(mine.set_index(["seed", "set"])["value"])
-    difference = (sign * (tables[0] - tables[1])).dropna()
-    if difference.empty:
-        return np.array([]), ()
-    by_seed = difference.groupby(level="seed").mean()
-    seeds = tuple(int(seed) for seed in by_seed.index)
-    return (by_seed if len(by_seed) > 1 else difference).to_numpy(dtype=float), seeds
+    def observed(self, place: Place, metric: str) -> Observations:
+        """The metric's values themselves; nothing where it has no numbers."""
+        group = self._groups.get((*place, metric))
+        return _observations(group.seeds_N, group.values_N) if group else NOTHING
 
+    def by_seed(self, place: Place, metric: str) -> dict[int, float]:
+        """The metric's mean of each training seed that finished."""
+        group = self._groups.get((*place, metric))
+        return _by_seed(group.seeds_N, group.values_N) if group else {}
 
-def difference_table(frame: pd.DataFrame, *, reference: str = CONTROL) -> pd.DataFrame:
-    """Every schedule against `reference`, plan by plan and metric by metric, paired.
+    def value(self, place: Place, metric: str) -> float:
+        """The metric's mean; NaN where it has no numbers."""
+        group = self._groups.get((*place, metric))
+        return float(group.values_N.mean()) if group else math.nan
 
-    Columns: `schedule`, `cell`, `trained`, `metric`, `damage` (positive is worse), `low`, `high`,
-    `p_value`, `p_holm` (over the schedules of one cell and metric), `over`, `seeds`.
-    """
-    rows = []
-    levels = level_table(frame)
-    for row in levels[levels["schedule"] != reference].itertuples():
-        if parse_metric(row.metric).exact:
-            continue
-        values, seeds = paired_values(
-            frame, (row.schedule, row.cell), (reference, row.cell), row.metric
+    def counted(self, plan: PlanKey, metric: str) -> float:
+        """An exact metric of a plan, the same for all models; NaN where nothing counted it."""
+        values = (self.value((way.name, plan), metric) for way in self.ways)
+        return next((value for value in values if not math.isnan(value)), math.nan)
+
+    def paired(self, one: Place, other: Place, metric: str) -> Observations:
+        """Damage of `one` against `other`, positive being worse, in the metric's unit.
+
+        Paired by seed and set. Seeds are those in which both finished; nothing where none is.
+        """
+        first, second = (self._groups.get((*place, metric)) for place in (one, other))
+        if first is None or second is None:
+            return NOTHING
+        keys = [(group.seeds_N << 32) + group.sets_N for group in (first, second)]
+        _, i, j = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+        sign = parse_metric(metric).damage_sign
+        return _observations(first.seeds_N[i], sign * (first.values_N[i] - second.values_N[j]))
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """A row a model, plan and metric.
+
+        Columns: `LABELS`, `trained` (whether the model was trained for this plan), `metric`,
+        `seed`, `value` (mean over sets), `standard_error` (of that mean; NaN for exact numbers and
+        single sets), `sets`, `count` (images or samples in all).
+        """
+        keys = list(self._groups)
+        groups = list(self._groups.values())
+        sizes = np.array([len(group.values_N) for group in groups], dtype=np.int64)
+        of_N = np.repeat(np.arange(len(groups)), sizes)
+        seeds_N, values_N, counts_N = (
+            np.concatenate([getattr(group, name) for group in groups] or [np.empty(0)])
+            for name in ("seeds_N", "values_N", "counts_N")
         )
-        if not len(values):
-            continue
-        interval = paired_t(values)
-        rows.append(
-            {
-                "schedule": row.schedule,
-                "cell": row.cell,
-                "trained": row.trained,
-                "metric": row.metric,
-                "damage": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "p_value": interval.p_value,
-                "over": "seeds" if len(seeds) > 1 else "sets",
-                "seeds": len(seeds),
-            }
+        new_N = np.ones(len(of_N), dtype=bool)
+        new_N[1:] = (of_N[1:] != of_N[:-1]) | (seeds_N[1:] != seeds_N[:-1])
+        starts = np.flatnonzero(new_N)
+        sets = np.diff(np.r_[starts, len(of_N)])
+        means = _sums(values_N, starts) / sets
+        squares = _sums((values_N - np.repeat(means, sets)) ** 2, starts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors = np.sqrt(squares / (sets - 1) / sets)
+        labels = pd.DataFrame([self._labels(*key) for key in keys], columns=_LABELLED)
+        labels = labels.astype({name: _DTYPES.get(name, "object") for name in _LABELLED})
+        return (
+            labels.iloc[of_N[starts]]
+            .reset_index(drop=True)
+            .assign(
+                seed=seeds_N[starts].astype(np.int64),
+                value=means,
+                standard_error=np.where(sets > 1, errors, math.nan),
+                sets=sets,
+                count=_sums(counts_N, starts).astype(np.int64),
+            )
         )
-    columns = ["schedule", "cell", "trained", "metric", "damage", "low", "high", "p_value", "over"]
-    table = pd.DataFrame(rows, columns=[*columns, "seeds"])
-    table["p_holm"] = table.groupby(["cell", "metric"])["p_value"].transform(
-        lambda p: holm(p.to_numpy())
+
+    def _labels(self, name: str, plan: PlanKey, metric: str) -> tuple[object, ...]:
+        way = self.way(name)
+        return (
+            way.name,
+            way.kind,
+            math.nan if way.share is None else way.share,
+            way.train_switch,
+            plan.label,
+            plan.switch,
+            plan.subnet_depth,
+            plan.selector,
+            way.trains(plan),
+            metric,
+        )
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row a way, plan and metric, over the seeds.
+
+        Columns: `LABELS`, `trained`, `metric`, `value` (mean over seeds), `low` and `high` of its
+        95 % interval, `over` (what that runs over: `seeds`, `sets`, or `exact`), `seed_sd` (NaN for
+        one seed), `sample_sd` (root mean square of the seeds' standard errors: what measuring adds
+        to `seed_sd`), `seeds`, `sets` (a seed), `count` (images or samples in all).
+        """
+        models = self.models
+        labels = models.loc[~models.duplicated(_KEY), _LABELLED].reset_index(drop=True)
+        squared = models.assign(square=models["standard_error"] ** 2)
+        of = squared.groupby(_KEY, sort=False).agg(
+            value=("value", "mean"),
+            seed_sd=("value", "std"),
+            sample_sd=("square", lambda squares: math.sqrt(squares.mean(skipna=False))),
+            seeds=("seed", "size"),
+            sets=("sets", "first"),
+            count=("count", "sum"),
+        )
+        spans = [self._span(key, group) for key, group in self._groups.items()]
+        ends = pd.DataFrame(spans, columns=["low", "high", "over"])
+        names = ["value", "low", "high", "over", "seed_sd", "sample_sd", "seeds", "sets", "count"]
+        return pd.concat([labels, of.reset_index(drop=True), ends], axis=1)[[*_LABELLED, *names]]
+
+    def _span(self, key: tuple[str, PlanKey, str], group: _Group) -> tuple[float, float, str]:
+        if parse_metric(key[-1]).exact:
+            return math.nan, math.nan, "exact"
+        observed = _observations(group.seeds_N, group.values_N)
+        interval = observed.interval()
+        return interval.low, interval.high, observed.over
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Every way against the control, plan by plan and metric by metric, paired.
+
+        Columns: `schedule`, `plan`, `trained`, `metric`, `damage` (positive is worse), `low`,
+        `high`, `p_value`, `p_holm` (over the ways of one plan and metric), `over`, `seeds`.
+        """
+        rows = []
+        control = self.control.name if self.control else ""
+        for name, plan, metric in self._groups:
+            if name == control or parse_metric(metric).exact:
+                continue
+            found = self.paired((name, plan), (control, plan), metric)
+            if found:
+                i = found.interval()
+                values = (i.estimate, i.low, i.high, i.p_value, found.over, len(found.seeds))
+                rows.append((name, plan.label, self.way(name).trains(plan), metric, *values))
+        columns = ["schedule", "plan", "trained", "metric"]
+        columns += ["damage", "low", "high", "p_value", "over", "seeds"]
+        table = pd.DataFrame(rows, columns=columns)
+        table["p_holm"] = table.groupby(["plan", "metric"])["p_value"].transform(
+            lambda p: holm(p.to_numpy())
+        )
+        return table
+
+
+_KEY = ["schedule", "plan", "metric"]
+_LABELLED = [*LABELS, "trained", "metric"]
+_DTYPES = {"share": "float64", "trained": "bool"}
+_DTYPES |= dict.fromkeys(("train_switch", "switch", "subnet_depth"), "Int64")
+
+
+def _sums(values_N: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    return np.add.reduceat(values_N, starts) if len(starts) else np.empty(0)
+
+
+def _plans_of(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[PlanKey, ...]]:
+    """The plan of each row of a frame, as an index into the distinct plans in order."""
+    full_N = (frame["family"] == "full").to_numpy(dtype=bool)
+    depth_N, switch_N = (
+        np.where(full_N, -1, frame[name].to_numpy(dtype=np.int64, na_value=-1))
+        for name in ("subnet_depth", "switch")
     )
-    return table
+    strange = frame.loc[~full_N & ((depth_N < 0) | (switch_N < 0)), "plan"]
+    if len(strange):
+        raise FrameError(f"frame: plan {strange.iloc[0]!r} is neither full nor of two zones")
+    selector = frame["selector"].where(~full_N, EQUIDISTANT).to_numpy()
+    typed = pd.DataFrame({"depth": depth_N, "switch": switch_N, "selector": selector})
+    of_N = typed.groupby(list(typed), sort=False, dropna=False).ngroup().to_numpy()
+    plans = (
+        FULL if depth < 0 else PlanKey(int(depth), int(switch), str(selector))
+        for depth, switch, selector in typed.drop_duplicates().itertuples(index=False)
+    )
+    return of_N, tuple(plans)
 
 
-def unfinished(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cells without numbers: `schedule`, `seed`, `cell`, `status`."""
-    bad = frame[frame["status"] != FINISHED]
-    return bad[["schedule", "seed", "cell", "status"]].drop_duplicates().reset_index(drop=True)
+def _grouped(
+    finished: pd.DataFrame, plan_of_N: np.ndarray, plans: tuple[PlanKey, ...]
+) -> dict[tuple[str, PlanKey, str], _Group]:
+    """The finished rows of each way, plan and metric, in the frame's order of these."""
+    way_N, ways = pd.factorize(finished["schedule"])
+    metric_N, metrics = pd.factorize(finished["metric"])
+    seed_N = finished["seed"].to_numpy(dtype=np.int64)
+    set_N = finished["set"].to_numpy(dtype=np.int64, na_value=-1)
+    order = np.lexsort((set_N, seed_N, metric_N, plan_of_N, way_N))
+    keys_3N = np.stack([way_N, plan_of_N, metric_N])[:, order]
+    new_N = np.ones(len(order), dtype=bool)
+    new_N[1:] = (keys_3N[:, 1:] != keys_3N[:, :-1]).any(axis=0)
+    starts = np.flatnonzero(new_N)
+    columns = (seed_N, set_N, finished["value"].to_numpy(), finished["count"].to_numpy())
+    parts = zip(*(np.split(column[order], starts[1:]) for column in columns), strict=True)
+    names = ("seeds_N", "sets_N", "values_N", "counts_N")
+    found = {}
+    for (i, j, k), part in zip(keys_3N[:, starts].T, parts, strict=False):
+        group = _Group(**dict(zip(names, part, strict=True)))
+        found[str(ways[i]), plans[j], str(metrics[k])] = group
+    return found

@@ -3,46 +3,113 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from analysis.claims.ledger import LedgerRow, judge_claims
-from analysis.statistics.fronts import ChosenPlan, choose_plans, hypervolume_table
-from analysis.statistics.levels import difference_table, level_table, unfinished
-from reports.parts.record import ParetoRecord
+from analysis.claims.claim import LedgerRow
+from analysis.claims.ledger import judge_claims
+from analysis.claims.rules import deciding_metrics
+from analysis.frame import FrameError, read_parquet
+from analysis.metrics import Metric
+from analysis.statistics.choices import ChosenPlan, choose_plans
+from analysis.statistics.fronts import Frontier, Trade, frontier, hypervolume_table, trade
+from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.study_file import ParetoFile
+
+CURVE_COLUMNS = ("schedule", "seed", "images_seen", "plan", "value", "images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """Select NLL over training, in nats/token.
+
+    Attributes:
+        lines: `schedule`, `plan`, `thousands` (of image passes), and over seeds `mean`, `low`,
+            `high` (the range).
+        images: behind each value.
+    """
+
+    lines: pd.DataFrame
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoFindings:
-    """A study's tables and verdicts: everything that the report arranges."""
+    """A study's tables and verdicts: everything that the report arranges.
 
-    record: ParetoRecord
-    frame: pd.DataFrame
-    curves: pd.DataFrame | None
-    levels: pd.DataFrame
-    differences: pd.DataFrame
+    Attributes:
+        metrics: those that decide.
+        frontiers: one for each of them; none without a measured cache.
+        trades: by name of the metric, a subnet each, the deepest first.
+    """
+
+    study: ParetoFile
+    levels: Levels
+    metrics: tuple[Metric, ...]
+    frontiers: tuple[Frontier, ...]
+    trades: dict[str, tuple[Trade, ...]]
     hypervolumes: pd.DataFrame
-    unfinished: pd.DataFrame
     chosen: tuple[ChosenPlan, ...]
     ledger: tuple[LedgerRow, ...]
+    curves: Curves | None
 
     @property
-    def subnets(self) -> tuple[str, ...]:
+    def subnets(self) -> tuple[PlanKey, ...]:
         """The subnets that models were trained for, the deepest first."""
-        switch = self.record.train_switch
-        return tuple(f"d{depth}@{switch}" for depth in sorted(self.record.depths, reverse=True))
+        return subnets_of(self.study)
+
+    @property
+    def shown(self) -> list[str]:
+        """Names of the plans that the main tables show: full, and what was trained for."""
+        return [plan.label for plan in (FULL, *self.subnets)]
 
 
-def analyse(record: ParetoRecord, frame: pd.DataFrame, curves: pd.DataFrame | None):
+def subnets_of(study: ParetoFile) -> tuple[PlanKey, ...]:
+    """The subnets that models were trained for, the deepest first."""
+    depths = sorted(study.depths, reverse=True)
+    return tuple(PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths)
+
+
+def analyse(study: ParetoFile, frame: pd.DataFrame, curves: Curves | None) -> ParetoFindings:
     """All estimates and verdicts of a study; draws and writes nothing."""
+    levels, full_kv = Levels(frame), study.kv_full_bytes
+    metrics = deciding_metrics(levels.metrics)
+    frontiers = tuple(frontier(levels, metric, full_kv=full_kv) for metric in metrics)
+    trades = {
+        metric.name: tuple(
+            found for subnet in subnets_of(study) if (found := trade(levels, metric, subnet))
+        )
+        for metric in metrics
+    }
     return ParetoFindings(
-        record=record,
-        frame=frame,
+        study=study,
+        levels=levels,
+        metrics=metrics,
+        frontiers=frontiers,
+        trades=trades,
+        hypervolumes=hypervolume_table(frontiers, study.reference_point),
+        chosen=tuple(choose_plans(levels, study.kv_budgets, levels.metrics, full_kv=full_kv)),
+        ledger=judge_claims(study, levels),
         curves=curves,
-        levels=level_table(frame),
-        differences=difference_table(frame),
-        hypervolumes=hypervolume_table(frame, record.reference_point, full_kv=record.kv_full_bytes),
-        unfinished=unfinished(frame),
-        chosen=tuple(choose_plans(frame, record.kv_budgets, full_kv=record.kv_full_bytes)),
-        ledger=judge_claims(frame, record.facts),
     )
+
+
+def load_curves(path: Path) -> Curves | None:
+    """`curves.parquet`, averaged over seeds; None where the study wrote none.
+
+    Raises:
+        FrameError: a file that is no parquet, or lacks a column.
+    """
+    if not path.exists():
+        return None
+    table = read_parquet(path)
+    missing = [name for name in CURVE_COLUMNS if name not in table.columns]
+    if missing:
+        raise FrameError(f"{path}: missing columns {', '.join(missing)}; run the study again")
+    if table.empty:
+        return None
+    grouped = table.groupby(["schedule", "plan", "images_seen"], sort=False)["value"]
+    lines = grouped.agg(mean="mean", low="min", high="max").reset_index()
+    lines["thousands"] = lines.pop("images_seen") / 1000
+    return Curves(lines=lines, images=int(table["images"].iloc[0]))

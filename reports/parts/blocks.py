@@ -32,6 +32,12 @@ def code(text: str) -> Run:
     return Run(text=text, style="code")
 
 
+def plain(text: Text) -> str:
+    """A text without its styles."""
+    parts = [text] if isinstance(text, str) else text
+    return "".join(part if isinstance(part, str) else part.text for part in parts).strip()
+
+
 def heading(text: str) -> dict[str, Any]:
     """A numbered section heading."""
     return {"kind": "heading", "text": text}

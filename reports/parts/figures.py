@@ -1,24 +1,21 @@
-"""Plates: which panels share a figure, and at what size."""
+"""Plates: which panels share a figure, and its size. `Page.figure` sets the style around them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from analysis.figures.theme import (
     PAGE_WIDTH,
-    FigureBytes,
     SampleSheet,
     draw_asymmetry,
     draw_heatmap,
     draw_sample_sheet,
     draw_window_damage,
-    figure_bytes,
     label_extents,
-    mark_quick,
     new_figure,
-    style,
 )
 from analysis.maps.scale_depth import Heatmap, WindowDamage
 from analysis.statistics.asymmetry import AsymmetryStudy
@@ -27,71 +24,56 @@ ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
 
 
-def heatmap_plate(grid: Sequence[Sequence[Heatmap]], *, quick: bool) -> FigureBytes:
+def heatmap_plate(grid: Sequence[Sequence[Heatmap]]) -> Figure:
     """Heatmaps in rows and columns; axis labels only on the outside."""
     rows, columns = len(grid), max(len(row) for row in grid)
     depths = max(len(data.rows) for row in grid for data in row)
-    with style():
-        figure = new_figure(height=rows * (0.36 + depths * ROW_HEIGHT) + 0.25)
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for i, row in enumerate(grid):
-            for j, data in enumerate(row):
-                draw_heatmap(axes[i, j], data, row_label=j == 0)
-                if i + 1 < rows:
-                    axes[i, j].set_xlabel("")
-            for j in range(len(row), columns):
-                axes[i, j].set_axis_off()
-        if quick:
-            mark_quick(figure)
-        return figure_bytes(figure)
+    figure = new_figure(height=rows * (0.36 + depths * ROW_HEIGHT) + 0.25)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for i, row in enumerate(grid):
+        for j, data in enumerate(row):
+            draw_heatmap(axes[i, j], data, row_label=j == 0)
+            if i + 1 < rows:
+                axes[i, j].set_xlabel("")
+        for j in range(len(row), columns):
+            axes[i, j].set_axis_off()
+    return figure
 
 
-def propagation_plate(data: Heatmap, *, quick: bool) -> FigureBytes:
+def propagation_plate(data: Heatmap) -> Figure:
     """The propagation map alone, near square."""
     scales = len(data.rows)
-    with style():
-        figure = new_figure(width=min(PAGE_WIDTH, 1.2 + 0.58 * scales), height=0.75 + 0.29 * scales)
-        draw_heatmap(figure.subplots(), data)
-        if quick:
-            mark_quick(figure)
-        return figure_bytes(figure)
+    figure = new_figure(width=min(PAGE_WIDTH, 1.2 + 0.58 * scales), height=0.75 + 0.29 * scales)
+    draw_heatmap(figure.subplots(), data)
+    return figure
 
 
-def asymmetry_plate(
-    windows: Sequence[WindowDamage], study: AsymmetryStudy, *, quick: bool
-) -> FigureBytes:
+def asymmetry_plate(windows: Sequence[WindowDamage], study: AsymmetryStudy) -> Figure:
     """Above, what each window costs; below, the asymmetry statistic under each normalisation."""
     groups = len({a.normalisation for a in study.estimates})
     above, below = 1.55, 0.135 * (len(study.estimates) + 2.3 * groups + 2)
-    with style():
-        if study.estimates:
-            figure = new_figure(height=above + below)
-            top, bottom = figure.subfigures(2, 1, height_ratios=(above, below))
-            draw_asymmetry(bottom.subplots(), study)
-        else:
-            figure = top = new_figure(height=above)
-        for ax, data in zip(top.subplots(1, len(windows), squeeze=False)[0], windows, strict=True):
-            draw_window_damage(ax, data)
-        if quick:
-            mark_quick(figure)
-        return figure_bytes(figure)
+    if study.estimates:
+        figure = new_figure(height=above + below)
+        top, bottom = figure.subfigures(2, 1, height_ratios=(above, below))
+        draw_asymmetry(bottom.subplots(), study)
+    else:
+        figure = top = new_figure(height=above)
+    for ax, data in zip(top.subplots(1, len(windows), squeeze=False)[0], windows, strict=True):
+        draw_window_damage(ax, data)
+    return figure
 
 
-def sample_plate(data: SampleSheet, *, quick: bool) -> FigureBytes:
+def sample_plate(data: SampleSheet) -> Figure:
     """The sample sheet, at most as wide as the page and `SHEET_HEIGHT` high, around its labels."""
     rows, columns, height, width, _ = np.shape(data.images)
-    with style():
-        figure = new_figure(width=PAGE_WIDTH, height=SHEET_HEIGHT, constrained=False)
-        ax = figure.add_axes((0, 0, 1, 1))
-        draw_sample_sheet(ax, data)
-        # Labels are measured, then given exactly their room: an image's fixed shape defeats the
-        # constrained layout, which clips them.
-        left, top = (extent + 0.04 for extent in label_extents(ax))
-        top += 0.2 if quick else 0.0
-        cell = min((PAGE_WIDTH - left) / columns, (SHEET_HEIGHT - top) / rows * width / height)
-        wide, high = cell * columns, cell * rows * height / width
-        figure.set_size_inches(left + wide, top + high)
-        ax.set_position((left / (left + wide), 0, wide / (left + wide), high / (top + high)))
-        if quick:
-            mark_quick(figure)
-        return figure_bytes(figure)
+    figure = new_figure(width=PAGE_WIDTH, height=SHEET_HEIGHT, constrained=False)
+    ax = figure.add_axes((0, 0, 1, 1))
+    draw_sample_sheet(ax, data)
+    # Labels are measured, then given exactly their room: an image's fixed shape defeats the
+    # constrained layout, which clips them.
+    left, top = (extent + 0.04 for extent in label_extents(ax))
+    cell = min((PAGE_WIDTH - left) / columns, (SHEET_HEIGHT - top) / rows * width / height)
+    wide, high = cell * columns, cell * rows * height / width
+    figure.set_size_inches(left + wide, top + high)
+    ax.set_position((left / (left + wide), 0, wide / (left + wide), high / (top + high)))
+    return figure

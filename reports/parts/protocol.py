@@ -2,259 +2,210 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from analysis.claims.ledger import deciding_metrics
-from analysis.figures.theme import scale_range
+from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
-from analysis.statistics.damage import base_seeds
+from analysis.metrics import Metric
+from analysis.study_file import StudyFile, SupernetFile
 from reports.parts import words
-from reports.parts.blocks import Text, code, table
-from reports.parts.record import (
-    ParetoRecord,
-    SearchRecord,
-    SensitivityRecord,
-    StudyRecord,
-    SupernetRecord,
-)
+from reports.parts.blocks import Run, Text, code
+from reports.parts.page import Page
 
 
-def protocol_table(record: StudyRecord, frame: pd.DataFrame) -> dict[str, Any]:
-    """One row a fact; what the study did not note is left out, never guessed."""
+def protocol_table(
+    page: Page,
+    study: StudyFile,
+    frame: pd.DataFrame,
+    *,
+    deciding: Collection[Metric] | None = None,
+    plans: str | None = None,
+    training: str | None = None,
+) -> None:
+    """The table with its heading, one row a fact.
+
+    Args:
+        deciding: the metrics that decide; None for those that decide without any training.
+        plans: the grid, see `grid`.
+        training: how the models were trained; None where nothing follows the base.
+    """
     rows: list[tuple[str, Text | None]] = [
-        ("Data", _data(record)),
-        ("Model", _model(record)),
-        ("Tokenizer", _tokenizer(record)),
-        ("Base networks", _bases(record, frame)),
-        ("Training", _training(record)),
-        ("Plans", _plans(record)),
-        ("Samples", _sampling(record)),
-        ("NLL", _nll(record)),
-        ("Extractor", _extractor(record)),
-        ("Metrics", _metrics(frame, trained=_trained(record))),
-        ("Hardware", _hardware(record)),
-        ("Wall time", _time(record)),
-        ("Versions", _versions(record)),
-        ("Command", [code(record.command)]),
-        ("Identity", _identity(record)),
+        ("Data", _data(study)),
+        ("Model", _model(study)),
+        ("Tokenizer", _tokenizer(study)),
+        ("Base networks", _bases(study, trained=training is not None)),
+        ("Training", training),
+        ("Plans", plans),
+        ("Samples", _sampling(study)),
+        ("NLL", _nll(study)),
+        ("Extractor", _extractor(study)),
+        ("Metrics", _metrics(frame, deciding)),
+        ("Hardware", _hardware(study)),
+        ("Wall time", _time(study)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
+        ("Command", [code(study.command)]),
+        ("Identity", _identity(study)),
     ]
-    return table(
-        caption="Protocol. Everything that the numbers of this report depend on.",
-        columns=["What", "How"],
-        rows=[(what, how) for what, how in rows if how],
+    page.heading("Protocol")
+    page.table(
+        pd.DataFrame([row for row in rows if row[1]], columns=["What", "How"]),
+        "Protocol. Everything that the numbers of this report depend on.",
         widths=[0.19, 0.81],
         numeric_from=9,
+        small=False,
     )
 
 
-def _trained(record: StudyRecord) -> bool:
-    """Whether plans are of supernets, where NLL decides too: it is what they were trained for."""
-    return isinstance(record, SupernetRecord | SearchRecord)
+def supernet_protocol(
+    page: Page, study: SupernetFile, frame: pd.DataFrame, *, plans: str | None = None
+) -> None:
+    """The protocol of a study that trains; `plans` is what else is to be said of its plans."""
+    training = _joined(
+        f"{study.budget_images:,} image passes a model (a sandwich step takes three an image)",
+        f"batches of {study.batch}",
+        f"learning rate {study.lr:g}, {study.lr_schedule}",
+        f"seeds {', '.join(map(str, study.seeds))}",
+        "subnet steps drawn stratified: shares hold over every short window",
+    )
+    protocol_table(
+        page,
+        study,
+        frame,
+        deciding=deciding_metrics(headline_metrics(frame)),
+        plans=_joined(grid(study, study.depths, study.selectors), plans),
+        training=training,
+    )
 
 
-def _digest(value: Any) -> str:
-    """The first twelve digits, enough to tell artifacts apart."""
-    return str(value)[:12]
-
-
-def _joined(*parts: str | None) -> str | None:
-    kept = [part for part in parts if part]
-    return "; ".join(kept) if kept else None
-
-
-def _data(record: StudyRecord) -> str | None:
-    d = record.fact("dataset")
-    if not isinstance(d, Mapping):
-        return None
-    splits = [
-        f"{d[f'{split}_images']:,} {split}"
-        for split in ("train", "select", "test")
-        if isinstance(d.get(f"{split}_images"), int)
-    ]
-    side, classes = d.get("image_side"), d.get("num_classes")
+def grid(study: StudyFile, depths: Sequence[int], selectors: Sequence[str]) -> str:
+    """Which depths and selectors were measured."""
     return _joined(
-        f"{d.get('name')}, digest {_digest(d.get('digest'))}",
-        f"{side} x {side} pixels" if side else None,
-        f"{classes} classes" if classes else None,
-        f"{words.listed(splits)} images" if splits else None,
+        f"depths {', '.join(map(str, depths))} of {study.geometry.depth}" if depths else None,
+        f"selectors {', '.join(selectors)}",
+    )
+
+
+def _digest(value: str) -> str:
+    """The first twelve digits, enough to tell artifacts apart."""
+    return value[:12]
+
+
+def _joined(*parts: str | None) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _data(study: StudyFile) -> str:
+    d = study.dataset
+    return _joined(
+        f"{d.name}, digest {_digest(d.digest)}",
+        f"{d.image_side} x {d.image_side} pixels",
+        f"{d.num_classes} classes",
+        f"{d.train_images:,} train, {d.select_images:,} select and {d.test_images:,} test images",
         "reported numbers use test images only",
     )
 
 
-def _model(record: StudyRecord) -> str | None:
-    g = record.facts["geometry"]
-    sides = ", ".join(map(str, record.patch_nums))
-    parts = [
-        f"{name.replace('_', ' ')} {g[name]}"
-        for name in ("depth", "width", "heads", "vocab_size")
-        if name in g
-    ]
+def _model(study: StudyFile) -> str:
+    g = study.geometry
     return _joined(
-        str(record.fact("model")) if record.fact("model") else None,
-        ", ".join(parts),
-        f"{len(record.patch_nums)} scales with sides {sides} "
-        f"({sum(p * p for p in record.patch_nums)} tokens)",
+        study.model,
+        f"depth {g.depth}, width {g.width}, heads {g.heads}, vocab size {g.vocab_size}",
+        f"{len(g.patch_nums)} scales with sides {', '.join(map(str, g.patch_nums))} "
+        f"({sum(p * p for p in g.patch_nums)} tokens)",
     )
 
 
-def _tokenizer(record: StudyRecord) -> str | None:
-    t = record.fact("tokenizer")
-    if not isinstance(t, Mapping):
-        return None
-    psnr = t.get("psnr_db")
-    return _joined(
-        str(t["description"]) if t.get("description") else None,
-        f"PSNR {psnr:.1f} dB" if isinstance(psnr, int | float) else None,
-        f"digest {_digest(t.get('digest'))}",
-    )
+def _tokenizer(study: StudyFile) -> str:
+    t = study.tokenizer
+    return _joined(t.description, f"PSNR {t.psnr_db:.1f} dB", f"digest {_digest(t.digest)}")
 
 
-def _bases(record: StudyRecord, frame: pd.DataFrame) -> str:
-    bases = record.fact("bases")
-    if not isinstance(bases, list) or not bases:
-        return "seeds " + ", ".join(map(str, base_seeds(frame)))
+def _bases(study: StudyFile, *, trained: bool) -> str:
     said = []
-    for base in bases:
-        parts = [f"seed {base.get('base_seed')}: digest {_digest(base.get('digest'))}"]
-        if isinstance(base.get("parameters"), int):
-            parts.append(f"{base['parameters']:,} parameters")
-        if isinstance(base.get("training_images"), int):
-            parts.append(f"trained on {base['training_images']:,} images")
-        if isinstance(base.get("nll_mean"), int | float):
-            parts.append(f"NLL {base['nll_mean']:.3f} nats/token")
-        if isinstance(base.get("class_accuracy"), int | float):
-            parts.append(f"class accuracy {base['class_accuracy']:.3f}")
+    for base in study.bases:
+        parts = [
+            f"seed {base.base_seed}: digest {_digest(base.digest)}",
+            f"{base.parameters:,} parameters",
+        ]
+        if base.training_images is not None:
+            parts.append(f"trained on {base.training_images:,} images")
+        if base.nll_mean is not None:
+            parts.append(f"NLL {base.nll_mean:.3f} nats/token")
+        if base.class_accuracy is not None:
+            parts.append(f"class accuracy {base.class_accuracy:.3f}")
         said.append(", ".join(parts))
-    trained = isinstance(record, SupernetRecord)
-    after = "; every model starts from it" if trained else "; no training after the base"
-    return "; ".join(said) + after
+    after = "every model starts from it" if trained else "no training after the base"
+    return _joined(*said, after)
 
 
-def _training(record: StudyRecord) -> str | None:
-    if not isinstance(record, SupernetRecord):
-        return None
-    rate, batch = record.fact("learning_rate"), record.fact("batch")
+def _sampling(study: StudyFile) -> str:
+    s = study.sampling
+    filters = (("guidance", s.cfg), ("top-k", s.top_k), ("top-p", s.top_p))
     return _joined(
-        f"{record.budget_images:,} image passes a model (a sandwich step takes three an image)",
-        f"batches of {batch}" if batch else None,
-        f"learning rate {rate:g}, {record.fact('lr_schedule')}" if rate else None,
-        f"seeds {', '.join(map(str, record.seeds))}",
-        "subnet steps drawn stratified: shares hold over every short window",
-    )
-
-
-def _plans(record: StudyRecord) -> str | None:
-    depths, selectors = record.fact("depths"), record.fact("selectors")
-    shared = _joined(
-        f"depths {', '.join(map(str, depths))} of {record.depth}" if depths else None,
-        f"selectors {', '.join(selectors)}" if selectors else None,
-    )
-    if isinstance(record, ParetoRecord):
-        return _joined(shared, f"every switch point; trained for {record.train_switch}")
-    if not isinstance(record, SensitivityRecord):
-        return shared
-    windows = ", ".join(f"{name} {scale_range(s)}" for name, s in record.windows.items())
-    return _joined(shared, f"windows (scales) {windows} at half depth {record.half_depth}")
-
-
-def _sampling(record: StudyRecord) -> str | None:
-    s = record.fact("sampling")
-    if not isinstance(s, Mapping):
-        return None
-    samples, sets = s.get("samples"), s.get("sets")
-    count = None
-    if isinstance(samples, int):
-        count = f"{samples:,} a cell" + (f" in {sets} disjoint sets" if sets else "")
-    return _joined(
-        count,
-        ", ".join(
-            f"{said} {s[name]:g}" if s[name] else f"no {said}"
-            for name, said in (("cfg", "guidance"), ("top_k", "top-k"), ("top_p", "top-p"))
-            if isinstance(s.get(name), int | float)
-        ),
-        f"seed {s['seed']}" if "seed" in s else None,
+        f"{s.samples:,} a cell in {s.sets} disjoint sets",
+        ", ".join(f"{name} {value:g}" if value else f"no {name}" for name, value in filters),
+        f"seed {s.seed}",
         "every cell draws with the same uniforms, so differences are paired",
     )
 
 
-def _nll(record: StudyRecord) -> str | None:
-    images, sets = record.fact("nll_images"), record.fact("nll_sets")
-    if not isinstance(images, int):
-        return None
-    chosen = record.fact("select_images")
-    return (
-        f"{images:,} test images"
-        + (f" in {sets} disjoint sets" if sets else "")
-        + ", teacher-forced, paired with the full network image by image"
-        + (f"; {chosen:,} select images, which choose plans and report nothing" if chosen else "")
+def _nll(study: StudyFile) -> str:
+    likelihood = study.likelihood
+    chosen = likelihood.select_images
+    return _joined(
+        f"{likelihood.nll_images:,} test images in {likelihood.nll_sets} disjoint sets, "
+        "teacher-forced, paired with the full network image by image",
+        f"{chosen:,} select images, which choose plans and report nothing" if chosen else None,
     )
 
 
-def _extractor(record: StudyRecord) -> str | None:
-    e = record.fact("extractor")
-    if not isinstance(e, Mapping):
-        return None
+def _extractor(study: StudyFile) -> str:
+    e = study.extractor
     return _joined(
-        f"{e.get('name')}, {e.get('features')} features, digest {_digest(e.get('digest'))}",
+        f"{e.name}, {e.features} features, digest {_digest(e.digest)}",
         "distances on its features are not FID and compare only with themselves at equal counts",
     )
 
 
-def _metrics(frame: pd.DataFrame, *, trained: bool) -> list[Any]:
-    parts: list[Any] = []
-    deciding = set(deciding_metrics(frame)) if trained else None
+def _metrics(frame: pd.DataFrame, deciding: Collection[Metric] | None) -> list[str | Run]:
+    parts: list[str | Run] = []
     for m in headline_metrics(frame):
-        yes = m.decides if deciding is None else m in deciding
-        decides = "decides" if yes else "reported, never decides"
-        if parts:
-            parts.append("; ")
-        parts += [code(m.name), f" ({m.label}, {m.better.value} is better, {decides})"]
+        decides = m.decides if deciding is None else m in deciding
+        said = "decides" if decides else "reported, never decides"
+        parts += [
+            *(["; "] if parts else []),
+            code(m.name),
+            f" ({m.label}, {m.better.value} is better, {said})",
+        ]
     return parts
 
 
-def _hardware(record: StudyRecord) -> str | None:
-    h = record.fact("hardware")
-    if not isinstance(h, Mapping):
-        return None
-    workers, threads = h.get("workers"), h.get("threads_per_process")
+def _hardware(study: StudyFile) -> str:
+    h = study.hardware
     return _joined(
-        f"{h.get('cpu')}, {words.counted(h['cores'], 'core')}"
-        if isinstance(h.get("cores"), int)
-        else str(h.get("cpu")),
-        f"device {h.get('device')}",
-        f"{words.counted(workers, 'worker')} of {words.counted(threads, 'thread')}"
-        if isinstance(workers, int) and isinstance(threads, int)
-        else None,
-        str(h["platform"]) if h.get("platform") else None,
+        f"{h.cpu}, {words.counted(h.cores, 'core')}",
+        f"device {h.device}",
+        f"{words.counted(h.workers, 'worker')} of {words.counted(h.threads_per_process, 'thread')}",
+        h.platform,
     )
 
 
-def _time(record: StudyRecord) -> str | None:
-    wall, preparation = record.fact("wall_seconds"), record.fact("preparation_seconds")
-    if not isinstance(wall, int | float):
-        return None
-    text = f"last invocation {words.seconds(wall)}"
-    if isinstance(preparation, int | float):
-        text += f", of which preparation (data, tokenizer, base) {words.seconds(preparation)}"
-    cells = record.fact("cell_seconds")
-    if isinstance(cells, int | float):
-        text += f"; process time of all cells, earlier invocations' too, {words.seconds(cells)}"
-    return text
+def _time(study: StudyFile) -> str:
+    wall, preparation, cells = (
+        words.seconds(s)
+        for s in (study.seconds.wall, study.seconds.preparation, study.seconds.cells)
+    )
+    return (
+        f"last invocation {wall}, of which preparation (data, tokenizer, base) {preparation}; "
+        f"process time of all cells, earlier invocations' too, {cells}"
+    )
 
 
-def _versions(record: StudyRecord) -> str | None:
-    versions = record.fact("versions")
-    if not isinstance(versions, Mapping):
-        return None
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _identity(record: StudyRecord) -> str | None:
+def _identity(study: StudyFile) -> str:
     return _joined(
-        f"config digest {_digest(record.fact('config_digest'))}",
-        f"code version {record.fact('code_version')}",
-        f"created {record.fact('created')}",
+        f"config digest {_digest(study.config_digest)}",
+        f"code version {study.code_version}",
+        f"created {study.created.isoformat()}",
     )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from analysis.figures.theme import SampleSheet
 from analysis.frame import FrameError
+from reports.parts.blocks import Text
+from reports.parts.figures import sample_plate
+from reports.parts.page import Page
 
 
 def load_sheet(path: Path) -> SampleSheet | None:
@@ -36,6 +40,13 @@ def load_sheet(path: Path) -> SampleSheet | None:
             f"{len(columns)} columns; {remedy}"
         )
     return SampleSheet(images=images, rows=rows, columns=columns)
+
+
+def add_samples(page: Page, folder: Path, caption: Text) -> None:
+    """The sample sheet of a study's folder, where the study wrote one."""
+    sheet = load_sheet(folder / "samples.npz")
+    if sheet is not None:
+        page.figure("samples", partial(sample_plate, sheet), caption)
 
 
 def ordered_sheet(sheet: SampleSheet, windows: Sequence[str]) -> SampleSheet:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.statistics.intervals import Interval
+
 MINUS = "\u2212"
 NOTHING = "\u2013"  # what a table shows where there is no number
 
@@ -36,6 +38,13 @@ def estimate(value: float, low: float, high: float, *, signed: bool = True) -> s
         return f"{number(value, signed=signed)} [{number(low)}, {number(high)}]"
     ends = f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
     return f"{fixed(value, decimals, signed=signed)} {ends}"
+
+
+def interval(found: Interval | None, *, signed: bool = True) -> str:
+    """An estimate with its interval, or the sign for nothing."""
+    if found is None:
+        return NOTHING
+    return estimate(found.estimate, found.low, found.high, signed=signed)
 
 
 def decimals_for(low: float, high: float) -> int | None:
@@ -116,3 +125,12 @@ def listed(words: Sequence[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 cell`, `7 cells`, `24,000 cells`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def plan_name(family: str, plan: str, selector: str) -> str:
+    """What a plan is called where plans of several groups and selectors stand together."""
+    if family in ("two-zone", "found"):
+        return f"{family} {plan}"
+    if family == "selector":
+        return f"{plan} {selector}"
+    return plan if selector == "equidistant" else f"{plan} ({selector})"

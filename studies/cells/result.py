@@ -27,6 +27,10 @@ class Measurements:
     values: tuple[float, ...]
     count: int
 
+    @classmethod
+    def exact(cls, value: float) -> Measurements:
+        return cls(values=(float(value),), count=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:

@@ -16,7 +16,7 @@ from studies.cells.result import DIVERGED, FAILED, FINISHED, INTERRUPTED, CellRe
 from studies.running.executors import Executor
 from varant.errors import Preempted, UserError, one_line
 from varant.progress import update_interval
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 
 LOSSES = 2  # workers that a cell may lose before it counts as interrupted
 _BAD = {

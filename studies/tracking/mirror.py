@@ -10,7 +10,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 from analysis.frame import CONTROL
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import paired_t
+from reports import ReportPaths
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult
-from studies.grid.point import Point, Results
+from studies.grid.point import BoundPoint, Results
 from studies.tracking.logged import LoggedCell, LoggedDataset, LoggedStudy
 from varant.data.datasets import Dataset
 from varant.errors import one_line
 from varant.model.geometry import Geometry
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # MLflow takes two seconds to import: the mirror's own thread does it
     from studies.tracking.mlflow_runs import StudyRecord
@@ -79,27 +80,22 @@ class Invocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What MLflow shows once the report stands.
-
-    Attributes:
-        artifacts: folder in the run to files.
-    """
+    """What MLflow shows of a study's report: the last line of the note says what was found."""
 
     verdict: str
     note: str
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    artifacts: Mapping[str, Sequence[Path]]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mirror:
     """The record of one invocation of a study; begun in a thread, since MLflow takes seconds."""
 
     def __init__(
-        self, invocation: Invocation, points: Sequence[Point], workspace: Workspace
+        self, invocation: Invocation, points: Sequence[BoundPoint], workspace: Workspace
     ) -> None:
         self._invocation, self._workspace = invocation, workspace
-        self._points: dict[str, list[Point]] = {}
+        self._points: dict[str, list[BoundPoint]] = {}
         for point in points:
             self._points.setdefault(point.cell.digest, []).append(point)
         self._places = {digest: i for i, digest in enumerate(self._points)}
@@ -119,8 +115,20 @@ class Mirror:
         """Leave no run marked as running behind."""
         self._write(lambda record: record.interrupt())
 
-    def finish(self, results: Results, answer: Answer) -> None:
+    def finish(
+        self,
+        results: Results,
+        answer: Answer,
+        paths: ReportPaths,
+        written: Sequence[Path],
+        seconds: Mapping[str, float],
+    ) -> None:
         """Write what is missing of any cell, and the answer with its files on the parent run."""
+        files = {
+            "": [paths.pdf, paths.answer, *written],
+            "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
+            "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
+        }
         about = self._invocation
         quick = "QUICK RUN: not a result. " if about.quick else ""
         note = [
@@ -137,9 +145,9 @@ class Mirror:
                 record.record_cell(self._logged(digest, results[digest], compared))
             record.finish(
                 note="\n\n".join(note),
-                metrics=answer.metrics,
+                metrics=dict(seconds) | dict(answer.metrics),
                 tags={"verdict": answer.verdict} | dict(answer.tags),
-                artifacts=answer.artifacts,
+                artifacts=files,
                 failed=any(result.status != FINISHED for result in results.values()),
             )
 
@@ -204,7 +212,7 @@ class Mirror:
             seconds=result.seconds,
         )
 
-    def _params(self, points: Sequence[Point]) -> dict[str, object]:
+    def _params(self, points: Sequence[BoundPoint]) -> dict[str, object]:
         """The typed columns of a cell's points, the first point's first, not what they are called.
 
         What is not trained on has the depth, seed and budget of its network.

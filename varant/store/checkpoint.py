@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -96,8 +95,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path}: not a {FORMAT} config of version {VERSION}") from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
+class Sizes(NamedTuple):
     """What a checkpoint is of, without its weights. `geometry` is None for a tokenizer alone."""
 
     tokenizer: TokenizerConfig

@@ -13,7 +13,7 @@ from studies.running import executors
 from studies.running.executors import InlineExecutor, open_executor
 from studies.running.runner import run_cells, split_cells
 from varant.errors import Preempted, UserError
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 
 
 @pytest.fixture

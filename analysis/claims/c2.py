@@ -1,0 +1,35 @@
+"""C2: a fixed subnet share trades the full network against the subnets.
+
+From the smallest to the largest fixed share the full network must get worse and the subnet of half
+the layers better.
+"""
+
+from __future__ import annotations
+
+from analysis.claims.claim import Claim, LedgerRow
+from analysis.claims.rules import Case, direction, ruled, untested
+from analysis.statistics.levels import FULL
+
+CLAIM = Claim(
+    id="C2",
+    short="fixed shares trade",
+    sentence="A fixed subnet share trades the full network against the subnets.",
+    published="FID at share 0.1: full 1.96, subnet 2.68; at share 1: full 2.32, subnet 2.15",
+)
+
+
+def judge(case: Case) -> LedgerRow:
+    """Two directions a metric."""
+    ends, half, components = case.fixed_ends, case.half, []
+    missing = "needs two fixed shares and a subnet of half the layers"
+    if ends is None or half is None:
+        return untested(CLAIM, case.setting, missing)
+    low, high = (way.name for way in ends)
+    for metric in case.metrics:
+        for plan, worse, better in ((FULL, high, low), (half, low, high)):
+            observed = case.levels.paired((worse, plan), (better, plan), metric.name)
+            if observed:
+                label = f"{plan.label}: {worse} worse than {better}"
+                components.append(direction(label, metric, observed))
+    rests_on = f"{low} and {high}: full and {half.label}"
+    return ruled(CLAIM, case, components, tests=2, missing=missing, rests_on=rests_on)

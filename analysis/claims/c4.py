@@ -1,0 +1,39 @@
+"""C4: subnets are nearly free.
+
+The progressive schedule's subnets of half and of a quarter of the layers must be no worse than the
+full network of the control.
+"""
+
+from __future__ import annotations
+
+from analysis.claims.claim import Claim, LedgerRow
+from analysis.claims.rules import FREE_MARGIN, Case, no_loss, ruled, untested
+from analysis.statistics.levels import FULL
+
+CLAIM = Claim(
+    id="C4",
+    short="subnets nearly free",
+    sentence="Subnets of half and a quarter of the layers are nearly free in quality.",
+    published="FID 2.05 (d16) and 2.12 (d8) against 1.95",
+)
+
+
+def judge(case: Case) -> LedgerRow:
+    """A margin a metric and subnet."""
+    levels, way, control = case.levels, case.levels.progressive, case.levels.control
+    wanted = dict.fromkeys((case.half, case.quarter))
+    plans = [plan for plan in wanted if plan is not None]
+    missing = "needs the control, the progressive schedule and its subnets"
+    if way is None or control is None:
+        return untested(CLAIM, case.setting, missing)
+    components = []
+    for metric in case.metrics:
+        for plan in plans:
+            observed = levels.paired((way.name, plan), (control.name, FULL), metric.name)
+            if observed:
+                margin = FREE_MARGIN.of(levels, metric, control)
+                label = f"{plan.label} of {way.name} against the control's full network"
+                components.append(no_loss(label, metric, observed, margin=margin))
+    shown = ", ".join(plan.label for plan in plans)
+    rests_on = f"{way.name} {shown} against {control.name} full"
+    return ruled(CLAIM, case, components, tests=len(wanted), missing=missing, rests_on=rests_on)

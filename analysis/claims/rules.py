@@ -1,0 +1,220 @@
+"""How claims about trained networks are decided; all rules and margins were written before any run.
+
+*What decides.* The Frechet distance of samples (FID with Inception features), the paper's own kind
+of metric, and teacher-forced test NLL, which resolves best and may decide here because the networks
+were trained for the plans that are compared. KID and accuracy are reported and decide nothing.
+
+*Which plans.* The analogue of the paper's d16 and d8 of 30 layers are half and a quarter of the
+layers, at the switch point that the models were trained for. Other switch points never decide.
+
+*Intervals* run over training seeds, paired by seed. With fewer than `LEAST_SEEDS` a claim that
+needs training is at most inconclusive, whatever the numbers.
+
+*Directions* (C2, C3's subnet) are two-sided paired t tests. *No loss* (C3's full network, C4, C7)
+is equivalence by two one-sided tests within a margin; a loss whose interval lies beyond the margin
+contradicts. Holm's correction runs over all tests of a claim. What is neither is inconclusive.
+A metric reproduces a claim when all of its components do and contradicts it when one does;
+metrics that say both disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from analysis.claims.claim import Claim, Component, LedgerRow
+from analysis.metrics import Metric
+from analysis.statistics.intervals import SIGNIFICANCE, Verdict, equivalence, holm
+from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
+from analysis.study_file import ParetoFile
+
+LEAST_SEEDS = 5
+
+
+def deciding_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Those of a frame's headline metrics that decide claims of trained networks."""
+    return tuple(m for m in metrics if m.kind in ("fd", "fid", "nll"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """What counts as no loss: nats/token of NLL, and a share of a reference's distance."""
+
+    share: float
+    nats: float
+
+    def of(self, levels: Levels, metric: Metric, reference: Way) -> float:
+        """In the metric's unit; NaN where the reference's full network has no number."""
+        if metric.kind == "nll":
+            return self.nats
+        return self.share * levels.value((reference.name, FULL), metric.name)
+
+
+# Full networks count as equal within 5 % of the control's Frechet distance: retraining alone moves
+# FID by 1-2 % (arXiv 2606.20536), and the published full networks lie within 1 %. In nats a
+# fiftieth, a tenth of what half the layers cost the small network without training.
+FULL_MARGIN = Margin(share=0.05, nats=0.02)
+# "Nearly free": the published losses are 5 and 9 % of FID.
+FREE_MARGIN = Margin(share=0.10, nats=0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a claim is judged from."""
+
+    study: ParetoFile
+    levels: Levels
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return deciding_metrics(self.levels.metrics)
+
+    @property
+    def setting(self) -> str:
+        return f"analogue on {self.study.dataset.name}"
+
+    @property
+    def half(self) -> PlanKey | None:
+        """The trained plan of half of the layers; None where not measured."""
+        return self._subnet(2)
+
+    @property
+    def quarter(self) -> PlanKey | None:
+        """The trained plan of a quarter of the layers; None where not measured."""
+        return self._subnet(4)
+
+    def _subnet(self, parts: int) -> PlanKey | None:
+        wanted = max(1, self.study.geometry.depth // parts)
+        if wanted not in self.study.depths:
+            return None
+        return PlanKey(subnet_depth=wanted, switch=self.study.train_switch)
+
+    @property
+    def fixed_ends(self) -> tuple[Way, Way] | None:
+        """The fixed schedules of the smallest and of the largest share, where there are two."""
+        fixed = sorted(self.levels.fixed, key=lambda way: way.share or 0.0)
+        return (fixed[0], fixed[-1]) if len(fixed) > 1 else None
+
+
+def direction(label: str, metric: Metric, observed: Observations, *, note: str = "") -> Component:
+    """A test of whether a mean is zero."""
+    interval = observed.interval()
+    return Component(
+        label=label,
+        metric=metric,
+        interval=interval,
+        p_value=interval.p_value,
+        seeds=observed.seeds,
+        note=note,
+    )
+
+
+def no_loss(label: str, metric: Metric, observed: Observations, *, margin: float) -> Component:
+    """A test of whether a mean lies within a margin (in the metric's unit) of zero."""
+    p_value = math.nan
+    if margin > 0:
+        p_value = equivalence(observed.values, margin=margin).p_value
+    return Component(
+        label=label,
+        metric=metric,
+        interval=observed.interval(),
+        margin=margin,
+        p_value=p_value,
+        seeds=observed.seeds,
+    )
+
+
+def _beyond(component: Component) -> float:
+    """One-sided p of a loss that is larger than the margin; NaN where that is not asked."""
+    interval, margin = component.interval, component.margin
+    if margin is None or not margin > 0 or not interval.standard_error > 0:
+        return math.nan
+    t = (interval.estimate - margin) / interval.standard_error
+    return float(stats.t.sf(t, interval.degrees_of_freedom))
+
+
+def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
+    """The components with Holm's correction over them, and their outcomes.
+
+    For a margin both questions are asked, equivalent and beyond. Unless the loss is the margin
+    exactly, one of the two null hypotheses is false and only the other can be rejected wrongly: so
+    a component counts once, with the smaller of its two p values.
+    """
+    asked, beyond = [], []
+    for component in components:
+        p_beyond = _beyond(component)
+        beyond.append(p_beyond < component.p_value)
+        if beyond[-1]:
+            component = replace(component, p_value=p_beyond, note="p of a loss beyond the margin")
+        asked.append(component)
+    decided = []
+    for component, loses, p in zip(asked, beyond, holm([c.p_value for c in asked]), strict=True):
+        outcome = 0
+        if p < SIGNIFICANCE:
+            outcome = -1 if loses else 1
+            if component.margin is None:
+                outcome = int(np.sign(component.interval.estimate))
+        decided.append(replace(component, p_holm=float(p), outcome=outcome))
+    return tuple(decided)
+
+
+def _combined(components: Sequence[Component], *, tests: int) -> Verdict:
+    """The verdict over metrics of `tests` components each; see this module's docstring."""
+    metrics: dict[Metric | None, list[int]] = {}
+    for component in components:
+        metrics.setdefault(component.metric, []).append(component.outcome)
+    whole = [outcomes for outcomes in metrics.values() if len(outcomes) == tests]
+    supports = any(all(o > 0 for o in outcomes) for outcomes in whole)
+    contradicts = any(any(o < 0 for o in outcomes) for outcomes in metrics.values())
+    match supports, contradicts:
+        case True, True:
+            return Verdict.DISAGREE
+        case True, False:
+            return Verdict.REPRODUCED
+        case False, True:
+            return Verdict.CONTRADICTED
+        case _:
+            return Verdict.INCONCLUSIVE
+
+
+def ruled(
+    claim: Claim,
+    case: Case,
+    components: Sequence[Component],
+    *,
+    tests: int,
+    missing: str,
+    rests_on: str,
+) -> LedgerRow:
+    """The row of a claim that takes `tests` components of a metric; `missing` where none is."""
+    if not components:
+        return untested(claim, case.setting, missing)
+    decided = _decided(components)
+    row = LedgerRow(
+        claim=claim,
+        setting=case.setting,
+        verdict=_combined(decided, tests=tests),
+        components=decided,
+        rests_on=rests_on,
+    )
+    seeds = min(len(c.seeds) for c in decided)
+    if seeds < LEAST_SEEDS:
+        said = (
+            "one training seed: training variance is not measured"
+            if seeds == 1
+            else f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}"
+        )
+        return replace(row, verdict=Verdict.INCONCLUSIVE, reason=said)
+    reason = f"t over {seeds} training seeds, Holm over {len(decided)} tests"
+    if all(sum(c.metric == d.metric for d in decided) < tests for c in decided):
+        reason += "; only part of the claim was measured"
+    return replace(row, reason=reason)
+
+
+def untested(claim: Claim, setting: str, reason: str) -> LedgerRow:
+    """The row of a claim on which a study says nothing."""
+    return LedgerRow(claim=claim, setting=setting, verdict=Verdict.UNTESTED, reason=reason)

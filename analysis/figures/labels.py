@@ -1,0 +1,84 @@
+"""Names beside points, so that nothing overlaps at any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+
+def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int | None = 5, whole: bool = False) -> None:
+    """Few ticks (`whole`: x at whole numbers; y as it is for None) and two spines."""
+    ax.xaxis.set_major_locator(MaxNLocator(x_ticks, integer=whole))
+    if y_ticks is not None:
+        ax.yaxis.set_major_locator(MaxNLocator(y_ticks))
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Positions as near as possible to `places`, in their order, at least `gap` apart.
+
+    They lie in low..high where that has room for all, else evenly from low to high.
+    """
+    wanted = np.asarray(places, dtype=float)
+    order = np.argsort(wanted, kind="stable")
+    count = len(wanted)
+    if count and gap * (count - 1) >= high - low:
+        result = np.empty(count)
+        result[order] = np.linspace(low, high, count)
+        return result
+    # Least squares under a monotone constraint, once each place is moved back by its rank's gap.
+    shifted = wanted[order] - gap * np.arange(count)
+    blocks: list[list[float]] = []
+    for value in shifted:
+        blocks.append([value, 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            value2, weight2 = blocks.pop()
+            value1, weight1 = blocks.pop()
+            weight = weight1 + weight2
+            blocks.append([(value1 * weight1 + value2 * weight2) / weight, weight])
+    level = np.concatenate([np.full(int(w), v) for v, w in blocks]) if blocks else np.empty(0)
+    level = np.clip(level, low, high - gap * (count - 1))
+    result = np.empty(count)
+    result[order] = level + gap * np.arange(count)
+    return result
+
+
+def label_column(
+    ax: Axes, points: Sequence[tuple[float, float, str, str]], *, gap_points: float = 9.5
+) -> None:
+    """Names right of the axes, at their points' heights where there is room, joined by leaders.
+
+    Args:
+        points: (x, y, name, colour) in data coordinates, on linear axes with their limits set.
+    """
+    if not points:
+        return
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    height = 72 * ax.figure.get_figheight() * ax.get_position().height
+    heights = [(y - bottom) / (top - bottom) for _, y, _, _ in points]
+    places = spread(heights, gap_points / height, 0.0, 1.0)
+    for (x, _, name, colour), from_y, place in zip(points, heights, places, strict=True):
+        from_x = (x - left) / (right - left)
+        ax.plot(
+            [from_x, 1.01, 1.04],
+            [from_y, place, place],
+            transform=ax.transAxes,
+            color=colour,
+            linewidth=0.4,
+            clip_on=False,
+            alpha=0.7,
+            zorder=1,
+        )
+        ax.text(
+            1.05,
+            place,
+            name,
+            transform=ax.transAxes,
+            color=colour,
+            fontsize=7,
+            va="center",
+            ha="left",
+        )

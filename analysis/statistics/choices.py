@@ -1,0 +1,93 @@
+"""Plans chosen within memory budgets: on select images, over all schedules; reported on test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.metrics import Metric
+from analysis.statistics.fronts import NON_INFERIORITY_NATS, kv_shares
+from analysis.statistics.intervals import Interval
+from analysis.statistics.levels import FULL, Levels, Place, PlanKey
+
+SELECT, TEST = "select/nll/mean", "nll/mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenPlan:
+    """The best plan within a memory budget, chosen on select images, reported on test images.
+
+    Attributes:
+        kv_share_limit, kv_share: of the full network's peak KV.
+        seed: of the model to use: that of the best select NLL among the schedule's.
+        select_nll: mean over seeds, in nats/token, which chose.
+        test: metric name to its interval on test images: over seeds, or over sets for one seed.
+        loss: paired test NLL against the control's full network, in nats/token; None without one.
+        non_inferior: whether the upper end of the one-sided 95 % interval of `loss` lies below
+            `NON_INFERIORITY_NATS`; None where that cannot be said.
+    """
+
+    kv_share_limit: float
+    kv_share: float
+    schedule: str
+    plan: PlanKey
+    seed: int
+    select_nll: float
+    test: Mapping[str, Interval]
+    loss: Interval | None
+    non_inferior: bool | None
+    seeds: int
+
+
+def choose_plans(
+    levels: Levels, budgets: Sequence[float], metrics: Sequence[Metric], *, full_kv: float
+) -> list[ChosenPlan]:
+    """For each budget the plan and schedule of lowest select NLL, over seeds, that fits.
+
+    Only what finished at as many seeds as anything did: one lucky seed beats no five.
+    A budget that nothing fits has no plan. Any switch point may be chosen, trained for or not.
+
+    Args:
+        budgets: shares of `full_kv`, the peak cache of the full network in bytes.
+        metrics: to report on test images.
+    """
+    seeds = {place: found for place in levels.places if (found := levels.by_seed(place, SELECT))}
+    if not seeds:
+        return []
+    most = max(map(len, seeds.values()))
+    means = {place: sum(f.values()) / most for place, f in seeds.items() if len(f) == most}
+    shares = kv_shares(levels, full_kv)
+    chosen = []
+    for budget in budgets:
+        fitting = [place for place in means if shares[place[1]] <= budget + 1e-9]
+        if not fitting:
+            continue
+        best = min(fitting, key=lambda place: means[place])
+        loss, non_inferior = _loss(levels, best)
+        test = {m.name: levels.observed(best, m.name) for m in metrics}
+        chosen.append(
+            ChosenPlan(
+                kv_share_limit=float(budget),
+                kv_share=shares[best[1]],
+                schedule=best[0],
+                plan=best[1],
+                seed=min(seeds[best], key=lambda seed: seeds[best][seed]),
+                select_nll=means[best],
+                test={name: one.interval() for name, one in test.items() if one},
+                loss=loss,
+                non_inferior=non_inferior,
+                seeds=most,
+            )
+        )
+    return chosen
+
+
+def _loss(levels: Levels, place: Place) -> tuple[Interval | None, bool | None]:
+    """`loss` and `non_inferior` of a chosen plan."""
+    control = levels.control
+    pairs = control and levels.paired(place, (control.name, FULL), TEST)
+    if not pairs:
+        return None, None
+    loss = pairs.interval(confidence=0.90)  # its upper end is the one-sided 95 % limit
+    return loss, loss.high < NON_INFERIORITY_NATS if math.isfinite(loss.high) else None

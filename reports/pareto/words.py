@@ -1,0 +1,252 @@
+"""The sentences of the pareto report: answer, captions, negative results, cost, limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.claims.claim import Component, LedgerRow
+from analysis.claims.rules import LEAST_SEEDS
+from analysis.figures.frontier import frontier_limits
+from analysis.metrics import Metric
+from analysis.statistics.fronts import Frontier
+from analysis.statistics.intervals import Verdict
+from reports.pareto.findings import ParetoFindings
+from reports.pareto.tables import value_words
+from reports.parts import words
+from reports.parts.blocks import Run, Text, strong
+
+Parts = list[str | Run]
+
+
+def verdict_words(ledger: tuple[LedgerRow, ...]) -> str:
+    """The verdicts that were reached, in the order of the claims: "C2 reproduced, ..."."""
+    reached = [row for row in ledger if row.verdict is not Verdict.UNTESTED]
+    said = ", ".join(f"{row.claim.id} {row.verdict.value}" for row in reached)
+    return said or "no claim could be tested"
+
+
+def answer_words(found: ParetoFindings) -> Parts:
+    """The answer in a paragraph."""
+    parts: Parts = []
+    seeds = len(found.study.seeds)
+    if seeds == 1:
+        parts.append(
+            "One training seed: training variance is not measured, so no claim is called "
+            "reproduced. "
+        )
+    elif seeds < LEAST_SEEDS:
+        parts.append(f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}. ")
+    for verdict in Verdict:
+        rows = [row.claim for row in found.ledger if row.verdict is verdict]
+        if rows and verdict is not Verdict.UNTESTED:
+            named = words.listed([f"{claim.id} ({claim.short})" for claim in rows])
+            parts += [strong(verdict.value[0].upper() + verdict.value[1:]), f": {named}. "]
+    said = "; ".join(
+        f"within {words.percent(plan.kv_share_limit)} of the full network's KV {plan.schedule} "
+        f"{plan.plan.label} ({words.percent(plan.kv_share)}) at "
+        + words.estimate(plan.loss.estimate, plan.loss.low, plan.loss.high)
+        for plan in found.chosen
+        if plan.loss is not None
+    )
+    if said:
+        parts.append(
+            "Chosen on select images, the best plans cost on test images, in NLL nats/token "
+            f"against the control's full network (90 % interval): {said}."
+        )
+    return parts
+
+
+def frontier_caption(found: ParetoFindings, data: Frontier) -> Text:
+    low, high = frontier_limits(data)
+    beyond = int((~data.plans["value"].between(low, high)).sum())
+    budgets = words.listed([words.percent(share) for share in found.study.kv_budgets])
+    name = data.metric.short
+    parts: Parts = [
+        strong(f"{name[0].upper()}{name[1:]} against KV memory. "),
+        "A panel a schedule. Filled: plans that its models were trained for; hollow: other switch "
+        "points, which decide nothing. Grey staircase: the non-dominated front of all schedules' "
+        "filled points. Dotted line: the full network's own peak KV "
+        f"({words.size(found.study.kv_full_bytes)} an image); pale lines: the memory limits "
+        f"{budgets}. ",
+    ]
+    if len(found.study.seeds) > 1:
+        parts.append(
+            "Coloured staircases: attainment surfaces over the seeds, the median solid, best and "
+            "worst dotted. "
+        )
+    if beyond:
+        parts.append(f"{words.counted(beyond, 'point')} lie above the panels. ")
+    return [*parts, _basis(found, data.metric)]
+
+
+def trade_caption(found: ParetoFindings, metric: Metric) -> Text:
+    several = len(found.study.seeds) > 1
+    bars = "crosses: 95 % intervals over seeds, dots: seeds" if several else "one seed, no interval"
+    return [
+        strong(f"The trade between full network and subnets, {metric.short}. "),
+        "A point a schedule, lower left is better; the control trains no subnet. Grey line: the "
+        f"interpolated front of the fixed shares (claims C2 and C3); {bars}. ",
+        _basis(found, metric),
+    ]
+
+
+def _basis(found: ParetoFindings, metric: Metric) -> str:
+    table = found.levels.table
+    row = table[table["metric"] == metric.name].iloc[0]
+    each = int(row["count"]) // int(row["seeds"])
+    what = f"{metric.label} ({metric.name})" if metric.extractor else metric.label
+    seeds = words.counted(int(row["seeds"]), "training seed")
+    return f"{what}: {each:,} images or samples a model in {row['sets']} sets, {seeds}."
+
+
+def hypervolume_caption(found: ParetoFindings) -> Text:
+    corner = found.study.reference_point
+    plans = words.listed([str(count) for count in sorted(set(found.hypervolumes["points"]))])
+    return [
+        strong("Hypervolume. "),
+        "Area between the front of a model's trained plans and a reference point, as a share of "
+        "the reference rectangle; more is better. Reference point, fixed in the config: kv_share "
+        f"{words.number(corner.kv_share)}, nll/mean {words.number(corner.nll)}, fd "
+        f"{words.number(corner.fd)}. Each schedule enters with the same {plans} plans; the "
+        "control trains no subnets and has no front. Ticks: seeds; bars: 95 % interval over them.",
+    ]
+
+
+def curves_caption(images: int) -> Text:
+    return [
+        strong("Curves over training. "),
+        f"Teacher-forced NLL in nats/token on {images:,} images of the select split, which "
+        "chooses nothing here; mean over seeds, with their range. Image passes in thousands.",
+    ]
+
+
+SAMPLES_CAPTION: Text = [
+    strong("Samples. "),
+    "A row a model and plan, a column a class; the same random numbers in every row. First "
+    "training seed.",
+]
+
+
+def negative_results(found: ParetoFindings) -> list[Text]:
+    """What did not come out, said as plainly as what did."""
+    items: list[Text] = []
+    for row in found.ledger:
+        if row.verdict in (Verdict.REPRODUCED, Verdict.UNTESTED):
+            continue
+        parts: Parts = [strong(f"{row.claim.id}, {row.verdict.value}. ")]
+        for outcome, said in ((-1, "Against it"), (0, "Neither for nor against")):
+            tests = [_component(c) for c in row.components if c.outcome == outcome]
+            if tests:
+                parts.append(f"{said}: {'; '.join(tests)}. ")
+        if row.reason:
+            parts.append(f"({row.reason}.)")
+        items.append(parts)
+    items += [
+        f"No plan within {words.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
+        "than the control's full network by less than 0.05 nats/token: the one chosen, "
+        f"{plan.schedule} {plan.plan.label}, is not."
+        for plan in found.chosen
+        if plan.non_inferior is False
+    ]
+    return items
+
+
+def _component(component: Component) -> str:
+    """`full: fixed 1 worse than fixed 0.1, NLL +0.24 [0.22, 0.26], margin 0.02`."""
+    value = value_words(component)
+    if component.metric is None:
+        return f"{component.label} {value}"
+    margin = f", margin {words.number(component.margin)}" if component.margin is not None else ""
+    return f"{component.label}, {value}{margin}"
+
+
+def cost_words(found: ParetoFindings) -> str:
+    study = found.study
+    training = sum(model.seconds or 0.0 for model in study.models)
+    return (
+        f"Training {words.seconds(training)} of process time for "
+        f"{words.counted(len(study.models), 'model')}; evaluation "
+        f"{words.seconds(max(0.0, study.seconds.cells - training))}; the last invocation took "
+        f"{words.seconds(study.seconds.wall)} of wall time. A budget counts image passes through "
+        "the network, full or not; training FLOPs stand beside it, since subnet steps are cheaper."
+    )
+
+
+def limits(found: ParetoFindings) -> list[Text]:
+    """What the study cannot say."""
+    study, items = found.study, list[Text]()
+    if len(study.seeds) == 1:
+        items.append(
+            "One training seed: intervals run over the disjoint sets of one model each and say how "
+            "well it was measured, not how much models trained alike differ."
+        )
+    items += [
+        "One base network, one tokenizer: seeds vary the order of the data and the draws of "
+        "steps, not what training starts from.",
+        "The claims were published for ImageNet and a network of two billion parameters. This is "
+        f"an analogue on {study.dataset.name}: it can agree or disagree, and settles nothing "
+        "there.",
+    ]
+    if not any(metric.kind == "fid" for metric in found.metrics):
+        items.append(
+            "The Fréchet distance is on a small network's features: it is not FID, compares only "
+            "with itself at equal sample counts, and is biased upwards at these counts."
+        )
+    items += [
+        "The learning rate's schedule is a confound: a cosine starves the last phase of every "
+        "schedule, and the progressive one trains its subnets there "
+        f"(this study: {study.lr_schedule}).",
+        "Points whose switch is not the trained one are hollow in the figures and decide nothing.",
+    ]
+    return items
+
+
+def answer_json(found: ParetoFindings) -> dict[str, Any]:
+    """`answer.json`: paragraph, ledger, chosen plans, hypervolumes, cells without numbers."""
+    text = answer_words(found)
+    return {
+        "answer": "".join(p if isinstance(p, str) else p.text for p in text).strip(),
+        "ledger": [
+            {
+                "claim": row.claim.id,
+                "verdict": row.verdict.value,
+                "setting": row.setting,
+                "reason": row.reason,
+                "rests_on": row.rests_on,
+                "components": [
+                    {
+                        "label": c.label,
+                        "metric": c.metric.name if c.metric else None,
+                        "estimate": c.interval.estimate,
+                        "low": c.interval.low,
+                        "high": c.interval.high,
+                        "margin": c.margin,
+                        "p_holm": c.p_holm,
+                        "outcome": c.outcome,
+                        "seeds": list(c.seeds),
+                    }
+                    for c in row.components
+                ],
+            }
+            for row in found.ledger
+        ],
+        "chosen": [
+            {
+                "kv_share_limit": plan.kv_share_limit,
+                "kv_share": plan.kv_share,
+                "schedule": plan.schedule,
+                "plan": plan.plan.label,
+                "seed": plan.seed,
+                "select_nll": plan.select_nll,
+                "non_inferior": plan.non_inferior,
+            }
+            for plan in found.chosen
+        ],
+        "unfinished_cells": [
+            f"{row.schedule} s{row.seed} {row.plan}: {row.status}"
+            for row in found.levels.unfinished.itertuples()
+        ],
+        "hypervolume": found.hypervolumes[
+            ["schedule", "metric", "value", "low", "high", "seeds"]
+        ].to_dict("records"),
+    }

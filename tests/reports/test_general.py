@@ -1,0 +1,107 @@
+"""The report of a study that has none of its own, and its one pass over the frame."""
+
+import time
+
+import pandas as pd
+import pytest
+from small_studies import (
+    FULL_KV,
+    NLL,
+    SETS,
+    cell_rows,
+    failed,
+    make_folder,
+    search_frame,
+    study_facts,
+    switch_facts,
+    switch_frame,
+    words_of,
+)
+
+from analysis.frame import checked_frame
+from analysis.study_file import StudyFile
+from reports import build
+from reports.general import make_report
+from reports.parts.cell_tables import cell_table
+
+
+def report_of(tmp_path, frame, **facts):
+    folder = make_folder(tmp_path / "study", frame, study_facts("layers") | facts)
+    return make_report(folder, StudyFile.load(folder / "study.json"))
+
+
+def small_frame(*, plans: int = 3) -> pd.DataFrame:
+    """A study of one's own: the full network, and plans that lose 0.1 nats each more."""
+    rows = []
+    for i in range(plans):
+        name, family = (f"plan {i}", "plan") if i else ("full", "full")
+        values = {NLL: [2.0 + 0.1 * i + 0.2 * at + 0.001 * i * at for at in range(SETS)]}
+        labels = {"family": family, "plan": name, "cell_digest": name}
+        rows += cell_rows(labels, values, kv=FULL_KV - 100 * i)
+    return checked_frame(pd.DataFrame(rows))
+
+
+def test_every_cell_is_held_against_the_full_network(tmp_path):
+    report = report_of(tmp_path, small_frame(), question="First.\n\nSecond.")
+    assert report.verdict == "3 of 3 cells measured"
+    assert report.answer["answer"].startswith("Best by each metric: NLL full (2.3 ")
+    summary = report.summary.set_index("name")
+    assert summary.loc["plan 2", f"{NLL} damage"] == pytest.approx(0.2 + 0.001 * 2 * 1.5)
+    assert pd.isna(summary.loc["full", f"{NLL} damage"])
+    assert list(summary["kv"]) == [1000.0, 900.0, 800.0]
+    text = words_of(report.content)
+    assert "First.\nSecond." in text
+    assert "Every cell against full: paired damage" in text
+    assert text.splitlines()[0] == "layers"
+    assert set(report.plates) == {"memory_nll", "samples"}
+
+
+def test_failed_cells_are_named(tmp_path):
+    frame = small_frame()
+    report = report_of(tmp_path, failed(frame, frame["plan"] == "plan 1"), title="A title")
+    assert report.verdict == "2 of 3 cells measured"
+    text = words_of(report.content)
+    assert "No numbers: plan 1." in text and "plan 1 | failed" in text
+    assert text.splitlines()[0] == "A title"
+    lost = report_of(tmp_path / "all", failed(frame, frame["plan"].notna()))
+    assert lost.answer["answer"] == "No cell was measured."
+    assert set(lost.plates) == {"samples"}
+
+
+def test_networks_have_their_own_full_network_and_their_names():
+    cells = cell_table(switch_frame(seeds=(0, 1))).set_index("name")
+    assert len(cells) == 4 * 2 * 4
+    differences = cells[NLL] - cells[f"{NLL} damage"]
+    for name in ("a control s0", "for 2 s1"):
+        full = cells.loc[f"{name} full", NLL]
+        assert differences[f"{name} d4@1"] == pytest.approx(full, abs=1e-12)
+
+
+def test_p_values_are_adjusted_over_the_cells():
+    cells = cell_table(search_frame(gain=0.5))
+    assert cells[f"{NLL} damage p"].notna().sum() == 9
+    assert (cells[f"{NLL} damage p"].dropna() < 0.05).all()
+
+
+def test_a_study_that_trains_may_go_without_a_report_of_its_own(tmp_path):
+    folder = make_folder(
+        tmp_path / "study", switch_frame(seeds=(0,)), switch_facts(study="layers", quick=True)
+    )
+    paths = build(folder)
+    assert paths.verdict == "16 of 16 cells measured"
+    before = paths.pdf.read_bytes()
+    assert build(folder).pdf.read_bytes() == before
+
+
+def test_cells_are_grouped_once():
+    """Eight times the cells take about eight times as long, not sixty-four."""
+
+    def seconds(plans: int) -> float:
+        frame = small_frame(plans=plans)
+        start = time.process_time()
+        assert len(cell_table(frame)) == plans
+        return time.process_time() - start
+
+    seconds(10)
+    few = seconds(50)
+    assert seconds(400) < 20 * max(few, 0.01)

@@ -1,0 +1,67 @@
+"""The report of the schedule search, on a study whose truth is known."""
+
+import pytest
+from small_studies import (
+    NLL,
+    REFERENCE,
+    WINNER,
+    failed,
+    make_folder,
+    schedule_facts,
+    schedule_frame,
+    trial,
+    words_of,
+)
+
+from analysis.study_file import ScheduleFile
+from reports.schedule import make_report
+
+
+def report_of(tmp_path, frame=None, **facts):
+    frame = schedule_frame(full=0.0, subnets=-0.3) if frame is None else frame
+    folder = make_folder(tmp_path / "study", frame, schedule_facts(**facts))
+    return make_report(folder, ScheduleFile.load(folder / "study.json"))
+
+
+def test_the_winner_is_held_against_the_reference(tmp_path):
+    report = report_of(tmp_path)
+    assert report.verdict == f"{WINNER}: full no different, subnets better than the paper's"
+    assert report.answer["winners"] == {WINNER: 1}
+    subnets = next(
+        row
+        for row in report.answer["retrained"]
+        if (row["zone"], row["metric"]) == ("subnets", NLL)
+    )
+    assert subnets["damage"] == pytest.approx(-0.3, abs=0.01) and subnets["seeds"] == 3
+    assert set(report.plates) == {"search", "slices", "importances", "samples"}
+    text = words_of(report.content)
+    assert "3 schedules of 3,200 image passes were scored on 500 select images (1 trial " in text
+    assert f"{WINNER}: trial 1, share 0.10 to 0.80, phases 0.25 : 0.38 : 0.38, ramp cosine" in text
+    rows = [line for line in text.splitlines() if line[:4] in ("1 | ", "2 | ", "3 | ")]
+    assert [row.split(" | ")[1] for row in rows] == ["1", f"0 {REFERENCE}", "2"]
+
+
+def test_a_search_that_found_nothing(tmp_path):
+    frame = schedule_frame(full=0.0, subnets=0.0)
+    frame = frame[frame["schedule"] == REFERENCE]
+    report = report_of(tmp_path, frame, winners={})
+    assert report.verdict == "the search found nothing better than the paper's schedule"
+    text = words_of(report.content)
+    assert "No schedule was trained again beside the paper's." in text
+    assert "No trial had a better mean of both objectives" in text
+
+
+@pytest.mark.parametrize("lost", [[WINNER], [WINNER, REFERENCE]])
+def test_lost_models_leave_no_numbers(tmp_path, lost):
+    frame = schedule_frame(full=0.0, subnets=-0.3)
+    report = report_of(tmp_path, failed(frame, frame["schedule"].isin(lost)))
+    assert f"{WINNER}: no numbers" in report.verdict
+    assert report.answer["retrained"] == []
+
+
+def test_no_trial_was_scored(tmp_path):
+    trials = [trial(number, None, None) for number in range(3)]
+    report = report_of(tmp_path, trials=trials, winners={}, importances={})
+    assert set(report.plates) == {"samples"}
+    assert "0 schedules of" in report.answer["answer"]
+    assert "(3 trials did not finish)" in report.answer["answer"]

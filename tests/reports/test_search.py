@@ -1,0 +1,72 @@
+"""The report of a plan search, on a study whose truth is known."""
+
+import json
+
+import pandas as pd
+from small_studies import FD, NLL, failed, make_folder, search_facts, search_frame, words_of
+
+from analysis.study_file import SearchFile
+from reports import build
+from reports.search import make_report
+
+
+def report_of(tmp_path, frame=None, **facts):
+    frame = search_frame(gain=0.5) if frame is None else frame
+    folder = make_folder(tmp_path / "study", frame, search_facts(**facts))
+    return make_report(folder, SearchFile.load(folder / "study.json"))
+
+
+def test_the_found_front_beats_two_zones(tmp_path):
+    report = report_of(tmp_path)
+    assert report.verdict == "the found front beats two zones in FD; " + (
+        "the found front beats two zones in NLL"
+    )
+    assert report.answer["plans_scored"] == 2
+    assert report.answer["hypervolume_difference"][NLL]["estimate"] > 0
+    assert report.answer["best_found_minus_best_two_zone"][NLL]["estimate"] < 0
+    text = words_of(report.content)
+    assert "The best plan by select NLL is 8,8,2,2,2 (plan-best.json)." in text
+    assert "it differs from the best two-zone plan, d2@3, by FD" in text
+    assert "Within 60 % of the full network's peak KV" in text
+    assert set(report.plates) == {"fronts", "plans", "samples"}
+
+
+def test_plans_and_selectors_are_named_at_the_edge(tmp_path):
+    report = report_of(tmp_path)
+    names = list(report.summary["name"])
+    assert names[:4] == ["full", "two-zone d2@3", "found d2@3", "found 8,8,2,2,2"]
+    assert names[4:7] == ["d4@3 ranked", "d4@3 equidistant", "d4@3 nested"]
+    rows = words_of(report.content).splitlines()
+    assert any(row.startswith("d4@3 ranked | ") and row.count("+1") == 2 for row in rows)
+    assert sum("same layers" in row for row in rows) == 1
+    assert "Layers that ranking kept, by depth (from 0): 4: 0, 1, 4, 7; 2: 0, 7" in rows
+
+
+def test_failed_plans_have_no_numbers(tmp_path):
+    frame = search_frame(gain=0.5)
+    lost = frame["cell_digest"].isin(["own", "zones", "equidistant-2"])
+    report = report_of(tmp_path, failed(frame, lost))
+    assert "cannot be compared with" in report.verdict
+    assert report.answer["hypervolume_difference"] == {FD: None, NLL: None}
+    assert report.answer["best_found_minus_best_two_zone"] == {}
+    text = words_of(report.content)
+    assert "No numbers: two-zone d2@3, found d2@3, found 8,8,2,2,2, d2@3 equidistant." in text
+    assert "d2@3 equidistant | failed | \u2013 | failed | \u2013" in text
+
+
+def test_a_search_without_any_front(tmp_path):
+    frame = search_frame(gain=0.5)
+    frame = frame[frame["family"] == "full"]
+    report = report_of(tmp_path, frame, fronts={}, ranked={}, plans={})
+    assert "# Plans" not in words_of(report.content)
+    assert "Which layers" not in words_of(report.content)
+
+
+def test_the_folder_is_written_and_a_rebuild_changes_no_byte(tmp_path):
+    folder = make_folder(tmp_path / "study", search_frame(gain=0.5), search_facts(quick=True))
+    paths = build(folder)
+    answer = json.loads(paths.answer.read_text())
+    assert answer["verdict"] == paths.verdict and answer["quick"]
+    assert len(pd.read_csv(folder / "summary.csv")) == 10
+    before = paths.pdf.read_bytes()
+    assert build(folder).pdf.read_bytes() == before

@@ -1,0 +1,262 @@
+"""Small synthetic studies whose truth is known: frames and study files, and their folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.frame import checked_frame
+
+FD, NLL, SELECT = "fd/shapes-1a2b3c/n250", "nll/mean", "select/nll/mean"
+KV, FLOPS = "kv_bytes/peak", "flops/transformer"
+SETS = 4
+DEPTH, SCALES = 8, 5
+SWITCHES = (1, 2, 3)
+FULL_KV = 1000.0
+REFERENCE, WINNER = "the reference", "the winner"
+
+
+def cell_rows(labels: Mapping[str, Any], sets: Mapping[str, Sequence[float]], **exact: float):
+    """Rows of a finished cell: `sets` are values by metric; `kv`, `flops` are exact."""
+    shared = {"base_seed": 0, "scale": None, "window": None, "selector": "equidistant"}
+    shared |= {"study": "small", "switch": None, "subnet_depth": None, "status": "finished"}
+    shared |= labels
+    names = {"kv": KV, "flops": FLOPS}
+    measured = [(m, i, value, 50) for m, values in sets.items() for i, value in enumerate(values)]
+    measured += [(names[name], None, value, 0) for name, value in exact.items()]
+    keys = ("metric", "set", "value", "count")
+    return [shared | dict(zip(keys, found, strict=True)) for found in measured]
+
+
+def failed(frame: pd.DataFrame, lost: pd.Series) -> pd.DataFrame:
+    """The frame of a study in which the cells of these rows failed."""
+    bad = frame[lost].drop_duplicates("cell_digest")
+    bad = bad.assign(status="failed", metric="", value=float("nan"), set=pd.NA, count=0)
+    return pd.concat([frame[~lost], bad], ignore_index=True)
+
+
+def search_frame(*, gain: float) -> pd.DataFrame:
+    """Fronts of one plan each at half the full network's KV, the found one better by `gain`; it
+    holds the two-zone plan too. And selectors: nested keeps the equidistant layers at depth 4."""
+    rows: list[dict[str, Any]] = []
+
+    def add(digest: str, level: float, family: str, plan: str, **labels: Any) -> None:
+        sets = {m: [level + 0.1 * i + 0.01 * level * i for i in range(SETS)] for m in (NLL, FD)}
+        labels |= {"family": family, "plan": plan, "cell_digest": digest}
+        rows.extend(cell_rows(labels, sets, kv=FULL_KV if family == "full" else FULL_KV / 2))
+
+    add("full", 2.0, "full", "full")
+    add("zones", 3.0, "two-zone", "d2@3")
+    add("zones", 3.0, "found", "d2@3")
+    add("own", 3.0 - gain, "found", "8,8,2,2,2")
+    for depth in (4, 2):
+        for selector in ("ranked", "equidistant", "nested"):
+            same = selector == "nested" and depth == 4
+            digest = f"{'equidistant' if same else selector}-{depth}"
+            level = 4.0 if selector == "ranked" else 3.0
+            labels = {"switch": 3, "subnet_depth": depth, "selector": selector}
+            add(digest, level, "selector", f"d{depth}@3", **labels)
+    return checked_frame(pd.DataFrame(rows))
+
+
+def layers(*depths: int) -> list[list[int]]:
+    return [list(range(depth)) for depth in depths]
+
+
+def search_facts(**other: Any) -> dict[str, Any]:
+    """Beside a `search_frame`."""
+    zones = {"plan": "d2@3", "layers": layers(8, 8, 8, 2, 2), "select_nll": 3.0}
+    zones |= {"kv": 400, "flops": 10}
+    own = zones | {"plan": "8,8,2,2,2", "layers": layers(8, 8, 2, 2, 2), "select_nll": 2.5}
+    plans = {"full": layers(*[8] * 5), "zones": zones["layers"], "own": own["layers"]}
+    facts = {"selectors": ["ranked", "equidistant", "nested"], "switch": 3, "trained_switch": 3}
+    facts |= {"kv_limit_bytes": 600.0, "kv_full_bytes": FULL_KV, "reference_nll": 5.0}
+    facts |= {"reference_fd": 10.0, "sampler": "nsga2", "weighed": "kv", "score_images": 100}
+    facts |= {"scored": [zones, own], "fronts": {"two-zone": [zones], "found": [zones, own]}}
+    facts |= {"ranked": {"4": [0, 1, 4, 7], "2": [0, 7]}, "plans": plans}
+    return study_facts("search") | facts | other
+
+
+def trained_frame(
+    ways: Mapping[str, Mapping[str, Any]],
+    level: Callable[[str, int | None, int | None], float],
+    *,
+    seeds: Sequence[int],
+    switches: Sequence[int],
+    depths: Sequence[int] = (4,),
+) -> pd.DataFrame:
+    """Every way to train (its columns by name) with the full network and all two-zone plans, at
+    `level(way, depth, switch)` in all metrics; seeds and sets add small amounts."""
+    rng, rows = np.random.default_rng(0), []
+    of_set = 0.05 * rng.standard_normal(SETS)
+    plans = [(None, None), *((depth, switch) for depth in depths for switch in switches)]
+    for name, way in ways.items():
+        for seed in seeds:
+            for depth, switch in plans:
+                label = "full" if depth is None else f"d{depth}@{switch}"
+                labels = {"schedule": name, "seed": seed, "plan": label, **way}
+                labels |= {"family": "full" if depth is None else "switch", "switch": switch}
+                labels |= {"subnet_depth": depth, "cell_digest": f"{name}-{seed}-{label}"}
+                at = level(name, depth, switch) + 0.002 * rng.standard_normal() + of_set
+                sets = {m: at + 0.001 * rng.standard_normal(SETS) for m in (NLL, SELECT, FD)}
+                kv = FULL_KV if switch is None else FULL_KV / 2 + 100 * switch
+                rows += cell_rows(labels, sets, kv=kv, flops=kv)
+    return checked_frame(pd.DataFrame(rows), training=True)
+
+
+def switch_ways() -> dict[str, dict[str, Any]]:
+    control = {"kind": "full", "share": 0.0, "train_switch": SWITCHES[0]}
+    trained = {"kind": "fixed", "share": 0.67}
+    return {"a control": control} | {f"for {n}": trained | {"train_switch": n} for n in SWITCHES}
+
+
+def switch_frame(
+    *,
+    mismatch: float = 0.1,
+    loss: Callable[[int], float] = lambda switch: 0.3 - 0.1 * switch,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+) -> pd.DataFrame:
+    """Models of each switch point; used elsewhere they lose `mismatch` nats for each scale."""
+    ways = switch_ways()
+
+    def level(way: str, _: int | None, used: int | None) -> float:
+        if used is None:
+            return 3.0
+        return 3.0 + loss(used) + mismatch * abs(ways[way]["train_switch"] - used)
+
+    return trained_frame(ways, level, seeds=seeds, switches=SWITCHES)
+
+
+def schedule_ways() -> dict[str, dict[str, Any]]:
+    return {
+        REFERENCE: {"kind": "progressive", "share": None, "train_switch": 3},
+        WINNER: {"kind": "fixed", "share": 0.5, "train_switch": 3},
+    }
+
+
+def schedule_frame(
+    *, full: float, subnets: float, seeds: Sequence[int] = (1, 2, 3)
+) -> pd.DataFrame:
+    """The winner differs from the reference by `full` and, on average, `subnets`."""
+
+    def level(way: str, depth: int | None, _: int | None) -> float:
+        damage = full if depth is None else subnets + 0.05 * (depth - 3)
+        return 3.0 + damage * (way == WINNER)
+
+    return trained_frame(schedule_ways(), level, seeds=seeds, switches=(3,), depths=(2, 4))
+
+
+def trial(number: int, full: float | None, subnets: float | None, **other: Any) -> dict[str, Any]:
+    """A trial of a schedule search; without objectives it failed."""
+    parameters = {"start share": 0.1 * number, "end share": 0.8, "first phase": 0.25}
+    parameters |= {"ramp of the rest": 0.5, "ramp shape": "cosine" if number % 2 else "linear"}
+    facts = {"number": number, "label": None, "parameters": parameters}
+    facts |= {"phases": [0.25, 0.375, 0.375], "mean_share": 0.5, "curve": [0.1, 0.5, 0.8]}
+    facts |= {"digest": f"trial {number}", "full": full, "subnets": subnets}
+    return facts | {"status": "failed" if full is None else "finished"} | other
+
+
+def schedule_facts(**other: Any) -> dict[str, Any]:
+    """Beside a `schedule_frame`."""
+    names = list(trial(0, None, None)["parameters"])
+    shares = {name: {"mean": 0.1 + 0.1 * i, "sd": 0.02} for i, name in enumerate(names)}
+    trials = [trial(0, 2.0, 3.0, label=REFERENCE), trial(1, 1.9, 2.9), trial(2, 2.2, 2.95)]
+    facts = {"train_switch": 3, "reference": REFERENCE, "search_seed": 0, "score_images": 500}
+    facts |= {"trials": [*trials, trial(3, None, None)], "winners": {WINNER: 1}}
+    facts |= {"importances": {"full": shares, "subnets": shares}, "sampler": "TPE"}
+    facts |= {"importance_evaluator": "fANOVA", "storage": "trials.db"}
+    trained = trained_facts("schedule", schedule_ways(), seeds=(1, 2, 3), depths=[2, 4])
+    return trained | facts | other
+
+
+def switch_facts(*, seeds: Sequence[int] = (0, 1, 2, 3, 4), **other: Any) -> dict[str, Any]:
+    """Beside a `switch_frame`."""
+    return trained_facts("switch", switch_ways(), seeds=seeds, depths=[4]) | other
+
+
+def trained_facts(
+    study: str, ways: Mapping[str, Mapping[str, Any]], *, seeds: Sequence[int], depths: list[int]
+) -> dict[str, Any]:
+    blank = dict.fromkeys(("mean_share", "start_share", "end_share", "phases", "ramp"))
+    schedules = [
+        blank
+        | {"label": name, "kind": way["kind"], "share": way["share"], "passes": 1}
+        | {"selector": "equidistant", "switch": way["train_switch"]}
+        for name, way in ways.items()
+    ]
+    model = {"status": "finished", "folder": "cells/x", "full_passes": 10}
+    models = [
+        model | {"schedule": name, "seed": seed, "digest": f"{name}-{seed}"}
+        for name in ways
+        for seed in seeds
+    ]
+    facts = {"depths": depths, "selectors": ["equidistant"], "schedules": schedules}
+    facts |= {"seeds": list(seeds), "models": models, "budget_images": 3200, "batch": 64}
+    facts |= {"lr": 1e-3, "lr_schedule": "cosine", "kv_full_bytes": FULL_KV}
+    return study_facts(study) | facts
+
+
+def study_facts(study: str, **other: Any) -> dict[str, Any]:
+    """What any study that measures plans says of itself."""
+    hardware = {"cpu": "a processor", "cores": 2, "threads_per_process": 1, "workers": 2}
+    dataset = {"name": "shapes", "digest": "d" * 64, "image_side": 24, "num_classes": 10}
+    dataset |= {f"{split}_images": 2000 for split in ("train", "select", "test")}
+    geometry = {"depth": DEPTH, "width": 48, "heads": 3, "patch_nums": [1, 2, 3, 4, 6]}
+    geometry |= {"vocab_size": 128, "code_channels": 8, "num_classes": 10, "mlp_ratio": 4}
+    facts = {"study": study, "quick": False, "command": f"python -m studies.{study}"}
+    facts |= {"code_version": "0.1.0", "created": "2026-01-02T03:04:05Z", "plans": {}}
+    facts |= {"versions": {"python": "3.12"}, "question": "Which one?", "title": None}
+    facts |= {"config": {}, "config_digest": "c0ffee", "model": "a network"}
+    facts |= {"hardware": hardware | {"device": "cpu", "platform": "Linux"}}
+    facts |= {"seconds": {"wall": 60.0, "preparation": 10.0, "cells": 90.0}, "dataset": dataset}
+    facts |= {"tokenizer": {"digest": "t", "description": "a tokenizer", "psnr_db": 26.5}}
+    facts |= {"extractor": {"name": "shapes-1a2b3c", "digest": "e", "features": 64}}
+    facts |= {"bases": [{"base_seed": 0, "digest": "b", "parameters": 9}]}
+    facts |= {"geometry": geometry | {"shared_adaln": False}}
+    facts |= {"sampling": {"samples": 1000, "sets": SETS, "seed": 0}}
+    facts["sampling"] |= {"cfg": 0.0, "top_k": 0, "top_p": 0.0}
+    likelihood = {"nll_images": 200, "nll_sets": SETS, "select_images": 0, "select_sets": 0}
+    return facts | {"likelihood": likelihood} | other
+
+
+def make_folder(
+    folder: Path, frame: pd.DataFrame, facts: Mapping[str, Any], *, samples: bool = True
+) -> Path:
+    """A study's folder as studies/ writes it."""
+    folder.mkdir(parents=True)
+    frame.to_parquet(folder / "frame.parquet")
+    (folder / "study.json").write_text(json.dumps(facts))
+    if samples:
+        images = np.zeros((2, 3, 8, 8, 3), dtype=np.uint8)
+        np.savez(folder / "samples.npz", images=images, rows=["a", "b"], columns=["x", "y", "z"])
+    return folder
+
+
+def words_of(content: Mapping[str, Any]) -> str:
+    """All texts of a report's content: a line a block, or a row of a table."""
+
+    def said(runs: Sequence[Mapping[str, str]]) -> str:
+        return "".join(run["text"] for run in runs).replace("\u00a0", " ")
+
+    lines = [content["title"], content["subtitle"]]
+    for block in content["blocks"]:
+        match block["kind"]:
+            case "heading":
+                lines.append(f"# {block['text']}")
+            case "answer":
+                lines += [f"Verdict: {block['verdict']}", said(block["runs"])]
+            case "bullets":
+                lines += [f"- {said(item)}" for item in block["items"]]
+            case "table":
+                lines += [said(block["caption"]), " | ".join(block["columns"])]
+                lines += [" | ".join(map(said, row)) for row in block["rows"]]
+            case "figure":
+                lines.append(f"{block['path']}: {said(block['caption'])}")
+            case _:
+                lines.append(said(block["runs"]))
+    return "\n".join(lines)
