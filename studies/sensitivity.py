@@ -20,55 +20,45 @@ network; under 90 s with the base in the workspace. Expect a full network with c
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
-from reports import ReportPaths
-from studies.grid.bench import Bench
-from studies.grid.flags import StudyFlags
-from studies.grid.point import Outcome, Point
+from studies.grid.flags import StudyConfig
+from studies.grid.point import BoundPoint, Outcome, Point
 from studies.study import Study
-from studies.tracking.mirror import flat
-from varant.errors import UserError, exit_codes, require_count
-from varant.flags import parse_depths, parse_list
+from varant.errors import UserError, exit_codes
+from varant.flags import Depths, Positive, choices, command_words, flags_of
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
+if TYPE_CHECKING:
+    from analysis.study_file import SensitivityFile
+    from reports import ReportPaths
+    from studies.grid.bench import Planned
+    from studies.tracking.mirror import Answer
+
 
 @dataclass(frozen=True, kw_only=True)
-class SensitivityFlags(StudyFlags):
+class SensitivityConfig(StudyConfig):
     """Flags of the study."""
 
-    depths: str | None = None
+    depths: Depths | None = None
     """Depth grid, such as 2,4,6; default: a quarter, half and three quarters of the network."""
-    selectors: str = "equidistant"
-    """Which layers a subnet keeps: a list of equidistant, nested, first, last."""
-    base_seeds: int = 1
+    selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
+    """Which layers a subnet keeps: a list."""
+    base_seeds: Positive = 1
     """Base networks to train, with seeds from --seed on; several are pooled in the verdict."""
-    workers: int = 2
-    """One-thread processes that run cells; 1 runs them in this process."""
 
+    def check(self) -> None:
+        super().check()
+        if self.start.model is not None and self.base_seeds > 1:
+            raise UserError(
+                f"--base-seeds {self.base_seeds}: --model gives one network; leave it 1"
+            )
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One place in a figure: a plan under the name that people give it.
-
-    Two entries may share a plan (`d4@4` of five scales is `d4 on scale 5`); it is measured once.
-    """
-
-    family: str
-    name: str
-    plan: DepthPlan
-    selector: str
-    subnet_depth: int | None = None
-    scale: int | None = None
-    window: str | None = None
-    switch: int | None = None
+    @property
+    def default_workers(self) -> int:
+        return 2
 
 
 def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
@@ -87,190 +77,148 @@ def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One place in a figure: a plan under the name that people give it.
+
+    Two entries may share a plan (`d4@4` of five scales is `d4 on scale 5`); it is measured once.
+
+    Attributes:
+        columns: that tell the entry from others, as in the frame.
+    """
+
+    name: str
+    plan: DepthPlan
+    columns: Mapping[str, object]
+
+
 def entries_of(
-    patch_nums: tuple[int, ...], depth: int, depths: tuple[int, ...], selectors: tuple[str, ...]
-) -> list[Entry]:
-    """All entries of the study, the full network first."""
-    scales = len(patch_nums)
-    entries = [
-        Entry(
-            family="full",
-            name="full",
-            plan=DepthPlan.full(patch_nums, depth),
-            selector=selectors[0],
-        )
-    ]
-    for selector in selectors:
-        suffix = "" if selector == "equidistant" else f" ({selector})"
+    patch_nums: tuple[int, ...], depth: int, depths: Sequence[int], selectors: Sequence[str]
+) -> Iterator[Entry]:
+    """All entries of the study: full network, windows, switch points, single scales."""
+    scales = range(1, len(patch_nums) + 1)
+    full = DepthPlan.full(patch_nums, depth)
+    yield Entry(name="full", plan=full, columns={"family": "full", "selector": selectors[0]})
 
-        def reduced(chosen: tuple[int, ...], subnet_depth: int, selector=selector) -> DepthPlan:
-            kept = [subnet_depth if k in chosen else depth for k in range(1, scales + 1)]
-            return DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector)
-
-        for d in depths:
-            for k in range(1, scales + 1):
-                entries.append(
-                    Entry(
-                        family="scale",
-                        name=f"d{d} on scale {k}{suffix}",
-                        plan=reduced((k,), d),
-                        selector=selector,
-                        subnet_depth=d,
-                        scale=k,
-                    )
-                )
-            for switch in range(scales):
-                entries.append(
-                    Entry(
-                        family="switch",
-                        name=f"d{d}@{switch}{suffix}",
-                        plan=reduced(tuple(range(switch + 1, scales + 1)), d),
-                        selector=selector,
-                        subnet_depth=d,
-                        switch=switch,
-                    )
-                )
-        for window, chosen in windows_of(scales).items():
-            entries.append(
-                Entry(
-                    family="window",
-                    name=f"d{depth // 2} on {window}{suffix}",
-                    plan=reduced(chosen, depth // 2),
-                    selector=selector,
-                    subnet_depth=depth // 2,
-                    window=window,
-                )
+    def reduced(
+        name: str, chosen: Sequence[int], subnet: int, **columns: object
+    ) -> Iterator[Entry]:
+        """The scales `chosen` at depth `subnet`, by every selector."""
+        for selector in selectors:
+            kept = [subnet if scale in chosen else depth for scale in scales]
+            yield Entry(
+                name=f"d{subnet}{name}",
+                plan=DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector),
+                columns=columns | {"subnet_depth": subnet, "selector": selector},
             )
-    return entries
+
+    for window, chosen in windows_of(len(patch_nums)).items():
+        yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
+    for subnet in depths:
+        for switch in range(len(patch_nums)):
+            chosen = scales[switch:]
+            yield from reduced(f"@{switch}", chosen, subnet, family="switch", switch=switch)
+    for subnet in depths:
+        for scale in scales:
+            name = f" on scale {scale}"
+            yield from reduced(name, (scale,), subnet, family="scale", scale=scale)
 
 
-class Sensitivity(Study):
+class Sensitivity(Study[SensitivityConfig, None]):
     """Takes layers from a trained network scale by scale."""
 
     name = "sensitivity"
     question = "Which scales of this network need depth? Layers are removed without training."
-    flags: SensitivityFlags
 
     @property
-    def networks(self) -> int:
-        return self.flags.base_seeds
+    def networks(self) -> int:  # type: ignore[override]
+        return self.config.base_seeds
 
-    def check(self, bench: Bench) -> None:
-        flags = self.flags
-        require_count("--base-seeds", flags.base_seeds)
-        if flags.model is not None and flags.base_seeds > 1:
-            raise UserError(
-                f"--base-seeds {flags.base_seeds}: --model gives one network; leave it 1"
-            )
+    def depths(self, bench: Planned) -> tuple[int, ...]:
+        """The depth grid.
 
-    def depths(self, bench: Bench) -> tuple[int, ...]:
+        Raises:
+            UserError: a depth that the network has not.
+        """
         depth = bench.geometry.depth
-        if self.flags.depths is None:
-            return default_depths(depth)
-        return parse_depths("--depths", self.flags.depths, depth=depth)
-
-    def selectors(self) -> tuple[str, ...]:
-        selectors = parse_list("--selectors", self.flags.selectors)
-        for selector in selectors:
-            if selector not in SELECTORS:
-                raise UserError(f"--selectors {selector}: use one of {', '.join(SELECTORS)}")
-        return selectors
-
-    def entries(self, bench: Bench) -> list[Entry]:
-        geometry = bench.geometry
-        return entries_of(geometry.patch_nums, geometry.depth, self.depths(bench), self.selectors())
-
-    def points(self, bench: Bench) -> list[Point]:
-        """The full network and the windows first: the MLflow page lists in this order."""
-        order = ("full", "window", "switch", "scale")
-        entries = sorted(self.entries(bench), key=lambda entry: order.index(entry.family))
-        several = len(bench.networks) > 1
-        return [
-            self.plan_point(
-                bench,
-                f"s{network.base_seed} {entry.name}" if several else entry.name,
-                entry.plan,
-                network=network,
-                family=entry.family,
-                cell=entry.name,
-                scale=entry.scale,
-                window=entry.window,
-                switch=entry.switch,
-                subnet_depth=entry.subnet_depth,
-                selector=entry.selector,
-            )
-            for network in bench.networks
-            for entry in entries
-        ]
-
-    def sheet(self, outcome: Outcome) -> list[tuple[str, Point]]:
-        """Of the first network: full, the windows, and the shallowest plans."""
-        middle_switch = len(outcome.bench.geometry.patch_nums) // 2
-        seed, selector = outcome.bench.networks[0].base_seed, self.selectors()[0]
-        return [
-            (str(point.columns["cell"]), point)
-            for point in outcome.points
-            if point.columns["base_seed"] == seed
-            and point.columns["selector"] == selector
-            and (
-                point.columns["family"] in ("full", "window")
-                or (
-                    point.columns["family"] == "switch"
-                    and point.columns["switch"] in (0, middle_switch)
+        for chosen in self.config.depths or ():
+            if not 1 <= chosen <= depth:
+                raise UserError(
+                    f"--depths {chosen}: the network has {depth} layers; use 1 to {depth}"
                 )
-            )
-        ]
+        return self.config.depths or default_depths(depth)
 
-    def facts(self, outcome: Outcome) -> dict:
-        bench = outcome.bench
-        return {
-            "depths": self.depths(bench),
-            "selectors": self.selectors(),
-            "windows": windows_of(len(bench.geometry.patch_nums)),
-            "half_depth": bench.geometry.depth // 2,
-        }
+    def points(self, bench: Planned, found: None) -> Iterator[Point]:
+        """In the order in which the MLflow page lists: full network and windows first."""
+        geometry, selectors = bench.geometry, self.config.selectors
+        for seed in bench.base_seeds:
+            for entry in entries_of(
+                geometry.patch_nums, geometry.depth, self.depths(bench), selectors
+            ):
+                named = [f"s{seed}"] if len(bench.base_seeds) > 1 else []
+                named.append(entry.name)
+                if entry.columns["selector"] != "equidistant":
+                    named.append(f"({entry.columns['selector']})")
+                columns = {"plan": entry.name, **entry.columns}
+                yield self.plan_point(bench, " ".join(named), entry.plan, base_seed=seed, **columns)
 
-    def run_name(self, bench: Bench) -> str:
-        seeds = ",".join(str(network.base_seed) for network in bench.networks)
-        return f"{super().run_name(bench)}, s{seeds}"
+    def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
+        """Of the first network: full, the windows, and two-zone plans from deep to shallow."""
+        middle = len(outcome.bench.geometry.patch_nums) // 2
+        of = {"base_seed": outcome.bench.base_seeds[0], "selector": self.config.selectors[0]}
+        shown = [*outcome.where(family="full", **of), *outcome.where(family="window", **of)]
+        for depth in reversed(self.depths(outcome.bench)):
+            for switch in (middle, 0):
+                place = {"subnet_depth": depth, "switch": switch}
+                shown += outcome.where(family="switch", **place, **of)
+        return [(str(point.columns["plan"]), point) for point in shown]
 
-    def note(self, paths: ReportPaths) -> str:
-        answer = json.loads(paths.answer.read_text())["answer"]
-        return f"C1 (early scales need depth, late ones do not): {answer}"
+    def file(self, outcome: Outcome, found: None, facts: dict[str, Any]) -> SensitivityFile:
+        from analysis.study_file import SensitivityFile
 
-    def parent_metrics(self, outcome: Outcome, paths: ReportPaths) -> dict[str, float]:
-        full = next(p for p in outcome.points if p.columns["family"] == "full")
-        metrics = {
-            name: fmean(found.values) for name, found in outcome.result(full).metrics.items()
-        }
-        for row in json.loads(paths.answer.read_text())["asymmetry"]:
+        geometry = outcome.bench.geometry
+        return SensitivityFile(
+            **facts,
+            depths=self.depths(outcome.bench),
+            selectors=self.config.selectors,
+            windows=windows_of(len(geometry.patch_nums)),
+            half_depth=geometry.depth // 2,
+        )
+
+    def run_name(self, bench: Planned) -> str:
+        return f"{super().run_name(bench)}, s{','.join(map(str, bench.base_seeds))}"
+
+    def answer(self, outcome: Outcome, paths: ReportPaths) -> Answer:
+        import json
+        from statistics import fmean
+
+        from studies.tracking.mirror import Answer, flat
+
+        said = json.loads(paths.answer.read_text())
+        full = outcome.result(outcome.where(family="full")[0])
+        metrics = {name: fmean(found.values) for name, found in full.metrics.items()}
+        for row in said["asymmetry"]:
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
-        return metrics
-
-    def parent_tags(self, paths: ReportPaths) -> dict[str, str]:
-        verdicts = json.loads(paths.answer.read_text())["verdicts"]
-        first = next(iter(verdicts.values()), {})
-        return {f"verdict {name}": verdict for name, verdict in first.items()}
+        verdicts = next(iter(said["verdicts"].values()), {})
+        return Answer(
+            verdict=paths.verdict,
+            note=f"C1 (early scales need depth, late ones do not): {said['answer']}",
+            metrics=metrics,
+            tags={f"verdict {name}": verdict for name, verdict in verdicts.items()},
+        )
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         lines = []
         for family in ("full", "scale", "switch", "window"):
-            names = [
-                str(point.columns["cell"]) for point in points if point.columns["family"] == family
-            ]
+            names = [str(p.columns["plan"]) for p in points if p.columns["family"] == family]
             names = list(dict.fromkeys(names))
             lines.append(f"{family} ({len(names)}): {', '.join(names)}")
         return lines
 
 
-def main(flags: SensitivityFlags, command: str = "") -> None:
-    """Run the study."""
-    Sensitivity(flags, command).run()
-
-
 if __name__ == "__main__":
     with exit_codes():
-        chosen = tyro.cli(SensitivityFlags, description=__doc__)
-        main(chosen, "python -m studies.sensitivity " + shlex.join(sys.argv[1:]))
+        config = flags_of(SensitivityConfig, __doc__)
+        Sensitivity(config, command_words("studies.sensitivity")).run()

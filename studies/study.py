@@ -1,216 +1,149 @@
-"""What a study is: a frozen config, a grid of cells and a page of text. The rest is done here:
+"""What a study is: a frozen config, a grid of tasks and a page of text. The rest is done here:
 digests, skipping what is done, running, MLflow, frame, figures and PDF.
 
-A study is a subclass of `Study` with `name`, `question` and `points`; the README has one of about
-thirty lines.
+A study is a subclass of `Study` with `name`, `question` and `points`; docs/own_study.md has one of
+about thirty lines.
 """
 
 from __future__ import annotations
 
 import abc
-import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
-
-from analysis.frame import FrameError
-from reports import ReportPaths, build
-from studies.cells.cell import Cell
-from studies.cells.evaluation import SAMPLES_FILE, Evaluation, EvaluationCell, Network
-from studies.cells.result import FINISHED
-from studies.cells.score import ScoreCell
-from studies.cells.training import TrainingCell
-from studies.grid.bench import Bench, Yardstick, planned_bench, prepare_bench
-from studies.grid.flags import EXTRACTORS, NOT_MEASURED, StudyFlags
-from studies.grid.folder import (
-    FRAME_FILE,
-    STUDY_FILE,
-    common_facts,
-    write_frame,
-    write_samples,
-    write_study,
-)
-from studies.grid.point import Outcome, Point, Results
-from studies.running.executors import open_executor
-from studies.running.runner import Split, run_cells, split_cells
-from studies.tracking.mirror import Answer, Invocation, Mirror
-from varant.data.datasets import check_dataset
-from varant.devices import check_device
-from varant.errors import Preempted, UserError, require_count, require_writable
+from studies.cells.cell import Cell, Task
+from studies.cells.evaluation import Measurement
+from studies.cells.result import FINISHED, CellResult
+from studies.cells.training import Training
+from studies.grid.flags import StudyConfig
+from studies.grid.point import BoundPoint, Outcome, Point
+from varant.errors import Preempted, UserError, require_writable
 from varant.files import digest_of
-from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
-from varant.start.calibration import calibrate
-from varant.start.preparation import Workspace
-from varant.start.train_flags import TrainFlags, check_flags
+from varant.store.workspace import Workspace
 
-NLL_SETS, SELECT_SETS = 40, 20
+if TYPE_CHECKING:  # what runs is imported when it runs: --help and bad flags wait for nothing
+    from analysis.study_file import StudyFile
+    from reports import ReportPaths
+    from studies.grid.bench import Planned, Prepared
+    from studies.running.executors import Executor
+    from studies.running.runner import Split
+    from studies.tracking.mirror import Answer, Invocation
+
+Config = TypeVar("Config", bound=StudyConfig)
+Found = TypeVar("Found")
+Run = Callable[[Sequence[Task]], Mapping[Task, CellResult]]
 
 
-class Study(abc.ABC):
-    """A question, asked of a grid of cells.
+class Study(abc.ABC, Generic[Config, Found]):
+    """A question, asked of a grid of tasks.
+
+    Type parameters: `Config`, its flags; `Found`, what `explore` gives, None for most.
 
     Attributes:
         name: of the study's folder in the workspace and of its MLflow experiment.
         question: a page of text that the report begins with.
-        baseline: name of the point that the others are compared with, if any.
-        flags: the config.
+        config: the flags.
+        networks: base networks that it starts from.
+        select: whether cells are measured on the select split too, for choosing.
     """
 
     name: str
     question: str
-    baseline: str | None = "full"
     title: str | None = None
-    networks = 1  # base networks
-    select = False  # whether cells are measured on the select split too, for choosing
+    networks = 1
+    select = False
 
-    def __init__(self, flags: StudyFlags, command: str = "") -> None:
-        self.flags = self.quick_flags(flags) if flags.quick else flags
-        self.command = command.strip()
+    def __init__(self, config: Config, command: str = "") -> None:
+        self.config, self.command = config, command
 
     # What a study says of itself.
 
     @abc.abstractmethod
-    def points(self, bench: Bench) -> Iterable[Point]:
-        """The grid. Called before anything is made, too, with a bench that is not `made`."""
+    def points(self, bench: Planned, found: Found | None) -> Iterable[Point]:
+        """The grid.
 
-    def quick_flags(self, flags: StudyFlags) -> StudyFlags:
-        """The flags of a `--quick` run."""
-        return replace(flags, samples=160, sets=4, nll_images=200)
+        Args:
+            found: what `explore` gave; None before anything is made, where the points stand for
+                what would be run.
+        """
 
-    def check(self, bench: Bench) -> None:  # noqa: B027 - most studies have nothing to check
-        """Raise `UserError` for flags of this study that make no sense; nothing is written yet."""
+    def check(self, bench: Planned) -> None:
+        """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
-    def explore(self, bench: Bench, run: Callable[[Sequence[Cell]], Results]) -> None:  # noqa: B027
-        """Look before the grid is made: `run` gives the results of cells, which it caches."""
+    def explore(self, bench: Planned, run: Run) -> Found | None:
+        """Look before the grid is made: `run` gives the results of tasks, which are cached."""
+        return None
 
-    def facts(self, outcome: Outcome) -> dict:
-        """What `study.json` says beyond what is common to all studies."""
-        return {}
+    def file(self, outcome: Outcome, found: Found | None, facts: dict[str, Any]) -> StudyFile:
+        """`study.json`: the facts common to all studies, and this one's own."""
+        from analysis.study_file import StudyFile
 
-    def sheet(self, outcome: Outcome) -> Sequence[tuple[str, Point]]:
-        """Rows of the sample sheet: a name and whose samples; none for no sheet."""
-        chosen = {p.name: p for p in outcome.points if p.in_frame}
-        return list(chosen.items())[:8]
+        return StudyFile(**facts)
 
-    def write_more(self, outcome: Outcome) -> list[Path]:
+    def sheet(self, outcome: Outcome, found: Found | None) -> Sequence[tuple[str, BoundPoint]]:
+        """Rows of the sample sheet in reading order, a name and whose samples; none: no sheet."""
+        return list({point.name: point for point in outcome.where()}.items())[:8]
+
+    def write_more(self, outcome: Outcome, found: Found | None) -> list[Path]:
         """Write files of this study's own into its folder; they become artifacts."""
         return []
 
-    def run_name(self, bench: Bench) -> str:
+    def run_name(self, bench: Planned) -> str:
         """How MLflow lists an invocation."""
-        geometry = bench.geometry
-        return (
-            f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, "
-            f"{self.flags.samples} samples"
-        )
+        geometry, samples = bench.geometry, self.config.evaluation.samples
+        return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
-    def note(self, paths: ReportPaths) -> str:
-        """The last line of the note on the MLflow run: what was found."""
-        return paths.verdict
+    def answer(self, outcome: Outcome, paths: ReportPaths) -> Answer:
+        """What the MLflow run shows of the report: the last line of its note, metrics, tags."""
+        from studies.tracking.mirror import Answer
 
-    def parent_metrics(self, outcome: Outcome, paths: ReportPaths) -> dict[str, float]:
-        """Metrics of the MLflow parent run."""
-        return {}
+        return Answer(verdict=paths.verdict, note=paths.verdict)
 
-    def parent_tags(self, paths: ReportPaths) -> dict[str, str]:
-        """Tags of the MLflow parent run."""
-        return {}
+    def grid_lines(self, points: Sequence[Point]) -> list[str]:
+        """The grid, for `--dry-run`."""
+        names = list(dict.fromkeys(point.name for point in points))
+        return [f"{len(names)} points: {', '.join(names)}"]
 
     # What is done with it.
 
     @property
     def folder_name(self) -> str:
         """A quick run is a study of its own, so that it never stands in a result's place."""
-        return f"{self.name}-quick" if self.flags.quick else self.name
-
-    def measured_flags(self) -> dict:
-        """The flags that say what is measured, JSON-ready."""
-        flags = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.flags).items()}
-        return {k: v for k, v in flags.items() if k not in NOT_MEASURED}
-
-    def train_flags(self) -> TrainFlags:
-        """The start of a training as `varant.train` would be told of it."""
-        flags = self.flags
-        return TrainFlags(
-            workspace=flags.workspace,
-            dataset=flags.dataset,
-            data_path=flags.data_path,
-            skip_unreadable=flags.skip_unreadable,
-            model=flags.model,
-            vae=flags.vae,
-            var=flags.var,
-            base_budget=flags.base_budget,
-            seed=flags.seed,
-            device=flags.device,
-            quick=flags.quick,
-        )
+        return f"{self.name}-quick" if self.config.run.quick else self.name
 
     def plan_point(
         self,
-        bench: Bench,
+        bench: Planned,
         name: str,
         plan: DepthPlan,
+        /,
         *,
-        network: Network | None = None,
+        base_seed: int | None = None,
+        trained: Training | None = None,
         **columns: object,
     ) -> Point:
-        """A point that measures `plan` on `network` (default: the first of the bench)."""
-        network = network or bench.networks[0]
-        cell = EvaluationCell(
-            network=network,
-            plan=plan,
-            evaluation=self.evaluation(bench),
-            batch=self.flags.sample_batch,
-            device=self.flags.device,
-        )
+        """A point that measures `plan`, on a base network or on one that is trained from it.
+
+        Args:
+            base_seed: of the base network; default: the first of the bench.
+        """
+        seed = bench.base_seeds[0] if base_seed is None else base_seed
+        task = Measurement(plan=plan, evaluation=bench.evaluation, base_seed=seed, trained=trained)
         placed = {
-            "base_seed": network.base_seed,
+            "base_seed": seed,
             "family": "full" if plan.is_full else "plan",
-            "cell": name,
+            "plan": plan.name,
             "selector": "equidistant",
         }
-        return Point(name=name, cell=cell, columns=placed | columns)
-
-    def evaluation(self, bench: Bench) -> Evaluation:
-        """How every cell is measured.
-
-        Raises:
-            UserError: naming the flag, its value and what would be right.
-        """
-        flags, sizes = self.flags, bench.dataset.sizes
-        _check_sampling(flags, bench.geometry.num_classes)
-        nll_images = flags.nll_images
-        if nll_images is None:
-            nll_images = _whole_sets(min(2000, sizes["test"]), NLL_SETS)
-        require_count("--nll-images", nll_images)
-        if nll_images > sizes["test"]:
-            raise UserError(
-                f"--nll-images {nll_images}: {flags.dataset} has {sizes['test']} test images"
-            )
-        nll_sets = min(NLL_SETS, nll_images)
-        if nll_images % nll_sets:
-            raise UserError(f"--nll-images {nll_images}: must be a multiple of {nll_sets}")
-        select_images = _whole_sets(min(1000, sizes["select"]), SELECT_SETS)
-        return Evaluation(
-            samples=flags.samples,
-            sets=flags.sets,
-            nll_images=nll_images,
-            nll_sets=nll_sets,
-            select_images=select_images if self.select else 0,
-            select_sets=min(SELECT_SETS, select_images) if self.select else 0,
-            cfg=flags.cfg,
-            top_k=flags.top_k,
-            top_p=flags.top_p,
-            seed=flags.seed,
-        )
+        return Point(name=name, task=task, columns=placed | columns)
 
     def run(self) -> ReportPaths | None:
         """Check, prepare, run the cells, record them, build the report; None for a dry run.
@@ -219,255 +152,200 @@ class Study(abc.ABC):
             UserError: flags, files or folders that the user can mend.
             Preempted: SIGTERM or SIGUSR1 came.
         """
-        started, flags = time.monotonic(), self.flags
-        check_common(flags)
-        check_flags(self.train_flags())
-        yardstick = Yardstick(inception=flags.inception, reference=flags.reference)
-        planned = planned_bench(self.train_flags(), yardstick, self.networks)
+        from studies.grid.bench import plan_bench, prepare_bench
+        from studies.running.executors import open_executor
+        from varant.devices import check_device
+
+        started, run = time.monotonic(), self.config.run
+        check_device(run.device)
+        planned = plan_bench(self.config, networks=self.networks, select=self.select)
         self.check(planned)
-        if not list(self.points(planned)):
+        points = list(self.points(planned, None))
+        if not points:
             raise UserError(f"{self.name}: these flags leave no cell to run")
-        if flags.dry_run:
-            print(self._dry_run_text(planned))
+        if run.dry_run:
+            print(self._dry_run_text(planned, points))
             return None
-        require_writable("--workspace", flags.workspace)
-        workspace = Workspace(folder=flags.workspace)
+        require_writable("--workspace", run.workspace)
+        workspace = Workspace(folder=run.workspace.resolve())
         workspace.claim()
         executing = open_executor(
-            workers=flags.workers,
-            scheduler=flags.scheduler,
-            workspace=flags.workspace.resolve(),
-            device=flags.device,
+            workers=self.config.workers,
+            scheduler=run.scheduler,
+            workspace=workspace.folder,
+            device=run.device,
         )
         with _preempted_by_signals(), executing as executor:
-            bench = prepare_bench(
-                workspace, self.train_flags(), yardstick, executor, networks=self.networks
-            )
-            preparation_seconds = time.monotonic() - started
-            resolved = Workspace(folder=flags.workspace.resolve())
-            self.explore(
-                bench,
-                lambda cells: run_cells(
-                    split_cells(cells, workspace, retry_failed=flags.retry_failed),
-                    resolved,
-                    executor,
-                ),
-            )
-            points = tuple(self.points(bench))
-            cells = list({point.cell.digest: point.cell for point in points}.values())
-            split = split_cells(cells, workspace, retry_failed=flags.retry_failed)
-            _say_done(split)
-            mirror = Mirror(self._invocation(bench, cells), points, workspace)
-            try:
-                results = run_cells(split, resolved, executor, on_result=mirror.on_result)
-                outcome = Outcome(
-                    bench=bench,
-                    evaluation=self.evaluation(bench),
-                    points=points,
-                    results=results,
-                    workspace=workspace,
-                    folder=workspace.study(self.folder_name),
-                    workers=executor.slots,
-                    preparation_seconds=preparation_seconds,
-                    wall_seconds=time.monotonic() - started,
+            bench = prepare_bench(planned, self.config, workspace, executor)
+            prepared = time.monotonic() - started
+            found = self.explore(bench, self._runner(bench, workspace, executor))
+            bound = [
+                BoundPoint(
+                    name=p.name, task=p.task, columns=p.columns, cell=p.task.cell(bench.site)
                 )
-                more = self._write_folder(outcome, self._digest(cells))
-                paths = build(outcome.folder)
-            except FrameError as error:
-                mirror.interrupt()
-                _say_bad(outcome)
-                raise UserError(f"no report: {error}") from None
-            except BaseException:
-                mirror.interrupt()
-                raise
-            mirror.finish(results, self._mirrored(outcome, paths, more))
+                for p in self.points(bench, found)
+            ]
+            outcome, paths = self._record(
+                bench, tuple(bound), found, workspace, executor, times=(started, prepared)
+            )
         _say_bad(outcome)
-        print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{paths.pdf}")
+        shown = self.config.run.workspace / self.folder_name / paths.pdf.name
+        print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
         return paths
 
-    def _invocation(self, bench: Bench, cells: Sequence[Cell]) -> Invocation:
+    def _runner(self, bench: Prepared, workspace: Workspace, executor: Executor) -> Run:
+        """Runs tasks at the bench's site."""
+        from studies.running.runner import run_cells
+
+        def run(tasks: Sequence[Task]) -> Mapping[Task, CellResult]:
+            cells = {task: task.cell(bench.site) for task in tasks}
+            results = run_cells(self._split(list(cells.values()), workspace), workspace, executor)
+            return {task: results[cell.digest] for task, cell in cells.items()}
+
+        return run
+
+    def _split(self, cells: Sequence[Cell], workspace: Workspace) -> Split:
+        from studies.running.runner import split_cells
+
+        distinct = {cell.digest: cell for cell in cells}
+        return split_cells(
+            list(distinct.values()), workspace, retry_failed=self.config.run.retry_failed
+        )
+
+    def _record(
+        self,
+        bench: Prepared,
+        points: tuple[BoundPoint, ...],
+        found: Found | None,
+        workspace: Workspace,
+        executor: Executor,
+        *,
+        times: tuple[float, float],
+    ) -> tuple[Outcome, ReportPaths]:
+        """Run the points' cells, write the folder, build the report; all of it in MLflow."""
+        from analysis.frame import FrameError
+        from reports import build
+        from studies.running.runner import run_cells
+        from studies.tracking.mirror import Mirror
+
+        started, preparation_seconds = times
+        split = self._split([point.cell for point in points], workspace)
+        _say_done(split)
+        digest = digest_of(
+            {"flags": self.config.measured, "cells": sorted({p.cell.digest for p in points})}
+        )
+        mirror = Mirror(self._invocation(bench, digest), points, workspace)
+        outcome = None
+        try:
+            results = run_cells(split, workspace, executor, on_result=mirror.on_result)
+            outcome = Outcome(
+                bench=bench,
+                points=points,
+                results=results,
+                workspace=workspace,
+                folder=workspace.study(self.folder_name),
+                workers=executor.slots,
+                preparation_seconds=preparation_seconds,
+                wall_seconds=time.monotonic() - started,
+            )
+            written = self._write_folder(outcome, found, digest)
+            paths = build(outcome.folder)
+        except FrameError as error:
+            mirror.interrupt()
+            if outcome is not None:
+                _say_bad(outcome)
+            raise UserError(f"no report: {error}") from None
+        except BaseException:
+            mirror.interrupt()
+            raise
+        seconds = {
+            "study/seconds wall": outcome.wall_seconds,
+            "study/seconds preparation": preparation_seconds,
+        }
+        mirror.finish(results, self.answer(outcome, paths), paths, written, seconds)
+        return outcome, paths
+
+    def _invocation(self, bench: Planned, digest: str) -> Invocation:
+        from studies.tracking.mirror import Invocation
+
         return Invocation(
             experiment=self.folder_name,
             run_name=self.run_name(bench),
             question=self.question,
             source=f"studies.{self.name}",
-            quick=self.flags.quick,
-            config_digest=self._digest(cells),
-            params=self.measured_flags(),
+            quick=self.config.run.quick,
+            config_digest=digest,
+            params=self.config.measured,
             dataset=bench.dataset,
             geometry=bench.geometry,
-            training_images=bench.training_images[0],
-            baseline=self.baseline,
+            training_images=bench.resolved.training_images,
         )
 
-    def _mirrored(self, outcome: Outcome, paths: ReportPaths, more: Sequence[Path]) -> Answer:
-        written = [outcome.folder / FRAME_FILE, outcome.folder / STUDY_FILE, *more]
-        seconds = {
-            "study/seconds wall": outcome.wall_seconds,
-            "study/seconds preparation": outcome.preparation_seconds,
-        }
-        return Answer(
-            verdict=paths.verdict,
-            note=self.note(paths),
-            metrics=seconds | self.parent_metrics(outcome, paths),
-            tags=self.parent_tags(paths),
-            artifacts={
-                "": [paths.pdf, paths.answer, *written],
-                "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
-                "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
-            },
+    def _write_folder(self, outcome: Outcome, found: Found | None, digest: str) -> list[Path]:
+        """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
+        from studies.grid.folder import (
+            FRAME_FILE,
+            frame_rows,
+            head_facts,
+            measured_facts,
+            write_frame,
+            write_sheet,
+            write_study,
         )
 
-    def _digest(self, cells: Sequence[Cell]) -> str:
-        identity = {"flags": self.measured_flags(), "cells": sorted(c.digest for c in cells)}
-        return digest_of(identity)
-
-    def _write_folder(self, outcome: Outcome, config_digest: str) -> list[Path]:
-        write_frame(outcome.folder, list(frame_rows(self.folder_name, outcome)))
-        self._write_sheet(outcome)
-        facts = common_facts(
-            outcome,
-            self.flags,
+        folder, run = outcome.folder, self.config.run
+        write_frame(folder, frame_rows(self.folder_name, outcome))
+        write_sheet(outcome, self.sheet(outcome, found))
+        facts = head_facts(
+            self.name,
             command=self.command,
-            config=self.measured_flags(),
-            config_digest=config_digest,
-            study=self.name,
+            workers=outcome.workers,
+            device=run.device,
+            quick=run.quick,
         )
-        own = {"question": self.question, "title": self.title, "baseline": self.baseline}
-        write_study(outcome.folder, facts | own | self.facts(outcome))
-        return self.write_more(outcome)
+        facts |= measured_facts(outcome, self.config)
+        facts |= {"question": self.question, "title": self.title, "config_digest": digest}
+        study_file = write_study(folder, self.file(outcome, found, facts))
+        return [folder / FRAME_FILE, study_file, *self.write_more(outcome, found)]
 
-    def _write_sheet(self, outcome: Outcome) -> None:
-        images, rows = [], []
-        for name, point in self.sheet(outcome):
-            if outcome.result(point).status == FINISHED:
-                folder = outcome.workspace.cell(point.cell.digest)
-                images.append(np.load(folder / SAMPLES_FILE))
-                rows.append(name)
-        if images:
-            columns = list(outcome.bench.dataset.class_names)
-            write_samples(outcome.folder, np.stack(images), rows, columns)
-
-    def _dry_run_text(self, bench: Bench) -> str:
+    def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
-        points, geometry = list(self.points(bench)), bench.geometry
-        cells = {point.cell.digest: point for point in points}
-        lines = [f"{key} = {value}" for key, value in self.measured_flags().items()]
-        lines += ["", *self.grid_lines(points), ""]
-        lines.append(f"{len(cells)} cells")
-        workspace = self.flags.workspace
-        lines.append(f"workspace {workspace}: cells and networks that are there are not made again")
+        from varant.start.calibration import calibrate
+
+        geometry, images = bench.geometry, bench.resolved.training_images
+        tasks = list(dict.fromkeys(point.task for point in points))
+        lines = [f"{key} = {_shown(value)}" for key, value in self.config.measured.items()]
+        lines += ["", *self.grid_lines(points), "", f"{len(tasks)} cells"]
+        lines.append(
+            f"workspace {self.config.run.workspace}: cells and networks that are there are not "
+            "made again"
+        )
         if geometry.width >= 256:  # not a network that the processor we would time could run
             return "\n".join(lines)
-        speed = calibrate(geometry, guidance=self.flags.cfg != 0)
-        seconds = {digest: cell_seconds(p.cell, bench, speed) for digest, p in cells.items()}
-        trainings = {d: p.cell for d, p in cells.items() if isinstance(p.cell, TrainingCell)}
-        if bench.training_images[0] is not None:
-            images = bench.training_images[0]
+        speed = calibrate(geometry, guidance=self.config.sampling.cfg != 0)
+        if images is not None:
             each = images / speed.training_images_per_second
             lines.append(
                 f"base network: {images:,} training images, about {each:.0f} CPU-s each; "
                 "the tokenizer before it about a quarter of that"
             )
-        training = sum(seconds[digest] for digest in trainings)
+        seconds = {task: task.seconds(speed, geometry) for task in tasks}
+        total, workers = sum(seconds.values()), self.config.workers
+        trainings = [task for task in tasks if task.trains]
+        training = sum(seconds[task] for task in trainings)
         if trainings:
-            passes = sum(cell.images for cell in trainings.values())
+            passes = sum(task.images for task in trainings)
             lines.append(f"training: {passes:,} image passes, about {training:.0f} CPU-s")
-        slots = f"{self.flags.workers} one-thread processes"
-        total = sum(seconds.values())
         lines.append(
-            f"evaluation: about {total - training:.0f} CPU-s; on {slots} about "
-            f"{total / self.flags.workers:.0f} s of wall time for all cells; then MLflow and the "
+            f"evaluation: about {total - training:.0f} CPU-s; on {workers} one-thread processes "
+            f"about {total / workers:.0f} s of wall time for all cells; then MLflow and the "
             "report, about 15 s"
         )
         return "\n".join(lines)
 
-    def grid_lines(self, points: Sequence[Point]) -> list[str]:
-        """The grid, for `--dry-run`."""
-        names = list(dict.fromkeys(point.name for point in points))
-        return [f"{len(names)} points: {', '.join(names)}"]
 
-
-def cell_seconds(cell: Cell, bench: Bench, speed) -> float:
-    """Expected CPU-seconds of a cell on this machine."""
-    full = plan_cost(bench.geometry).flops
-    if isinstance(cell, TrainingCell):
-        return cell.images * cell.mean_flops(bench.geometry) / speed.training_images_per_second
-    share = plan_cost(bench.geometry, cell.plan).flops / full
-    if isinstance(cell, ScoreCell):
-        return share * cell.images / speed.nll_images_per_second
-    wanted = cell.evaluation
-    likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
-    return share * (wanted.samples / speed.samples_per_second + likelihood) + 0.7
-
-
-def frame_rows(study: str, outcome: Outcome) -> Iterator[dict]:
-    """Rows of the frame: one for each value, and one for a cell that did not finish."""
-    for point in outcome.points:
-        if not point.in_frame:
-            continue
-        result = outcome.result(point)
-        shared = {"study": study} | dict(point.columns)
-        shared |= {"cell_digest": point.cell.digest, "status": result.status}
-        if result.status != FINISHED:
-            yield shared | {"metric": "", "set": None, "value": math.nan, "count": 0}
-        for metric, found in result.metrics.items():
-            for i, value in enumerate(found.values):
-                index = i if found.count else None
-                yield shared | {
-                    "metric": metric,
-                    "set": index,
-                    "value": value,
-                    "count": found.count,
-                }
-
-
-def check_common(flags: StudyFlags) -> None:
-    """Raise `UserError` for flags that every study has."""
-    for flag, value in (
-        ("--sets", flags.sets),
-        ("--workers", flags.workers),
-        ("--samples", flags.samples),
-        ("--sample-batch", flags.sample_batch),
-    ):
-        require_count(flag, value)
-    require_count("--seed", flags.seed, least=0)
-    require_count("--top-k", flags.top_k, least=0)
-    if not 0.0 <= flags.top_p <= 1.0:
-        raise UserError(f"--top-p {flags.top_p}: must be from 0.0 (off) to 1.0")
-    if not math.isfinite(flags.cfg):
-        raise UserError(f"--cfg {flags.cfg}: must be a finite number")
-    if flags.sets < 2:
-        raise UserError(f"--sets {flags.sets}: an interval needs at least 2 disjoint sets")
-    if flags.scheduler is not None and flags.workers != type(flags)().workers:
-        raise UserError(f"--workers {flags.workers}: --scheduler has workers of its own; drop it")
-    check_device(flags.device)
-    if flags.dataset != "folder":
-        check_dataset(flags.dataset, others=("folder",))
-    if flags.extractor not in EXTRACTORS:
-        raise UserError(f"--extractor {flags.extractor}: use one of {', '.join(EXTRACTORS)}")
-    if (flags.extractor == "inception") != (flags.inception is not None):
-        raise UserError("--inception: goes with --extractor inception, which needs it")
-    if flags.reference is not None and flags.inception is None:
-        raise UserError(f"--reference {flags.reference}: goes with --extractor inception")
-    if flags.dataset == "folder" and flags.inception is None:
-        raise UserError(
-            "--dataset folder: has no packaged features; give --extractor inception and its file"
-        )
-
-
-def _whole_sets(images: int, sets: int) -> int:
-    """The most images that make up so many sets of equal size, or one set an image."""
-    return images - images % max(1, min(sets, images))
-
-
-def _check_sampling(flags: StudyFlags, num_classes: int) -> None:
-    least = flags.sets * 2 * num_classes
-    if flags.samples < least or flags.samples % flags.sets:
-        raise UserError(
-            f"--samples {flags.samples}: must be a multiple of --sets ({flags.sets}) and at "
-            f"least {least}, two of each class in each set"
-        )
+def _shown(value: object) -> object:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _say_done(split: Split) -> None:
@@ -479,9 +357,7 @@ def _say_done(split: Split) -> None:
 
 
 def _say_bad(outcome: Outcome) -> None:
-    counts: dict[str, int] = {}
-    for result in outcome.results.values():
-        counts[result.status] = counts.get(result.status, 0) + 1
+    counts = Counter(result.status for result in outcome.results.values())
     for status, count in sorted(counts.items()):
         if status != FINISHED:
             print(f"{count} cells {status}; the report names them", file=sys.stderr)

@@ -11,6 +11,25 @@ import torch
 from studies.cells.cell import Cell, Measured
 from studies.cells.result import Measurements
 from varant.errors import Diverged, Preempted
+from varant.model.geometry import Geometry
+from varant.start.calibration import Speed
+from varant.training.run import StopRequest
+
+
+def say_and_sleep(path: Path) -> None:
+    """Write the number of the process that runs this, and sleep."""
+    path.write_text(str(os.getpid()))
+    time.sleep(50)
+
+
+def say_and_save(path: Path) -> None:
+    """Write the number of the process that runs this, and `saved` when it is asked to stop."""
+    with StopRequest().listening() as stop:
+        path.write_text(str(os.getpid()))
+        while not stop.requested:
+            time.sleep(0.1)
+        time.sleep(1)
+        path.with_name("saved").touch()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +57,9 @@ class Probe(Cell):
     @property
     def needs(self) -> str | None:
         return self.after
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return 1.0
 
     def measure(self, folder: Path) -> Measured:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,5 +92,3 @@ class Probe(Cell):
                 raise Preempted("stopped after step 3")
             case "disk":
                 raise OSError(28, "No space left on device")
-            case "sleep":
-                time.sleep(60)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from varant.errors import UserError
 
 
@@ -19,6 +17,8 @@ def check_device(device: str) -> str:
         return device
     if re.fullmatch(r"cuda(:\d+)?", device) is None:
         raise UserError(f"--device {device}: use cpu, cuda or cuda:0")
+    import torch  # takes seconds: a CPU needs none of it here
+
     if not torch.cuda.is_available():
         raise UserError(f"--device {device}: no CUDA device on this machine; use --device cpu")
     index = int(device.partition(":")[2] or 0)

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 
 def stream(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
@@ -40,6 +39,8 @@ def _epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
 @contextlib.contextmanager
 def torch_seed(seed: int) -> Iterator[None]:
     """Seed torch's CPU generator inside, and leave the caller's state as it was."""
+    import torch  # takes seconds: schedules, and so every --help, draw without it
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

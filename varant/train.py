@@ -20,152 +20,187 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-import tyro
-
-from varant.data.batches import Batches, CachedBatches, OnlineBatches
-from varant.data.datasets import SPLITS
-from varant.data.tokens import TokenSplit, read_tokens
-from varant.devices import check_device
 from varant.errors import UserError, exit_codes, require_writable
-from varant.flags import parse_budget
-from varant.model.cost import plan_cost
-from varant.model.geometry import Geometry
-from varant.progress import Progress, progress_bar, silent
-from varant.start.calibration import calibrate
-from varant.start.preparation import Workspace, prepare_tokens
-from varant.start.start import Start, given_start, planned_start, prepare_start
-from varant.start.train_flags import TrainFlags, check_flags, plain_flags, training_config
-from varant.training.curves import save_curves
-from varant.training.distributed import Ranks, joined_ranks
-from varant.training.run import (
-    RUN_FILE,
-    Evaluator,
-    RunFolder,
-    advancing,
-    differing,
-    read_metrics,
-    run_training,
+from varant.flags import Natural, flags_of, plain
+from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
+from varant.training.config import ScheduleFlags, TrainingConfig, TrainingFlags
+
+if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
+    from varant.data.batches import Batches
+    from varant.start.sources import Resolved, Start
+    from varant.training.distributed import Ranks
+
+# Flags that say where and how fast, not what: they may change when a run goes on.
+NOT_IDENTITY = (
+    "out",
+    "workspace",
+    "device",
+    "threads",
+    "checkpoint_every",
+    "dry_run",
+    "skip_unreadable",
 )
-from varant.training.schedule import draw_steps
-from varant.training.trainer import Trainer, TrainingConfig
 
 
-def train_supernet(
-    flags: TrainFlags,
-    out: Path,
-    given: Start | None,
-    config: TrainingConfig,
-    ranks: Ranks,
-    device: str,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training from flags to folder."""
+
+    schedule: ScheduleFlags = ScheduleFlags()
+    training: TrainingFlags = TrainingFlags()
+    data: TrainDataConfig = TrainDataConfig()
+    start: TrainStartConfig = TrainStartConfig()
+    run: TrainRunConfig = TrainRunConfig()
+    seed: Natural = 0
+    """Seed of base network, data order and all draws."""
+    out: Path | None = None
+    """Folder of the run; default: WORKSPACE/supernet."""
+
+    @classmethod
+    def quick_defaults(cls) -> TrainConfig:
+        training = TrainingFlags(budget_images=6_400)
+        return cls(training=training, run=TrainRunConfig(evaluate_images=100))
+
+    def check(self) -> None:
+        if self.run.quick and self.data.dataset == "folder":
+            raise UserError("--quick: runs on the embedded data sets only")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The flags that say what is trained, JSON-ready."""
+        return plain(self, without=NOT_IDENTITY)
+
+    def resolve(self) -> Resolved:
+        """What training starts from.
+
+        Raises:
+            UserError: files or data that cannot be read, or that do not fit each other.
+        """
+        from varant.start.sources import resolve
+
+        return resolve(
+            self.start,
+            self.data,
+            seeds=(self.seed,),
+            quick=self.run.quick,
+            batch=self.training.batch,
+        )
+
+    def training_of(self, resolved: Resolved) -> TrainingConfig:
+        """How this start is trained.
+
+        Raises:
+            UserError: flags that do not suit the network.
+        """
+        return TrainingConfig.of(
+            self.training,
+            resolved.geometry,
+            self.schedule.make(),
+            lr=resolved.lr if self.training.lr is None else self.training.lr,
+            seed=self.seed,
+        )
+
+
+def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:
     """Prepare and train; on every rank, of which the first prepares before the others."""
-    workspace = Workspace(folder=flags.workspace)
+    from varant.data.datasets import SPLITS
+    from varant.data.tokens import Tokenising
+    from varant.progress import progress_bar, silent
+    from varant.start.sources import materialise
+    from varant.store.workspace import Workspace
+    from varant.training.curves import save_curves
+    from varant.training.run import Evaluator, RunFolder, advancing, read_metrics, run_training
+    from varant.training.trainer import Trainer
+
+    training, run = config.training_of(resolved), config.run
     progress = progress_bar if ranks.first else silent
+    device = run.device
+    if ranks.count > 1 and device.startswith("cuda"):
+        device = f"cuda:{ranks.local_rank}"
+    online = config.data.online
+    wanted = Tokenising(flips=config.data.flip and not online, splits=SPLITS[online:])
     if not ranks.first:
         ranks.wait()
-    start = given or prepare_start(flags, workspace, progress)
-    batches, tokens_digest, select = _data(flags, start, config, workspace, progress, device)
+    start = materialise(
+        resolved, Workspace(folder=run.workspace), progress, device=device, tokenising=wanted
+    )
     if ranks.first:
         ranks.wait()
-    identity = {
-        "flags": plain_flags(flags),
-        "training": config.as_dict(),
-        "start": start.origin,
-        "tokenizer": start.tokenizer_sha256,
-        "tokens": tokens_digest,
-    }
-    run = RunFolder(folder=out, identity=identity)
+    tokens = start.tokens.read()
+    _say_skipped(tokens.skipped)
+    batches, source = _batches(config, start, training)
+    folder = RunFolder(
+        folder=out,
+        identity={
+            "flags": config.identity,
+            "training": training.as_dict(),
+            "start": start.origin,
+            "tokenizer": start.tokenizer_sha256,
+            "tokens": source,
+        },
+    )
     with contextlib.ExitStack() as held:
         if ranks.first:
-            held.enter_context(run.locked())
-            run.claim()
-        model = start.make_model().to(device)
-        tokenizer = start.tokenizer.to(device)
-        trainer = Trainer(model, tokenizer, batches, config, ranks)
+            held.enter_context(folder.locked())
+            folder.claim()
+        trainer = Trainer(start.make_model().to(device), start.tokenizer, batches, training, ranks)
         evaluator = Evaluator(
-            tokenizer=tokenizer,
-            tokens=select,
-            every_images=evaluation_interval(flags, config),
-            images=flags.evaluate_images,
+            tokenizer=start.tokenizer,
+            tokens=tokens.select,
+            every_images=run.evaluate_every or max(1, training.budget_images // 10),
+            images=min(run.evaluate_images, len(tokens.select)),
         )
-        passes = config.steps * config.batch * config.passes
-        title = f"{config.schedule.name} s{config.seed}"
-        with progress(title, passes, "img") as advance:
+        title = f"{training.schedule.name} s{training.seed}"
+        with progress(title, training.image_passes, "img") as advance:
             run_training(
-                run,
+                folder,
                 trainer,
-                tokenizer,
+                start.tokenizer,
                 evaluator=evaluator,
                 log=advancing(advance),
-                log_every=flags.log_every,
-                checkpoint_seconds=flags.checkpoint_every,
+                log_every=run.log_every,
+                checkpoint_seconds=run.checkpoint_every,
             )
         if ranks.first:
             lines = read_metrics(out)
-            images = min(flags.evaluate_images, len(select))
-            save_curves(out, lines, trainer.draws, config, model.depth, select_images=images)
-            _say_result(out, lines[-1], images)
-    if isinstance(batches, OnlineBatches) and batches.skipped:
+            save_curves(out, lines, trainer, select_images=evaluator.images)
+            _say_result(out, lines[-1], evaluator.images)
+    if online:
         _say_skipped(batches.skipped)
 
 
-def evaluation_interval(flags: TrainFlags, config: TrainingConfig) -> int:
-    """Images between two evaluations."""
-    if flags.evaluate_every is None:
-        return max(1, config.budget_images // 10)
-    return parse_budget("--evaluate-every", flags.evaluate_every)
+def _batches(config: TrainConfig, start: Start, training: TrainingConfig) -> tuple[Batches, str]:
+    """Training batches, and the digest of what they are made of."""
+    from varant.data.batches import CachedBatches, OnlineBatches
 
-
-def _data(
-    flags: TrainFlags,
-    start: Start,
-    config: TrainingConfig,
-    workspace: Workspace,
-    progress: Progress,
-    device: str,
-) -> tuple[Batches, str, TokenSplit]:
-    """Training batches, the digest of what they are made of, and the select split's tokens."""
-    tokenizer = start.tokenizer.to(device)
-    data = prepare_tokens(
-        workspace,
-        start.dataset,
-        tokenizer,
-        start.tokenizer_sha256,
-        progress,
-        flips=flags.flip and not flags.online,
-        skip_unreadable=flags.skip_unreadable,
-        splits=SPLITS[1:] if flags.online else SPLITS,
-    )
-    tokens = read_tokens(data.folder)
-    if tokens.skipped:
-        _say_skipped(tokens.skipped)
-    if not flags.online:
-        batches = CachedBatches(tokens.train, seed=config.seed, batch=config.batch)
-        return batches, data.digest, tokens.select
+    seed, batch = training.seed, training.batch
+    if not config.data.online:
+        train = start.tokens.read().train
+        return CachedBatches(train, seed=seed, batch=batch), start.tokens.digest
+    dataset = start.resolved.dataset
     batches = OnlineBatches(
-        start.dataset.train,
-        tokenizer,
-        seed=config.seed,
-        batch=config.batch,
-        flips=flags.flip,
-        skip_unreadable=flags.skip_unreadable,
+        dataset.train,
+        start.tokenizer,
+        seed=seed,
+        batch=batch,
+        flips=config.data.flip,
+        skip_unreadable=config.data.skip_unreadable,
     )
-    return batches, f"online {start.dataset.digest}", tokens.select
+    return batches, f"online {dataset.digest}"
 
 
 def _say_skipped(paths: tuple[str, ...]) -> None:
-    print(
-        f"{len(paths)} unreadable images left out: {', '.join(paths[:3])}"
-        f"{' ...' if len(paths) > 3 else ''}",
-        file=sys.stderr,
-    )
+    if paths:
+        more = " ..." if len(paths) > 3 else ""
+        shown = f"{', '.join(paths[:3])}{more}"
+        print(f"{len(paths)} unreadable images left out: {shown}", file=sys.stderr)
 
 
-def _say_result(out: Path, line: dict, images: int) -> None:
+def _say_result(out: Path, line: dict[str, Any], images: int) -> None:
     """The last evaluation, in one line."""
     found = ", ".join(
         f"{name.rsplit('/', 1)[1]} {value:.3f}"
@@ -178,30 +213,27 @@ def _say_result(out: Path, line: dict, images: int) -> None:
     )
 
 
-def dry_run_text(flags: TrainFlags, out: Path, geometry: Geometry, config: TrainingConfig) -> str:
+def dry_run_text(config: TrainConfig, out: Path, resolved: Resolved) -> str:
     """Config, steps and expected cost, from a calibration of a second or two."""
-    draws = draw_steps(
-        config.schedule,
-        steps=config.steps,
-        depths=config.depths,
-        full_depth=geometry.depth,
-        seed=config.seed,
-        draw=config.draw,
-    )
+    from varant.model.cost import plan_cost
+    from varant.start.calibration import calibrate
+
+    training, geometry = config.training_of(resolved), resolved.geometry
+    draws = training.draws(geometry.depth)
     counts = Counter(depth for step in draws.depths for depth in step)
     flops = {
-        depth: 3 * plan_cost(geometry, config.plan_of(depth, geometry), guidance=False).flops
+        depth: 3 * plan_cost(geometry, training.plan_of(depth, geometry), guidance=False).flops
         for depth in {geometry.depth, *counts}
     }
-    total = config.batch * sum(flops[depth] * count for depth, count in counts.items())
-    lines = [f"{key} = {value}" for key, value in plain_flags(flags).items()]
-    lines += ["", f"{geometry}", f"learning rate {config.learning_rate:g}", ""]
+    total = training.batch * sum(flops[depth] * count for depth, count in counts.items())
+    lines = [f"{key} = {value}" for key, value in config.identity.items()]
+    lines += ["", f"{geometry}", f"learning rate {training.lr:g}", ""]
     lines += [
-        f"depth {depth}: {counts[depth]:,} passes of {config.batch} images, "
+        f"depth {depth}: {counts[depth]:,} passes of {training.batch} images, "
         f"{flops[depth] / flops[geometry.depth]:.2f} of the full network's FLOPs"
         for depth in sorted(counts)
     ]
-    lines.append(f"{config.steps:,} steps, {total:.3g} training FLOPs, into {out}")
+    lines.append(f"{training.steps:,} steps, {total:.3g} training FLOPs, into {out}")
     if geometry.width < 256:  # larger ones do not train on the processor that we are timing
         speed = calibrate(geometry, guidance=False).training_images_per_second
         seconds = total / flops[geometry.depth] / speed
@@ -209,18 +241,20 @@ def dry_run_text(flags: TrainFlags, out: Path, geometry: Geometry, config: Train
     return "\n".join(lines)
 
 
-def finished(out: Path, flags: TrainFlags) -> bool:
+def finished(out: Path, identity: dict[str, Any]) -> bool:
     """Whether the run of these flags is finished in `out`.
 
     Raises:
         UserError: another run is.
     """
+    from varant.training.run import RUN_FILE, RunFolder, differing
+
     run = RunFolder(folder=out, identity={})
     if not run.finished or not (out / RUN_FILE).exists():
         return False
     try:
         stored = json.loads((out / RUN_FILE).read_text())["identity"]["flags"]
-        differences = differing(stored, json.loads(json.dumps(plain_flags(flags))))
+        differences = differing(stored, json.loads(json.dumps(identity)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{out / RUN_FILE}: damaged; name another --out folder") from None
     if differences:
@@ -231,38 +265,36 @@ def finished(out: Path, flags: TrainFlags) -> bool:
     return True
 
 
-def main(flags: TrainFlags) -> None:
-    """Check the flags, join the ranks, and train."""
-    check_flags(flags)
-    check_device(flags.device)
-    if flags.quick:
-        flags = replace(flags, budget="6400", evaluate_images=100)
-    out = flags.out or flags.workspace / "supernet"
-    given = given_start(flags)
-    planned = given or planned_start(flags)
-    config = training_config(flags, planned.geometry, planned.learning_rate)
-    evaluation_interval(flags, config)
-    if flags.dry_run:
-        config.check_fits(planned.geometry, device=flags.device, ranks=1)
-        print(dry_run_text(flags, out, planned.geometry, config))
+def main(config: TrainConfig) -> None:
+    """Look at the flags, join the ranks, and train."""
+    import torch
+
+    from varant.devices import check_device
+    from varant.training.distributed import joined_ranks
+
+    run = config.run
+    check_device(run.device)
+    out = config.out or run.workspace / "supernet"
+    resolved = config.resolve()
+    training = config.training_of(resolved)
+    if run.dry_run:
+        training.check_fits(resolved.geometry, device=run.device, ranks=1)
+        print(dry_run_text(config, out, resolved))
         return
-    torch.set_num_threads(flags.threads)
-    with joined_ranks(flags.device) as ranks:
-        config.check_fits(planned.geometry, device=flags.device, ranks=ranks.count)
-        ranks.check_same(plain_flags(flags) | {"torch": torch.__version__})
-        if finished(out, flags):
+    torch.set_num_threads(run.threads)
+    with joined_ranks(run.device) as ranks:
+        training.check_fits(resolved.geometry, device=run.device, ranks=ranks.count)
+        ranks.check_same(config.identity | {"torch": torch.__version__})
+        if finished(out, config.identity):
             if ranks.first:
                 print(f"{out}: finished already; nothing to do")
             return
         if ranks.first:
             require_writable("--out", out)
-            require_writable("--workspace", flags.workspace)
-        device = flags.device
-        if ranks.count > 1 and device.startswith("cuda"):
-            device = f"cuda:{ranks.local_rank}"
-        train_supernet(flags, out, given, config, ranks, device)
+            require_writable("--workspace", run.workspace)
+        train_supernet(config, out, resolved, ranks)
 
 
 if __name__ == "__main__":
     with exit_codes():
-        main(tyro.cli(TrainFlags, description=__doc__))
+        main(flags_of(TrainConfig, __doc__))

@@ -26,7 +26,7 @@ from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
 from varant.files import replacing
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream, torch_seed
-from varant.start.preparation import LIGHT_TOKENIZER
+from varant.start.presets import LIGHT_TOKENIZER
 from varant.training.tokenizer import TokenizerTraining, train_tokenizer
 
 
@@ -137,7 +137,7 @@ def main(arguments: Arguments) -> None:
         save_file(network.state_dict(), aside, metadata={"recipe": json.dumps(recipe)})
     extractor = load_extractor(path, name=dataset.name)
     found = extractor(reconstruct(dataset.test, tokenizer))
-    accuracy = (found.classes_N == dataset.test.labels_N).mean()
+    accuracy = np.mean(found.classes_N == dataset.test.labels_N)
     print(f"{path}: {extractor.name}, {path.stat().st_size:,} bytes")
     print(f"accuracy on {len(dataset.test)} reconstructed test images: {accuracy:.4f}")
 

@@ -1,5 +1,9 @@
-"""One point of a study: config in, result out. The two kinds are in `training_cell.py`, which
-trains a network, and `evaluation_cell.py`, which measures one under a depth plan."""
+"""One point of a study: what is to be done (`Task`), and where it is done (`Cell`).
+
+A task is planned from flags alone and says what it costs. Once data and networks are prepared it
+becomes a cell: config in, result out. Their kinds are training a network, evaluating one under a
+depth plan, and scoring a plan only. Each answers for itself: nobody asks for their type.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from studies.cells.result import (
     DIVERGED,
@@ -25,35 +27,77 @@ from studies.cells.result import (
 from varant.errors import Diverged, Preempted
 from varant.files import digest_of
 
+if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes without
+    from studies.cells.site import Site
+    from varant.model.geometry import Geometry
+    from varant.model.plan import DepthPlan
+    from varant.start.calibration import Speed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a cell found: its metrics, and facts about itself (JSON-ready)."""
+    """What a cell found.
+
+    Attributes:
+        facts: about itself, JSON-ready.
+        seconds: that it took, where earlier visits did a part; None for this visit's.
+    """
 
     metrics: Mapping[str, Measurements] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+class Task(abc.ABC):
+    """What is to be done: a frozen dataclass, known before anything is made.
+
+    Attributes:
+        tabled: whether its metrics are rows of the frame; not of what only trains or chooses.
+        trains: whether it trains a network.
+    """
+
+    tabled: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+
+    @property
+    @abc.abstractmethod
+    def images(self) -> int:
+        """Image passes that it takes."""
+
+    @abc.abstractmethod
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        """Expected CPU-seconds on a machine of this speed, for a network of this geometry."""
+
+    @abc.abstractmethod
+    def cell(self, site: Site) -> Cell:
+        """The task at the networks and data that were prepared."""
 
 
 class Cell(abc.ABC):
     """A frozen dataclass that says all that its result depends on, and can be run anywhere.
 
     Attributes:
+        task: what it does.
         device: where it runs; no part of its identity, nor are paths.
-        tabled: whether its metrics are rows of the frame; not of what only trains or chooses.
     """
 
+    task: Task
     device: str
-    tabled: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, object]:
         """All that the result depends on, JSON-ready."""
 
     @property
-    @abc.abstractmethod
     def images(self) -> int:
         """Image passes that it takes, for progress."""
+        return self.task.images
+
+    @property
+    def plan(self) -> DepthPlan | None:
+        """The plan that it measures, if any."""
+        return None
 
     @property
     def needs(self) -> str | None:
@@ -63,6 +107,10 @@ class Cell(abc.ABC):
     @abc.abstractmethod
     def measure(self, folder: Path) -> Measured:
         """Do the work; files go into `folder`, where an earlier visit may have left some."""
+
+    def baseline(self) -> Cell | None:
+        """The cell whose values this one's are compared with, set by set; None for none."""
+        return None
 
     def images_done(self, folder: Path) -> int:
         """How many of `images` are done, as the folder tells; 0 where it does not."""
@@ -85,6 +133,8 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
     Raises:
         OSError: the machine's trouble, not this cell's: disk full, files gone.
     """
+    import torch
+
     torch.set_num_threads(1)
     started = time.monotonic()
     status, error, found = FINISHED, None, Measured()
@@ -103,7 +153,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         status=status,
         metrics=found.metrics,
         facts=found.facts,
-        seconds=float(found.facts.get("seconds", time.monotonic() - started)),
+        seconds=time.monotonic() - started if found.seconds is None else found.seconds,
         error=error,
     )
     if status != INTERRUPTED:

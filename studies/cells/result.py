@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,10 @@ class Measurements:
     values: tuple[float, ...]
     count: int
 
+    @classmethod
+    def exact(cls, value: float) -> Measurements:
+        return cls(values=(float(value),), count=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
@@ -43,6 +48,21 @@ class CellResult:
     facts: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Its rows of a study's frame: one for each value, one where it did not finish."""
+        shared = {"cell_digest": self.digest, "status": self.status}
+        if self.status != FINISHED:
+            yield shared | {"metric": "", "set": None, "value": math.nan, "count": 0}
+        for metric, found in self.metrics.items():
+            for i, value in enumerate(found.values):
+                of_set = i if found.count else None
+                yield shared | {
+                    "metric": metric,
+                    "set": of_set,
+                    "value": value,
+                    "count": found.count,
+                }
 
 
 def write_result(folder: Path, result: CellResult) -> None:

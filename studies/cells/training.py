@@ -1,4 +1,4 @@
-"""A cell that trains a network; all evaluation cells of that network share it."""
+"""Training a network; all evaluations of that network share it."""
 
 from __future__ import annotations
 
@@ -6,72 +6,106 @@ import functools
 import json
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.cell import Cell, Measured
+from studies.cells.cell import Cell, Measured, Task
 from studies.cells.result import Measurements
-from varant.data.batches import CachedBatches
-from varant.data.tokens import read_tokens
+from studies.cells.site import Network, Site
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
-from varant.store.checkpoint import MODEL_FILE, load, read_config
-from varant.training.run import (
-    CHECKPOINTS,
-    METRICS_FILE,
-    Evaluator,
-    RunFolder,
-    read_metrics,
-    run_training,
-)
-from varant.training.schedule import draw_steps
-from varant.training.trainer import Trainer, TrainingConfig
+from varant.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from varant.start.calibration import Speed
+    from varant.training.run import RunFolder
 
 TRAINING_SCHEMA = 1  # raise it when a change of code changes what training gives
 CURVE_STEPS = 40  # steps that a curve shows besides the evaluations
-CURVE_METRICS = ("loss", "share/scheduled", "share/realised", "learning_rate", "gradient_norm")
+CURVE_METRICS = ("loss", "share/scheduled", "share/realised", "lr", "gradient_norm")
 _TAIL_BYTES = 8192  # of metrics.jsonl, more than its longest line
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingCell(Cell):
-    """One training from one start. Its folder is a checkpoint that `varant.load` reads.
+class Training(Task):
+    """One training from one base network.
 
     Attributes:
-        start_folder, start_sha256: the network that it starts from.
         evaluate_images, evaluate_every: select images of an evaluation, and image passes between
             two; they make the curves and choose nothing.
     """
 
-    start_folder: Path
-    start_sha256: str
-    tokenizer_sha256: str
-    tokens_folder: Path
-    tokens_digest: str
-    training: TrainingConfig
-    evaluate_images: int = 500
+    base_seed: int
+    config: TrainingConfig
+    evaluate_images: int
     evaluate_every: int
-    checkpoint_seconds: float = 60.0
-    device: str = "cpu"
     tabled: ClassVar[bool] = False
-
-    @functools.cached_property
-    def identity(self) -> dict:
-        return {
-            "schema": TRAINING_SCHEMA,
-            "start": self.start_sha256,
-            "tokenizer": self.tokenizer_sha256,
-            "tokens": self.tokens_digest,
-            "training": self.training.as_dict(),
-            "evaluate": {"images": self.evaluate_images, "every": self.evaluate_every},
-        }
+    trains: ClassVar[bool] = True
 
     @property
     def images(self) -> int:
-        return self.training.steps * self.training.batch * self.training.passes
+        return self.config.image_passes
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return self.images * self.mean_flops(geometry) / speed.training_images_per_second
+
+    def _drawn(self, geometry: Geometry) -> Counter[int]:
+        """How many passes of a batch each depth gets."""
+        draws = self.config.draws(geometry.depth)
+        return Counter(depth for step in draws.depths for depth in step)
+
+    def full_passes(self, geometry: Geometry) -> int:
+        """Image passes through the full network."""
+        return self._drawn(geometry)[geometry.depth] * self.config.batch
+
+    def mean_flops(self, geometry: Geometry) -> float:
+        """FLOPs of its average pass, as a share of a full one's."""
+        counts = self._drawn(geometry)
+        full = plan_cost(geometry, guidance=False).flops
+        total = sum(
+            n * plan_cost(geometry, self.config.plan_of(d, geometry), guidance=False).flops
+            for d, n in counts.items()
+        )
+        return total / (sum(counts.values()) * full)
+
+    def select_nll(self, metrics: Mapping[str, float], geometry: Geometry) -> dict[int, float]:
+        """NLL of an evaluation on select images in nats/token, by depth; the full one's last."""
+        named = {
+            depth: f"select/nll/mean/{self.config.plan_of(depth, geometry).name}"
+            for depth in (*self.config.depths, geometry.depth)
+        }
+        return {depth: metrics[name] for depth, name in named.items() if name in metrics}
+
+    def cell(self, site: Site) -> TrainingCell:
+        return TrainingCell(task=self, start=site.networks[self.base_seed], device=site.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCell(Cell):
+    """A training from a network that is there. Its folder is a checkpoint for `varant.load`."""
+
+    task: Training
+    start: Network
+    checkpoint_seconds: float = 60.0
+    device: str = "cpu"
+
+    @functools.cached_property
+    def identity(self) -> dict[str, object]:
+        task = self.task
+        return {
+            "schema": TRAINING_SCHEMA,
+            "start": self.start.model,
+            "tokenizer": self.start.tokenizer_sha256,
+            "tokens": self.start.tokens_digest,
+            "training": task.config.as_dict(),
+            "evaluate": {"images": task.evaluate_images, "every": task.evaluate_every},
+        }
 
     def images_done(self, folder: Path) -> int:
+        from varant.training.run import METRICS_FILE
+
         try:
             with (folder / METRICS_FILE).open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
@@ -80,35 +114,10 @@ class TrainingCell(Cell):
         except (OSError, ValueError, KeyError, IndexError):
             return 0
 
-    def _drawn(self, geometry: Geometry) -> Counter[int]:
-        """How many passes of a batch each depth gets."""
-        config = self.training
-        draws = draw_steps(
-            config.schedule,
-            steps=config.steps,
-            depths=config.depths,
-            full_depth=geometry.depth,
-            seed=config.seed,
-            draw=config.draw,
-        )
-        return Counter(depth for step in draws.depths for depth in step)
-
-    def full_passes(self, geometry: Geometry) -> int:
-        """Image passes through the full network."""
-        return self._drawn(geometry)[geometry.depth] * self.training.batch
-
-    def mean_flops(self, geometry: Geometry) -> float:
-        """FLOPs of its average pass, as a share of a full one's."""
-        counts = self._drawn(geometry)
-        full = plan_cost(geometry, guidance=False).flops
-        total = sum(
-            n * plan_cost(geometry, self.training.plan_of(d, geometry), guidance=False).flops
-            for d, n in counts.items()
-        )
-        return total / (sum(counts.values()) * full)
-
     def curve(self, folder: Path) -> list[tuple[int, dict[str, float]]]:
         """As `Cell.curve`: every evaluation, and some steps between."""
+        from varant.training.run import read_metrics
+
         try:
             lines = read_metrics(folder)
         except (OSError, ValueError):
@@ -124,6 +133,9 @@ class TrainingCell(Cell):
         return points
 
     def measure(self, folder: Path) -> Measured:
+        from varant.store.checkpoint import MODEL_FILE, read_config
+        from varant.training.run import CHECKPOINTS, RunFolder, read_metrics
+
         run = RunFolder(folder=folder, identity=self.identity)
         if not run.finished:
             with run.locked(wait=True):
@@ -132,7 +144,7 @@ class TrainingCell(Cell):
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         content, last = read_config(folder), read_metrics(folder)[-1]
         found = {
-            name: Measurements(values=(value,), count=self.evaluate_images)
+            name: Measurements(values=(value,), count=self.task.evaluate_images)
             for name, value in last.items()
             if name.startswith("select/")
         }
@@ -146,18 +158,26 @@ class TrainingCell(Cell):
         return Measured(metrics=found, facts=facts)
 
     def _train(self, run: RunFolder) -> None:
+        from varant.data.batches import CachedBatches
+        from varant.data.tokens import read_tokens
+        from varant.store.checkpoint import load
+        from varant.training.run import Evaluator, run_training
+        from varant.training.trainer import Trainer
+
         run.claim()
-        start = load(self.start_folder)
+        config = self.task.config
+        start = load(self.start.model_folder)
         tokenizer, model = start.tokenizer.to(self.device), start.model.to(self.device)
-        tokens = read_tokens(self.tokens_folder)
-        batches = CachedBatches(tokens.train, seed=self.training.seed, batch=self.training.batch)
+        tokens = read_tokens(self.start.tokens_folder)
+        assert tokens.train is not None, "tokens of a study are made with all splits"
+        batches = CachedBatches(tokens.train, seed=config.seed, batch=config.batch)
         evaluator = Evaluator(
             tokenizer=tokenizer,
             tokens=tokens.select,
-            every_images=self.evaluate_every,
-            images=min(self.evaluate_images, len(tokens.select)),
+            every_images=self.task.evaluate_every,
+            images=min(self.task.evaluate_images, len(tokens.select)),
         )
-        trainer = Trainer(model, tokenizer, batches, self.training)
+        trainer = Trainer(model, tokenizer, batches, config)
         run_training(
             run, trainer, tokenizer, evaluator=evaluator, checkpoint_seconds=self.checkpoint_seconds
         )

@@ -1,329 +1,191 @@
-"""What a study measures: data, tokenizer, feature network, and the networks to start from."""
+"""What a study measures with: planned from flags and headers, then prepared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from studies.cells.evaluation import Network
+from studies.cells.protocol import Evaluation
+from studies.cells.site import Network, Site
+from studies.grid.flags import EvaluationConfig, StudyConfig
 from studies.running.executors import Executor
 from varant.data.datasets import Dataset
-from varant.data.tokens import read_tokens
+from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec
+from varant.evaluation.features import Extractor
+from varant.evaluation.reconstructions import prepare_reference
 from varant.evaluation.reference import load_reference_npz
-from varant.files import digest_of
 from varant.model.geometry import Geometry
-from varant.model.tokenizer import Tokenizer
-from varant.progress import progress_bar
-from varant.start.preparation import (
-    BaseConfig,
-    PreparedBase,
-    PreparedData,
-    PreparedTokenizer,
-    Workspace,
-    base_folder,
-    prepare_base,
-    prepare_reference,
-    prepare_tokenizer,
-    prepare_tokens,
-)
-from varant.start.start import (
-    FINE_TUNING_RATE,
-    Start,
-    base_config,
-    given_start,
-    open_dataset,
-    planned_start,
-)
-from varant.start.train_flags import TrainFlags
-from varant.store.checkpoint import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    TOKENIZER_FILE,
-    load_tokenizer,
-    read_config,
-    save,
-)
-from varant.training.tokenizer import reconstruction_psnr
+from varant.progress import progress_bar, silent
+from varant.start.preparation import BaseJob
+from varant.start.sources import Resolved, Start, materialise, resolve
+from varant.store.workspace import Workspace
+
+NLL_IMAGES, NLL_SETS = 2000, 40
+SELECT_IMAGES, SELECT_SETS = 1000, 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What a study's cells share.
+class Planned:
+    """What is known of a study's bench before anything is made.
 
     Attributes:
-        networks: the network or networks under test, which trainings start from.
-        training_images: images that each was trained on, None where that is not known.
-        learning_rate: the default for training them further.
-        made: whether it is all there; else it only says what would be made.
+        resolved: data and networks to start from.
+        extractor: of the features that samples are scored on.
+        evaluation: how cells are measured.
     """
 
-    dataset: Dataset
-    tokenizer_sha256: str
-    tokenizer_description: str
-    psnr_db: float
-    extractor_name: str
-    extractor_digest: str
-    features: int
-    geometry: Geometry
-    networks: tuple[Network, ...]
-    training_images: tuple[int | None, ...]
-    description: str
-    learning_rate: float
-    made: bool = True
+    resolved: Resolved
+    extractor: Extractor
+    evaluation: Evaluation
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.resolved.dataset
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.resolved.geometry
+
+    @property
+    def base_seeds(self) -> tuple[int, ...]:
+        """Of the networks that the study starts from."""
+        return self.resolved.seeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yardstick:
-    """What samples are scored with.
+class Prepared(Planned):
+    """The same, made: what cells are bound to.
 
     Attributes:
-        inception: TorchScript file of an Inception network; None for the packaged features of
-            the data set.
-        reference: NPZ file of their mean and covariance on real images (ADM's `mu` and `sigma`);
-            None compares with reconstructed test images.
+        start: tokenizer, tokens and networks.
     """
 
-    inception: Path | None = None
-    reference: Path | None = None
-
-    def extractor(self, dataset: Dataset) -> ExtractorSpec:
-        """Its feature network.
-
-        Raises:
-            UserError: no file there, or no network is packaged for this data set.
-        """
-        if self.inception is not None:
-            return ExtractorSpec.inception(self.inception)
-        return ExtractorSpec.packaged(dataset.name)
+    start: Start
+    site: Site
 
 
-def planned_bench(flags: TrainFlags, yardstick: Yardstick, networks: int = 1) -> Bench:
-    """What `prepare_bench` would give, as far as that is known before anything is made.
+def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) -> Planned:
+    """The bench of these flags, as far as it is known before anything is made.
+
+    Args:
+        networks: base networks, with seeds from `--seed` on.
+        select: whether cells are measured on the select split too, for choosing.
 
     Raises:
         UserError: flags that make no sense together, or files that cannot be read.
     """
-    start = given_start(flags)
-    if start is None:
-        planned = planned_start(flags)
-        base = base_config(flags)
-        dataset = open_dataset(flags, Tokenizer(base.tokenizer).image_side, base.limit)
-        geometry, rate = planned.geometry, planned.learning_rate
-        images = base.training.steps * base.training.batch
-    else:
-        dataset, geometry, rate, images = (start.dataset, start.geometry, start.learning_rate, None)
-    spec = yardstick.extractor(dataset)
-    extractor = spec.load()
-    if yardstick.reference is not None:
-        load_reference_npz(yardstick.reference, features=extractor.features)
-    nowhere = Path("not-made")
-    return Bench(
-        dataset=dataset,
-        tokenizer_sha256="",
-        tokenizer_description="",
-        psnr_db=float("nan"),
-        extractor_name=extractor.name,
-        extractor_digest=extractor.digest,
-        features=extractor.features,
-        geometry=geometry,
-        networks=tuple(
-            Network(
-                model_folder=nowhere,
-                model=f"base of seed {flags.seed + i}",
-                tokenizer_sha256="",
-                base_seed=flags.seed + i,
-                tokens_folder=nowhere,
-                tokens_digest="",
-                extractor=spec,
-                reference_path=nowhere,
-            )
-            for i in range(networks)
-        ),
-        training_images=(images,) * networks,
-        description="",
-        learning_rate=rate,
-        made=False,
+    seeds = range(config.seed, config.seed + networks)
+    resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
+    extractor = _extractor(config.evaluation, resolved.dataset).load()
+    if config.evaluation.reference is not None:
+        load_reference_npz(config.evaluation.reference, features=extractor.features)
+    return Planned(
+        resolved=resolved,
+        extractor=extractor,
+        evaluation=_evaluation(config, resolved, select=select),
     )
 
 
+def _extractor(config: EvaluationConfig, dataset: Dataset) -> ExtractorSpec:
+    if config.inception is not None:
+        return ExtractorSpec.inception(config.inception)
+    return ExtractorSpec.packaged(dataset.name)
+
+
+def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Evaluation:
+    """How every cell is measured.
+
+    Raises:
+        UserError: naming the flag, its value and what would be right.
+    """
+    wanted, sizes = config.evaluation, resolved.dataset.sizes
+    least = wanted.sets * 2 * resolved.geometry.num_classes
+    if wanted.samples < least or wanted.samples % wanted.sets:
+        raise UserError(
+            f"--samples {wanted.samples}: must be a multiple of --sets ({wanted.sets}) and at "
+            f"least {least}, two of each class in each set"
+        )
+    nll_images = wanted.nll_images
+    if nll_images is None:
+        nll_images = _whole_sets(min(NLL_IMAGES, sizes["test"]), NLL_SETS)
+    if nll_images > sizes["test"]:
+        raise UserError(
+            f"--nll-images {nll_images}: {config.data.dataset} has {sizes['test']} test images"
+        )
+    nll_sets = min(NLL_SETS, nll_images)
+    if nll_images % nll_sets:
+        raise UserError(f"--nll-images {nll_images}: must be a multiple of {nll_sets}")
+    select_images = _whole_sets(min(SELECT_IMAGES, sizes["select"]), SELECT_SETS) if select else 0
+    return Evaluation(
+        samples=wanted.samples,
+        sets=wanted.sets,
+        nll_images=nll_images,
+        nll_sets=nll_sets,
+        select_images=select_images,
+        select_sets=min(SELECT_SETS, select_images),
+        cfg=config.sampling.cfg,
+        top_k=config.sampling.top_k,
+        top_p=config.sampling.top_p,
+        seed=config.seed,
+    )
+
+
+def _whole_sets(images: int, sets: int) -> int:
+    """The most images that make up so many sets of equal size, or one set an image."""
+    return images - images % max(1, min(sets, images))
+
+
 def prepare_bench(
-    workspace: Workspace,
-    flags: TrainFlags,
-    yardstick: Yardstick,
-    executor: Executor,
-    *,
-    networks: int = 1,
-) -> Bench:
+    planned: Planned, config: StudyConfig, workspace: Workspace, executor: Executor
+) -> Prepared:
     """Data, tokenizer, tokens and networks, each made unless it is there.
 
     Several base networks that are missing train side by side.
     """
     torch.set_num_threads(1)
-    start = given_start(flags)
-    if start is not None:
-        return _given_bench(workspace, flags, yardstick, start)
-    return _base_bench(workspace, flags, yardstick, executor, networks)
+    run, wanted = config.run, config.evaluation
 
+    def side_by_side(jobs: Sequence[BaseJob]) -> None:
+        for future in [executor.submit(job.run, silent) for job in jobs]:
+            future.result()
 
-def _base_bench(
-    workspace: Workspace, flags: TrainFlags, yardstick: Yardstick, executor: Executor, networks: int
-) -> Bench:
-    config = base_config(flags)
-    dataset = open_dataset(flags, Tokenizer(config.tokenizer).image_side, config.limit)
-    config = replace(config, geometry=replace(config.geometry, num_classes=dataset.num_classes))
-    tokenizer = prepare_tokenizer(
-        workspace, config, dataset, progress_bar, skip_unreadable=flags.skip_unreadable
+    start = materialise(
+        planned.resolved, workspace, progress_bar, device=run.device, run_jobs=side_by_side
     )
-    data = prepare_tokens(
-        workspace,
-        dataset,
-        load_tokenizer(tokenizer.folder),
-        tokenizer.sha256,
-        progress_bar,
-        skip_unreadable=flags.skip_unreadable,
-    )
-    configs = [config.with_seed(flags.seed + i) for i in range(networks)]
-    missing = [c for c in configs if not (base_folder(workspace, c, data) / CONFIG_FILE).exists()]
-    if len(missing) > 1:
-        jobs = [
-            executor.submit(
-                _prepare_one_base,
-                workspace,
-                c,
-                data,
-                tokenizer,
-                flags.device,
-                key=f"base {c.training.seed}",
-            )
-            for c in missing
-        ]
-        for job in jobs:
-            job.result()
-    bases = [_prepare_one_base(workspace, c, data, tokenizer, flags.device) for c in configs]
-    return _bench(
-        yardstick=yardstick,
-        device=flags.device,
-        dataset=dataset,
-        data=data,
-        tokenizer_folder=tokenizer.folder,
-        psnr_db=tokenizer.psnr_db,
-        geometry=config.geometry,
-        models=[(b.folder, b.seed) for b in bases],
-        training_images=tuple(c.training.steps * c.training.batch for c in configs),
-        description="base network trained by this study",
-        learning_rate=FINE_TUNING_RATE,
-    )
-
-
-def _prepare_one_base(
-    workspace: Workspace,
-    config: BaseConfig,
-    data: PreparedData,
-    tokenizer: PreparedTokenizer,
-    device: str,
-) -> PreparedBase:
-    return prepare_base(
-        workspace,
-        config,
-        data,
-        load_tokenizer(tokenizer.folder),
-        read_tokens(data.folder),
-        progress_bar,
-        device=device,
-    )
-
-
-def _given_bench(
-    workspace: Workspace, flags: TrainFlags, yardstick: Yardstick, start: Start
-) -> Bench:
-    """The bench of a checkpoint, its data tokenised by its own tokenizer."""
-    folder = flags.model
-    if folder is None:  # official files: cells load checkpoints of ours
-        folder = workspace.model(digest_of(start.origin | {"vae": start.tokenizer_sha256}))
-        if not (folder / CONFIG_FILE).exists():
-            save(folder, start.tokenizer, start.make_model(), note={"origin": start.origin})
-    sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
-    data = prepare_tokens(
-        workspace,
-        start.dataset,
-        start.tokenizer,
-        sha256,
-        progress_bar,
-        skip_unreadable=flags.skip_unreadable,
-    )
-    return _bench(
-        yardstick=yardstick,
-        device=flags.device,
-        dataset=start.dataset,
-        data=data,
-        tokenizer_folder=folder,
-        psnr_db=reconstruction_psnr(start.tokenizer, start.dataset.select),
-        geometry=start.geometry,
-        models=[(folder, flags.seed)],
-        training_images=(None,),
-        description=f"checkpoint {flags.model.name}" if flags.model else f"{flags.var.name}",
-        learning_rate=start.learning_rate,
-    )
-
-
-def _bench(
-    *,
-    yardstick: Yardstick,
-    device: str,
-    dataset: Dataset,
-    data: PreparedData,
-    tokenizer_folder: Path,
-    psnr_db: float,
-    geometry: Geometry,
-    models: list[tuple[Path, int]],
-    training_images: tuple[int | None, ...],
-    description: str,
-    learning_rate: float,
-) -> Bench:
-    tokenizer = load_tokenizer(tokenizer_folder)
-    spec = yardstick.extractor(dataset)
-    extractor = spec.load(device)
-    if yardstick.reference is not None:
-        reference = yardstick.reference
-        reference_digest = load_reference_npz(reference, features=extractor.features).digest
+    spec = _extractor(wanted, planned.dataset)
+    if wanted.reference is not None:
+        reference = wanted.reference
+        digest = load_reference_npz(reference, features=planned.extractor.features).digest
     else:
-        reference_digest = None
-        reference = prepare_reference(
-            data, tokenizer.to(device), read_tokens(data.folder), extractor, progress_bar
-        )
-    sha256 = read_config(tokenizer_folder)["sha256"][TOKENIZER_FILE]
-    networks = tuple(
-        Network(
-            model_folder=folder.resolve(),
-            model=read_config(folder)["sha256"][MODEL_FILE],
-            tokenizer_sha256=sha256,
-            base_seed=seed,
-            tokens_folder=data.folder.resolve(),
-            tokens_digest=data.digest,
+        extractor, digest = spec.load(run.device), None
+        reference = prepare_reference(start.tokens.folder, start.tokenizer, extractor, progress_bar)
+    networks = {
+        files.seed: Network(
+            model_folder=files.folder.resolve(),
+            model=files.sha256,
+            tokenizer_sha256=start.tokenizer_sha256,
+            base_seed=files.seed,
+            tokens_folder=start.tokens.folder.resolve(),
+            tokens_digest=start.tokens.digest,
             extractor=spec,
             reference_path=reference.resolve(),
-            reference_digest=reference_digest,
+            reference_digest=digest,
         )
-        for folder, seed in models
-    )
-    config = tokenizer.config
-    return Bench(
-        dataset=dataset,
-        tokenizer_sha256=sha256,
-        tokenizer_description=(
-            f"{config.backbone} multi-scale residual VQ-VAE, {config.vocab_size} codes of "
-            f"{config.code_channels} channels"
-        ),
-        psnr_db=psnr_db,
-        extractor_name=extractor.name,
-        extractor_digest=extractor.digest,
-        features=extractor.features,
-        geometry=geometry,
+        for files in start.networks
+    }
+    site = Site(
         networks=networks,
-        training_images=training_images,
-        description=description,
-        learning_rate=learning_rate,
+        workspace=Workspace(folder=workspace.folder.resolve()),
+        device=run.device,
+        sample_batch=wanted.sample_batch,
+    )
+    return Prepared(
+        resolved=planned.resolved,
+        extractor=planned.extractor,
+        evaluation=planned.evaluation,
+        start=start,
+        site=site,
     )

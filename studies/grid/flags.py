@@ -1,69 +1,15 @@
-"""Flags that every study has."""
+"""Sections of a study's config, and the config that every study has."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
 
-EXTRACTORS = ("packaged", "inception")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyFlags:
-    """Flags that every study has."""
-
-    workspace: Path = Path("runs")
-    """Folder of all that studies write."""
-    dataset: str = "shapes"
-    """shapes, digits or folder."""
-    data_path: Path | None = None
-    """For --dataset folder: a folder of class folders, or of train/ and val/ with class folders."""
-    skip_unreadable: bool = False
-    """Leave out image files that cannot be read, and list them."""
-    model: Path | None = None
-    """A checkpoint folder to start from in place of the base network."""
-    vae: Path | None = None
-    """The tokenizer of an official checkpoint."""
-    var: Path | None = None
-    """The transformer of an official checkpoint, with --vae, to start from."""
-    extractor: str = "packaged"
-    """Features that samples are scored on: packaged (of an embedded data set) or inception."""
-    inception: Path | None = None
-    """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
-    reference: Path | None = None
-    """NPZ file with mu and sigma of the features of real images, as ADM's; default: reconstructed
-    test images."""
-    base_budget: str = "48k"
-    """Training images of a base network."""
-    samples: int = 2000
-    """Generated images a cell."""
-    sample_batch: int = 250
-    """Images generated at once."""
-    sets: int = 8
-    """Disjoint sets that the samples are split into, for intervals."""
-    nll_images: int | None = None
-    """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
-    cfg: float = 0.0
-    """Classifier-free guidance; 0 is off."""
-    top_k: int = 0
-    """Sample among the k likeliest codes; 0 is off."""
-    top_p: float = 0.0
-    """Sample among the likeliest codes of this probability; 0 is off."""
-    seed: int = 0
-    """Seed of the base network and of sampling."""
-    workers: int = 1
-    """One-thread processes that run cells; 1 runs them in this process."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler whose workers run the cells, such as tcp://host:8786."""
-    retry_failed: bool = False
-    """Run cells again that failed or diverged."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:0."""
-    quick: bool = False
-    """The whole path on tiny data; every output is marked, none is a result."""
-    dry_run: bool = False
-    """Print config, cells and expected cost; run nothing."""
-
+from varant.errors import UserError
+from varant.flags import Natural, Positive, plain
+from varant.start.config import DataConfig, RunConfig, SamplingConfig, StartConfig
 
 # Flags that say where and how, not what is measured.
 NOT_MEASURED = (
@@ -75,3 +21,92 @@ NOT_MEASURED = (
     "sample_batch",
     "skip_unreadable",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How cells are measured."""
+
+    samples: Positive = 2000
+    """Generated images a cell."""
+    sets: Positive = 8
+    """Disjoint sets that the samples are split into, for intervals."""
+    nll_images: Positive | None = None
+    """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
+    extractor: Literal["packaged", "inception"] = "packaged"
+    """Features that samples are scored on: packaged (of an embedded data set) or inception."""
+    inception: Path | None = None
+    """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
+    reference: Path | None = None
+    """NPZ file with mu and sigma of the features of real images, as ADM's; default: reconstructed
+    test images."""
+    sample_batch: Positive = 250
+    """Images generated at once."""
+
+    def check(self) -> None:
+        if self.sets < 2:
+            raise UserError(f"--sets {self.sets}: an interval needs at least 2 disjoint sets")
+        if (self.extractor == "inception") != (self.inception is not None):
+            raise UserError("--inception: goes with --extractor inception, which needs it")
+        if self.reference is not None and self.inception is None:
+            raise UserError(f"--reference {self.reference}: goes with --extractor inception")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRunConfig(RunConfig):
+    """Where it runs."""
+
+    workers: Positive | None = None
+    """One-thread processes that run cells; 1 runs them in this process, which is the default."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers run the cells, such as tcp://host:8786."""
+    retry_failed: bool = False
+    """Run cells again that failed or diverged."""
+
+    def check(self) -> None:
+        if self.scheduler is not None and self.workers is not None:
+            raise UserError(
+                f"--workers {self.workers}: --scheduler has workers of its own; drop it"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """A study from flags to folder; each has one of its own that begins with these sections."""
+
+    data: DataConfig = DataConfig()
+    start: StartConfig = StartConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    run: StudyRunConfig = StudyRunConfig()
+    seed: Natural = 0
+    """Seed of the base network and of sampling."""
+
+    @classmethod
+    def quick_defaults(cls) -> Self:
+        """What `--quick` puts in place of the defaults."""
+        return cls(evaluation=EvaluationConfig(samples=160, sets=4, nll_images=200))
+
+    def check(self) -> None:
+        if self.data.dataset == "folder" and self.evaluation.inception is None:
+            raise UserError(
+                "--dataset folder: has no packaged features; give --extractor inception and its "
+                "file"
+            )
+        if self.run.quick and self.data.dataset == "folder":
+            raise UserError("--quick: runs on the embedded data sets only")
+        if not math.isfinite(self.sampling.cfg):
+            raise UserError(f"--cfg {self.sampling.cfg}: must be a finite number")
+
+    @property
+    def workers(self) -> int:
+        return self.run.workers or self.default_workers
+
+    @property
+    def default_workers(self) -> int:
+        return 1
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The flags that say what is measured, JSON-ready."""
+        return plain(self, without=NOT_MEASURED)

@@ -5,142 +5,185 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame
-from studies.grid.flags import StudyFlags
-from studies.grid.point import Outcome
+from analysis.study_file import (
+    FILE,
+    BaseFacts,
+    DatasetFacts,
+    ExtractorFacts,
+    GeometryFacts,
+    HardwareFacts,
+    LikelihoodFacts,
+    SamplingFacts,
+    SecondsFacts,
+    StudyHead,
+    TokenizerFacts,
+)
+from studies.cells.measuring import SAMPLES_FILE
+from studies.cells.result import FINISHED
+from studies.grid.flags import StudyConfig
+from studies.grid.point import BoundPoint, Outcome
 from varant import __version__
-from varant.files import replacing, write_json
+from varant.files import replacing
 from varant.model.cost import parameter_count
 
-FRAME_FILE, STUDY_FILE, SAMPLES_FILE = "frame.parquet", "study.json", "samples.npz"
+FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 
 
-def write_frame(folder: Path, rows: list[dict]) -> pd.DataFrame:
+def frame_rows(study: str, outcome: Outcome) -> Iterator[dict[str, object]]:
+    """Rows of the frame: the results of its points' cells under their columns."""
+    for point in outcome.points:
+        if point.in_frame:
+            shared = {"study": study} | dict(point.columns)
+            yield from (shared | row for row in outcome.result(point).rows())
+
+
+def write_frame(folder: Path, rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     """Check the rows against the frame's contract and write them."""
-    columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
-    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)), full=False)
+    every = list(rows)
+    columns = dict.fromkeys(name for row in every for name in (*COLUMNS, *row))
+    frame = checked_frame(pd.DataFrame(every, columns=list(columns)), full=False)
     with replacing(folder / FRAME_FILE) as aside:
         frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
     return frame
 
 
-def write_study(folder: Path, facts: dict) -> None:
-    """Write `study.json`, adding what is true of this machine and installation."""
-    versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
-    content = {
-        "format": "varant-study",
-        "version": 1,
-        "code_version": __version__,
-        **facts,
-        "versions": {"python": platform.python_version(), "varant": __version__, **versions},
-    }
-    write_json(folder / STUDY_FILE, content)
+def write_study(folder: Path, facts: StudyHead) -> Path:
+    """Write `study.json`."""
+    with replacing(folder / FILE) as aside:
+        aside.write_text(facts.json_text())
+    return folder / FILE
 
 
-def write_samples(folder: Path, images: np.ndarray, rows: list[str], columns: list[str]) -> None:
+def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
-    with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, images=images, rows=np.array(rows), columns=np.array(columns))
+    shown = {
+        name: np.load(outcome.workspace.cell(point.cell.digest) / SAMPLES_FILE)
+        for name, point in rows
+        if outcome.result(point).status == FINISHED
+    }
+    if not shown:
+        return
+    content = {
+        "images": np.stack(list(shown.values())),
+        "rows": np.array(list(shown)),
+        "columns": np.array(outcome.bench.dataset.class_names),
+    }
+    with replacing(outcome.folder / SHEET_FILE) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, **content)
 
 
-def common_facts(
-    outcome: Outcome,
-    flags: StudyFlags,
-    *,
-    study: str,
-    command: str,
-    config: dict,
-    config_digest: str,
-) -> dict:
-    """What `study.json` says of every study."""
-    bench, evaluation = outcome.bench, outcome.evaluation
-    dataset = bench.dataset
+def head_facts(
+    study: str, *, command: str, workers: int, device: str, quick: bool
+) -> dict[str, Any]:
+    """What `study.json` says of any study, of this machine and installation."""
+    versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,
-        "quick": flags.quick,
+        "quick": quick,
         "command": command,
-        "config": config,
-        "config_digest": config_digest,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_seconds": outcome.wall_seconds,
-        "preparation_seconds": outcome.preparation_seconds,
-        "cell_seconds": sum(result.seconds for result in outcome.results.values()),
-        "hardware": hardware(workers=outcome.workers, device=flags.device),
-        "dataset": {
-            "name": dataset.name,
-            "digest": dataset.digest,
-            "train_images": dataset.sizes["train"],
-            "select_images": dataset.sizes["select"],
-            "test_images": dataset.sizes["test"],
-            "image_side": dataset.image_side,
-            "num_classes": dataset.num_classes,
-        },
-        "tokenizer": {
-            "digest": bench.tokenizer_sha256,
-            "description": bench.tokenizer_description,
-            "psnr_db": bench.psnr_db,
-        },
-        "extractor": {
-            "name": bench.extractor_name,
-            "digest": bench.extractor_digest,
-            "features": bench.features,
-        },
-        "bases": [_base_facts(outcome, i) for i in range(len(bench.networks))],
-        "model": bench.description,
-        "geometry": bench.geometry.as_dict(),
-        "sampling": {
-            key: getattr(evaluation, key)
-            for key in ("cfg", "top_k", "top_p", "seed", "samples", "sets")
-        },
-        "nll_images": evaluation.nll_images,
-        "nll_sets": evaluation.nll_sets,
-        "select_images": evaluation.select_images,
-        "select_sets": evaluation.select_sets,
-        "plans": {
-            point.cell.digest: point.cell.plan.layers for point in outcome.points if point.in_frame
-        },
+        "code_version": __version__,
+        "created": datetime.now(UTC).replace(microsecond=0),
+        "hardware": hardware(workers=workers, device=device),
+        "versions": {"python": platform.python_version(), "varant": __version__, **versions},
     }
 
 
-def _base_facts(outcome: Outcome, index: int) -> dict:
-    bench = outcome.bench
-    network = bench.networks[index]
-    facts = {
-        "base_seed": network.base_seed,
-        "digest": network.model,
-        "parameters": parameter_count(bench.geometry),
-    }
-    if bench.training_images[index] is not None:
-        facts["training_images"] = bench.training_images[index]
-    for point in outcome.points:
-        if point.in_frame and point.cell.network == network and point.cell.plan.is_full:
-            found = outcome.result(point).metrics
-            for key, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
-                if metric in found:
-                    facts[key] = fmean(found[metric].values)
-            break
-    return facts
-
-
-def hardware(*, workers: int, device: str) -> dict:
-    """The machine, as the protocol of a report names it."""
+def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
+    """What `study.json` says of any study that measures plans."""
+    bench, evaluation = outcome.bench, outcome.bench.evaluation
+    dataset, sizes, start = bench.dataset, bench.dataset.sizes, bench.start
+    tokenizer = start.tokenizer.config
+    wanted = asdict(evaluation)
     return {
-        "cpu": _processor(),
-        "cores": os.cpu_count(),
-        "threads_per_process": 1,
-        "workers": workers,
-        "device": device,
-        "platform": f"{platform.system()} {platform.machine()}",
+        "config": config.measured,
+        "seconds": SecondsFacts(
+            wall=outcome.wall_seconds,
+            preparation=outcome.preparation_seconds,
+            cells=sum(result.seconds for result in outcome.results.values()),
+        ),
+        "dataset": DatasetFacts(
+            name=dataset.name,
+            digest=dataset.digest,
+            train_images=sizes["train"],
+            select_images=sizes["select"],
+            test_images=sizes["test"],
+            image_side=dataset.image_side,
+            num_classes=dataset.num_classes,
+        ),
+        "tokenizer": TokenizerFacts(
+            digest=start.tokenizer_sha256,
+            description=(
+                f"{tokenizer.backbone} multi-scale residual VQ-VAE, {tokenizer.vocab_size} codes "
+                f"of {tokenizer.code_channels} channels"
+            ),
+            psnr_db=start.psnr_db,
+        ),
+        "extractor": ExtractorFacts(
+            name=bench.extractor.name,
+            digest=bench.extractor.digest,
+            features=bench.extractor.features,
+        ),
+        "bases": tuple(_base_facts(outcome, seed) for seed in bench.base_seeds),
+        "model": bench.resolved.description,
+        "geometry": GeometryFacts(**bench.geometry.as_dict()),
+        "sampling": SamplingFacts(**{name: wanted[name] for name in SamplingFacts.model_fields}),
+        "likelihood": LikelihoodFacts(
+            **{name: wanted[name] for name in LikelihoodFacts.model_fields}
+        ),
+        "plans": {
+            point.cell.digest: point.cell.plan.layers
+            for point in outcome.points
+            if point.in_frame and point.cell.plan is not None
+        },
     }
+
+
+def _base_facts(outcome: Outcome, seed: int) -> BaseFacts:
+    bench = outcome.bench
+    levels = {}
+    for point in outcome.where(base_seed=seed, family="full", schedule=None)[:1]:
+        found = outcome.result(point).metrics
+        for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
+            if metric in found:
+                levels[fact] = fmean(found[metric].values)
+    return BaseFacts(
+        base_seed=seed,
+        digest=bench.site.networks[seed].model,
+        parameters=parameter_count(bench.geometry),
+        training_images=bench.resolved.training_images,
+        **levels,
+    )
+
+
+def hardware(*, workers: int, device: str) -> HardwareFacts:
+    """The machine, as the protocol of a report names it."""
+    gpu = None
+    if device.startswith("cuda"):
+        import torch
+
+        gpu = torch.cuda.get_device_name(device)
+    return HardwareFacts(
+        cpu=_processor(),
+        cores=os.cpu_count() or 1,
+        threads_per_process=1,
+        workers=workers,
+        device=device,
+        platform=f"{platform.system()} {platform.machine()}",
+        gpu=gpu,
+    )
 
 
 def _processor() -> str:

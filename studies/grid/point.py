@@ -1,16 +1,18 @@
-"""Places of a study's grid, and the grid with the results of its cells."""
+"""Places of a study's grid: planned, bound to what was prepared, and with their results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from studies.cells.cell import Cell
-from studies.cells.evaluation import Evaluation
+from studies.cells.cell import Cell, Task
 from studies.cells.result import CellResult
-from studies.grid.bench import Bench
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from studies.grid.bench import Prepared
 
 Results = Mapping[str, CellResult]  # by digest
 
@@ -21,33 +23,47 @@ class Point:
 
     Attributes:
         name: as people say it; unique among points of the same columns but for metrics.
-        cell: what is run there; points may share one (then it runs once).
-        columns: its columns of the frame (`analysis.frame.COLUMNS`); cells without rows there say
+        task: what is done there; points may share one (then it is done once).
+        columns: its columns of the frame (`analysis.frame.COLUMNS`); points without rows there say
             by them what they are.
     """
 
     name: str
-    cell: Cell
+    task: Task
     columns: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def in_frame(self) -> bool:
-        return self.cell.tabled
+        return self.task.tabled
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundPoint(Point):
+    """A place with the cell that its task became."""
+
+    cell: Cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """A study's grid with the results of its cells."""
 
-    bench: Bench
-    evaluation: Evaluation
-    points: tuple[Point, ...]
-    results: Mapping[str, CellResult]
+    bench: Prepared
+    points: tuple[BoundPoint, ...]
+    results: Results
     workspace: Workspace
     folder: Path
     workers: int
     preparation_seconds: float
     wall_seconds: float
 
-    def result(self, point: Point) -> CellResult:
+    def result(self, point: BoundPoint) -> CellResult:
         return self.results[point.cell.digest]
+
+    def where(self, **columns: object) -> list[BoundPoint]:
+        """The points of the frame whose columns have these values."""
+        return [
+            point
+            for point in self.points
+            if point.in_frame and all(point.columns.get(k) == v for k, v in columns.items())
+        ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ from tqdm import tqdm
 
 from studies.cells.cell import Cell, run_cell
 from studies.cells.result import DIVERGED, FAILED, FINISHED, INTERRUPTED, CellResult, read_result
-from studies.running.executors import Executor, LostWorker
-from varant.errors import UserError
+from studies.running.executors import Executor
+from varant.errors import Preempted, UserError, one_line
 from varant.progress import update_interval
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 
 LOSSES = 2  # workers that a cell may lose before it counts as interrupted
 _BAD = {
@@ -65,99 +66,94 @@ def run_cells(
 
     A cell whose network was not trained ends as that training did. A cell whose worker is lost
     runs again, and is `interrupted` when it loses another.
+
+    Raises:
+        Preempted: it is this process that is to stop.
     """
     results, waiting = dict(split.done), dict(split.open)
-    running: dict[Future, Cell] = {}
-    lost: dict[str, int] = {}
+    running: dict[Future[CellResult], Cell] = {}
+    losses: Counter[str] = Counter()
 
     def end(cell: Cell, result: CellResult) -> None:
         results[cell.digest] = result
         on_result(cell, result)
 
-    def ready() -> list[Cell]:
-        return [c for c in waiting.values() if c.needs is None or c.needs in results]
-
-    with _display(split, workspace, results, running, executor.slots) as refresh:
+    with _progress(split, waiting, results, workspace, executor.slots):
         while waiting or running:
-            for cell in ready():
+            for cell in [c for c in waiting.values() if c.needs is None or c.needs in results]:
                 status = results[cell.needs].status if cell.needs else FINISHED
                 if status != FINISHED:
                     del waiting[cell.digest]
                     end(cell, CellResult(digest=cell.digest, status=status, error=_BAD[status]))
-                elif executor.eager or len(running) < executor.slots:
+                elif len(running) < executor.capacity:
                     del waiting[cell.digest]
-                    folder = workspace.cell(cell.digest)
-                    running[executor.submit(run_cell, cell, folder, key=cell.digest)] = cell
-                    if not executor.eager and executor.slots == 1:
-                        break  # it may have run in this process, and others be ready now
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
+                    running[executor.submit(run_cell, cell, workspace.cell(cell.digest))] = cell
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 try:
-                    end(cell, future.result())
-                except LostWorker as trouble:
-                    lost[cell.digest] = lost.get(cell.digest, 0) + 1
-                    if lost[cell.digest] < LOSSES:
+                    result = future.result()
+                except executor.lost as trouble:
+                    losses[cell.digest] += 1
+                    if losses[cell.digest] < LOSSES:
                         waiting[cell.digest] = cell
-                    else:
-                        interrupted = CellResult(
-                            digest=cell.digest, status=INTERRUPTED, error=str(trouble)
-                        )
-                        end(cell, interrupted)
-            refresh()
+                        continue
+                    error = f"{LOSSES} workers were killed or lost at it ({one_line(trouble)})"
+                    result = CellResult(digest=cell.digest, status=INTERRUPTED, error=error)
+                if result.status == INTERRUPTED and executor.here:
+                    raise Preempted(result.error)
+                end(cell, result)
     return results
 
 
 @contextlib.contextmanager
-def _display(
+def _progress(
     split: Split,
+    waiting: Mapping[str, Cell],
+    results: Mapping[str, CellResult],
     workspace: Workspace,
-    results: dict[str, CellResult],
-    running: dict[Future, Cell],
     slots: int,
-) -> Iterator[Callable[[], None]]:
-    """One bar for the whole study: image passes, and cells done, running and failed."""
+) -> Iterator[None]:
+    """One bar for the whole study: image passes, and cells done, running and failed.
+
+    A thread of its own keeps it, since a cell may be running in this one.
+    """
     if not split.open:
-        yield lambda: None
+        yield
         return
-    total = sum(cell.images for cell in split.open.values())
     # What earlier visits did to cells that go on is no work of this one.
     before = {d: c.images_done(workspace.cell(d)) for d, c in split.open.items()}
-    lock, ended = threading.Lock(), threading.Event()
+    total = sum(cell.images - before[digest] for digest, cell in split.open.items())
+    interval, over = update_interval(), threading.Event()
+
+    def keep(bar: tqdm) -> None:
+        while True:
+            last = over.wait(interval)
+            ended = list(results.values())
+            done = started = 0
+            for digest, cell in split.open.items():
+                if digest in results:
+                    done += cell.images - before[digest]
+                elif digest not in waiting:
+                    started += 1
+                    images = cell.images_done(workspace.cell(digest))
+                    done += max(0, images - before[digest])
+            bad = sum(result.status != FINISHED for result in ended)
+            bar.set_description_str(
+                f"{len(ended)}/{len(split.done) + len(split.open)} cells, "
+                f"{min(started, slots)} running, {bad} failed",
+                refresh=False,
+            )
+            bar.update(max(0, done - bar.n))
+            if last:
+                return
+
     with tqdm(
-        total=total - sum(before.values()),
-        unit="img",
-        unit_scale=True,
-        mininterval=update_interval(),
-        smoothing=0.05,
+        total=total, unit="img", unit_scale=True, mininterval=interval, smoothing=0.05
     ) as bar:
-
-        def refresh() -> None:
-            with lock:
-                done = 0
-                now = list(running.values())
-                for digest, cell in split.open.items():
-                    if digest in results:
-                        done += cell.images - before[digest]
-                    elif any(other.digest == digest for other in now):
-                        done += max(0, cell.images_done(workspace.cell(digest)) - before[digest])
-                bad = sum(r.status != FINISHED for r in list(results.values()))
-                at_work = min(len(now), slots)
-                bar.set_description_str(
-                    f"{len(results)}/{len(split.done) + len(split.open)} cells, "
-                    f"{at_work} running, {bad} failed",
-                    refresh=False,
-                )
-                bar.update(max(0, done - bar.n))
-
-        def watch() -> None:
-            while not ended.wait(update_interval()):
-                refresh()
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
+        keeper = threading.Thread(target=keep, args=(bar,), daemon=True)
+        keeper.start()
         try:
-            yield refresh
+            yield
         finally:
-            ended.set()
-            watcher.join()
+            over.set()
+            keeper.join()

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from analysis.frame import CONTROL
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import paired_t
+from reports import ReportPaths
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult
-from studies.grid.point import Point, Results
+from studies.grid.point import BoundPoint, Results
+from studies.tracking.logged import LoggedCell, LoggedDataset, LoggedStudy
 from varant.data.datasets import Dataset
 from varant.errors import one_line
 from varant.model.geometry import Geometry
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # MLflow takes two seconds to import: the mirror's own thread does it
-    from studies.tracking.mlflow_runs import LoggedDataset, StudyRecord
+    from studies.tracking.mlflow_runs import StudyRecord
 
 
 @contextlib.contextmanager
@@ -50,7 +53,6 @@ class Invocation:
         experiment: the study's folder name; a quick run is an experiment of its own.
         source: module that asked.
         training_images: that the first network has seen, None where that is not known.
-        baseline: name of the plan that cells are compared with, if any.
     """
 
     experiment: str
@@ -63,7 +65,6 @@ class Invocation:
     dataset: Dataset
     geometry: Geometry
     training_images: int | None
-    baseline: str | None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -79,46 +80,55 @@ class Invocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What MLflow shows once the report stands.
-
-    Attributes:
-        artifacts: folder in the run to files.
-    """
+    """What MLflow shows of a study's report: the last line of the note says what was found."""
 
     verdict: str
     note: str
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    artifacts: Mapping[str, Sequence[Path]]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mirror:
     """The record of one invocation of a study; begun in a thread, since MLflow takes seconds."""
 
     def __init__(
-        self, invocation: Invocation, points: Sequence[Point], workspace: Workspace
+        self, invocation: Invocation, points: Sequence[BoundPoint], workspace: Workspace
     ) -> None:
         self._invocation, self._workspace = invocation, workspace
-        self._points: dict[str, list[Point]] = {}
+        self._points: dict[str, list[BoundPoint]] = {}
         for point in points:
             self._points.setdefault(point.cell.digest, []).append(point)
         self._places = {digest: i for i, digest in enumerate(self._points)}
-        self._record: StudyRecord | None = None
         self._live = True
-        self._thread = threading.Thread(target=self._open)
-        self._thread.start()
+        with_thread = ThreadPoolExecutor(max_workers=1)
+        self._opening: Future[StudyRecord | None] = with_thread.submit(self._open)
+        with_thread.shutdown(wait=False)
 
     def on_result(self, cell: Cell, result: CellResult) -> None:
         """Write a cell as soon as it has ended, unless the database gave trouble before."""
         if self._live:
-            self._live = self._use(lambda r: self._record_cell(r, cell.digest, result, None))
+            self._live = self._write(
+                lambda record: record.record_cell(self._logged(cell.digest, result, None))
+            )
 
     def interrupt(self) -> None:
         """Leave no run marked as running behind."""
-        self._use(lambda record: record.interrupt())
+        self._write(lambda record: record.interrupt())
 
-    def finish(self, results: Results, answer: Answer) -> None:
+    def finish(
+        self,
+        results: Results,
+        answer: Answer,
+        paths: ReportPaths,
+        written: Sequence[Path],
+        seconds: Mapping[str, float],
+    ) -> None:
         """Write what is missing of any cell, and the answer with its files on the parent run."""
+        files = {
+            "": [paths.pdf, paths.answer, *written],
+            "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
+            "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
+        }
         about = self._invocation
         quick = "QUICK RUN: not a result. " if about.quick else ""
         note = [
@@ -129,101 +139,96 @@ class Mirror:
         ]
 
         def write(record: StudyRecord) -> None:
-            for digest in self._points:
-                baseline = self._baseline_of(digest, results)
-                self._record_cell(record, digest, results[digest], baseline)
+            for digest, (point, *_) in self._points.items():
+                baseline = point.cell.baseline()
+                compared = results.get(baseline.digest) if baseline is not None else None
+                record.record_cell(self._logged(digest, results[digest], compared))
             record.finish(
                 note="\n\n".join(note),
-                metrics=answer.metrics,
+                metrics=dict(seconds) | dict(answer.metrics),
                 tags={"verdict": answer.verdict} | dict(answer.tags),
-                artifacts=answer.artifacts,
+                artifacts=files,
                 failed=any(result.status != FINISHED for result in results.values()),
             )
 
-        self._use(write)
+        self._write(write)
 
-    def _use(self, write: Callable[[StudyRecord], None]) -> bool:
+    def _write(self, write: Callable[[StudyRecord], None]) -> bool:
         """Whether there is a record and `write` succeeded; trouble is said in one line."""
-        self._thread.join()
-        if self._record is None:
+        record = self._opening.result()
+        if record is None:
             return False
         with mirroring():
-            write(self._record)
+            write(record)
             return True
         return False
 
-    def _open(self) -> None:
+    def _open(self) -> StudyRecord | None:
+        about = self._invocation
+        dataset = LoggedDataset(
+            name=about.dataset.name,
+            digest=about.dataset.digest,
+            source=f"varant.data.datasets.load_dataset({about.dataset.name!r})",
+            images=about.dataset.sizes["test"],
+        )
+        study = LoggedStudy(
+            name=about.experiment,
+            run_name=f"QUICK {about.run_name}" if about.quick else about.run_name,
+            config_digest=about.config_digest,
+            params=about.params,
+            tags=about.tags | {"mlflow.source.name": about.source},
+            dataset=dataset,
+        )
         with mirroring():
             from studies.tracking.mlflow_runs import open_study
 
-            about = self._invocation
-            self._record = open_study(
-                self._workspace.folder,
-                study=about.experiment,
-                run_name=f"QUICK {about.run_name}" if about.quick else about.run_name,
-                config_digest=about.config_digest,
-                params=about.params,
-                tags=about.tags | {"mlflow.source.name": about.source},
-                dataset=self._dataset(),
-            )
-
-    def _dataset(self) -> LoggedDataset:
-        from studies.tracking.mlflow_runs import LoggedDataset
-
-        dataset = self._invocation.dataset
-        return LoggedDataset(
-            name=dataset.name,
-            digest=dataset.digest,
-            source=f"varant.data.datasets.load_dataset({dataset.name!r})",
-            images=dataset.sizes["test"],
-        )
-
-    def _baseline_of(self, digest: str, results: Results) -> CellResult | None:
-        """The result that a cell is compared with: the baseline of the same network."""
-        mine = self._points[digest][0].cell
-        if not mine.tabled:  # it has metrics of its own
-            return None
-        for points in self._points.values():
-            for point in points:
-                if point.in_frame and point.columns["cell"] == self._invocation.baseline:
-                    same = getattr(mine, "network", None) == point.cell.network
-                    if same and point.cell.digest != digest:
-                        return results[point.cell.digest]
+            return open_study(self._workspace.folder, study)
         return None
 
-    def _record_cell(
-        self, record: StudyRecord, digest: str, result: CellResult, baseline: CellResult | None
-    ) -> None:
+    def _logged(self, digest: str, result: CellResult, baseline: CellResult | None) -> LoggedCell:
+        """A cell as MLflow shows it, compared with the result of its baseline."""
         first, *others = self._points[digest]
-        about = self._invocation
-        tags = dict(about.tags)
+        tags = dict(self._invocation.tags)
         if others:
             tags["also"] = ", ".join(point.name for point in others)
         if result.error:
             tags["error"] = result.error
-        columns: dict[str, object] = {}
-        for point in (first, *others):
-            columns = {k: v for k, v in point.columns.items() if v is not None} | columns
-        columns.setdefault("subnet_depth", about.geometry.depth)
-        columns.setdefault("schedule", "full")
-        columns["seed"] = columns.get("seed", columns.get("base_seed"))
-        columns.setdefault("budget_images", about.training_images)
+        params = self._params(self._points[digest])
+        images_seen = params.get("budget_images", 0)
+        assert isinstance(images_seen, int), "a budget is a number of images"
         curve = first.cell.curve(self._workspace.cell(digest))
         in_curve = {name for _, metrics in curve for name in metrics}
         metrics = _metrics(result, baseline)
-        record.record_cell(
+        return LoggedCell(
             digest=digest,
             name=first.name,
             place=self._places[digest],
             status=result.status,
-            params={k: v for k, v in columns.items() if k != "cell"},
+            params=params,
             metrics={name: value for name, value in metrics.items() if name not in in_curve},
             curve=curve,
-            images_seen=_whole(columns["budget_images"]),
+            images_seen=images_seen,
             tags=tags,
-            dataset=self._dataset(),
             seconds=result.seconds,
         )
+
+    def _params(self, points: Sequence[BoundPoint]) -> dict[str, object]:
+        """The typed columns of a cell's points, the first point's first, not what they are called.
+
+        What is not trained on has the depth, seed and budget of its network.
+        """
+        columns: dict[str, object] = {}
+        for point in points:
+            columns = {k: v for k, v in point.columns.items() if v is not None} | columns
+        columns.pop("plan", None)
+        network = {
+            "schedule": CONTROL,
+            "kind": CONTROL,
+            "subnet_depth": self._invocation.geometry.depth,
+            "seed": columns.get("base_seed"),
+            "budget_images": self._invocation.training_images,
+        }
+        return {k: v for k, v in network.items() if v is not None} | columns
 
 
 def _metrics(result: CellResult, baseline: CellResult | None) -> dict[str, float]:
@@ -249,7 +254,3 @@ def _metrics(result: CellResult, baseline: CellResult | None) -> dict[str, float
 def flat(metric: str) -> str:
     """A metric's name without slashes: the page makes a section of everything before the last."""
     return metric.replace("/", "-")
-
-
-def _whole(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0

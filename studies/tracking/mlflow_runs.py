@@ -6,6 +6,7 @@ the study, its children are the cells. A study that is run again goes on in the 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -20,119 +21,85 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
 
+from studies.tracking.logged import LoggedCell, LoggedDataset, LoggedStudy
+
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
 
-_ENDED = {
-    "finished": RunStatus.FINISHED,
-    "failed": RunStatus.FAILED,
-    "diverged": RunStatus.FAILED,
-    "interrupted": RunStatus.KILLED,
-}
+RUNNING, KILLED, FAILED, FINISHED = (
+    RunStatus.to_string(status)
+    for status in (RunStatus.RUNNING, RunStatus.KILLED, RunStatus.FAILED, RunStatus.FINISHED)
+)
+_ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "interrupted": KILLED}
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggedDataset:
-    """A data set as MLflow shows it."""
-
-    name: str
-    digest: str
-    source: str
-    images: int
-
-
-@dataclass(kw_only=True)
 class StudyRecord:
-    """The runs of one study config in the tracking database."""
+    """The runs of one study config in the tracking database.
 
+    Attributes:
+        start_time: of the parent run, in milliseconds since 1970.
+        children: the cells' runs, by digest.
+    """
+
+    study: LoggedStudy
     client: MlflowClient
     experiment_id: str
     run_id: str
-    start_time: int  # milliseconds since 1970
-    shared_params: dict[str, str]
+    start_time: int
     children: dict[str, Run] = field(default_factory=dict)
 
-    def record_cell(
-        self,
-        *,
-        digest: str,
-        name: str,
-        place: int,
-        status: str,
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
-        curve: Sequence[tuple[int, Mapping[str, float]]],
-        images_seen: int,
-        tags: Mapping[str, str],
-        dataset: LoggedDataset,
-        seconds: float,
-    ) -> None:
-        """Write a cell as a child run; one that is there is brought up to date, nothing twice.
-
-        Metrics are logged against the images that the network had seen in training, and so is the
-        `curve`: points of (images seen, metrics). The run lasts as long as the cell did, from a
-        start that puts it at its `place` in the grid: the page orders runs by their start.
-        """
-        metrics = {_metric_name(k): v for k, v in metrics.items()}
-        curve = [(i, {_metric_name(k): v for k, v in at.items()}) for i, at in curve]
-        known = self.children.get(digest)
-        if known is None:
-            known = self.client.create_run(
-                self.experiment_id,
-                run_name=name,
-                start_time=self.start_time + 1000 - place,
-                tags={"mlflow.parentRunId": self.run_id, "cell_digest": digest},
-            )
-            self.client.log_inputs(known.info.run_id, datasets=[_input(dataset)])
-            self.children[digest] = known
-        run_id, now = known.info.run_id, int(time.time() * 1000)
-        logged = known.data.metrics
-        points = [
-            # One point a metric, also where an earlier visit was killed half-way.
-            Metric(k, float(v), now, images_seen)
-            for k, v in metrics.items()
-            if k not in logged
-        ]
-        points += self._new_points(run_id, curve, logged, now)
-        wanted = {"status": status} | {k: str(v) for k, v in tags.items()}
-        ended = RunStatus.to_string(_ENDED[status])
-        same_tags = wanted.items() <= known.data.tags.items()
-        if not points and same_tags and known.info.status == ended:
+    def record_cell(self, cell: LoggedCell) -> None:
+        """Write a cell as a child run; one that is there is brought up to date, nothing twice."""
+        run = self.children.get(cell.digest) or self._begin(cell)
+        run_id = run.info.run_id
+        points = self._missing_points(run, cell)
+        tags = {"status": cell.status} | {k: str(v) for k, v in cell.tags.items()}
+        ended = _ENDED[cell.status]
+        same_tags = tags.items() <= run.data.tags.items()
+        if not points and same_tags and run.info.status == ended:
             return
-        for start in range(0, max(1, len(points)), BATCH_METRICS):
+        for start in range(0, len(points), BATCH_METRICS):
             self.client.log_batch(run_id, metrics=points[start : start + BATCH_METRICS])
-        self.client.log_batch(
-            run_id,
-            params=_params(self.shared_params | dict(params)),
-            tags=[RunTag(k, v) for k, v in wanted.items()],
-        )
-        if "error" in known.data.tags and "error" not in wanted:
+        params = {**self.study.params, **cell.params}
+        self.client.log_batch(run_id, params=_params(params), tags=_tags(tags))
+        if "error" in run.data.tags and "error" not in tags:
             self.client.delete_tag(run_id, "error")  # of a visit before this one
-        end_time = known.info.start_time + int(1000 * seconds)
+        # It lasts as long as the cell did.
+        end_time = run.info.start_time + int(1000 * cell.seconds)
         self.client.set_terminated(run_id, ended, end_time=end_time)
-        self.children[digest] = self.client.get_run(run_id)
+        self.children[cell.digest] = self.client.get_run(run_id)
 
-    def _new_points(
-        self,
-        run_id: str,
-        curve: Sequence[tuple[int, Mapping[str, float]]],
-        logged: Mapping[str, float],
-        now: int,
-    ) -> list[Metric]:
-        """The curve's points that the run lacks."""
-        names = {name for _, metrics in curve for name in metrics}
+    def _begin(self, cell: LoggedCell) -> Run:
+        run = self.client.create_run(
+            self.experiment_id,
+            run_name=cell.name,
+            start_time=self.start_time + 1000 - cell.place,  # the page orders runs by their start
+            tags={"mlflow.parentRunId": self.run_id, "cell_digest": cell.digest},
+        )
+        _log_input(self.client, run.info.run_id, self.study.dataset)
+        self.children[cell.digest] = run
+        return run
+
+    def _missing_points(self, run: Run, cell: LoggedCell) -> list[Metric]:
+        """What the run lacks of the cell's metrics, one point each, and of its curve."""
+        now, logged = _now(), run.data.metrics
+        in_curve = {_metric_name(name) for _, metrics in cell.curve for name in metrics}
         steps = {
-            name: {m.step for m in self.client.get_metric_history(run_id, name)}
-            for name in names & logged.keys()
+            name: {m.step for m in self.client.get_metric_history(run.info.run_id, name)}
+            for name in in_curve & logged.keys()
         }
-        return [
-            Metric(name, float(value), now, step)
-            for step, metrics in curve
-            for name, value in metrics.items()
-            if step not in steps.get(name, ())
+        found = [(k, v, cell.images_seen) for k, v in cell.metrics.items()]
+        found = [point for point in found if _metric_name(point[0]) not in logged]
+        found += [
+            (k, v, images)
+            for images, metrics in cell.curve
+            for k, v in metrics.items()
+            if images not in steps.get(_metric_name(k), ())
         ]
+        return [Metric(_metric_name(k), float(v), now, step) for k, v, step in found]
 
     def finish(
         self,
@@ -140,43 +107,31 @@ class StudyRecord:
         note: str,
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
-        artifacts: Mapping[str, list[Path]],
+        artifacts: Mapping[str, Sequence[Path]],
         failed: bool,
     ) -> None:
         """Attach artifacts (folder in the run -> files), facts and note; end the parent run.
 
         A study that was finished before keeps its metrics: each has one point, not one a visit.
         """
-        known = self.client.get_run(self.run_id).data.metrics
-        now = int(time.time() * 1000)
+        known, now = self.client.get_run(self.run_id).data.metrics, _now()
         new = [Metric(k, float(v), now, 0) for k, v in metrics.items() if k not in known]
-        run_tags = [RunTag(k, str(v)) for k, v in tags.items()]
-        self.client.log_batch(self.run_id, metrics=new, tags=run_tags)
+        self.client.log_batch(self.run_id, metrics=new, tags=_tags(tags))
         for folder, files in artifacts.items():
             for file in files:
                 self.client.log_artifact(self.run_id, str(file), folder or None)
         self.client.set_tag(self.run_id, "mlflow.note.content", note)
-        ended = RunStatus.FAILED if failed else RunStatus.FINISHED
-        self.client.set_terminated(self.run_id, RunStatus.to_string(ended))
+        self.client.set_terminated(self.run_id, FAILED if failed else FINISHED)
 
     def interrupt(self) -> None:
         """End the parent run as killed; the next invocation goes on in it."""
         for run in self.children.values():
-            if run.info.status == "RUNNING":
-                self.client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
-        self.client.set_terminated(self.run_id, RunStatus.to_string(RunStatus.KILLED))
+            if run.info.status == RUNNING:
+                self.client.set_terminated(run.info.run_id, KILLED)
+        self.client.set_terminated(self.run_id, KILLED)
 
 
-def open_study(
-    workspace: Path,
-    *,
-    study: str,
-    run_name: str,
-    config_digest: str,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-    dataset: LoggedDataset | None = None,
-) -> StudyRecord:
+def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
     """The record of a study config: its parent run, found by the digest or begun.
 
     Creates the database on first use, so call it from one process only.
@@ -186,42 +141,35 @@ def open_study(
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         client = MlflowClient(tracking_uri=f"sqlite:///{(workspace / DATABASE).resolve()}")
-        experiment = client.get_experiment_by_name(study)
+        experiment = client.get_experiment_by_name(study.name)
         if experiment is None:
-            location = (workspace / ARTIFACTS / study).resolve().as_uri()
-            experiment_id = client.create_experiment(study, artifact_location=location)
+            location = (workspace / ARTIFACTS / study.name).resolve().as_uri()
+            experiment_id = client.create_experiment(study.name, artifact_location=location)
         else:
             experiment_id = experiment.experiment_id
-    found = client.search_runs(
-        [experiment_id], f"tags.config_digest = '{config_digest}'", max_results=1
-    )
+    same_config = f"tags.config_digest = '{study.config_digest}'"
+    found = client.search_runs([experiment_id], same_config, max_results=1)
     if found:
-        run_id = found[0].info.run_id
-        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        run = found[0]
+        client.update_run(run.info.run_id, status=RUNNING)
     else:
-        run = client.create_run(experiment_id, run_name=run_name)
-        run_id = run.info.run_id
-        client.log_batch(
-            run_id,
-            params=_params(params),
-            tags=[RunTag(k, str(v)) for k, v in tags.items()]
-            + [RunTag("config_digest", config_digest)],
-        )
-        if dataset is not None:
-            client.log_inputs(run_id, datasets=[_input(dataset)])
-    children = _children(client, experiment_id, run_id)
+        run = client.create_run(experiment_id, run_name=study.run_name)
+        tags = {**study.tags, "config_digest": study.config_digest}
+        client.log_batch(run.info.run_id, params=_params(study.params), tags=_tags(tags))
+        _log_input(client, run.info.run_id, study.dataset)
     return StudyRecord(
+        study=study,
         client=client,
         experiment_id=experiment_id,
-        run_id=run_id,
-        start_time=client.get_run(run_id).info.start_time,
-        shared_params={k: str(v) for k, v in params.items()},
-        children=children,
+        run_id=run.info.run_id,
+        start_time=run.info.start_time,
+        children=_children(client, experiment_id, run.info.run_id),
     )
 
 
 def _children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str, Run]:
-    children, token = {}, None
+    children: dict[str, Run] = {}
+    token = None
     while True:
         page = client.search_runs(
             [experiment_id], f"tags.mlflow.parentRunId = '{parent}'", page_token=token
@@ -230,6 +178,10 @@ def _children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str
         token = page.token
         if not token:
             return children
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _metric_name(name: str) -> str:
@@ -241,17 +193,19 @@ def _params(params: Mapping[str, object]) -> list[Param]:
     return [Param(k, str(v)[:PARAM_CHARACTERS]) for k, v in params.items()]
 
 
-def _input(dataset: LoggedDataset) -> DatasetInput:
-    return DatasetInput(
-        Dataset(
-            name=dataset.name,
-            digest=dataset.digest[:16],
-            source_type="embedded",
-            source=f'{{"source": "{dataset.source}"}}',
-            profile=f'{{"images": {dataset.images}}}',
-        ),
-        tags=[InputTag("mlflow.data.context", "evaluation")],
+def _tags(tags: Mapping[str, object]) -> list[RunTag]:
+    return [RunTag(k, str(v)) for k, v in tags.items()]
+
+
+def _log_input(client: MlflowClient, run_id: str, dataset: LoggedDataset | None) -> None:
+    if dataset is None:
+        return
+    entity = Dataset(
+        name=dataset.name,
+        digest=dataset.digest[:16],
+        source_type="embedded",
+        source=json.dumps({"source": dataset.source}),
+        profile=json.dumps({"images": dataset.images}),
     )
-
-
-__all__ = ["LoggedDataset", "MlflowClient", "StudyRecord", "open_study"]
+    tag = InputTag("mlflow.data.context", "evaluation")
+    client.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[tag])])

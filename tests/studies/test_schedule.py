@@ -33,7 +33,7 @@ from studies.schedule import (
     schedule_of,
 )
 from varant.errors import exit_codes
-from varant.start.preparation import Workspace
+from varant.store.workspace import Workspace
 from varant.training.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]

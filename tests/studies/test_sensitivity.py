@@ -251,13 +251,14 @@ def test_a_failed_cell_is_a_record_and_can_be_retried(finished, tmp_path):
     """A cell whose network vanished fails with its error, and is no other cell once mended."""
     from dataclasses import replace
 
+    from varant.start.train_flags import TrainFlags
+
     from studies.cells.cell import run_cell
     from studies.cells.evaluation import Evaluation, EvaluationCell
     from studies.grid.bench import Yardstick, prepare_bench
     from studies.running.executors import InlineExecutor
     from studies.running.runner import split_cells
-    from varant.start.preparation import Workspace
-    from varant.start.train_flags import TrainFlags
+    from varant.store.workspace import Workspace
 
     workspace = Workspace(folder=finished[0])
     flags = TrainFlags(quick=True, workspace=finished[0])

@@ -20,13 +20,12 @@ LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
 
 
 class Split(Protocol):
-    """Images of one split, read when they are asked for.
+    """Images of one split, read when they are asked for."""
 
-    Attributes:
-        labels_N: (N,) int64.
-    """
-
-    labels_N: np.ndarray
+    @property
+    def labels_N(self) -> np.ndarray:
+        """(N,) int64."""
+        ...
 
     def __len__(self) -> int: ...
 

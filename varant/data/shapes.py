@@ -9,14 +9,17 @@ Shape suffixes: N images, H and W pixels.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 SIDE = 24
 CLASSES = ("disk", "square", "triangle", "ring", "plus", "star", "heart", "moon", "bars", "cross")
 RENDERER_VERSION = 1
 UNIFORMS = 20  # drawn for each image: five counters of Philox, of which 18 are used
 
+Floats = NDArray[np.float64]
 
-def render(seed: int, stream: int, first: int, count: int) -> np.ndarray:
+
+def render(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint8]:
     """Images first..first+count-1 of a stream: (count, 3, SIDE, SIDE) uint8.
 
     Image i has class i % 10 and is a function of (seed, stream, i) alone.
@@ -26,7 +29,7 @@ def render(seed: int, stream: int, first: int, count: int) -> np.ndarray:
     axis = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
     x, y = axis[None, None, :], -axis[None, :, None]  # y points up
 
-    def between(column: int, low: float, high: float) -> np.ndarray:
+    def between(column: int, low: float, high: float) -> Floats:
         return (low + (high - low) * u[:, column])[:, None, None]
 
     radius = between(0, 0.62, 0.82)
@@ -56,26 +59,26 @@ def render(seed: int, stream: int, first: int, count: int) -> np.ndarray:
     return np.rint(image * 255).astype(np.uint8)
 
 
-def labels_of(first: int, count: int) -> np.ndarray:
+def labels_of(first: int, count: int) -> NDArray[np.int64]:
     """(count,) int64: image i has class i % 10."""
     return np.arange(first, first + count) % len(CLASSES)
 
 
-def _uniforms(seed: int, stream: int, first: int, count: int) -> np.ndarray:
+def _uniforms(seed: int, stream: int, first: int, count: int) -> Floats:
     """(count, UNIFORMS): image i owns a fixed block of Philox counters."""
     key = np.array([seed, stream], dtype=np.uint64)
     bits = np.random.Philox(key=key, counter=[first * (UNIFORMS // 4), 0, 0, 0])
     return np.random.Generator(bits).random((count, UNIFORMS))
 
 
-def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+def _rgb(hue: Floats, saturation: Floats, value: Floats) -> Floats:
     """(N, 3) in [0, 1] from hue (turns), saturation and value (Smith 1978)."""
     sector = (np.array([5, 3, 1])[None] + (hue[:, None] % 1) * 6) % 6
     drop = np.clip(np.minimum(sector, 4 - sector), 0, 1)
     return value[:, None] * (1 - saturation[:, None] * drop)
 
 
-def _texture(x: np.ndarray, y: np.ndarray, *, kind: np.ndarray, phase: np.ndarray) -> np.ndarray:
+def _texture(x: Floats, y: Floats, *, kind: NDArray[np.int64], phase: Floats) -> Floats:
     """(N, H, W) brightness: plain, stripes, checks, or darker towards the rim."""
     wave_x = np.sin(2 * np.pi * (1.5 * x + phase))
     wave_y = np.sin(2 * np.pi * (1.5 * y + phase))
@@ -88,28 +91,28 @@ def _texture(x: np.ndarray, y: np.ndarray, *, kind: np.ndarray, phase: np.ndarra
     return np.choose(kind[:, None, None], shades)
 
 
-def _box(x: np.ndarray, y: np.ndarray, half_x: float, half_y: float) -> np.ndarray:
+def _box(x: Floats, y: Floats, half_x: float, half_y: float) -> Floats:
     return np.maximum(np.abs(x) - half_x, np.abs(y) - half_y)
 
 
-def _disk(x: np.ndarray, y: np.ndarray, radius: float = 1.0) -> np.ndarray:
+def _disk(x: Floats, y: Floats, radius: float = 1.0) -> Floats:
     return np.hypot(x, y) - radius
 
 
-def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _triangle(x: Floats, y: Floats) -> Floats:
     y = y + 0.15
     return np.maximum(-y, 0.5 * y + np.sqrt(0.75) * np.abs(x)) - 0.55
 
 
-def _plus(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _plus(x: Floats, y: Floats) -> Floats:
     return np.minimum(_box(x, y, 0.98, 0.3), _box(x, y, 0.3, 0.98))
 
 
-def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _cross(x: Floats, y: Floats) -> Floats:
     return _plus((x + y) * np.sqrt(0.5), (x - y) * np.sqrt(0.5))
 
 
-def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _star(x: Floats, y: Floats) -> Floats:
     """Five points: within a tenth of the circle, the line from a tip to the next notch."""
     sector = 2 * np.pi / 5
     angle = np.abs((np.arctan2(x, y) + sector / 2) % sector - sector / 2)
@@ -120,7 +123,7 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (fx - tip[0]) * along[1] - (fy - tip[1]) * along[0]
 
 
-def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _heart(x: Floats, y: Floats) -> Floats:
     """A square on its corner with a disk on each upper edge."""
     half = 0.58
     u, v = (x + (y + 0.15)) * np.sqrt(0.5), (y + 0.15 - x) * np.sqrt(0.5)
@@ -129,11 +132,11 @@ def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     )
 
 
-def _moon(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _moon(x: Floats, y: Floats) -> Floats:
     return np.maximum(_disk(x + 0.1, y), 0.82 - np.hypot(x - 0.45, y - 0.15))
 
 
-def _bars(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _bars(x: Floats, y: Floats) -> Floats:
     """Three level bars."""
     period = 0.7
     nearest = np.clip(np.rint(y / period), -1, 1) * period

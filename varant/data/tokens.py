@@ -86,25 +86,44 @@ class Tokens:
     skipped: tuple[str, ...] = ()
 
 
-def tokens_digest(
-    dataset_digest: str,
-    tokenizer_sha256: str,
-    *,
-    flips: bool = False,
-    splits: tuple[str, ...] = SPLITS,
-) -> str:
-    """Identity of a tokenised data set: its pixels', the tokenizer's weights', the preprocessing's.
+@dataclass(frozen=True, kw_only=True)
+class Tokenising:
+    """What of a data set is tokenised, and how.
 
-    The data set's own digest holds how its images are resized and cropped.
+    Attributes:
+        flips: training images once more mirrored left to right, as entries after all others.
+        splits: which.
+        skip_unreadable: leave out files that cannot be read and list them; else they are an error.
+        batch: images that the tokenizer encodes at once.
+        shard_entries: of a file of the cache.
     """
-    content = {
-        "version": VERSION,
-        "dataset": dataset_digest,
-        "tokenizer": tokenizer_sha256,
-        "flips": flips,
-        "splits": splits,
-    }
-    return digest_of(content)
+
+    flips: bool = False
+    splits: tuple[str, ...] = SPLITS
+    skip_unreadable: bool = False
+    batch: int = 250
+    shard_entries: int = SHARD_ENTRIES
+
+    def entries(self, split: str, images: int) -> int:
+        """Entries that a split of so many images becomes."""
+        return images * (2 if self.flips and split == "train" else 1)
+
+    def digest(self, dataset: Dataset, tokenizer_sha256: str) -> str:
+        """Identity of the result: the pixels', the tokenizer's weights', the preprocessing's.
+
+        The data set's own digest holds how its images are resized and cropped.
+        """
+        content = {
+            "version": VERSION,
+            "dataset": dataset.digest,
+            "tokenizer": tokenizer_sha256,
+            "flips": self.flips,
+            "splits": self.splits,
+        }
+        return digest_of(content)
+
+
+EVERY_SPLIT = Tokenising()
 
 
 @torch.no_grad()
@@ -112,21 +131,13 @@ def cache_tokens(
     folder: Path,
     dataset: Dataset,
     tokenizer: Tokenizer,
+    wanted: Tokenising = EVERY_SPLIT,
     *,
-    flips: bool = False,
-    skip_unreadable: bool = False,
-    splits: tuple[str, ...] = SPLITS,
-    batch: int = 250,
-    shard_entries: int = SHARD_ENTRIES,
     advance: Callable[[int], object] = lambda count: None,
 ) -> Tokens:
     """Tokenise a data set into `folder`, unless it is there, and read it.
 
     Args:
-        flips: training images once more mirrored left to right, as entries after all others.
-        skip_unreadable: leave out files that cannot be read and list them; else they are an error.
-        splits: which to tokenise.
-        batch: images that the tokenizer encodes at once.
         advance: called with the number of entries done.
 
     Raises:
@@ -134,19 +145,18 @@ def cache_tokens(
     """
     if not (folder / INDEX_FILE).exists():
         index: dict[str, list[str]] = {}
-        for name in splits:
-            split = getattr(dataset, name)
-            entries = len(split) * (2 if flips and name == "train" else 1)
-            shards = []
-            for first in range(0, entries, shard_entries):
-                path = folder / f"{name}-{first // shard_entries:05d}.safetensors"
-                chosen = np.arange(first, min(entries, first + shard_entries))
-                if not _whole(path):
-                    _write_shard(path, split, tokenizer, chosen, batch, skip_unreadable, advance)
-                else:
+        for name in wanted.splits:
+            split: Split = getattr(dataset, name)
+            entries, size = wanted.entries(name, len(split)), wanted.shard_entries
+            index[name] = []
+            for first in range(0, entries, size):
+                path = folder / f"{name}-{first // size:05d}.safetensors"
+                chosen = np.arange(first, min(entries, first + size))
+                if _whole(path):
                     advance(len(chosen))
-                shards.append(path.name)
-            index[name] = shards
+                else:
+                    _write_shard(path, split, tokenizer, chosen, wanted, advance)
+                index[name].append(path.name)
         write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
     return read_tokens(folder)
 
@@ -156,16 +166,15 @@ def _write_shard(
     split: Split,
     tokenizer: Tokenizer,
     chosen: np.ndarray,
-    batch: int,
-    skip_unreadable: bool,
+    wanted: Tokenising,
     advance: Callable[[int], object],
 ) -> None:
     device = next(tokenizer.parameters()).device
     small = torch.int16 if tokenizer.vocab_size <= 2**15 else torch.int32
     tokens, labels, skipped = [], [], []
-    for start in range(0, len(chosen), batch):
-        flipped, indices = np.divmod(chosen[start : start + batch], len(split))
-        images, places = _read_images(split, indices, skip_unreadable, skipped)
+    for start in range(0, len(chosen), wanted.batch):
+        flipped, indices = np.divmod(chosen[start : start + wanted.batch], len(split))
+        images, places = _read_images(split, indices, wanted.skip_unreadable, skipped)
         mirror = flipped[places].astype(bool)
         images[mirror] = images[mirror, :, :, ::-1]
         tokens.append(tokenizer.encode(images_to_float(images).to(device)).to(small).cpu())

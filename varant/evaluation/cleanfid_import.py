@@ -22,9 +22,10 @@ def cleanfid_fid() -> ModuleType:
     tried again.
     """
     _import_torchvision()
-    import cleanfid.fid
+    from cleanfid import fid
 
-    return cleanfid.fid
+    module: ModuleType = fid
+    return module
 
 
 def _import_torchvision() -> None:

@@ -67,10 +67,10 @@ class Features:
     @classmethod
     def joined(cls, parts: Sequence[Features]) -> Features:
         """One after the other, at least one; of the same extractor."""
-        classes = [part.classes_N for part in parts]
+        classes = [part.classes_N for part in parts if part.classes_N is not None]
         return cls(
             features_NF=np.concatenate([part.features_NF for part in parts]),
-            classes_N=None if classes[0] is None else np.concatenate(classes),
+            classes_N=np.concatenate(classes) if classes else None,
         )
 
 

@@ -97,14 +97,14 @@ def inception_digest(path: Path) -> str:
 
 def _load_script(path: Path, device: str) -> torch.jit.ScriptModule:
     try:
-        network = torch.jit.load(str(path), map_location=device)
+        network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device).eval()
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError) as error:  # all that an unfit file raises
         raise UserError(
             f"--inception {path}: not a TorchScript file ({_last_line(error)}); {_WANTED}"
         ) from None
-    return network.eval()
+    return network
 
 
 def _check(extractor: InceptionExtractor, path: Path) -> None:

@@ -43,4 +43,4 @@ def nll_per_scale(
 def mean_nll(per_scale_NK: np.ndarray, patch_nums: tuple[int, ...]) -> np.ndarray:
     """(N,) NLL over all tokens of each image, in nats a token."""
     counts = np.array([p * p for p in patch_nums])
-    return per_scale_NK @ counts / counts.sum()
+    return np.asarray(per_scale_NK @ counts / counts.sum())

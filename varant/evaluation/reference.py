@@ -63,8 +63,9 @@ class Reference:
     @cached_property
     def gaussian(self) -> Gaussian:
         """The given statistics, or those of the features, fitted once."""
-        if self.features_NF is None:
+        if self.statistics is not None:
             return self.statistics
+        assert self.features_NF is not None
         return Gaussian.of(self.features_NF)
 
 

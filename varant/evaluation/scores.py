@@ -77,6 +77,7 @@ def class_kid(features_NF: np.ndarray, labels_N: np.ndarray, reference: Referenc
     clean-fid draws its subsets with NumPy's global generator: it is seeded here, so that two
     plans are compared with the same subsets, and put back as it was.
     """
+    assert reference.features_NF is not None
     state = np.random.get_state()
     try:
         np.random.seed(0)

@@ -83,20 +83,22 @@ class Middle(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one resolution; attention after each where `attention` is set."""
+    """The blocks of one resolution, with attention after each if asked, and the way to the next."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int, *, attention: bool) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * blocks
         self.block = nn.ModuleList(ResidualBlock(a, b) for a, b in itertools.pairwise(widths))
         self.attn = nn.ModuleList(PixelAttention(outputs) for _ in range(blocks * attention))
+        self.downsample: nn.Module = nn.Identity()
+        self.upsample: nn.Module = nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         for i, block in enumerate(self.block):
             x_BCHW = block(x_BCHW)
             if self.attn:
                 x_BCHW = self.attn[i](x_BCHW)
-        return x_BCHW
+        return self.upsample(self.downsample(x_BCHW))
 
 
 class OfficialEncoder(nn.Module):
@@ -123,8 +125,6 @@ class OfficialEncoder(nn.Module):
         x = self.conv_in(images_B3HW)
         for level in self.down:
             x = level(x)
-            if hasattr(level, "downsample"):
-                x = level.downsample(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
 
@@ -154,8 +154,6 @@ class OfficialDecoder(nn.Module):
         x = self.mid(self.conv_in(features_BCHW))
         for level in reversed(self.up):
             x = level(x)
-            if hasattr(level, "upsample"):
-                x = level.upsample(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 

@@ -111,12 +111,11 @@ def _peak_tokens_freed_per_scale(plan: DepthPlan) -> int:
     """As `_peak_tokens`, with dead pairs freed only once their last scale has ended."""
     peak = 0
     for scale_index in range(len(plan.layers)):
-        alive = sum(
-            plan.tokens[j]
-            for layer in range(plan.depth)
-            for j in plan.scales_of(layer)
-            if j <= scale_index <= plan.last_reader[layer] and plan.keeps(j, layer)
-        )
+        alive = 0
+        for layer in range(plan.depth):
+            scales = plan.scales_of(layer)
+            stored = (j for j in scales if j <= scale_index <= scales[-1] and plan.keeps(j, layer))
+            alive += sum(plan.tokens[j] for j in stored)
         peak = max(peak, alive)
     return peak
 

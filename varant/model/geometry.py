@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from varant.errors import UserError
 
@@ -90,6 +91,6 @@ class Geometry:
         """Tokens L of an image, all scales together."""
         return sum(self.scale_tokens)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields; `Geometry(**fields)` gives the same geometry back."""
         return asdict(self) | {"patch_nums": list(self.patch_nums)}

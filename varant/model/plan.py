@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 from varant.errors import UserError
 from varant.files import write_json
 
-SELECTORS = ("equidistant", "nested", "first", "last")
+Selector = Literal["equidistant", "nested", "first", "last"]
+SELECTORS: tuple[str, ...] = get_args(Selector)
 PLAN_FORMAT = "varant-plan"
 PLAN_VERSION = 1
 
@@ -183,24 +186,15 @@ class DepthPlan:
             return plan
         if text == "full":
             return cls.full(patch_nums, depth)
-        try:
-            if text.startswith("d") and "@" in text:
-                subnet_depth, switch = text[1:].split("@")
-                return cls.two_zone(
-                    patch_nums,
-                    depth,
-                    subnet_depth=int(subnet_depth),
-                    switch=int(switch),
-                    selector=selector,
-                )
+        if zones := re.fullmatch(r"d(-?\d+)@(-?\d+)", text):
+            d, switch = map(int, zones.groups())
+            return cls.two_zone(patch_nums, depth, subnet_depth=d, switch=switch, selector=selector)
+        if re.fullmatch(r"-?\d+(\s*,\s*-?\d+)*", text):
             depths = [int(part) for part in text.split(",")]
-        except UserError:
-            raise
-        except ValueError:
-            raise UserError(
-                f"plan {text!r}: use full, d8@6, one depth a scale as 8,8,8,4,4, or a plan.json"
-            ) from None
-        return cls.per_scale(patch_nums, depth, depths=depths, selector=selector)
+            return cls.per_scale(patch_nums, depth, depths=depths, selector=selector)
+        raise UserError(
+            f"plan {text!r}: use full, d8@6, one depth a scale as 8,8,8,4,4, or a plan.json"
+        )
 
     def check_fits(self, patch_nums: Sequence[int], depth: int, *, source: str = "plan") -> None:
         """Raise `UserError` unless the plan is for a network of this depth and these scales."""

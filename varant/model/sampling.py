@@ -133,7 +133,8 @@ def generate(
     device = model.pos_1LC.device
     labels_B = labels_B.to(device)
     indices = range(len(labels_B)) if image_indices is None else image_indices
-    _check(model, tokenizer, labels_B, indices, top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
+    _check_inputs(model, tokenizer, labels_B, indices)
+    _check_drawing(top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
     require_count("decode_chunk", decode_chunk)
     guided = cfg != 0
     rows = labels_B
@@ -142,11 +143,8 @@ def generate(
     condition = model.condition(rows, plan)
     cache = KVCache(plan, free=free_cache)
     quantizer, last = tokenizer.quantize, len(plan.layers) - 1
-    codes_BTv, features_Bvs, tokens = None, 0, []
+    codes_RTv, features_Bvs, tokens = None, torch.zeros((), device=device), []
     for k, count in enumerate(plan.tokens):
-        codes_RTv = codes_BTv
-        if guided and codes_BTv is not None:
-            codes_RTv = codes_BTv.repeat(2, 1, 1)
         hidden = model.head_input(model.run_scale(k, codes_RTv, condition, plan, cache), condition)
         if guided:  # the head is linear and (1 + t) - t = 1, so mixing before it is exact
             t = cfg * k / max(last, 1)
@@ -158,6 +156,7 @@ def generate(
         features_Bvs = features_Bvs + quantizer.up(quantizer.codes(tokens[-1]), k)
         if k < last:
             codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
+            codes_RTv = codes_BTv.repeat(2, 1, 1) if guided else codes_BTv
     del condition, hidden
     images = [tokenizer.decode_features(part) for part in features_Bvs.split(decode_chunk)]
     return Sample(
@@ -176,16 +175,8 @@ def _plan(model: VAR, plan: DepthPlan | str | Path | None) -> DepthPlan:
     return plan
 
 
-def _check(
-    model: VAR,
-    tokenizer: Tokenizer,
-    labels_B: Tensor,
-    indices: Sequence[int],
-    *,
-    top_k: int,
-    top_p: float,
-    cfg: float,
-    seed: int,
+def _check_inputs(
+    model: VAR, tokenizer: Tokenizer, labels_B: Tensor, indices: Sequence[int]
 ) -> None:
     if tokenizer.patch_nums != model.patch_nums or tokenizer.vocab_size != model.vocab_size:
         raise UserError(
@@ -210,6 +201,9 @@ def _check(
         raise UserError(f"{len(indices)} image_indices for {len(labels_B)} labels: one a label")
     if min(indices) < 0:
         raise UserError(f"image_indices with {min(indices)}: must be 0 or more")
+
+
+def _check_drawing(*, top_k: int, top_p: float, cfg: float, seed: int) -> None:
     if top_k < 0:
         raise UserError(f"top_k {top_k}: must be 0 (off) or more")
     if not 0.0 <= top_p <= 1.0:

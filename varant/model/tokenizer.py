@@ -10,8 +10,9 @@ s positions of the feature map (its sides multiplied), V codes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ class TokenizerConfig:
     def image_side(self) -> int:
         return self.patch_nums[-1] * self.downsampling
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields; `TokenizerConfig(**fields)` gives the same config back."""
         return asdict(self)
 
@@ -178,7 +179,8 @@ class Quantizer(nn.Module):
 
     def features(self, tokens_BL: Tensor) -> Tensor:
         """(B, v, s) feature map that all tokens together stand for."""
-        return sum(self.up(self.codes(t), k) for k, t in enumerate(self.split(tokens_BL)))
+        parts = (self.up(self.codes(t), k) for k, t in enumerate(self.split(tokens_BL)))
+        return functools.reduce(torch.add, parts)
 
 
 class Tokenizer(nn.Module):
@@ -189,10 +191,11 @@ class Tokenizer(nn.Module):
         self.config = config
         channels, v = config.channels, config.code_channels
         if config.backbone == "official":
-            self.encoder = OfficialEncoder(channels, config.multipliers, config.blocks, v)
-            self.decoder = OfficialDecoder(channels, config.multipliers, config.blocks, v)
-            self.quant_conv = nn.Conv2d(v, v, 3, padding=1)
-            self.post_quant_conv = nn.Conv2d(v, v, 3, padding=1)
+            levels = config.multipliers
+            self.encoder: nn.Module = OfficialEncoder(channels, levels, config.blocks, v)
+            self.decoder: nn.Module = OfficialDecoder(channels, levels, config.blocks, v)
+            self.quant_conv: nn.Module = nn.Conv2d(v, v, 3, padding=1)
+            self.post_quant_conv: nn.Module = nn.Conv2d(v, v, 3, padding=1)
         else:
             self.encoder = LightEncoder(channels, config.blocks, v)
             self.decoder = LightDecoder(channels, config.blocks, v)
@@ -237,17 +240,14 @@ class Tokenizer(nn.Module):
 
         Scale k sees the image as scales 1..k-1 draw it, averaged down to its own grid.
         """
-        parts, total = [], 0
+        weight = self.quantize.embedding.weight
+        parts, total = [], weight.new_zeros(())
         for k, tokens_BT in enumerate(self.quantize.split(tokens_BL)[:-1]):
             total = total + self.quantize.up(self.quantize.codes(tokens_BT), k)
             parts.append(self.quantize.down(total, k + 1).transpose(1, 2))
         if not parts:
-            return self.quantize.embedding.weight.new_zeros(len(tokens_BL), 0, self._code_channels)
+            return weight.new_zeros(len(tokens_BL), 0, self.config.code_channels)
         return torch.cat(parts, dim=1)
-
-    @property
-    def _code_channels(self) -> int:
-        return self.config.code_channels
 
     @torch.no_grad()
     def decode(self, tokens_BL: Tensor) -> Tensor:

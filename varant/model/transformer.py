@@ -1,31 +1,32 @@
 """The VAR transformer (Tian et al., arXiv 2404.02905) with a depth plan as an argument.
 
-Shape suffixes: B images, L tokens of all scales, T tokens of one scale, C width, H heads,
-c channels of a head, V vocabulary, v channels of a code, 6 AdaLN vectors of a block.
+Shape suffixes: B images, L tokens of all scales, T tokens of one scale, C width, V vocabulary,
+v channels of a code, 6 AdaLN vectors of a block.
 
 Parameters carry the names and shapes of the official checkpoints, so `state_dict` needs no
 translation. Buffers that the reference stores and that follow from the geometry are made by
-`varant.store.checkpoint` when an official file is written.
+`varant.store.official` when an official file is written.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from varant.model.attention import SelfAttention, block_causal_attention
 from varant.model.cache import KVCache
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
 NORM_EPS = 1e-6
-MAX_LOG_SCALE = math.log(100)  # clamp of the learned attention scale
-MASKED_ATTENTION_TOKENS = 128  # see `block_causal_attention`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,38 +44,6 @@ class Conditioning:
     head_B2C: Tensor
 
 
-class SelfAttention(nn.Module):
-    """l2-normalised attention; a learned, clamped scale a head stands in for 1/sqrt(c)."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        super().__init__()
-        width, self.heads = geometry.width, geometry.heads
-        self.scale_mul_1H11 = nn.Parameter(torch.full((1, self.heads, 1, 1), math.log(4)))
-        self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
-        # K has no bias: with l2-normalised keys the reference keeps zeros there.
-        self.q_bias = nn.Parameter(torch.zeros(width))
-        self.v_bias = nn.Parameter(torch.zeros(width))
-        self.proj = nn.Linear(width, width)
-
-    def project(self, x_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k (l2-normalised, q scaled) and v, each (B, H, L, c), in the compute type."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        # Split along the channels: the gradient is then one concatenation.
-        q_BHLc, k_BHLc, v_BHLc = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in F.linear(x_BLC, self.mat_qkv.weight, bias).chunk(3, dim=-1)
-        )
-        scale = self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp()
-        q_BHLc = q_BHLc * (scale * inverse_norm(q_BHLc))
-        k_BHLc = k_BHLc * inverse_norm(k_BHLc)
-        # Autocast promotes both to float32; back in half precision K takes half the cache.
-        return q_BHLc.to(v_BHLc.dtype), k_BHLc.to(v_BHLc.dtype), v_BHLc
-
-    def merge(self, out_BHLc: Tensor) -> Tensor:
-        B, H, L, c = out_BHLc.shape
-        return self.proj(out_BHLc.transpose(1, 2).reshape(B, L, H * c))
-
-
 class MLP(nn.Module):
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
@@ -86,6 +55,21 @@ class MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x_BLC), approximate="tanh"))
 
 
+class AdaLN(nn.Sequential):
+    """`vectors` modulation vectors from the class condition: (B, C) to (B, 1, vectors, C)."""
+
+    def __init__(self, width: int, vectors: int) -> None:
+        super().__init__(nn.SiLU(), nn.Linear(width, vectors * width))
+        self.vectors = vectors
+
+    @property
+    def weight(self) -> Tensor:
+        return cast(nn.Linear, self[1]).weight
+
+    def forward(self, class_BC: Tensor) -> Tensor:
+        return self[1](self[0](class_BC)).view(len(class_BC), 1, self.vectors, -1)
+
+
 class Block(nn.Module):
     """Attention and MLP, each modulated by AdaLN: x + gamma * f(norm(x) * (1 + scale) + shift)."""
 
@@ -95,7 +79,7 @@ class Block(nn.Module):
         if geometry.shared_adaln:
             self.ada_gss = nn.Parameter(torch.empty(1, 1, 6, width))
         else:
-            self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+            self.ada_lin = AdaLN(width, 6)
         self.attn = SelfAttention(geometry)
         self.ffn = MLP(geometry)
 
@@ -103,7 +87,7 @@ class Block(nn.Module):
         """(B, 1, 6, C): the six modulation vectors of this block."""
         if shared_B6C is not None:
             return self.ada_gss + shared_B6C
-        return self.ada_lin(class_BC).view(len(class_BC), 1, 6, -1)
+        return self.ada_lin(class_BC)
 
     def attention_input(self, x_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
         _, _, scale1, _, shift1, _ = adaln_B6C.unbind(2)
@@ -121,10 +105,10 @@ class HeadNorm(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.ada_lin = AdaLN(width, 2)
 
     def forward(self, class_BC: Tensor) -> Tensor:
-        return self.ada_lin(class_BC).view(len(class_BC), 1, 2, -1)
+        return self.ada_lin(class_BC)
 
 
 class VAR(nn.Module):
@@ -132,6 +116,8 @@ class VAR(nn.Module):
 
     The initialisation is the official one; see `reset_parameters`.
     """
+
+    level_L: Tensor
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
@@ -144,8 +130,9 @@ class VAR(nn.Module):
         self.pos_1LC = nn.Parameter(torch.empty(1, geometry.tokens, width))
         self.lvl_embed = nn.Embedding(scales, width)
         if geometry.shared_adaln:
-            self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        self.blocks = nn.ModuleList(Block(geometry) for _ in range(geometry.depth))
+            self.shared_ada_lin = AdaLN(width, 6)
+        layers = nn.ModuleList(Block(geometry) for _ in range(geometry.depth))
+        self.blocks = cast(Sequence[Block], layers)
         self.head_nm = HeadNorm(width)
         self.head = nn.Linear(width, geometry.vocab_size)
         self.register_buffer("level_L", token_levels(geometry), persistent=False)
@@ -204,7 +191,7 @@ class VAR(nn.Module):
         truncated(self.pos_start)
         truncated(self.pos_1LC)
         self.head.weight.mul_(0.02)
-        self.head_nm.ada_lin[1].weight.mul_(0.5)
+        self.head_nm.ada_lin.weight.mul_(0.5)
         for block in self.blocks:
             block.attn.scale_mul_1H11.fill_(math.log(4))
             block.attn.q_bias.zero_()
@@ -216,8 +203,8 @@ class VAR(nn.Module):
                 block.ada_gss[:, :, :2].mul_(1e-5)
                 block.ada_gss[:, :, 2:].mul_(0.5)
             else:
-                block.ada_lin[1].weight[: 2 * width].mul_(1e-5)
-                block.ada_lin[1].weight[2 * width :].mul_(0.5)
+                block.ada_lin.weight[: 2 * width].mul_(1e-5)
+                block.ada_lin.weight[2 * width :].mul_(0.5)
 
     def forward(
         self,
@@ -225,7 +212,7 @@ class VAR(nn.Module):
         labels_B: Tensor,
         plan: DepthPlan | None = None,
         *,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> Tensor:
         """Teacher-forced logits of all scales.
 
@@ -233,8 +220,8 @@ class VAR(nn.Module):
             inputs_BLC: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`.
             labels_B: (B,) int64; `num_classes` is the unconditional class.
             plan: None runs every layer at every scale.
-            recompute: activation checkpointing: keep only each layer's input for the backward
-                pass and run the layer again there. Same numbers, less memory, a third more time.
+            activation_checkpointing: keep only each layer's input for the backward pass and run
+                the layer again there. Same numbers, less memory, a third more time.
 
         Returns:
             (B, L, V) logits.
@@ -251,7 +238,7 @@ class VAR(nn.Module):
             if not scales:
                 continue
             arguments = (block, x_BLC, condition.adaln_B6C[layer], scales)
-            if recompute:
+            if activation_checkpointing:
                 x_BLC = checkpoint(
                     self._run_layer, *arguments, use_reentrant=False, preserve_rng_state=False
                 )
@@ -291,7 +278,7 @@ class VAR(nn.Module):
         class_BC = self.class_emb(labels_B)
         shared = None
         if self.geometry.shared_adaln:
-            shared = self.shared_ada_lin(class_BC).view(len(class_BC), 1, 6, -1)
+            shared = self.shared_ada_lin(class_BC)
         adaln = {
             layer: block.adaln(class_BC, shared)
             for layer, block in enumerate(self.blocks)
@@ -362,40 +349,3 @@ def modulated_norm(x_BLC: Tensor, scale_B1C: Tensor, shift_B1C: Tensor) -> Tenso
     """Layer norm whose gain and bias come from AdaLN: norm(x) (1 + scale) + shift."""
     normed = F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=NORM_EPS)
     return torch.addcmul(shift_B1C, normed, 1 + scale_B1C)
-
-
-def inverse_norm(x_BHLc: Tensor) -> Tensor:
-    """1 / max(|x|, 1e-12) over the channels: (B, H, L, 1)."""
-    # Half precision would lose the square; cheaper than `norm`, whose gradient divides.
-    wide = x_BHLc.to(torch.promote_types(x_BHLc.dtype, torch.float32))
-    return wide.square().sum(-1, keepdim=True).clamp_min(1e-24).rsqrt()
-
-
-def block_causal_attention(
-    q_BHLc: Tensor, k_BHLc: Tensor, v_BHLc: Tensor, lengths: list[int]
-) -> Tensor:
-    """Attention in which a token sees its own scale and the earlier ones.
-
-    One unmasked call a scale: exact work (62 % of L x L at the official scales), no mask in
-    memory, and every fused kernel applies. Short sequences take one call with a boolean mask
-    instead, where the kernel launches and the slices' gradients would cost more than they save.
-
-    Args:
-        lengths: tokens of each scale, coarse to fine; they sum to L.
-    """
-    if sum(lengths) <= MASKED_ATTENTION_TOKENS:
-        level_L = torch.repeat_interleave(
-            torch.tensor(lengths, device=q_BHLc.device), output_size=sum(lengths)
-        )
-        mask_LL = level_L[:, None] >= level_L
-        return F.scaled_dot_product_attention(q_BHLc, k_BHLc, v_BHLc, attn_mask=mask_LL, scale=1.0)
-    outputs, start = [], 0
-    for length in lengths:
-        stop = start + length
-        outputs.append(
-            F.scaled_dot_product_attention(
-                q_BHLc[:, :, start:stop], k_BHLc[:, :, :stop], v_BHLc[:, :, :stop], scale=1.0
-            )
-        )
-        start = stop
-    return torch.cat(outputs, dim=2)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from varant.errors import UserError
 from varant.files import replacing, sha256_file, write_json
@@ -26,19 +27,22 @@ CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A tokenizer and a network that belong together; unpacks as (tokenizer, model)."""
+T = TypeVar("T")
+
+
+class LoadedModel(NamedTuple):
+    """A tokenizer and a network that belong together."""
 
     tokenizer: Tokenizer
     model: VAR
 
-    def __iter__(self):
-        return iter((self.tokenizer, self.model))
-
 
 def save(
-    folder: str | Path, tokenizer: Tokenizer, model: VAR | None = None, *, note: dict | None = None
+    folder: str | Path,
+    tokenizer: Tokenizer,
+    model: VAR | None = None,
+    *,
+    note: dict[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint of ours: safetensors files, then `config.json` with their digests.
 
@@ -49,7 +53,9 @@ def save(
         note: JSON-ready facts to keep beside the weights (how they were trained).
     """
     folder = Path(folder)
-    modules = {TOKENIZER_FILE: tokenizer} | ({MODEL_FILE: model} if model is not None else {})
+    modules: dict[str, nn.Module] = {TOKENIZER_FILE: tokenizer}
+    if model is not None:
+        modules[MODEL_FILE] = model
     for name, module in modules.items():
         state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
         with replacing(folder / name) as aside:
@@ -65,7 +71,7 @@ def save(
     write_json(folder / CONFIG_FILE, content)
 
 
-def read_config(folder: str | Path) -> dict:
+def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint of ours.
 
     Raises:
@@ -73,7 +79,7 @@ def read_config(folder: str | Path) -> dict:
     """
     path = Path(folder) / CONFIG_FILE
     try:
-        content = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text())
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise KeyError("format")
         missing = {"geometry", "tokenizer", "sha256"} - content.keys()
@@ -89,6 +95,28 @@ def read_config(folder: str | Path) -> dict:
         raise UserError(f"checkpoint {path}: not a {FORMAT} config of version {VERSION}") from None
 
 
+class Sizes(NamedTuple):
+    """What a checkpoint is of, without its weights. `geometry` is None for a tokenizer alone."""
+
+    tokenizer: TokenizerConfig
+    geometry: Geometry | None
+
+
+def read_sizes(folder: str | Path) -> Sizes:
+    """The sizes of tokenizer and network in a checkpoint of ours.
+
+    Raises:
+        UserError: no such folder, or not a checkpoint of ours with a network.
+    """
+    content = read_config(folder)
+    if content["geometry"] is None:
+        raise UserError(f"checkpoint {folder}: a tokenizer without a network")
+    return Sizes(
+        tokenizer=_from_config(TokenizerConfig, content, "tokenizer", folder),
+        geometry=_from_config(Geometry, content, "geometry", folder),
+    )
+
+
 def load(folder: str | Path) -> LoadedModel:
     """Read a checkpoint of ours, on the CPU; `tokenizer, model = varant.load(folder)`.
 
@@ -96,9 +124,8 @@ def load(folder: str | Path) -> LoadedModel:
         UserError: no checkpoint there, or a file of it is missing, damaged or foreign.
     """
     content = read_config(folder)
-    if content["geometry"] is None:
-        raise UserError(f"checkpoint {folder}: a tokenizer without a network")
-    geometry = _from_config(Geometry, content, "geometry", folder)
+    geometry = read_sizes(folder).geometry
+    assert geometry is not None
     tokenizer = load_tokenizer(folder)
     state = _read_checked(Path(folder) / MODEL_FILE, content, shapes_of_var(geometry))
     return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
@@ -117,7 +144,9 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return tokenizer.eval()
 
 
-def _from_config(kind: type, content: dict, field: str, folder: str | Path):
+def _from_config(
+    kind: Callable[..., T], content: dict[str, Any], field: str, folder: str | Path
+) -> T:
     try:
         return kind(**content[field])
     except (TypeError, ValueError) as error:
@@ -126,7 +155,7 @@ def _from_config(kind: type, content: dict, field: str, folder: str | Path):
 
 
 def _read_checked(
-    path: Path, content: dict, shapes: dict[str, tuple[int, ...]]
+    path: Path, content: dict[str, Any], shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
     try:
         if sha256_file(path) != content["sha256"][path.name]:
@@ -141,6 +170,7 @@ def _read_checked(
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor by its name."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 

@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 import struct
+import zipfile
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from varant.files import replacing
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR, token_levels
-from varant.store.checkpoint import LoadedModel, check_names, shapes, shapes_of_var
+from varant.store.checkpoint import LoadedModel, Sizes, check_names, shapes, shapes_of_var
 
 
 def load_official(*, vae: str | Path, var: str | Path) -> LoadedModel:
@@ -41,7 +42,11 @@ def load_official(*, vae: str | Path, var: str | Path) -> LoadedModel:
         raise UserError(
             f"{vae}: {tokenizer.vocab_size} codes; {var} predicts {geometry.vocab_size}"
         )
-    parameters = {k: v.float() for k, v in var_state.items() if k not in buffers}
+    # Copied out of the mapped file: its tensors are not aligned, and the results of vector code
+    # differ in the last bit with alignment.
+    parameters = {
+        k: v.to(torch.float32, copy=True) for k, v in var_state.items() if k not in buffers
+    }
     model = VAR.from_state(geometry, parameters)
     return LoadedModel(tokenizer=tokenizer, model=model.eval())
 
@@ -57,6 +62,21 @@ def load_official_tokenizer(vae: str | Path, patch_nums: tuple[int, ...]) -> Tok
     check_names(state, shapes(tokenizer.state_dict()), vae)
     tokenizer.load_state_dict(state)
     return tokenizer.eval()
+
+
+def official_sizes(*, vae: Path, var: Path | None, patch_nums: tuple[int, ...]) -> Sizes:
+    """Sizes of tokenizer and network, off the files' headers.
+
+    Args:
+        var: None for the tokenizer alone, which is then used at `patch_nums`.
+
+    Raises:
+        UserError: as `load_official`.
+    """
+    geometry = None if var is None else _official_geometry(_read_official(var), var)
+    sides = patch_nums if geometry is None else geometry.patch_nums
+    tokenizer = _official_tokenizer_config(_read_official(vae), vae, sides)
+    return Sizes(tokenizer=tokenizer, geometry=geometry)
 
 
 def save_official(tokenizer: Tokenizer, model: VAR, *, vae: str | Path, var: str | Path) -> None:
@@ -77,8 +97,10 @@ def save_official(tokenizer: Tokenizer, model: VAR, *, vae: str | Path, var: str
 
 
 def _read_official(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file, mapped: their values are read when they are used."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = zipfile.is_zipfile(path)  # files of before torch 1.6 are not
+        state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (
@@ -91,6 +113,7 @@ def _read_official(path: str | Path) -> dict[str, Tensor]:
         AssertionError,
         AttributeError,
         struct.error,
+        zipfile.BadZipFile,
     ):
         raise UserError(f"{path}: truncated, or not a PyTorch checkpoint of tensors") from None
     if not isinstance(state, dict) or not all(

@@ -7,6 +7,7 @@ import datetime
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -43,11 +44,11 @@ class Ranks:
         if self.count > 1:
             dist.barrier()
 
-    def check_same(self, config: dict) -> None:
+    def check_same(self, config: dict[str, Any]) -> None:
         """Raise `UserError` on every rank unless all ranks have this config."""
         if self.count == 1:
             return
-        found: list = [None] * self.count
+        found: list[dict[str, Any]] = [{}] * self.count
         dist.all_gather_object(found, config)
         for rank, other in enumerate(found):
             for key in sorted(config.keys() | other.keys()):

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -39,7 +40,7 @@ class RunState:
 
     step: int
     tensors: dict[str, Tensor]
-    facts: dict
+    facts: dict[str, Any]
 
 
 class DamagedCheckpoint(Exception):

@@ -10,18 +10,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from varant.errors import UserError
 from varant.randomness import stream
 
-SCHEDULES = ("full", "fixed", "progressive", "reversed", "sandwich")
-DRAWS = ("stratified", "independent")
+Kind = Literal["full", "fixed", "progressive", "reversed", "sandwich"]
+Draw = Literal["stratified", "independent"]
+Ramp = Literal["linear", "cosine", "early", "late"]
+KINDS: tuple[str, ...] = get_args(Kind)
+DRAWS: tuple[str, ...] = get_args(Draw)
+RAMPS: tuple[str, ...] = get_args(Ramp)
 PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
 PAPER_SHARES = (0.2, 1.0)
-RAMPS = ("linear", "cosine", "early", "late")
 _RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
 _BACKWARDS = {"early": "late", "late": "early"}
 
@@ -31,7 +35,7 @@ class Schedule:
     """Subnet share over training progress: constant, then a ramp, then constant.
 
     Attributes:
-        name: one of `SCHEDULES`; says how it was made, `share_at` does not look at it.
+        name: one of `KINDS`; says how it was made, `share_at` does not look at it.
         start_share, end_share: p of the first and of the last phase.
         phases: lengths of first phase, ramp and last phase as fractions of the training.
         ramp: how p goes from start to end at progress u of the ramp: `linear` (the paper's),
@@ -46,14 +50,14 @@ class Schedule:
     name: str
     start_share: float
     end_share: float
-    phases: tuple[float, float, float] = PAPER_PHASES
+    phases: tuple[float, ...] = PAPER_PHASES
     sandwich: bool = False
     ramp: str = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(float(part) for part in self.phases))
-        if self.name not in SCHEDULES:
-            raise UserError(f"--schedule {self.name}: use one of {', '.join(SCHEDULES)}")
+        if self.name not in KINDS:
+            raise UserError(f"--schedule {self.name}: use one of {', '.join(KINDS)}")
         if self.ramp not in RAMPS:
             raise UserError(f"--ramp {self.ramp}: use one of {', '.join(RAMPS)}")
         for share in (self.start_share, self.end_share):
@@ -100,13 +104,8 @@ class Schedule:
         ramp: str = "linear",
     ) -> Schedule:
         """The progressive schedule of these numbers run backwards in time."""
-        return cls(
-            name="reversed",
-            start_share=end_share,
-            end_share=start_share,
-            phases=tuple(reversed(phases)),
-            ramp=_BACKWARDS.get(ramp, ramp),
-        )
+        turned = cls.progressive(end_share, start_share, phases[::-1], _BACKWARDS.get(ramp, ramp))
+        return replace(turned, name="reversed")
 
     @classmethod
     def sandwich_rule(cls) -> Schedule:
@@ -121,12 +120,12 @@ class Schedule:
         if self.ramp == "linear":
             edges = [0.0, first, first + ramp, 1.0]
             shares = [self.start_share, self.start_share, self.end_share, self.end_share]
-            return np.interp(progress, edges, shares)
+            return np.asarray(np.interp(progress, edges, shares))
         u = np.clip((progress - first) / ramp, 0.0, 1.0)
         risen = {"cosine": (1 - np.cos(np.pi * u)) / 2, "early": 1 - (1 - u) ** 2, "late": u**2}[
             self.ramp
         ]
-        return self.start_share + (self.end_share - self.start_share) * risen
+        return np.asarray(self.start_share + (self.end_share - self.start_share) * risen)
 
     @property
     def mean_share(self) -> float:
@@ -139,7 +138,7 @@ class Schedule:
             + self.end_share * last
         )
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields. A linear ramp is not named: digests are older than other ramps."""
         fields = asdict(self) | {"phases": list(self.phases)}
         if self.ramp == "linear":

@@ -1,6 +1,7 @@
 """Token shards against the tokenizer itself; skipping, resuming, batches."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from varant import Tokenizer, TokenizerConfig, UserError
 from varant.data.batches import CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit, Dataset, images_to_float
 from varant.data.folders import UnreadableImage, folder_dataset
-from varant.data.tokens import cache_tokens, read_tokens, tokens_digest
+from varant.data.tokens import Tokenising, cache_tokens, read_tokens
 from varant.randomness import batch_indices, stream
 
 
@@ -38,7 +39,7 @@ def dataset(count=20) -> Dataset:
 
 def test_shards_hold_the_tokenizer_s_tokens_and_flips_come_last(tmp_path):
     data, draw = dataset(), tokenizer()
-    tokens = cache_tokens(tmp_path, data, draw, flips=True, shard_entries=7, batch=3)
+    tokens = cache_tokens(tmp_path, data, draw, Tokenising(flips=True, shard_entries=7, batch=3))
     assert [len(shard) for shard in tokens.train.shards] == [7] * 5 + [5]
     assert tokens.train.shards[0].dtype == torch.int16
     assert len(tokens.select) == 20, "held-out images are not flipped"
@@ -62,11 +63,13 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache_tokens(tmp_path, dataset(), tokenizer(), shard_entries=5, batch=2, advance=stop)
+        cache_tokens(
+            tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2), advance=stop
+        )
     whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert len(whole) == 2
     assert not (tmp_path / "index.json").exists()
-    cache_tokens(tmp_path, dataset(), tokenizer(), shard_entries=5, batch=2)
+    cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2))
     assert all(path.stat().st_mtime_ns == time for path, time in whole.items())
     found = read_tokens(tmp_path).train.rows(slice(None)).tokens_NL
     assert torch.equal(found, tokenizer().encode(images_to_float(dataset().train.images_N3HW)))
@@ -74,7 +77,7 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
     victim = sorted(whole)[0]
     victim.write_bytes(victim.read_bytes()[:100])
     (tmp_path / "index.json").unlink()
-    cache_tokens(tmp_path, dataset(), tokenizer(), shard_entries=5, batch=2)
+    cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2))
     assert torch.equal(read_tokens(tmp_path).train.rows(slice(None)).tokens_NL, found)
 
 
@@ -90,14 +93,16 @@ def test_damaged_caches_are_refused(tmp_path):
 
 
 def test_digest_names_tokenizer_data_and_preprocessing():
-    plain = tokens_digest("data", "weights")
-    others = [
-        tokens_digest("other", "weights"),
-        tokens_digest("data", "other"),
-        tokens_digest("data", "weights", flips=True),
-        tokens_digest("data", "weights", splits=("select", "test")),
+    other = replace(dataset(), digest="other")
+    digests = [
+        Tokenising().digest(dataset(), "weights"),
+        Tokenising().digest(other, "weights"),
+        Tokenising().digest(dataset(), "other"),
+        Tokenising(flips=True).digest(dataset(), "weights"),
+        Tokenising(splits=("select", "test")).digest(dataset(), "weights"),
     ]
-    assert len({plain, *others}) == 5
+    assert len(set(digests)) == 5
+    assert Tokenising(skip_unreadable=True, batch=3).digest(dataset(), "weights") == digests[0]
 
 
 @pytest.fixture
@@ -116,7 +121,9 @@ def test_unreadable_images_stop_or_are_listed(photographs, tmp_path):
     with pytest.raises(UnreadableImage, match=r"a/3.png"):
         cache_tokens(tmp_path / "strict", data, tokenizer())
     assert not (tmp_path / "strict" / "index.json").exists()
-    tokens = cache_tokens(tmp_path / "lax", data, tokenizer(), skip_unreadable=True, flips=True)
+    tokens = cache_tokens(
+        tmp_path / "lax", data, tokenizer(), Tokenising(skip_unreadable=True, flips=True)
+    )
     assert tokens.skipped == tuple(str(path) for path in bad)
     assert len(tokens.train) == 2 * 14
     keep = np.array([i for i in range(16) if data.train.paths[i] not in bad])
@@ -126,7 +133,7 @@ def test_unreadable_images_stop_or_are_listed(photographs, tmp_path):
 
 
 def test_cached_batches_are_a_function_of_seed_and_step(tmp_path):
-    tokens = cache_tokens(tmp_path, dataset(), tokenizer(), shard_entries=6)
+    tokens = cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=6))
     batches = CachedBatches(tokens.train, seed=3, batch=8)
     whole = batches.batch(5, slice(None))
     chosen = batch_indices(3, 5, batch=8, images=20)

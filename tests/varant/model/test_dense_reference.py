@@ -8,7 +8,7 @@ import reference
 import torch
 
 from varant import VAR, DepthPlan, Geometry, load_official
-from varant.model import transformer
+from varant.model import attention
 
 PATCH_NUMS, DEPTH = (1, 2, 3, 4), 6
 PLANS = {
@@ -67,7 +67,7 @@ def dense(model: VAR, plan: DepthPlan, inputs, labels, state=None):
 @pytest.mark.parametrize("name", PLANS)
 @torch.no_grad()
 def test_logits(name, shared_adaln, masked, monkeypatch):
-    monkeypatch.setattr(transformer, "MASKED_ATTENTION_TOKENS", masked)
+    monkeypatch.setattr(attention, "MASKED_ATTENTION_TOKENS", masked)
     model = network(shared_adaln)
     inputs, labels = batch(model)
     expected = dense(model, PLANS[name], inputs, labels)
@@ -133,7 +133,7 @@ def test_the_default_plan_is_full_depth_and_foreign_plans_are_refused():
 @pytest.mark.parametrize("masked", [0, 10**6], ids=["a call a scale", "one masked call"])
 @pytest.mark.parametrize("name", ["two-zone", "layers in turns"])
 def test_gradients_with_shared_adaln_and_either_attention(name, masked, monkeypatch):
-    monkeypatch.setattr(transformer, "MASKED_ATTENTION_TOKENS", masked)
+    monkeypatch.setattr(attention, "MASKED_ATTENTION_TOKENS", masked)
     model = network(shared_adaln=True)
     inputs, labels = batch(model)
     generator = torch.Generator().manual_seed(3)
@@ -189,7 +189,7 @@ def test_the_official_ten_scales(plan_text, tmp_path):
     _, model = load_official(vae=vae, var=var)
     model = model.double()
     geometry = model.geometry
-    assert geometry.tokens == 680 > transformer.MASKED_ATTENTION_TOKENS
+    assert geometry.tokens == 680 > attention.MASKED_ATTENTION_TOKENS
     plan = DepthPlan.parse(plan_text, geometry.patch_nums, geometry.depth)
     generator = torch.Generator().manual_seed(4)
     inputs = torch.randn(1, 679, geometry.code_channels, generator=generator).double()

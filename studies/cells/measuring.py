@@ -1,0 +1,150 @@
+"""What evaluation and score cells do: everything here needs torch, and runs where cells run."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from studies.cells.protocol import Evaluation
+from studies.cells.result import Measurements
+from studies.cells.site import Network
+from varant.data.tokens import Tokens, read_tokens
+from varant.evaluation.features import Extractor, Features
+from varant.evaluation.likelihood import mean_nll, nll_per_scale
+from varant.evaluation.reconstructions import read_reference
+from varant.evaluation.reference import Reference
+from varant.evaluation.scores import score
+from varant.files import replacing
+from varant.model.cost import plan_cost
+from varant.model.plan import DepthPlan
+from varant.model.sampling import generate
+from varant.model.tokenizer import Tokenizer
+from varant.model.transformer import VAR
+from varant.store.checkpoint import load
+
+SAMPLES_FILE = "samples.npy"
+SHEET_CLASSES = 10  # that the sample sheet shows, an image each
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedNetwork:
+    """What a network is measured with."""
+
+    tokenizer: Tokenizer
+    model: VAR
+    tokens: Tokens
+    reference: Reference
+    extractor: Extractor
+
+
+@functools.lru_cache(maxsize=1)
+def load_network(network: Network, device: str) -> LoadedNetwork:
+    """Files of a network, kept for the next cell of this process."""
+    loaded = load(network.model_folder)
+    extractor = network.extractor.load(device)
+    return LoadedNetwork(
+        tokenizer=loaded.tokenizer.to(device),
+        model=loaded.model.to(device),
+        tokens=read_tokens(network.tokens_folder),
+        reference=read_reference(network.reference_path, features=extractor.features),
+        extractor=extractor,
+    )
+
+
+@torch.inference_mode()
+def evaluate(
+    network: Network, plan: DepthPlan, wanted: Evaluation, folder: Path, *, batch: int, device: str
+) -> dict[str, Measurements]:
+    """All measurements of a cell; the sheet's images go to `samples.npy` in its folder.
+
+    (classes, H, W, 3) uint8, an image each of the first classes.
+    """
+    loaded = load_network(network, device)
+    metrics = test_likelihood(loaded, plan, wanted)
+    if wanted.select_images:
+        metrics |= select_likelihood(
+            loaded, plan, images=wanted.select_images, sets=wanted.select_sets
+        )
+    classes = loaded.model.num_classes
+    shown, features, kv_bytes_peak = [], [], 0
+    labels = torch.arange(wanted.samples) % classes
+    for start in range(0, wanted.samples, batch):
+        part = labels[start : start + batch]
+        sample = generate(
+            loaded.model,
+            loaded.tokenizer,
+            part,
+            plan=plan,
+            cfg=wanted.cfg,
+            top_k=wanted.top_k,
+            top_p=wanted.top_p,
+            seed=wanted.seed,
+            image_indices=range(start, start + len(part)),
+            decode_chunk=batch,
+        )
+        features.append(loaded.extractor(sample.images))
+        # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
+        shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
+        # A last, smaller batch would report its own size: bytes are those of a full batch.
+        kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
+    metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
+    cost = plan_cost(loaded.model.geometry, plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4)
+    metrics["kv_bytes/peak"] = Measurements.exact(kv_bytes_peak)
+    metrics["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
+    metrics["flops/transformer"] = Measurements.exact(cost.flops)
+    sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
+        np.save(file, sheet)
+    return metrics
+
+
+def test_likelihood(
+    loaded: LoadedNetwork, plan: DepthPlan, wanted: Evaluation
+) -> dict[str, Measurements]:
+    """Teacher-forced NLL of test images in nats/token, in disjoint sets: mean, scale by scale."""
+    per_scale_NK = nll_per_scale(
+        loaded.model, loaded.tokenizer, loaded.tokens.test, plan, images=wanted.nll_images
+    )
+    columns = {"nll/mean": mean_nll(per_scale_NK, loaded.model.patch_nums)}
+    for k in range(per_scale_NK.shape[1]):
+        columns[f"nll/scale_{k + 1:02d}"] = per_scale_NK[:, k]
+    return {name: _in_sets(values_N, wanted.nll_sets) for name, values_N in columns.items()}
+
+
+def select_likelihood(
+    loaded: LoadedNetwork, plan: DepthPlan, *, images: int, sets: int
+) -> dict[str, Measurements]:
+    """The same mean of select images, which choose."""
+    per_scale_NK = nll_per_scale(
+        loaded.model, loaded.tokenizer, loaded.tokens.select, plan, images=images
+    )
+    return {"select/nll/mean": _in_sets(mean_nll(per_scale_NK, loaded.model.patch_nums), sets)}
+
+
+def _in_sets(values_N: np.ndarray, sets: int) -> Measurements:
+    size = len(values_N) // sets
+    means = values_N.reshape(sets, size).mean(1)
+    return Measurements(values=tuple(means.tolist()), count=size)
+
+
+def _scores(
+    loaded: LoadedNetwork, found: Features, labels_N: np.ndarray, wanted: Evaluation
+) -> dict[str, Measurements]:
+    size = wanted.samples // wanted.sets
+    sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
+    scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
+    extractor = loaded.extractor
+    columns = {
+        f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
+        f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
+        "class_accuracy": [s.class_accuracy for s in scores],
+    }
+    return {
+        name: Measurements(values=tuple(values), count=size)
+        for name, values in columns.items()
+        if None not in values
+    }

@@ -1,0 +1,107 @@
+"""What cells say of themselves before they run, and results once they have."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from studies.cells.evaluation import Evaluation, EvaluationCell, Network
+from studies.cells.result import CellResult, Measurements
+from studies.cells.score import ScoreCell
+from studies.cells.training import TrainingCell
+from varant import DepthPlan, Geometry
+from varant.evaluation.extractors import ExtractorSpec
+from varant.start.calibration import Speed
+from varant.training.schedule import Schedule
+from varant.training.trainer import TrainingConfig
+
+PATCH_NUMS = (1, 2, 3)
+GEOMETRY = Geometry(
+    depth=4, width=16, heads=2, patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, num_classes=3
+)
+FULL = DepthPlan.full(PATCH_NUMS, 4)
+HALF = DepthPlan.two_zone(PATCH_NUMS, 4, subnet_depth=2, switch=0)
+NETWORK = Network(
+    model_folder=Path("here"),
+    model="m",
+    tokenizer_sha256="t",
+    base_seed=0,
+    tokens_folder=Path("here"),
+    tokens_digest="k",
+    extractor=ExtractorSpec.packaged("digits"),
+    reference_path=Path("here"),
+)
+EVALUATION = EvaluationCell(
+    network=NETWORK,
+    plan=HALF,
+    evaluation=Evaluation(
+        samples=100, sets=2, nll_images=40, nll_sets=4, cfg=0.0, top_k=0, top_p=0.0, seed=0
+    ),
+)
+SCORE = ScoreCell(network=NETWORK, plan=HALF, select_images=60, select_sets=4)
+TRAINING = TrainingCell(
+    start_folder=Path("here"),
+    start_sha256="m",
+    tokenizer_sha256="t",
+    tokens_folder=Path("here"),
+    tokens_digest="k",
+    training=TrainingConfig(budget_images=640, batch=64, schedule=Schedule.full()),
+    evaluate_every=64,
+)
+
+
+def test_where_and_how_it_runs_is_no_identity():
+    elsewhere = Path("elsewhere")
+    network = replace(NETWORK, model_folder=elsewhere, tokens_folder=elsewhere)
+    network = replace(network, reference_path=elsewhere, base_seed=7)
+    for cell, moved in (
+        (EVALUATION, replace(EVALUATION, network=network, batch=7, device="cuda")),
+        (SCORE, replace(SCORE, network=network, device="cuda")),
+        (TRAINING, replace(TRAINING, start_folder=elsewhere, tokens_folder=elsewhere)),
+    ):
+        assert moved != cell
+        assert moved.digest == cell.digest
+    assert replace(EVALUATION, plan=FULL).digest != EVALUATION.digest
+
+
+def test_a_plan_is_compared_with_the_full_network_measured_alike():
+    baseline = EVALUATION.baseline()
+    assert baseline.digest == replace(EVALUATION, plan=FULL).digest
+    assert baseline.baseline() is None
+    assert SCORE.baseline() is None
+    assert TRAINING.baseline() is None
+
+
+def test_expected_seconds_follow_images_and_flops():
+    speed = Speed(
+        training_images_per_second=10.0, nll_images_per_second=20.0, samples_per_second=5.0
+    )
+    assert TRAINING.seconds(speed, GEOMETRY) == pytest.approx(640 / 10)
+    full = replace(SCORE, plan=FULL).seconds(speed, GEOMETRY)
+    assert full == pytest.approx(60 / 20)
+    share = SCORE.seconds(speed, GEOMETRY) / full
+    assert 0.4 < share < 0.7
+    sampling, likelihood = 100 / 5, 40 / 20
+    found = EVALUATION.seconds(speed, GEOMETRY)
+    assert found == pytest.approx(share * (sampling + likelihood), abs=1.0)
+
+
+def test_a_result_has_a_row_for_each_value_and_one_for_its_failure():
+    measured = CellResult(
+        digest="d",
+        status="finished",
+        metrics={
+            "nll/mean": Measurements(values=(1.0, 2.0), count=10),
+            "kv_bytes/peak": Measurements(values=(64.0,), count=0),
+        },
+    )
+    rows = list(measured.rows())
+    assert [(r["metric"], r["set"], r["value"]) for r in rows] == [
+        ("nll/mean", 0, 1.0),
+        ("nll/mean", 1, 2.0),
+        ("kv_bytes/peak", None, 64.0),
+    ]
+    (row,) = CellResult(digest="d", status="failed", error="as planned").rows()
+    assert (row["status"], row["metric"]) == ("failed", "")
+    assert math.isnan(row["value"])

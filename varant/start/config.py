@@ -1,0 +1,146 @@
+"""Sections of a command's config that say what a run starts from; see `varant.flags`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from varant.errors import UserError
+from varant.flags import Count, Natural, Positive, Share, Sides
+
+DatasetName = Literal["shapes", "digits", "folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What images."""
+
+    dataset: DatasetName = "shapes"
+    """Embedded data sets, or a folder of image files."""
+    data_path: Path | None = None
+    """For --dataset folder: a folder of class folders, or of train/ and val/ with class folders."""
+    skip_unreadable: bool = False
+    """Leave out image files that cannot be read, and list them."""
+
+    def check(self) -> None:
+        if (self.dataset == "folder") != (self.data_path is not None):
+            raise UserError(
+                "--data-path: goes with --dataset folder, and --dataset folder needs it"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDataConfig(DataConfig):
+    """What images, and how they are fed."""
+
+    flip: bool = False
+    """Train on mirrored images as well."""
+    online: bool = False
+    """Read, crop, flip and tokenise images at every step in place of tokens made once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """Which network to start from; by default a base network that is trained once."""
+
+    model: Path | None = None
+    """A checkpoint folder of ours."""
+    vae: Path | None = None
+    """The tokenizer of an official checkpoint."""
+    var: Path | None = None
+    """The transformer of an official checkpoint, with --vae."""
+    base_budget: Count = 48_000
+    """Training images of a base network, where it is trained here."""
+
+    def check(self) -> None:
+        if self.var is not None and self.vae is None:
+            raise UserError(f"--var {self.var}: give its tokenizer as --vae")
+        if self.vae is not None and self.var is None:
+            raise UserError(f"--vae {self.vae}: give --var to start from")
+        if self.model is not None and self.vae is not None:
+            raise UserError(f"--model {self.model}: one start only; drop --vae")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStartConfig(StartConfig):
+    """Which network to start from; by default a base network that is trained once."""
+
+    from_scratch: bool = False
+    """Start from an untrained network."""
+    depth: Positive | None = None
+    """Layers of a network from scratch; default 8, or 16 with --vae."""
+    width: Positive | None = None
+    """Width of a network from scratch; default 48, or 64 x depth with --vae."""
+    heads: Positive | None = None
+    """Heads of a network from scratch; default: 16 channels each, or 64 with --vae."""
+    patch_nums: Sides | None = None
+    """Sides of the token maps of a tokenizer trained here, such as 1,2,3,4,6 (image side 4 x the
+    last); with --vae --from-scratch: the scales to use it at."""
+
+    def check(self) -> None:
+        if self.vae is not None and (self.var is None) != self.from_scratch:
+            raise UserError(f"--vae {self.vae}: give --var to start from, or --from-scratch")
+        if self.model is not None and self.from_scratch:
+            raise UserError(f"--model {self.model}: one start only; drop --from-scratch")
+        for name in ("depth", "width", "heads"):
+            if getattr(self, name) is not None and not self.from_scratch:
+                raise UserError(
+                    f"--{name} {getattr(self, name)}: sizes a network --from-scratch only"
+                )
+        if self.patch_nums is not None and (self.model is not None or self.var is not None):
+            shown = ",".join(map(str, self.patch_nums))
+            raise UserError(f"--patch-nums {shown}: the network that you start from has its own")
+        if not self.from_scratch:
+            super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How images are drawn."""
+
+    cfg: float = 0.0
+    """Classifier-free guidance; 0 is off."""
+    top_k: Natural = 0
+    """Sample among the k likeliest codes; 0 is off."""
+    top_p: Share = 0.0
+    """Sample among the likeliest codes of this probability; 0 is off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where it runs."""
+
+    workspace: Path = Path("runs")
+    """Folder of all that studies write: data, tokenizers, base networks, results."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:0."""
+    quick: bool = False
+    """The whole path on tiny data; every output is marked, none is a result."""
+    dry_run: bool = False
+    """Print config, work and expected cost; run nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRunConfig(RunConfig):
+    """Where it runs, and what it leaves behind."""
+
+    device: str = "cpu"
+    """cpu, cuda or cuda:0; under torchrun every process takes a CUDA device of its own."""
+    threads: Positive = 1
+    """CPU threads of this process."""
+    evaluate_every: Count | None = None
+    """Images between two evaluations on the select split; default: a tenth of the budget."""
+    evaluate_images: Positive = 500
+    """Select images of an evaluation."""
+    log_every: Positive = 1
+    """Steps between two lines of metrics.jsonl."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints; 0 writes one after every step."""
+
+    def check(self) -> None:
+        if not 0 <= self.checkpoint_every < math.inf:
+            raise UserError(
+                f"--checkpoint-every {self.checkpoint_every}: must be 0 or more seconds"
+            )

@@ -1,0 +1,60 @@
+"""The embedded setting: a light tokenizer and a small base network, as recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from varant.model.geometry import Geometry
+from varant.model.tokenizer import TokenizerConfig
+from varant.training.config import TrainingConfig
+from varant.training.tokenizer import TokenizerTraining
+
+LIGHT_TOKENIZER = TokenizerConfig(
+    patch_nums=(1, 2, 3, 4, 6),
+    vocab_size=128,
+    code_channels=8,
+    backbone="light",
+    channels=64,
+    phis=0,
+)
+SMALL_GEOMETRY = Geometry(
+    depth=8,
+    width=48,
+    heads=3,
+    patch_nums=LIGHT_TOKENIZER.patch_nums,
+    vocab_size=LIGHT_TOKENIZER.vocab_size,
+    code_channels=LIGHT_TOKENIZER.code_channels,
+    num_classes=10,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """All that fixes a tokenizer and a base network, but for the data.
+
+    Attributes:
+        limit: training images of an embedded data set to use, None for all.
+    """
+
+    limit: int | None = None
+    tokenizer: TokenizerConfig = LIGHT_TOKENIZER
+    tokenizer_training: TokenizerTraining = TokenizerTraining()
+    geometry: Geometry = SMALL_GEOMETRY
+    training: TrainingConfig = TrainingConfig(budget_images=48_000)
+
+    def with_seed(self, seed: int) -> BaseConfig:
+        """The same with another seed of the network's training; the tokenizer is shared."""
+        return replace(self, training=replace(self.training, seed=seed))
+
+    def with_geometry(self, **sizes: Any) -> BaseConfig:
+        """The same with other sizes of the network."""
+        return replace(self, geometry=replace(self.geometry, **sizes))
+
+
+QUICK_BASE = BaseConfig(
+    limit=2_000,
+    tokenizer_training=TokenizerTraining(steps=120),
+    geometry=replace(SMALL_GEOMETRY, depth=4, width=32, heads=2),
+    training=TrainingConfig(budget_images=6_400),
+)

@@ -1,0 +1,287 @@
+"""How a network is trained: what flags say, and the config that follows for one network.
+
+Three classes, each the next one's base: what every study that trains asks (`SupernetTraining`),
+what `varant.train` asks beyond it (`TrainingFlags`), and what one training is (`TrainingConfig`),
+in which nothing is left open.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from varant.errors import UserError
+from varant.flags import AboveZero, Count, Depths, Natural, Phases, Positive, Share, Weights
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan, Selector, default_depths
+from varant.training.schedule import (
+    PAPER_PHASES,
+    PAPER_SHARES,
+    Draw,
+    Draws,
+    Kind,
+    Ramp,
+    Schedule,
+    check_depths,
+    draw_steps,
+)
+
+REFERENCE_SHARE = 2 / 3  # the progressive schedule's own mean share
+Precision = Literal["float32", "bfloat16", "float16"]
+RateSchedule = Literal["cosine", "constant"]
+FINAL_RATE_SHARE = 0.05  # of the peak, that a cosine ends at
+
+
+def default_switch(scales: int) -> int:
+    """Six tenths of the scales: the paper's 6 of 10."""
+    return round(0.6 * scales)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFlags:
+    """Which steps train a subnet."""
+
+    kind: Annotated[Kind, arg(name="schedule")] = "progressive"
+    """How the subnet share goes: full is 0 throughout, the control."""
+    share: Share = REFERENCE_SHARE
+    """Subnet share of --schedule fixed; default: the mean share of the progressive one."""
+    start_share: Share = PAPER_SHARES[0]
+    """Subnet share of the progressive schedule's first phase."""
+    end_share: Share = PAPER_SHARES[1]
+    """Subnet share of its last phase."""
+    phases: Phases = PAPER_PHASES
+    """Its phases' lengths, first, ramp, last, as fractions of the budget; they sum to 1."""
+    ramp: Ramp = "linear"
+    """Shape of its ramp: linear (the paper's), cosine, early (rises fast at first) or late."""
+
+    def make(self) -> Schedule:
+        """The schedule.
+
+        Raises:
+            UserError: phases that make none.
+        """
+        match self.kind:
+            case "full":
+                return Schedule.full()
+            case "sandwich":
+                return Schedule.sandwich_rule()
+            case "fixed":
+                return Schedule.fixed(self.share)
+            case "progressive":
+                make = Schedule.progressive
+            case "reversed":
+                make = Schedule.reversed
+        return make(self.start_share, self.end_share, self.phases, self.ramp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetTraining:
+    """How models are trained."""
+
+    budget_images: Annotated[Count, arg(name="budget")] = 100_000
+    """Image passes of a model, such as 100k, 1.5M or 2e5; a sandwich step takes three an image."""
+    depths: Depths | None = None
+    """Subnet depths, such as 2,4,6; default: a quarter, half and three quarters of the layers."""
+    batch: Positive = 64
+    """Images of an optimiser step, over all ranks."""
+    accumulate: Positive = 1
+    """Parts that a rank trains its images of a step in, to save memory."""
+    lr: AboveZero | None = None
+    """Peak learning rate; default: 1e-3 from a trained network, 1e-6 (the paper's) from official
+    files, 5e-3 from scratch, or VAR's 1e-4 x batch / 256 where the width is 256 or more."""
+    lr_schedule: RateSchedule = "cosine"
+    """cosine (to 5 percent) or constant; a cosine starves the last phase of a schedule."""
+    precision: Precision = "float32"
+    """Type of the arithmetic in training: autocast; float16 on CUDA only."""
+    activation_checkpointing: bool = False
+    """Keep only layer inputs for the backward pass: less memory, a third more time."""
+
+    def subnet_depths(self, depth: int) -> tuple[int, ...]:
+        """The depths of subnets of a network of `depth` layers.
+
+        Raises:
+            UserError: a depth that is no subnet's.
+        """
+        depths = default_depths(depth) if self.depths is None else self.depths
+        for subnet in depths:
+            if not 1 <= subnet < depth:
+                raise UserError(
+                    f"--depths {subnet}: subnets of this network have 1 to {depth - 1} of its "
+                    f"{depth} layers"
+                )
+        return depths
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags(SupernetTraining):
+    """How the model is trained."""
+
+    switch: Natural | None = None
+    """Last scale that runs all layers; default: six tenths of the scales (the paper's 6 of 10)."""
+    selector: Selector = "equidistant"
+    """Which layers a subnet keeps."""
+    draw: Draw = "stratified"
+    """How steps draw: stratified (shares hold over every short window) or independent."""
+    distill: bool = False
+    """With sandwich: subnets learn the full network's predictions in place of the tokens."""
+    scale_weights: Weights | None = None
+    """Weight of each scale's tokens in the loss, such as 1,1,1,0.5,0.5; default: all 1."""
+    warmup_steps: Natural = 50
+    """Steps over which the learning rate rises."""
+    weight_decay: float = 0.02
+    """Of AdamW; embeddings, biases, scales and AdaLN gammas are exempt."""
+    clip: AboveZero = 2.0
+    """Largest gradient norm."""
+    class_drop: Share = 0.1
+    """Share of images trained with the unconditional class."""
+    ema: Share | None = None
+    """Decay a step of averaged weights, which are then what is evaluated and saved."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
+            raise UserError(
+                f"--batch {self.batch}: must be a multiple of --accumulate ({self.accumulate})"
+            )
+        for flag, value, most in (
+            ("--lr", self.lr or 0.0, math.inf),
+            ("--weight-decay", self.weight_decay, math.inf),
+            ("--clip", self.clip, math.inf),
+            ("--class-drop", self.class_drop, 1.0),
+            ("--ema", self.ema or 0.0, 1.0),
+        ):
+            if not 0.0 <= value <= most or math.isinf(value):
+                raise UserError(f"{flag} {value}: must be from 0 to {most:g}")
+        if self.ema == 1:
+            raise UserError("--ema 1.0: would average nothing; use a decay below 1, such as 0.999")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(TrainingFlags):
+    """All that a network's weights depend on besides data and start.
+
+    Attributes:
+        schedule, depths, switch, selector, draw: which steps train which subnet; `switch` is the
+            last scale of the bridge zone, that all layers run at.
+        distill: in-place distillation of the sandwich rule (BigNAS, arXiv 2003.11142).
+        lr: peak, after `warmup_steps`.
+        seed: of initialisation, data order, class drop, and draws of share and depth.
+
+    Raises:
+        UserError: a budget below one step, or values that make no sense together.
+    """
+
+    schedule: Schedule = Schedule.full()
+    depths: tuple[int, ...] = ()
+    switch: int = 0
+    lr: float = 5e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget_images < self.batch * self.passes:
+            passes = f" of {self.passes} passes" if self.passes > 1 else ""
+            raise UserError(
+                f"--budget {self.budget_images}: below one batch of {self.batch} images{passes}; "
+                f"give at least {self.batch * self.passes}"
+            )
+        if self.distill and not self.schedule.sandwich:
+            raise UserError(
+                "--distill: needs --schedule sandwich, whose steps run the full network"
+            )
+
+    @classmethod
+    def of(
+        cls, flags: SupernetTraining, geometry: Geometry, schedule: Schedule, **more: Any
+    ) -> TrainingConfig:
+        """What the flags mean for this network; `more` overrules them.
+
+        Raises:
+            UserError: depths or a switch point that the network has not.
+        """
+        given = {field.name: getattr(flags, field.name) for field in fields(flags)} | more
+        given["depths"] = flags.subnet_depths(geometry.depth)
+        if given.get("switch") is None:
+            given["switch"] = default_switch(len(geometry.patch_nums))
+        return cls(schedule=schedule, **given)
+
+    @property
+    def passes(self) -> int:
+        """Passes of each image in a step."""
+        return 3 if self.schedule.sandwich else 1
+
+    @property
+    def steps(self) -> int:
+        return self.budget_images // (self.batch * self.passes)
+
+    @property
+    def image_passes(self) -> int:
+        """Passes of the whole training: the budget, cut to whole steps."""
+        return self.steps * self.batch * self.passes
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step `step` (0-based)."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.lr_schedule == "constant":
+            return self.lr * warm
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.lr * warm * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine)
+
+    def check_fits(self, geometry: Geometry, *, device: str, ranks: int) -> None:
+        """Raise `UserError` unless all of it suits the network, the device and the ranks."""
+        if self.precision == "float16" and not device.startswith("cuda"):
+            raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
+        if self.batch % (ranks * self.accumulate):
+            raise UserError(
+                f"--batch {self.batch}: must be a multiple of {ranks} ranks x "
+                f"--accumulate {self.accumulate}"
+            )
+        check_depths(self.schedule, self.depths, geometry.depth)
+        scales = len(geometry.patch_nums)
+        if not 0 <= self.switch <= scales:
+            raise UserError(f"--switch {self.switch}: the network has {scales} scales")
+        for depth in self.depths:
+            self.plan_of(depth, geometry)
+        if self.scale_weights is not None:
+            shown = ",".join(f"{weight:g}" for weight in self.scale_weights)
+            good = all(0 <= weight < math.inf for weight in self.scale_weights)
+            if len(self.scale_weights) != scales or not good or not any(self.scale_weights):
+                raise UserError(
+                    f"--scale-weights {shown}: give one weight for each of the {scales} scales, "
+                    "none negative, not all zero"
+                )
+
+    def draws(self, full_depth: int) -> Draws:
+        """What every step of this training trains in a network of `full_depth` layers."""
+        return draw_steps(
+            self.schedule,
+            steps=self.steps,
+            depths=self.depths,
+            full_depth=full_depth,
+            seed=self.seed,
+            draw=self.draw,
+        )
+
+    def plan_of(self, depth: int, geometry: Geometry) -> DepthPlan:
+        """The plan that a pass of this depth trains."""
+        if depth == geometry.depth:
+            return DepthPlan.full(geometry.patch_nums, geometry.depth)
+        return DepthPlan.two_zone(
+            geometry.patch_nums,
+            geometry.depth,
+            subnet_depth=depth,
+            switch=self.switch,
+            selector=self.selector,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        return asdict(self) | {
+            "depths": list(self.depths),
+            "scale_weights": list(self.scale_weights) if self.scale_weights else None,
+            "schedule": self.schedule.as_dict(),
+        }
