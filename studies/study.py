@@ -124,6 +124,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         bench: Planned,
         name: str,
         plan: DepthPlan,
+        /,
         *,
         base_seed: int | None = None,
         trained: Training | None = None,

@@ -77,8 +77,7 @@ def _dissent(study: AsymmetryStudy) -> tuple[str, ...]:
         other = study.verdict(normalisation)
         if normalisation is PRIMARY or other in (verdict, Verdict.UNTESTED):
             continue
-        name = normalisation.value[0].upper() + normalisation.value[1:]
-        sentences.append(f"{name} the verdict would be: {other.value}.")
+        sentences.append(f"{normalisation.sentence_start} the verdict would be: {other.value}.")
     return tuple(sentences)
 
 
@@ -93,6 +92,7 @@ def _nll_dissent(study: AsymmetryStudy) -> tuple[str, ...]:
         if a.metric.decides or a.sign == wanted:
             continue
         side = {1: "the early scales", -1: "the late scales", 0: "neither side"}[a.sign]
-        name = PRIMARY.value[0].upper() + PRIMARY.value[1:]
-        sentences.append(f"{name}, teacher-forced NLL, which never decides, points to {side}.")
+        sentences.append(
+            f"{PRIMARY.sentence_start}, teacher-forced NLL, which never decides, points to {side}."
+        )
     return tuple(sentences)

@@ -33,23 +33,25 @@ deciding metric has both windows. The claim's verdict is that of the primary nor
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.frame import find_metric, headline_metrics
+from analysis.frame import headline_metrics
 from analysis.metrics import Metric
-from analysis.statistics.damage import base_seeds, paired_differences, pooled_interval
 from analysis.statistics.intervals import (
     Interval,
     Verdict,
     holm,
+    paired_t,
     significant_sign,
     verdict_of_signs,
 )
 
 MIB = 2**20
+SIDES = ("early", "late")
 
 
 class Normalisation(enum.Enum):
@@ -60,201 +62,196 @@ class Normalisation(enum.Enum):
     TOKEN = "per token"
     KV = "per MiB of KV saved"
 
+    @property
+    def sentence_start(self) -> str:
+        """Its name where a sentence begins with it."""
+        return self.value[0].upper() + self.value[1:]
+
 
 PRIMARY = Normalisation.SCALE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asymmetry:
-    """A for one metric under one normalisation, with the two terms that it is the difference of."""
+    """A for one metric under one normalisation, with the two terms that it is the difference of.
+
+    Attributes:
+        early_divisor, late_divisor: n of the windows: scales, 1, tokens or MiB.
+        difference: A.
+        p_holm: NaN for a metric that does not decide.
+        sets, count: disjoint sets, and images or samples a window, over all base networks.
+    """
 
     metric: Metric
     normalisation: Normalisation
-    early_divisor: float  # n of the early window: scales, 1, tokens or MiB
+    early_divisor: float
     late_divisor: float
     early: Interval
     late: Interval
-    difference: Interval  # A
-    p_holm: float  # NaN for a metric that does not decide
+    difference: Interval
+    p_holm: float
     base_seeds: int
-    sets: int  # disjoint sets, over all base networks
-    count: int  # images or samples a window, over all base networks
+    sets: int
+    count: int
+
+    @property
+    def p_value(self) -> float:
+        """Of A being zero, after Holm's correction if the metric decides."""
+        return self.p_holm if self.metric.decides else self.difference.p_value
 
     @property
     def sign(self) -> int:
-        """+1 or -1 where A is significant (after Holm's correction if it decides), else 0."""
-        p = self.p_holm if self.metric.decides else self.difference.p_value
-        return significant_sign(self.difference, p)
+        """+1 or -1 where A is significant, else 0."""
+        return significant_sign(self.difference, self.p_value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsymmetryStudy:
-    """All of a study's asymmetries for one selector."""
+    """All of a study's asymmetries for one selector.
+
+    Attributes:
+        networks: base networks of the study; of several, the intervals run over them.
+    """
 
     selector: str
     half_depth: int
     windows: Mapping[str, tuple[int, ...]]
-    over_seeds: bool  # whether the intervals run over base networks
-    base_seeds: int  # networks of the study
+    networks: int
     estimates: tuple[Asymmetry, ...]
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether the intervals run over base networks."""
+        return self.networks > 1
+
+    @property
+    def verdicts(self) -> dict[Normalisation, Verdict]:
+        """By the rule in this module's docstring, under each normalisation that applies."""
+        return {n: self.verdict(n) for n in Normalisation if self.under(n)}
 
     def under(self, normalisation: Normalisation) -> tuple[Asymmetry, ...]:
         """The estimates of one normalisation, deciding metrics first."""
         return tuple(a for a in self.estimates if a.normalisation is normalisation)
 
     def verdict(self, normalisation: Normalisation = PRIMARY) -> Verdict:
-        """The verdict of the rule in this module's docstring."""
+        """The verdict under one normalisation."""
         return verdict_of_signs([a.sign for a in self.under(normalisation) if a.metric.decides])
 
 
 def asymmetry_study(
-    frame: pd.DataFrame,
+    pairs: pd.DataFrame,
     *,
     patch_nums: Sequence[int],
     windows: Mapping[str, Sequence[int]],
     half_depth: int,
     selector: str,
+    networks: int,
 ) -> AsymmetryStudy:
     """Estimate A for every headline metric under every normalisation.
 
-    `windows` gives the scales (from 1) of at least "early" and "late". A base network counts where
-    both windows finished. Per MiB of KV is left out where a window saves no KV.
+    A base network counts where both windows finished. Per MiB of KV is left out where a window
+    saves no KV.
+
+    Args:
+        pairs: of `paired_differences`.
+        windows: the scales (from 1) of at least "early" and "late".
+        networks: base networks of the study, failed ones included.
     """
-    over_seeds = len(base_seeds(frame)) > 1
-    pairs = paired_differences(frame)
-    pairs = pairs[
+    mine = pairs[
         (pairs["family"] == "window")
         & (pairs["selector"] == selector)
         & (pairs["subnet_depth"] == half_depth).fillna(False)
     ]
-    saved = _kv_saved_mib(frame, pairs)
+    both = _both_windows(mine)
     estimates: list[Asymmetry] = []
     for normalisation in Normalisation:
-        divisors = _divisors(normalisation, patch_nums=patch_nums, windows=windows, saved=saved)
-        if divisors is None:
+        divisors = _divisors(normalisation, mine, patch_nums=patch_nums, windows=windows)
+        if not min(divisors) > 0:
             continue
-        found = []
-        for metric in headline_metrics(frame):
-            both = _both_windows(pairs, metric=metric, divisors=divisors)
-            if both.empty:
-                continue
-            found.append(
-                (
-                    metric,
-                    both,
-                    *(
-                        pooled_interval(both, column, over_seeds=over_seeds)
-                        for column in ("early", "late", "difference")
-                    ),
-                )
+        group = [
+            _asymmetry(
+                both[both["metric"] == metric.name],
+                metric,
+                normalisation,
+                divisors,
+                over_seeds=networks > 1,
             )
-        adjusted = holm(
-            [
-                difference.p_value if metric.decides else float("nan")
-                for metric, _, _, _, difference in found
-            ]
-        )
-        estimates += [
-            Asymmetry(
-                metric=metric,
-                normalisation=normalisation,
-                early_divisor=divisors["early"],
-                late_divisor=divisors["late"],
-                early=early,
-                late=late,
-                difference=difference,
-                p_holm=float(p),
-                base_seeds=both["base_seed"].nunique(),
-                sets=len(both),
-                count=int(both["count"].sum()),
-            )
-            for (metric, both, early, late, difference), p in zip(found, adjusted, strict=True)
+            for metric in headline_metrics(both)
         ]
+        adjusted = holm([a.difference.p_value if a.metric.decides else math.nan for a in group])
+        estimates += [replace(a, p_holm=float(p)) for a, p in zip(group, adjusted, strict=True)]
     return AsymmetryStudy(
         selector=selector,
         half_depth=half_depth,
         windows={name: tuple(scales) for name, scales in windows.items()},
-        over_seeds=over_seeds,
-        base_seeds=len(base_seeds(frame)),
+        networks=networks,
         estimates=tuple(estimates),
     )
 
 
-def asymmetry_table(study: AsymmetryStudy) -> pd.DataFrame:
-    """The estimates as a table, one row for each metric and normalisation."""
-    return pd.DataFrame(
-        [
-            {
-                "selector": study.selector,
-                "normalisation": a.normalisation.value,
-                "metric": a.metric.name,
-                "decides": a.metric.decides,
-                "early_divisor": a.early_divisor,
-                "late_divisor": a.late_divisor,
-                "early": a.early.estimate,
-                "late": a.late.estimate,
-                "asymmetry": a.difference.estimate,
-                "low": a.difference.low,
-                "high": a.difference.high,
-                "standard_error": a.difference.standard_error,
-                "degrees_of_freedom": a.difference.degrees_of_freedom,
-                "p_value": a.difference.p_value,
-                "p_holm": a.p_holm,
-                "base_seeds": a.base_seeds,
-                "sets": a.sets,
-                "count": a.count,
-            }
-            for a in study.estimates
-        ]
+def _both_windows(windows: pd.DataFrame) -> pd.DataFrame:
+    """Damage `early` and `late` of each (`metric`, `base_seed`, `set`) that has both, `count`."""
+    sampled = windows[windows["set"].notna()]
+    key = ["metric", "base_seed", "set"]
+    early, late = (
+        sampled[(sampled["window"] == side).fillna(False)].set_index(key) for side in SIDES
     )
-
-
-def _kv_saved_mib(frame: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, float]:
-    """MiB of measured KV peak that each window's plan saves; empty where it was not measured."""
-    if find_metric(frame, "kv_bytes/peak") is None:
-        return {}
-    kv = pairs[pairs["metric"] == "kv_bytes/peak"]
-    return {str(name): -float(d) / MIB for name, d in kv.groupby("window")["damage"].mean().items()}
+    columns = {"early": early["damage"], "late": late["damage"], "count": early["count"]}
+    return pd.DataFrame(columns).dropna().reset_index()
 
 
 def _divisors(
     normalisation: Normalisation,
+    pairs: pd.DataFrame,
     *,
     patch_nums: Sequence[int],
     windows: Mapping[str, Sequence[int]],
-    saved: Mapping[str, float],
-) -> dict[str, float] | None:
-    """n of the early and of the late window, or None where the normalisation does not apply."""
-    result = {}
-    for name in ("early", "late"):
-        if name not in windows:
-            return None
+) -> tuple[float, float]:
+    """n of the early and of the late window; not positive where the normalisation does not apply.
+
+    MiB are of the measured KV peak, means over base networks; none where it was not measured.
+    """
+
+    def of(side: str) -> float:
         match normalisation:
             case Normalisation.WINDOW:
-                result[name] = 1.0
+                return 1.0
             case Normalisation.SCALE:
-                result[name] = float(len(windows[name]))
+                return float(len(windows.get(side, ())))
             case Normalisation.TOKEN:
-                result[name] = float(sum(patch_nums[scale - 1] ** 2 for scale in windows[name]))
+                return float(sum(patch_nums[scale - 1] ** 2 for scale in windows.get(side, ())))
             case Normalisation.KV:
-                result[name] = saved.get(name, 0.0)
-    return result if min(result.values()) > 0 else None
+                return -float(kv.get(side, 0.0)) / MIB
+
+    kv = pairs[pairs["metric"] == "kv_bytes/peak"].groupby("window")["damage"].mean()
+    return of("early"), of("late")
 
 
-def _both_windows(
-    pairs: pd.DataFrame, *, metric: Metric, divisors: Mapping[str, float]
-) -> pd.DataFrame:
-    """`early`, `late` and `difference` for each (base_seed, set) that has both windows."""
-    mine = pairs[(pairs["metric"] == metric.name) & pairs["set"].notna()]
-    key = ["base_seed", "set"]
-    early, late = (
-        mine[(mine["window"] == name).fillna(False)][[*key, "damage", "count"]].rename(
-            columns={"damage": name}
-        )
-        for name in ("early", "late")
+def _asymmetry(
+    both: pd.DataFrame,
+    metric: Metric,
+    normalisation: Normalisation,
+    divisors: tuple[float, float],
+    *,
+    over_seeds: bool,
+) -> Asymmetry:
+    """A of one metric; its `p_holm` waits for the other metrics and is NaN."""
+
+    def interval(values: pd.Series[float]) -> Interval:
+        observed = values.groupby(both["base_seed"]).mean() if over_seeds else values
+        return paired_t(observed.to_numpy())
+
+    early, late = both["early"] / divisors[0], both["late"] / divisors[1]
+    return Asymmetry(
+        metric=metric,
+        normalisation=normalisation,
+        early_divisor=divisors[0],
+        late_divisor=divisors[1],
+        early=interval(early),
+        late=interval(late),
+        difference=interval(early - late),
+        p_holm=math.nan,
+        base_seeds=int(both["base_seed"].nunique()),
+        sets=len(both),
+        count=int(both["count"].sum()),
     )
-    both = early.merge(late[[*key, "late"]], on=key, how="inner")
-    both["early"] /= divisors["early"]
-    both["late"] /= divisors["late"]
-    both["difference"] = both["early"] - both["late"]
-    return both

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import pandas as pd
+from scipy import special, stats
 
 SIGNIFICANCE = 0.05
 
@@ -54,41 +55,57 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
         raise ValueError("an interval needs at least one difference")
     if not np.isfinite(values).all():
         raise ValueError("a difference is not finite")
-    n = values.size
-    mean = float(values.mean())
-    if n == 1:
-        return Interval(
-            estimate=mean,
-            low=math.nan,
-            high=math.nan,
-            standard_error=math.nan,
-            degrees_of_freedom=0,
-            p_value=math.nan,
-            observations=1,
-        )
-    largest = float(np.abs(values).max())
-    if float(np.ptp(values)) <= 16 * np.finfo(np.float64).eps * largest:
-        zero = largest == 0
-        return Interval(
-            estimate=mean,
-            low=0.0 if zero else math.nan,
-            high=0.0 if zero else math.nan,
-            standard_error=0.0,
-            degrees_of_freedom=n - 1,
-            p_value=1.0 if zero else 2.0 ** (1 - n),
-            observations=n,
-        )
-    error = float(values.std(ddof=1) / math.sqrt(n))
-    half_width = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
-    return Interval(
-        estimate=mean,
-        low=mean - half_width,
-        high=mean + half_width,
-        standard_error=error,
-        degrees_of_freedom=n - 1,
-        p_value=float(2 * stats.t.sf(abs(mean / error), n - 1)),
-        observations=n,
+    found = _student(
+        np.array([values.mean()]),
+        np.array([values.std(ddof=1) if values.size > 1 else math.nan]),
+        np.array([values.size]),
+        (values.min(keepdims=True), values.max(keepdims=True)),
+        confidence,
     )
+    return Interval(**{name: column[0].item() for name, column in found.items()})
+
+
+def grouped_t(table: pd.DataFrame, keys: Sequence[str], column: str) -> pd.DataFrame:
+    """The 95 % interval of `paired_t` for the mean of `column` in every group of `table`.
+
+    Groups are in order of appearance and are the index; columns are the fields of `Interval`.
+    """
+    groups = table.groupby(list(keys), dropna=False, sort=False)[column]
+    found = groups.agg(["mean", "std", "size", "min", "max"])
+    mean, deviation, n, lowest, highest = (found[name].to_numpy() for name in found.columns)
+    return pd.DataFrame(_student(mean, deviation, n, (lowest, highest), 0.95), index=found.index)
+
+
+def _student(
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    n: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    confidence: float,
+) -> dict[str, np.ndarray]:
+    """The fields of `Interval` for groups of `n` values between `ends`, by the rule of `paired_t`.
+
+    Args:
+        deviation: sample standard deviation; anything where there is one value.
+    """
+    lowest, highest = ends
+    largest = np.maximum(np.abs(lowest), np.abs(highest))
+    alone = n == 1
+    flat = ~alone & (highest - lowest <= 16 * np.finfo(np.float64).eps * largest)
+    error = np.where(alone, math.nan, np.where(flat, 0.0, deviation / np.sqrt(n)))
+    half_width = special.stdtrit(n - 1, 0.5 + confidence / 2) * error
+    half_width = np.where(flat & (largest > 0), math.nan, half_width)
+    t = np.divide(mean, error, out=np.zeros_like(mean), where=error != 0)
+    p_value = np.where(flat & (largest > 0), 2.0 ** (1 - n), 2 * special.stdtr(n - 1, -np.abs(t)))
+    return {
+        "estimate": mean,
+        "low": mean - half_width,
+        "high": mean + half_width,
+        "standard_error": error,
+        "degrees_of_freedom": n - 1,
+        "p_value": np.where(alone, math.nan, p_value),
+        "observations": n,
+    }
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -33,9 +33,9 @@ def code(text: str) -> Run:
 
 
 def plain(text: Text) -> str:
-    """A text without its styles."""
+    """The text without its styles."""
     parts = [text] if isinstance(text, str) else text
-    return "".join(part if isinstance(part, str) else part.text for part in parts).strip()
+    return "".join(p if isinstance(p, str) else p.text for p in parts).strip()
 
 
 def heading(text: str) -> dict[str, Any]:

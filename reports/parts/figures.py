@@ -1,24 +1,18 @@
-"""Plates: which panels share a figure, and its size. `Page.figure` sets the style around them."""
+"""Plates that several reports have: which panels share a figure, and at what size.
+
+They are drawn within `analysis.figures.theme.style`, which `Page.figure` sets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.theme import (
-    PAGE_WIDTH,
-    SampleSheet,
-    draw_asymmetry,
-    draw_heatmap,
-    draw_sample_sheet,
-    draw_window_damage,
-    label_extents,
-    new_figure,
-)
-from analysis.maps.scale_depth import Heatmap, WindowDamage
-from analysis.statistics.asymmetry import AsymmetryStudy
+from analysis.figures.heatmap import draw_heatmap
+from analysis.figures.samples import SampleSheet, draw_sample_sheet, label_extents
+from analysis.figures.theme import PAGE_WIDTH, new_figure
+from analysis.maps.scale_depth import Heatmap
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
@@ -40,32 +34,9 @@ def heatmap_plate(grid: Sequence[Sequence[Heatmap]]) -> Figure:
     return figure
 
 
-def propagation_plate(data: Heatmap) -> Figure:
-    """The propagation map alone, near square."""
-    scales = len(data.rows)
-    figure = new_figure(width=min(PAGE_WIDTH, 1.2 + 0.58 * scales), height=0.75 + 0.29 * scales)
-    draw_heatmap(figure.subplots(), data)
-    return figure
-
-
-def asymmetry_plate(windows: Sequence[WindowDamage], study: AsymmetryStudy) -> Figure:
-    """Above, what each window costs; below, the asymmetry statistic under each normalisation."""
-    groups = len({a.normalisation for a in study.estimates})
-    above, below = 1.55, 0.135 * (len(study.estimates) + 2.3 * groups + 2)
-    if study.estimates:
-        figure = new_figure(height=above + below)
-        top, bottom = figure.subfigures(2, 1, height_ratios=(above, below))
-        draw_asymmetry(bottom.subplots(), study)
-    else:
-        figure = top = new_figure(height=above)
-    for ax, data in zip(top.subplots(1, len(windows), squeeze=False)[0], windows, strict=True):
-        draw_window_damage(ax, data)
-    return figure
-
-
 def sample_plate(data: SampleSheet) -> Figure:
     """The sample sheet, at most as wide as the page and `SHEET_HEIGHT` high, around its labels."""
-    rows, columns, height, width, _ = np.shape(data.images)
+    rows, columns, height, width, _ = data.images.shape
     figure = new_figure(width=PAGE_WIDTH, height=SHEET_HEIGHT, constrained=False)
     ax = figure.add_axes((0, 0, 1, 1))
     draw_sample_sheet(ax, data)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, style
 from analysis.study_file import StudyFile
 from reports.parts import blocks
-from reports.parts.blocks import Text, strong
+from reports.parts.blocks import Text, plain, strong
 from reports.parts.report import Report
 
 QUICK = "This was a quick run on tiny data: nothing in it is a result."
@@ -28,6 +28,7 @@ class Page:
         self._blocks: list[dict[str, Any]] = []
         self._plates: dict[str, FigureBytes] = {}
         self._heading: str | None = None
+        self._said = ""
 
     def heading(self, text: str) -> None:
         """A section; one that nothing follows is left out."""
@@ -46,9 +47,10 @@ class Page:
         self._add(blocks.bullets(items))
 
     def answer(self, verdict: str, text: Text) -> None:
-        """The answer in a paragraph, set apart from the rest."""
+        """The answer in a paragraph, set apart from the rest; `answer.json` repeats it as text."""
         parts = [text] if isinstance(text, str) else list(text)
         quick = [strong("Quick run, not a result."), " "] if self._study.quick else []
+        self._said = plain([*quick, *parts])
         self._add(blocks.answer(verdict, [*quick, *parts]))
 
     def table(
@@ -106,7 +108,7 @@ class Page:
         self.bullets([*([[strong(QUICK)]] if self._study.quick else []), *items])
 
     def report(self, *, verdict: str, answer: Mapping[str, Any], summary: pd.DataFrame) -> Report:
-        """The whole, with `answer.json`'s content and the main table."""
+        """The whole, with what `answer.json` says beside verdict and answer, and the main table."""
         content = {
             "title": self._title,
             "subtitle": self._subtitle,
@@ -118,6 +120,7 @@ class Page:
             content=content,
             plates=self._plates,
             summary=summary,
-            answer={"verdict": verdict, "quick": self._study.quick} | dict(answer),
+            answer={"verdict": verdict, "quick": self._study.quick, "answer": self._said}
+            | dict(answer),
             verdict=verdict,
         )

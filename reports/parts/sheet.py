@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from analysis.figures.theme import SampleSheet
+from analysis.figures.samples import SampleSheet
 from analysis.frame import FrameError
 from reports.parts.blocks import Text
 from reports.parts.figures import sample_plate
@@ -18,7 +16,7 @@ from reports.parts.page import Page
 
 
 def load_sheet(path: Path) -> SampleSheet | None:
-    """The sample sheet, or None where the study wrote none.
+    """The sample sheet, its rows as the study wrote them, or None where it wrote none.
 
     Raises `FrameError` for a file that is damaged or whose arrays do not fit each other.
     """
@@ -42,31 +40,8 @@ def load_sheet(path: Path) -> SampleSheet | None:
     return SampleSheet(images=images, rows=rows, columns=columns)
 
 
-def add_samples(page: Page, folder: Path, caption: Text) -> None:
+def add_samples(page: Page, folder: Path, caption: Text, *, name: str = "samples") -> None:
     """The sample sheet of a study's folder, where the study wrote one."""
     sheet = load_sheet(folder / "samples.npz")
     if sheet is not None:
-        page.figure("samples", partial(sample_plate, sheet), caption)
-
-
-def ordered_sheet(sheet: SampleSheet, windows: Sequence[str]) -> SampleSheet:
-    """The sheet with its rows in reading order: full, windows, then two-zone plans by damage.
-
-    Two-zone plans d@N go from deep to shallow and, within a depth, from late to early switch. Rows
-    of other names keep their order after them.
-    """
-
-    def place(row: str) -> tuple[int, ...]:
-        if row == "full":
-            return (0,)
-        match = re.fullmatch(r"d(\d+) on (\w+)", row)
-        if match and match[2] in windows:
-            return (1, windows.index(match[2]), -int(match[1]))
-        if match := re.fullmatch(r"d(\d+)@(\d+)", row):
-            return (2, -int(match[1]), -int(match[2]))
-        return (3,)
-
-    order = sorted(range(len(sheet.rows)), key=lambda i: place(sheet.rows[i]))
-    return SampleSheet(
-        images=sheet.images[order], rows=tuple(sheet.rows[i] for i in order), columns=sheet.columns
-    )
+        page.figure(name, partial(sample_plate, sheet), caption)

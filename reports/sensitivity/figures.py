@@ -1,151 +1,98 @@
-"""The figures of the sensitivity study: data, plate and caption of each."""
+"""The figures of the sensitivity report: plates and captions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from analysis.figures.theme import FigureBytes, SampleSheet
-from analysis.frame import find_metric, headline_metrics
-from analysis.maps.scale_depth import (
-    Heatmap,
-    propagation_map,
-    saving_heatmap,
-    scale_depth_heatmap,
-    switch_depth_heatmap,
-    window_damage,
-)
-from analysis.statistics.damage import base_seeds
-from reports.parts import figures as plates
-from reports.parts.blocks import Text
-from reports.parts.sheet import ordered_sheet
+from matplotlib.figure import Figure
+
+from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage
+from analysis.figures.heatmap import draw_heatmap
+from analysis.figures.theme import PAGE_WIDTH, new_figure
+from analysis.maps.scale_depth import Heatmap
+from analysis.statistics.asymmetry import PRIMARY, Normalisation
+from reports.parts.blocks import Run, Text
+from reports.parts.figures import heatmap_plate
 from reports.sensitivity import words as sentences
-from reports.sensitivity.findings import Findings
-
-SAVINGS = (("kv_bytes/peak", "KV saved"), ("flops/transformer", "FLOPs saved"))
+from reports.sensitivity.findings import Findings, SelectorFindings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gallery:
-    """Plates by file name, and the caption of each."""
+class Plate:
+    """A figure that is to be drawn, and the name of its file."""
 
-    plates: Mapping[str, FigureBytes]
-    captions: Mapping[str, Text]
+    name: str
+    draw: Callable[[], Figure]
+    caption: Text
 
 
-def draw_gallery(found: Findings, sheet: SampleSheet | None) -> Gallery:
-    """Every figure that the frame has data for; other selectors get files of their own."""
-    drawn: dict[str, FigureBytes] = {}
-    captions: dict[str, Text] = {}
-    quick = found.record.quick
-    nll_basis = sentences.basis(
-        found.levels,
-        [m for m in headline_metrics(found.frame) if m.kind == "nll"],
-        seeds=base_seeds(found.frame),
+def asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:
+    """Above, what each window costs; below, the asymmetry statistic under each normalisation."""
+    groups = [group for n in Normalisation if (group := mine.asymmetry.under(n))]
+    above, below = 1.55, 0.75 + 0.19 * len(found.metrics)
+    figure = new_figure(height=above + (below if groups else 0))
+    top, bottom = (
+        figure.subfigures(2, 1, height_ratios=(above, below)) if groups else (figure, None)
     )
-    for study in found.asymmetries:
-        main = study is found.asymmetry
-        suffix = "" if main else f"_{study.selector}"
-        prefix: list = [] if main else [f"Selector {study.selector}. "]
-
-        pairs = _scale_maps(found, study.selector)
-        if pairs:
-            name = f"scale_depth_heatmap{suffix}"
-            drawn[name] = plates.heatmap_plate(pairs, quick=quick)
-            label = headline_metrics(found.frame)[0].label
-            captions[name] = [
-                *prefix,
-                *sentences.scale_depth_caption(label, pairs),
-                " ",
-                found.basis,
-            ]
-
-        quality, savings = _switch_maps(found, study.selector)
-        if quality:
-            name = f"switch_depth_heatmap{suffix}"
-            every = [*quality, *savings]
-            grid = [every[i : i + 2] for i in range(0, len(every), 2)]
-            drawn[name] = plates.heatmap_plate(grid, quick=quick)
-            label = headline_metrics(found.frame)[0].label
-            captions[name] = [
-                *prefix,
-                *sentences.switch_depth_caption(label, quality[0], savings, depth=study.half_depth),
-                " ",
-                found.basis,
-            ]
-
-        spread = propagation_map(
-            found.damage,
-            found.failures,
-            depth=study.half_depth,
-            scales=len(found.record.patch_nums),
-            selector=study.selector,
+    axes = top.subplots(1, len(found.metrics), squeeze=False)[0]
+    for ax, metric in zip(axes, found.metrics, strict=True):
+        draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
+    if bottom is None:
+        return figure
+    axes = bottom.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for ax, group in zip(axes, groups, strict=True):
+        draw_asymmetry(ax, group)
+        primary = group[0].normalisation is PRIMARY
+        ax.set_title(
+            group[0].normalisation.value + (" (primary)" if primary else ""),
+            fontweight="bold" if primary else "normal",
         )
-        if spread.tests or spread.failed.any():
-            name = f"propagation{suffix}"
-            drawn[name] = plates.propagation_plate(spread, quick=quick)
-            captions[name] = [*prefix, *sentences.propagation_caption(spread), " ", nll_basis]
+    bottom.supxlabel("A divided by the sum of its two terms' sizes", fontsize=8)
+    return figure
 
-        windows = [
-            window_damage(
-                found.damage,
-                found.failures,
-                metric=metric,
-                windows=study.windows,
-                depth=study.half_depth,
-                selector=study.selector,
-            )
-            for metric in headline_metrics(found.frame)
-        ]
-        name = f"asymmetry{suffix}"
-        drawn[name] = plates.asymmetry_plate(windows, study, quick=quick)
-        captions[name] = [*prefix, *sentences.asymmetry_caption(study), found.basis]
-    if sheet is not None:
-        sheet = ordered_sheet(sheet, tuple(found.record.windows))
-        drawn["sample_sheet"] = plates.sample_plate(sheet, quick=quick)
-        captions["sample_sheet"] = sentences.sample_caption(
-            windows=found.record.windows, depth=found.record.depth, seed=base_seeds(found.frame)[0]
+
+def propagation_plate(data: Heatmap) -> Figure:
+    """The propagation map alone, near square."""
+    scales = len(data.rows)
+    figure = new_figure(width=min(PAGE_WIDTH, 1.2 + 0.58 * scales), height=0.75 + 0.29 * scales)
+    draw_heatmap(figure.subplots(), data)
+    return figure
+
+
+def plates_of(found: Findings, mine: SelectorFindings) -> dict[str, Plate]:
+    """Every figure that the study has data for, by kind; other selectors' bear their names."""
+    main = mine is found.main
+    label, half = found.metrics[0].label, mine.asymmetry.half_depth
+    plates: dict[str, Plate] = {}
+
+    def add(kind: str, draw: Callable[[], Figure], caption: Sequence[str | Run], nll: bool = False):
+        metrics = [m for m in found.metrics if m.kind == "nll"] if nll else found.metrics
+        plates[kind] = Plate(
+            name=kind if main else f"{kind}_{mine.selector}",
+            draw=draw,
+            caption=[
+                "" if main else f"Selector {mine.selector}. ",
+                *caption,
+                sentences.basis(found, metrics),
+            ],
         )
-    return Gallery(plates=drawn, captions=captions)
 
-
-def _scale_maps(found: Findings, selector: str) -> list[tuple[Heatmap, Heatmap]]:
-    pairs = []
-    for metric in headline_metrics(found.frame):
-        per_scale, per_token = (
-            scale_depth_heatmap(
-                found.damage,
-                found.failures,
-                metric=metric,
-                selector=selector,
-                patch_nums=found.record.patch_nums,
-                per_token=per_token,
-            )
-            for per_token in (False, True)
-        )
-        if per_scale.rows:
-            pairs.append((per_scale, per_token))
-    return pairs
-
-
-def _switch_maps(found: Findings, selector: str) -> tuple[list[Heatmap], list[Heatmap]]:
-    scales = len(found.record.patch_nums)
-    quality = [
-        switch_depth_heatmap(
-            found.damage, found.failures, metric=metric, scales=scales, selector=selector
-        )
-        for metric in headline_metrics(found.frame)
-    ]
-    savings = [
-        saving_heatmap(
-            found.damage,
-            found.failures,
-            metric=metric,
-            title=title,
-            scales=scales,
-            selector=selector,
-        )
-        for name, title in SAVINGS
-        if (metric := find_metric(found.frame, name)) is not None
-    ]
-    return [q for q in quality if q.rows], [s for s in savings if s.rows]
+    add(
+        "asymmetry",
+        partial(asymmetry_plate, found, mine),
+        sentences.asymmetry_caption(mine.asymmetry),
+    )
+    if mine.scales:
+        caption = sentences.scale_depth_caption(label, mine.scales)
+        add("scale_depth_heatmap", partial(heatmap_plate, mine.scales), caption)
+    if mine.propagation is not None:
+        caption = sentences.propagation_caption(mine.propagation)
+        add("propagation", partial(propagation_plate, mine.propagation), caption, nll=True)
+    if mine.switches:
+        maps = [*mine.switches, *mine.savings]
+        pairs = [maps[i : i + 2] for i in range(0, len(maps), 2)]
+        caption = sentences.switch_depth_caption(label, mine.switches[0], mine.savings, depth=half)
+        add("switch_depth_heatmap", partial(heatmap_plate, pairs), caption)
+    return plates

@@ -1,4 +1,4 @@
-"""All estimates and verdicts of a sensitivity study, in one value that the report arranges."""
+"""All estimates, maps and verdicts of a sensitivity study, for the report to arrange."""
 
 from __future__ import annotations
 
@@ -8,82 +8,137 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.claims.c1 import ClaimVerdict, judge_c1
-from analysis.frame import FrameError, headline_metrics
+from analysis.frame import FrameError, find_metric, headline_metrics
+from analysis.maps.scale_depth import DepthMaps, Heatmap
+from analysis.metrics import Metric
 from analysis.statistics.asymmetry import AsymmetryStudy, asymmetry_study
-from analysis.statistics.damage import base_seeds, damage_table, failed_cells, full_levels
-from reports.parts.record import SensitivityRecord
-from reports.sensitivity import words as sentences
+from analysis.statistics.damage import (
+    base_seeds,
+    damage_table,
+    failed_cells,
+    full_levels,
+    paired_differences,
+)
+from analysis.study_file import SensitivityFile
+
+SAVINGS = (("kv_bytes/peak", "KV saved"), ("flops/transformer", "FLOPs saved"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectorFindings:
+    """What the plans of one selector cost.
+
+    Attributes:
+        windows: of `cells_by`, at half depth.
+        scales: by metric, as measured and for each token.
+        switches, savings: two-zone plans, what they cost and what they save.
+        propagation: None without a plan at half depth.
+    """
+
+    asymmetry: AsymmetryStudy
+    windows: pd.DataFrame
+    scales: tuple[tuple[Heatmap, Heatmap], ...]
+    switches: tuple[Heatmap, ...]
+    savings: tuple[Heatmap, ...]
+    propagation: Heatmap | None
+
+    @property
+    def selector(self) -> str:
+        return self.asymmetry.selector
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A study's tables and verdicts: everything that the report arranges."""
+    """A study's tables and verdicts.
 
-    record: SensitivityRecord
+    Attributes:
+        damage, failures, levels: of `analysis.statistics.damage`.
+        metrics: of quality, in the order of a report.
+        savings: exact metrics with their titles.
+        selectors: the study's main one first.
+    """
+
+    study: SensitivityFile
     frame: pd.DataFrame
     damage: pd.DataFrame
     failures: pd.DataFrame
     levels: pd.DataFrame
-    asymmetries: tuple[AsymmetryStudy, ...]  # one a selector, the study's main one first
+    metrics: tuple[Metric, ...]
+    savings: tuple[tuple[Metric, str], ...]
+    seeds: tuple[int, ...]
+    selectors: tuple[SelectorFindings, ...]
     claim: ClaimVerdict
 
     @property
-    def basis(self) -> str:
-        """What the numbers of the headline metrics rest on, as a sentence."""
-        return sentences.basis(
-            self.levels, headline_metrics(self.frame), seeds=base_seeds(self.frame)
-        )
-
-    @property
-    def asymmetry(self) -> AsymmetryStudy:
-        """That of the study's main selector."""
-        return self.asymmetries[0]
+    def main(self) -> SelectorFindings:
+        """Of the study's main selector."""
+        return self.selectors[0]
 
 
-def analyse(record: SensitivityRecord, frame: pd.DataFrame) -> Findings:
+def analyse(study: SensitivityFile, frame: pd.DataFrame) -> Findings:
     """All estimates and verdicts of a study; draws and writes nothing."""
-    selectors = sorted(record.selectors, key=lambda s: s != record.selector)
-    asymmetries = tuple(
-        asymmetry_study(
-            frame,
-            patch_nums=record.patch_nums,
-            windows=record.windows,
-            half_depth=record.half_depth,
+    seeds, pairs, failures = base_seeds(frame), paired_differences(frame), failed_cells(frame)
+    damage = damage_table(pairs, over_seeds=len(seeds) > 1)
+    metrics = headline_metrics(frame)
+    savings = tuple((m, title) for name, title in SAVINGS if (m := find_metric(frame, name)))
+    patch_nums = study.geometry.patch_nums
+    selectors = []
+    for selector in sorted(study.selectors, key=lambda s: s != study.selector):
+        asymmetry = asymmetry_study(
+            pairs,
+            patch_nums=patch_nums,
+            windows=study.windows,
+            half_depth=study.half_depth,
             selector=selector,
+            networks=len(seeds),
         )
-        for selector in selectors
-    )
-    return Findings(
-        record=record,
-        frame=frame,
-        damage=damage_table(frame),
-        failures=failed_cells(frame),
-        levels=full_levels(frame),
-        asymmetries=asymmetries,
-        claim=judge_c1(asymmetries[0], dataset=record.dataset),
-    )
-
-
-def check_together(record: SensitivityRecord, frame: pd.DataFrame, *, source: Path) -> None:
-    """The frame speaks of scales, switches, depths and windows that the record has."""
-    scales = len(record.patch_nums)
-    for column, lowest, highest in (
-        ("scale", 1, scales),
-        ("switch", 0, scales),
-        ("subnet_depth", 1, record.depth),
-    ):
-        values = frame[column].dropna()
-        strange = values[(values < lowest) | (values > highest)]
-        if len(strange):
-            raise FrameError(
-                f"{source}: {column} is {strange.iloc[0]}, outside {lowest}..{highest} of "
-                "study.json; keep the two files of one study together, or run it again"
+        maps = DepthMaps(damage=damage, failures=failures, selector=selector, patch_nums=patch_nums)
+        scales = [
+            (maps.scale_depth(m, per_token=False), maps.scale_depth(m, per_token=True))
+            for m in metrics
+        ]
+        switches = [maps.switch_depth(m) for m in metrics]
+        saved = [maps.saving(m, title) for m, title in savings]
+        spread = maps.propagation(study.half_depth)
+        selectors.append(
+            SelectorFindings(
+                asymmetry=asymmetry,
+                windows=maps.windows(
+                    tuple(study.windows), study.half_depth, [*metrics, *(m for m, _ in savings)]
+                ),
+                scales=tuple(pair for pair in scales if pair[0].rows),
+                switches=tuple(m for m in switches if m.rows),
+                savings=tuple(m for m in saved if m.rows),
+                propagation=spread if spread.tests or spread.failed.any() else None,
             )
-    for column, known in (("window", set(record.windows)), ("selector", set(record.selectors))):
-        rows = frame if column == "window" else frame[frame["family"] != "full"]
-        strange = sorted(set(rows[column].dropna()) - known)
+        )
+    return Findings(
+        study=study,
+        frame=frame,
+        damage=damage,
+        failures=failures,
+        levels=full_levels(frame),
+        metrics=metrics,
+        savings=savings,
+        seeds=seeds,
+        selectors=tuple(selectors),
+        claim=judge_c1(selectors[0].asymmetry, dataset=study.dataset.name),
+    )
+
+
+def check_together(study: SensitivityFile, frame: pd.DataFrame, *, source: Path) -> None:
+    """The frame speaks of scales, switches, depths and windows that the study file has."""
+    scales = len(study.geometry.patch_nums)
+    for column, allowed in (
+        ("scale", range(1, scales + 1)),
+        ("switch", range(scales + 1)),
+        ("subnet_depth", range(1, study.geometry.depth + 1)),
+        ("window", study.windows),
+        ("selector", study.selectors),
+    ):
+        strange = set(frame.loc[frame["family"] != "full", column].dropna()) - set(allowed)
         if strange:
             raise FrameError(
-                f"{source}: {column} {strange[0]!r} is not in study.json; keep the two files of "
+                f"{source}: {column} {min(strange)!r} is not in study.json; keep the two files of "
                 "one study together, or run it again"
             )

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from analysis.claims.c1 import ClaimVerdict
-from analysis.figures.theme import scale_range
+from analysis.figures.asymmetry import scale_range
 from analysis.maps.scale_depth import Heatmap
 from analysis.metrics import Metric
 from analysis.statistics.asymmetry import MIB, PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.statistics.intervals import Verdict
 from reports.parts import words
 from reports.parts.blocks import Run, strong
+from reports.sensitivity.findings import Findings
 
+QUESTION = (
+    "Which scales of a visual autoregressive network need depth? A VAR draws an image as token "
+    "maps of growing side, and a depth plan says which of its layers run at each of these scales. "
+    "The VARiant paper reports that early scales need all layers and late ones do not. We lower "
+    "the depth of a trained network scale by scale, without further training, and measure what "
+    "gets worse."
+)
 LEADS = {
     Verdict.REPRODUCED: "Yes: in this study the early scales need depth more than the late ones.",
     Verdict.CONTRADICTED: "No: in this study the late scales need depth more than the early ones.",
@@ -39,13 +46,12 @@ def estimate_of(a: Asymmetry) -> str:
     return words.estimate(a.difference.estimate, a.difference.low, a.difference.high)
 
 
-def answer_text(claim: ClaimVerdict, study: AsymmetryStudy, *, quick: bool) -> list[str | Run]:
+def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
     """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
-    text: list[str | Run] = [strong("Quick run, not a result."), " "] if quick else []
     lead = LEADS[claim.verdict]
     if claim.dissent:
         lead += f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
-    text += [strong(lead), " "]
+    text: list[str | Run] = [strong(lead), " "]
     if claim.verdict is Verdict.UNTESTED:
         return text
     early, late = (
@@ -56,7 +62,7 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy, *, quick: bool) -> l
         f"We ran half the layers ({study.half_depth}) on the early scales only ({early}), then on "
         f"the late scales only ({late}). Damage is how much worse than the full network a metric "
         "gets, and A is early damage minus late damage, each divided as said: A above zero means "
-        f"that early scales need depth more. {_capital(PRIMARY.value)} "
+        f"that early scales need depth more. {PRIMARY.sentence_start} "
         f"({_divided(study, PRIMARY)}; this study's primary reading) A is, with 95 % interval, "
     )
     said = [f"{a.metric.label} {estimate_of(a)}" for a in claim.evidence]
@@ -77,7 +83,7 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy, *, quick: bool) -> l
         )
     else:
         used = max(a.base_seeds for a in claim.evidence)
-        of = f" of {study.base_seeds} (the others lack a window)" if used < study.base_seeds else ""
+        of = f" of {study.networks} (the others lack a window)" if used < study.networks else ""
         text.append(f"The intervals run over {words.counted(used, 'base network')}{of}.")
     return text
 
@@ -114,18 +120,14 @@ def _divided(study: AsymmetryStudy, normalisation: Normalisation) -> str:
             return f"divided by what the window's plan saves of the KV cache's peak, {saved}"
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def basis(levels: pd.DataFrame, metrics: Sequence[Metric], *, seeds: Sequence[int]) -> str:
-    """What a figure's or a table's numbers rest on: sets, counts, extractor, base networks."""
+def basis(found: Findings, metrics: Sequence[Metric] | None = None) -> str:
+    """What the numbers of `metrics`, or of all of quality, rest on: sets, counts, networks."""
+    metrics = found.metrics if metrics is None else metrics
     groups: dict[tuple[int, int, str], list[str]] = {}
-    rows = levels.set_index("metric")
     for metric in metrics:
-        if metric.name not in rows.index:
+        if metric.name not in found.levels.index:
             continue
-        row = rows.loc[metric.name]
+        row = found.levels.loc[metric.name]
         sets = round(row["sets"])
         size = round(row["count"] / (row["sets"] * row["base_seeds"]))
         of = "test images" if metric.kind == "nll" else "samples"
@@ -136,10 +138,10 @@ def basis(levels: pd.DataFrame, metrics: Sequence[Metric], *, seeds: Sequence[in
     ]
     if extractors := sorted({m.extractor for m in metrics if m.extractor}):
         said.append(f"distances on features of {words.listed(extractors)}")
-    said.append(
-        f"base {'seed' if len(seeds) == 1 else 'seeds'} {words.listed([str(s) for s in seeds])}"
-    )
-    return _capital("; ".join(said)) + "."
+    seeds = [str(seed) for seed in found.seeds]
+    said.append(f"base {'seed' if len(seeds) == 1 else 'seeds'} {words.listed(seeds)}")
+    text = "; ".join(said) + "."
+    return text[0].upper() + text[1:]
 
 
 def counts_finding(data: Heatmap) -> str:
@@ -193,7 +195,7 @@ def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> 
 
 MARKS = (
     "Numbers in brackets are not significant after Holm's correction within their panel; hatched "
-    "cells failed; pale cells are not part of the study."
+    "cells failed; pale cells are not part of the study. "
 )
 
 
@@ -269,7 +271,7 @@ def propagation_caption(data: Heatmap) -> list[str | Run]:
 
 def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
     """The verdict under each normalisation, and how to read the figure."""
-    verdicts = [f"{n.value} {study.verdict(n).value}" for n in Normalisation if study.under(n)]
+    verdicts = [f"{n.value} {verdict.value}" for n, verdict in study.verdicts.items()]
     if not verdicts:
         return [strong("No pair of early and late windows finished, so A is not known.")]
     return [
@@ -286,16 +288,60 @@ def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
     ]
 
 
-def sample_caption(
-    *, windows: Mapping[str, Sequence[int]], depth: int, seed: int
-) -> list[str | Run]:
+def sample_caption(found: Findings) -> list[str | Run]:
     """How to read the sample sheet, with the plan names spelled out."""
-    named = words.listed([f"{name} {scale_range(scales)}" for name, scales in windows.items()])
-    text: list[str | Run] = [strong("What the plans generate. ")]
-    text.append(
-        f"Rows are plans of the network of base seed {seed}: full runs all {depth} layers; "
-        f"\u201cd4 on early\u201d runs 4 layers on the scales of that window (scales {named}); "
-        "\u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of a column share "
-        "class and uniforms, so that a column shows what the plan alone changes."
+    named = words.listed(
+        [f"{name} {scale_range(scales)}" for name, scales in found.study.windows.items()]
     )
-    return text
+    return [
+        strong("What the plans generate. "),
+        (
+            f"Rows are plans of the network of base seed {found.seeds[0]}: full runs all "
+            f"{found.study.geometry.depth} layers; \u201cd4 on early\u201d runs 4 layers on the "
+            f"scales of that window (scales {named}); \u201cd4@2\u201d runs all layers up to scale "
+            "2 and 4 after it. Images of a column share class and uniforms, so that a column shows "
+            "what the plan alone changes."
+        ),
+    ]
+
+
+def limits(found: Findings) -> list[str]:
+    """What the study cannot say."""
+    items = []
+    networks = found.main.asymmetry.networks
+    if found.claim.network_only:
+        items.append(
+            "One base network. Its intervals say how well this network was measured, not how much "
+            "networks trained alike differ; several base seeds say that."
+        )
+    elif networks < 5:
+        items.append(
+            f"{networks} base networks leave {words.counted(networks - 1, 'degree')} of freedom, "
+            "so intervals are wide."
+        )
+    items += [
+        (
+            "The claim was published for ImageNet and a network of two billion parameters. This is "
+            f"an analogue on {found.study.dataset.name}: it can agree or disagree, and settles "
+            "nothing there."
+        ),
+        (
+            "Fréchet distance and KID speak of one extractor's features, not of people's eyes. "
+            "Fréchet distance is biased upwards at the sample counts used; paired differences at "
+            "equal counts lose most of that bias, not all."
+        ),
+        (
+            "Teacher-forced NLL feeds every scale the true earlier tokens. It resolves small "
+            "differences but hides how errors propagate, so it never decides."
+        ),
+        (
+            "No plan was trained: a network fine-tuned for its plan would lose less, and perhaps "
+            "elsewhere."
+        ),
+    ]
+    if found.claim.verdict is Verdict.INCONCLUSIVE:
+        items.append(
+            "Inconclusive is not a finding of no asymmetry; the intervals show what sizes remain "
+            "possible."
+        )
+    return items

@@ -77,20 +77,17 @@ class Cell(abc.ABC):
     """A frozen dataclass that says all that its result depends on, and can be run anywhere.
 
     Attributes:
+        task: what it does.
         device: where it runs; no part of its identity, nor are paths.
     """
 
+    task: Task
     device: str
 
     @property
     @abc.abstractmethod
     def identity(self) -> dict[str, object]:
         """All that the result depends on, JSON-ready."""
-
-    @property
-    @abc.abstractmethod
-    def task(self) -> Task:
-        """What it does."""
 
     @property
     def images(self) -> int:

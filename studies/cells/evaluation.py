@@ -49,9 +49,9 @@ class Measurement(Task):
         return flops_share(self.plan, geometry) * (sampling + likelihood) + SCORING_SECONDS
 
     def cell(self, site: Site) -> EvaluationCell:
-        network = site.networks[self.base_seed]
-        if self.trained is not None:
-            network = site.trained(network, self.trained.cell(site).digest)
+        network = site.network(
+            self.base_seed, self.trained.cell(site).digest if self.trained else None
+        )
         return EvaluationCell(
             task=self, network=network, batch=site.sample_batch, device=site.device
         )

@@ -11,6 +11,7 @@ from studies.cells.cell import Cell, Measured, Task
 from studies.cells.evaluation import flops_share
 from studies.cells.result import Measurements
 from studies.cells.site import Network, Site
+from studies.cells.training import Training
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -23,10 +24,15 @@ SCORE_SCHEMA = 1  # raise it when the meaning of a score changes
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(Task):
-    """What a search looks at, never a result: `select/nll/mean` and costs of one plan."""
+    """What a search looks at, never a result: `select/nll/mean` and costs of one plan.
+
+    Attributes:
+        trained: how the network is trained in this study; None for the base itself.
+    """
 
     plan: DepthPlan
     base_seed: int
+    trained: Training | None = None
     select_images: int
     select_sets: int
     tabled: ClassVar[bool] = False
@@ -39,7 +45,10 @@ class Scoring(Task):
         return flops_share(self.plan, geometry) * self.images / speed.nll_images_per_second
 
     def cell(self, site: Site) -> ScoreCell:
-        return ScoreCell(task=self, network=site.networks[self.base_seed], device=site.device)
+        network = site.network(
+            self.base_seed, self.trained.cell(site).digest if self.trained else None
+        )
+        return ScoreCell(task=self, network=network, device=site.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +71,10 @@ class ScoreCell(Cell):
             "patch_nums": plan.patch_nums,
             "select": {"images": self.task.select_images, "sets": self.task.select_sets},
         }
+
+    @property
+    def needs(self) -> str | None:
+        return self.network.trained_by
 
     def measure(self, folder: Path) -> Measured:
         from studies.cells.measuring import load_network, select_likelihood

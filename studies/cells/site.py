@@ -49,11 +49,10 @@ class Site:
     device: str
     sample_batch: int
 
-    def trained(self, base: Network, digest: str) -> Network:
-        """The network that the training cell of this digest makes of a base."""
-        return replace(
-            base,
-            model_folder=self.workspace.cell(digest),
-            model=f"cell {digest}",
-            trained_by=digest,
-        )
+    def network(self, base_seed: int, trained: str | None) -> Network:
+        """A base network, or the one that the training cell of digest `trained` makes of it."""
+        base = self.networks[base_seed]
+        if trained is None:
+            return base
+        folder = self.workspace.cell(trained)
+        return replace(base, model_folder=folder, model=f"cell {trained}", trained_by=trained)

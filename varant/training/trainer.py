@@ -82,9 +82,10 @@ class SupernetLoss(nn.Module):
         """
         inputs_BLC = self._teacher_inputs(tokens_BL)
         losses, rows, taught_BLV = [], [], None
+        checkpointing = self.config.activation_checkpointing
         for plan in plans:
             logits_BLV = self.model(
-                inputs_BLC, labels_B, plan, recompute=self.config.activation_checkpointing
+                inputs_BLC, labels_B, plan, activation_checkpointing=checkpointing
             )
             logits_BLV = logits_BLV.float() if logits_BLV.dtype.itemsize < 4 else logits_BLV
             entropy_BL = F.cross_entropy(

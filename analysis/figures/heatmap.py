@@ -1,0 +1,128 @@
+"""Drawing of a map of estimates, with its numbers in the cells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from seaborn.utils import relative_luminance
+
+from analysis.figures.theme import ABSENT, INK, WARNING
+from analysis.maps.scale_depth import Heatmap
+
+LIGHT = 0.2  # luminance from which dark type contrasts more than white
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormat:
+    """How the numbers of one panel are written: all times ten to the minus `exponent`."""
+
+    exponent: int
+
+    def text(self, value: float) -> str:
+        """Up to three significant digits with a proper minus sign; a bare 0 is exactly zero."""
+        if value == 0:
+            return "0"
+        scaled = value / 10.0**self.exponent
+        size = abs(scaled)
+        digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
+        return f"{scaled:.{digits}f}".replace("-", "\u2212")
+
+    @property
+    def suffix(self) -> str:
+        """What the panel's title says of the factor, in mathtext: the font has no raised minus."""
+        return f"$\\times 10^{{{self.exponent}}}$" if self.exponent else ""
+
+
+def number_format(values: np.ndarray | pd.Series) -> NumberFormat:
+    """The power of ten that leaves at most three digits before the point, and small ones visible.
+
+    Numbers whose largest is within 1 to 1000 stay as they are; others are brought to 10 to 100.
+    """
+    finite = np.abs(np.asarray(values, dtype=float))
+    largest = float(finite[np.isfinite(finite)].max(initial=0.0))
+    if largest == 0 or 1 <= largest < 1000:
+        return NumberFormat(exponent=0)
+    return NumberFormat(exponent=math.floor(math.log10(largest)) - 1)
+
+
+def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
+    """A heatmap with its numbers in the cells.
+
+    Darker is more; orange is worse, purple better than the full network. Numbers in brackets are
+    not significant after Holm's correction (or could not be tested); hatched cells failed; pale
+    empty cells are not part of the study. The colours diverge about zero only where some cell is
+    significantly better than the full network.
+    """
+    values = 100 * data.values if data.share else data.values
+    absent = np.isnan(values)
+    largest = float(np.abs(values[~absent]).max(initial=0.0)) or 1.0
+    if (data.significant & (values < 0)).any():
+        colours, lowest, highest = "PuOr_r", -largest, largest
+    elif data.share:
+        colours, lowest, highest = "Greys", 0.0, 130.0
+    else:
+        colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
+    numbers = number_format(values)
+    size = _font_size(ax, len(data.columns))
+    texts = np.array([[numbers.text(v) for v in row] for row in values])
+    sure = data.significant | data.exact
+    seaborn.heatmap(
+        pd.DataFrame(
+            values,
+            index=pd.Index(data.rows, name=data.row_title if row_label else ""),
+            columns=pd.Index(data.columns, name=data.column_title),
+        ),
+        mask=absent,
+        annot=np.where(sure, texts, np.char.add(np.char.add("(", texts), ")")),
+        fmt="",
+        annot_kws={"fontsize": size, "va": "center_baseline"},
+        cmap=colours,
+        vmin=lowest,
+        vmax=highest,
+        linewidths=0.8,
+        cbar=False,
+        ax=ax,
+    )
+    for text, colour in zip(
+        ax.texts, ax.collections[0].get_facecolors()[~absent.ravel()], strict=True
+    ):
+        text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
+    ax.set_facecolor(ABSENT)
+    for row, column in np.argwhere(data.failed):
+        _draw_failed(ax, int(row), int(column), size)
+    unit = "% of full" if data.share else data.unit
+    about = ", ".join(part for part in (numbers.suffix, unit) if part)
+    ax.set_title(f"{data.title} [{about}]" if about else data.title)
+    ax.tick_params(length=0)
+    ax.set_yticks(ax.get_yticks(), data.rows, rotation=0, va="center_baseline")
+
+
+def _font_size(ax: Axes, columns: int) -> float:
+    """Points in which seven characters fit in a cell of the width that is about to be laid out."""
+    place = ax.get_subplotspec()
+    grid = place.get_gridspec().ncols if place else 1
+    cell = 72 * (ax.get_figure(root=True).get_figwidth() / grid - 0.45) / columns
+    return float(np.clip(cell / 2.9, 4.5, 7.5))
+
+
+def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
+    hatched = Rectangle(
+        (column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", linewidth=0
+    )
+    ax.add_patch(hatched)
+    ax.text(
+        column + 0.5,
+        row + 0.5,
+        "failed",
+        fontsize=size,
+        color=WARNING,
+        ha="center",
+        va="center_baseline",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    )
