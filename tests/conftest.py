@@ -8,7 +8,7 @@ import pytest
 # Files run side by side (pytest -n), and a process with more threads than cores crawls.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LONG = ("test_study_", "test_train", "test_readme_study", "test_runner")
+LONG = ("test_study_", "test_train", "test_own_study", "test_runner")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -178,6 +178,4 @@ class TrainingCell(Cell):
             images=min(self.task.evaluate_images, len(tokens.select)),
         )
         trainer = Trainer(model, tokenizer, batches, config)
-        run_training(
-            run, trainer, tokenizer, evaluator=evaluator, checkpoint_seconds=self.checkpoint_seconds
-        )
+        run_training(run, trainer, evaluator=evaluator, checkpoint_seconds=self.checkpoint_seconds)
