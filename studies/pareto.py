@@ -160,7 +160,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         listed, paths = [], []
         for chosen in choose_plans(levels, self.config.kv_budgets, levels.metrics, full_kv=full_kv):
             point = outcome.where(
-                schedule=chosen.way.name,
+                schedule=chosen.schedule,
                 seed=chosen.seed,
                 subnet_depth=chosen.plan.subnet_depth,
                 switch=chosen.plan.switch,
@@ -193,7 +193,7 @@ def _listed(chosen: ChosenPlan, path: Path, *, model: str) -> dict[str, Any]:
         "file": path.name,
         "kv_share_limit": chosen.kv_share_limit,
         "kv_share": chosen.kv_share,
-        "schedule": chosen.way.name,
+        "schedule": chosen.schedule,
         "seed": chosen.seed,
         "plan": chosen.plan.label,
         "model": model,
