@@ -182,7 +182,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             found = self.explore(bench, self._runner(bench, workspace, executor))
             bound = [
                 BoundPoint(
-                    name=p.name, task=p.task, columns=p.columns, cell=p.task.cell(bench.site)
+                    name=p.name, task=p.task, columns=p.columns, cell=bench.site.cell(p.task)
                 )
                 for p in self.points(bench, found)
             ]
@@ -199,7 +199,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         from studies.running.runner import run_cells
 
         def run(tasks: Sequence[Task]) -> Mapping[Task, CellResult]:
-            cells = {task: task.cell(bench.site) for task in tasks}
+            cells = {task: bench.site.cell(task) for task in tasks}
             results = run_cells(self._split(list(cells.values()), workspace), workspace, executor)
             return {task: results[cell.digest] for task, cell in cells.items()}
 

@@ -144,7 +144,7 @@ class Mirror:
         params = self._params(self._points[digest])
         images_seen = params.get("budget_images", 0)
         assert isinstance(images_seen, int), "a budget is a number of images"
-        curve = first.cell.curve(self._workspace.cell(digest))
+        curve = first.task.curve(self._workspace.cell(digest))
         in_curve = {name for _, metrics in curve for name in metrics}
         metrics = _metrics(result, baseline)
         return LoggedCell(
