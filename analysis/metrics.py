@@ -44,7 +44,15 @@ class Metric:
     @property
     def heading(self) -> str:
         """`short` with its unit, as a column or an axis shows it."""
-        return self.short + (f" [{self.unit}]" if self.unit else "")
+        return self._with_unit(self.short)
+
+    @property
+    def damage_heading(self) -> str:
+        """`damage` with its unit."""
+        return self._with_unit(self.damage)
+
+    def _with_unit(self, name: str) -> str:
+        return f"{name} [{self.unit}]" if self.unit else name
 
 
 _DISTANCES = {

@@ -58,7 +58,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     protocol_table(page, study, frame)
     add_failed_cells(page, cells)
     page.limits(LIMITS)
-    return page.report(verdict=verdict, answer={"answer": finding}, summary=cells)
+    return page.report(verdict=verdict, answer={}, summary=cells)
 
 
 def _scatter(cells: pd.DataFrame, metric: Metric) -> Figure:

@@ -28,7 +28,7 @@ from analysis.searches.schedules import (
 from analysis.statistics.levels import Levels, PlanKey
 from analysis.study_file import ScheduleFile, TrialFacts, Zone
 from reports.parts import supernet_tables, words
-from reports.parts.blocks import Text, plain, strong
+from reports.parts.blocks import Text, strong
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
@@ -108,7 +108,6 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     return page.report(
         verdict=verdict,
         answer={
-            "answer": plain(text),
             "winners": dict(study.winners),
             "retrained": [
                 {

@@ -20,7 +20,7 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS, staircase
 from analysis.statistics.intervals import Interval
 from analysis.study_file import ScoredPlan, SearchFile
 from reports.parts import words
-from reports.parts.blocks import Run, Text, code, plain, strong
+from reports.parts.blocks import Run, Text, code, strong
 from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
 from reports.parts.page import Page
 from reports.parts.protocol import grid, protocol_table
@@ -103,7 +103,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     page.heading("Question and answer")
     page.paragraph(study.question)
     page.answer(verdict, text)
-    if found:
+    if any(one.plans.groups.get(group) for one in found for group in GROUPS):
         page.heading("Fronts")
         page.figure(
             "fronts",
@@ -143,7 +143,6 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     return page.report(
         verdict=verdict,
         answer={
-            "answer": plain(text),
             "hypervolume_difference": {one.metric.name: _ends(one.gain) for one in found},
             "best_found_minus_best_two_zone": {
                 one.metric.name: _ends(one.difference) for one in found if one.difference

@@ -23,7 +23,7 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import Levels
 from analysis.study_file import SwitchFile
 from reports.parts import supernet_tables, words
-from reports.parts.blocks import Text, plain, strong
+from reports.parts.blocks import Text, strong
 from reports.parts.figures import heatmap_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
@@ -119,7 +119,6 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
     return page.report(
         verdict=verdict,
         answer={
-            "answer": plain(text),
             "earliest": {str(depth): one and one.switch for depth, one in first.items()},
             "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
         },

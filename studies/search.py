@@ -2,6 +2,7 @@
 
     python -m studies.search --model runs/my-supernet --kv-limit 0.4 --workers 2
 
+Without --model (or --vae and --var) a supernet is trained first, by the progressive schedule.
 Searches depth plans (one depth a scale) whose peak KV cache stays within a limit, by NSGA-II (or
 TPE) seeded with every two-zone plan that fits. The search looks at the teacher-forced NLL of select
 images and at KV (or FLOPs); no plan is scored twice, in this run or another. Then the found front
@@ -17,79 +18,83 @@ plans for memory that two zones do not fit well, and little where the supernet w
 from __future__ import annotations
 
 import math
-import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import optuna
-import tyro
-
-from analysis.searches.plans import front_of
-from studies.cells.cell import Cell
 from studies.cells.result import FINISHED
-from studies.cells.score import ScoreCell
-from studies.grid.bench import Bench
-from studies.grid.flags import StudyFlags
-from studies.grid.point import Outcome, Point, Results
-from studies.study import Study
-from varant.errors import UserError, exit_codes, require_count
+from studies.cells.score import Scoring
+from studies.cells.training import Training
+from studies.grid.point import BoundPoint, Outcome, Point
+from studies.study import Run
+from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
+from varant.errors import UserError, exit_codes
 from varant.files import write_json
-from varant.flags import parse_list
-from varant.model.cost import plan_cost
+from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
+from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
-from varant.randomness import stream
-from varant.store.checkpoint import read_config
+from varant.training.schedule import Schedule
 
-SAMPLERS = ("nsga2", "tpe")
-COSTS = ("kv", "flops")
+if TYPE_CHECKING:
+    from analysis.study_file import SearchFile
+    from studies.grid.bench import Planned
+    from studies.searching.plans import PlanSpace, Scored
+
 RANKED = "ranked"
-GROUPS = ("two-zone", "found")  # fronts that are compared
-BATCH = 8  # plans asked for at once: fixed, so that a search is the same whatever the workers
-POPULATION = 24
-MOST_REPEATS = 3_000  # proposals in a row that are too large or known before the search gives up
 PLANS_FILE = "plans.json"
+SCORE_SETS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFlags(StudyFlags):
-    """Flags of the study."""
+class SearchConfig(SupernetConfig):
+    """Flags of the study; those of training are for the supernet that it trains without --model."""
 
-    kv_limit: str = "0.4"
+    kv_limit: AboveZero = 0.4
     """Most peak KV cache: a share of the full network's, or bytes an image."""
-    trials: int = 150
+    trials: Positive = 150
     """Different plans to score."""
-    sampler: str = "nsga2"
-    """nsga2 or tpe."""
-    cost: str = "kv"
-    """What is weighed against quality: kv or flops (the limit is on KV in any case)."""
-    switch: int | None = None
+    sampler: Literal["nsga2", "tpe"] = "nsga2"
+    """What proposes plans."""
+    cost: Literal["kv", "flops"] = "kv"
+    """What is weighed against quality (the limit is on KV in any case)."""
+    switch: Natural | None = None
     """Switch point of the selector comparison; default: the one that the supernet was trained for,
     or six tenths of the scales."""
-    selectors: str = "equidistant"
-    """Layers to keep at equal depth: a list of ranked, equidistant, nested, first, last."""
-    score_images: int = 500
+    selectors: Annotated[tuple[str, ...], choices((RANKED, *SELECTORS))] = ("equidistant",)
+    """Layers to keep at equal depth: a list."""
+    score_images: Positive = 500
     """Select images that a plan is scored on."""
+
+    @classmethod
+    def quick_defaults(cls) -> SearchConfig:
+        return replace(super().quick_defaults(), trials=24, score_images=100)
+
+    def check(self) -> None:
+        super().check()
+        if len(self.seeds) > 1:
+            shown = ",".join(map(str, self.seeds))
+            raise UserError(f"--seeds {shown}: one supernet is searched; give one seed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A plan with what the search knows of it."""
+class Explored:
+    """What the search found.
 
-    plan: DepthPlan
-    nll: float  # select images, nats/token
-    kv: int  # peak bytes an image
-    flops: int
+    Attributes:
+        fronts: "two-zone" and "found".
+        ranked: depth to the layers that ranking keeps.
+    """
 
-    def cost(self, kind: str) -> int:
-        return self.kv if kind == "kv" else self.flops
+    scored: tuple[Scored, ...]
+    fronts: dict[str, tuple[Scored, ...]]
+    ranked: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
-class Search(Study):
+class Search(SupernetStudy[SearchConfig, Explored]):
     """Searches plans on select images and measures fronts on test images."""
 
     name = "search"
@@ -97,80 +102,63 @@ class Search(Study):
         "Does a plan that gives every scale its own depth beat two zones, at equal memory? Plans "
         "of a trained supernet are searched on select images and compared on test images."
     )
-    flags: SearchFlags
+    select = False
 
-    def __init__(self, flags: SearchFlags, command: str = "") -> None:
-        super().__init__(flags, command)
-        self.scored: dict[str, Scored] = {}
-        self.ranked: dict[int, tuple[int, ...]] = {}
+    def check(self, bench: Planned) -> None:
+        self.switch(bench.geometry)
+        self.space(bench.geometry)
+        if self.supernet(bench) is not None:
+            super().check(bench)
 
-    def quick_flags(self, flags: SearchFlags) -> SearchFlags:
-        quick = super().quick_flags(flags)
-        if flags.trials == SearchFlags().trials:
-            quick = replace(quick, trials=24)
-        return replace(quick, score_images=100)
+    def cost_of(self, geometry: Geometry, plan: DepthPlan | None = None) -> PlanCost:
+        """What a plan costs an image, as cells measure it."""
+        return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
-    def check(self, bench: Bench) -> None:
-        flags, geometry = self.flags, bench.geometry
-        require_count("--trials", flags.trials)
-        require_count("--score-images", flags.score_images)
-        if flags.model is None and flags.var is None:
-            raise UserError("--model: give a supernet's folder; python -m varant.train makes one")
-        for flag, value, known in (
-            ("--sampler", flags.sampler, SAMPLERS),
-            ("--cost", flags.cost, COSTS),
-        ):
-            if value not in known:
-                raise UserError(f"{flag} {value}: use one of {', '.join(known)}")
-        for selector in self.selectors:
-            if selector not in (*SELECTORS, RANKED):
-                known = ", ".join((RANKED, *SELECTORS))
-                raise UserError(f"--selectors {selector}: use one of {known}")
-        scales = len(geometry.patch_nums)
-        if flags.switch is not None and not 0 <= flags.switch < scales:
-            raise UserError(
-                f"--switch {flags.switch}: the network has {scales} scales; use 0 to {scales - 1}"
-            )
-        self.kv_limit(geometry)
-
-    @cached_property
-    def selectors(self) -> tuple[str, ...]:
-        return parse_list("--selectors", self.flags.selectors)
-
-    def _cost(self, geometry: Geometry, plan: DepthPlan | None = None):
-        return plan_cost(geometry, plan, guidance=self.flags.cfg != 0, kv_bytes=4)
-
-    def kv_limit(self, geometry: Geometry) -> int:
-        """The limit in bytes an image.
+    def space(self, geometry: Geometry) -> PlanSpace:
+        """The plans within the limit.
 
         Raises:
-            UserError: no number, or less than the smallest plan needs.
+            UserError: a limit below what the smallest plan needs.
         """
-        text = self.flags.kv_limit
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise UserError(
-                f"--kv-limit {text}: give a share of the full network's KV such as 0.4, or bytes"
-            )
-        limit = int(value * self._cost(geometry).kv_bytes_peak if value <= 1 else value)
-        smallest = DepthPlan.per_scale(
-            geometry.patch_nums, geometry.depth, depths=[1] * len(geometry.patch_nums)
+        from studies.searching.plans import PlanSpace
+
+        value, full = self.config.kv_limit, self.cost_of(geometry).kv_bytes_peak
+        space = PlanSpace(
+            geometry=geometry,
+            kv_limit=int(value * full if value <= 1 else value),
+            cost_of=lambda plan: self.cost_of(geometry, plan),
         )
-        needed = self._cost(geometry, smallest).kv_bytes_peak
-        if limit < needed:
+        smallest = space.of([1] * len(geometry.patch_nums))
+        if not space.fits(smallest):
+            needed = self.cost_of(geometry, smallest).kv_bytes_peak
             raise UserError(
-                f"--kv-limit {text}: {limit:,} bytes an image; the smallest plan needs {needed:,}"
+                f"--kv-limit {value:g}: {space.kv_limit:,} bytes an image; the smallest plan needs "
+                f"{needed:,}"
             )
-        return limit
+        return space
+
+    # The supernet.
+
+    def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
+        """How the supernet is trained where none is given."""
+        switch = switch_of("--switch", self.config.switch, geometry)
+        schedule = Schedule.progressive()
+        return [Arm(label="supernet", schedule=schedule, selector="equidistant", switch=switch)]
+
+    def supernet(self, bench: Planned) -> Training | None:
+        """Its training; None where it is given."""
+        if self.config.start.model is not None or self.config.start.var is not None:
+            return None
+        return self.training(bench, self.arms(bench.geometry, None)[0], self.config.seeds[0])
 
     def trained_switch(self, geometry: Geometry) -> int | None:
-        """The switch point that the supernet says it was trained for."""
-        if self.flags.model is None:
-            return None
-        note = read_config(self.flags.model).get("note") or {}
+        """The switch point that the supernet was trained for, as far as that is known."""
+        start = self.config.start
+        if start.model is None:
+            return None if start.var else switch_of("--switch", self.config.switch, geometry)
+        from varant.store.checkpoint import read_config
+
+        note = read_config(start.model).get("note") or {}
         training = (note.get("identity") or {}).get("training") or {}
         switch = training.get("switch")
         if not training.get("depths") or not isinstance(switch, int):
@@ -178,298 +166,177 @@ class Search(Study):
         return switch if switch < len(geometry.patch_nums) else None
 
     def switch(self, geometry: Geometry) -> int:
-        trained = self.trained_switch(geometry)
-        default = round(0.6 * len(geometry.patch_nums)) if trained is None else trained
-        return default if self.flags.switch is None else self.flags.switch
-
-    def two_zone_plans(self, geometry: Geometry) -> list[DepthPlan]:
-        """Every two-zone plan within the limit, the full network if it is."""
-        limit = self.kv_limit(geometry)
-        plans = [
-            DepthPlan.two_zone(
-                geometry.patch_nums, geometry.depth, subnet_depth=depth, switch=switch
-            )
-            for depth in range(1, geometry.depth)
-            for switch in range(len(geometry.patch_nums))
-        ]
-        plans.append(DepthPlan.full(geometry.patch_nums, geometry.depth))
-        return [p for p in plans if self._cost(geometry, p).kv_bytes_peak <= limit]
+        """The switch point of the selector comparison."""
+        wanted, trained = self.config.switch, self.trained_switch(geometry)
+        return switch_of("--switch", trained if wanted is None else wanted, geometry)
 
     # The search.
 
-    def explore(self, bench: Bench, run: Callable[[Sequence[Cell]], Results]) -> None:
-        geometry = bench.geometry
+    def explore(self, bench: Planned, run: Run) -> Explored:
+        from studies.searching.plans import Plans, PlanSearch
+
+        geometry, config = bench.geometry, self.config
         trained = self.trained_switch(geometry)
-        if self.flags.switch is not None and trained not in (None, self.flags.switch):
+        if config.switch is not None and trained not in (None, config.switch):
             print(
-                f"warning: --switch {self.flags.switch}: the supernet was trained for {trained}",
+                f"warning: --switch {config.switch}: the supernet was trained for {trained}",
                 file=sys.stderr,
             )
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = (
-            optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=self.flags.seed)
-            if self.flags.sampler == "nsga2"
-            else optuna.samplers.TPESampler(seed=self.flags.seed, multivariate=True)
-        )
-        proposals = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-        seeds = self.two_zone_plans(geometry)
-        for plan in seeds:
-            proposals.enqueue_trial({f"scale {k + 1}": d for k, d in enumerate(plan.depths)})
-        # Two zones are scored whole, whatever the number of trials: they are the comparison.
-        wanted = max(self.flags.trials, len(seeds))
-        while len(self.scored) < wanted:
-            batch = self._ask(bench, proposals, wanted - len(self.scored))
-            if not batch:
-                break
-            scores = self._score(bench, [plan for _, plan in batch], run)
-            for trial, plan in batch:
-                found = scores.get(plan.digest)
-                if found is None:
-                    proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
-                    continue
-                self.scored[plan.digest] = found
-                proposals.tell(trial, self._objectives(found))
-        if RANKED in self.selectors:
-            self.ranked = self._rank(bench, run)
+        supernet = self.supernet(bench)
 
-    def _ask(self, bench: Bench, proposals: optuna.Study, most: int) -> list[tuple]:
-        """New plans within the limit; what is known is told at once and costs nothing."""
-        geometry, limit = bench.geometry, self.kv_limit(bench.geometry)
-        batch: dict[str, tuple] = {}
-        repeats = 0
-        while len(batch) < min(BATCH, most) and repeats < MOST_REPEATS:
-            trial = proposals.ask()
-            depths = [
-                trial.suggest_int(f"scale {k + 1}", 1, geometry.depth)
-                for k in range(len(geometry.patch_nums))
+        def score(plans: Plans) -> list[float | None]:
+            tasks = [self._scoring(bench, plan) for plan in plans]
+            results = run([*([supernet] if supernet else []), *tasks])
+            found = [results[task] for task in tasks]
+            return [
+                fmean(result.metrics["select/nll/mean"].values)
+                if result.status == FINISHED
+                else None
+                for result in found
             ]
-            plan = DepthPlan.per_scale(geometry.patch_nums, geometry.depth, depths=depths)
-            known = self.scored.get(plan.digest)
-            if known is not None:
-                proposals.tell(trial, self._objectives(known))
-                repeats += 1
-            elif plan.digest in batch or self._cost(geometry, plan).kv_bytes_peak > limit:
-                proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
-                repeats += 1
-            else:
-                batch[plan.digest] = (trial, plan)
-        return list(batch.values())
 
-    def _objectives(self, scored: Scored) -> tuple[float, float]:
-        return scored.nll, float(scored.cost(self.flags.cost))
+        search = PlanSearch(
+            space=self.space(geometry),
+            score=score,
+            weighed=config.cost,
+            sampler=config.sampler,
+            seed=config.seed,
+        )
+        search.run(config.trials)
+        if not search.scored:
+            raise UserError("studies.search: no plan could be scored; see its cells' errors")
+        ranked = {}
+        if RANKED in config.selectors:
+            ranked = search.rank(lambda layers: self._late_plan(geometry, layers))
+        return Explored(scored=tuple(search.scored.values()), fronts=search.fronts(), ranked=ranked)
 
-    def _score_cell(self, bench: Bench, plan: DepthPlan) -> ScoreCell:
-        images = min(self.flags.score_images, bench.dataset.sizes["select"])
-        sets = min(20, images)
-        return ScoreCell(
-            network=bench.networks[0],
+    def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
+        images = min(self.config.score_images, bench.dataset.sizes["select"])
+        sets = min(SCORE_SETS, images)
+        return Scoring(
             plan=plan,
+            base_seed=bench.base_seeds[0],
+            trained=self.supernet(bench),
             select_images=images - images % sets,
             select_sets=sets,
-            device=self.flags.device,
         )
 
-    def _score(
-        self, bench: Bench, plans: Sequence[DepthPlan], run: Callable[[Sequence[Cell]], Results]
-    ) -> dict[str, Scored]:
-        """The plans that could be scored, by their digest."""
-        cells = {plan.digest: self._score_cell(bench, plan) for plan in plans}
-        results = run(list(cells.values()))
-        found = {}
-        for plan in plans:
-            result = results[cells[plan.digest].digest]
-            if result.status == FINISHED:
-                cost = self._cost(bench.geometry, plan)
-                found[plan.digest] = Scored(
-                    plan=plan,
-                    nll=fmean(result.metrics["select/nll/mean"].values),
-                    kv=cost.kv_bytes_peak,
-                    flops=cost.flops,
-                )
-        return found
-
     def _late_plan(self, geometry: Geometry, layers: Sequence[int]) -> DepthPlan:
+        """All layers up to the switch point, these after it."""
         switch, every = self.switch(geometry), tuple(range(geometry.depth))
         late = (tuple(layers),) * (len(geometry.patch_nums) - switch)
         return DepthPlan(geometry.patch_nums, geometry.depth, (every,) * switch + late)
 
-    def _rank(
-        self, bench: Bench, run: Callable[[Sequence[Cell]], Results]
-    ) -> dict[int, tuple[int, ...]]:
-        """Depth to the layers that greedy removal on select images leaves."""
-        geometry = bench.geometry
-        kept = list(range(geometry.depth))
-        ranked = {}
-        while len(kept) > 1:
-            smaller = {
-                layer: self._late_plan(geometry, [k for k in kept if k != layer]) for layer in kept
-            }
-            scores = self._score(bench, list(smaller.values()), run)
-            nll = {
-                layer: scores[plan.digest].nll
-                for layer, plan in smaller.items()
-                if plan.digest in scores
-            }
-            if not nll:
-                break
-            kept.remove(min(nll, key=nll.__getitem__))
-            ranked[len(kept)] = tuple(kept)
-        return ranked
-
     # What is measured on test images.
 
-    def fronts(self, geometry: Geometry) -> dict[str, list[Scored]]:
-        """The two-zone front and the found front, by select NLL and cost."""
-        seeds = {plan.digest for plan in self.two_zone_plans(geometry)}
-        groups = {
-            "two-zone": [s for d, s in self.scored.items() if d in seeds],
-            "found": list(self.scored.values()),
-        }
-        kind = self.flags.cost
-        return {
-            name: [group[i] for i in front_of([(s.cost(kind), s.nll) for s in group])]
-            for name, group in groups.items()
-        }
-
-    def points(self, bench: Bench) -> list[Point]:
-        geometry = bench.geometry
+    def points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
+        geometry, config, space = bench.geometry, self.config, self.space(bench.geometry)
+        supernet = self.supernet(bench)
+        if supernet is not None:
+            columns = {"family": "training", "base_seed": supernet.base_seed}
+            trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
+            yield Point(name="supernet", task=supernet, columns=columns | trained)
         full = DepthPlan.full(geometry.patch_nums, geometry.depth)
-        points = [self._point(bench, "full", "full", full)]
-        if bench.made:
-            scored = [one.plan for one in self.scored.values()]
-            for group, front in self.fronts(geometry).items():
-                points += [self._point(bench, group, s.plan.name, s.plan) for s in front]
+        yield self._point(bench, "full", "full", full)
+        if found is not None:
+            scored = [one.plan for one in found.scored]
+            for group, front in found.fronts.items():
+                for one in front:  # a plan may be on both
+                    yield self._point(bench, group, f"{group} {one.plan.name}", one.plan)
         else:  # what is found is not known; these cost about as much
-            seeds = self.two_zone_plans(geometry)
-            scored = self._examples(geometry, max(self.flags.trials, len(seeds)))
-            points += [self._point(bench, "found", plan.name, plan) for plan in seeds]
-        points += [self._scored_point(bench, plan) for plan in scored]
-        if len(self.selectors) > 1 or self.selectors == (RANKED,):
-            points += self._selector_points(bench)
-        return points
+            seeds = space.two_zone()
+            scored = space.examples(max(config.trials, len(seeds)), seed=config.seed)
+            for plan in seeds:
+                yield self._point(bench, "found", f"found {plan.name}", plan)
+        for plan in scored:  # in MLflow, where parallel coordinates compare plans
+            depths = {f"depth_scale_{k + 1:02d}": depth for k, depth in enumerate(plan.depths)}
+            task = self._scoring(bench, plan)
+            columns = {"family": "scored", "plan": plan.name, "base_seed": task.base_seed}
+            yield Point(name=f"scored {plan.name}", task=task, columns=columns | depths)
+        if len(config.selectors) > 1 or config.selectors == (RANKED,):
+            yield from self._selector_points(bench, found)
 
-    def _scored_point(self, bench: Bench, plan: DepthPlan) -> Point:
-        """A plan that was scored: in MLflow, where parallel coordinates compare plans."""
-        depths = {f"depth_scale_{k + 1:02d}": depth for k, depth in enumerate(plan.depths)}
-        columns = {"family": "scored", "cell": plan.name, "base_seed": bench.networks[0].base_seed}
-        return Point(
-            name=f"scored {plan.name}", cell=self._score_cell(bench, plan), columns=columns | depths
-        )
+    def _selector_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
+        geometry, switch = bench.geometry, self.switch(bench.geometry)
+        for depth in default_depths(geometry.depth):
+            for selector in self.config.selectors:
+                kept = {"selector": selector, "switch": switch, "subnet_depth": depth}
+                if selector != RANKED:
+                    plan = DepthPlan.two_zone(geometry.patch_nums, geometry.depth, **kept)
+                elif found is not None and depth in found.ranked:
+                    plan = self._late_plan(geometry, found.ranked[depth])
+                else:
+                    continue
+                name = f"d{depth}@{switch}"
+                yield self._point(bench, "selector", f"{name} {selector}", plan, **kept, plan=name)
 
-    def _examples(self, geometry: Geometry, count: int) -> list[DepthPlan]:
-        """So many plans within the limit, to reckon with: the two-zone ones and random ones."""
-        limit, scales = self.kv_limit(geometry), len(geometry.patch_nums)
-        plans = {plan.digest: plan for plan in self.two_zone_plans(geometry)}
-        rng = stream(self.flags.seed, "example plans")
-        for _ in range(20 * count):
-            if len(plans) >= count:
-                break
-            depths = [int(depth) for depth in rng.integers(1, geometry.depth + 1, size=scales)]
-            while True:
-                plan = DepthPlan.per_scale(geometry.patch_nums, geometry.depth, depths=depths)
-                if self._cost(geometry, plan).kv_bytes_peak <= limit:
-                    break
-                depths[depths.index(max(depths))] -= 1
-            plans[plan.digest] = plan
-        return list(plans.values())
+    def _point(
+        self, bench: Planned, family: str, name: str, plan: DepthPlan, **columns: object
+    ) -> Point:
+        supernet = self.supernet(bench)
+        return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
-        scored = sum(not point.in_frame for point in points)
-        seeds = sum(point.columns["family"] == "found" for point in points)
+        families = [point.columns["family"] for point in points]
+        seeds, scored = families.count("found"), families.count("scored")
         others = [point.name for point in points if point.columns["family"] == "selector"]
         return [
+            *(["a supernet is trained first"] if "training" in families else []),
             f"{scored} plans scored on select images, {seeds} two-zone plans within the limit "
             "first",
             f"then on test images: full, and at most about {seeds} plans of the two fronts",
             *([f"{len(others)} plans by selector: {', '.join(others)}"] if others else []),
         ]
 
-    def _selector_points(self, bench: Bench) -> list[Point]:
-        geometry, switch = bench.geometry, self.switch(bench.geometry)
-        points = []
-        for depth in default_depths(geometry.depth):
-            for selector in self.selectors:
-                if selector == RANKED:
-                    if depth not in self.ranked:
-                        continue
-                    plan = self._late_plan(geometry, self.ranked[depth])
-                else:
-                    plan = DepthPlan.two_zone(
-                        geometry.patch_nums,
-                        geometry.depth,
-                        subnet_depth=depth,
-                        switch=switch,
-                        selector=selector,
-                    )
-                points.append(
-                    self._point(
-                        bench,
-                        "selector",
-                        f"d{depth}@{switch} {selector}",
-                        plan,
-                        selector=selector,
-                        switch=switch,
-                        subnet_depth=depth,
-                    )
-                )
-        return points
+    def run_name(self, bench: Planned) -> str:
+        return super(SupernetStudy, self).run_name(bench)
 
-    def _point(self, bench: Bench, family: str, name: str, plan: DepthPlan, **columns) -> Point:
-        if family in GROUPS:  # a plan may be in both
-            name = f"{family} {name}"
-        return self.plan_point(bench, name, plan, family=family, **columns)
-
-    def sheet(self, outcome: Outcome) -> list[tuple[str, Point]]:
+    def sheet(self, outcome: Outcome, found: Explored | None) -> list[tuple[str, BoundPoint]]:
         """Full, best two-zone and best found plan, by select NLL, under the same seeds."""
-        shown = [p for p in outcome.points if p.columns["family"] == "full"]
-        rows = [("full", shown[0])]
-        for group, front in self.fronts(outcome.bench.geometry).items():
-            if front:
-                best = min(front, key=lambda s: s.nll)
-                point = next(
-                    p
-                    for p in outcome.points
-                    if p.columns["family"] == group and p.cell.plan.digest == best.plan.digest
-                )
-                rows.append((point.name, point))
-        return rows
+        assert found is not None
+        shown = [("full", outcome.where(family="full")[0])]
+        for group, front in found.fronts.items():
+            best = min(front, key=lambda s: s.nll, default=None)
+            for point in outcome.where(family=group):
+                if best is not None and point.plan == best.plan:
+                    shown.append((point.name, point))
+        return shown
 
-    def facts(self, outcome: Outcome) -> dict:
-        geometry = outcome.bench.geometry
-        fronts = self.fronts(geometry)
-        return {
-            "selectors": self.selectors,
-            "switch": self.switch(geometry),
-            "trained_switch": self.trained_switch(geometry),
-            "kv_limit_bytes": self.kv_limit(geometry),
-            "kv_full_bytes": self._cost(geometry).kv_bytes_peak,
-            "reference_nll": math.log(geometry.vocab_size),
-            "reference_fd": 10.0,
-            "trials": len(self.scored),
-            "sampler": self.flags.sampler,
-            "weighed": self.flags.cost,
-            "score_images": self.flags.score_images,
-            "scored": [
-                {"plan": s.plan.name, "nll": s.nll, "kv": s.kv, "flops": s.flops}
-                for s in self.scored.values()
-            ],
-            "fronts": {
-                name: [
-                    {"plan": s.plan.name, "layers": s.plan.layers, "select_nll": s.nll, "kv": s.kv}
-                    for s in front
-                ]
-                for name, front in fronts.items()
+    def file(self, outcome: Outcome, found: Explored | None, facts: dict[str, Any]) -> SearchFile:
+        from analysis.study_file import SearchFile
+
+        assert found is not None
+        geometry, config = outcome.bench.geometry, self.config
+        return SearchFile(
+            **facts,
+            selectors=config.selectors,
+            switch=self.switch(geometry),
+            trained_switch=self.trained_switch(geometry),
+            kv_limit_bytes=self.space(geometry).kv_limit,
+            kv_full_bytes=self.full_kv(geometry),
+            reference_nll=math.log(geometry.vocab_size),
+            reference_fd=10.0,
+            sampler=config.sampler,
+            weighed=config.cost,
+            score_images=config.score_images,
+            scored=tuple(one.facts for one in found.scored),
+            fronts={
+                name: tuple(one.facts for one in front) for name, front in found.fronts.items()
             },
-            "ranked": {str(depth): layers for depth, layers in self.ranked.items()},
-        }
+            ranked=found.ranked,
+        )
 
-    def write_more(self, outcome: Outcome) -> list[Path]:
+    def write_more(self, outcome: Outcome, found: Explored | None) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
-        front = sorted(self.fronts(outcome.bench.geometry)["found"], key=lambda s: s.nll)
-        paths, listed = [], []
+        assert found is not None
         for old in outcome.folder.glob("plan-*.json"):
             old.unlink()
-        for i, scored in enumerate(front):
+        paths, listed = [], []
+        supernet = outcome.bench.site.networks[outcome.bench.base_seeds[0]].model_folder
+        for point in outcome.points:
+            if point.task.trains:
+                supernet = outcome.workspace.cell(point.cell.digest)
+        for i, scored in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
             path = outcome.folder / ("plan-best.json" if i == 0 else f"plan-{i}.json")
             scored.plan.save(path)
             paths.append(path)
@@ -478,20 +345,15 @@ class Search(Study):
                     "file": path.name,
                     "plan": scored.plan.name,
                     "select_nll": scored.nll,
-                    "kv_bytes": scored.kv,
-                    "model": str(self.flags.model) if self.flags.model else None,
+                    "kv_bytes": scored.cost.kv_bytes_peak,
+                    "model": str(self.config.start.model or supernet),
                 }
             )
         write_json(outcome.folder / PLANS_FILE, listed)
         return [*paths, outcome.folder / PLANS_FILE]
 
 
-def main(flags: SearchFlags, command: str = "") -> None:
-    """Run the study."""
-    Search(flags, command).run()
-
-
 if __name__ == "__main__":
     with exit_codes():
-        chosen = tyro.cli(SearchFlags, description=__doc__)
-        main(chosen, "python -m studies.search " + shlex.join(sys.argv[1:]))
+        config = flags_of(SearchConfig, __doc__)
+        Search(config, command_words("studies.search")).run()

@@ -35,7 +35,7 @@ def cell_rows(labels: Mapping[str, Any], sets: Mapping[str, Sequence[float]], **
 
 def failed(frame: pd.DataFrame, lost: pd.Series) -> pd.DataFrame:
     """The frame of a study in which the cells of these rows failed."""
-    bad = frame[lost].drop_duplicates("cell_digest")
+    bad = frame[lost].drop_duplicates(["cell_digest", "family", "selector"])
     bad = bad.assign(status="failed", metric="", value=float("nan"), set=pd.NA, count=0)
     return pd.concat([frame[~lost], bad], ignore_index=True)
 

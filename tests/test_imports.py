@@ -15,6 +15,7 @@ ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency",
         "study supernets",
+        "searching",
         "tracking",
         "grid",
         "running",

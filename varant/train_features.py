@@ -26,7 +26,7 @@ from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
 from varant.files import replacing
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream, torch_seed
-from varant.start.preparation import LIGHT_TOKENIZER
+from varant.start.presets import LIGHT_TOKENIZER
 from varant.training.tokenizer import TokenizerTraining, train_tokenizer
 
 

@@ -23,13 +23,11 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
 
     Lower is better in both.
     """
-    kept, seen = [], set()
+    first: dict[tuple[float, float], int] = {}
     mask = non_dominated(np.asarray(points, dtype=float).reshape(-1, 2))
-    for i in np.flatnonzero(mask):
-        if tuple(points[i]) not in seen:
-            seen.add(tuple(points[i]))
-            kept.append(int(i))
-    return sorted(kept, key=lambda i: points[i])
+    for i in np.flatnonzero(mask).tolist():
+        first.setdefault(points[i], i)
+    return [first[point] for point in sorted(first)]
 
 
 @dataclass(frozen=True, kw_only=True)

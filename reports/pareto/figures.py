@@ -15,7 +15,6 @@ from analysis.figures.trade import draw_trade
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.fronts import Frontier
 from reports.pareto.findings import ParetoFindings
-from reports.parts.supernet_tables import headed
 
 COLUMNS = 3  # small multiples a row
 
@@ -34,7 +33,7 @@ def frontier_plate(found: ParetoFindings, data: Frontier) -> Figure:
         budgets = found.study.kv_budgets
         draw_frontier(ax, data, shown[i], colour=colours[shown[i]], budgets=budgets)
         if i % COLUMNS == 0:
-            ax.set_ylabel(headed(data.metric.short, data.metric))
+            ax.set_ylabel(data.metric.heading)
         if i + COLUMNS >= len(shown):
             ax.set_xlabel("peak KV, share of the full network's")
             ax.tick_params(labelbottom=True)
@@ -49,7 +48,7 @@ def trade_plate(found: ParetoFindings, metric: Metric) -> Figure:
         draw_trade(ax, data, colours_of(found.levels.ways))
         dotted = "" if data.control is None else " (dotted: the control's)"
         ax.set_title(f"full network against {data.subnet.label}")
-        ax.set_xlabel(f"full: {headed(metric.short, metric)}{dotted}")
+        ax.set_xlabel(f"full: {metric.heading}{dotted}")
         ax.set_ylabel(data.subnet.label)
     return figure
 
@@ -63,7 +62,7 @@ def hypervolume_plate(found: ParetoFindings) -> Figure:
     for ax, (name, table) in zip(axes, tables, strict=True):
         metric = parse_metric(str(name))
         draw_hypervolume(ax, table, colours_of(found.levels.ways))
-        ax.set_title(headed(metric.short, metric))
+        ax.set_title(metric.heading)
     return figure
 
 

@@ -10,11 +10,10 @@ from analysis.study_file import ParetoFile
 from reports.pareto import figures, tables, words
 from reports.pareto.findings import analyse, load_curves
 from reports.parts import supernet_tables
-from reports.parts.figures import sample_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
-from reports.parts.sheet import load_sheet
+from reports.parts.sheet import add_samples
 from reports.parts.words import counted
 
 
@@ -27,7 +26,6 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
             f"{folder / 'frame.parquet'}: schedule {strange[0]!r} is not in study.json; keep the "
             "two files of one study together, or run it again"
         )
-    sheet = load_sheet(folder / "samples.npz")
     found = analyse(study, frame, load_curves(folder / "curves.parquet"))
     verdict, levels = words.verdict_words(found.ledger), found.levels
     page = Page(
@@ -65,9 +63,8 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         page.heading("Training")
         draw = partial(figures.curves_plate, found)
         page.figure("curves", draw, words.curves_caption(found.curves.images))
-    if sheet is not None:
-        page.heading("Samples")
-        page.figure("samples", partial(sample_plate, sheet), words.SAMPLES_CAPTION)
+    page.heading("Samples")
+    add_samples(page, folder, words.SAMPLES_CAPTION)
     page.heading("Negative results")
     if items := words.negative_results(found):
         page.bullets(items)

@@ -13,8 +13,9 @@ from analysis.statistics.intervals import Interval
 from reports.pareto.findings import ParetoFindings
 from reports.parts import words
 from reports.parts.blocks import Text, strong
+from reports.parts.cell_tables import STAR
 from reports.parts.page import Page
-from reports.parts.supernet_tables import STAR, by_plan, estimates, headed, over_words
+from reports.parts.supernet_tables import by_plan, estimates, over_words
 
 SIGNS = {1: "supports", 0: "open", -1: "contradicts"}
 
@@ -30,7 +31,7 @@ def value_words(component: Component) -> str:
 def _interval(i: Interval) -> str:
     if i.low == i.high == i.estimate:
         return words.number(i.estimate, signed=True)
-    return words.estimate(i.estimate, i.low, i.high)
+    return words.interval(i)
 
 
 def ledger_table(page: Page, ledger: Sequence[LedgerRow]) -> None:
@@ -94,11 +95,11 @@ def component_table(page: Page, ledger: Sequence[LedgerRow]) -> None:
 
 def level_table(page: Page, found: ParetoFindings) -> None:
     """Every schedule's full network and trained subnets."""
-    table, metrics = _of_metrics(found, found.levels.table), found.levels.metrics
+    table = _of_metrics(found, found.levels.table)
     hollow = np.where(table["trained"], "", " (untrained)")
     rows = estimates(table.assign(plan=table["plan"] + hollow), "value", signed=False)
     page.table(
-        by_plan(rows, {m.name: headed(m.short, m) for m in metrics}),
+        by_plan(rows, {m.name: m.heading for m in found.levels.metrics}),
         "Levels on test images and samples: mean and 95 % interval (Student's t over "
         f"{over_words(table['over'])}). The control trains no subnet: its subnets are the base's, "
         "trained on.",
@@ -135,7 +136,7 @@ def difference_table(page: Page, found: ParetoFindings) -> None:
     page.table(
         by_plan(
             estimates(table, "damage", signed=True),
-            {m.name: headed(m.damage, m) for m in found.levels.metrics},
+            {m.name: m.damage_heading for m in found.levels.metrics},
         ),
         "Against the control, the base trained on without subnet steps: paired difference of "
         "the same plan, positive is worse (for accuracy: lost), 95 % interval over "
@@ -160,15 +161,18 @@ def chosen_table(page: Page, found: ParetoFindings) -> None:
     """The best plan for each memory budget."""
     rows = []
     for plan in found.chosen:
-        tests = {metric.short: plan.test.get(metric.name) for metric in found.metrics}
+        tests = {
+            metric.short: words.interval(plan.test.get(metric.name), signed=False)
+            for metric in found.metrics
+        }
         rows.append(
             {
                 "KV up to": words.percent(plan.kv_share_limit),
                 "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}"),
                 "KV": words.percent(plan.kv_share),
                 "select NLL": words.fixed(plan.select_nll, 3),
-                **{name: _estimate(interval, signed=False) for name, interval in tests.items()},
-                "Loss": _estimate(plan.loss, signed=True),
+                **{name: words.unbroken(text) for name, text in tests.items()},
+                "Loss": words.unbroken(words.interval(plan.loss)),
                 "No worse": {True: "yes", False: "no", None: words.NOTHING}[plan.non_inferior],
             }
         )
@@ -183,10 +187,3 @@ def chosen_table(page: Page, found: ParetoFindings) -> None:
         "(one-sided test at 5 %). Exported as plan-*.json.",
         numeric_from=2,
     )
-
-
-def _estimate(interval: Interval | None, *, signed: bool) -> str:
-    if interval is None:
-        return words.NOTHING
-    text = words.estimate(interval.estimate, interval.low, interval.high, signed=signed)
-    return words.unbroken(text)

@@ -13,7 +13,7 @@ from analysis.statistics.intervals import Verdict
 from reports.pareto.findings import ParetoFindings
 from reports.pareto.tables import value_words
 from reports.parts import words
-from reports.parts.blocks import Run, Text, strong
+from reports.parts.blocks import Run, Text, plain, strong
 
 Parts = list[str | Run]
 
@@ -43,8 +43,7 @@ def answer_words(found: ParetoFindings) -> Parts:
             parts += [strong(verdict.value[0].upper() + verdict.value[1:]), f": {named}. "]
     said = "; ".join(
         f"within {words.percent(plan.kv_share_limit)} of the full network's KV {plan.schedule} "
-        f"{plan.plan.label} ({words.percent(plan.kv_share)}) at "
-        + words.estimate(plan.loss.estimate, plan.loss.low, plan.loss.high)
+        f"{plan.plan.label} ({words.percent(plan.kv_share)}) at " + words.interval(plan.loss)
         for plan in found.chosen
         if plan.loss is not None
     )
@@ -203,9 +202,8 @@ def limits(found: ParetoFindings) -> list[Text]:
 
 def answer_json(found: ParetoFindings) -> dict[str, Any]:
     """`answer.json`: paragraph, ledger, chosen plans, hypervolumes, cells without numbers."""
-    text = answer_words(found)
     return {
-        "answer": "".join(p if isinstance(p, str) else p.text for p in text).strip(),
+        "answer": plain(answer_words(found)),
         "ledger": [
             {
                 "claim": row.claim.id,

@@ -6,21 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, Frontier
 from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.levels import Levels
 from analysis.study_file import ModelFacts, SupernetFile
 from reports.parts import words
 from reports.parts.blocks import Text, code, strong
+from reports.parts.cell_tables import STAR
 from reports.parts.page import Page
-
-STAR = "*"
-
-
-def headed(name: str, metric: Metric) -> str:
-    """A metric's column or axis: its name with the unit."""
-    return f"{name} [{metric.unit}]" if metric.unit else name
 
 
 def estimates(table: pd.DataFrame, value: str, *, signed: bool) -> pd.DataFrame:

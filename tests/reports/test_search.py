@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 from small_studies import FD, NLL, failed, make_folder, search_facts, search_frame, words_of
 
 from analysis.study_file import SearchFile
@@ -16,8 +17,12 @@ def report_of(tmp_path, frame=None, **facts):
     return make_report(folder, SearchFile.load(folder / "study.json"))
 
 
-def test_the_found_front_beats_two_zones(tmp_path):
-    report = report_of(tmp_path)
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return report_of(tmp_path_factory.mktemp("search"))
+
+
+def test_the_found_front_beats_two_zones(report):
     assert report.verdict == "the found front beats two zones in FD; " + (
         "the found front beats two zones in NLL"
     )
@@ -31,8 +36,7 @@ def test_the_found_front_beats_two_zones(tmp_path):
     assert set(report.plates) == {"fronts", "plans", "samples"}
 
 
-def test_plans_and_selectors_are_named_at_the_edge(tmp_path):
-    report = report_of(tmp_path)
+def test_plans_and_selectors_are_named_at_the_edge(report):
     names = list(report.summary["name"])
     assert names[:4] == ["full", "two-zone d2@3", "found d2@3", "found 8,8,2,2,2"]
     assert names[4:7] == ["d4@3 ranked", "d4@3 equidistant", "d4@3 nested"]

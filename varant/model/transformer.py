@@ -212,7 +212,7 @@ class VAR(nn.Module):
         labels_B: Tensor,
         plan: DepthPlan | None = None,
         *,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> Tensor:
         """Teacher-forced logits of all scales.
 
@@ -220,8 +220,8 @@ class VAR(nn.Module):
             inputs_BLC: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`.
             labels_B: (B,) int64; `num_classes` is the unconditional class.
             plan: None runs every layer at every scale.
-            recompute: activation checkpointing: keep only each layer's input for the backward
-                pass and run the layer again there. Same numbers, less memory, a third more time.
+            activation_checkpointing: keep only each layer's input for the backward pass and run
+                the layer again there. Same numbers, less memory, a third more time.
 
         Returns:
             (B, L, V) logits.
@@ -238,7 +238,7 @@ class VAR(nn.Module):
             if not scales:
                 continue
             arguments = (block, x_BLC, condition.adaln_B6C[layer], scales)
-            if recompute:
+            if activation_checkpointing:
                 x_BLC = checkpoint(
                     self._run_layer, *arguments, use_reentrant=False, preserve_rng_state=False
                 )

@@ -125,6 +125,7 @@ def load(folder: str | Path) -> LoadedModel:
     """
     content = read_config(folder)
     geometry = read_sizes(folder).geometry
+    assert geometry is not None
     tokenizer = load_tokenizer(folder)
     state = _read_checked(Path(folder) / MODEL_FILE, content, shapes_of_var(geometry))
     return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())

@@ -113,6 +113,7 @@ def _read_official(path: str | Path) -> dict[str, Tensor]:
         AssertionError,
         AttributeError,
         struct.error,
+        zipfile.BadZipFile,
     ):
         raise UserError(f"{path}: truncated, or not a PyTorch checkpoint of tensors") from None
     if not isinstance(state, dict) or not all(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -26,7 +26,6 @@ DRAWS: tuple[str, ...] = get_args(Draw)
 RAMPS: tuple[str, ...] = get_args(Ramp)
 PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
 PAPER_SHARES = (0.2, 1.0)
-Phases = tuple[float, float, float]
 _RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
 _BACKWARDS = {"early": "late", "late": "early"}
 
@@ -51,7 +50,7 @@ class Schedule:
     name: str
     start_share: float
     end_share: float
-    phases: Phases = PAPER_PHASES
+    phases: tuple[float, ...] = PAPER_PHASES
     sandwich: bool = False
     ramp: str = "linear"
 
@@ -84,13 +83,16 @@ class Schedule:
         cls,
         start_share: float = PAPER_SHARES[0],
         end_share: float = PAPER_SHARES[1],
-        phases: Phases = PAPER_PHASES,
+        phases: Sequence[float] = PAPER_PHASES,
         ramp: str = "linear",
-        name: str = "progressive",
     ) -> Schedule:
         """The paper's: 2:8 for 5 of 30 epochs, a ramp of 15, then 10:0 for 10."""
         return cls(
-            name=name, start_share=start_share, end_share=end_share, phases=phases, ramp=ramp
+            name="progressive",
+            start_share=start_share,
+            end_share=end_share,
+            phases=tuple(phases),
+            ramp=ramp,
         )
 
     @classmethod
@@ -98,12 +100,12 @@ class Schedule:
         cls,
         start_share: float = PAPER_SHARES[0],
         end_share: float = PAPER_SHARES[1],
-        phases: Phases = PAPER_PHASES,
+        phases: Sequence[float] = PAPER_PHASES,
         ramp: str = "linear",
     ) -> Schedule:
         """The progressive schedule of these numbers run backwards in time."""
-        turned = _BACKWARDS.get(ramp, ramp)
-        return cls.progressive(end_share, start_share, phases[::-1], turned, "reversed")
+        turned = cls.progressive(end_share, start_share, phases[::-1], _BACKWARDS.get(ramp, ramp))
+        return replace(turned, name="reversed")
 
     @classmethod
     def sandwich_rule(cls) -> Schedule:

@@ -208,7 +208,7 @@ def test_accumulated_parts_make_the_same_step():
 
 
 def test_activation_checkpointing_changes_no_bit():
-    plain, saved = (make_trainer(recompute=on, **SUPERNET) for on in (False, True))
+    plain, saved = (make_trainer(activation_checkpointing=on, **SUPERNET) for on in (False, True))
     for _ in range(6):
         assert plain.advance()["loss"] == saved.advance()["loss"]
     for a, b in zip(plain.model.parameters(), saved.model.parameters(), strict=True):

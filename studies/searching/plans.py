@@ -1,0 +1,206 @@
+"""The adaptive search of `studies.search`: plans of any depth at any scale within a memory limit.
+
+NSGA-II (or TPE), begun from every two-zone plan that fits; no plan is scored twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+
+from analysis.searches.plans import front_of
+from analysis.study_file import ScoredPlan
+from varant.model.cost import PlanCost
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan
+from varant.randomness import stream
+
+BATCH = 8  # plans asked for at once: fixed, so that a search is the same whatever the workers
+POPULATION = 24
+MOST_REPEATS = 3_000  # proposals in a row that are too large or known before the search gives up
+
+Plans = Sequence[DepthPlan]
+Score = Callable[[Plans], Sequence[float | None]]  # select NLL; None where it failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSpace:
+    """The plans of a network whose peak cache stays within a limit.
+
+    Attributes:
+        kv_limit: peak bytes an image.
+        cost_of: what a plan costs, an image.
+    """
+
+    geometry: Geometry
+    kv_limit: int
+    cost_of: Callable[[DepthPlan], PlanCost]
+
+    def of(self, depths: Sequence[int]) -> DepthPlan:
+        """The plan of one depth a scale."""
+        return DepthPlan.per_scale(self.geometry.patch_nums, self.geometry.depth, depths=depths)
+
+    def fits(self, plan: DepthPlan) -> bool:
+        return self.cost_of(plan).kv_bytes_peak <= self.kv_limit
+
+    def two_zone(self) -> list[DepthPlan]:
+        """Every two-zone plan within the limit, the full network if it is."""
+        sides, depth = self.geometry.patch_nums, self.geometry.depth
+        plans = [
+            DepthPlan.two_zone(sides, depth, subnet_depth=subnet, switch=switch)
+            for subnet in range(1, depth)
+            for switch in range(len(sides))
+        ]
+        return [plan for plan in [*plans, DepthPlan.full(sides, depth)] if self.fits(plan)]
+
+    def examples(self, count: int, *, seed: int) -> list[DepthPlan]:
+        """So many plans, to reckon with: the two-zone ones and random ones."""
+        plans = {plan.digest: plan for plan in self.two_zone()}
+        rng = stream(seed, "example plans")
+        scales = len(self.geometry.patch_nums)
+        for _ in range(20 * count):
+            if len(plans) >= count:
+                break
+            depths = rng.integers(1, self.geometry.depth + 1, size=scales).tolist()
+            while not self.fits(plan := self.of(depths)):
+                depths[depths.index(max(depths))] -= 1
+            plans[plan.digest] = plan
+        return list(plans.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A plan with what the search knows of it: select NLL in nats/token, and what it costs."""
+
+    plan: DepthPlan
+    nll: float
+    cost: PlanCost
+
+    def weighed(self, kind: str) -> int:
+        """The cost that is weighed against quality."""
+        return self.cost.kv_bytes_peak if kind == "kv" else self.cost.flops
+
+    @property
+    def facts(self) -> ScoredPlan:
+        """What `study.json` says of it."""
+        return ScoredPlan(
+            plan=self.plan.name,
+            layers=self.plan.layers,
+            select_nll=self.nll,
+            kv=self.cost.kv_bytes_peak,
+            flops=self.cost.flops,
+        )
+
+
+@dataclass(kw_only=True)
+class PlanSearch:
+    """Proposes plans, has them scored, and remembers them by digest.
+
+    Attributes:
+        weighed: what quality is weighed against, kv or flops.
+    """
+
+    space: PlanSpace
+    score: Score
+    weighed: str
+    sampler: str
+    seed: int
+    scored: dict[str, Scored] = field(default_factory=dict)
+
+    def run(self, trials: int) -> None:
+        """Score so many plans; all two-zone ones, however many: they are the comparison."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        sampler = (
+            optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=self.seed)
+            if self.sampler == "nsga2"
+            else optuna.samplers.TPESampler(seed=self.seed, multivariate=True)
+        )
+        proposals = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+        seeds = self.space.two_zone()
+        for plan in seeds:
+            proposals.enqueue_trial({f"scale {k + 1}": d for k, d in enumerate(plan.depths)})
+        wanted = max(trials, len(seeds))
+        while len(self.scored) < wanted:
+            batch = self._ask(proposals, min(BATCH, wanted - len(self.scored)))
+            if not batch:
+                return
+            found = self.scores_of([plan for _, plan in batch])
+            for trial, plan in batch:
+                if plan.digest in found:
+                    self.scored[plan.digest] = found[plan.digest]
+                    self._tell(proposals, trial, found[plan.digest])
+                else:
+                    proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _ask(self, proposals: optuna.Study, most: int) -> list[tuple[optuna.Trial, DepthPlan]]:
+        """New plans within the limit; what is known is told at once and costs nothing."""
+        geometry = self.space.geometry
+        batch: dict[str, tuple[optuna.Trial, DepthPlan]] = {}
+        repeats = 0
+        while len(batch) < most and repeats < MOST_REPEATS:
+            trial = proposals.ask()
+            plan = self.space.of(
+                [
+                    trial.suggest_int(f"scale {k + 1}", 1, geometry.depth)
+                    for k in range(len(geometry.patch_nums))
+                ]
+            )
+            known = self.scored.get(plan.digest)
+            if known is None and plan.digest not in batch and self.space.fits(plan):
+                batch[plan.digest] = (trial, plan)
+                continue
+            repeats += 1
+            if known is not None:
+                self._tell(proposals, trial, known)
+            else:
+                proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return list(batch.values())
+
+    def _tell(self, proposals: optuna.Study, trial: optuna.Trial, found: Scored) -> None:
+        proposals.tell(trial, (found.nll, float(found.weighed(self.weighed))))
+
+    def scores_of(self, plans: Plans) -> dict[str, Scored]:
+        """The plans that could be scored, by their digest."""
+        return {
+            plan.digest: Scored(plan=plan, nll=nll, cost=self.space.cost_of(plan))
+            for plan, nll in zip(plans, self.score(plans), strict=True)
+            if nll is not None
+        }
+
+    def fronts(self) -> dict[str, tuple[Scored, ...]]:
+        """The two-zone front and the found front, by select NLL and cost."""
+        seeds = {plan.digest for plan in self.space.two_zone()}
+        groups = {
+            "two-zone": [s for digest, s in self.scored.items() if digest in seeds],
+            "found": list(self.scored.values()),
+        }
+        return {
+            name: tuple(
+                group[i] for i in front_of([(s.weighed(self.weighed), s.nll) for s in group])
+            )
+            for name, group in groups.items()
+        }
+
+    def rank(self, plan_of: Callable[[Sequence[int]], DepthPlan]) -> dict[int, tuple[int, ...]]:
+        """Depth to the layers that greedy removal on select images leaves.
+
+        Args:
+            plan_of: the plan that keeps these layers.
+        """
+        kept = list(range(self.space.geometry.depth))
+        ranked: dict[int, tuple[int, ...]] = {}
+        while len(kept) > 1:
+            smaller = {layer: plan_of([k for k in kept if k != layer]) for layer in kept}
+            scores = self.scores_of(list(smaller.values()))
+            nll: Mapping[int, float] = {
+                layer: scores[plan.digest].nll
+                for layer, plan in smaller.items()
+                if plan.digest in scores
+            }
+            if not nll:
+                break
+            kept.remove(min(nll, key=nll.__getitem__))
+            ranked[len(kept)] = tuple(kept)
+        return ranked

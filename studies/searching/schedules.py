@@ -1,0 +1,230 @@
+"""The adaptive search of `studies.schedule`: Optuna proposes, trials are scored in batches.
+
+The search is a SQLite file. A batch of trials is proposed as a whole before any of it is told, and
+each trial has a sampler of its own: what is proposed does not depend on where a search was stopped.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.searches.schedules import END, FIRST, OBJECTIVES, PARAMETERS, RAMP, SHAPE, START
+from analysis.study_file import Importance, Zone
+from varant.errors import UserError, one_line
+from varant.randomness import stream
+from varant.training.schedule import PAPER_PHASES, PAPER_SHARES, RAMPS, Schedule
+
+SPACE = 1  # raise it when parameters or objectives change their meaning
+STUDY_NAME = "schedule"
+BATCH = 4  # trials asked for at once: fixed, so that a search is the same whatever the workers
+STARTUP = 10  # trials, fixed points included, before TPE looks at what they gave
+FORESTS, TREES = 10, 64  # of the importance evaluator
+PAPER = "paper"
+FIXED_SHARES = {"fixed 0.1": 0.1, "fixed 0.5": 0.5, "fixed 2/3": 2 / 3, "fixed 1": 1.0}
+SAMPLER = f"TPE (multivariate, {STARTUP} startup trials)"
+EVALUATOR = f"fANOVA of {TREES} trees, {FORESTS} forests"
+
+Scores = tuple[float, float]  # NLL of the full network, and the mean of its subnets'
+Importances = Mapping[Zone, Mapping[str, Importance]]
+
+
+def schedule_of(params: Mapping[str, Any]) -> Schedule:
+    """The schedule of a trial's parameters; `ramp of the rest` is what the first phase leaves."""
+    start, end, first = params[START], params[END], params[FIRST]
+    if start == end:
+        return Schedule.fixed(start)
+    ramp = params[RAMP] * (1 - first)
+    return Schedule(
+        name="progressive" if start < end else "reversed",
+        start_share=start,
+        end_share=end,
+        phases=(first, ramp, 1 - first - ramp),
+        ramp=params[SHAPE],
+    )
+
+
+def params_of(schedule: Schedule) -> dict[str, float | str]:
+    """The parameters of a schedule: the inverse of `schedule_of`, but for fixed ones' phases."""
+    first, ramp, _ = schedule.phases
+    return {
+        START: schedule.start_share,
+        END: schedule.end_share,
+        FIRST: first,
+        RAMP: ramp / (1 - first),
+        SHAPE: schedule.ramp,
+    }
+
+
+def fixed_points() -> dict[str, Schedule]:
+    """Trials that are made whatever the sampler proposes, by label; the paper's first."""
+    points = {PAPER: Schedule.progressive(*PAPER_SHARES, PAPER_PHASES)}
+    points |= {label: Schedule.fixed(share) for label, share in FIXED_SHARES.items()}
+    return points | {"reversed": Schedule.reversed(*PAPER_SHARES, PAPER_PHASES)}
+
+
+def check_storage(path: Path) -> None:
+    """Raise `UserError` for a file that is there and no storage of ours; writes nothing."""
+    wrong = UserError(f"--storage {path}: not a storage of a schedule search; name another file")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise wrong
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            rows = connection.execute("select study_name from studies").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        raise wrong from None
+    if [name for (name,) in rows] not in ([], [STUDY_NAME]):
+        raise wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSearch:
+    """A search in its file.
+
+    Attributes:
+        seed: of the proposals.
+    """
+
+    study: optuna.Study
+    storage: optuna.storages.BaseStorage
+    seed: int
+
+    @classmethod
+    def opened(cls, path: Path, *, identity: str, seed: int) -> ScheduleSearch:
+        """The search in this file, begun with the fixed points if there is none.
+
+        Raises:
+            UserError: a file that cannot be used, or that holds the search of another config.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        check_storage(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            study = optuna.create_study(
+                study_name=STUDY_NAME,
+                storage=storage,
+                directions=["minimize"] * len(OBJECTIVES),
+                load_if_exists=True,
+            )
+            known = study.user_attrs.get("identity")
+            if known is None and not study.get_trials(deepcopy=False):
+                study.set_user_attr("identity", identity)
+                known = identity
+        except Exception as error:  # of SQLAlchemy, SQLite and Optuna, all without a common base
+            raise UserError(f"--storage {path}: cannot be used ({one_line(error)[:160]})") from None
+        if known != identity:
+            raise UserError(
+                f"--storage {path}: holds the search of another study (its digest is "
+                f"{str(known)[:8]}, this one's {identity[:8]}); name another file, or run with the "
+                "flags that it was begun with"
+            )
+        for label, schedule in fixed_points().items():
+            study.enqueue_trial(
+                params_of(schedule), user_attrs={"label": label}, skip_if_exists=True
+            )
+        return cls(study=study, storage=storage, seed=seed)
+
+    def advance(
+        self, trials: int, score: Callable[[Sequence[Schedule]], Sequence[Scores | None]]
+    ) -> list[FrozenTrial]:
+        """Go on until so many trials have ended; they are returned.
+
+        Args:
+            score: gives the objectives of schedules, None for one whose training did not finish.
+        """
+        while True:
+            made = self._made()
+            open_ = [trial.number for trial in made if not trial.state.is_finished()]
+            first = min(open_, default=len(made))
+            if first >= trials:
+                return [trial for trial in made if trial.number < trials]
+            end = min(BATCH * (first // BATCH + 1), trials)
+            self._ask(end)
+            batch = [
+                trial
+                for trial in self.study.get_trials()
+                if first <= trial.number < end and not trial.state.is_finished()
+            ]
+            scores = score([schedule_of(trial.params) for trial in batch])
+            for trial, found in zip(batch, scores, strict=True):
+                state = TrialState.FAIL if found is None else None
+                self.study.tell(trial.number, found, state=state, skip_if_finished=True)
+
+    def _made(self) -> list[FrozenTrial]:
+        """Trials that were asked for; enqueued ones are not yet."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state != TrialState.WAITING]
+
+    def _ask(self, end: int) -> None:
+        """Trials up to number `end`, all of them with all of their parameters."""
+        for trial in self._made():  # a killed search may have left one half proposed
+            if trial.state == TrialState.RUNNING and len(trial.params) < len(PARAMETERS):
+                self.study.sampler = self._sampler(trial.number)
+                search = self.storage.get_study_id_from_name(STUDY_NAME)
+                known = self.storage.get_trial_id_from_study_id_trial_number(search, trial.number)
+                _propose(optuna.trial.Trial(self.study, known))
+        while (number := len(self._made())) < end:
+            self.study.sampler = self._sampler(number)
+            _propose(self.study.ask())
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """A sampler for one trial, so that proposals do not depend on who asked before."""
+        seed = int(stream(self.seed, "schedule search", number).integers(2**31))
+        return optuna.samplers.TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed)
+
+
+def _propose(trial: optuna.Trial) -> None:
+    """Give a trial its parameters; those that it has stay."""
+    trial.suggest_float(START, 0.0, 1.0)
+    trial.suggest_float(END, 0.0, 1.0)
+    trial.suggest_float(FIRST, 0.0, 0.8)
+    trial.suggest_float(RAMP, 0.0, 1.0)
+    trial.suggest_categorical(SHAPE, RAMPS)
+
+
+def importances_of(trials: Sequence[FrozenTrial], *, seed: int) -> Importances:
+    """Objective to parameter to its fANOVA importance, over forests.
+
+    The share of an objective's variance over the space that a parameter explains alone, estimated
+    by forests on few trials: the spread over forests says how little that may be worth. Empty for
+    fewer than ten trials.
+
+    Source: F. Hutter, H. Hoos, K. Leyton-Brown, ICML 2014.
+    """
+    scored = [t for t in trials if t.state == TrialState.COMPLETE]
+    if len(scored) < STARTUP:
+        return {}
+    study = optuna.create_study(directions=["minimize"] * len(OBJECTIVES))
+    study.add_trials(scored)
+    found: dict[Zone, dict[str, Importance]] = {}
+    for i, objective in enumerate(OBJECTIVES):
+        drawn = [
+            optuna.importance.get_param_importances(
+                study,
+                evaluator=optuna.importance.FanovaImportanceEvaluator(
+                    n_trees=TREES, seed=seed + forest
+                ),
+                target=lambda trial, i=i: trial.values[i],
+            )
+            for forest in range(FORESTS)
+        ]
+        found[objective] = {
+            name: Importance(
+                mean=fmean(one[name] for one in drawn), sd=stdev(one[name] for one in drawn)
+            )
+            for name in PARAMETERS
+        }
+    return found
