@@ -16,7 +16,7 @@ from analysis.claims.rules import deciding_metrics
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
-from analysis.maps.scale_depth import Heatmap
+from analysis.maps.heatmap import Heatmap
 from analysis.maps.switch_depth import SwitchLoss, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS

@@ -37,7 +37,6 @@ from varant.training.schedule import KINDS, Schedule
 
 if TYPE_CHECKING:
     from analysis.statistics.choices import ChosenPlan
-
     from analysis.study_file import PaperCost, ParetoFile
     from studies.grid.bench import Planned
 
@@ -151,9 +150,8 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
 
     def _export_plans(self, outcome: Outcome) -> list[Path]:
         """The best plan of each memory budget, and `plans.json`, which says what each is."""
-        from analysis.statistics.choices import choose_plans
-
         from analysis.frame import load_frame
+        from analysis.statistics.choices import choose_plans
         from analysis.statistics.levels import Levels
         from studies.grid.folder import FRAME_FILE
 

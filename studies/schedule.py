@@ -175,9 +175,10 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         """An Optuna trial for `study.json`."""
         import numpy as np
 
+        from analysis.searches.schedules import PARAMETERS
         from analysis.study_file import TrialFacts
         from studies.grid.bench import Prepared
-        from studies.searching.schedules import PARAMETERS, schedule_of
+        from studies.searching.schedules import schedule_of
 
         assert isinstance(bench, Prepared)
         schedule = schedule_of(trial.params)

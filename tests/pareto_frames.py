@@ -7,33 +7,58 @@ images, same uniforms), plus a remainder of its own.
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from small_studies import study_facts
 
-from analysis.frame import COLUMNS, TRAINING_COLUMNS
+from analysis.frame import COLUMNS, TRAINING_COLUMNS, checked_frame
+from analysis.statistics.fronts import KV
+from analysis.statistics.levels import EQUIDISTANT, FULL, PlanKey
+from analysis.study_file import ParetoFile
 
 FD, KID = "fd/shapes-1a2b3c/n250", "kid/shapes-1a2b3c/n250"
 ACCURACY, NLL, SELECT = "class_accuracy", "nll/mean", "select/nll/mean"
 DEPTH, WIDTH, TRAIN_SWITCH = 8, 48, 3
 PATCH_NUMS = (1, 2, 3, 4, 6)
-SHARES = {
-    "control": 0.0,
-    "fixed 0.1": 0.1,
-    "fixed 0.5": 0.5,
-    "fixed 2/3": 2 / 3,
-    "fixed 1": 1.0,
-    "progressive": None,
-    "reversed": None,
-    "sandwich": None,
-}
-"""Schedule label to its share, None where it is not one number."""
 
-SCHEDULES = tuple(SHARES)
-PLANS = ("full", "d6@3", "d4@3", "d2@3", "d6@2", "d4@2", "d2@2", "d4@3 (nested)")
+
+@dataclass(frozen=True)
+class Taught:
+    """The typed columns of a way to train."""
+
+    kind: str
+    share: float | None = None
+    selector: str = EQUIDISTANT
+
+
+WAYS = {
+    "control": Taught("full", 0.0),
+    "fixed 0.1": Taught("fixed", 0.1),
+    "fixed 0.5": Taught("fixed", 0.5),
+    "fixed 2/3": Taught("fixed", 2 / 3),
+    "fixed 1": Taught("fixed", 1.0),
+    "fixed 1 (nested)": Taught("fixed", 1.0, "nested"),
+    "progressive": Taught("progressive"),
+    "reversed": Taught("reversed"),
+    "sandwich": Taught("sandwich"),
+}
+SCHEDULES = tuple(name for name, way in WAYS.items() if way.selector == EQUIDISTANT)
+HALF, QUARTER = PlanKey(4, TRAIN_SWITCH), PlanKey(2, TRAIN_SWITCH)
+PLANS = (
+    FULL,
+    PlanKey(6, TRAIN_SWITCH),
+    HALF,
+    QUARTER,
+    PlanKey(6, 2),
+    PlanKey(4, 2),
+    PlanKey(2, 2),
+    PlanKey(4, TRAIN_SWITCH, "nested"),
+)
 
 Levels = Mapping[str, Mapping[int, float]]
 LEVELS: Levels = {
@@ -42,6 +67,7 @@ LEVELS: Levels = {
     "fixed 0.5": {8: 2.859, 6: 2.940, 4: 3.046, 2: 3.273},
     "fixed 2/3": {8: 2.890, 6: 2.930, 4: 3.020, 2: 3.220},
     "fixed 1": {8: 3.061, 6: 2.935, 4: 2.998, 2: 3.169},
+    "fixed 1 (nested)": {8: 3.061, 6: 2.935, 4: 2.998, 2: 3.169},
     "progressive": {8: 2.929, 6: 2.925, 4: 3.031, 2: 3.237},
     "reversed": {8: 2.890, 6: 2.925, 4: 3.012, 2: 3.209},
     "sandwich": {8: 2.870, 6: 2.930, 4: 3.030, 2: 3.200},
@@ -50,47 +76,49 @@ LEVELS: Levels = {
 
 HOLLOW = 0.12  # nats added at a switch that was not trained
 
+Status = Mapping[tuple[str | None, int | None, PlanKey | None], str]
+
 
 def fd_of(nll: float) -> float:
     """A Fréchet distance that goes with an NLL."""
     return 1.2 + 4.0 * (nll - 2.8)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a cell's name says."""
+def columns_of(schedule: str, plan: PlanKey) -> dict[str, Any]:
+    """The typed columns of a way to train and a plan."""
+    way = WAYS[schedule]
+    return {
+        "family": "full" if plan.is_full else "switch",
+        "plan": "full" if plan.is_full else f"d{plan.subnet_depth}@{plan.switch}",
+        "scale": None,
+        "window": None,
+        "switch": plan.switch,
+        "subnet_depth": plan.subnet_depth,
+        "selector": way.selector if plan.is_full else plan.selector,
+        "schedule": schedule,
+        "kind": way.kind,
+        "share": way.share,
+    }
 
-    cell: str
-    switch: int | None
-    depth: int
-    selector: str
 
-    @classmethod
-    def parse(cls, cell: str, *, depth: int = DEPTH) -> Plan:
-        if cell == "full":
-            return cls(cell, None, depth, "equidistant")
-        found = re.fullmatch(r"d(\d+)@(\d+)(?: \((\w+)\))?", cell)
-        return cls(cell, int(found[2]), int(found[1]), found[3] or "equidistant")
-
-
-def kv_bytes(plan: Plan, *, depth: int = DEPTH, patch_nums: Sequence[int] = PATCH_NUMS) -> int:
+def kv_bytes(plan: PlanKey, *, depth: int = DEPTH, patch_nums: Sequence[int] = PATCH_NUMS) -> int:
     """Peak cache an image: the last scale is never kept, dropped layers go at the switch."""
     tokens = np.square(patch_nums)
     if plan.switch is None:
         return int(depth * tokens[:-1].sum() * 4 * WIDTH)
     bridge = depth * tokens[: max(plan.switch - 1, 0)].sum()
-    return int(max(bridge, plan.depth * tokens[:-1].sum()) * 4 * WIDTH)
+    return int(max(bridge, plan.subnet_depth * tokens[:-1].sum()) * 4 * WIDTH)
 
 
 def pareto_frame(
     *,
     schedules: Sequence[str] = SCHEDULES,
     seeds: Sequence[int] = (0,),
-    plans: Sequence[str] = PLANS,
+    plans: Sequence[PlanKey] = PLANS,
     levels: Levels = LEVELS,
     fd_levels: Levels | None = None,
-    effects: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
-    status: Mapping[tuple[str | None, int | None, str | None], str] | None = None,
+    effects: Mapping[tuple[str, PlanKey], Mapping[str, float]] | None = None,
+    status: Status | None = None,
     metrics: Sequence[str] = (NLL, SELECT, FD, KID, ACCURACY),
     by_scale: bool = True,
     depth: int = DEPTH,
@@ -106,8 +134,8 @@ def pareto_frame(
     """A valid frame.
 
     `levels` are NLL by schedule and depth at the trained switch; `fd_levels` (default: `fd_of` of
-    `levels`) the same of the Fréchet distance. `effects` adds to one (schedule, cell) by metric
-    name. `status` gives a status to what (schedule, seed, cell) matches, None matching anything.
+    `levels`) the same of the Fréchet distance. `effects` adds to one (schedule, plan) by metric
+    name. `status` gives a status to what (schedule, seed, plan) matches, None matching anything.
     The noises are factors on plausible spreads: `seed_noise` between training seeds, `set_noise`
     what a set adds to every model alike, `noise` what is left.
     """
@@ -118,7 +146,6 @@ def pareto_frame(
     sets = {NLL: nll_sets, SELECT: select_sets} | dict.fromkeys((FD, KID, ACCURACY), sample_sets)
     counts = {NLL: 50, SELECT: 50} | dict.fromkeys((FD, KID, ACCURACY), 250)
     set_effect = {m: set_noise * of_set[m] * rng.standard_normal(sets[m]) for m in metrics}
-    parsed = [Plan.parse(cell, depth=depth) for cell in plans]
     tokens = np.square(PATCH_NUMS)
     offsets = np.linspace(0.6, -0.1, len(tokens))
     offsets -= offsets @ tokens / tokens.sum()
@@ -136,33 +163,20 @@ def pareto_frame(
     for schedule in schedules:
         for seed in seeds:
             for_model = {m: spread[m] * rng.standard_normal() for m in metrics}
-            for plan in parsed:
-                state = _status(status or {}, schedule, seed, plan.cell)
+            for plan in plans:
+                state = _status(status or {}, schedule, seed, plan)
                 cells.append(
-                    {
-                        "study": "pareto",
-                        "base_seed": 0,
-                        "family": "full" if plan.switch is None else "switch",
-                        "cell": plan.cell,
-                        "scale": None,
-                        "window": None,
-                        "switch": plan.switch,
-                        "subnet_depth": None if plan.switch is None else plan.depth,
-                        "selector": plan.selector,
-                        "cell_digest": f"{schedule}-{seed}-{plan.cell}",
-                        "status": state,
-                        "schedule": schedule,
-                        "share": SHARES[schedule],
-                        "seed": seed,
-                        "train_switch": train_switch,
-                    }
+                    {"study": "pareto", "base_seed": 0, "status": state}
+                    | columns_of(schedule, plan)
+                    | {"seed": seed, "train_switch": train_switch}
+                    | {"cell_digest": f"{schedule}-{seed}-{plan.label}"}
                 )
                 if state != "finished":
                     put("", [np.nan], 0, exact=True)
                     continue
                 for m in metrics:
                     level = _level(schedule, plan, m, levels, fd_levels, train_switch)
-                    level += (effects or {}).get((schedule, plan.cell), {}).get(m, 0.0)
+                    level += (effects or {}).get((schedule, plan), {}).get(m, 0.0)
                     moved = 0.5 * seed_effect[seed, m] + 0.7 * for_model[m]
                     moved += 0.5 * spread[m] * rng.standard_normal()
                     found = level + seed_noise * moved + set_effect[m]
@@ -177,7 +191,7 @@ def pareto_frame(
                 late = tokens[plan.switch or 0 :].sum() / tokens.sum()
                 put(
                     "flops/transformer",
-                    [1e9 * (1 - late * (1 - plan.depth / depth))],
+                    [1e9 * (1 - late * (1 - (plan.subnet_depth or depth) / depth))],
                     0,
                     exact=True,
                 )
@@ -189,9 +203,38 @@ def pareto_frame(
     return pd.concat([labels, measured], axis=1)[list(dtypes)]
 
 
-def _status(status, schedule, seed, cell) -> str:
-    for (at_schedule, at_seed, at_cell), state in status.items():
-        wanted = ((at_schedule, schedule), (at_seed, seed), (at_cell, cell))
+def frame_of(points, *, metrics=(NLL,), sets=2) -> pd.DataFrame:
+    """A frame from (schedule, seed, plan) to (KV of 100, value, value of the next metric, ...).
+
+    The sets of a value lie around it. No value: the cell failed.
+    """
+    rows = []
+    around = np.linspace(-0.01, 0.01, sets) if sets > 1 else np.zeros(1)
+    for (schedule, seed, plan), found in points.items():
+        shared = columns_of(schedule, plan) | {
+            "study": "pareto",
+            "base_seed": 0,
+            "cell_digest": f"{schedule}-{seed}-{plan.label}",
+            "seed": seed,
+            "train_switch": 3,
+            "status": "finished" if found else "failed",
+        }
+        if not found:
+            rows.append(shared | {"metric": "", "value": math.nan, "count": 0})
+            continue
+        rows.append(shared | {"metric": KV, "value": found[0], "count": 0})
+        rows += [
+            shared | {"metric": name, "value": value + off, "count": 50, "set": i}
+            for name, value in zip(metrics, found[1:], strict=True)
+            for i, off in enumerate(around)
+        ]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *TRAINING_COLUMNS])
+    return checked_frame(frame, training=True, full=False)
+
+
+def _status(status: Status, schedule: str, seed: int, plan: PlanKey) -> str:
+    for (at_schedule, at_seed, at_plan), state in status.items():
+        wanted = ((at_schedule, schedule), (at_seed, seed), (at_plan, plan))
         if all(want is None or want == found for want, found in wanted):
             return state
     return "finished"
@@ -210,9 +253,9 @@ def _level(schedule, plan, metric, levels, fd_levels, train_switch) -> float:
 
 def _at_plan(by_depth, plan, train_switch, *, hollow) -> float:
     """The planted level; another switch moves the subnet's loss by a tenth and adds `hollow`."""
-    level = by_depth[plan.depth]
+    level = by_depth[plan.subnet_depth or max(by_depth)]
     if plan.switch is None or plan.switch == train_switch:
-        return level + (0.02 if plan.selector != "equidistant" else 0.0)
+        return level + (0.02 if plan.selector != EQUIDISTANT else 0.0)
     return level + hollow + 0.1 * (train_switch - plan.switch) * (level - by_depth[max(by_depth)])
 
 
@@ -220,97 +263,46 @@ def pareto_facts(
     *,
     schedules: Sequence[str] = SCHEDULES,
     seeds: Sequence[int] = (0,),
-    plans: Sequence[str] = PLANS,
-    status: Mapping[tuple[str | None, int | None, str | None], str] | None = None,
-    quick: bool = False,
-    depth: int = DEPTH,
+    plans: Sequence[PlanKey] = PLANS,
+    status: Status | None = None,
     train_switch: int = TRAIN_SWITCH,
-    **other,
-) -> dict:
+    **other: Any,
+) -> dict[str, Any]:
     """What `study.json` holds beside a `pareto_frame` of these arguments; `other` overrides."""
-    kind = {"control": "full"} | {s: "fixed" for s in SHARES if s.startswith("fixed")}
-    mean_share = {"progressive": 19 / 30, "reversed": 19 / 30}
-    facts = {
-        "format": "varant-study",
-        "version": 1,
-        "code_version": "0.1.0",
-        "study": "pareto",
-        "quick": quick,
-        "command": "python -m studies.pareto" + (" --quick" if quick else ""),
-        "config": {"seeds": len(seeds), "schedules": list(schedules)},
-        "config_digest": "c0ffee" * 10,
-        "created": "2026-01-02T03:04:05+00:00",
-        "wall_seconds": 3600.0,
-        "preparation_seconds": 300.0,
-        "cell_seconds": 6000.0,
-        "hardware": {
-            "cpu": "a processor",
-            "cores": 2,
-            "threads_per_process": 1,
-            "workers": 2,
-            "device": "cpu",
-            "platform": "Linux x86_64",
-        },
-        "dataset": {
-            "name": "shapes",
-            "digest": "d" * 64,
-            "train_images": 20000,
-            "select_images": 2000,
-            "test_images": 3000,
-            "image_side": 24,
-            "num_classes": 10,
-        },
-        "tokenizer": {"digest": "t" * 64, "description": "a tokenizer", "psnr_db": 26.5},
-        "extractor": {"name": "shapes-1a2b3c", "digest": "e" * 64, "features": 64},
-        "bases": [
-            {"base_seed": 0, "images": 60000, "sha256": "b" * 64, "select_nll": 3.14, "seconds": 9}
-        ],
-        "model": "VAR of depth 8, width 48",
-        "geometry": {
-            "patch_nums": list(PATCH_NUMS),
-            "depth": depth,
-            "width": WIDTH,
-            "heads": 3,
-            "num_classes": 10,
-            "vocab_size": 128,
-        },
-        "sampling": {"cfg": 1.0, "top_k": 0, "top_p": 0.0, "seed": 0, "samples": 2000, "sets": 8},
-        "nll_images": 2000,
-        "nll_sets": 40,
-        "depths": sorted({p.depth for p in map(Plan.parse, plans) if p.switch is not None})[::-1],
-        "selectors": sorted({Plan.parse(cell).selector for cell in plans}),
-        "plans": {},
-        "train_switch": train_switch,
+    facts = study_facts("pareto") | {
+        "depths": sorted({p.subnet_depth for p in plans if p.subnet_depth}, reverse=True),
+        "selectors": sorted({plan.selector for plan in plans}),
+        "seeds": list(seeds),
         "budget_images": 40000,
         "batch": 64,
-        "learning_rate": 1e-3,
+        "lr": 1e-3,
         "lr_schedule": "cosine",
-        "select_images": 1000,
-        "select_sets": 20,
-        "schedules": [
-            {
-                "label": s,
-                "kind": kind.get(s, s),
-                "share": SHARES[s],
-                "mean_share": mean_share.get(s, SHARES[s]),
-                "phases": [5 / 30, 15 / 30, 10 / 30] if s in mean_share else None,
-                "passes": 3 if s == "sandwich" else 1,
-            }
-            for s in schedules
-        ],
-        "seeds": list(seeds),
+        "train_switch": train_switch,
+        "schedules": [_schedule(name, train_switch) for name in schedules],
         "models": [
-            _model(s, seed, _status(status or {}, s, seed, "full"))
-            for s in schedules
+            _model(name, seed, _status(status or {}, name, seed, FULL))
+            for name in schedules
             for seed in seeds
         ],
-        "reference_point": {"kv_share": 1.1, "nll/mean": 4.85, "fd": 10.0},
+        "reference_point": {"kv_share": 1.1, "nll": 4.85, "fd": 10.0},
         "kv_budgets": [0.2, 0.4, 0.6, 0.8],
-        "kv_full_bytes": kv_bytes(Plan.parse("full", depth=depth), depth=depth),
+        "kv_full_bytes": kv_bytes(FULL),
         "paper_cost": PAPER_COST,
-        "versions": {"python": "3.12", "varant": "0.1.0", "torch": "2.6"},
     }
     return facts | other
+
+
+def pareto_file(**settings: Any) -> ParetoFile:
+    """`pareto_facts` as reports and claims read them."""
+    return ParetoFile.model_validate(pareto_facts(**settings))
+
+
+def _schedule(name: str, switch: int) -> dict[str, Any]:
+    way = WAYS[name]
+    blank = dict.fromkeys(("mean_share", "start_share", "end_share", "phases", "ramp"))
+    selector = None if way.kind == "full" else way.selector
+    facts = {"label": name, "kind": way.kind, "share": way.share, "selector": selector}
+    return blank | facts | {"switch": switch, "passes": 3 if way.kind == "sandwich" else 1}
 
 
 PAPER_COST = {
@@ -323,7 +315,7 @@ PAPER_COST = {
 """Arithmetic for VAR-d30, batch 64 with guidance."""
 
 
-def _model(schedule: str, seed: int, state: str) -> dict:
+def _model(schedule: str, seed: int, state: str) -> dict[str, Any]:
     finished = state == "finished"
     return {
         "schedule": schedule,
@@ -331,10 +323,11 @@ def _model(schedule: str, seed: int, state: str) -> dict:
         "status": state,
         "error": None if finished else "the loss is not finite at step 120",
         "digest": f"{schedule}-{seed}",
+        "folder": f"cells/{schedule}-{seed}",
         "sha256": "a" * 64 if finished else None,
         "image_passes": 40000 if finished else 7680,
         "training_flops": 3.1e14,
-        "realised_share": SHARES[schedule],
+        "realised_share": WAYS[schedule].share,
         "seconds": 90.0,
         "full_passes": 20000,
     }

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.theme import EARLY, FAINT, INK, LATE, WARNING
 from analysis.metrics import Metric
-from analysis.statistics.asymmetry import Asymmetry
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry
 
 EDGE = 1.45  # where the axis of an asymmetry that lies within -1 and 1 is cut
 
@@ -131,5 +131,9 @@ def draw_asymmetry(ax: Axes, group: Sequence[Asymmetry]) -> None:
     ax.set_xticks([-1, 0, 1], ["\u22121\nlate", "0\n", "+1\nearly"])
     for label, colour in zip(ax.get_xticklabels(), (LATE, INK, EARLY), strict=True):
         label.set_color(colour)
+    normalisation = group[0].normalisation
+    primary = normalisation is PRIMARY
+    title = f"{normalisation.value} (primary)" if primary else normalisation.value
+    ax.set_title(title, fontweight="bold" if primary else "normal")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

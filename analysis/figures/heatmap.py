@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from seaborn.utils import relative_luminance
 
 from analysis.figures.theme import ABSENT, INK, WARNING
-from analysis.maps.scale_depth import Heatmap
+from analysis.maps.heatmap import Heatmap
 
 LIGHT = 0.2  # luminance from which dark type contrasts more than white
 

@@ -86,13 +86,10 @@ def figure_bytes(figure: Figure) -> FigureBytes:
 
 
 def mark_quick(figure: Figure) -> None:
-    """Say on the figure itself that it comes from a quick run, with room on top where the axes have
-    fixed places."""
+    """Say on the figure itself that it comes from a quick run; axes of fixed places make room."""
     if figure.get_layout_engine() is None:
-        (width, height), room = figure.get_size_inches(), 0.2
+        share = 1 - 0.2 / figure.get_figheight()
         for ax in figure.axes:
             left, bottom, wide, high = ax.get_position(original=True).bounds
-            share = height / (height + room)
             ax.set_position((left, bottom * share, wide, high * share))
-        figure.set_size_inches(width, height + room)
     figure.suptitle("QUICK RUN: not a result", color=WARNING, fontsize=8, fontweight="bold")

@@ -11,53 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from analysis.maps.heatmap import ENDS, Heatmap, placed
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.damage import cells_by
-from analysis.statistics.intervals import SIGNIFICANCE, holm
 
 # Causality makes a scale's loss independent of later scales; float noise stays far below this.
 NATS_OF_ROUNDING = 1e-6
-ENDS = ["damage", "low", "high"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Heatmap:
-    """A grid of estimates. Arrays are (rows, columns).
-
-    Attributes:
-        values, low, high: NaN where there is no estimate, or no interval.
-        p_holm: NaN where no test was made.
-        failed: bool.
-        exact: counted numbers, of which significance has no meaning.
-        share: values are fractions of the full network's.
-    """
-
-    title: str
-    unit: str
-    row_title: str
-    column_title: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    values: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p_holm: np.ndarray
-    failed: np.ndarray
-    exact: bool = False
-    share: bool = False
-
-    @property
-    def significant(self) -> np.ndarray:
-        """Where the estimate differs from zero after Holm's correction over this map."""
-        return np.nan_to_num(self.p_holm, nan=1.0) < SIGNIFICANCE
-
-    @property
-    def tests(self) -> int:
-        """How many tests the correction counted."""
-        return int((~np.isnan(self.p_holm)).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +97,7 @@ class DepthMaps:
             unit="nats/token",
             row_title="scale that lost depth",
             column_title="scale whose NLL rose",
-            **_placed(found[~causal], later, ("scale", scales), ("seen", scales)),
+            **placed(found[~causal], later, ("scale", scales), ("seen", scales)),
         )
 
     def windows(
@@ -170,32 +131,4 @@ def _grid(
     """Fields of a depth x `across` map of one metric; every depth of the family has its row."""
     depths = {int(d) for cells in (found, failed) for d in cells["subnet_depth"].dropna()}
     mine = found[found["metric"] == metric.name]
-    return _placed(mine, failed, ("subnet_depth", sorted(depths, reverse=True)), across)
-
-
-def _placed(
-    found: pd.DataFrame,
-    failed: pd.DataFrame,
-    down: tuple[str, Sequence[int]],
-    across: tuple[str, Sequence[int]],
-) -> dict[str, Any]:
-    """Fields of a map whose rows and columns are values of the columns `down` and `across`."""
-    (row, rows), (column, columns) = down, across
-
-    def grid(cells: pd.DataFrame, values: object, empty: object) -> np.ndarray:
-        result = np.full((len(rows), len(columns)), empty)
-        i = pd.Index(rows).get_indexer(cells[row].astype("int64"))
-        j = pd.Index(columns).get_indexer(cells[column].astype("int64"))
-        result[i, j] = values
-        return result
-
-    values, low, high, p = (grid(found, found[n], np.nan) for n in (*ENDS, "p_value"))
-    return {
-        "rows": tuple(map(str, rows)),
-        "columns": tuple(map(str, columns)),
-        "values": values,
-        "low": low,
-        "high": high,
-        "p_holm": holm(p.ravel()).reshape(p.shape),
-        "failed": grid(failed, True, False) & np.isnan(values),
-    }
+    return placed(mine, failed, ("subnet_depth", sorted(depths, reverse=True)), across)

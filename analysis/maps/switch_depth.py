@@ -12,12 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import pandas as pd
 
-from analysis.maps.scale_depth import Heatmap
+from analysis.maps.heatmap import ENDS, Heatmap, placed
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, NON_INFERIORITY_NATS
-from analysis.statistics.intervals import Interval, holm
+from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, Levels, PlanKey
 
 
@@ -33,34 +33,29 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
     The diagonal is zero by construction. Holm's correction runs over the map.
     """
     models = trained_at(levels)
-    names = tuple(map(str, models))
-    values, low, high, p = (np.full((len(models), len(models)), np.nan) for _ in range(4))
-    failed = np.zeros(values.shape, dtype=bool)
-    for i, one in enumerate(models.values()):
-        for j, (used, matched) in enumerate(models.items()):
-            if i == j:
-                values[i, j] = low[i, j] = high[i, j] = 0.0
-                continue
+    found, failed = [], []
+    for trained, one in models.items():
+        for used, matched in models.items():
             plan = PlanKey(subnet_depth=depth, switch=used)
-            found = levels.paired((one, plan), (matched, plan), metric.name)
-            if not found:
-                failed[i, j] = plan in levels.plans and (one, plan) not in levels.places
-                continue
-            interval = found.interval()
-            values[i, j], low[i, j], high[i, j] = interval.estimate, interval.low, interval.high
-            p[i, j] = interval.p_value
+            if used == trained:
+                found.append((trained, used, 0.0, 0.0, 0.0, math.nan))
+            elif pair := levels.paired((one, plan), (matched, plan), metric.name):
+                x = pair.interval()
+                found.append((trained, used, x.estimate, x.low, x.high, x.p_value))
+            elif plan in levels.plans and (one, plan) not in levels.places:
+                failed.append((trained, used))
+    columns = ["trained", "used", *ENDS, "p_value"]
     return Heatmap(
         title=f"d{depth}: {metric.damage}",
         unit=metric.unit,
         row_title="trained at",
         column_title="used at",
-        rows=names,
-        columns=names,
-        values=values,
-        low=low,
-        high=high,
-        p_holm=holm(p.ravel()).reshape(p.shape),
-        failed=failed,
+        **placed(
+            pd.DataFrame(found, columns=columns),
+            pd.DataFrame(failed, columns=columns[:2]),
+            ("trained", list(models)),
+            ("used", list(models)),
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.metrics import Metric
-from analysis.statistics.fronts import NON_INFERIORITY_NATS, kv_shares
+from analysis.statistics.fronts import KV, NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, Levels, Place, PlanKey
 
@@ -57,10 +57,10 @@ def choose_plans(
         return []
     most = max(map(len, seeds.values()))
     means = {place: sum(f.values()) / most for place, f in seeds.items() if len(f) == most}
-    shares = kv_shares(levels, full_kv)
+    shares = {place: levels.value(place, KV) / full_kv for place in means}
     chosen = []
     for budget in budgets:
-        fitting = [place for place in means if shares[place[1]] <= budget + 1e-9]
+        fitting = [place for place in means if shares[place] <= budget + 1e-9]
         if not fitting:
             continue
         best = min(fitting, key=lambda place: means[place])
@@ -69,7 +69,7 @@ def choose_plans(
         chosen.append(
             ChosenPlan(
                 kv_share_limit=float(budget),
-                kv_share=shares[best[1]],
+                kv_share=shares[best],
                 schedule=best[0],
                 plan=best[1],
                 seed=min(seeds[best], key=lambda seed: seeds[best][seed]),

@@ -49,18 +49,6 @@ def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:
     return float(moocore.hypervolume(inside, ref=corner_2)) / float(corner_2.prod())
 
 
-def kv_shares(levels: Levels, full_kv: float) -> dict[PlanKey, float]:
-    """Measured peak KV of every plan, as a share of `full_kv` (bytes of the full network).
-
-    Raises:
-        FrameError: no measured KV.
-    """
-    shares = {plan: levels.counted(plan, KV) / full_kv for plan in levels.plans}
-    if levels.places and all(map(math.isnan, shares.values())):
-        raise FrameError(f"frame: no {KV}; run the study again with this version")
-    return shares
-
-
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
     """Every plan of every model in the (KV, quality) plane of one metric.
@@ -116,11 +104,12 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
     Raises:
         FrameError: no measured KV.
     """
-    shares = {plan.label: share for plan, share in kv_shares(levels, full_kv).items()}
-    mine = levels.models[levels.models["metric"] == metric.name]
-    mine = mine.assign(
-        kv_share=mine["plan"].map(shares), damage=metric.damage_sign * mine["value"]
-    ).dropna(subset="kv_share")
+    models, key = levels.models, ["schedule", "plan", "seed"]
+    kv = models.loc[models["metric"] == KV, [*key, "value"]].rename(columns={"value": "kv"})
+    if kv.empty:
+        raise FrameError(f"frame: no {KV}; run the study again with this version")
+    mine = models[models["metric"] == metric.name].merge(kv, on=key)
+    mine = mine.assign(kv_share=mine["kv"] / full_kv, damage=metric.damage_sign * mine["value"])
     plan = ["schedule", "kind", "plan", "switch", "subnet_depth", "trained"]
     measured = ["kv_share", "value", "damage"]
     means = mine.groupby(plan, sort=False, dropna=False, as_index=False)[measured].mean()

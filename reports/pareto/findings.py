@@ -40,7 +40,7 @@ class ParetoFindings:
 
     Attributes:
         metrics: those that decide.
-        frontiers: one for each of them; none without a measured cache.
+        frontiers: one for each of them that some trained plan was measured by.
         trades: by name of the metric, a subnet each, the deepest first.
     """
 
@@ -75,7 +75,8 @@ def analyse(study: ParetoFile, frame: pd.DataFrame, curves: Curves | None) -> Pa
     """All estimates and verdicts of a study; draws and writes nothing."""
     levels, full_kv = Levels(frame), study.kv_full_bytes
     metrics = deciding_metrics(levels.metrics)
-    frontiers = tuple(frontier(levels, metric, full_kv=full_kv) for metric in metrics)
+    planes = [frontier(levels, metric, full_kv=full_kv) for metric in metrics]
+    frontiers = tuple(plane for plane in planes if len(plane.front))
     trades = {
         metric.name: tuple(
             found for subnet in subnets_of(study) if (found := trade(levels, metric, subnet))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.samples import SampleSheet, draw_sample_sheet, label_extents
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.maps.scale_depth import Heatmap
+from analysis.maps.heatmap import Heatmap
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, style
 from analysis.study_file import StudyFile
-from reports.parts import blocks
-from reports.parts.blocks import Text, plain, strong
+from reports.parts.blocks import Text, plain, runs, strong
 from reports.parts.report import Report
 
 QUICK = "This was a quick run on tiny data: nothing in it is a result."
@@ -34,24 +33,25 @@ class Page:
         """A section; one that nothing follows is left out."""
         self._heading = text
 
-    def _add(self, block: dict[str, Any]) -> None:
+    def _add(self, kind: str, **content: Any) -> None:
         if self._heading is not None:
-            self._blocks.append(blocks.heading(self._heading))
+            self._blocks.append({"kind": "heading", "text": self._heading})
             self._heading = None
-        self._blocks.append(block)
+        self._blocks.append({"kind": kind} | content)
 
     def paragraph(self, text: Text) -> None:
-        self._add(blocks.paragraph(text))
+        self._add("paragraph", runs=runs(text))
 
     def bullets(self, items: Sequence[Text]) -> None:
-        self._add(blocks.bullets(items))
+        """A list of short paragraphs."""
+        self._add("bullets", items=[runs(item) for item in items])
 
     def answer(self, verdict: str, text: Text) -> None:
         """The answer in a paragraph, set apart from the rest; `answer.json` repeats it as text."""
         parts = [text] if isinstance(text, str) else list(text)
         quick = [strong("Quick run, not a result."), " "] if self._study.quick else []
         self._said = plain([*quick, *parts])
-        self._add(blocks.answer(verdict, [*quick, *parts]))
+        self._add("answer", verdict=verdict, runs=runs([*quick, *parts]))
 
     def table(
         self,
@@ -73,23 +73,22 @@ class Page:
         if rows.empty:
             return
         cells: list[list[Text]] = rows.to_numpy(dtype=object).tolist()
-        groups = None
+        spans = [1] * len(cells)  # of a row's first cell; 0 continues the one above
         if grouped:
             first = rows.iloc[:, 0]
             run = (first != first.shift()).cumsum()
-            groups = run.value_counts(sort=False).tolist()
-            for i, row in enumerate(cells):
-                row[0] = [strong(str(row[0]))] if i == 0 or run.iloc[i] != run.iloc[i - 1] else ""
+            spans = run.map(run.value_counts()).where(~run.duplicated(), 0).tolist()
+            for row in cells:
+                row[0] = [strong(str(row[0]))]
         self._add(
-            blocks.table(
-                caption=caption,
-                columns=list(rows.columns),
-                rows=cells,
-                widths=widths,
-                numeric_from=numeric_from,
-                small=small,
-                groups=groups,
-            )
+            "table",
+            caption=runs(caption),
+            columns=list(rows.columns),
+            rows=[[runs(cell) for cell in row] for row in cells],
+            widths=list(widths or [None] * len(rows.columns)),
+            numeric_from=numeric_from,
+            small=small,
+            spans=spans,
         )
 
     def figure(self, name: str, draw: Callable[[], Figure], caption: Text) -> None:
@@ -99,8 +98,8 @@ class Page:
             if self._study.quick:
                 mark_quick(drawn)
             self._plates[name] = figure_bytes(drawn)
-        path, alt = f"figures/{name}.svg", name.replace("_", " ")
-        self._add(blocks.figure(path=path, caption=caption, alt=alt))
+        alt = name.replace("_", " ")
+        self._add("figure", path=f"/figures/{name}.svg", caption=runs(caption), alt=alt)
 
     def limits(self, items: Sequence[Text]) -> None:
         """What the study cannot say."""

@@ -9,7 +9,8 @@ import pandas as pd
 
 from analysis.claims.c1 import ClaimVerdict, judge_c1
 from analysis.frame import FrameError, find_metric, headline_metrics
-from analysis.maps.scale_depth import DepthMaps, Heatmap
+from analysis.maps.heatmap import Heatmap
+from analysis.maps.scale_depth import DepthMaps
 from analysis.metrics import Metric
 from analysis.statistics.asymmetry import AsymmetryStudy, asymmetry_study
 from analysis.statistics.damage import (

@@ -25,7 +25,7 @@ NOTES = {PRIMARY: " (primary)", Normalisation.WINDOW: " (as published)"}
 def claim_ledger(page: Page, found: Findings) -> None:
     """The claim, what was published, what we found, the verdict."""
     claim = found.claim
-    estimates = [f"{a.metric.short} {sentences.estimate_of(a)}" for a in claim.evidence]
+    estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in claim.evidence]
     verdict = [strong(sentences.verdict_words(claim))]
     if claim.evidence:
         published = found.main.asymmetry.verdict(Normalisation.WINDOW)
@@ -71,7 +71,7 @@ def asymmetry_rows(page: Page, study: AsymmetryStudy) -> None:
                     "Metric": a.metric.short,
                     "Early": early,
                     "Late": late,
-                    "A [95 % interval]": sentences.estimate_of(a),
+                    "A [95 % interval]": words.interval(a.difference),
                     "p": words.p_value(a.p_value),
                     "Verdict": "" if i else [strong(verdict.value)],
                 }

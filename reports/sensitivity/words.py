@@ -8,13 +8,15 @@ import numpy as np
 
 from analysis.claims.c1 import ClaimVerdict
 from analysis.figures.asymmetry import scale_range
-from analysis.maps.scale_depth import Heatmap
+from analysis.maps.heatmap import Heatmap
 from analysis.metrics import Metric
-from analysis.statistics.asymmetry import MIB, PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
+from analysis.statistics.asymmetry import MIB, PRIMARY, AsymmetryStudy, Normalisation
 from analysis.statistics.intervals import Verdict
+from analysis.study_file import SensitivityFile
 from reports.parts import words
 from reports.parts.blocks import Run, strong
-from reports.sensitivity.findings import Findings
+from reports.parts.protocol import grid
+from reports.sensitivity.findings import Findings, SelectorFindings
 
 QUESTION = (
     "Which scales of a visual autoregressive network need depth? A VAR draws an image as token "
@@ -41,11 +43,6 @@ def verdict_words(claim: ClaimVerdict) -> str:
     return claim.verdict.value
 
 
-def estimate_of(a: Asymmetry) -> str:
-    """A with its 95 % interval, as text."""
-    return words.estimate(a.difference.estimate, a.difference.low, a.difference.high)
-
-
 def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
     """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
     lead = LEADS[claim.verdict]
@@ -65,17 +62,18 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
         f"that early scales need depth more. {PRIMARY.sentence_start} "
         f"({_divided(study, PRIMARY)}; this study's primary reading) A is, with 95 % interval, "
     )
-    said = [f"{a.metric.label} {estimate_of(a)}" for a in claim.evidence]
-    text.append(words.listed(said) + ". ")
-    positive = sum(a.sign > 0 for a in claim.evidence)
-    negative = sum(a.sign < 0 for a in claim.evidence)
-    total = len(claim.evidence)
-    text.append(
-        f"After Holm's correction it is significantly positive for {positive} of "
-        f"{words.counted(total, 'deciding metric')} and significantly negative for {negative}. "
-    )
-    text += _other_verdicts(study)
-    text += [f"{sentence} " for sentence in claim.nll_dissent]
+    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in claim.evidence]
+    signs = [a.sign for a in claim.evidence]
+    text += [
+        words.listed(said) + ". ",
+        (
+            f"After Holm's correction it is significantly positive for {signs.count(1)} of "
+            f"{words.counted(len(signs), 'deciding metric')} and significantly negative for "
+            f"{signs.count(-1)}. "
+        ),
+        *_other_verdicts(study),
+        *(f"{sentence} " for sentence in claim.nll_dissent),
+    ]
     if claim.network_only:
         text.append(
             "With one base network the intervals run over its sample sets, so the verdict is about "
@@ -91,13 +89,11 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
 def _other_verdicts(study: AsymmetryStudy) -> list[str | Run]:
     """The verdict under each normalisation but the primary one, and what it divides by."""
     text: list[str | Run] = ["The same by other normalisations: "]
-    others = [n for n in Normalisation if n is not PRIMARY and study.under(n)]
-    for i, normalisation in enumerate(others):
-        text += [
-            f"{normalisation.value} ({_divided(study, normalisation)}) ",
-            strong(study.verdict(normalisation).value),
-            "; " if i + 1 < len(others) else ". ",
-        ]
+    for normalisation, verdict in study.verdicts.items():
+        if normalisation is not PRIMARY:
+            said = f"{normalisation.value} ({_divided(study, normalisation)}) "
+            text += [said, strong(verdict.value), "; "]
+    text[-1] = ". "
     if len(study.windows["early"]) == len(study.windows["late"]):
         scales = words.counted(len(study.windows["early"]), "scale")
         text.append(f"Both windows have {scales}, so per scale and per window are the same test. ")
@@ -144,12 +140,19 @@ def basis(found: Findings, metrics: Sequence[Metric] | None = None) -> str:
     return text[0].upper() + text[1:]
 
 
+MARKS = (
+    "Numbers in brackets are not significant after Holm's correction within their panel; hatched "
+    "cells failed; pale cells are not part of the study. "
+)
+
+
 def counts_finding(data: Heatmap) -> str:
     """How many cells of a heatmap are worse, better, undecided, failed."""
-    known = ~np.isnan(data.values)
-    worse = int((data.significant & (data.values > 0)).sum())
-    better = int((data.significant & (data.values < 0)).sum())
-    parts = [f"{worse} of {words.counted(int(known.sum()), 'cell')} significantly worse"]
+    worse, better = (
+        int((data.significant & side).sum()) for side in (data.values > 0, data.values < 0)
+    )
+    known = int((~np.isnan(data.values)).sum())
+    parts = [f"{worse} of {words.counted(known, 'cell')} significantly worse"]
     if better:
         parts.append(f"{better} significantly better")
     if data.failed.any():
@@ -157,11 +160,13 @@ def counts_finding(data: Heatmap) -> str:
     return ", ".join(parts)
 
 
-def _worst(data: Heatmap) -> tuple[int, int] | None:
-    if np.isnan(data.values).all():
+def _largest(data: Heatmap, where: np.ndarray | bool = True) -> tuple[int, int] | None:
+    """Row and column of the largest value there."""
+    values = np.where(where, data.values, np.nan)
+    if np.isnan(values).all():
         return None
-    row, column = np.unravel_index(np.nanargmax(data.values), data.values.shape)
-    return int(row), int(column)
+    row, column = divmod(int(np.nanargmax(values)), values.shape[1])
+    return row, column
 
 
 def _value(data: Heatmap, at: tuple[int, int]) -> str:
@@ -173,37 +178,30 @@ def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> 
     """What the scale x depth heatmap shows, from its first metric, and how to read it."""
     per_scale, per_token = pairs[0]
     text: list[str | Run] = []
-    worst, worst_token = _worst(per_scale), _worst(per_token)
-    if worst is not None and worst_token is not None:
-        text.append(
+    worst, of_token = _largest(per_scale), _largest(per_token)
+    if worst is not None and of_token is not None:
+        scale, depth = per_scale.columns[worst[1]], per_scale.rows[worst[0]]
+        text = [
             strong(
-                f"By {name}, the largest damage is at scale {per_scale.columns[worst[1]]}, depth "
-                f"{per_scale.rows[worst[0]]}; for each token of the scale, at scale "
-                f"{per_token.columns[worst_token[1]]}."
-            )
-        )
-        text.append(
-            f" At scale {per_scale.columns[worst[1]]} it is {_value(per_scale, worst)} "
-            f"(95 % interval); {counts_finding(per_scale)}. "
-        )
-    text.append(
+                f"By {name}, the largest damage is at scale {scale}, depth {depth}; for each token "
+                f"of the scale, at scale {per_token.columns[of_token[1]]}."
+            ),
+            (
+                f" At scale {scale} it is {_value(per_scale, worst)} (95 % interval); "
+                f"{counts_finding(per_scale)}. "
+            ),
+        ]
+    reading = (
         "Damage against the full network when one scale (column) runs at a depth (row) and every "
-        "other scale in full: left as measured, right divided by the tokens of that scale. " + MARKS
+        "other scale in full: left as measured, right divided by the tokens of that scale. "
     )
-    return text
+    return [*text, reading, MARKS]
 
 
-MARKS = (
-    "Numbers in brackets are not significant after Holm's correction within their panel; hatched "
-    "cells failed; pale cells are not part of the study. "
-)
-
-
-def switch_depth_caption(
-    name: str, quality: Heatmap, savings: Sequence[Heatmap], *, depth: int
-) -> list[str | Run]:
-    """What moving the switch buys at `depth` (or the nearest of the map), and how to read it."""
+def switch_depth_caption(name: str, mine: SelectorFindings) -> list[str | Run]:
+    """What moving the switch buys at half depth or the nearest of the map, and how to read it."""
     text: list[str | Run] = []
+    quality, depth = mine.switches[0], mine.asymmetry.half_depth
     row = min(range(len(quality.rows)), key=lambda i: abs(int(quality.rows[i]) - depth))
     there = np.flatnonzero(~np.isnan(quality.values[row]))
     if there.size > 1:
@@ -213,60 +211,53 @@ def switch_depth_caption(
             *(
                 f"the {s.title} from {words.percent(s.values[first])} to "
                 f"{words.percent(s.values[last])}"
-                for s in savings
+                for s in mine.savings
             ),
         ]
-        text.append(
-            strong(
-                f"At depth {quality.rows[row]}, a switch after scale {quality.columns[last[1]]} "
-                f"instead of {quality.columns[first[1]]} moves {words.listed(moved)}."
-            )
+        said = (
+            f"At depth {quality.rows[row]}, a switch after scale {quality.columns[last[1]]} "
+            f"instead of {quality.columns[first[1]]} moves {words.listed(moved)}."
         )
-        text.append(" ")
-    text.append(
+        text = [strong(said), " "]
+    reading = (
         "Two-zone plans: all layers up to the switch (column), a subnet of that depth (row) after "
         f"it; switch 0 is a subnet everywhere. By {name}, {counts_finding(quality)}. The last "
         "panels are what the plan saves of the full network's peak KV cache and FLOPs, counted "
-        "exactly. " + MARKS
+        "exactly. "
     )
-    return text
+    return [*text, reading, MARKS]
 
 
 def propagation_caption(data: Heatmap) -> list[str | Run]:
     """Whether damage stays at the scale that lost depth, and how to read the map."""
-    own = np.diag(data.values)
-    later = np.where(np.triu(np.ones_like(data.values), 1) > 0, data.values, np.nan)
+    ones = np.ones(data.values.shape, dtype=bool)
+    after = np.triu(ones, 1)
+    own, later = _largest(data, np.eye(len(ones), dtype=bool)), _largest(data, after)
     text: list[str | Run] = []
-    if not np.isnan(own).all() and not np.isnan(later).all():
-        spread = (data.significant & (np.nan_to_num(later) > 0)).sum()
-        possible = int((~np.isnan(later)).sum())
-        row, column = np.unravel_index(np.nanargmax(later), later.shape)
-        text.append(
+    if own is not None and later is not None:
+        spread = (data.significant & after & (data.values > 0)).sum()
+        pairs = (after & ~np.isnan(data.values)).sum()
+        text = [
             strong(
-                f"{spread} of {possible} pairs of a scale and a later one show significant damage "
-                "to the later."
-            )
-        )
-        text.append(
-            f" The largest such effect is of scale {row + 1} on scale {column + 1}, "
-            f"{_value(data, (int(row), int(column)))} (95 % interval); the largest on a scale "
-            f"itself is {_value(data, (at := int(np.nanargmax(own)), at))} (scale {at + 1}). "
-        )
-    before = np.where(np.tril(np.ones_like(data.values), -1) > 0, data.values, np.nan)
-    if not np.isnan(before).all():
-        text.append(
-            strong(
-                "Scales before the one that lost depth changed, which causality forbids: the model "
-                "or the evaluation has an error. "
-            )
-        )
-    text.append(
+                f"{spread} of {pairs} pairs of a scale and a later one show significant damage to "
+                "the later."
+            ),
+            (
+                f" The largest such effect is of scale {later[0] + 1} on scale {later[1] + 1}, "
+                f"{_value(data, later)} (95 % interval); the largest on a scale itself is "
+                f"{_value(data, own)} (scale {own[0] + 1}). "
+            ),
+        ]
+    if _largest(data, np.tril(ones, -1)) is not None:
+        said = "Scales before the one that lost depth changed, which causality forbids: the model "
+        text.append(strong(said + "or the evaluation has an error. "))
+    reading = (
         f"{data.title} (rows), seen at each scale (columns), teacher-forced on test images. A "
         "scale cannot see later ones, so nothing stands before the diagonal. Later scales read the "
         "shallower keys and values but are fed the true tokens: errors in sampled tokens, which "
-        "would propagate further, do not show here. " + MARKS
+        "would propagate further, do not show here. "
     )
-    return text
+    return [*text, reading, MARKS]
 
 
 def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
@@ -288,19 +279,27 @@ def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
     ]
 
 
+def _windows(study: SensitivityFile) -> list[str]:
+    return [f"{name} {scale_range(scales)}" for name, scales in study.windows.items()]
+
+
+def plans_measured(study: SensitivityFile) -> str:
+    """Depths, selectors and windows."""
+    windows = ", ".join(_windows(study))
+    measured = grid(study, study.depths, study.selectors)
+    return f"{measured}; windows (scales) {windows} at half depth {study.half_depth}"
+
+
 def sample_caption(found: Findings) -> list[str | Run]:
     """How to read the sample sheet, with the plan names spelled out."""
-    named = words.listed(
-        [f"{name} {scale_range(scales)}" for name, scales in found.study.windows.items()]
-    )
+    layers, windows = found.study.geometry.depth, words.listed(_windows(found.study))
     return [
         strong("What the plans generate. "),
         (
-            f"Rows are plans of the network of base seed {found.seeds[0]}: full runs all "
-            f"{found.study.geometry.depth} layers; \u201cd4 on early\u201d runs 4 layers on the "
-            f"scales of that window (scales {named}); \u201cd4@2\u201d runs all layers up to scale "
-            "2 and 4 after it. Images of a column share class and uniforms, so that a column shows "
-            "what the plan alone changes."
+            f"Rows are plans of the network of base seed {found.seeds[0]}: full runs all {layers} "
+            "layers; \u201cd4 on early\u201d runs 4 layers on the scales of that window (scales "
+            f"{windows}); \u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of "
+            "a column share class and uniforms, so that a column shows what the plan alone changes."
         ),
     ]
 

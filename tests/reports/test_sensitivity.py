@@ -14,6 +14,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from reports.parts.record import load_record
 
 from analysis.figures.theme import SampleSheet
 from analysis.frame import load_frame
@@ -22,7 +23,6 @@ from reports import build
 from reports.__main__ import main
 from reports.parts import figures as plates
 from reports.parts import words
-from reports.parts.record import load_record
 from reports.parts.sheet import ordered_sheet
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import analyse

@@ -6,23 +6,26 @@ import json
 import numpy as np
 import pytest
 
-from studies import efficiency
-from studies.efficiency import EfficiencyConfig, main, timed_by_turns
+from studies.cells import timing
+from studies.cells.timing import Stopwatch
+from studies.efficiency import EfficiencyConfig, main
 from varant import UserError
+from varant.flags import flags_of
 
 
 def test_things_are_timed_by_turns_after_one_untimed_round(monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(efficiency.time, "process_time", lambda: float(next(clock)))
+    monkeypatch.setattr(timing.time, "process_time", lambda: float(next(clock)))
     calls = []
     works = [lambda: calls.append("a"), lambda: calls.append("b")]
-    seconds = timed_by_turns(works, repeats=3, device="cpu")
+    seconds = Stopwatch(repeats=3, device="cpu").by_turns(works)
     assert calls == ["a", "b"] * 4
     np.testing.assert_array_equal(seconds, np.ones((3, 2)))
 
 
 def test_the_quick_study_leaves_its_numbers(tmp_path, capsys):
-    main(EfficiencyConfig(quick=True, repeats=1, workspace=tmp_path), "test")
+    flags = ["--quick", "--repeats", "1", "--workspace", str(tmp_path)]
+    main(flags_of(EfficiencyConfig, None, flags), "test")
     said = capsys.readouterr().out
     assert said.startswith("QUICK, no result")
     content = json.loads((tmp_path / "efficiency-quick" / "study.json").read_text())
@@ -35,8 +38,8 @@ def test_the_quick_study_leaves_its_numbers(tmp_path, capsys):
         "loading / step, small default",
         "training speed, small default",
     }
-    for name, timing in timings.items():
-        assert timing["low"] <= timing["value"] <= timing["high"], name
+    for name, found in timings.items():
+        assert found["low"] <= found["value"] <= found["high"], name
         assert name in said
     assert (
         timings["step time d2@6 / full"]["expected"] > timings["step time d1@6 / full"]["expected"]
@@ -55,12 +58,12 @@ def test_the_quick_study_leaves_its_numbers(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"parts": "memory"}, "--parts memory: use one of training"),
-        ({"repeats": 0}, "--repeats 0: must be at least 1"),
-        ({"device": "tpu"}, "--device tpu: use cpu"),
+        (["--parts", "memory"], "--parts memory: use one of training"),
+        (["--repeats", "0"], "--repeats 0: must be at least 1"),
+        (["--device", "tpu"], "--device tpu: use cpu"),
     ],
 )
 def test_bad_flags(tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
-        main(EfficiencyConfig(workspace=tmp_path / "runs", **flags), "test")
+        main(flags_of(EfficiencyConfig, None, ["--workspace", f"{tmp_path}/runs", *flags]), "test")
     assert not (tmp_path / "runs").exists()

@@ -7,30 +7,28 @@ import pytest
 from pareto_frames import (
     ACCURACY,
     FD,
+    HALF,
     KID,
     LEVELS,
     NLL,
     PAPER_COST,
+    QUARTER,
     SELECT,
-    pareto_facts,
+    pareto_file,
     pareto_frame,
 )
 
-from analysis.claims.ledger import (
-    LEAST_SEEDS,
-    deciding_metrics,
-    fixed_ends,
-    judge_claims,
-    margin_of,
-    subnet_cells,
-)
+from analysis.claims.claim import LedgerRow
+from analysis.claims.ledger import judge_claims
+from analysis.claims.rules import LEAST_SEEDS, Case, Margin, deciding_metrics
 from analysis.frame import checked_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Verdict, holm
+from analysis.statistics.levels import FULL, Levels, PlanKey
 
 SIX = tuple(range(6))
 SCHEDULES = ("control", "fixed 0.1", "fixed 1", "progressive")
-PLANS = ("full", "d4@3", "d2@3")
+PLANS = (FULL, HALF, QUARTER)
 TRADE = {
     "control": {8: 2.8, 4: 3.9, 2: 4.6},
     "fixed 0.1": {8: 2.8, 4: 3.2, 2: 3.5},
@@ -52,13 +50,17 @@ def fd_levels(levels):
     return {s: {d: 1.0 + 4.0 * (v - 2.8) for d, v in by.items()} for s, by in levels.items()}
 
 
-def ledger(levels=FREE, *, fd=None, facts=None, **settings):
+def ledger(levels=FREE, *, fd=None, facts=None, **settings) -> dict[str, LedgerRow]:
     """The rows by claim, of a frame with these levels and little noise."""
-    frame = make(levels, fd=fd, **settings)
     names = ("schedules", "seeds", "plans")
     known = {"schedules": SCHEDULES, "seeds": SIX, "plans": PLANS}
     known |= {name: settings[name] for name in names if name in settings}
-    return {row.claim.id: row for row in judge_claims(frame, pareto_facts(**known, **facts or {}))}
+    return judged(make(levels, fd=fd, **settings), **known, **facts or {})
+
+
+def judged(frame, **facts) -> dict[str, LedgerRow]:
+    known = {"seeds": SIX, "plans": PLANS} | facts
+    return {row.claim.id: row for row in judge_claims(pareto_file(**known), Levels(frame))}
 
 
 def make(levels=FREE, *, fd=None, **settings):
@@ -167,7 +169,7 @@ def test_untested_without_its_schedules(claim, schedules):
 
 
 def test_untested_without_half_the_layers():
-    rows = ledger(plans=("full", "d2@3"))
+    rows = ledger(plans=(FULL, QUARTER))
     assert rows["C2"].verdict is rows["C3"].verdict is Verdict.UNTESTED
 
 
@@ -178,17 +180,17 @@ def test_one_metric_is_enough():
 
 
 def test_half_a_claim_is_not_reproduced():
-    without_quarter = ledger(plans=("full", "d4@3"))["C4"]
+    without_quarter = ledger(plans=(FULL, HALF))["C4"]
     assert without_quarter.verdict is Verdict.INCONCLUSIVE
     assert "part of the claim" in without_quarter.reason
-    failed = {("progressive", None, "d2@3"): "failed"}
+    failed = {("progressive", None, QUARTER): "failed"}
     assert ledger(status=failed)["C4"].verdict is Verdict.INCONCLUSIVE
-    failed = {("fixed 1", None, "d4@3"): "failed"}
+    failed = {("fixed 1", None, HALF): "failed"}
     assert ledger(status=failed)["C2"].verdict is Verdict.INCONCLUSIVE
 
 
 def test_half_a_claim_may_be_contradicted():
-    assert ledger(TRADE, plans=("full", "d4@3"))["C4"].verdict is Verdict.CONTRADICTED
+    assert ledger(TRADE, plans=(FULL, HALF))["C4"].verdict is Verdict.CONTRADICTED
 
 
 @pytest.mark.parametrize("levels", [FREE, TRADE, TURNED])
@@ -230,7 +232,7 @@ def test_five_seeds_are_enough_and_unfinished_ones_do_not_count():
 
 
 def test_one_plan_that_failed_takes_its_seed_out_of_its_claim():
-    status = {("progressive", s, "d2@3"): "failed" for s in (0, 1)}
+    status = {("progressive", s, QUARTER): "failed" for s in (0, 1)}
     rows = ledger(status=status)
     assert rows["C4"].verdict is Verdict.INCONCLUSIVE
     assert "4 training seeds" in rows["C4"].reason
@@ -240,18 +242,18 @@ def test_one_plan_that_failed_takes_its_seed_out_of_its_claim():
 @pytest.mark.parametrize("levels", [FREE, TRADE])
 @pytest.mark.parametrize("by", [-50.0, 50.0])
 def test_hollow_points_decide_nothing(levels, by):
-    hollow = ("d4@2", "d2@2", "d4@4", "d4@3 (nested)")
+    hollow = (PlanKey(4, 2), PlanKey(2, 2), PlanKey(4, 4), PlanKey(4, 3, "nested"))
     plans = (*PLANS, *hollow)
-    moved = {(s, cell): {NLL: by, FD: by} for s in SCHEDULES for cell in hollow}
+    moved = {(s, plan): {NLL: by, FD: by} for s in SCHEDULES for plan in hollow}
     # The control trains no subnet, so that its subnets are hollow at every switch.
-    moved |= {("control", cell): {NLL: by, FD: by} for cell in PLANS[1:]}
+    moved |= {("control", plan): {NLL: by, FD: by} for plan in PLANS[1:]}
     usual = ledger(levels, plans=plans)
     assert repr(usual) == repr(ledger(levels, plans=plans, effects=moved))
 
 
 def test_only_distance_and_likelihood_decide():
-    assert [m.name for m in deciding_metrics(make())] == [FD, NLL]
-    moved = {("progressive", cell): {KID: 9.0, ACCURACY: -9.0, SELECT: 9.0} for cell in PLANS}
+    assert [m.name for m in deciding_metrics(Levels(make()).metrics)] == [FD, NLL]
+    moved = {("progressive", plan): {KID: 9.0, ACCURACY: -9.0, SELECT: 9.0} for plan in PLANS}
     assert repr(ledger(effects=moved)) == repr(ledger())
 
 
@@ -271,32 +273,49 @@ def test_a_small_loss_within_the_margin_is_none():
     by = {8: 2.8, 4: 2.83, 2: 2.83}
     distances = {"progressive": {8: 1.0, 4: 1.06, 2: 1.06}}
     frame = make(FREE | {"progressive": by}, fd_levels=fd_levels(FREE) | distances)
-    rows = {r.claim.id: r for r in judge_claims(frame, pareto_facts(seeds=SIX, plans=PLANS))}
+    rows = judged(frame)
     assert rows["C4"].verdict is Verdict.REPRODUCED
     assert all(c.interval.low > 0 for c in rows["C4"].components)  # yet a loss, significantly
 
 
 def test_margins():
-    frame = make()
-    distance, likelihood = parse_metric(FD), parse_metric(NLL)
-    full = frame.query("schedule == 'control' and cell == 'full' and metric == @FD")["value"]
-    found = margin_of(frame, distance, share=0.05, nats=0.02)
-    assert found == pytest.approx(0.05 * full.mean())
-    assert margin_of(frame, likelihood, share=0.05, nats=0.02) == 0.02
-    without = frame[frame["schedule"] != "control"]
-    assert np.isnan(margin_of(without, distance, share=0.05, nats=0.02))
+    levels = Levels(make())
+    full = levels.value(("control", FULL), FD)
+    margin = Margin(share=0.05, nats=0.02)
+    assert margin.of(levels, parse_metric(FD), levels.control) == pytest.approx(0.05 * full)
+    assert margin.of(levels, parse_metric(NLL), levels.control) == 0.02
+    lost = Levels(make(status={("control", None, FULL): "failed"}))
+    assert np.isnan(margin.of(lost, parse_metric(FD), lost.control))
+
+
+def case(frame=None, **facts) -> Case:
+    return Case(study=pareto_file(**facts), levels=Levels(make() if frame is None else frame))
 
 
 def test_fixed_ends_are_the_extreme_shares():
     shares = ("fixed 1", "fixed 2/3", "control", "fixed 0.1", "fixed 0.5", "progressive")
-    assert fixed_ends(make(LEVELS, schedules=shares)) == ("fixed 0.1", "fixed 1")
-    assert fixed_ends(make(schedules=("control", "fixed 1"))) is None
+    ends = case(make(LEVELS, schedules=shares)).fixed_ends
+    assert [way.name for way in ends] == ["fixed 0.1", "fixed 1"]
+    assert case(make(schedules=("control", "fixed 1"))).fixed_ends is None
 
 
 def test_subnets_of_half_and_a_quarter():
-    assert subnet_cells(pareto_facts()) == ("d4@3", "d2@3")
-    assert subnet_cells(pareto_facts(plans=("full", "d6@3", "d2@3"))) == (None, "d2@3")
-    assert subnet_cells(pareto_facts(train_switch=2)) == ("d4@2", "d2@2")
+    assert (case().half, case().quarter) == (HALF, QUARTER)
+    without = case(plans=(FULL, PlanKey(6, 3), QUARTER))
+    assert (without.half, without.quarter) == (None, QUARTER)
+    earlier = case(train_switch=2)
+    assert (earlier.half, earlier.quarter) == (PlanKey(4, 2), PlanKey(2, 2))
+
+
+def test_names_decide_nothing():
+    """The same study under other labels says the same, in other words."""
+    frame, other = make(TRADE), {name: f"way {i}" for i, name in enumerate(SCHEDULES)}
+    renamed = frame.assign(schedule=frame["schedule"].map(other), plan="a plan")
+    usual, found = (judged(f, schedules=SCHEDULES) for f in (frame, renamed))
+    for claim, row in usual.items():
+        assert found[claim].verdict is row.verdict
+        for ours, theirs in zip(found[claim].components, row.components, strict=True):
+            assert (ours.interval, ours.p_holm) == (theirs.interval, theirs.p_holm)
 
 
 def test_memory_by_arithmetic(free):
@@ -322,9 +341,8 @@ def test_memory_untested_without_arithmetic():
 
 def test_measured_memory_that_differs_is_counted():
     frame = make()
-    there = (frame["metric"] == "kv_bytes/peak") & (frame["cell"] == "d2@3")
+    there = (frame["metric"] == "kv_bytes/peak") & (frame["plan"] == QUARTER.label)
     frame.loc[there & (frame["schedule"] == "progressive"), "value"] += 1
-    rows = judge_claims(frame, pareto_facts(seeds=SIX, plans=PLANS))
-    assert "66 of 72 cells" in rows[4].rests_on
+    assert "66 of 72 cells" in judged(frame)["C5"].rests_on
     alone = frame[~frame["metric"].str.startswith("kv_bytes")]
-    assert judge_claims(alone, pareto_facts(seeds=SIX))[4].rests_on == "the arithmetic alone"
+    assert judged(alone)["C5"].rests_on == "the arithmetic alone"

@@ -5,73 +5,37 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from pareto_frames import FD, NLL, SELECT, Plan, pareto_frame
-from scipy import stats
+from pareto_frames import FD, HALF, NLL, QUARTER, frame_of
 
-from analysis.frame import COLUMNS, TRAINING_COLUMNS, FrameError, checked_frame
+from analysis.frame import FrameError
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import (
     KV,
-    attainment,
-    choose_plans,
-    fixed_gap,
-    front_probability,
+    FixedGaps,
+    Frontier,
+    fixed_gaps,
+    frontier,
     frontier_gap,
     hypervolume,
-    hypervolume_metrics,
     hypervolume_table,
-    is_fixed,
     non_dominated,
-    plane,
-    trade_plane,
+    trade,
 )
-from analysis.statistics.levels import paired_values
+from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.study_file import ReferencePoint
 
 LOSS = parse_metric(NLL)
-CORNER = {"kv_share": 1.0, NLL: 4.0}
+CORNER = ReferencePoint(kv_share=1.0, nll=4.0, fd=10.0)
 FULL_KV = 100.0
 
 
-def frame_of(points, *, metrics=(NLL,), sets=2) -> pd.DataFrame:
-    """A frame from (schedule, seed, cell) to (KV of 100, value, value of the next metric, ...).
-
-    The sets of a value lie around it. No value: the cell failed.
-    """
-    rows = []
-    around = np.linspace(-0.01, 0.01, sets) if sets > 1 else np.zeros(1)
-    for (schedule, seed, cell), found in points.items():
-        plan = Plan.parse(cell)
-        shared = {
-            "study": "pareto",
-            "base_seed": 0,
-            "family": "full" if cell == "full" else "switch",
-            "cell": cell,
-            "switch": plan.switch,
-            "subnet_depth": None if plan.switch is None else plan.depth,
-            "selector": plan.selector,
-            "cell_digest": f"{schedule}-{seed}-{cell}",
-            "schedule": schedule,
-            "seed": seed,
-            "train_switch": 3,
-            "status": "finished" if found else "failed",
-        }
-        if not found:
-            rows.append(shared | {"metric": "", "value": math.nan, "count": 0})
-            continue
-        rows.append(shared | {"metric": KV, "value": found[0], "count": 0})
-        rows += [
-            shared | {"metric": name, "value": value + off, "count": 50, "set": i}
-            for name, value in zip(metrics, found[1:], strict=True)
-            for i, off in enumerate(around)
-        ]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *TRAINING_COLUMNS])
-    return checked_frame(frame, training=True, full=False)
+def plane(points, **settings) -> Frontier:
+    return frontier(Levels(frame_of(points, **settings)), LOSS, full_kv=FULL_KV)
 
 
-def areas(points, **reference) -> dict[str, tuple[float, ...]]:
-    table = hypervolume_table(frame_of(points), CORNER | reference, full_kv=FULL_KV)
+def areas(points) -> dict[str, tuple[float, ...]]:
+    table = hypervolume_table([plane(points)], CORNER)
     return dict(zip(table["schedule"], table["values"], strict=True))
 
 
@@ -105,17 +69,17 @@ def test_points_outside_the_corner_add_nothing():
 
 def test_hypervolume_of_schedules_by_hand():
     points = {
-        ("control", 0, "full"): (100.0, 1.0),
-        ("control", 0, "d4@3"): (50.0, 1.0),
-        ("fixed 1", 0, "full"): (80.0, 2.0),
-        ("fixed 1", 0, "d4@3"): (50.0, 3.0),
-        ("fixed 1", 1, "full"): (80.0, 1.0),
-        ("fixed 1", 1, "d4@3"): (50.0, 2.0),
-        ("fixed 1", 1, "d4@2"): (1.0, 0.0),  # not trained, so it adds nothing
+        ("control", 0, FULL): (100.0, 1.0),
+        ("control", 0, HALF): (50.0, 1.0),
+        ("fixed 1", 0, FULL): (80.0, 2.0),
+        ("fixed 1", 0, HALF): (50.0, 3.0),
+        ("fixed 1", 1, FULL): (80.0, 1.0),
+        ("fixed 1", 1, HALF): (50.0, 2.0),
+        ("fixed 1", 1, PlanKey(4, 2)): (1.0, 0.0),  # not trained, so it adds nothing
     }
     # Seed 0: 0.2 x 2 + 0.3 x 1 of 4; seed 1: 0.2 x 3 + 0.3 x 2 of 4.
     assert areas(points) == {"fixed 1": pytest.approx((0.7 / 4, 1.2 / 4))}
-    table = hypervolume_table(frame_of(points), CORNER, full_kv=FULL_KV)
+    table = hypervolume_table([plane(points)], CORNER)
     row = table.iloc[0]
     assert row["value"] == pytest.approx(0.95 / 4)
     # The mean of two lies within tan(0.475 pi) standard errors, a half of their distance each.
@@ -126,25 +90,25 @@ def test_hypervolume_of_schedules_by_hand():
 
 def test_every_schedule_enters_with_the_same_plans():
     points = {
-        ("fixed 1", 0, "full"): (80.0, 2.0),
-        ("fixed 1", 0, "d4@3"): (50.0, 2.0),
-        ("fixed 1", 0, "d2@3"): (20.0, 2.0),
-        ("progressive", 0, "full"): (80.0, 2.0),
-        ("progressive", 0, "d4@3"): (50.0, 2.0),
-        ("progressive", 0, "d2@3"): None,
+        ("fixed 1", 0, FULL): (80.0, 2.0),
+        ("fixed 1", 0, HALF): (50.0, 2.0),
+        ("fixed 1", 0, QUARTER): (20.0, 2.0),
+        ("progressive", 0, FULL): (80.0, 2.0),
+        ("progressive", 0, HALF): (50.0, 2.0),
+        ("progressive", 0, QUARTER): None,
     }
     assert areas(points) == dict.fromkeys(("fixed 1", "progressive"), pytest.approx((0.25,)))
-    table = hypervolume_table(frame_of(points), CORNER, full_kv=FULL_KV)
+    table = hypervolume_table([plane(points)], CORNER)
     assert table["points"].tolist() == [2, 2]
     assert table["low"].isna().all()  # one seed
 
 
 def test_schedules_of_other_layers_enter_with_the_same_depths():
     points = {
-        ("fixed 1", 0, "full"): (80.0, 2.0),
-        ("fixed 1", 0, "d4@3"): (50.0, 2.0),
-        ("fixed 1 (nested)", 0, "full"): (80.0, 2.0),
-        ("fixed 1 (nested)", 0, "d4@3 (nested)"): (50.0, 3.0),
+        ("fixed 1", 0, FULL): (80.0, 2.0),
+        ("fixed 1", 0, HALF): (50.0, 2.0),
+        ("fixed 1 (nested)", 0, FULL): (80.0, 2.0),
+        ("fixed 1 (nested)", 0, PlanKey(4, 3, "nested")): (50.0, 3.0),
     }
     found = areas(points)
     assert found == {
@@ -153,38 +117,40 @@ def test_schedules_of_other_layers_enter_with_the_same_depths():
     }
 
 
-def test_no_metric_without_a_reference():
-    frame = pareto_frame(schedules=("control", "fixed 1"), by_scale=False)
-    names = {m.name for m in hypervolume_metrics(frame, {"kv_share": 1.1, "fd": 10.0})}
-    assert names == {FD}
-    assert {m.name for m in hypervolume_metrics(frame, {NLL: 5.0})} == {NLL}
-    assert hypervolume_table(frame, {"kv_share": 1.1}).empty
+def test_each_metric_has_its_own_reference():
+    fd = parse_metric(FD)
+    points = {("fixed 1", 0, FULL): (50.0, 2.0, 2.0)}
+    levels = Levels(frame_of(points, metrics=(NLL, FD)))
+    found = [frontier(levels, metric, full_kv=FULL_KV) for metric in (LOSS, fd)]
+    table = hypervolume_table(found, CORNER)
+    assert table["metric"].tolist() == [NLL, FD]
+    assert table["value"].to_numpy() == pytest.approx(np.array([0.5 * 2 / 4, 0.5 * 8 / 10]))
+    assert hypervolume_table([], CORNER).empty
 
 
 def test_plane_is_signed_and_relative_to_the_full_network():
-    frame = frame_of(
-        {("control", 0, "full"): (80.0, 0.9), ("control", 0, "d4@3"): (20.0, 0.7)},
-        metrics=("class_accuracy",),
-    )
-    found = plane(frame, parse_metric("class_accuracy")).set_index("cell")
-    assert found["kv_share"].to_dict() == {"full": 1.0, "d4@3": 0.25}
-    assert found["damage"].to_dict() == pytest.approx({"full": -0.9, "d4@3": -0.7})
-    assert plane(frame, LOSS, full_kv=160.0).empty
-    with pytest.raises(FrameError, match="full network"):
-        plane(frame[frame["cell"] != "full"], LOSS)
+    points = {("control", 0, FULL): (80.0, 0.9), ("control", 0, HALF): (20.0, 0.7)}
+    frame = frame_of(points, metrics=("class_accuracy",))
+    accuracy = parse_metric("class_accuracy")
+    found = frontier(Levels(frame), accuracy, full_kv=80.0)
+    models = found.models.set_index("plan")
+    assert models["kv_share"].to_dict() == {"full": 1.0, "d4@3": 0.25}
+    assert models["damage"].to_dict() == pytest.approx({"full": -0.9, "d4@3": -0.7})
+    assert found.front == pytest.approx(np.array([[1.0, 0.9]]))  # values, not damages
+    assert frontier(Levels(frame), LOSS, full_kv=80.0).models.empty
     with pytest.raises(FrameError, match="kv_bytes/peak"):
-        plane(frame[frame["metric"] != KV], LOSS)
+        frontier(Levels(frame[frame["metric"] != KV]), accuracy, full_kv=80.0)
 
 
 def surfaces(seeds) -> dict[int, set[tuple[float, float]]]:
     """Attainment of hand-made sets: a tuple of (KV share, NLL) for each seed."""
-    cells = ("full", "d6@3", "d4@3", "d2@3")
+    plans = (FULL, PlanKey(6, 3), HALF, QUARTER)
     points = {
-        ("fixed 1", seed, cell): (100 * kv, value)
+        ("fixed 1", seed, plan): (100 * kv, value)
         for seed, mine in enumerate(seeds)
-        for cell, (kv, value) in zip(cells, mine, strict=False)
+        for plan, (kv, value) in zip(plans, mine, strict=False)
     }
-    found = attainment(frame_of(points), LOSS, "fixed 1", full_kv=FULL_KV)
+    found = plane(points).surfaces["fixed 1"]
     return {p: {(round(x, 9), round(y, 9)) for x, y in rows} for p, rows in found.items()}
 
 
@@ -212,19 +178,17 @@ def test_front_probability_by_hand():
     points = {}
     for seed, other in enumerate((1.5, 2.5, 1.0, 2.0)):
         points |= {
-            ("control", seed, "full"): (100.0, 1.0),
-            ("fixed 1", seed, "full"): (100.0, other),  # ties with the control in seed 2
-            ("fixed 1", seed, "d4@3"): (50.0, 2.0),
-            ("fixed 1", seed, "d4@2"): (10.0, 0.5),  # not trained
+            ("control", seed, FULL): (100.0, 1.0),
+            ("fixed 1", seed, FULL): (100.0, other),  # ties with the control in seed 2
+            ("fixed 1", seed, HALF): (50.0, 2.0),
+            ("fixed 1", seed, PlanKey(4, 2)): (10.0, 0.5),  # not trained
         }
-    points[("control", 4, "full")] = (100.0, 9.0)  # a seed without the other schedule
-    table = front_probability(frame_of(points), LOSS).set_index(["schedule", "cell"])
-    assert table["probability"].to_dict() == {
+    points[("control", 4, FULL)] = (100.0, 9.0)  # a seed without the other schedule
+    assert plane(points).probability == {
         ("control", "full"): 1.0,
         ("fixed 1", "full"): 0.25,
         ("fixed 1", "d4@3"): 1.0,
     }
-    assert set(table["seeds"]) == {4}
 
 
 FRONT = np.array([[3.0, 1.0], [1.0, 4.0], [2.0, 2.0], [2.5, 3.0]])  # the last is dominated
@@ -254,26 +218,26 @@ def test_gap_of_a_single_point_and_of_none():
         frontier_gap(np.zeros((0, 2)), (1.0, 1.0))
 
 
-def test_fixed_schedules_by_name():
-    assert [is_fixed(s) for s in ("fixed 0.1", "fixed 2/3", "fixed 1")] == [True] * 3
-    assert not any(is_fixed(s) for s in ("control", "progressive", "fixed 1 (nested)"))
-
-
-def trade(points) -> pd.DataFrame:
+def traded(points) -> Levels:
     """From (schedule, seed) to (full, subnet)."""
     cells = {}
     for (schedule, seed), (full, subnet) in points.items():
-        cells[schedule, seed, "full"] = (100.0, full)
-        cells[schedule, seed, "d4@3"] = (50.0, subnet) if subnet is not None else None
-    return frame_of(cells)
+        cells[schedule, seed, FULL] = (100.0, full)
+        cells[schedule, seed, HALF] = (50.0, subnet) if subnet is not None else None
+    return Levels(frame_of(cells))
+
+
+def gaps_of(levels, subnet=HALF) -> FixedGaps:
+    return fixed_gaps(levels, LOSS, subnet, levels.progressive)
 
 
 def test_gap_beyond_fixed_shares_by_seed():
-    frame = trade(
+    levels = traded(
         {
             ("control", 0): (0.9, 9.0),
             ("fixed 0.1", 0): (1.0, 4.0),
             ("fixed 1", 0): (3.0, 2.0),
+            ("fixed 1 (nested)", 0): (1.0, 1.0),  # other layers: not on this front
             ("progressive", 0): (2.0, 2.5),
             ("fixed 0.1", 1): (1.0, 4.0),
             ("fixed 1", 1): (3.0, 2.0),
@@ -283,95 +247,44 @@ def test_gap_beyond_fixed_shares_by_seed():
             ("progressive", 2): (2.0, 0.0),  # a seed in which a share is missing
         }
     )
-    gaps, seeds, clamped = fixed_gap(frame, LOSS, "d4@3", "progressive")
-    assert gaps == pytest.approx([0.5, -0.5])
-    assert (seeds, clamped) == ((0, 1), 1)
-    nothing, none, _ = fixed_gap(frame, LOSS, "d2@3", "progressive")
-    assert len(nothing) == 0 and none == ()
+    found = gaps_of(levels)
+    assert found.observed.values == pytest.approx([0.5, -0.5])
+    assert (found.observed.seeds, found.clamped) == ((0, 1), 1)
+    assert not gaps_of(levels, QUARTER).observed
 
 
 def test_one_share_is_no_front():
-    frame = trade({("fixed 1", 0): (1.0, 4.0), ("progressive", 0): (1.0, 2.0)})
-    assert len(fixed_gap(frame, LOSS, "d4@3", "progressive")[0]) == 0
+    levels = traded({("fixed 1", 0): (1.0, 4.0), ("progressive", 0): (1.0, 2.0)})
+    assert not gaps_of(levels).observed
 
 
-def test_trade_plane_keeps_schedules_without_a_share():
-    table = trade_plane(trade({("progressive", 0): (1.0, 2.0)}), LOSS, "d4@3")
-    assert table[["full", "subnet"]].to_numpy() == pytest.approx(np.array([[1.0, 2.0]]))
+def test_trade_by_hand():
+    found = trade(
+        traded(
+            {
+                ("control", 0): (0.9, 9.0),
+                ("fixed 0.1", 0): (1.0, 4.0),
+                ("fixed 0.5", 0): (2.0, 5.0),  # behind the front
+                ("fixed 1", 0): (3.0, 2.0),
+                ("progressive", 0): (2.0, 2.5),
+                ("progressive", 1): (2.2, 2.7),
+                ("sandwich", 0): (2.0, None),
+            }
+        ),
+        LOSS,
+        HALF,
+    )
+    points = found.points.set_index("schedule")
+    assert list(points.index) == ["fixed 0.1", "fixed 0.5", "fixed 1", "progressive"]
+    assert points.loc["progressive", ["full", "subnet"]].tolist() == pytest.approx([2.1, 2.6])
+    half_width = math.tan(0.475 * math.pi) * 0.1
+    assert points.loc["progressive", "full_half"] == pytest.approx(half_width)
+    assert math.isnan(points.loc["fixed 1", "full_half"])
+    assert found.front == pytest.approx(np.array([[1.0, 4.0], [3.0, 2.0]]))
+    assert (found.control, len(found.models)) == (pytest.approx(0.9), 5)
 
 
-def choices(**changed) -> pd.DataFrame:
-    """Two seeds; select prefers d4@2 of fixed 1, test prefers d4@3 of it."""
-    points = {}
-    for seed in (0, 1):
-        drift = 0.004 * seed
-        points |= {
-            ("control", seed, "full"): (100.0, 3.0, 3.0),
-            ("control", seed, "d4@3"): (50.0, 4.0, 4.0),
-            ("fixed 1", seed, "full"): (100.0, 3.2, 3.2),
-            ("fixed 1", seed, "d4@3"): (50.0, 3.20, 3.00 + drift),
-            ("fixed 1", seed, "d4@2"): (40.0, 3.10 - drift, 3.02 + drift),
-            ("fixed 1", seed, "d2@2"): (20.0, 3.5, 3.5),
-        }
-    return frame_of(points | changed.get("points", {}), metrics=(SELECT, NLL))
-
-
-def test_plans_are_chosen_on_select_images():
-    frame = choices()
-    found = choose_plans(frame, [0.1, 0.2, 0.4, 0.6, 1.0])
-    assert [(p.kv_share_limit, p.schedule, p.cell) for p in found] == [
-        (0.2, "fixed 1", "d2@2"),  # a budget met exactly; nothing fits 0.1
-        (0.4, "fixed 1", "d4@2"),
-        (0.6, "fixed 1", "d4@2"),  # though d4@3 is better on test images
-        (1.0, "control", "full"),
-    ]
-    plan = found[2]
-    assert plan.select_nll == pytest.approx(3.098)
-    assert (plan.kv_share, plan.seed, plan.seeds) == (0.4, 1, 2)
-    values = np.array([3.02, 3.024])
-    assert plan.test[NLL].estimate == pytest.approx(values.mean())
-    assert plan.test[NLL].high == pytest.approx(stats.t.interval(0.95, 1, 3.022, 0.002)[1])
-    assert SELECT not in plan.test
-    # One-sided 95 % limit over two seeds.
-    assert plan.loss.high == pytest.approx(0.022 + stats.t.ppf(0.95, 1) * 0.002)
-    assert plan.non_inferior is True
-
-
-def test_choosing_ignores_test_images():
-    swapped = choices(points={("fixed 1", s, "d4@3"): (50.0, 3.20, 0.5) for s in (0, 1)})
-    assert [p.cell for p in choose_plans(swapped, [0.6])] == ["d4@2"]
-
-
-def test_non_inferiority_fails_where_the_loss_may_be_large():
-    far, *_ = choose_plans(choices(), [0.2])
-    assert far.loss.estimate == pytest.approx(0.5)
-    assert far.non_inferior is None  # both seeds lost the same, so there is no interval
-    points = {("fixed 1", s, "d2@2"): (20.0, 3.0, 3.02 + 0.02 * s) for s in (0, 1)}
-    near, *_ = choose_plans(choices(points=points), [0.2])
-    assert near.loss.estimate == pytest.approx(0.03) and near.loss.high > 0.05
-    assert near.non_inferior is False
-
-
-def test_the_controls_full_network_is_not_inferior_to_itself():
-    (plan,) = choose_plans(choices(), [1.0])
-    assert (plan.loss.low, plan.loss.high, plan.non_inferior) == (0.0, 0.0, True)
-
-
-def test_one_seed_is_judged_over_sets():
-    frame = pareto_frame(schedules=("control", "fixed 1"), seeds=(3,), by_scale=False)
-    (plan,) = choose_plans(frame, [0.6])
-    values, _ = paired_values(frame, (plan.schedule, plan.cell), ("control", "full"), NLL)
-    assert plan.seeds == 1 and len(values) == 40
-    assert plan.loss.estimate == pytest.approx(values.mean())
-    assert plan.test[FD].observations == 8
-
-
-def test_no_control_no_loss():
-    frame = choices()
-    (plan,) = choose_plans(frame[frame["schedule"] != "control"], [0.6])
-    assert plan.loss is None and plan.non_inferior is None
-
-
-def test_no_select_images_no_choice():
-    frame = choices()
-    assert choose_plans(frame[frame["metric"] != SELECT], [0.6]) == []
+def test_no_trade_without_a_trained_subnet():
+    assert trade(traded({("control", 0): (1.0, 2.0)}), LOSS, HALF) is None
+    alone = trade(traded({("progressive", 0): (1.0, 2.0)}), LOSS, HALF)
+    assert (alone.control, len(alone.front)) == (None, 0)

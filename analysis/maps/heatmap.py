@@ -1,0 +1,86 @@
+"""A map of estimates, ready to draw, and how it is made from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.statistics.intervals import SIGNIFICANCE, holm
+
+ENDS = ["damage", "low", "high"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap:
+    """A grid of estimates. Arrays are (rows, columns).
+
+    Attributes:
+        values, low, high: NaN where there is no estimate, or no interval.
+        p_holm: NaN where no test was made.
+        failed: bool.
+        exact: counted numbers, of which significance has no meaning.
+        share: values are fractions of the full network's.
+    """
+
+    title: str
+    unit: str
+    row_title: str
+    column_title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p_holm: np.ndarray
+    failed: np.ndarray
+    exact: bool = False
+    share: bool = False
+
+    @property
+    def significant(self) -> np.ndarray:
+        """Where the estimate differs from zero after Holm's correction over this map."""
+        return np.nan_to_num(self.p_holm, nan=1.0) < SIGNIFICANCE
+
+    @property
+    def tests(self) -> int:
+        """How many tests the correction counted."""
+        return int((~np.isnan(self.p_holm)).sum())
+
+
+def placed(
+    found: pd.DataFrame,
+    failed: pd.DataFrame,
+    down: tuple[str, Sequence[int]],
+    across: tuple[str, Sequence[int]],
+) -> dict[str, Any]:
+    """Fields of a map whose rows and columns are values of the columns `down` and `across`.
+
+    Holm's correction runs over the map.
+
+    Args:
+        found: its estimates: `damage`, `low`, `high`, `p_value`.
+        failed: places of cells that failed, which count where nothing was found.
+    """
+    (row, rows), (column, columns) = down, across
+
+    def grid(cells: pd.DataFrame, values: object, empty: object) -> np.ndarray:
+        result = np.full((len(rows), len(columns)), empty)
+        i = pd.Index(rows).get_indexer(cells[row].astype("int64"))
+        j = pd.Index(columns).get_indexer(cells[column].astype("int64"))
+        result[i, j] = values
+        return result
+
+    values, low, high, p = (grid(found, found[n], np.nan) for n in (*ENDS, "p_value"))
+    return {
+        "rows": tuple(map(str, rows)),
+        "columns": tuple(map(str, columns)),
+        "values": values,
+        "low": low,
+        "high": high,
+        "p_holm": holm(p.ravel()).reshape(p.shape),
+        "failed": grid(failed, True, False) & np.isnan(values),
+    }
