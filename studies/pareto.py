@@ -158,7 +158,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
         full_kv = self.full_kv(outcome.bench.geometry)
         listed, paths = [], []
-        for chosen in choose_plans(levels, self.config.kv_budgets, full_kv=full_kv):
+        for chosen in choose_plans(levels, self.config.kv_budgets, levels.metrics, full_kv=full_kv):
             point = outcome.where(
                 schedule=chosen.way.name,
                 seed=chosen.seed,

@@ -20,6 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def quick_workspace(tmp_path_factory) -> Path:
     """A workspace with the quick base network, and a supernet of it in `supernet`."""
     from varant.start.train_flags import TrainFlags
+
     from varant.train import main
 
     workspace = tmp_path_factory.mktemp("quick") / "runs"
