@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from studies.cells.evaluation import Evaluation, EvaluationCell, Network
+from studies.cells.evaluation import Measurement
+from studies.cells.protocol import Evaluation
 from studies.cells.result import CellResult, Measurements
-from studies.cells.score import ScoreCell
-from studies.cells.training import TrainingCell
+from studies.cells.score import Scoring
+from studies.cells.site import Network, Site
+from studies.cells.training import Training
 from varant import DepthPlan, Geometry
 from varant.evaluation.extractors import ExtractorSpec
 from varant.start.calibration import Speed
+from varant.store.workspace import Workspace
+from varant.training.config import TrainingConfig
 from varant.training.schedule import Schedule
-from varant.training.trainer import TrainingConfig
 
 PATCH_NUMS = (1, 2, 3)
 GEOMETRY = Geometry(
@@ -22,55 +25,63 @@ GEOMETRY = Geometry(
 )
 FULL = DepthPlan.full(PATCH_NUMS, 4)
 HALF = DepthPlan.two_zone(PATCH_NUMS, 4, subnet_depth=2, switch=0)
-NETWORK = Network(
-    model_folder=Path("here"),
-    model="m",
-    tokenizer_sha256="t",
-    base_seed=0,
-    tokens_folder=Path("here"),
-    tokens_digest="k",
-    extractor=ExtractorSpec.packaged("digits"),
-    reference_path=Path("here"),
-)
-EVALUATION = EvaluationCell(
-    network=NETWORK,
+MEASUREMENT = Measurement(
     plan=HALF,
     evaluation=Evaluation(
         samples=100, sets=2, nll_images=40, nll_sets=4, cfg=0.0, top_k=0, top_p=0.0, seed=0
     ),
+    base_seed=0,
 )
-SCORE = ScoreCell(network=NETWORK, plan=HALF, select_images=60, select_sets=4)
-TRAINING = TrainingCell(
-    start_folder=Path("here"),
-    start_sha256="m",
-    tokenizer_sha256="t",
-    tokens_folder=Path("here"),
-    tokens_digest="k",
-    training=TrainingConfig(budget_images=640, batch=64, schedule=Schedule.full()),
+SCORING = Scoring(plan=HALF, base_seed=0, select_images=60, select_sets=4)
+TRAINING = Training(
+    base_seed=0,
+    config=TrainingConfig(budget_images=640, batch=64, schedule=Schedule.full()),
+    evaluate_images=20,
     evaluate_every=64,
 )
 
 
+def site(folder: str, device: str, sample_batch: int) -> Site:
+    """One network, which lies and is run anywhere."""
+    network = Network(
+        model_folder=Path(folder) / "model",
+        model="m",
+        tokenizer_sha256="t",
+        base_seed=0,
+        tokens_folder=Path(folder) / "tokens",
+        tokens_digest="k",
+        extractor=ExtractorSpec.packaged("digits"),
+        reference_path=Path(folder) / "reference",
+    )
+    return Site(
+        networks={0: network},
+        workspace=Workspace(folder=Path(folder)),
+        device=device,
+        sample_batch=sample_batch,
+    )
+
+
+HERE, ELSEWHERE = site("here", "cpu", 250), site("elsewhere", "cuda", 7)
+
+
 def test_where_and_how_it_runs_is_no_identity():
-    elsewhere = Path("elsewhere")
-    network = replace(NETWORK, model_folder=elsewhere, tokens_folder=elsewhere)
-    network = replace(network, reference_path=elsewhere, base_seed=7)
-    for cell, moved in (
-        (EVALUATION, replace(EVALUATION, network=network, batch=7, device="cuda")),
-        (SCORE, replace(SCORE, network=network, device="cuda")),
-        (TRAINING, replace(TRAINING, start_folder=elsewhere, tokens_folder=elsewhere)),
-    ):
+    of_trained = replace(MEASUREMENT, trained=TRAINING)
+    digests = set()
+    for task in (MEASUREMENT, SCORING, TRAINING, of_trained):
+        cell, moved = task.cell(HERE), task.cell(ELSEWHERE)
         assert moved != cell
         assert moved.digest == cell.digest
-    assert replace(EVALUATION, plan=FULL).digest != EVALUATION.digest
+        digests.add(cell.digest)
+    assert len(digests) == 4
+    assert of_trained.cell(HERE).needs == TRAINING.cell(HERE).digest
 
 
 def test_a_plan_is_compared_with_the_full_network_measured_alike():
-    baseline = EVALUATION.baseline()
-    assert baseline.digest == replace(EVALUATION, plan=FULL).digest
+    baseline = MEASUREMENT.cell(HERE).baseline()
+    assert baseline.digest == replace(MEASUREMENT, plan=FULL).cell(HERE).digest
     assert baseline.baseline() is None
-    assert SCORE.baseline() is None
-    assert TRAINING.baseline() is None
+    assert SCORING.cell(HERE).baseline() is None
+    assert TRAINING.cell(HERE).baseline() is None
 
 
 def test_expected_seconds_follow_images_and_flops():
@@ -78,12 +89,12 @@ def test_expected_seconds_follow_images_and_flops():
         training_images_per_second=10.0, nll_images_per_second=20.0, samples_per_second=5.0
     )
     assert TRAINING.seconds(speed, GEOMETRY) == pytest.approx(640 / 10)
-    full = replace(SCORE, plan=FULL).seconds(speed, GEOMETRY)
+    full = replace(SCORING, plan=FULL).seconds(speed, GEOMETRY)
     assert full == pytest.approx(60 / 20)
-    share = SCORE.seconds(speed, GEOMETRY) / full
+    share = SCORING.seconds(speed, GEOMETRY) / full
     assert 0.4 < share < 0.7
     sampling, likelihood = 100 / 5, 40 / 20
-    found = EVALUATION.seconds(speed, GEOMETRY)
+    found = MEASUREMENT.seconds(speed, GEOMETRY)
     assert found == pytest.approx(share * (sampling + likelihood), abs=1.0)
 
 
