@@ -158,16 +158,15 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
         full_kv = self.full_kv(outcome.bench.geometry)
         listed, paths = [], []
-        for chosen in choose_plans(levels, self.config.kv_budgets, full_kv=full_kv):
+        for chosen in choose_plans(levels, self.config.kv_budgets, levels.metrics, full_kv=full_kv):
             point = outcome.where(
-                schedule=chosen.way.name,
+                schedule=chosen.schedule,
                 seed=chosen.seed,
                 subnet_depth=chosen.plan.subnet_depth,
                 switch=chosen.plan.switch,
             )[0]
             path = outcome.folder / f"plan-kv{100 * chosen.kv_share_limit:g}.json"
-            assert point.cell.plan is not None
-            point.cell.plan.save(path)
+            point.plan.save(path)
             paths.append(path)
             folder = outcome.workspace.cell(str(point.cell.needs))
             listed.append(_listed(chosen, path, model=os.path.relpath(folder, outcome.folder)))
@@ -193,7 +192,7 @@ def _listed(chosen: ChosenPlan, path: Path, *, model: str) -> dict[str, Any]:
         "file": path.name,
         "kv_share_limit": chosen.kv_share_limit,
         "kv_share": chosen.kv_share,
-        "schedule": chosen.way.name,
+        "schedule": chosen.schedule,
         "seed": chosen.seed,
         "plan": chosen.plan.label,
         "model": model,

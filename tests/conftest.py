@@ -8,7 +8,7 @@ import pytest
 # Files run side by side (pytest -n), and a process with more threads than cores crawls.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LONG = ("test_study_", "test_train", "test_readme_study", "test_runner")
+LONG = ("test_study_", "test_train", "test_own_study", "test_runner")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,6 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def quick_workspace(tmp_path_factory) -> Path:
     """A workspace with the quick base network, and a supernet of it in `supernet`."""
     from varant.start.train_flags import TrainFlags
+
     from varant.train import main
 
     workspace = tmp_path_factory.mktemp("quick") / "runs"

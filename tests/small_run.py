@@ -85,7 +85,6 @@ def run(folder: Path, **options) -> Trainer:
         run_training(
             folder_run,
             trainer,
-            tokenizer,
             evaluator=evaluator,
             log=log,
             log_every=int(options.get("log_every", 1)),

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+Log = Callable[[int, dict[str, float]], object]  # called with a step and its metrics
+
 
 class Progress(Protocol):
     """How a long step reports: `with progress(title, total, unit) as advance: advance(n, ...)`."""

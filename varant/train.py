@@ -159,7 +159,6 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
             run_training(
                 folder,
                 trainer,
-                start.tokenizer,
                 evaluator=evaluator,
                 log=advancing(advance),
                 log_every=run.log_every,
@@ -180,6 +179,7 @@ def _batches(config: TrainConfig, start: Start, training: TrainingConfig) -> tup
     seed, batch = training.seed, training.batch
     if not config.data.online:
         train = start.tokens.read().train
+        assert train is not None
         return CachedBatches(train, seed=seed, batch=batch), start.tokens.digest
     dataset = start.resolved.dataset
     batches = OnlineBatches(

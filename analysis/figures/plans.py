@@ -31,8 +31,8 @@ def draw_fronts(ax: Axes, groups: Mapping[str, FrontGroup], *, limit: float, tit
         if not len(group.points):
             continue
         size = 7.0 if i == 0 else 3.5  # the first shows around what others share with it
-        style = {"color": group.colour, "markersize": size, "mew": 0}
-        ax.plot(*group.points.T, "o", label=name, zorder=3, **style)
+        x, y = group.points.T
+        ax.plot(x, y, "o", color=group.colour, markersize=size, mew=0, label=name, zorder=3)
         draw_staircase(ax, group.front, edge=1.03 * limit, color=group.colour, linewidth=1.0)
     ax.legend(
         frameon=False,

@@ -44,7 +44,7 @@ def test_the_winner_is_held_against_the_reference(tmp_path):
 def test_a_search_that_found_nothing(tmp_path):
     frame = schedule_frame(full=0.0, subnets=0.0)
     frame = frame[frame["schedule"] == REFERENCE]
-    report = report_of(tmp_path, frame, winners={})
+    report = report_of(tmp_path, frame, winners={}, trials=[], importances={})
     assert report.verdict == "the search found nothing better than the paper's schedule"
     text = words_of(report.content)
     assert "No schedule was trained again beside the paper's." in text
@@ -54,7 +54,9 @@ def test_a_search_that_found_nothing(tmp_path):
 @pytest.mark.parametrize("lost", [[WINNER], [WINNER, REFERENCE]])
 def test_lost_models_leave_no_numbers(tmp_path, lost):
     frame = schedule_frame(full=0.0, subnets=-0.3)
-    report = report_of(tmp_path, failed(frame, frame["schedule"].isin(lost)))
+    trials = [trial(1, None, None)]  # nothing to draw
+    frame = failed(frame, frame["schedule"].isin(lost))
+    report = report_of(tmp_path, frame, trials=trials, importances={})
     assert f"{WINNER}: no numbers" in report.verdict
     assert report.answer["retrained"] == []
 

@@ -171,7 +171,8 @@ def _write_shard(
 ) -> None:
     device = next(tokenizer.parameters()).device
     small = torch.int16 if tokenizer.vocab_size <= 2**15 else torch.int32
-    tokens, labels, skipped = [], [], []
+    tokens, labels = [], []
+    skipped: list[str] = []
     for start in range(0, len(chosen), wanted.batch):
         flipped, indices = np.divmod(chosen[start : start + wanted.batch], len(split))
         images, places = _read_images(split, indices, wanted.skip_unreadable, skipped)

@@ -150,7 +150,7 @@ class BaseJob:
         batches = CachedBatches(tokens.train, seed=training.seed, batch=training.batch)
         trainer = Trainer(model, tokenizer, batches, training)
         with progress(f"base seed {training.seed}", training.image_passes, "img") as advance:
-            run_training(run, trainer, tokenizer, log=advancing(advance))
+            run_training(run, trainer, log=advancing(advance))
         shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)  # nobody goes on from a base
 
 

@@ -92,6 +92,7 @@ class OwnCheckpoint:
             UserError: no checkpoint of tokenizer and network there.
         """
         sizes = read_sizes(folder)
+        assert sizes.geometry is not None
         return cls(folder=folder, tokenizer_config=sizes.tokenizer, geometry=sizes.geometry)
 
     @property
@@ -373,7 +374,7 @@ def materialise(
         for job in jobs:
             job.run(progress)
         folders = [job.folder for job in jobs]
-    networks = ()
+    networks: tuple[NetworkFiles, ...] = ()
     if not resolved.scratch:
         networks = tuple(
             NetworkFiles(folder=at, sha256=read_config(at)["sha256"][MODEL_FILE], seed=seed)

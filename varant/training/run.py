@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,9 +30,10 @@ from varant.errors import Diverged, Preempted, UserError
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import write_json
 from varant.model.tokenizer import Tokenizer
+from varant.progress import Log
 from varant.store.checkpoint import CONFIG_FILE, save
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState
-from varant.training.trainer import Log, Trainer
+from varant.training.trainer import Trainer
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS, LOCK_FILE = (
     "training.json",
@@ -41,8 +43,6 @@ RUN_FILE, METRICS_FILE, CHECKPOINTS, LOCK_FILE = (
 )
 RUN_FORMAT, RUN_VERSION = "varant-training", 1
 TIMES = ("seconds", "images_per_second/train")  # the metrics that differ between equal runs
-
-Warn = Callable[[str], object]
 
 
 def warn_on_stderr(line: str) -> None:
@@ -62,7 +62,7 @@ class Evaluator:
     every_images: int
     images: int
 
-    def due(self, before: int, now: int, *, last: bool) -> bool:
+    def due(self, before: int, now: float, *, last: bool) -> bool:
         return last or before // self.every_images < now // self.every_images
 
     def __call__(self, trainer: Trainer) -> dict[str, float]:
@@ -89,7 +89,7 @@ class RunFolder:
     """
 
     folder: Path
-    identity: dict
+    identity: dict[str, Any]
 
     @property
     def finished(self) -> bool:
@@ -149,7 +149,7 @@ class RunFolder:
             yield
 
 
-def differing(stored: dict, wanted: dict, prefix: str = "") -> list[str]:
+def differing(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
     """`field was X, is Y` for each field, however deep, that two configs differ in."""
     found = []
     for key in sorted(stored.keys() | wanted.keys()):
@@ -169,13 +169,15 @@ def _short(value: object) -> str:
 class MetricsLog:
     """Lines of JSON, cut back to where a checkpoint left them when a run goes on."""
 
-    def __init__(self, path: Path, length: int, warn: Warn) -> None:
+    def __init__(self, path: Path, length: int) -> None:
         if path.exists() and path.stat().st_size < length:
-            warn(f"{path}: shorter than it was at the checkpoint; its missing lines are lost")
+            warn_on_stderr(
+                f"{path}: shorter than it was at the checkpoint; its missing lines are lost"
+            )
         self._file = path.open("ab")
         self._file.truncate(min(length, path.stat().st_size))
 
-    def write(self, line: dict) -> None:
+    def write(self, line: dict[str, float]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 
@@ -215,14 +217,11 @@ class StopRequest:
 def run_training(
     run: RunFolder,
     trainer: Trainer,
-    tokenizer: Tokenizer,
     *,
     evaluator: Evaluator | None = None,
     log: Log = lambda step, metrics: None,
-    note: dict | None = None,
     log_every: int = 1,
     checkpoint_seconds: float = 60.0,
-    warn: Warn = warn_on_stderr,
 ) -> None:
     """Train to the end of the budget, from the newest whole checkpoint of the folder if any.
 
@@ -230,7 +229,6 @@ def run_training(
 
     Args:
         log: called after each logged step with the metrics of its line.
-        note: facts to keep in the result's `config.json`.
         checkpoint_seconds: least time between two checkpoints; 0 writes one after each step.
 
     Raises:
@@ -242,7 +240,7 @@ def run_training(
     checkpoints = CheckpointFolder(folder=run.folder / CHECKPOINTS)
     metrics_length, seconds_before = 0, 0.0
     try:
-        state = checkpoints.latest(warn if ranks.first else lambda line: None)
+        state = checkpoints.latest(warn_on_stderr if ranks.first else lambda line: None)
     except DamagedCheckpoint as damage:
         raise UserError(f"{damage}; delete {run.folder} to start again") from None
     if state is not None:
@@ -250,7 +248,7 @@ def run_training(
         metrics_length = state.facts["metrics_length"]
         seconds_before = state.facts["seconds"]
     ranks.check_same({"the step to go on from (is --out a folder that all share?)": trainer.step})
-    lines = MetricsLog(run.folder / METRICS_FILE, metrics_length, warn) if ranks.first else None
+    lines = MetricsLog(run.folder / METRICS_FILE, metrics_length) if ranks.first else None
 
     def elapsed() -> float:
         return seconds_before + time.monotonic() - started
@@ -276,12 +274,14 @@ def run_training(
                 save_state()
                 raise
             unlogged += 1
-            evaluated = evaluator is not None and evaluator.due(
-                images_before, metrics["images_seen"], last=trainer.finished
-            )
-            if evaluated:
-                if ranks.first:
+            evaluated = False
+            if evaluator is not None:
+                evaluated = evaluator.due(
+                    images_before, metrics["images_seen"], last=trainer.finished
+                )
+                if evaluated and ranks.first:
                     metrics |= evaluator(trainer)
+            if evaluated:
                 ranks.wait()
             now = time.monotonic()
             if trainer.step % log_every == 0 or evaluated or trainer.finished:
@@ -303,16 +303,14 @@ def run_training(
                     f"{run.folder}; run the same command to go on"
                 )
     if ranks.first:
-        facts = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__} | (
-            note or {}
-        )
-        save(run.folder, tokenizer, trainer.averaged.eval(), note=facts)
+        facts = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__}
+        save(run.folder, trainer.tokenizer, trainer.averaged.eval(), note=facts)
     ranks.wait()
 
 
 def advancing(advance: Callable[..., object]) -> Log:
     """A `log` that moves a progress bar, first over the steps of earlier processes."""
-    seen = 0
+    seen = 0.0
 
     def log(step: int, metrics: dict[str, float]) -> None:
         nonlocal seen
@@ -322,6 +320,6 @@ def advancing(advance: Callable[..., object]) -> Log:
     return log
 
 
-def read_metrics(folder: Path) -> list[dict]:
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`."""
     return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]

@@ -6,7 +6,6 @@ map, V codes, n vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +15,8 @@ from torch import Tensor
 
 from varant.data.datasets import Split, images_to_float
 from varant.model.tokenizer import Quantizer, Tokenizer, TokenizerConfig
+from varant.progress import Log
 from varant.randomness import batch_indices, stream, torch_seed
-
-Log = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import contextlib
 import copy
 import math
 import statistics
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +28,6 @@ from varant.training.config import TrainingConfig
 from varant.training.distributed import Ranks
 from varant.training.resume import RunState
 
-Log = Callable[[int, dict[str, float]], None]
-
 # Official parameter groups: no weight decay on these, nor on any one-dimensional tensor.
 NO_DECAY = ("class_emb", "pos_start", "pos_1LC", "lvl_embed", "ada_gss", "scale_mul")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,9 +37,10 @@ DIVERGENCE_NATS = 1.5  # a loss so far above the median of its depth's last step
 HISTORY, LEAST_HISTORY = 64, 16
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """AdamW groups by the official rule: embeddings, biases, scales and gammas do not decay."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         exempt = parameter.ndim == 1 or any(part in name for part in NO_DECAY)
         (free if exempt else decayed).append(parameter)
@@ -58,6 +57,8 @@ class SupernetLoss(nn.Module):
     those of flexible-zone scales the subnet's, so a skipped layer still gets a gradient from the
     bridge zone. As in the official VAR code the sum runs over tokens, divided by their number.
     """
+
+    weights_L: Tensor
 
     def __init__(self, model: VAR, tokenizer: Tokenizer, config: TrainingConfig) -> None:
         super().__init__()
@@ -129,7 +130,8 @@ class Trainer:
         """
         self.device = model.pos_1LC.device
         config.check_fits(model.geometry, device=self.device.type, ranks=ranks.count)
-        self.model, self.config, self.batches, self.ranks = model.train(), config, batches, ranks
+        self.model, self.tokenizer = model.train(), tokenizer
+        self.config, self.batches, self.ranks = config, batches, ranks
         self.step = 0
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.ema else model
         self.optimiser = torch.optim.AdamW(
@@ -222,7 +224,7 @@ class Trainer:
 
     def _accumulate_gradients(self, step: int, plans: tuple[DepthPlan, ...]) -> Tensor:
         """Gradients of one step, summed over its parts; (P, K) losses of this rank's images."""
-        config, total = self.config, None
+        config, total_PK = self.config, torch.zeros((), device=self.device)
         self.optimiser.zero_grad(set_to_none=True)
         dropped_B = stream(config.seed, "class drop", step).random(config.batch) < config.class_drop
         size = config.batch // (self.ranks.count * config.accumulate)
@@ -239,17 +241,16 @@ class Trainer:
                 )
             with self._synchronised(part == config.accumulate - 1):
                 self.scaler.scale(loss / config.accumulate).backward()
-            losses_PK = losses_PK / config.accumulate
-            total = losses_PK if total is None else total + losses_PK
-        return total
+            total_PK = total_PK + losses_PK / config.accumulate
+        return total_PK
 
-    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager:
+    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Ranks average their gradients in the last part's backward pass only."""
-        if last or self.ranks.count == 1:
+        if last or not isinstance(self.loss, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.loss.no_sync()
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
         kind = PRECISIONS[self.config.precision]
         if kind is None:
             return contextlib.nullcontext()

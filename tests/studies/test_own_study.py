@@ -1,4 +1,4 @@
-"""The README's study of thirty lines runs as it stands."""
+"""The study of thirty lines in docs/own_study.md runs as it stands."""
 
 import json
 import re
@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def study_text() -> str:
-    readme = (ROOT / "README.md").read_text()
-    return re.search(r"<!-- test: study -->\n```python\n(.*?)```", readme, re.DOTALL)[1]
+    page = (ROOT / "docs" / "own_study.md").read_text()
+    return re.search(r"<!-- test: study -->\n```python\n(.*?)```", page, re.DOTALL)[1]
 
 
-def test_the_study_of_the_readme(quick_workspace, tmp_path):
+def test_the_study_of_the_page(quick_workspace, tmp_path):
     assert len(study_text().splitlines()) <= 40
     (tmp_path / "layers.py").write_text(study_text())
     done = subprocess.run(
@@ -31,7 +31,10 @@ def test_the_study_of_the_readme(quick_workspace, tmp_path):
     folder = quick_workspace / "layers-quick"
     frame = pd.read_parquet(folder / "frame.parquet")
     selectors = ("equidistant", "nested", "first", "last")
-    assert set(frame["cell"]) == {"full", *(f"d2@3 {name}" for name in selectors)}
+    assert set(zip(frame["plan"], frame["selector"], strict=True)) == {
+        ("full", "equidistant"),
+        *(("d2@3", name) for name in selectors),
+    }
     assert set(frame["status"]) == {"finished"}
     facts = json.loads((folder / "study.json").read_text())
     assert facts["study"] == "layers"
