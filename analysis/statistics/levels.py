@@ -123,6 +123,12 @@ class _Group:
     values_N: np.ndarray
     counts_N: np.ndarray
 
+    @property
+    def keys_N(self) -> np.ndarray:
+        """A number for each seed and set."""
+        keys: np.ndarray = (self.seeds_N << 32) + self.sets_N
+        return keys
+
 
 def _by_seed(seeds_N: np.ndarray, values_N: np.ndarray) -> dict[int, float]:
     """Means of values that are ordered by seed."""
@@ -222,8 +228,8 @@ class Levels:
         first, second = (self._groups.get((*place, metric)) for place in (one, other))
         if first is None or second is None:
             return NOTHING
-        keys = [(group.seeds_N << 32) + group.sets_N for group in (first, second)]
-        _, i, j = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+        ours, theirs = first.keys_N, second.keys_N
+        _, i, j = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
         sign = parse_metric(metric).damage_sign
         return _observations(first.seeds_N[i], sign * (first.values_N[i] - second.values_N[j]))
 
