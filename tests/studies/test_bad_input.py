@@ -2,85 +2,72 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from study_commands import ROOT, Command
 
-from studies.sensitivity import SensitivityFlags, main
-from varant.errors import exit_codes
+from studies.sensitivity import Sensitivity, SensitivityConfig
 
-ROOT = Path(__file__).parents[2]
-
-
-def refused(capsys, tmp_path, **flags) -> str:
-    """The one line that the study says about these flags."""
-    workspace = flags.pop("workspace", tmp_path / "runs")
-    with pytest.raises(SystemExit) as ended, exit_codes():
-        main(SensitivityFlags(workspace=workspace, **flags), "test")
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert not (tmp_path / "runs").exists(), "something was written"
-    return lines[0]
+SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"depths": "2,9"}, "--depths 9: the network has 8 layers; use 1 to 8"),
-        ({"depths": "0"}, "--depths 0: the network has 8 layers; use 1 to 8"),
-        ({"depths": "two"}, "--depths two: not a whole number"),
-        ({"depths": "4,4"}, "--depths 4,4: 4 given twice"),
-        ({"depths": ""}, "--depths '': give at least one value"),
-        ({"dataset": "imagenet"}, "--dataset imagenet: use one of digits, folder, shapes"),
-        ({"samples": -5}, "--samples -5: must be at least 1"),
-        ({"samples": 100}, "--samples 100: must be a multiple of --sets (8) and at least 160"),
-        ({"sets": 1}, "--sets 1: an interval needs at least 2"),
-        ({"nll_images": -40}, "--nll-images -40: must be at least 1"),
-        ({"nll_images": 41}, "--nll-images 41: must be a multiple of 40"),
-        ({"nll_images": 400_000}, "--nll-images 400000: shapes has 5000 test images"),
-        ({"base_seeds": 0}, "--base-seeds 0: must be at least 1"),
-        ({"workers": 0}, "--workers 0: must be at least 1"),
-        ({"seed": -1}, "--seed -1: must be at least 0"),
-        ({"top_k": -1}, "--top-k -1: must be at least 0"),
-        ({"top_p": 1.5}, "--top-p 1.5: must be from 0.0 (off) to 1.0"),
-        ({"cfg": float("nan")}, "--cfg nan: must be a finite number"),
-        ({"selectors": "best"}, "--selectors best: use one of equidistant, nested, first, last"),
-        ({"base_budget": "lots"}, "--base-budget lots: give a number of images such as 100k"),
-        ({"base_budget": "-5"}, "--base-budget -5: give a number of images such as 100k"),
-        ({"base_budget": "10"}, "budget 10: below one batch of 64 images"),
-        ({"device": "tpu"}, "--device tpu: use cpu, cuda or cuda:0"),
-        ({"model": Path("nowhere")}, "checkpoint nowhere: no config.json"),
-        ({"model": Path("nowhere"), "base_seeds": 2}, "nowhere"),
+        ("--depths 2,9", "--depths 9: the network has 8 layers; use 1 to 8"),
+        ("--depths 0", "--depths 0: the network has 8 layers; use 1 to 8"),
+        ("--depths two", "--depths two: not a whole number"),
+        ("--depths 4,4", "--depths 4,4: 4 given twice"),
+        ("--depths=", "--depths '': give at least one value"),
+        ("--dataset imagenet", "--dataset imagenet: use one of shapes, digits, folder"),
+        ("--samples -5", "--samples -5: must be at least 1"),
+        ("--samples 100", "--samples 100: must be a multiple of --sets (8) and at least 160"),
+        ("--sets 1", "--sets 1: an interval needs at least 2"),
+        ("--nll-images -40", "--nll-images -40: must be at least 1"),
+        ("--nll-images 41", "--nll-images 41: must be a multiple of 40"),
+        ("--nll-images 400000", "--nll-images 400000: shapes has 5000 test images"),
+        ("--base-seeds 0", "--base-seeds 0: must be at least 1"),
+        ("--workers 0", "--workers 0: must be at least 1"),
+        ("--seed -1", "--seed -1: must be at least 0"),
+        ("--top-k -1", "--top-k -1: must be at least 0"),
+        ("--top-p 1.5", "--top-p 1.5: must be from 0 to 1"),
+        ("--cfg nan", "--cfg nan: must be a finite number"),
+        ("--selectors best", "--selectors best: use one of equidistant, nested, first, last"),
+        ("--base-budget lots", "--base-budget lots: give a number of images such as 100k"),
+        ("--base-budget -5", "--base-budget -5: give a number of images such as 100k"),
+        ("--base-budget 10", "budget 10: below one batch of 64 images"),
+        ("--device tpu", "--device tpu: use cpu, cuda or cuda:0"),
+        ("--model nowhere", "checkpoint nowhere: no config.json"),
+        ("--model nowhere --base-seeds 2", "--base-seeds 2: --model gives one network"),
     ],
 )
 def test_flags(capsys, tmp_path, flags, message):
-    assert message in refused(capsys, tmp_path, **flags)
+    assert message in SENSITIVITY.refused(capsys, tmp_path / "runs", *flags.split())
 
 
 def test_cuda_asked_for_and_absent(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    line = refused(capsys, tmp_path, device="cuda")
+    line = SENSITIVITY.refused(capsys, tmp_path / "runs", "--device", "cuda")
     assert line == "error: --device cuda: no CUDA device on this machine; use --device cpu"
 
 
 def test_unwritable_workspace(capsys, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    line = refused(capsys, tmp_path, workspace=tmp_path / "file")
+    line = SENSITIVITY.refused(capsys, tmp_path / "file")
     assert f"--workspace {tmp_path / 'file'}: cannot write there" in line
 
 
 def test_foreign_and_truncated_checkpoints(capsys, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
-    (foreign / "config.json").write_text('{"format": "other"}')
-    assert "not a varant-checkpoint config" in refused(capsys, tmp_path, model=foreign)
-    (foreign / "config.json").write_text('{"format": "varant-checkpoint", "vers')
-    assert "not a varant-checkpoint config" in refused(capsys, tmp_path, model=foreign)
+    for content in ('{"format": "other"}', '{"format": "varant-checkpoint", "vers'):
+        (foreign / "config.json").write_text(content)
+        line = SENSITIVITY.refused(capsys, tmp_path / "runs", "--model", foreign)
+        assert "not a varant-checkpoint config" in line
 
 
 def test_command_line_exit_code_and_dry_run(tmp_path):
-    def run(*flags: str) -> subprocess.CompletedProcess:
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "studies.sensitivity", "--workspace", tmp_path / "w", *flags],
             cwd=ROOT,
@@ -92,7 +79,9 @@ def test_command_line_exit_code_and_dry_run(tmp_path):
     bad = run("--depths", "99")
     assert bad.returncode == 2
     assert bad.stderr == "error: --depths 99: the network has 8 layers; use 1 to 8\n"
-    assert run("--no-such-flag").returncode == 2
+    unknown = run("--no-such-flag")
+    assert unknown.returncode == 2
+    assert unknown.stderr.count("\n") == 1 and "--no-such-flag" in unknown.stderr
     dry = run("--dry-run", "--depths", "4")
     assert dry.returncode == 0, dry.stderr
     for expected in ("depths = 4", "d4@2", "d4 on early", "11 cells", "CPU-s"):
