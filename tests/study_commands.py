@@ -4,59 +4,56 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_lines import config_of, words
 
 from reports import ReportPaths
 from studies.grid.flags import StudyConfig
 from studies.study import Study
 from varant.errors import exit_codes
-from varant.flags import flags_of
 
 ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A study's command with flags that all its tests give."""
+    """A study's command, and flags that its tests give unless they give others."""
 
     study: type[Study[Any, Any]]
     config: type[StudyConfig]
-    flags: tuple[str, ...] = ()
+    flags: dict[str, object] = field(default_factory=dict)
 
-    def of(self, *flags: object) -> Study[Any, Any]:
+    def of(self, **flags: object) -> Study[Any, Any]:
         """The study that a command line means."""
-        words = [*self.flags, *map(str, flags)]
-        return self.study(flags_of(self.config, None, words), "test")
+        return self.study(config_of(self.config, **self.flags | flags), "test")
 
-    def run(self, workspace: Path, *flags: object) -> ReportPaths:
+    def run(self, workspace: Path, **flags: object) -> ReportPaths:
         """Run it in this process, to its end."""
-        paths = self.of("--workspace", workspace, *flags).run()
+        paths = self.of(workspace=workspace, **flags).run()
         assert paths is not None, "a dry run has no report"
         return paths
 
-    def start(self, workspace: Path, *flags: object, **options: Any) -> subprocess.Popen[str]:
+    def start(self, workspace: Path, **flags: object) -> subprocess.Popen[str]:
         """Start it in a process of its own, which leads a group of processes."""
-        module = f"studies.{self.study.name}"
-        words = [*self.flags, "--workspace", workspace, *flags]
+        arguments = words(**self.flags | {"workspace": workspace} | flags)
         return subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, words)],
+            [sys.executable, "-m", f"studies.{self.study.name}", *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            **options,
         )
 
-    def refused(self, capsys: pytest.CaptureFixture[str], workspace: Path, *flags: object) -> str:
-        """The one line that it says to these flags; exit code 2, and no folder that is new."""
+    def refused(self, capsys: pytest.CaptureFixture[str], workspace: Path, **flags: object) -> str:
+        """The one line that it says to these flags; it ends with code 2 and makes no folder."""
         there = workspace.exists()
         with pytest.raises(SystemExit) as ended, exit_codes():
-            self.of("--workspace", workspace, *flags).run()
+            self.of(workspace=workspace, **flags).run()
         assert ended.value.code == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1
