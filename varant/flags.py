@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from tyro.conf import OmitArgPrefixes
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -164,6 +164,13 @@ def _phases(text: str) -> tuple[float, ...]:
     return phases
 
 
+def _weights(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(_number(part.strip()) for part in text.split(","))
+    except BadValue:
+        raise BadValue(text, "give numbers such as 1,1,0.5") from None
+
+
 def _sides(text: str) -> tuple[int, ...]:
     try:
         sides = _items(text, _whole, example="", ascending=False)
@@ -205,10 +212,7 @@ Shares = Annotated[
         show=show_number,
     ),
 ]
-Weights = Annotated[
-    tuple[float, ...],
-    _spec("FLOAT,...", lambda t: tuple(_number(part) for part in t.split(",")), _show_all),
-]
+Weights = Annotated[tuple[float, ...], _spec("FLOAT,...", _weights, _show_all)]
 Phases = Annotated[tuple[float, ...], _spec("PART,PART,PART", _phases, _show_all)]
 Sides = Annotated[
     tuple[int, ...], _spec("INT,...", _sides, lambda sides: ",".join(map(str, sides)))
@@ -259,14 +263,17 @@ def sections(config: Any) -> Iterator[Any]:
 def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Flag names to JSON-ready values: what the config says, flat, but for the names `without`."""
     found: dict[str, Any] = {}
+    hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= plain(value, without=without)
         elif field.name not in without:
+            said = (getattr(note, "name", None) for note in get_args(hints[field.name])[1:])
+            name = next(filter(None, said), field.name)  # of the flag, where it has one of its own
             if isinstance(value, Path):
                 value = str(value)
-            found[field.name] = list(value) if isinstance(value, tuple) else value
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
