@@ -99,11 +99,12 @@ def _record(config: EfficiencyConfig, file: EfficiencyFile, workspace: Path) -> 
     flags = {"parts": config.parts, "repeats": config.repeats, "device": config.run.device}
     timings = [timing.model_dump() for timing in file.timings]
     study = LoggedStudy(
-        name=file.study,
+        experiment=file.study,
         run_name=f"training on {file.hardware.gpu or file.hardware.cpu}",
         config_digest=digest_of(flags | {"timings": timings}),
         params=flags,
-        tags={"study": file.study, "quick": str(file.quick).lower()},
+        quick=file.quick,
+        question="What does depth save in time?",
     )
     with mirroring():
         from studies.tracking.mlflow_runs import open_study

@@ -166,8 +166,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
                 switch=chosen.plan.switch,
             )[0]
             path = outcome.folder / f"plan-kv{100 * chosen.kv_share_limit:g}.json"
-            assert point.cell.plan is not None
-            point.cell.plan.save(path)
+            point.plan.save(path)
             paths.append(path)
             folder = outcome.workspace.cell(str(point.cell.needs))
             listed.append(_listed(chosen, path, model=os.path.relpath(folder, outcome.folder)))

@@ -147,7 +147,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         from studies.searching.schedules import SPACE
 
         assert isinstance(bench, Prepared)
-        cell = self.trial(bench, Schedule.fixed(0.5)).cell(bench.site)
+        cell = bench.site.cell(self.trial(bench, Schedule.fixed(0.5)))
         return digest_of({"space": SPACE, "cell": cell.identity, "seed": self.config.seed})
 
     def explore(self, bench: Planned, run: Run) -> Explored:
@@ -191,7 +191,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             phases=schedule.phases,
             mean_share=schedule.mean_share,
             curve=tuple(schedule.share_at(np.linspace(0, 1, CURVE_POINTS)).tolist()),
-            digest=self.trial(bench, schedule).cell(bench.site).digest,
+            digest=bench.site.cell(self.trial(bench, schedule)).digest,
             full=full,
             subnets=subnets,
         )

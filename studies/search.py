@@ -298,7 +298,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         for group, front in found.fronts.items():
             best = min(front, key=lambda s: s.nll, default=None)
             for point in outcome.where(family=group):
-                if best is not None and point.cell.plan == best.plan:
+                if best is not None and point.plan == best.plan:
                     shown.append((point.name, point))
         return shown
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:  # what runs is imported when it runs: --help and bad flags wa
     from studies.grid.bench import Planned, Prepared
     from studies.running.executors import Executor
     from studies.running.runner import Split
-    from studies.tracking.mirror import Answer, Invocation
+    from studies.tracking.logged import LoggedStudy
+    from studies.tracking.mirror import Answer
 
 Config = TypeVar("Config", bound=StudyConfig)
 Found = TypeVar("Found")
@@ -181,7 +182,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             found = self.explore(bench, self._runner(bench, workspace, executor))
             bound = [
                 BoundPoint(
-                    name=p.name, task=p.task, columns=p.columns, cell=p.task.cell(bench.site)
+                    name=p.name, task=p.task, columns=p.columns, cell=bench.site.cell(p.task)
                 )
                 for p in self.points(bench, found)
             ]
@@ -198,7 +199,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         from studies.running.runner import run_cells
 
         def run(tasks: Sequence[Task]) -> Mapping[Task, CellResult]:
-            cells = {task: task.cell(bench.site) for task in tasks}
+            cells = {task: bench.site.cell(task) for task in tasks}
             results = run_cells(self._split(list(cells.values()), workspace), workspace, executor)
             return {task: results[cell.digest] for task, cell in cells.items()}
 
@@ -234,7 +235,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         digest = digest_of(
             {"flags": self.config.measured, "cells": sorted({p.cell.digest for p in points})}
         )
-        mirror = Mirror(self._invocation(bench, digest), points, workspace)
+        mirror = Mirror(self._logged(bench, digest), points, workspace)
         outcome = None
         try:
             results = run_cells(split, workspace, executor, on_result=mirror.on_result)
@@ -265,15 +266,14 @@ class Study(abc.ABC, Generic[Config, Found]):
         mirror.finish(results, self.answer(outcome, paths), paths, written, seconds)
         return outcome, paths
 
-    def _invocation(self, bench: Planned, digest: str) -> Invocation:
-        from studies.tracking.mirror import Invocation
+    def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
+        from studies.tracking.logged import LoggedStudy
 
-        return Invocation(
+        return LoggedStudy(
             experiment=self.folder_name,
             run_name=self.run_name(bench),
-            question=self.question,
-            source=f"studies.{self.name}",
             quick=self.config.run.quick,
+            question=self.question,
             config_digest=digest,
             params=self.config.measured,
             dataset=bench.dataset,

@@ -260,7 +260,7 @@ class SupernetStudy(Study[Config, Found]):
             }
             for point in outcome.points
             if isinstance(point.task, Training)
-            for images, metrics in point.cell.curve(outcome.workspace.cell(point.cell.digest))
+            for images, metrics in point.task.curve(outcome.workspace.cell(point.cell.digest))
             for depth, value in point.task.select_nll(metrics, geometry).items()
         ]
         if not rows:

@@ -19,10 +19,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def quick_workspace(tmp_path_factory) -> Path:
     """A workspace with the quick base network, and a supernet of it in `supernet`."""
-    from varant.start.train_flags import TrainFlags
+    from command_lines import config_of
 
-    from varant.train import main
+    from varant.train import TrainConfig, main
 
     workspace = tmp_path_factory.mktemp("quick") / "runs"
-    main(TrainFlags(quick=True, workspace=workspace))
+    main(config_of(TrainConfig, quick=True, workspace=workspace))
     return workspace

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -247,14 +247,17 @@ def check(config: Any) -> None:
 def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Flag names to JSON-ready values: what the config says, flat, but for the names `without`."""
     found: dict[str, Any] = {}
+    hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= plain(value, without=without)
         elif field.name not in without:
+            said = (getattr(note, "name", None) for note in get_args(hints[field.name])[1:])
+            name = next(filter(None, said), field.name)  # of the flag, where it has one of its own
             if isinstance(value, Path):
                 value = str(value)
-            found[field.name] = list(value) if isinstance(value, tuple) else value
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 

@@ -77,7 +77,7 @@ def draw_window_damage(
     draw_points(ax, points, along="x")
     for place in np.flatnonzero(damage["failed"]):
         ax.text(
-            place,
+            float(place),
             0.5,
             "failed",
             color=WARNING,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +71,9 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     else:
         colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
     numbers = number_format(values)
-    size = _font_size(ax, len(data.columns))
+    # What stands inside a cell needs no room in the layout, which would measure it at length.
+    inside = {"fontsize": _font_size(ax, len(data.columns)), "va": "center_baseline"}
+    inside |= {"ha": "center", "in_layout": False}
     texts = np.array([[numbers.text(v) for v in row] for row in values])
     sure = data.significant | data.exact
     seaborn.heatmap(
@@ -81,7 +85,7 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
         mask=absent,
         annot=np.where(sure, texts, np.char.add(np.char.add("(", texts), ")")),
         fmt="",
-        annot_kws={"fontsize": size, "va": "center_baseline"},
+        annot_kws=inside,
         cmap=colours,
         vmin=lowest,
         vmax=highest,
@@ -89,13 +93,12 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
         cbar=False,
         ax=ax,
     )
-    for text, colour in zip(
-        ax.texts, ax.collections[0].get_facecolors()[~absent.ravel()], strict=True
-    ):
+    shades = np.asarray(ax.collections[0].get_facecolor())[~absent.ravel()]
+    for text, colour in zip(ax.texts, shades, strict=True):
         text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
     ax.set_facecolor(ABSENT)
     for row, column in np.argwhere(data.failed):
-        _draw_failed(ax, int(row), int(column), size)
+        _draw_failed(ax, int(row), int(column), inside)
     unit = "% of full" if data.share else data.unit
     about = ", ".join(part for part in (numbers.suffix, unit) if part)
     ax.set_title(f"{data.title} [{about}]" if about else data.title)
@@ -107,11 +110,11 @@ def _font_size(ax: Axes, columns: int) -> float:
     """Points in which seven characters fit in a cell of the width that is about to be laid out."""
     place = ax.get_subplotspec()
     grid = place.get_gridspec().ncols if place else 1
-    cell = 72 * (ax.get_figure(root=True).get_figwidth() / grid - 0.45) / columns
+    cell = 72 * (ax.figure.bbox.width / ax.figure.dpi / grid - 0.45) / columns
     return float(np.clip(cell / 2.9, 4.5, 7.5))
 
 
-def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
+def _draw_failed(ax: Axes, row: int, column: int, inside: Mapping[str, Any]) -> None:
     hatched = Rectangle(
         (column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", linewidth=0
     )
@@ -120,9 +123,7 @@ def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
         column + 0.5,
         row + 0.5,
         "failed",
-        fontsize=size,
         color=WARNING,
-        ha="center",
-        va="center_baseline",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        **inside,
     )

@@ -43,7 +43,7 @@ class Heatmap:
     @property
     def significant(self) -> np.ndarray:
         """Where the estimate differs from zero after Holm's correction over this map."""
-        return np.nan_to_num(self.p_holm, nan=1.0) < SIGNIFICANCE
+        return np.asarray(np.nan_to_num(self.p_holm, nan=1.0) < SIGNIFICANCE)
 
     @property
     def tests(self) -> int:

@@ -13,7 +13,7 @@ from analysis.statistics.intervals import Verdict
 from reports.pareto.findings import ParetoFindings
 from reports.pareto.tables import value_words
 from reports.parts import words
-from reports.parts.blocks import Run, Text, plain, strong
+from reports.parts.blocks import Run, Text, strong
 
 Parts = list[str | Run]
 
@@ -201,9 +201,8 @@ def limits(found: ParetoFindings) -> list[Text]:
 
 
 def answer_json(found: ParetoFindings) -> dict[str, Any]:
-    """`answer.json`: paragraph, ledger, chosen plans, hypervolumes, cells without numbers."""
+    """What `answer.json` says: ledger, chosen plans, hypervolumes, cells without numbers."""
     return {
-        "answer": plain(answer_words(found)),
         "ledger": [
             {
                 "claim": row.claim.id,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, style
 from analysis.study_file import StudyFile
-from reports.parts.blocks import Text, plain, runs, strong
+from reports.parts.blocks import Run, Text, plain, runs, strong
 from reports.parts.report import Report
 
 QUICK = "This was a quick run on tiny data: nothing in it is a result."
@@ -25,7 +25,7 @@ class Page:
     def __init__(self, study: StudyFile, *, title: str, subtitle: str) -> None:
         self._study, self._title, self._subtitle = study, title, subtitle
         self._blocks: list[dict[str, Any]] = []
-        self._plates: dict[str, FigureBytes] = {}
+        self._draws: dict[str, Callable[[], Figure]] = {}
         self._heading: str | None = None
         self._said = ""
 
@@ -48,10 +48,11 @@ class Page:
 
     def answer(self, verdict: str, text: Text) -> None:
         """The answer in a paragraph, set apart from the rest; `answer.json` repeats it as text."""
-        parts = [text] if isinstance(text, str) else list(text)
-        quick = [strong("Quick run, not a result."), " "] if self._study.quick else []
-        self._said = plain([*quick, *parts])
-        self._add("answer", verdict=verdict, runs=runs([*quick, *parts]))
+        parts: list[str | Run] = [text] if isinstance(text, str) else list(text)
+        if self._study.quick:
+            parts = [strong("Quick run, not a result."), " ", *parts]
+        self._said = plain(parts)
+        self._add("answer", verdict=verdict, runs=runs(parts))
 
     def table(
         self,
@@ -92,12 +93,8 @@ class Page:
         )
 
     def figure(self, name: str, draw: Callable[[], Figure], caption: Text) -> None:
-        """Draw a figure in the house's style; it becomes `figures/<name>.svg` and `.png`."""
-        with style():
-            drawn = draw()
-            if self._study.quick:
-                mark_quick(drawn)
-            self._plates[name] = figure_bytes(drawn)
+        """A figure, drawn at the end in the house's style: `figures/<name>.svg` and `.png`."""
+        self._draws[name] = draw
         alt = name.replace("_", " ")
         self._add("figure", path=f"/figures/{name}.svg", caption=runs(caption), alt=alt)
 
@@ -105,6 +102,13 @@ class Page:
         """What the study cannot say."""
         self.heading("Limits")
         self.bullets([*([[strong(QUICK)]] if self._study.quick else []), *items])
+
+    def _drawn(self, draw: Callable[[], Figure]) -> FigureBytes:
+        with style():
+            figure = draw()
+            if self._study.quick:
+                mark_quick(figure)
+            return figure_bytes(figure)
 
     def report(self, *, verdict: str, answer: Mapping[str, Any], summary: pd.DataFrame) -> Report:
         """The whole, with what `answer.json` says beside verdict and answer, and the main table."""
@@ -117,7 +121,7 @@ class Page:
         }
         return Report(
             content=content,
-            plates=self._plates,
+            plates={name: self._drawn(draw) for name, draw in self._draws.items()},
             summary=summary,
             answer={"verdict": verdict, "quick": self._study.quick, "answer": self._said}
             | dict(answer),

@@ -21,7 +21,7 @@ def compile_pdf(content: Mapping[str, Any], *, folder: Path, created: datetime.d
     Raises `RuntimeError` where Typst refuses, which is an error of ours.
     """
     try:
-        return typst.compile(
+        pdf: bytes = typst.compile(  # type: ignore[call-overload]  # wants input and root alike
             TEMPLATE.read_bytes(),
             root=str(folder),
             format="pdf",
@@ -29,5 +29,6 @@ def compile_pdf(content: Mapping[str, Any], *, folder: Path, created: datetime.d
             sys_inputs={"content": json.dumps(content, ensure_ascii=False)},
             timestamp=int(created.timestamp()),
         )
+        return pdf
     except typst.TypstError as error:
         raise RuntimeError(f"Typst could not set the report: {error}") from error

@@ -24,12 +24,13 @@ def asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:
     groups = [group for n in Normalisation if (group := mine.asymmetry.under(n))]
     above, below = 1.55, 0.75 + 0.19 * len(found.metrics)
     figure = new_figure(height=above + (below if groups else 0))
-    top = figure.subfigures(2, 1, height_ratios=(above, below))[0] if groups else figure
+    top = bottom = figure
+    if groups:
+        top, bottom = figure.subfigures(2, 1, height_ratios=(above, below), squeeze=False)[:, 0]
     axes = top.subplots(1, len(found.metrics), squeeze=False)[0]
     for ax, metric in zip(axes, found.metrics, strict=True):
         draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
     if groups:
-        bottom = figure.subfigs[1]
         bottom.supxlabel("A divided by the sum of its two terms' sizes", fontsize=8)
         axes = bottom.subplots(1, len(groups), sharey=True, squeeze=False)[0]
         for ax, group in zip(axes, groups, strict=True):

@@ -13,7 +13,7 @@ from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy, Normalisation
 from analysis.statistics.damage import cells_by
 from analysis.statistics.intervals import SIGNIFICANCE
 from reports.parts import words
-from reports.parts.blocks import code, strong
+from reports.parts.blocks import Run, code, strong
 from reports.parts.page import Page
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import Findings
@@ -26,7 +26,7 @@ def claim_ledger(page: Page, found: Findings) -> None:
     """The claim, what was published, what we found, the verdict."""
     claim = found.claim
     estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in claim.evidence]
-    verdict = [strong(sentences.verdict_words(claim))]
+    verdict: list[str | Run] = [strong(sentences.verdict_words(claim))]
     if claim.evidence:
         published = found.main.asymmetry.verdict(Normalisation.WINDOW)
         verdict.append(f"; per window, as published: {published.value}")

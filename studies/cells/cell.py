@@ -1,8 +1,8 @@
-"""One point of a study: what is to be done (`Task`), and where it is done (`Cell`).
+"""One point of a study: what is to be done (`Task`), and at which network (`Cell`).
 
 A task is planned from flags alone and says what it costs. Once data and networks are prepared it
-becomes a cell: config in, result out. Their kinds are training a network, evaluating one under a
-depth plan, and scoring a plan only. Each answers for itself: nobody asks for their type.
+becomes a cell: config in, result out. Its kinds are `Training`, `Measurement` and `Scoring`; each
+answers for itself, nobody asks for its type.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import abc
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,12 +26,35 @@ from studies.cells.result import (
 )
 from varant.errors import Diverged, Preempted
 from varant.files import digest_of
+from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes without
-    from studies.cells.site import Site
+    from varant.evaluation.extractors import ExtractorSpec
     from varant.model.geometry import Geometry
-    from varant.model.plan import DepthPlan
     from varant.start.calibration import Speed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network and the data it is measured on, by files and by what identifies their content.
+
+    Attributes:
+        model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them.
+        trained_by: that cell's digest.
+        reference_path, reference_digest: what samples are compared with; without a digest it
+            follows from tokens, tokenizer and extractor.
+    """
+
+    model_folder: Path
+    model: str
+    tokenizer_sha256: str
+    base_seed: int
+    tokens_folder: Path
+    tokens_digest: str
+    extractor: ExtractorSpec
+    reference_path: Path
+    reference_digest: str | None = None
+    trained_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +71,19 @@ class Measured:
     seconds: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Task(abc.ABC):
-    """What is to be done: a frozen dataclass, known before anything is made.
+    """What is to be done, known before anything is made.
 
     Attributes:
+        base_seed: of the network that the study starts from.
+        trained: the training that makes the network of it; None for the base network itself.
         tabled: whether its metrics are rows of the frame; not of what only trains or chooses.
         trains: whether it trains a network.
     """
 
+    base_seed: int
+    trained: Task | None = None
     tabled: ClassVar[bool] = True
     trains: ClassVar[bool] = False
 
@@ -69,47 +97,15 @@ class Task(abc.ABC):
         """Expected CPU-seconds on a machine of this speed, for a network of this geometry."""
 
     @abc.abstractmethod
-    def cell(self, site: Site) -> Cell:
-        """The task at the networks and data that were prepared."""
-
-
-class Cell(abc.ABC):
-    """A frozen dataclass that says all that its result depends on, and can be run anywhere.
-
-    Attributes:
-        task: what it does.
-        device: where it runs; no part of its identity, nor are paths.
-    """
-
-    task: Task
-    device: str
-
-    @property
-    @abc.abstractmethod
-    def identity(self) -> dict[str, object]:
+    def identity(self, network: Network) -> dict[str, object]:
         """All that the result depends on, JSON-ready."""
 
-    @property
-    def images(self) -> int:
-        """Image passes that it takes, for progress."""
-        return self.task.images
-
-    @property
-    def plan(self) -> DepthPlan | None:
-        """The plan that it measures, if any."""
-        return None
-
-    @property
-    def needs(self) -> str | None:
-        """Digest of the cell that must be finished before this one can run."""
-        return None
-
     @abc.abstractmethod
-    def measure(self, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> Measured:
         """Do the work; files go into `folder`, where an earlier visit may have left some."""
 
-    def baseline(self) -> Cell | None:
-        """The cell whose values this one's are compared with, set by set; None for none."""
+    def baseline(self) -> Task | None:
+        """What its values are compared with, set by set; None for nothing."""
         return None
 
     def images_done(self, folder: Path) -> int:
@@ -120,9 +116,62 @@ class Cell(abc.ABC):
         """(images seen, metrics) over its course, as the folder tells; [] where it has none."""
         return []
 
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A task at a network: it says all that its result depends on, and can be run anywhere.
+
+    Attributes:
+        device: where it runs; no part of its identity, nor are paths.
+        batch: images generated at once; each draws its own uniforms, so it is no identity either.
+    """
+
+    task: Task
+    network: Network
+    device: str = "cpu"
+    batch: int = 250
+
+    @property
+    def needs(self) -> str | None:
+        """Digest of the cell that must be finished before this one can run."""
+        return self.network.trained_by
+
+    @functools.cached_property
+    def identity(self) -> dict[str, object]:
+        return self.task.identity(self.network)
+
     @functools.cached_property
     def digest(self) -> str:
         return digest_of(self.identity)
+
+    def baseline(self) -> Cell | None:
+        """The cell whose values this one's are compared with."""
+        task = self.task.baseline()
+        return None if task is None else replace(self, task=task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where a study's cells are.
+
+    Attributes:
+        networks: that were there before the study trained any, by base seed.
+        batch: images generated at once.
+    """
+
+    networks: Mapping[int, Network]
+    workspace: Workspace
+    device: str
+    batch: int
+
+    def cell(self, task: Task) -> Cell:
+        """The task at its network, a base or the one that its training makes."""
+        network = self.networks[task.base_seed]
+        if task.trained is not None:
+            digest = self.cell(task.trained).digest
+            folder, model = self.workspace.cell(digest), f"cell {digest}"
+            network = replace(network, model_folder=folder, model=model, trained_by=digest)
+        return Cell(task=task, network=network, device=self.device, batch=self.batch)
 
 
 def run_cell(cell: Cell, folder: Path) -> CellResult:
@@ -139,7 +188,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
     started = time.monotonic()
     status, error, found = FINISHED, None, Measured()
     try:
-        found = cell.measure(folder)
+        found = cell.task.measure(cell, folder)
     except Preempted as stop:
         status, error = INTERRUPTED, str(stop)
     except Diverged as trouble:

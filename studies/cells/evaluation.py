@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.cells.cell import Cell, Measured, Task
+from studies.cells.cell import Cell, Measured, Network, Task
 from studies.cells.protocol import Evaluation
-from studies.cells.site import Network, Site
-from studies.cells.training import Training
 from varant.files import write_json
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -24,18 +21,17 @@ IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 0.7  # of an evaluation, whatever it measures
 
 
+def flops_share(plan: DepthPlan, geometry: Geometry) -> float:
+    """FLOPs of a pass under `plan` as a share of a full one's."""
+    return plan_cost(geometry, plan).flops / plan_cost(geometry).flops
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Task):
-    """One plan on one network.
-
-    Attributes:
-        trained: how the network is trained in this study; None for the base itself.
-    """
+    """One plan on one network."""
 
     plan: DepthPlan
     evaluation: Evaluation
-    base_seed: int
-    trained: Training | None = None
 
     @property
     def images(self) -> int:
@@ -48,72 +44,27 @@ class Measurement(Task):
         sampling = wanted.samples / speed.samples_per_second
         return flops_share(self.plan, geometry) * (sampling + likelihood) + SCORING_SECONDS
 
-    def cell(self, site: Site) -> EvaluationCell:
-        network = site.network(
-            self.base_seed, self.trained.cell(site).digest if self.trained else None
-        )
-        return EvaluationCell(
-            task=self, network=network, batch=site.sample_batch, device=site.device
-        )
-
-
-def flops_share(plan: DepthPlan, geometry: Geometry) -> float:
-    """FLOPs of a pass under `plan` as a share of a full one's."""
-    return plan_cost(geometry, plan).flops / plan_cost(geometry).flops
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationCell(Cell):
-    """A measurement at a network.
-
-    Attributes:
-        batch: images generated at once; each draws its own uniforms, so it is no identity.
-    """
-
-    task: Measurement
-    network: Network
-    batch: int = 250
-    device: str = "cpu"
-
-    @property
-    def plan(self) -> DepthPlan:
-        return self.task.plan
-
-    @functools.cached_property
-    def identity(self) -> dict[str, object]:
-        reference = self.network.reference_digest
+    def identity(self, network: Network) -> dict[str, object]:
+        reference = network.reference_digest
         return {
             "schema": RESULT_SCHEMA,
-            "model": self.network.model,
-            "tokenizer": self.network.tokenizer_sha256,
-            "tokens": self.network.tokens_digest,
-            "extractor": self.network.extractor.digest,
+            "model": network.model,
+            "tokenizer": network.tokenizer_sha256,
+            "tokens": network.tokens_digest,
+            "extractor": network.extractor.digest,
             "plan": {"depth": self.plan.depth, "layers": self.plan.layers},
             "patch_nums": self.plan.patch_nums,
-            "evaluation": asdict(self.task.evaluation),
+            "evaluation": asdict(self.evaluation),
         } | ({"reference": reference} if reference else {})
 
-    @property
-    def needs(self) -> str | None:
-        return self.network.trained_by
-
-    def baseline(self) -> EvaluationCell | None:
+    def baseline(self) -> Measurement | None:
         """The full plan of the same network."""
-        if self.plan.is_full:
-            return None
         full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
-        return replace(self, task=replace(self.task, plan=full))
+        return None if self.plan.is_full else replace(self, plan=full)
 
-    def measure(self, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> Measured:
         from studies.cells.measuring import evaluate
 
-        metrics = evaluate(
-            self.network,
-            self.plan,
-            self.task.evaluation,
-            folder,
-            batch=self.batch,
-            device=self.device,
-        )
-        write_json(folder / IDENTITY_FILE, self.identity)
+        metrics = evaluate(cell, self.plan, self.evaluation, folder)
+        write_json(folder / IDENTITY_FILE, cell.identity)
         return Measured(metrics=metrics)

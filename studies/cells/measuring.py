@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from studies.cells.cell import Cell, Network
 from studies.cells.protocol import Evaluation
 from studies.cells.result import Measurements
-from studies.cells.site import Network
 from varant.data.tokens import Tokens, read_tokens
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
@@ -57,13 +57,13 @@ def load_network(network: Network, device: str) -> LoadedNetwork:
 
 @torch.inference_mode()
 def evaluate(
-    network: Network, plan: DepthPlan, wanted: Evaluation, folder: Path, *, batch: int, device: str
+    cell: Cell, plan: DepthPlan, wanted: Evaluation, folder: Path
 ) -> dict[str, Measurements]:
     """All measurements of a cell; the sheet's images go to `samples.npy` in its folder.
 
     (classes, H, W, 3) uint8, an image each of the first classes.
     """
-    loaded = load_network(network, device)
+    loaded = load_network(cell.network, cell.device)
     metrics = test_likelihood(loaded, plan, wanted)
     if wanted.select_images:
         metrics |= select_likelihood(
@@ -72,8 +72,8 @@ def evaluate(
     classes = loaded.model.num_classes
     shown, features, kv_bytes_peak = [], [], 0
     labels = torch.arange(wanted.samples) % classes
-    for start in range(0, wanted.samples, batch):
-        part = labels[start : start + batch]
+    for start in range(0, wanted.samples, cell.batch):
+        part = labels[start : start + cell.batch]
         sample = generate(
             loaded.model,
             loaded.tokenizer,
@@ -84,7 +84,7 @@ def evaluate(
             top_p=wanted.top_p,
             seed=wanted.seed,
             image_indices=range(start, start + len(part)),
-            decode_chunk=batch,
+            decode_chunk=cell.batch,
         )
         features.append(loaded.extractor(sample.images))
         # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
@@ -138,13 +138,14 @@ def _scores(
     sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
     scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
     extractor = loaded.extractor
-    columns = {
+    columns: dict[str, list[float | None]] = {
         f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
         f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
         "class_accuracy": [s.class_accuracy for s in scores],
     }
+    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
     return {
         name: Measurements(values=tuple(values), count=size)
-        for name, values in columns.items()
-        if None not in values
+        for name, values in known.items()
+        if len(values) == len(sets)
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections import Counter
@@ -11,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.cell import Cell, Measured, Task
+from studies.cells.cell import Cell, Measured, Network, Task
 from studies.cells.result import Measurements
-from studies.cells.site import Network, Site
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.training.config import TrainingConfig
@@ -30,14 +28,13 @@ _TAIL_BYTES = 8192  # of metrics.jsonl, more than its longest line
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Task):
-    """One training from one base network.
+    """One training from one base network. Its folder is a checkpoint that `varant.load` reads.
 
     Attributes:
         evaluate_images, evaluate_every: select images of an evaluation, and image passes between
             two; they make the curves and choose nothing.
     """
 
-    base_seed: int
     config: TrainingConfig
     evaluate_images: int
     evaluate_every: int
@@ -78,29 +75,14 @@ class Training(Task):
         }
         return {depth: metrics[name] for depth, name in named.items() if name in metrics}
 
-    def cell(self, site: Site) -> TrainingCell:
-        return TrainingCell(task=self, start=site.networks[self.base_seed], device=site.device)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingCell(Cell):
-    """A training from a network that is there. Its folder is a checkpoint for `varant.load`."""
-
-    task: Training
-    start: Network
-    checkpoint_seconds: float = 60.0
-    device: str = "cpu"
-
-    @functools.cached_property
-    def identity(self) -> dict[str, object]:
-        task = self.task
+    def identity(self, network: Network) -> dict[str, object]:
         return {
             "schema": TRAINING_SCHEMA,
-            "start": self.start.model,
-            "tokenizer": self.start.tokenizer_sha256,
-            "tokens": self.start.tokens_digest,
-            "training": task.config.as_dict(),
-            "evaluate": {"images": task.evaluate_images, "every": task.evaluate_every},
+            "start": network.model,
+            "tokenizer": network.tokenizer_sha256,
+            "tokens": network.tokens_digest,
+            "training": self.config.as_dict(),
+            "evaluate": {"images": self.evaluate_images, "every": self.evaluate_every},
         }
 
     def images_done(self, folder: Path) -> int:
@@ -132,32 +114,33 @@ class TrainingCell(Cell):
                 points.append((int(line["images_seen"]), {name: line[name] for name in names}))
         return points
 
-    def measure(self, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> Measured:
         from varant.store.checkpoint import MODEL_FILE, read_config
         from varant.training.run import CHECKPOINTS, RunFolder, read_metrics
 
-        run = RunFolder(folder=folder, identity=self.identity)
+        run = RunFolder(folder=folder, identity=cell.identity)
         if not run.finished:
             with run.locked(wait=True):
                 if not run.finished:  # by the study that we waited for
-                    self._train(run)
+                    self._train(cell, run)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         content, last = read_config(folder), read_metrics(folder)[-1]
+        seconds = float(content["note"]["seconds"])  # of all visits
         found = {
-            name: Measurements(values=(value,), count=self.task.evaluate_images)
+            name: Measurements(values=(value,), count=self.evaluate_images)
             for name, value in last.items()
             if name.startswith("select/")
         }
         facts = {
             "sha256": content["sha256"][MODEL_FILE],
-            "seconds": content["note"]["seconds"],
+            "seconds": seconds,
             "image_passes": last["images_seen"],
             "training_flops": last["flops/training"],
             "realised_share": last["share/realised"],
         }
-        return Measured(metrics=found, facts=facts)
+        return Measured(metrics=found, facts=facts, seconds=seconds)
 
-    def _train(self, run: RunFolder) -> None:
+    def _train(self, cell: Cell, run: RunFolder) -> None:
         from varant.data.batches import CachedBatches
         from varant.data.tokens import read_tokens
         from varant.store.checkpoint import load
@@ -165,17 +148,16 @@ class TrainingCell(Cell):
         from varant.training.trainer import Trainer
 
         run.claim()
-        config = self.task.config
-        start = load(self.start.model_folder)
-        tokenizer, model = start.tokenizer.to(self.device), start.model.to(self.device)
-        tokens = read_tokens(self.start.tokens_folder)
+        start = load(cell.network.model_folder)
+        tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
+        tokens = read_tokens(cell.network.tokens_folder)
         assert tokens.train is not None, "tokens of a study are made with all splits"
-        batches = CachedBatches(tokens.train, seed=config.seed, batch=config.batch)
+        batches = CachedBatches(tokens.train, seed=self.config.seed, batch=self.config.batch)
         evaluator = Evaluator(
             tokenizer=tokenizer,
             tokens=tokens.select,
-            every_images=self.task.evaluate_every,
-            images=min(self.task.evaluate_images, len(tokens.select)),
+            every_images=self.evaluate_every,
+            images=min(self.evaluate_images, len(tokens.select)),
         )
-        trainer = Trainer(model, tokenizer, batches, config)
-        run_training(run, trainer, evaluator=evaluator, checkpoint_seconds=self.checkpoint_seconds)
+        trainer = Trainer(model, tokenizer, batches, self.config)
+        run_training(run, trainer, evaluator=evaluator)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from studies.cells.cell import Network, Site
 from studies.cells.protocol import Evaluation
-from studies.cells.site import Network, Site
 from studies.grid.flags import EvaluationConfig, StudyConfig
 from studies.running.executors import Executor
 from varant.data.datasets import Dataset
@@ -180,7 +180,7 @@ def prepare_bench(
         networks=networks,
         workspace=Workspace(folder=workspace.folder.resolve()),
         device=run.device,
-        sample_batch=wanted.sample_batch,
+        batch=wanted.sample_batch,
     )
     return Prepared(
         resolved=planned.resolved,

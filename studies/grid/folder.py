@@ -144,9 +144,7 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
             **{name: wanted[name] for name in LikelihoodFacts.model_fields}
         ),
         "plans": {
-            point.cell.digest: point.cell.plan.layers
-            for point in outcome.points
-            if point.in_frame and point.cell.plan is not None
+            point.cell.digest: point.plan.layers for point in outcome.points if point.in_frame
         },
     }
 

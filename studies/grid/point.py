@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.cells.cell import Cell, Task
+from studies.cells.evaluation import Measurement
 from studies.cells.result import CellResult
+from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ class BoundPoint(Point):
     """A place with the cell that its task became."""
 
     cell: Cell
+
+    @property
+    def plan(self) -> DepthPlan:
+        """That a point of the frame measures."""
+        assert isinstance(self.task, Measurement), "points of the frame measure plans"
+        return self.task.plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,8 +121,8 @@ def _progress(
         yield
         return
     # What earlier visits did to cells that go on is no work of this one.
-    before = {d: c.images_done(workspace.cell(d)) for d, c in split.open.items()}
-    total = sum(cell.images - before[digest] for digest, cell in split.open.items())
+    before = {d: c.task.images_done(workspace.cell(d)) for d, c in split.open.items()}
+    total = sum(cell.task.images - before[digest] for digest, cell in split.open.items())
     interval, over = update_interval(), threading.Event()
 
     def keep(bar: tqdm) -> None:
@@ -132,10 +132,10 @@ def _progress(
             done = started = 0
             for digest, cell in split.open.items():
                 if digest in results:
-                    done += cell.images - before[digest]
+                    done += cell.task.images - before[digest]
                 elif digest not in waiting:
                     started += 1
-                    images = cell.images_done(workspace.cell(digest))
+                    images = cell.task.images_done(workspace.cell(digest))
                     done += max(0, images - before[digest])
             bad = sum(result.status != FINISHED for result in ended)
             bar.set_description_str(

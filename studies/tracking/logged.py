@@ -5,34 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, kw_only=True)
-class LoggedDataset:
-    """A data set as MLflow shows it."""
-
-    name: str
-    digest: str
-    source: str
-    images: int
+from varant.data.datasets import Dataset
+from varant.model.geometry import Geometry
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedStudy:
-    """A parent run: one config of a study.
+    """A parent run: one config of a study, known before its cells have run.
 
     Attributes:
-        name: of the experiment.
+        experiment: the study's folder name; a quick run is an experiment of its own.
+        question: the first line of the run's note.
         config_digest: by which it is found again.
         params: its children repeat them.
         dataset: an input of the run and of its children.
+        geometry, training_images: of the network that cells start from; images that it has seen.
     """
 
-    name: str
+    experiment: str
     run_name: str
+    quick: bool
+    question: str
     config_digest: str
     params: Mapping[str, object]
-    tags: Mapping[str, str]
-    dataset: LoggedDataset | None = None
+    dataset: Dataset | None = None
+    geometry: Geometry | None = None
+    training_images: int | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        tags = {"study": self.experiment, "quick": str(self.quick).lower()}
+        if self.dataset is not None:
+            tags["dataset"] = self.dataset.name
+        if self.geometry is not None:
+            depth, width, scales = (
+                self.geometry.depth,
+                self.geometry.width,
+                self.geometry.patch_nums,
+            )
+            tags["geometry"] = f"d{depth} w{width} {len(scales)} scales"
+        return tags | {"mlflow.source.type": "LOCAL"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,8 @@ from reports import ReportPaths
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult
 from studies.grid.point import BoundPoint, Results
-from studies.tracking.logged import LoggedCell, LoggedDataset, LoggedStudy
-from varant.data.datasets import Dataset
+from studies.tracking.logged import LoggedCell, LoggedStudy
 from varant.errors import one_line
-from varant.model.geometry import Geometry
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # MLflow takes two seconds to import: the mirror's own thread does it
@@ -46,39 +44,6 @@ def mirroring() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invocation:
-    """What MLflow is told of a study before its cells have run.
-
-    Attributes:
-        experiment: the study's folder name; a quick run is an experiment of its own.
-        source: module that asked.
-        training_images: that the first network has seen, None where that is not known.
-    """
-
-    experiment: str
-    run_name: str
-    question: str
-    source: str
-    quick: bool
-    config_digest: str
-    params: Mapping[str, object]
-    dataset: Dataset
-    geometry: Geometry
-    training_images: int | None
-
-    @property
-    def tags(self) -> dict[str, str]:
-        geometry = self.geometry
-        return {
-            "study": self.experiment,
-            "dataset": self.dataset.name,
-            "geometry": f"d{geometry.depth} w{geometry.width} {len(geometry.patch_nums)} scales",
-            "quick": str(self.quick).lower(),
-            "mlflow.source.type": "LOCAL",
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What MLflow shows of a study's report: the last line of the note says what was found."""
 
@@ -92,9 +57,9 @@ class Mirror:
     """The record of one invocation of a study; begun in a thread, since MLflow takes seconds."""
 
     def __init__(
-        self, invocation: Invocation, points: Sequence[BoundPoint], workspace: Workspace
+        self, study: LoggedStudy, points: Sequence[BoundPoint], workspace: Workspace
     ) -> None:
-        self._invocation, self._workspace = invocation, workspace
+        self._study, self._workspace = study, workspace
         self._points: dict[str, list[BoundPoint]] = {}
         for point in points:
             self._points.setdefault(point.cell.digest, []).append(point)
@@ -129,13 +94,11 @@ class Mirror:
             "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
             "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
         }
-        about = self._invocation
-        quick = "QUICK RUN: not a result. " if about.quick else ""
+        quick = "QUICK RUN: not a result. " if self._study.quick else ""
         note = [
-            about.question.strip().splitlines()[0],
+            self._study.question.strip().splitlines()[0],
             f"{quick}**{answer.verdict}**. {answer.note}",
-            f"{len(results)} cells on {about.dataset.name}; report.pdf and the figures are in the "
-            "Artifacts tab.",
+            f"{len(results)} cells; report.pdf and the figures are in the Artifacts tab.",
         ]
 
         def write(record: StudyRecord) -> None:
@@ -164,31 +127,16 @@ class Mirror:
         return False
 
     def _open(self) -> StudyRecord | None:
-        about = self._invocation
-        dataset = LoggedDataset(
-            name=about.dataset.name,
-            digest=about.dataset.digest,
-            source=f"varant.data.datasets.load_dataset({about.dataset.name!r})",
-            images=about.dataset.sizes["test"],
-        )
-        study = LoggedStudy(
-            name=about.experiment,
-            run_name=f"QUICK {about.run_name}" if about.quick else about.run_name,
-            config_digest=about.config_digest,
-            params=about.params,
-            tags=about.tags | {"mlflow.source.name": about.source},
-            dataset=dataset,
-        )
         with mirroring():
             from studies.tracking.mlflow_runs import open_study
 
-            return open_study(self._workspace.folder, study)
+            return open_study(self._workspace.folder, self._study)
         return None
 
     def _logged(self, digest: str, result: CellResult, baseline: CellResult | None) -> LoggedCell:
         """A cell as MLflow shows it, compared with the result of its baseline."""
         first, *others = self._points[digest]
-        tags = dict(self._invocation.tags)
+        tags = dict(self._study.tags)
         if others:
             tags["also"] = ", ".join(point.name for point in others)
         if result.error:
@@ -196,7 +144,7 @@ class Mirror:
         params = self._params(self._points[digest])
         images_seen = params.get("budget_images", 0)
         assert isinstance(images_seen, int), "a budget is a number of images"
-        curve = first.cell.curve(self._workspace.cell(digest))
+        curve = first.task.curve(self._workspace.cell(digest))
         in_curve = {name for _, metrics in curve for name in metrics}
         metrics = _metrics(result, baseline)
         return LoggedCell(
@@ -224,9 +172,9 @@ class Mirror:
         network = {
             "schedule": CONTROL,
             "kind": CONTROL,
-            "subnet_depth": self._invocation.geometry.depth,
+            "subnet_depth": self._study.geometry.depth if self._study.geometry else None,
             "seed": columns.get("base_seed"),
-            "budget_images": self._invocation.training_images,
+            "budget_images": self._study.training_images,
         }
         return {k: v for k, v in network.items() if v is not None} | columns
 

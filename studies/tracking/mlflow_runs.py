@@ -21,7 +21,8 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
 
-from studies.tracking.logged import LoggedCell, LoggedDataset, LoggedStudy
+from studies.tracking.logged import LoggedCell, LoggedStudy
+from varant.data import datasets
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -141,10 +142,10 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.ERROR)
         client = MlflowClient(tracking_uri=f"sqlite:///{(workspace / DATABASE).resolve()}")
-        experiment = client.get_experiment_by_name(study.name)
+        experiment = client.get_experiment_by_name(study.experiment)
         if experiment is None:
-            location = (workspace / ARTIFACTS / study.name).resolve().as_uri()
-            experiment_id = client.create_experiment(study.name, artifact_location=location)
+            location = (workspace / ARTIFACTS / study.experiment).resolve().as_uri()
+            experiment_id = client.create_experiment(study.experiment, artifact_location=location)
         else:
             experiment_id = experiment.experiment_id
     same_config = f"tags.config_digest = '{study.config_digest}'"
@@ -153,8 +154,11 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         run = found[0]
         client.update_run(run.info.run_id, status=RUNNING)
     else:
-        run = client.create_run(experiment_id, run_name=study.run_name)
-        tags = {**study.tags, "config_digest": study.config_digest}
+        named = f"QUICK {study.run_name}" if study.quick else study.run_name
+        run = client.create_run(experiment_id, run_name=named)
+        source = "studies." + study.experiment.removesuffix("-quick")
+        known = {"config_digest": study.config_digest, "mlflow.source.name": source}
+        tags = study.tags | known
         client.log_batch(run.info.run_id, params=_params(study.params), tags=_tags(tags))
         _log_input(client, run.info.run_id, study.dataset)
     return StudyRecord(
@@ -197,15 +201,15 @@ def _tags(tags: Mapping[str, object]) -> list[RunTag]:
     return [RunTag(k, str(v)) for k, v in tags.items()]
 
 
-def _log_input(client: MlflowClient, run_id: str, dataset: LoggedDataset | None) -> None:
+def _log_input(client: MlflowClient, run_id: str, dataset: datasets.Dataset | None) -> None:
     if dataset is None:
         return
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest[:16],
         source_type="embedded",
-        source=json.dumps({"source": dataset.source}),
-        profile=json.dumps({"images": dataset.images}),
+        source=json.dumps({"source": f"{datasets.__name__}.load_dataset({dataset.name!r})"}),
+        profile=json.dumps({"images": dataset.sizes["test"]}),
     )
     tag = InputTag("mlflow.data.context", "evaluation")
     client.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[tag])])

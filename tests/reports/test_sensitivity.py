@@ -1,4 +1,4 @@
-"""The report of a study folder, from files to PDF."""
+"""The report of a sensitivity study, from files to PDF."""
 
 from __future__ import annotations
 
@@ -14,120 +14,31 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from reports.parts.record import load_record
+from sensitivity_frames import (
+    EQUAL,
+    FD,
+    LATE,
+    MIXED,
+    TEN,
+    Truth,
+    make_folder,
+    make_frame,
+    sensitivity_facts,
+)
 
-from analysis.figures.theme import SampleSheet
-from analysis.frame import load_frame
+from analysis.figures.samples import SampleSheet
+from analysis.figures.theme import figure_bytes, style
 from analysis.statistics.asymmetry import Normalisation
+from analysis.study_file import SensitivityFile
 from reports import build
 from reports.__main__ import main
-from reports.parts import figures as plates
 from reports.parts import words
-from reports.parts.sheet import ordered_sheet
+from reports.parts.blocks import plain
+from reports.parts.figures import sample_plate
 from reports.sensitivity import words as sentences
-from reports.sensitivity.findings import analyse
+from reports.sensitivity.findings import Findings, analyse
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from sensitivity_frames import FD, FIVE, KID, TEN, WINDOWS, make_frame
-
-ROOT = Path(__file__).parents[1]
-
-
-def make_folder(folder: Path, *, patch_nums=FIVE, quick=False, samples=True, **settings) -> Path:
-    """A study folder as studies/ writes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    depth = settings.get("depth", 8)
-    selectors = settings.get("selectors", ("equidistant",))
-    base_seeds = settings.get("base_seeds", (0,))
-    make_frame(patch_nums=patch_nums, **settings).to_parquet(folder / "frame.parquet")
-    study = {
-        "format": "varant-study",
-        "version": 1,
-        "study": "sensitivity",
-        "quick": quick,
-        "command": "python -m studies.sensitivity --base-seeds 1 --workspace runs #[*_$",
-        "config": {},
-        "config_digest": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
-        "code_version": "0.1.0",
-        "created": "2026-11-20T10:00:00+00:00",
-        "wall_seconds": 281.0,
-        "preparation_seconds": 205.0,
-        "hardware": {
-            "cpu": "AMD EPYC 7B13",
-            "cores": 2,
-            "threads_per_process": 1,
-            "workers": 2,
-            "device": "cpu",
-            "platform": "Linux-6.1-x86_64",
-        },
-        "versions": {"python": "3.12.3", "torch": "2.9.0", "numpy": "2.4.6"},
-        "dataset": {
-            "name": "shapes",
-            "digest": "aa11bb22cc33dd44",
-            "train_images": 20000,
-            "select_images": 2000,
-            "test_images": 2000,
-            "image_side": 24,
-            "num_classes": 10,
-        },
-        "tokenizer": {
-            "digest": "55ee66ff77aa",
-            "description": "light backbone, 8 channels",
-            "psnr_db": 26.5,
-        },
-        "extractor": {"name": "shapes", "digest": "1a2b3c4d5e6f", "features": 32},
-        "bases": [
-            {
-                "base_seed": s,
-                "digest": f"{s}b4se0d1ge5t",
-                "training_images": 120000,
-                "nll_mean": 2.866,
-                "class_accuracy": 0.981,
-                "parameters": 431_232,
-            }
-            for s in base_seeds
-        ],
-        "model": "VAR, AdaLN per block, l2-normalised attention",
-        "geometry": {
-            "depth": depth,
-            "width": 48,
-            "heads": 3,
-            "patch_nums": list(patch_nums),
-            "vocab_size": 128,
-            "num_classes": 10,
-        },
-        "sampling": {"cfg": 0.0, "top_k": 0, "top_p": 0.0, "seed": 0, "samples": 2000, "sets": 8},
-        "nll_images": 2000,
-        "nll_sets": 40,
-        "depths": list(settings.get("depths", (6, 4, 2))),
-        "selectors": list(selectors),
-        "windows": WINDOWS[len(patch_nums)],
-        "half_depth": depth // 2,
-        "plans": {},
-    }
-    (folder / "study.json").write_text(json.dumps(study))
-    if samples:
-        rng = np.random.default_rng(0)
-        names = [
-            "disk",
-            "square",
-            "triangle",
-            "ring",
-            "plus",
-            "star",
-            "heart",
-            "moon",
-            "bars",
-            "cross",
-        ]
-        rows = ["full", "d4 on early", "d4 on middle", "d4 on late", "d4@2", "d2@2"]
-        images = rng.integers(0, 256, (len(rows), 10, 6, 6, 3), dtype=np.uint8)
-        images = images.repeat(4, axis=2).repeat(4, axis=3)
-        np.savez(
-            folder / "samples.npz", images=images, rows=np.array(rows), columns=np.array(names)
-        )
-    return folder
+ROOT = Path(__file__).parents[2]
 
 
 def run_reports(*arguments: object) -> subprocess.CompletedProcess:
@@ -150,9 +61,8 @@ def pdf_text(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory) -> Path:
-    folder = make_folder(
-        tmp_path_factory.mktemp("five"), fail=(("d2 on scale 3", None), ("d4@2", None))
-    )
+    folder = tmp_path_factory.mktemp("five") / "study"
+    make_folder(folder, depths=(4, 2), fail=(("d2 on scale 3", None), ("d4@2", None)))
     build(folder)
     return folder
 
@@ -212,10 +122,10 @@ def test_rebuild_changes_no_byte(five, tmp_path):
 
 def test_ten_scales_quick(tmp_path):
     folder = make_folder(
-        tmp_path,
+        tmp_path / "study",
         patch_nums=TEN,
         quick=True,
-        depths=(6, 4, 2, 1),
+        depths=(4, 2),
         base_seeds=(0, 1),
         selectors=("equidistant", "first"),
         sample_sets=3,
@@ -225,33 +135,33 @@ def test_ten_scales_quick(tmp_path):
     assert (folder / "figures" / "propagation_first.svg") in paths.figures
     text = pdf_text(paths.pdf)
     pages = text.count("QUICK RUN: not a result")
-    assert pages >= 10
+    assert pages >= 9
     assert "Other selectors" in text and "2 base networks" in text
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"depths": ()},
-        {"depths": (6,)},
-        {"sample_sets": 1, "nll_sets": 1},
-        {"base_seeds": (0, 1), "fail": (("full", 1),)},
-        {"fail": (("d4 on early", None), ("d4 on late", None), ("d4 on middle", None))},
-        {"samples": False, "fail": tuple((f"d{d} on scale 2", None) for d in (6, 4, 2))},
-        {"effects": {}},
+        {"depths": (), "sample_sets": 1, "nll_sets": 1},
+        {"depths": (6,), "base_seeds": (0, 1), "fail": (("full", 1),)},
+        {"depths": (4,), "fail": tuple((f"d4 on {w}", None) for w in ("early", "late", "middle"))},
+        {
+            "depths": (4, 2),
+            "samples": False,
+            "fail": (("d4 on scale 2", None), ("d2 on scale 2", 0)),
+        },
+        {"depths": (4,), "effects": {}},
     ],
     ids=[
-        "windows only",
-        "half depth absent",
-        "one set",
-        "a base failed",
+        "windows only, one set",
+        "half depth absent, a base failed",
         "windows failed",
         "a column failed",
         "NLL only",
     ],
 )
 def test_poor_studies_still_report(tmp_path, settings):
-    paths = build(make_folder(tmp_path, **settings))
+    paths = build(make_folder(tmp_path / "study", **settings))
     assert paths.pdf.stat().st_size > 10_000
 
 
@@ -295,9 +205,9 @@ def edited(path: Path, **changes) -> None:
         (lambda f: edited(f / "study.json", format="shopping"), "'shopping'"),
         (lambda f: edited(f / "study.json", study="pareto"), "missing 'schedules'"),
         (lambda f: edited(f / "study.json", windows={"early": [9]}), "window 'early'"),
-        (lambda f: edited(f / "study.json", windows={"early": "all"}), "early is 'all'"),
-        (lambda f: edited(f / "study.json", geometry=None), "study.json"),
-        (lambda f: edited(f / "study.json", quick="no"), "quick is 'no'"),
+        (lambda f: edited(f / "study.json", windows={"early": "all"}), "windows.early is 'all'"),
+        (lambda f: edited(f / "study.json", geometry=None), "study.json: geometry is None"),
+        (lambda f: edited(f / "study.json", quick="so"), "quick is 'so'"),
         (lambda f: edited(f / "study.json", selectors=["last"]), "'equidistant'"),
         (lambda f: (f / "frame.parquet").unlink(), "frame.parquet: no such file"),
         (lambda f: truncated(f / "frame.parquet"), "frame.parquet: not a readable parquet"),
@@ -355,9 +265,9 @@ def test_estimates_in_words(value, low, high, text):
     assert words.estimate(value, low, high) == text
 
 
-EQUAL = {FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
-LATE = {FD: (1.0, 3.0), KID: (0.01, 0.03), "class_accuracy": (0.03, 0.1)}
-MIXED = {FD: (3.0, 1.0), KID: (0.01, 0.03), "class_accuracy": (0.05, 0.05)}
+def findings(**settings) -> Findings:
+    facts = sensitivity_facts(Truth(**settings))
+    return analyse(SensitivityFile.model_validate(facts), make_frame(**settings))
 
 
 @pytest.mark.parametrize(
@@ -372,41 +282,28 @@ MIXED = {FD: (3.0, 1.0), KID: (0.01, 0.03), "class_accuracy": (0.05, 0.05)}
     ],
     ids=["reproduced", "contradicted", "disagree", "inconclusive", "three networks", "untested"],
 )
-def test_answer_of_every_verdict(tmp_path, settings, verdict, lead):
-    folder = make_folder(tmp_path, samples=False, seed=4, **settings)
-    record = load_record(folder / "study.json")
-    found = analyse(record, load_frame(folder / "frame.parquet"))
-    runs = sentences.answer_text(found.claim, found.asymmetry, quick=False)
-    text = "".join(part if isinstance(part, str) else part.text for part in runs)
+def test_answer_of_every_verdict(settings, verdict, lead):
+    found = findings(seed=4, **settings)
+    study = found.main.asymmetry
+    text = plain(sentences.answer_text(found.claim, study))
     assert found.claim.verdict.value == verdict and text.startswith(lead)
     assert "  " not in text and "nan" not in text
     if verdict == "untested":
         return
-    others = {n.value: found.asymmetry.verdict(n).value for n in Normalisation}
+    others = {n.value: study.verdict(n).value for n in Normalisation}
     assert f"per window (undivided, the paper's own comparison) {others['per window']}" in text
     assert f") {others['per token']}; per MiB of KV saved (" in text
     differ = len(set(others.values())) > 1
     assert ("what damage is divided by changes the verdict" in text) == differ
     assert ("this network only" in text) == ("base_seeds" not in settings)
-    assert ("are the same test" in text) == (record.patch_nums == FIVE)
+    assert ("are the same test" in text) == ("patch_nums" not in settings)
 
 
-def test_basis_names_sets_counts_extractor_and_seeds(tmp_path):
-    folder = make_folder(tmp_path, samples=False, base_seeds=(0, 3))
-    found = analyse(load_record(folder / "study.json"), load_frame(folder / "frame.parquet"))
-    assert found.basis == (
+def test_basis_names_sets_counts_extractor_and_seeds():
+    assert sentences.basis(findings(base_seeds=(0, 3))) == (
         "FD, KID and accuracy from 8 disjoint sets of 250 samples; NLL from 10 disjoint sets of 50 "
         "test images; distances on features of shapes-1a2b3c; base seeds 0 and 3."
     )
-
-
-def test_sheet_rows_are_in_reading_order():
-    rows = ("d2@0", "d4@0", "d4 on late", "odd", "d4@2", "d4 on early", "full")
-    images = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1, 1).repeat(3, axis=-1)
-    sheet = SampleSheet(images=images, rows=rows, columns=("disk",))
-    found = ordered_sheet(sheet, ("early", "middle", "late"))
-    assert found.rows == ("full", "d4 on early", "d4 on late", "d4@2", "d4@0", "d2@0", "odd")
-    assert found.images[:, 0, 0, 0, 0].tolist() == [rows.index(name) for name in found.rows]
 
 
 def test_sheet_labels_are_not_clipped():
@@ -415,7 +312,8 @@ def test_sheet_labels_are_not_clipped():
         rows=("full", "d14 on every window there is", "d4@2", "d2@0"),
         columns=("disk", "a class of a long name", "ring"),
     )
-    plate = plates.sample_plate(sheet, quick=False)
+    with style():
+        plate = figure_bytes(sample_plate(sheet))
     pixels = matplotlib.image.imread(io.BytesIO(plate.png))[..., :3]
     assert (pixels[:, :3] > 0.99).all() and (pixels[:2] > 0.99).all()
     assert (pixels[:, 3:40] < 0.5).any()  # and no room is wasted

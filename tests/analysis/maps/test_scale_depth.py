@@ -1,39 +1,27 @@
-"""Damage, maps, the asymmetry statistic and its verdicts, on frames whose truth is known."""
+"""Damage and its maps, on frames whose truth is known."""
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sensitivity_frames import FD, FIVE, KID, REPRODUCED, TEN, WINDOWS, make_frame
+from sensitivity_frames import FD, FIVE, HALF, TEN, make_frame
 
-from analysis.claims.c1 import judge_c1
 from analysis.frame import COLUMNS
-from analysis.maps.scale_depth import (
-    propagation_map,
-    saving_heatmap,
-    scale_depth_heatmap,
-    switch_depth_heatmap,
-)
+from analysis.maps.scale_depth import DepthMaps
 from analysis.metrics import parse_metric
-from analysis.statistics.asymmetry import Normalisation, asymmetry_study
-from analysis.statistics.damage import damage_table, failed_cells, paired_differences
-from analysis.statistics.intervals import Verdict, holm
+from analysis.statistics.damage import base_seeds, damage_table, failed_cells, paired_differences
 
 
-def study_of(frame, *, patch_nums=FIVE, depth=8, selector="equidistant"):
-    return asymmetry_study(
-        frame,
-        patch_nums=patch_nums,
-        windows=WINDOWS[len(patch_nums)],
-        half_depth=depth // 2,
-        selector=selector,
-    )
+def damage_of(frame):
+    return damage_table(paired_differences(frame), over_seeds=len(base_seeds(frame)) > 1)
 
 
 def test_damage_is_paired_and_signed():
-    table = damage_table(make_frame(noise=0.02))
+    table = damage_of(make_frame(noise=0.02))
     early = table[table["window"] == "early"].set_index("metric")
     assert early.loc[FD, "damage"] == pytest.approx(6.0, abs=0.1)
     assert early.loc["class_accuracy", "damage"] == pytest.approx(0.2, abs=0.01)  # accuracy fell
@@ -53,7 +41,7 @@ def test_damage_by_hand():
                 "study": "s",
                 "base_seed": 0,
                 "family": f,
-                "cell": c,
+                "plan": c,
                 "scale": k,
                 "window": pd.NA,
                 "switch": pd.NA,
@@ -69,16 +57,16 @@ def test_damage_by_hand():
             for f, c, k, s, v in rows
         ]
     ).astype(COLUMNS)
-    row = damage_table(frame).iloc[0]
+    row = damage_of(frame).iloc[0]
     by_hand = stats.ttest_1samp([0.5, 0.7, 0.9], 0)
     assert row["damage"] == pytest.approx(0.7)
     assert row["p_value"] == pytest.approx(by_hand.pvalue)
 
 
 def test_several_base_seeds_pool_by_network():
-    one = damage_table(make_frame(base_seeds=(0,)))
+    one = damage_of(make_frame(base_seeds=(0,)))
     frame = make_frame(base_seeds=(0, 1, 2), seed_noise=0.3)
-    three = damage_table(frame)
+    three = damage_of(frame)
     pick = three[(three["window"] == "early") & (three["metric"] == FD)].iloc[0]
     assert pick["degrees_of_freedom"] == 2 and pick["base_seeds"] == 3
     means = paired_differences(frame).query("window == 'early' and metric == @FD")
@@ -87,123 +75,22 @@ def test_several_base_seeds_pool_by_network():
     assert one[one["metric"] == FD]["degrees_of_freedom"].eq(7).all()
 
 
-@pytest.mark.parametrize(
-    ("effects", "verdict"),
-    [
-        (REPRODUCED, Verdict.REPRODUCED),
-        ({FD: (1.0, 3.0), KID: (0.01, 0.03), "class_accuracy": (0.03, 0.1)}, Verdict.CONTRADICTED),
-        ({FD: (3.0, 1.0), KID: (0.01, 0.03), "class_accuracy": (0.05, 0.05)}, Verdict.DISAGREE),
-        ({FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}, Verdict.INCONCLUSIVE),
-    ],
-)
-@pytest.mark.parametrize("base_seeds", [(0,), (0, 1, 2)])
-def test_verdicts(effects, verdict, base_seeds):
-    study = study_of(make_frame(effects=effects, base_seeds=base_seeds, seed=4))
-    assert study.verdict() is verdict
-    claim = judge_c1(study, dataset="shapes")
-    assert claim.verdict is verdict
-    assert claim.network_only == (len(base_seeds) == 1)
-
-
-def test_untested_without_both_windows():
-    frame = make_frame(fail=(("d4 on late", None),))
-    assert study_of(frame).verdict() is Verdict.UNTESTED
-    assert judge_c1(study_of(frame), dataset="shapes").verdict is Verdict.UNTESTED
-
-
-def test_one_set_is_inconclusive():
-    study = study_of(make_frame(sample_sets=1))
-    assert study.verdict() is Verdict.INCONCLUSIVE
-    assert all(np.isnan(a.difference.low) for a in study.estimates if a.metric.decides)
-
-
-def test_nll_never_decides():
-    no_effect = {FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
-    frame = make_frame(effects=no_effect, nll_effects=(0.05, 0.9), seed=4)
-    study = study_of(frame)
-    nll = next(a for a in study.under(Normalisation.SCALE) if not a.metric.decides)
-    assert nll.sign == -1 and np.isnan(nll.p_holm)
-    claim = judge_c1(study, dataset="shapes")
-    assert claim.verdict is Verdict.INCONCLUSIVE
-    assert any("NLL" in sentence for sentence in claim.nll_dissent)
-
-
-@pytest.mark.parametrize("patch_nums", [FIVE, TEN])
-def test_normalisations_divide_by_what_they_name(patch_nums):
-    frame = make_frame(patch_nums=patch_nums)
-    study = study_of(frame, patch_nums=patch_nums)
-    windows = WINDOWS[len(patch_nums)]
-    raw = study.under(Normalisation.WINDOW)[0]
-    kv = damage_table(frame)
-    kv = kv[kv["metric"] == "kv_bytes/peak"].dropna(subset=["window"]).set_index("window")
-    for normalisation, n in {
-        Normalisation.SCALE: {w: len(s) for w, s in windows.items()},
-        Normalisation.TOKEN: {
-            w: sum(patch_nums[k - 1] ** 2 for k in s) for w, s in windows.items()
-        },
-        Normalisation.KV: {w: -kv.loc[w, "damage"] / 2**20 for w in windows},
-    }.items():
-        a = study.under(normalisation)[0]
-        assert (a.early_divisor, a.late_divisor) == pytest.approx((n["early"], n["late"]))
-        assert a.early.estimate == pytest.approx(raw.early.estimate / n["early"])
-        assert a.late.estimate == pytest.approx(raw.late.estimate / n["late"])
-        assert a.difference.estimate == pytest.approx(a.early.estimate - a.late.estimate)
-
-
-def test_other_normalisation_is_reported_as_dissent():
-    # Equal per scale is more per window for the late scales, of which there are more at K = 10.
-    equal = {FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
-    claim = judge_c1(
-        study_of(make_frame(patch_nums=TEN, effects=equal, seed=4), patch_nums=TEN),
-        dataset="shapes",
-    )
-    assert claim.verdict is Verdict.INCONCLUSIVE
-    assert any(s.startswith("Per window") and "contradicted" in s for s in claim.dissent)
-
-
-def test_holm_runs_over_deciding_metrics():
-    group = study_of(
-        make_frame(
-            effects={FD: (1.0, 0.99), KID: (0.02, 0.0198), "class_accuracy": (0.05, 0.0493)}, seed=9
-        )
-    )
-    group = [a for a in group.under(Normalisation.SCALE) if a.metric.decides]
-    expected = holm([a.difference.p_value for a in group])
-    assert [a.p_holm for a in group] == pytest.approx(expected)
-    assert any(a.p_holm > a.difference.p_value for a in group)
-
-
-def test_a_network_without_a_window_is_left_out():
-    frame = make_frame(base_seeds=(0, 1, 2), fail=(("d4 on late", 1),))
-    a = study_of(frame).under(Normalisation.SCALE)[0]
-    assert a.base_seeds == 2 and a.difference.degrees_of_freedom == 1
-
-
-def test_false_alarms_are_rare_where_nothing_is_asymmetric():
-    equal = {FD: (1.0, 1.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
-    verdicts = [
-        study_of(make_frame(effects=equal, depths=(), seed=seed, nll_sets=2)).verdict()
-        for seed in range(60)
-    ]
-    # Holm keeps any false sign below 5 %: 9 of 60 has probability 2e-3 at most.
-    assert sum(v is not Verdict.INCONCLUSIVE for v in verdicts) < 9
-
-
-def maps(frame, **keywords):
-    damage, failures = damage_table(frame), failed_cells(frame)
-    return scale_depth_heatmap(
-        damage,
-        failures,
-        metric=parse_metric(FD),
-        patch_nums=FIVE,
+def maps_of(frame):
+    return DepthMaps(
+        damage=damage_of(frame),
+        failures=failed_cells(frame),
         selector="equidistant",
-        **keywords,
+        patch_nums=FIVE,
     )
+
+
+def fd_by_scale(frame, *, per_token=False):
+    return maps_of(frame).scale_depth(parse_metric(FD), per_token=per_token)
 
 
 def test_scale_heatmap_per_token():
     frame = make_frame()
-    per_scale, per_token = maps(frame, per_token=False), maps(frame, per_token=True)
+    per_scale, per_token = fd_by_scale(frame), fd_by_scale(frame, per_token=True)
     assert per_scale.rows == ("6", "4", "2") and per_scale.columns == ("1", "2", "3", "4", "5")
     assert per_token.values == pytest.approx(per_scale.values / np.square(FIVE))
     assert np.array_equal(per_token.p_holm, per_scale.p_holm)
@@ -212,47 +99,57 @@ def test_scale_heatmap_per_token():
 
 def test_failed_cell_is_marked_not_missing():
     frame = make_frame(fail=(("d2 on scale 3", None),))
-    data = maps(frame, per_token=False)
+    data = fd_by_scale(frame)
     assert data.failed[2, 2] and np.isnan(data.values[2, 2])
     assert data.failed.sum() == 1
-    assert failed_cells(frame)["cell"].tolist() == ["d2 on scale 3"]
+    assert failed_cells(frame)["plan"].tolist() == ["d2 on scale 3"]
 
 
 def test_switch_map_and_savings():
-    frame = make_frame()
-    damage, failures = damage_table(frame), failed_cells(frame)
-    kv = saving_heatmap(
-        damage,
-        failures,
-        metric=parse_metric("kv_bytes/peak"),
-        title="KV saved",
-        scales=5,
-        selector="equidistant",
-    )
+    maps = maps_of(make_frame())
+    kv = maps.saving(parse_metric("kv_bytes/peak"), "KV saved")
     assert kv.values[1, 0] == pytest.approx(0.5)  # half the layers everywhere
     assert (kv.values > 0).all() and kv.exact
-    quality = switch_depth_heatmap(
-        damage, failures, metric=parse_metric(FD), scales=5, selector="equidistant"
-    )
+    quality = maps.switch_depth(parse_metric(FD))
     assert quality.columns == ("0", "1", "2", "3", "4")
     assert (np.diff(quality.values, axis=1) < 0).all()  # a later switch hurts less
 
 
+def test_windows_at_half_depth():
+    metrics = [parse_metric(FD), parse_metric("kv_bytes/peak")]
+    frame = make_frame(fail=(("d4 on middle", None),))
+    found = maps_of(frame).windows(("early", "middle", "late"), HALF, metrics)
+    assert found.loc[FD, "damage"].tolist() == pytest.approx(
+        [6.0, np.nan, 2.0], abs=0.1, nan_ok=True
+    )
+    assert found.loc["kv_bytes/peak", "failed"].tolist() == [False, True, False]
+
+
 def test_propagation_map_is_causal():
     frame = make_frame()
-    data = propagation_map(
-        damage_table(frame), failed_cells(frame), depth=4, scales=5, selector="equidistant"
-    )
+    data = maps_of(frame).propagation(HALF)
     assert np.isnan(data.values[np.tril_indices(5, -1)]).all()
     assert data.tests == 15
     assert data.values[0, 0] > data.values[0, 1] > data.values[0, 2] > 0
     leaky = frame.copy()
-    leak = (leaky["cell"] == "d4 on scale 3") & (leaky["metric"] == "nll/scale_01")
+    leak = (leaky["plan"] == "d4 on scale 3") & (leaky["metric"] == "nll/scale_01")
     leaky.loc[leak, "value"] += 0.5
-    data = propagation_map(
-        damage_table(leaky), failed_cells(leaky), depth=4, scales=5, selector="equidistant"
-    )
-    assert data.values[2, 0] == pytest.approx(0.5)
+    assert maps_of(leaky).propagation(HALF).values[2, 0] == pytest.approx(0.5)
+
+
+def test_propagation_of_a_failed_cell_is_failed_from_its_scale_on():
+    data = maps_of(make_frame(fail=(("d4 on scale 3", None),))).propagation(HALF)
+    assert data.failed.sum() == 3 and data.failed[2, 2:].all()
+
+
+def test_two_thousand_plans_are_analysed_in_seconds():
+    """The frame is grouped once: no scan of it for each plan."""
+    pairs = paired_differences(make_frame(patch_nums=TEN, depths=(6, 4, 2), nll_sets=4))
+    many = pd.concat([pairs.assign(plan=pairs["plan"] + f" {i}") for i in range(32)])
+    assert many["plan"].nunique() > 2000
+    start = time.process_time()
+    assert len(damage_table(many, over_seeds=False)) > 30_000
+    assert time.process_time() - start < 5
 
 
 def test_selectors_do_not_mix():
@@ -260,6 +157,4 @@ def test_selectors_do_not_mix():
     shifted = frame.copy()
     change = (shifted["selector"] == "first") & (shifted["family"] != "full")
     shifted.loc[change & (shifted["metric"] == FD), "value"] += 10
-    assert np.array_equal(
-        maps(frame, per_token=False).values, maps(shifted, per_token=False).values
-    )
+    assert np.array_equal(fd_by_scale(frame).values, fd_by_scale(shifted).values)
