@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from studies.cells.cell import Cell, Measured
+from studies.cells.cell import Cell, Measured, Network, Task
 from studies.cells.result import Measurements
 from varant.errors import Diverged, Preempted
 from varant.model.geometry import Geometry
@@ -33,8 +33,8 @@ def say_and_save(path: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe(Cell):
-    """A cell whose result is a few random numbers of its seed.
+class Probe(Task):
+    """A task whose result is a few random numbers of its seed.
 
     Attributes:
         deed: what it does besides; `once` in it: only where `marks` has no mark of it yet.
@@ -43,25 +43,19 @@ class Probe(Cell):
     seed: int
     deed: str = ""
     marks: Path | None = None
-    after: str | None = None
-    device: str = "cpu"
+    base_seed: int = 0
 
-    @property
-    def identity(self) -> dict:
+    def identity(self, network: Network) -> dict[str, object]:
         return {"seed": self.seed, "deed": self.deed}
 
     @property
     def images(self) -> int:
         return 10
 
-    @property
-    def needs(self) -> str | None:
-        return self.after
-
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         return 1.0
 
-    def measure(self, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> Measured:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "visits").open("a") as file:
             file.write("x")
@@ -92,3 +86,20 @@ class Probe(Cell):
                 raise Preempted("stopped after step 3")
             case "disk":
                 raise OSError(28, "No space left on device")
+
+
+def probe(*, after: str | None = None, **task: object) -> Cell:
+    """A probe, to run after the cell of digest `after`."""
+    here = Path("here")
+    network = Network(
+        model_folder=here,
+        model="m",
+        tokenizer_sha256="t",
+        base_seed=0,
+        tokens_folder=here,
+        tokens_digest="k",
+        extractor=None,
+        reference_path=here,
+        trained_by=after,
+    )
+    return Cell(task=Probe(**task), network=network)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 import seaborn as sns
-import seaborn.objects as so
 from matplotlib.axes import Axes
 
 from analysis.figures.labels import label_column, plain
@@ -19,11 +18,12 @@ def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> N
     Args:
         curves: `schedule`, `thousands` (of images seen), `mean`, `low`, `high`.
     """
-    plot = so.Plot(curves, x="thousands", y="mean", ymin="low", ymax="high", color="schedule")
-    plot = plot.add(so.Line(linewidth=1.1), legend=False).scale(color=dict(colours))
-    if (curves["high"] > curves["low"]).any():
-        plot = plot.add(so.Band(alpha=0.18), legend=False)
-    plot.label(x="", y="").on(ax).plot()
+    look = {"hue": "schedule", "palette": dict(colours), "estimator": None, "legend": False}
+    sns.lineplot(curves, x="thousands", y="mean", linewidth=1.1, ax=ax, **look)
+    for schedule, mine in curves.groupby("schedule", sort=False):
+        shade = ax.fill_between(mine["thousands"], mine["low"], mine["high"], linewidth=0)
+        shade.set(color=colours[schedule], alpha=0.18)
+    ax.set(xlabel="", ylabel="")
     ax.set_xlim(0, curves["thousands"].max())
     low, high = curves["low"].min(), curves["high"].max()
     room = 0.04 * (high - low) or 0.1

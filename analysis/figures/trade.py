@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis.figures.labels import label_column, plain
@@ -28,13 +29,15 @@ def draw_trade(ax: Axes, data: Trade, colours: Mapping[str, str]) -> None:
         ax.plot(*data.front.T, color=FAINT, linewidth=1.0, zorder=1)
     if data.control is not None:
         ax.axvline(data.control, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-    for row in data.points.itertuples():
-        colour = colours[row.schedule]
-        mine = data.models[data.models["schedule"] == row.schedule]
-        if len(mine) > 1:
-            ax.plot(mine["full"], mine["subnet"], ".", color=colour, markersize=2.5, alpha=0.6)
-        halves = {"xerr": row.full_half, "yerr": row.subnet_half}
-        ax.errorbar(row.full, row.subnet, **halves, fmt="o", color=colour, ms=5, lw=0.9, zorder=3)
+    of = {"x": "full", "y": "subnet", "hue": "schedule", "palette": dict(colours), "legend": False}
+    seeds = data.models[data.models.duplicated("schedule", keep=False)]
+    if len(seeds):
+        sns.scatterplot(seeds, s=5, linewidth=0, alpha=0.6, ax=ax, **of)
+    sns.scatterplot(data.points, s=25, linewidth=0, zorder=3, ax=ax, **of)
+    x, y, x_half, y_half = (data.points[n] for n in ("full", "subnet", "full_half", "subnet_half"))
+    shades = [colours[name] for name in data.points["schedule"]]
+    ax.hlines(y, x - x_half, x + x_half, shades, linewidth=0.9)
+    ax.vlines(x, y - y_half, y + y_half, shades, linewidth=0.9)
     places = data.points[["full", "subnet", "schedule"]].itertuples(index=False)
     label_column(ax, [(x, y, name, colours[name]) for x, y, name in places])
     plain(ax)

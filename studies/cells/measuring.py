@@ -138,13 +138,14 @@ def _scores(
     sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
     scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
     extractor = loaded.extractor
-    columns = {
+    columns: dict[str, list[float | None]] = {
         f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
         f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
         "class_accuracy": [s.class_accuracy for s in scores],
     }
+    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
     return {
         name: Measurements(values=tuple(values), count=size)
-        for name, values in columns.items()
-        if None not in values
+        for name, values in known.items()
+        if len(values) == len(sets)
     }

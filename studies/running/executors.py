@@ -8,6 +8,7 @@ computes with one thread: two threads on a busy machine made convolutions 5 to 3
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import multiprocessing
 import os
@@ -179,14 +180,23 @@ class DaskExecutor(Executor):
 
 def _connected(address: str) -> Client:
     try:
-        from distributed import Client
+        from distributed import Client, Security
+        from distributed.comm.core import connect
     except ImportError:
         raise UserError(
             f"--scheduler {address}: needs the package distributed; pip install 'varant[cluster]'"
         ) from None
+
+    async def knock() -> None:
+        """A client that finds no scheduler leaves a thread behind, which may hinder the next."""
+        security = Security().get_connection_args("client")
+        answer = await connect(address, timeout=SCHEDULER_SECONDS, **security)
+        await answer.close()
+
     try:
+        asyncio.run(knock())
         return Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, AssertionError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise UserError(
             f"--scheduler {address}: no answer ({one_line(error)[:120]}); give the address "
             "that `dask scheduler` printed, such as tcp://host:8786"

@@ -1,28 +1,31 @@
-"""The reports of the pareto study and of any other: from a saved folder to figures and PDF."""
+"""The report of the pareto study: from a saved folder to figures and PDF."""
+
+from __future__ import annotations
 
 import itertools
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from pareto_frames import SCHEDULES, pareto_facts, pareto_frame
+from matplotlib.figure import Figure
+from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
+from small_studies import words_of
 
-from analysis.figures.fronts import (
-    ScatterPanel,
-    colours_of,
-    draw_curves,
-    draw_scatter,
-    draw_trade,
-    spread,
-)
-from analysis.figures.theme import new_figure, style
+from analysis.figures.theme import FigureBytes
+from analysis.frame import load_frame
+from analysis.statistics.levels import FULL, PlanKey
+from analysis.study_file import ParetoFile
 from reports import build
 from reports.__main__ import main
-from reports.pareto.figures import TradePanel
+from reports.pareto.findings import analyse
+from reports.pareto.report import make_report
+from reports.pareto.words import verdict_words
+from reports.parts.report import Report
 
 FEW = ("control", "fixed 0.1", "fixed 1", "progressive")
 
@@ -52,7 +55,7 @@ def make_folder(folder: Path, *, schedules=FEW, seeds=(0,), quick=False, **setti
     shared = {"schedules": schedules, "seeds": seeds}
     pareto_frame(**shared, **settings).to_parquet(folder / "frame.parquet")
     facts = pareto_facts(**shared, quick=quick, status=settings.get("status"))
-    (folder / "study.json").write_text(json.dumps(facts | {"question": "Which plan is best?"}))
+    (folder / "study.json").write_text(json.dumps(facts))
     curves_of(schedules, seeds).to_parquet(folder / "curves.parquet")
     rng = np.random.default_rng(0)
     rows = [f"{s} full" for s in schedules[:3]]
@@ -73,96 +76,122 @@ def pdf_text(path: Path) -> str:
     return " ".join(text.stdout.split())
 
 
+def verdicts_of(answer) -> dict[str, str]:
+    return {row["claim"]: row["verdict"] for row in answer["ledger"]}
+
+
 @pytest.fixture(scope="module")
-def five_seeds(tmp_path_factory) -> Path:
-    status = {("progressive", 4, None): "diverged", ("fixed 1", 2, "d2@3"): "failed"}
-    folder = make_folder(
-        tmp_path_factory.mktemp("five") / "study",
-        schedules=SCHEDULES,
-        seeds=range(6),
-        status=status,
-    )
+def six_seeds(tmp_path_factory) -> Path:
+    status = {("progressive", 4, None): "diverged", ("fixed 1", 2, QUARTER): "failed"}
+    seeds = {"schedules": SCHEDULES, "seeds": range(6), "status": status}
+    folder = make_folder(tmp_path_factory.mktemp("six") / "study", **seeds)
     build(folder)
     return folder
 
 
-def test_everything_is_there(five_seeds):
-    names = {path.stem for path in (five_seeds / "figures").iterdir()}
-    assert names == {
-        "frontier_fd",
-        "frontier_nll",
-        "trade_fd",
-        "trade_nll",
-        "hypervolume",
-        "curves",
-        "samples",
-    }
+@pytest.fixture(scope="module")
+def one_seed(tmp_path_factory) -> Path:
+    folder = make_folder(tmp_path_factory.mktemp("one") / "study")
+    build(folder)
+    return folder
+
+
+def test_everything_is_there(six_seeds):
+    plates = "frontier_fd frontier_nll trade_fd trade_nll hypervolume curves samples"
+    names = {path.stem for path in (six_seeds / "figures").iterdir()}
+    assert names == set(plates.split())
     for name in names:
-        assert (five_seeds / "figures" / f"{name}.svg").stat().st_size > 1000
-    summary = pd.read_csv(five_seeds / "summary.csv")
+        assert (six_seeds / "figures" / f"{name}.svg").stat().st_size > 1000
+    summary = pd.read_csv(six_seeds / "summary.csv")
     assert set(summary["schedule"]) == set(SCHEDULES)
 
 
-def test_the_ledger_comes_first_and_says_what_it_rests_on(five_seeds):
-    text = pdf_text(five_seeds / "report.pdf")
+def test_the_ledger_comes_first_and_says_what_it_rests_on(six_seeds):
+    text = pdf_text(six_seeds / "report.pdf")
     assert text.index("Claim ledger") < text.index("Protocol")
     assert "Table 1. Claim ledger" in text
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7"):
         assert claim in text
     assert "training seeds" in text
-    answer = json.loads((five_seeds / "answer.json").read_text())
-    assert [row["claim"] for row in answer["ledger"]] == [f"C{i}" for i in range(1, 8)]
-    verdicts = {row["claim"]: row["verdict"] for row in answer["ledger"]}
+    verdicts = verdicts_of(json.loads((six_seeds / "answer.json").read_text()))
+    assert list(verdicts) == [f"C{i}" for i in range(1, 8)]
     assert verdicts["C2"] == "reproduced"
     assert verdicts["C3"] == "contradicted"
     assert verdicts["C1"] == verdicts["C6"] == "untested"
 
 
-def test_cells_without_numbers_are_listed(five_seeds):
-    text = pdf_text(five_seeds / "report.pdf")
+def test_cells_without_numbers_are_listed(six_seeds):
+    text = pdf_text(six_seeds / "report.pdf")
     assert "diverged" in text and "not finite at step 120" in text
-    answer = json.loads((five_seeds / "answer.json").read_text())
+    answer = json.loads((six_seeds / "answer.json").read_text())
     assert "fixed 1 s2 d2@3: failed" in answer["unfinished_cells"]
     assert len([c for c in answer["unfinished_cells"] if c.startswith("progressive s4")]) == 8
 
 
-def test_one_seed_measures_no_training_variance(tmp_path):
-    folder = make_folder(tmp_path / "study")
-    paths = build(folder)
-    text = pdf_text(paths.pdf)
-    assert "training variance is not measured" in text
-    verdicts = {r["claim"]: r["verdict"] for r in json.loads(paths.answer.read_text())["ledger"]}
+def test_one_seed_measures_no_training_variance(one_seed):
+    assert "training variance is not measured" in pdf_text(one_seed / "report.pdf")
+    verdicts = verdicts_of(json.loads((one_seed / "answer.json").read_text()))
     assert "reproduced" not in {verdicts[c] for c in ("C2", "C3", "C4", "C7")}
 
 
+def test_a_rebuild_changes_no_byte(one_seed):
+    before = (one_seed / "report.pdf").read_bytes()
+    assert build(one_seed).pdf.read_bytes() == before
+
+
+def report_of(folder: Path, **settings) -> Report:
+    make_folder(folder, **settings)
+    return make_report(folder, ParetoFile.load(folder / "study.json"))
+
+
+@pytest.fixture
+def drawn_once(monkeypatch) -> None:
+    """Figures are drawn, but not written in two formats."""
+
+    def drawn(figure: Figure) -> FigureBytes:
+        figure.canvas.draw()
+        return FigureBytes(svg=b"", png=b"")
+
+    monkeypatch.setattr("reports.parts.page.figure_bytes", drawn)
+
+
 def test_quick_is_marked(tmp_path):
-    paths = build(make_folder(tmp_path / "study", quick=True))
-    assert "QUICK RUN" in pdf_text(paths.pdf)
-    assert "QUICK" in (tmp_path / "study" / "figures" / "curves.svg").read_text()
+    report = report_of(tmp_path / "study", quick=True, plans=(FULL, HALF))
+    assert "QUICK" in report.plates["curves"].svg.decode()
+    assert report.content["quick"] and "nothing in it is a result" in words_of(report.content)
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "plates"),
     [
-        {"schedules": ("control", "progressive")},
-        {"schedules": ("fixed 0.5",)},
-        {"plans": ("full", "d4@3")},
-        {"metrics": ("nll/mean", "select/nll/mean")},
-        {"status": {("control", None, None): "failed"}},
-        {"status": {(None, None, None): "failed"}},
-        {"status": {(None, None, "full"): "interrupted"}, "seeds": (0, 1)},
-        {"sample_sets": 2, "nll_sets": 2, "select_sets": 2, "noise": 0.0},
+        ({"schedules": ("control", "progressive")}, {"frontier_nll", "trade_fd", "hypervolume"}),
+        ({"schedules": ("fixed 0.5",)}, {"frontier_nll", "trade_fd", "hypervolume"}),
+        ({"plans": (FULL,)}, {"frontier_nll", "hypervolume"}),
+        ({"metrics": (NLL, SELECT)}, {"frontier_nll", "trade_nll", "hypervolume"}),
+        ({"status": {("control", None, None): "failed"}}, {"frontier_nll", "trade_fd"}),
+        ({"status": {(None, None, None): "failed"}}, set()),
+        ({"schedules": ("control",), "status": {(None, None, FULL): "failed"}}, set()),
+        ({"status": {(None, None, FULL): "interrupted"}, "seeds": (0, 1)}, {"frontier_fd"}),
+        ({"sample_sets": 2, "nll_sets": 2, "select_sets": 2, "noise": 0.0}, {"trade_nll"}),
     ],
 )
-def test_poor_studies_still_report(tmp_path, settings):
-    paths = build(make_folder(tmp_path / "study", **settings))
-    assert paths.pdf.read_bytes().startswith(b"%PDF")
+def test_poor_studies_still_report(tmp_path, drawn_once, settings, plates):
+    report = report_of(tmp_path / "study", by_scale=False, **settings)
+    assert report.plates.keys() >= plates | {"curves", "samples"}
+    if not plates:
+        assert report.plates.keys() == {"curves", "samples"}
 
 
-def test_a_rebuild_changes_no_byte(tmp_path):
-    folder = make_folder(tmp_path / "study", seeds=(0, 1))
-    before = build(folder).pdf.read_bytes()
-    assert build(folder).pdf.read_bytes() == before
+def test_every_table_has_every_plan_in_order(tmp_path, drawn_once):
+    nested = {"schedules": ("control", "fixed 1", "fixed 1 (nested)"), "plans": PLANS}
+    text = words_of(report_of(tmp_path / "study", **nested, by_scale=False).content)
+    levels = text[text.index("Levels on test images") : text.index("Against the control, the")]
+    plans = [line.split(" | ")[1] for line in levels.splitlines()[2:]]
+    untrained = [f"{plan} (untrained)" for plan in ("d6@3", "d4@3", "d2@3")]
+    trained = ["full", "d6@3", "d4@3", "d2@3"]
+    assert plans == ["full", *untrained, *trained, *trained]
+    everything = text[text.index("# All plans") :]
+    assert everything.count("d4@3 (nested)") == 3
 
 
 @pytest.mark.parametrize(
@@ -171,21 +200,23 @@ def test_a_rebuild_changes_no_byte(tmp_path):
         (lambda f: without(f / "frame.parquet", "schedule"), "missing columns schedule"),
         (lambda f: without(f / "curves.parquet", "plan"), "missing columns plan"),
         (lambda f: (f / "curves.parquet").write_bytes(b"no"), "not a readable parquet file"),
-        (lambda f: edited(f, schedules=[]), "schedules or seeds is empty"),
-        (lambda f: edited(f, schedules=[{"label": "other"}]), "schedule 'control'"),
-        (lambda f: edited(f, train_switch="3"), "train_switch is '3'"),
-        (lambda f: edited(f, reference_point=None), "NoneType"),
+        (lambda f: edited(f, schedules=[]), "schedules is []"),
+        (lambda f: edited(f, schedules=pareto_facts(schedules=FEW[1:])["schedules"]), "'control'"),
+        (lambda f: edited(f, train_switch="three"), "train_switch is 'three'"),
+        (lambda f: edited(f, reference_point=None), "reference_point is None"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, capsys, damage, named):
-    folder = make_folder(tmp_path / "study")
+def test_bad_input_is_one_line(tmp_path, one_seed, capsys, damage, named):
+    folder = tmp_path / "study"
+    shutil.copytree(one_seed, folder)
     damage(folder)
-    before = sorted(tmp_path.rglob("*"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert main([str(folder)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert named in said and str(tmp_path) in said
-    assert sorted(tmp_path.rglob("*")) == before, "something was written"
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert after == before, "something was written"
 
 
 def without(path: Path, *columns: str) -> None:
@@ -197,90 +228,38 @@ def edited(folder: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def overlaps(ax) -> list[tuple[str, str]]:
-    """Pairs of texts on the axes that share ink."""
-    ax.figure.canvas.draw()
-    texts = [t for t in (*ax.texts, ax.title) if t.get_text()]
-    boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
-    return [
-        (one, other)
-        for (one, a), (other, b) in itertools.combinations(boxes, 2)
-        if a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 - 0.5 and b.y0 < a.y1 - 0.5
-    ]
-
-
-@pytest.mark.parametrize("count", [1, 2, 6, 12])
-def test_labels_do_not_overlap_at_any_number_of_schedules(count):
-    names = [f"fixed 0.{i:02d}" for i in range(count)]
-    colours = colours_of(names)
-    rng = np.random.default_rng(count)
-    points = pd.DataFrame(
-        {
-            "schedule": names,
-            "full": rng.normal(3, 1e-3, count),
-            "subnet": rng.normal(3, 1e-3, count),
-            "full_half": np.nan,
-            "subnet_half": np.nan,
-        }
+def test_the_committed_results_say_what_is_written_of_them():
+    folder = Path(__file__).parents[2] / "docs" / "results" / "pareto"
+    frame = load_frame(folder / "frame.parquet", training=True)
+    found = analyse(ParetoFile.load(folder / "study.json"), frame, None)
+    assert verdict_words(found.ledger) == (
+        "C2 reproduced, C3 contradicted, C4 contradicted, C5 reproduced, C7 contradicted"
     )
-    with style():
-        figure = new_figure(height=2.45, constrained=False)
-        ax = figure.add_axes((0.11, 0.3, 0.68, 0.55))
-        draw_trade(
-            ax,
-            TradePanel(
-                title="full against d4@3",
-                x_label="full",
-                y_label="d4@3",
-                points=points,
-                seeds=points[["schedule", "full", "subnet"]],
-                front=np.zeros((0, 2)),
-                colours=colours,
-            ),
-        )
-        assert not overlaps(ax)
-        figure = new_figure(height=2.25, constrained=False)
-        ax = figure.add_axes((0.09, 0.2, 0.70, 0.55))
-        curves = curves_of(names, (0,))
-        curves["value"] = 3.0
-        draw_curves(ax, curves[curves["plan"] == "full"], colours, title="full")
-        assert not overlaps(ax)
-        figure = new_figure(height=max(2.0, 0.6 + 0.14 * count), constrained=False)
-        ax = figure.add_axes((0.1, 0.2, 0.6, 0.65))
-        ones = [1.0] * count
-        draw_scatter(
-            ax,
-            ScatterPanel(
-                title="NLL", x_label="KV", names=names, x=ones, y=ones, low=ones, high=ones
-            ),
-        )
-        assert not overlaps(ax)
+    results = (folder.parents[1] / "results.md").read_text().replace("\u2212", "-")
+    for row in found.ledger[1:]:
+        for component in row.components:
+            if component.metric is not None and component.metric.name == NLL:
+                value = abs(component.interval.estimate)
+                assert f"{value:.3f}" in results or f"{value:.4f}" in results
 
 
-def test_spread():
-    np.testing.assert_allclose(spread([0.1, 0.5, 0.9], 0.1, 0, 1), [0.1, 0.5, 0.9])
-    np.testing.assert_allclose(spread([0.5, 0.5], 0.2, 0, 1), [0.4, 0.6])
-    np.testing.assert_allclose(spread([1.0, 1.0, 0.0], 0.1, 0, 1), [0.9, 1.0, 0.0])
-    np.testing.assert_allclose(spread([0.3, 0.3, 0.3], 0.9, 0, 1), [0, 0.5, 1.0])
-    assert len(spread([], 0.1, 0, 1)) == 0
+def test_large_studies_take_linear_time():
+    """Four times the cells take about four times as long, not sixteen."""
+
+    def seconds(plans: int) -> float:
+        settings = {"schedules": FEW, "seeds": (0, 1), "plans": many_plans(plans)}
+        levels = dict.fromkeys(FEW, dict.fromkeys(range(1, 9), 3.0))
+        frame = pareto_frame(**settings, levels=levels, nll_sets=10, by_scale=False)
+        study = ParetoFile.model_validate(pareto_facts(**settings))
+        start = time.process_time()
+        found = analyse(study, frame, None)
+        assert len(found.levels.differences) == 3 * plans * 5
+        return time.process_time() - start
+
+    seconds(8)
+    assert seconds(48) < 10 * seconds(12)
 
 
-def test_colours_tell_schedules_apart():
-    colours = colours_of(SCHEDULES)
-    assert len(set(colours.values())) == len(SCHEDULES)
-
-
-def test_a_study_without_a_report_of_its_own(tmp_path):
-    """Any study on the runner: `study` is a name that this package does not know."""
-    folder = make_folder(tmp_path / "study", schedules=("progressive",))
-    edited(folder, study="layers", question="First.\n\nSecond.", baseline="full")
-    paths = build(folder)
-    text = pdf_text(paths.pdf)
-    assert "First." in text and "Second." in text
-    assert "against full: paired damage" in text
-    assert paths.verdict == "8 of 8 cells measured"
-    summary = pd.read_csv(folder / "summary.csv")
-    assert len(summary) == 8
-    row = summary[summary["name"].str.endswith("d2@3")].iloc[0]
-    damage = row["nll/mean"] - summary[summary["name"].str.endswith("full")].iloc[0]["nll/mean"]
-    assert row["nll/mean damage"] == pytest.approx(damage)
+def many_plans(count: int) -> tuple[PlanKey, ...]:
+    plans = (PlanKey(depth, switch) for switch in range(7) for depth in range(1, 8))
+    return (FULL, *itertools.islice(plans, count - 1))

@@ -105,29 +105,17 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
     Raises:
         UserError: an unknown name, or digits without scikit-learn.
     """
-    check_dataset(name)
-    return DATASETS[name](limit)
-
-
-def check_dataset(name: str, *, others: tuple[str, ...] = ()) -> None:
-    """Raise `UserError` unless `name` is an embedded data set; the message names `others` too."""
     if name not in DATASETS:
-        names = sorted((*DATASETS, *others))
-        raise UserError(f"--dataset {name}: use one of {', '.join(names)}")
-
-
-def split_sizes(name: str, *, limit: int | None = None) -> dict[str, int]:
-    """Images of each split of an embedded data set, without making them."""
-    check_dataset(name)
+        raise UserError(f"--dataset {name}: use one of {', '.join(sorted(DATASETS))}")
     full = _FULL_SIZES[name]
-    train = full["train"]
-    if limit is None or limit >= train:
-        return dict(full)
-    held_out = {
-        split: min(full[split], max(LEAST_HELD_OUT, full[split] * limit // train))
-        for split in ("select", "test")
-    }
-    return {"train": limit} | held_out
+    kept = full["train"] if limit is None else min(limit, full["train"])
+    least = {"train": 0, "select": LEAST_HELD_OUT, "test": LEAST_HELD_OUT}
+    return DATASETS[name](
+        {
+            split: min(count, max(least[split], count * kept // full["train"]))
+            for split, count in full.items()
+        }
+    )
 
 
 _FULL_SIZES = {
@@ -136,8 +124,8 @@ _FULL_SIZES = {
 }
 
 
-def _shapes(limit: int | None) -> Dataset:
-    sizes, seed = split_sizes("shapes", limit=limit), 0
+def _shapes(sizes: dict[str, int]) -> Dataset:
+    seed = 0
 
     def make_split(split: str, part: int = 500) -> Split:
         """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
@@ -165,7 +153,7 @@ def _shapes(limit: int | None) -> Dataset:
     )
 
 
-def _digits(limit: int | None) -> Dataset:
+def _digits(sizes: dict[str, int]) -> Dataset:
     """scikit-learn's 8 x 8 digits, 1,797 images, enlarged to 24 x 24 RGB."""
     try:
         from sklearn.datasets import load_digits
@@ -173,7 +161,6 @@ def _digits(limit: int | None) -> Dataset:
         raise UserError(
             "--dataset digits: needs scikit-learn; pip install 'varant[digits]'"
         ) from None
-    sizes = split_sizes("digits", limit=limit)
 
     def make_split(split: str) -> Split:
         digits = load_digits()
@@ -197,4 +184,4 @@ def _digits(limit: int | None) -> Dataset:
     )
 
 
-DATASETS: dict[str, Callable[[int | None], Dataset]] = {"shapes": _shapes, "digits": _digits}
+DATASETS: dict[str, Callable[[dict[str, int]], Dataset]] = {"shapes": _shapes, "digits": _digits}

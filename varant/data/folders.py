@@ -28,6 +28,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 RESIZE = 1.125  # side of the resized image over the crop's
 PREPROCESSING_VERSION = 1
 
+Files = dict[str, list[Path]]  # image files of one split by class
+
 
 class UnreadableImage(UserError):
     """An image file that cannot be decoded; `index` is its place in the split."""
@@ -53,6 +55,17 @@ class FolderSplit:
     labels_N: np.ndarray
     side: int
     random_crop: bool
+
+    @classmethod
+    def of(cls, files: Files, *, side: int, random_crop: bool) -> FolderSplit:
+        """Of image files by class."""
+        labels = [i for i, paths in enumerate(files.values()) for _ in paths]
+        return cls(
+            paths=tuple(path for paths in files.values() for path in paths),
+            labels_N=np.array(labels, dtype=np.int64),
+            side=side,
+            random_crop=random_crop,
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -144,22 +157,6 @@ def resized(image: Image.Image, shorter: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """Image files of one split by class."""
-
-    files: dict[str, list[Path]]
-
-    def split(self, *, side: int, random_crop: bool) -> FolderSplit:
-        labels = [i for i, paths in enumerate(self.files.values()) for _ in paths]
-        return FolderSplit(
-            paths=tuple(path for paths in self.files.values() for path in paths),
-            labels_N=np.array(labels, dtype=np.int64),
-            side=side,
-            random_crop=random_crop,
-        )
-
-
 def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Dataset:
     """The data set in `path`.
 
@@ -177,11 +174,11 @@ def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Datase
         raise UserError(f"--data-path {path}: no such folder; give one of class folders")
     listed = _split_by_folder(path) if (path / "train").is_dir() else _split_by_turn(path)
     if limit is not None:
-        share = -(-limit // len(listed["train"].files))
-        kept = {name: paths[:share] for name, paths in listed["train"].files.items()}
-        listed = listed | {"train": _Listed(kept)}
+        share = -(-limit // len(listed["train"]))
+        listed["train"] = {name: paths[:share] for name, paths in listed["train"].items()}
     splits = {
-        name: part.split(side=side, random_crop=name == "train") for name, part in listed.items()
+        name: FolderSplit.of(files, side=side, random_crop=name == "train")
+        for name, files in listed.items()
     }
     for name, split in splits.items():
         if not len(split):
@@ -189,7 +186,7 @@ def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Datase
                 f"--data-path {path}: too few images for a {name} split; give a train/ and a val/ "
                 "folder, or at least 10 images a class"
             )
-    names = tuple(listed["train"].files)
+    names = tuple(listed["train"])
     content = {
         "preprocessing": PREPROCESSING_VERSION,
         "side": side,
@@ -209,7 +206,7 @@ def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Datase
     )
 
 
-def _split_by_folder(path: Path) -> dict[str, _Listed]:
+def _split_by_folder(path: Path) -> dict[str, Files]:
     """`train/` and `val/`; the images of `val/` are select and test by turns, class by class."""
     train = _class_files(path / "train")
     if not (path / "val").is_dir():
@@ -219,28 +216,26 @@ def _split_by_folder(path: Path) -> dict[str, _Listed]:
         raise UserError(f"--data-path {path / 'val' / surplus[0]}: no such class in train/")
     files = {name: held_out.get(name, []) for name in train}
     return {
-        "train": _Listed(train),
-        "select": _Listed({name: paths[::2] for name, paths in files.items()}),
-        "test": _Listed({name: paths[1::2] for name, paths in files.items()}),
+        "train": train,
+        "select": {name: paths[::2] for name, paths in files.items()},
+        "test": {name: paths[1::2] for name, paths in files.items()},
     }
 
 
-def _split_by_turn(path: Path) -> dict[str, _Listed]:
+def _split_by_turn(path: Path) -> dict[str, Files]:
     """Of each class every tenth image is for select, the one after it for test."""
     files = _class_files(path)
     places = {"train": range(8), "select": (8,), "test": (9,)}
     return {
-        split: _Listed(
-            {
-                name: [p for i, p in enumerate(paths) if i % 10 in places[split]]
-                for name, paths in files.items()
-            }
-        )
+        split: {
+            name: [p for i, p in enumerate(paths) if i % 10 in places[split]]
+            for name, paths in files.items()
+        }
         for split in SPLITS
     }
 
 
-def _class_files(path: Path) -> dict[str, list[Path]]:
+def _class_files(path: Path) -> Files:
     """Image files of each class folder, both sorted."""
     folders = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
     if not folders:

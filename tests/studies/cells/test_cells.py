@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from studies.cells.evaluation import Evaluation, EvaluationCell, Network
+from studies.cells.cell import Network, Site
+from studies.cells.evaluation import Measurement
+from studies.cells.protocol import Evaluation
 from studies.cells.result import CellResult, Measurements
-from studies.cells.score import ScoreCell
-from studies.cells.training import TrainingCell
+from studies.cells.score import Scoring
+from studies.cells.training import Training
 from varant import DepthPlan, Geometry
 from varant.evaluation.extractors import ExtractorSpec
 from varant.start.calibration import Speed
+from varant.store.workspace import Workspace
+from varant.training.config import TrainingConfig
 from varant.training.schedule import Schedule
-from varant.training.trainer import TrainingConfig
 
 PATCH_NUMS = (1, 2, 3)
 GEOMETRY = Geometry(
@@ -32,45 +35,50 @@ NETWORK = Network(
     extractor=ExtractorSpec.packaged("digits"),
     reference_path=Path("here"),
 )
-EVALUATION = EvaluationCell(
-    network=NETWORK,
+EVALUATION = Measurement(
+    base_seed=0,
     plan=HALF,
     evaluation=Evaluation(
         samples=100, sets=2, nll_images=40, nll_sets=4, cfg=0.0, top_k=0, top_p=0.0, seed=0
     ),
 )
-SCORE = ScoreCell(network=NETWORK, plan=HALF, select_images=60, select_sets=4)
-TRAINING = TrainingCell(
-    start_folder=Path("here"),
-    start_sha256="m",
-    tokenizer_sha256="t",
-    tokens_folder=Path("here"),
-    tokens_digest="k",
-    training=TrainingConfig(budget_images=640, batch=64, schedule=Schedule.full()),
+SCORE = Scoring(base_seed=0, plan=HALF, select_images=60, select_sets=4)
+TRAINING = Training(
+    base_seed=0,
+    config=TrainingConfig(budget_images=640, batch=64, schedule=Schedule.full()),
+    evaluate_images=500,
     evaluate_every=64,
 )
+SITE = Site(networks={0: NETWORK}, workspace=Workspace(folder=Path("w")), device="cpu", batch=250)
 
 
 def test_where_and_how_it_runs_is_no_identity():
     elsewhere = Path("elsewhere")
     network = replace(NETWORK, model_folder=elsewhere, tokens_folder=elsewhere)
     network = replace(network, reference_path=elsewhere, base_seed=7)
-    for cell, moved in (
-        (EVALUATION, replace(EVALUATION, network=network, batch=7, device="cuda")),
-        (SCORE, replace(SCORE, network=network, device="cuda")),
-        (TRAINING, replace(TRAINING, start_folder=elsewhere, tokens_folder=elsewhere)),
-    ):
+    for task in (EVALUATION, SCORE, TRAINING):
+        cell = SITE.cell(task)
+        moved = replace(cell, network=network, batch=7, device="cuda")
         assert moved != cell
         assert moved.digest == cell.digest
-    assert replace(EVALUATION, plan=FULL).digest != EVALUATION.digest
+    assert SITE.cell(replace(EVALUATION, plan=FULL)).digest != SITE.cell(EVALUATION).digest
+
+
+def test_a_trained_network_is_its_training_s_cell():
+    cell, training = SITE.cell(replace(EVALUATION, trained=TRAINING)), SITE.cell(TRAINING)
+    assert cell.needs == training.digest
+    assert cell.network.model == f"cell {training.digest}"
+    assert cell.network.model_folder == SITE.workspace.cell(training.digest)
+    assert cell.digest != SITE.cell(EVALUATION).digest
+    assert SITE.cell(EVALUATION).needs is None
 
 
 def test_a_plan_is_compared_with_the_full_network_measured_alike():
-    baseline = EVALUATION.baseline()
-    assert baseline.digest == replace(EVALUATION, plan=FULL).digest
+    baseline = SITE.cell(EVALUATION).baseline()
+    assert baseline.digest == SITE.cell(replace(EVALUATION, plan=FULL)).digest
     assert baseline.baseline() is None
-    assert SCORE.baseline() is None
-    assert TRAINING.baseline() is None
+    assert SITE.cell(SCORE).baseline() is None
+    assert SITE.cell(TRAINING).baseline() is None
 
 
 def test_expected_seconds_follow_images_and_flops():

@@ -1,12 +1,10 @@
 """The runner: what is skipped, what runs again, what waits for what, wherever it runs."""
 
-import dataclasses
-import gc
 import os
 import time
 
 import pytest
-from probe_cells import Probe, say_and_save, say_and_sleep
+from probe_cells import probe, say_and_save, say_and_sleep
 
 from studies.cells.result import read_result
 from studies.running import executors
@@ -31,9 +29,9 @@ def run(cells, workspace, *, workers=1, scheduler=None, **flags):
             split_cells(cells, workspace, **flags),
             workspace,
             executor,
-            on_result=lambda cell, result: order.append(cell.seed),
+            on_result=lambda cell, result: order.append(cell.task.seed),
         )
-    return {cell.seed: results[cell.digest] for cell in cells}, order
+    return {cell.task.seed: results[cell.digest] for cell in cells}, order
 
 
 def visits(cell, workspace) -> int:
@@ -41,7 +39,7 @@ def visits(cell, workspace) -> int:
 
 
 def test_what_is_finished_is_not_run_again(workspace):
-    cells = [Probe(seed=i) for i in range(3)]
+    cells = [probe(seed=i) for i in range(3)]
     first, order = run(cells[:2], workspace)
     assert order == [0, 1]
     again, order = run(cells, workspace)
@@ -51,7 +49,7 @@ def test_what_is_finished_is_not_run_again(workspace):
 
 
 def test_failed_and_diverged_cells_stay_until_they_are_to_be_retried(workspace):
-    cells = [Probe(seed=0, deed="fail"), Probe(seed=1, deed="diverge"), Probe(seed=2)]
+    cells = [probe(seed=0, deed="fail"), probe(seed=1, deed="diverge"), probe(seed=2)]
     for _ in range(2):
         results, _ = run(cells, workspace)
         assert [results[i].status for i in range(3)] == ["failed", "diverged", "finished"]
@@ -64,8 +62,8 @@ def test_failed_and_diverged_cells_stay_until_they_are_to_be_retried(workspace):
 
 
 def test_a_cell_waits_for_the_one_that_it_needs(workspace):
-    training = Probe(seed=9)
-    cells = [Probe(seed=0, after=training.digest), Probe(seed=1), training]
+    training = probe(seed=9)
+    cells = [probe(seed=0, after=training.digest), probe(seed=1), training]
     _, order = run(cells, workspace)
     assert order.index(9) < order.index(0)
     with pytest.raises(UserError, match=r"needs .*, which is no cell"):
@@ -74,20 +72,20 @@ def test_a_cell_waits_for_the_one_that_it_needs(workspace):
 
 @pytest.mark.parametrize(("deed", "status"), [("fail", "failed"), ("diverge", "diverged")])
 def test_what_needs_a_cell_that_ended_badly_ends_as_it_did(workspace, deed, status):
-    training = Probe(seed=9, deed=deed)
-    dependent = Probe(seed=0, after=training.digest)
+    training = probe(seed=9, deed=deed)
+    dependent = probe(seed=0, after=training.digest)
     results, _ = run([training, dependent], workspace)
     assert results[0].status == status
     assert "training" in results[0].error
     assert read_result(workspace.cell(dependent.digest), dependent.digest) is None
-    mended = Probe(seed=9, deed=deed + " once", marks=workspace.folder)
+    mended = probe(seed=9, deed=deed + " once", marks=workspace.folder)
     assert mended.digest != training.digest
 
 
 def test_preemption_of_this_process_stops_the_study_and_the_cell_goes_on_later(workspace, tmp_path):
-    cell = Probe(seed=0, deed="preempt once", marks=tmp_path)
+    cell = probe(seed=0, deed="preempt once", marks=tmp_path)
     with pytest.raises(Preempted, match="after step 3"):
-        run([cell, Probe(seed=1)], workspace)
+        run([cell, probe(seed=1)], workspace)
     assert read_result(workspace.cell(cell.digest), cell.digest) is None
     results, _ = run([cell], workspace)
     assert results[0].status == "finished"
@@ -95,7 +93,7 @@ def test_preemption_of_this_process_stops_the_study_and_the_cell_goes_on_later(w
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_the_machine_s_trouble_and_no_result(workspace, workers):
-    cell = Probe(seed=0, deed="disk")
+    cell = probe(seed=0, deed="disk")
     with pytest.raises(OSError, match="No space left"):
         run([cell], workspace, workers=workers)
     assert read_result(workspace.cell(cell.digest), cell.digest) is None
@@ -103,10 +101,10 @@ def test_a_full_disk_is_the_machine_s_trouble_and_no_result(workspace, workers):
 
 def test_a_killed_worker_costs_a_second_try_and_then_the_cell(workspace, tmp_path):
     cells = [
-        Probe(seed=0, deed="die once", marks=tmp_path),
-        Probe(seed=1),
-        Probe(seed=2, deed="die"),
-        *[Probe(seed=i) for i in range(3, 6)],
+        probe(seed=0, deed="die once", marks=tmp_path),
+        probe(seed=1),
+        probe(seed=2, deed="die"),
+        *[probe(seed=i) for i in range(3, 6)],
     ]
     results, _ = run(cells, workspace, workers=2)
     assert results[2].status == "interrupted"
@@ -114,7 +112,7 @@ def test_a_killed_worker_costs_a_second_try_and_then_the_cell(workspace, tmp_pat
     others = {seed: result.status for seed, result in results.items() if seed != 2}
     # A lost process breaks its pool: a neighbour that it takes along twice is interrupted too.
     assert set(others.values()) <= {"finished", "interrupted"}
-    mended = [dataclasses.replace(c, deed="") if c.seed == 2 else c for c in cells]
+    mended = [probe(seed=2) if c.task.seed == 2 else c for c in cells]
     results, _ = run(mended, workspace, workers=2)
     assert {result.status for result in results.values()} == {"finished"}
 
@@ -161,8 +159,8 @@ def cluster():
 
 
 def test_the_same_numbers_whatever_the_workers(cluster, tmp_path):
-    training = Probe(seed=9)
-    cells = [training, *[Probe(seed=i, after=training.digest) for i in range(4)]]
+    training = probe(seed=9)
+    cells = [training, *[probe(seed=i, after=training.digest) for i in range(4)]]
     found = {}
     for name, flags in {
         "inline": {},
@@ -180,7 +178,7 @@ def test_the_same_numbers_whatever_the_workers(cluster, tmp_path):
 
 def test_a_cluster_fails_and_finishes_cells_as_others_do(cluster, tmp_path):
     workspace = Workspace(folder=tmp_path)
-    cells = [Probe(seed=0, deed="fail"), Probe(seed=1), Probe(seed=2, deed="die")]
+    cells = [probe(seed=0, deed="fail"), probe(seed=1), probe(seed=2, deed="die")]
     results, _ = run(cells, workspace, scheduler=cluster.scheduler_address)
     assert [results[i].status for i in range(3)] == ["failed", "finished", "interrupted"]
 
@@ -199,7 +197,6 @@ def test_schedulers_that_do_not_serve(cluster, tmp_path, monkeypatch):
     assert "--scheduler tcp://127.0.0.1:9: no answer" in refused("tcp://127.0.0.1:9")
     assert "--scheduler nonsense: no answer" in refused("nonsense")
     monkeypatch.undo()
-    gc.collect()  # clients that did not connect end with their threads, not while ours begins
     assert "no worker has a GPU" in refused(cluster.scheduler_address, device="cuda")
 
 
