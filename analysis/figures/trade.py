@@ -40,7 +40,7 @@ def draw_trade(ax: Axes, data: Trade, colours: Mapping[str, str]) -> None:
         xerr=data.points["full_half"],
         yerr=data.points["subnet_half"],
         fmt="none",
-        ecolor=[colours[name] for name in data.points["schedule"]],
+        ecolor=[colours[name] for name in data.points["schedule"]],  # type: ignore[arg-type]
         elinewidth=0.9,
     )
     places = data.points[["full", "subnet", "schedule"]].itertuples(index=False)

@@ -222,8 +222,8 @@ class Levels:
         first, second = (self._groups.get((*place, metric)) for place in (one, other))
         if first is None or second is None:
             return NOTHING
-        keys = [(group.seeds_N << 32) + group.sets_N for group in (first, second)]
-        _, i, j = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+        one_N, other_N = ((group.seeds_N << 32) + group.sets_N for group in (first, second))
+        _, i, j = np.intersect1d(one_N, other_N, assume_unique=True, return_indices=True)
         sign = parse_metric(metric).damage_sign
         return _observations(first.seeds_N[i], sign * (first.values_N[i] - second.values_N[j]))
 
