@@ -22,9 +22,9 @@ Zone = Literal["full", "subnets"]
 
 
 class Facts(BaseModel):
-    """A part of a study file."""
+    """A part of a study file; made from what has its fields as attributes, too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
 
 class HardwareFacts(Facts):

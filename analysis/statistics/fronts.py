@@ -38,7 +38,8 @@ def non_dominated(points_N2: np.ndarray) -> np.ndarray:
 def staircase(points_N2: np.ndarray) -> np.ndarray:
     """(M, 2) the non-dominated points by their first coordinate; lower is better in both."""
     kept: np.ndarray = points_N2[non_dominated(points_N2)]
-    return kept[np.argsort(kept[:, 0], kind="stable")]
+    ascending: np.ndarray = kept[np.argsort(kept[:, 0], kind="stable")]
+    return ascending
 
 
 def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:

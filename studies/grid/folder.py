@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,19 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame
-from analysis.study_file import (
-    FILE,
-    BaseFacts,
-    DatasetFacts,
-    ExtractorFacts,
-    GeometryFacts,
-    HardwareFacts,
-    LikelihoodFacts,
-    SamplingFacts,
-    SecondsFacts,
-    StudyHead,
-    TokenizerFacts,
-)
+from analysis.study_file import FILE, HardwareFacts, StudyHead
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -102,68 +89,56 @@ def head_facts(
 
 
 def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
-    """What `study.json` says of any study that measures plans."""
-    bench, evaluation = outcome.bench, outcome.bench.evaluation
-    dataset, sizes, start = bench.dataset, bench.dataset.sizes, bench.start
-    tokenizer = start.tokenizer.config
-    wanted = asdict(evaluation)
+    """What `study.json` says of any study that measures plans: the fields of `StudyFile`."""
+    bench, dataset = outcome.bench, outcome.bench.dataset
+    tokenizer = bench.start.tokenizer.config
+    described = (
+        f"{tokenizer.backbone} multi-scale residual VQ-VAE, {tokenizer.vocab_size} codes of "
+        f"{tokenizer.code_channels} channels"
+    )
     return {
         "config": config.measured,
-        "seconds": SecondsFacts(
-            wall=outcome.wall_seconds,
-            preparation=outcome.preparation_seconds,
-            cells=sum(result.seconds for result in outcome.results.values()),
-        ),
-        "dataset": DatasetFacts(
-            name=dataset.name,
-            digest=dataset.digest,
-            train_images=sizes["train"],
-            select_images=sizes["select"],
-            test_images=sizes["test"],
-            image_side=dataset.image_side,
-            num_classes=dataset.num_classes,
-        ),
-        "tokenizer": TokenizerFacts(
-            digest=start.tokenizer_sha256,
-            description=(
-                f"{tokenizer.backbone} multi-scale residual VQ-VAE, {tokenizer.vocab_size} codes "
-                f"of {tokenizer.code_channels} channels"
-            ),
-            psnr_db=start.psnr_db,
-        ),
-        "extractor": ExtractorFacts(
-            name=bench.extractor.name,
-            digest=bench.extractor.digest,
-            features=bench.extractor.features,
-        ),
-        "bases": tuple(_base_facts(outcome, seed) for seed in bench.base_seeds),
+        "seconds": {
+            "wall": outcome.wall_seconds,
+            "preparation": outcome.preparation_seconds,
+            "cells": sum(result.seconds for result in outcome.results.values()),
+        },
+        "dataset": {
+            **{name: getattr(dataset, name) for name in ("name", "digest", "image_side")},
+            **{f"{split}_images": images for split, images in dataset.sizes.items()},
+            "num_classes": dataset.num_classes,
+        },
+        "tokenizer": {
+            "digest": bench.start.tokenizer_sha256,
+            "description": described,
+            "psnr_db": bench.start.psnr_db,
+        },
+        "extractor": bench.extractor,
+        "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
         "model": bench.resolved.description,
-        "geometry": GeometryFacts(**bench.geometry.as_dict()),
-        "sampling": SamplingFacts(**{name: wanted[name] for name in SamplingFacts.model_fields}),
-        "likelihood": LikelihoodFacts(
-            **{name: wanted[name] for name in LikelihoodFacts.model_fields}
-        ),
+        "geometry": bench.geometry,
+        "sampling": bench.evaluation,
+        "likelihood": bench.evaluation,
         "plans": {
             point.cell.digest: point.plan.layers for point in outcome.points if point.in_frame
         },
     }
 
 
-def _base_facts(outcome: Outcome, seed: int) -> BaseFacts:
+def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
     bench = outcome.bench
-    levels = {}
+    facts = {
+        "base_seed": seed,
+        "digest": bench.site.networks[seed].model,
+        "parameters": parameter_count(bench.geometry),
+        "training_images": bench.resolved.training_images,
+    }
     for point in outcome.where(base_seed=seed, family="full", schedule=None)[:1]:
         found = outcome.result(point).metrics
         for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
             if metric in found:
-                levels[fact] = fmean(found[metric].values)
-    return BaseFacts(
-        base_seed=seed,
-        digest=bench.site.networks[seed].model,
-        parameters=parameter_count(bench.geometry),
-        training_images=bench.resolved.training_images,
-        **levels,
-    )
+                facts[fact] = fmean(found[metric].values)
+    return facts
 
 
 def hardware(*, workers: int, device: str) -> HardwareFacts:
