@@ -23,7 +23,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from studies.grid.point import BoundPoint, Outcome, Point
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
@@ -66,7 +66,7 @@ class ParetoConfig(SupernetConfig):
     """Memory budgets to choose plans for, as shares of the full network's peak KV."""
 
     @classmethod
-    def quick_defaults(cls) -> ParetoConfig:
+    def quick_defaults(cls) -> Self:
         return replace(super().quick_defaults(), shares=(0.5, 1.0))
 
 

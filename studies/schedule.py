@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
@@ -60,7 +60,7 @@ class ScheduleConfig(SupernetConfig):
     """SQLite file of the search; default: in the study's folder, one for each config."""
 
     @classmethod
-    def quick_defaults(cls) -> ScheduleConfig:
+    def quick_defaults(cls) -> Self:
         return replace(super().quick_defaults(), trials=8, seeds=(1, 2))
 
     def check(self) -> None:
@@ -160,7 +160,8 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         def score(schedules: Sequence[Schedule]) -> list[tuple[float, float] | None]:
             trainings = [self.trial(bench, schedule) for schedule in schedules]
             # The longest first: workers that end at different times wait for the batch.
-            results = run(sorted(set(trainings), key=lambda t: (-t.mean_flops(geometry), repr(t))))
+            longest = sorted(set(trainings), key=lambda t: (-t.mean_flops(geometry), repr(t)))
+            results = run(longest)
             return [_scores(training, results[training], geometry) for training in trainings]
 
         ended = search.advance(self.config.trials, score)

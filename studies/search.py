@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from studies.cells.result import FINISHED
 from studies.cells.score import Scoring
@@ -70,7 +71,7 @@ class SearchConfig(SupernetConfig):
     """Select images that a plan is scored on."""
 
     @classmethod
-    def quick_defaults(cls) -> SearchConfig:
+    def quick_defaults(cls) -> Self:
         return replace(super().quick_defaults(), trials=24, score_images=100)
 
     def check(self) -> None:
@@ -260,18 +261,28 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         geometry, switch = bench.geometry, self.switch(bench.geometry)
         for depth in default_depths(geometry.depth):
             for selector in self.config.selectors:
-                kept = {"selector": selector, "switch": switch, "subnet_depth": depth}
+                kept: dict[str, Any] = {
+                    "selector": selector,
+                    "switch": switch,
+                    "subnet_depth": depth,
+                }
                 if selector != RANKED:
                     plan = DepthPlan.two_zone(geometry.patch_nums, geometry.depth, **kept)
                 elif found is not None and depth in found.ranked:
                     plan = self._late_plan(geometry, found.ranked[depth])
                 else:
                     continue
-                name = f"d{depth}@{switch}"
-                yield self._point(bench, "selector", f"{name} {selector}", plan, **kept, plan=name)
+                kept["plan"] = f"d{depth}@{switch}"
+                name = f"{kept['plan']} {selector}"
+                yield self._point(bench, "selector", name, plan, kept)
 
     def _point(
-        self, bench: Planned, family: str, name: str, plan: DepthPlan, **columns: object
+        self,
+        bench: Planned,
+        family: str,
+        name: str,
+        plan: DepthPlan,
+        columns: Mapping[str, Any] = MappingProxyType({}),
     ) -> Point:
         supernet = self.supernet(bench)
         return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)

@@ -89,7 +89,7 @@ class Entry:
 
     name: str
     plan: DepthPlan
-    columns: Mapping[str, object]
+    columns: Mapping[str, Any]
 
 
 def entries_of(
@@ -116,8 +116,8 @@ def entries_of(
         yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
     for subnet in depths:
         for switch in range(len(patch_nums)):
-            chosen = scales[switch:]
-            yield from reduced(f"@{switch}", chosen, subnet, family="switch", switch=switch)
+            late = scales[switch:]
+            yield from reduced(f"@{switch}", late, subnet, family="switch", switch=switch)
     for subnet in depths:
         for scale in scales:
             name = f" on scale {scale}"
@@ -201,7 +201,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
-        verdicts = next(iter(said["verdicts"].values()), {})
+        verdicts: dict[str, str] = next(iter(said["verdicts"].values()), {})
         return Answer(
             verdict=paths.verdict,
             note=f"C1 (early scales need depth, late ones do not): {said['answer']}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
@@ -38,7 +38,7 @@ class SupernetConfig(StudyConfig):
     """Training seeds, such as 0,1,2,3,4."""
 
     @classmethod
-    def quick_defaults(cls) -> SupernetConfig:
+    def quick_defaults(cls) -> Self:
         training = replace(cls().training, budget_images=QUICK_BUDGET)
         return replace(super().quick_defaults(), training=training)
 
@@ -68,7 +68,7 @@ class Arm:
         return self.schedule.start_share if self.kind in ("full", "fixed") else None
 
     @property
-    def columns(self) -> dict[str, object]:
+    def columns(self) -> dict[str, Any]:
         """What the frame says of it."""
         return {
             "schedule": self.label,
@@ -188,7 +188,11 @@ class SupernetStudy(Study[Config, Found]):
             suffix = "" if selector == "equidistant" else f" ({selector})"
             for switch in range(len(sides)):
                 for subnet in self.depths(bench.geometry):
-                    kept = {"subnet_depth": subnet, "switch": switch, "selector": selector}
+                    kept: dict[str, Any] = {
+                        "subnet_depth": subnet,
+                        "switch": switch,
+                        "selector": selector,
+                    }
                     plan = DepthPlan.two_zone(sides, depth, **kept)
                     points.append(
                         self.plan_point(
@@ -277,6 +281,7 @@ def _model_facts(outcome: Outcome, point: BoundPoint) -> ModelFacts:
 
     result, task = outcome.result(point), point.task
     assert isinstance(task, Training)
+    found: dict[str, Any] = dict(result.facts)
     return ModelFacts(
         schedule=str(point.columns["schedule"]),
         seed=task.config.seed,
@@ -285,5 +290,5 @@ def _model_facts(outcome: Outcome, point: BoundPoint) -> ModelFacts:
         digest=point.cell.digest,
         folder=str(outcome.workspace.cell(point.cell.digest)),
         full_passes=task.full_passes(outcome.bench.geometry),
-        **dict(result.facts),
+        **found,
     )

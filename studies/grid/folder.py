@@ -63,7 +63,7 @@ def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> Non
     }
     if not shown:
         return
-    content = {
+    content: dict[str, Any] = {
         "images": np.stack(list(shown.values())),
         "rows": np.array(list(shown)),
         "columns": np.array(outcome.bench.dataset.class_names),
