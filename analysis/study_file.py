@@ -12,8 +12,6 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.frame import FrameError
-
 FORMAT, VERSION = "varant-study", 2
 FILE = "study.json"
 REMEDY = "run the study again"
@@ -135,6 +133,8 @@ class StudyHead(Facts):
             FrameError: no such file, no JSON, another format or version, or a value that is
                 missing or wrong: one line naming file, value and remedy.
         """
+        from analysis.frame import FrameError  # late: studies write these files without pandas
+
         if not path.is_file():
             raise FrameError(
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
