@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CURVES_FILE = "curves.parquet"
 QUICK_BUDGET = 3_200
+CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,7 @@ class SupernetStudy(Study[Config, Found]):
     def training(self, bench: Planned, arm: Arm, seed: int) -> Training:
         """The training of a model of this arm."""
         flags = self.config.training
+        images = QUICK_CURVE_IMAGES if self.config.run.quick else CURVE_IMAGES
         config = TrainingConfig.of(
             flags,
             bench.geometry,
@@ -154,7 +156,7 @@ class SupernetStudy(Study[Config, Found]):
         return Training(
             base_seed=bench.base_seeds[0],
             config=config,
-            evaluate_images=min(500, bench.dataset.sizes["select"]),
+            evaluate_images=min(images, bench.dataset.sizes["select"]),
             evaluate_every=max(1, config.budget_images // 10),
         )
 

@@ -13,10 +13,10 @@ import pytest
 import reference
 import torch
 from image_files import paint
+from varant.start.train_flags import TrainFlags
 
 import varant
 from varant.errors import exit_codes
-from varant.start.train_flags import TrainFlags
 from varant.train import main
 from varant.training.run import TIMES, read_metrics
 
