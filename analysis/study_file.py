@@ -216,10 +216,10 @@ class ScheduleFacts(Facts):
     kind: str
     share: float | None
     mean_share: float | None
-    start_share: float | None
-    end_share: float | None
-    phases: tuple[float, ...] | None
-    ramp: str | None
+    start_share: float | None = None
+    end_share: float | None = None
+    phases: tuple[float, ...] | None = None
+    ramp: str | None = None
     selector: str | None
     switch: int
     passes: int
