@@ -10,22 +10,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from tyro.conf import OmitArgPrefixes
+import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from varant.errors import UserError
 
 C = TypeVar("C")
+T = TypeVar("T")
+Spec = PrimitiveConstructorSpec[Any]
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -35,50 +37,6 @@ class BadValue(Exception):
     def __init__(self, text: str, expected: str, *, item: str | None = None) -> None:
         super().__init__(expected)
         self.text, self.expected, self.item = text, expected, text if item is None else item
-
-
-def _spec(
-    metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str
-) -> PrimitiveConstructorSpec[Any]:
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda texts: parse(texts[0]),
-        is_instance=lambda value: value is not None,
-        str_from_instance=lambda value: [show(value)],
-    )
-
-
-def _whole(text: str, *, least: int | None = None) -> int:
-    if not re.fullmatch(r"[+-]?\d+", text):
-        raise BadValue(text, "not a whole number")
-    if least is not None and int(text) < least:
-        raise BadValue(text, f"must be at least {least}")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise BadValue(text, "not a number") from None
-    if not math.isfinite(value):
-        raise BadValue(text, "must be a finite number")
-    return value
-
-
-def _share(text: str, *, zero: bool) -> float:
-    share = _number(text)
-    if not 0 <= share <= 1 or (share == 0 and not zero):
-        raise BadValue(text, "must be from 0 to 1" if zero else "must be above 0, up to 1")
-    return share
-
-
-def _above_zero(text: str) -> float:
-    value = _number(text)
-    if value <= 0:
-        raise BadValue(text, "must be a positive number")
-    return value
 
 
 def count(text: str) -> int:
@@ -108,118 +66,151 @@ def show_number(value: float) -> str:
     return str(near) if float(near) == value and len(plain) > 10 else plain
 
 
-def _items(
-    text: str, parse: Callable[[str], Any], *, example: str, ascending: bool
-) -> tuple[Any, ...]:
-    """Items of a comma-separated list, at least one, none twice."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise BadValue(text, "give at least one value, separated by commas", item=repr(text))
-    found: list[Any] = []
-    for part in parts:
-        try:
-            value = parse(part)
-        except BadValue as bad:
-            hint = f"; give {example}" if bad.expected.startswith("not a") else ""
-            raise BadValue(text, f"{bad.expected}{hint}", item=part) from None
-        if value in found:
-            raise BadValue(text, f"{part} given twice")
-        found.append(value)
-    return tuple(sorted(found) if ascending else found)
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise BadValue(text, "not a whole number")
+    return int(text)
 
 
-def _list(
+def _number(text: str) -> float:
+    try:
+        value = float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise BadValue(text, "not a number") from None
+    if not math.isfinite(value):
+        raise BadValue(text, "must be a finite number")
+    return value
+
+
+def _choice(known: Sequence[str]) -> Callable[[str], str]:
+    return _that(str, known.__contains__, f"use one of {', '.join(known)}")
+
+
+def _that(
+    parse: Callable[[str], T], good: Callable[[T], bool], expected: str
+) -> Callable[[str], T]:
+    """`parse`, which says `expected` of a value that is not `good`."""
+
+    def parsed(text: str) -> T:
+        value = parse(text)
+        if not good(value):
+            raise BadValue(text, expected)
+        return value
+
+    return parsed
+
+
+_natural = _that(_whole, lambda value: value >= 0, "must be at least 0")
+_positive = _that(_whole, lambda value: value >= 1, "must be at least 1")
+_above_zero = _that(_number, lambda value: value > 0, "must be a positive number")
+_share = _that(_number, lambda value: 0 <= value <= 1, "must be from 0 to 1")
+_positive_share = _that(_number, lambda value: 0 < value <= 1, "must be above 0, up to 1")
+
+
+def _spec(
+    metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str, **more: Any
+) -> Spec:
+    read: dict[str, Any] = {
+        "instance_from_str": lambda texts: parse(texts[0]),
+        "is_instance": lambda value: value is not None,
+        "str_from_instance": lambda value: [show(value)],
+    }
+    return PrimitiveConstructorSpec(nargs=1, metavar=metavar, **read | more)
+
+
+def _set(
     metavar: str,
     parse: Callable[[str], Any],
     *,
     example: str,
     ascending: bool = False,
     show: Callable[[Any], str] = str,
-) -> PrimitiveConstructorSpec[Any]:
-    return _spec(
-        metavar,
-        lambda text: _items(text, parse, example=example, ascending=ascending),
-        lambda values: ",".join(map(show, values)),
-    )
+) -> Spec:
+    """A comma-separated list of at least one item, none twice."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not parts:
+            raise BadValue(text, "give at least one value, separated by commas", item=repr(text))
+        found: list[Any] = []
+        for part in parts:
+            try:
+                value = parse(part)
+            except BadValue as bad:
+                hint = f"; give {example}" if bad.expected.startswith("not a") else ""
+                raise BadValue(text, f"{bad.expected}{hint}", item=part) from None
+            if value in found:
+                raise BadValue(text, f"{part} given twice")
+            found.append(value)
+        return tuple(sorted(found) if ascending else found)
+
+    return _spec(metavar, read, lambda values: ",".join(map(show, values)))
 
 
-def _choice(text: str, known: Sequence[str]) -> str:
-    if text not in known:
-        raise BadValue(text, f"use one of {', '.join(known)}")
-    return text
+def _vector(
+    metavar: str,
+    parse: Callable[[str], Any],
+    good: Callable[[tuple[Any, ...]], bool],
+    expected: str,
+) -> Spec:
+    """A comma-separated list whose items belong together: `expected` says it of all."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        try:
+            values = tuple(parse(part.strip()) for part in text.split(","))
+        except BadValue:
+            values = ()
+        if not values or not good(values):
+            raise BadValue(text, expected)
+        return values
+
+    return _spec(metavar, read, lambda values: ",".join(map(show_number, values)))
 
 
-def choices(known: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
+def choices(known: Sequence[str]) -> Spec:
     """The type of a comma-separated list of some of `known`."""
-    return _list(",".join(known), lambda text: _choice(text, known), example=known[0])
-
-
-def _phases(text: str) -> tuple[float, ...]:
-    try:
-        phases = tuple(_number(part.strip()) for part in text.split(","))
-    except BadValue:
-        phases = ()
-    if len(phases) != 3:
-        raise BadValue(text, "give three fractions such as 5/30,15/30,10/30")
-    return phases
-
-
-def _sides(text: str) -> tuple[int, ...]:
-    try:
-        sides = _items(text, _whole, example="", ascending=False)
-    except BadValue:
-        sides = ()
-    if not sides or sides[0] != 1 or sides != tuple(sorted(sides)):
-        raise BadValue(text, "give growing sides from 1, such as 1,2,3,4,6")
-    return sides
-
-
-def _show_all(values: Sequence[float]) -> str:
-    return ",".join(map(show_number, values))
+    return _set(",".join(known), _choice(known), example=known[0])
 
 
 Count = Annotated[int, _spec("COUNT", count, show_count)]
-Positive = Annotated[int, _spec("INT", lambda text: _whole(text, least=1))]
-Natural = Annotated[int, _spec("INT", lambda text: _whole(text, least=0))]
+Positive = Annotated[int, _spec("INT", _positive)]
+Natural = Annotated[int, _spec("INT", _natural)]
 AboveZero = Annotated[float, _spec("FLOAT", _above_zero, show_number)]
-Share = Annotated[float, _spec("SHARE", lambda text: _share(text, zero=True), show_number)]
-PositiveShare = Annotated[float, _spec("SHARE", lambda t: _share(t, zero=False), show_number)]
+Share = Annotated[float, _spec("SHARE", _share, show_number)]
+PositiveShare = Annotated[float, _spec("SHARE", _positive_share, show_number)]
 Depths = Annotated[
-    tuple[int, ...],
-    _list("INT,...", lambda t: _whole(t), example="depths such as 2,4,6", ascending=True),
+    tuple[int, ...], _set("INT,...", _whole, example="depths such as 2,4,6", ascending=True)
 ]
-Seeds = Annotated[
-    tuple[int, ...], _list("INT,...", lambda t: _whole(t, least=0), example="seeds such as 0,1,2")
-]
+Seeds = Annotated[tuple[int, ...], _set("INT,...", _natural, example="seeds such as 0,1,2")]
 Places = Annotated[
-    tuple[int, ...],
-    _list("INT,...", lambda t: _whole(t, least=0), example="numbers such as 0,2", ascending=True),
+    tuple[int, ...], _set("INT,...", _natural, example="numbers such as 0,2", ascending=True)
 ]
 Shares = Annotated[
     tuple[float, ...],
-    _list(
-        "SHARE,...",
-        lambda t: _share(t, zero=False),
-        example="shares such as 0.5 or 2/3",
-        ascending=False,
-        show=show_number,
-    ),
+    _set("SHARE,...", _positive_share, example="shares such as 0.5 or 2/3", show=show_number),
 ]
 Weights = Annotated[
     tuple[float, ...],
-    _spec("FLOAT,...", lambda t: tuple(_number(part) for part in t.split(",")), _show_all),
+    _vector("FLOAT,...", _number, lambda _: True, "give numbers such as 1,1,1,0.5,0.5"),
 ]
-Phases = Annotated[tuple[float, ...], _spec("PART,PART,PART", _phases, _show_all)]
+Phases = Annotated[
+    tuple[float, ...],
+    _vector(
+        "PART,PART,PART",
+        _number,
+        lambda parts: len(parts) == 3,
+        "give three fractions such as 5/30,15/30,10/30",
+    ),
+]
 Sides = Annotated[
-    tuple[int, ...], _spec("INT,...", _sides, lambda sides: ",".join(map(str, sides)))
+    tuple[int, ...],
+    _vector(
+        "INT,...",
+        _whole,
+        lambda sides: sides[0] == 1 and all(a < b for a, b in itertools.pairwise(sides)),
+        "give growing sides from 1, such as 1,2,3,4,6",
+    ),
 ]
-
-
-class Checked(Protocol):
-    """A section that looks at what single values cannot tell."""
-
-    def check(self) -> None:
-        """Raise `UserError`, naming flag, value and what would be right."""
 
 
 def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None) -> C:
@@ -232,41 +223,41 @@ def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None
         UserError: a flag or value that is none, or a section's own objection.
         SystemExit: after `--help`.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = sys.argv[1:] if argv is None else argv
     config = _parsed(kind, kind(), about, argv)
-    if getattr(config, "quick", False) or getattr(getattr(config, "run", None), "quick", False):
+    if plain(config).get("quick"):
         config = _parsed(kind, kind.quick_defaults(), about, argv)  # type: ignore[attr-defined]
     check(config)
     return config
 
 
 def check(config: Any) -> None:
-    """Have every section of a config look at itself."""
-    for part in sections(config):
-        if hasattr(part, "check"):
-            part.check()
+    """Have every section that has a `check` look at what single values cannot tell.
 
-
-def sections(config: Any) -> Iterator[Any]:
-    """The config and the dataclasses in it, from the inside out."""
+    Raises:
+        UserError: naming flag, value and what would be right.
+    """
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from sections(value)
-    yield config
+        if dataclasses.is_dataclass(section := getattr(config, field.name)):
+            check(section)
+    if hasattr(config, "check"):
+        config.check()
 
 
 def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Flag names to JSON-ready values: what the config says, flat, but for the names `without`."""
     found: dict[str, Any] = {}
+    hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= plain(value, without=without)
         elif field.name not in without:
+            said = (getattr(note, "name", None) for note in get_args(hints[field.name])[1:])
+            name = next(filter(None, said), field.name)  # of the flag, where it has one of its own
             if isinstance(value, Path):
                 value = str(value)
-            found[field.name] = list(value) if isinstance(value, tuple) else value
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
@@ -280,33 +271,27 @@ def _rules() -> ConstructorRegistry:
     registry = ConstructorRegistry()
 
     @registry.primitive_rule
-    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    def rule(info: PrimitiveTypeInfo) -> Spec | None:
         if info.type is int:
-            return replace(_spec("INT", _whole), is_instance=lambda v: type(v) is int)
+            return _spec("INT", _whole, is_instance=lambda value: type(value) is int)
         if info.type is float:
-            number = _spec("FLOAT", _number, show_number)
-            return replace(number, is_instance=lambda v: isinstance(v, int | float))
+            numbers = {"is_instance": lambda value: isinstance(value, int | float)}
+            return _spec("FLOAT", _number, show_number, **numbers)
         known = get_args(info.type)
-        if get_origin(info.type) is Literal and all(isinstance(k, str) for k in known):
-            return _spec("{" + ",".join(known) + "}", lambda text: _choice(text, known))
+        if get_origin(info.type) is Literal and all(isinstance(name, str) for name in known):
+            return _spec("{" + ",".join(known) + "}", _choice(known))
         return None
 
     return registry
 
 
 def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -> C:
-    import tyro
-
     said = io.StringIO()
+    flat = (tyro.conf.OmitArgPrefixes,)
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
-                kind,
-                args=argv,
-                default=default,
-                description=about,
-                config=(OmitArgPrefixes,),
-                registry=_rules(),
+                kind, args=argv, default=default, description=about, config=flat, registry=_rules()
             )
     except BadValue as bad:
         raise UserError(f"{_flag_before(bad.text, argv)} {bad.item}: {bad.expected}") from None
@@ -321,13 +306,16 @@ def _flag_before(text: str, argv: Sequence[str]) -> str:
     for before, word in zip(["", *argv], argv, strict=False):
         if word == text and before.startswith("--"):
             return before
-        if word.startswith("--") and word.partition("=")[2] == text:
-            return word.partition("=")[0]
+        flag, given, value = word.partition("=")
+        if flag.startswith("--") and given and value == text:
+            return flag
     return "a flag"
 
 
 def _one_line(box: str) -> str:
-    """What the parser said in a box of several lines, without frame and advice."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    kept = lines[: lines.index("")] if "" in lines else lines
-    return " ".join(kept).rstrip(".") + "; see --help"
+    """What the parser said in a box of several lines, without title, frame, colour and advice."""
+    plain_text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│╭╮╰╯─ ") for line in plain_text.splitlines()[1:]]
+    parts = itertools.groupby(lines, lambda line: line.strip("-") != "")  # rules between parts
+    said = next(" ".join(part) for words, part in parts if words)
+    return said.rstrip(".") + "; see --help"

@@ -1,0 +1,22 @@
+"""Flags as words of a command line, and configs read from them as commands read theirs."""
+
+from typing import TypeVar
+
+from varant.flags import flags_of
+
+C = TypeVar("C")
+
+
+def words(**flags: object) -> list[str]:
+    """`depth=4, online=True, out=None` as `--depth 4 --online`; None is left out."""
+    found = []
+    for name, value in flags.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is not None and value is not False:
+            found += [flag] if value is True else [flag, str(value)]
+    return found
+
+
+def config_of(kind: type[C], **flags: object) -> C:
+    """The config that a command makes of these flags."""
+    return flags_of(kind, None, words(**flags))
