@@ -33,7 +33,8 @@ from varant.flags import AboveZero, Natural, Shares, choices, command_words, fla
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
-from varant.training.schedule import KINDS, Schedule
+from varant.training.config import ScheduleFlags
+from varant.training.schedule import KINDS, Kind, Schedule
 
 if TYPE_CHECKING:
     from analysis.statistics.choices import ChosenPlan
@@ -48,7 +49,7 @@ PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of 
 class ParetoConfig(SupernetConfig):
     """Flags of the study."""
 
-    schedules: Annotated[tuple[str, ...], choices(KINDS)] = ("full", "fixed", "progressive")
+    schedules: Annotated[tuple[Kind, ...], choices(KINDS)] = ("full", "fixed", "progressive")
     """Training schedules: a list; full is the control."""
     shares: Shares = (0.1, 0.5, 2 / 3, 1.0)
     """Subnet shares of the fixed schedules; 2/3 is the progressive schedule's mean share."""
@@ -90,11 +91,13 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         for selector in config.selectors:
             suffix = "" if selector == "equidistant" else f" ({selector})"
             for kind in config.schedules:
-                schedules = {kind: _schedule(kind)} if kind not in ("full", "fixed") else {}
-                if kind == "fixed":
-                    schedules = {
-                        f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares
-                    }
+                if kind == "full":
+                    continue
+                schedules = {
+                    f"fixed {show_number(share)}": Schedule.fixed(share) for share in config.shares
+                }
+                if kind != "fixed":
+                    schedules = {kind: ScheduleFlags(kind=kind).make()}
                 arms += [
                     Arm(label=label + suffix, schedule=made, selector=selector, switch=switch)
                     for label, made in schedules.items()
@@ -175,15 +178,6 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
                 old.unlink()
         write_json(outcome.folder / PLANS_FILE, listed)
         return [*paths, outcome.folder / PLANS_FILE]
-
-
-def _schedule(kind: str) -> Schedule:
-    makers = {
-        "progressive": Schedule.progressive,
-        "reversed": Schedule.reversed,
-        "sandwich": Schedule.sandwich_rule,
-    }
-    return makers[kind]()
 
 
 def _listed(chosen: ChosenPlan, path: Path, *, model: str) -> dict[str, Any]:
