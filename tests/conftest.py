@@ -1,9 +1,11 @@
 """What several test files share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Files run side by side (pytest -n), and a process with more threads than cores crawls.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,13 +18,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.path.name.startswith(LONG))
 
 
-@pytest.fixture(scope="session")
-def quick_workspace(tmp_path_factory) -> Path:
-    """A workspace with the quick base network, and a supernet of it in `supernet`."""
-    from command_lines import config_of
+# Prepared workspaces: what takes a minute to train is trained once, for all processes of a session.
 
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace that nobody writes to: quick tokenizer, tokens, base network and reference, an
+    empty tracking database, and a supernet in `supernet`."""
+    from studies.grid.bench import plan_bench, prepare_bench
+    from studies.grid.flags import StudyConfig
+    from studies.running.executors import InlineExecutor
+    from studies.tracking.mlflow_runs import DATABASE, MlflowClient
+    from varant.flags import flags_of
+    from varant.store.workspace import Workspace
     from varant.train import TrainConfig, main
 
-    workspace = tmp_path_factory.mktemp("quick") / "runs"
-    main(config_of(TrainConfig, quick=True, workspace=workspace))
-    return workspace
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prepared"
+    workspace = Workspace(folder=folder / "runs")
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "whole").exists():
+            flags = ["--quick", "--workspace", str(workspace.folder)]
+            config = flags_of(StudyConfig, None, flags)
+            prepare_bench(plan_bench(config), config, workspace, InlineExecutor())
+            main(flags_of(TrainConfig, None, flags))
+            MlflowClient(f"sqlite:///{workspace.folder / DATABASE}").search_experiments()
+            (folder / "whole").touch()
+    return workspace.folder
+
+
+@pytest.fixture(scope="module")
+def quick_workspace(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the prepared workspace for the tests of one file."""
+    return shutil.copytree(prepared, tmp_path_factory.mktemp("quick") / "runs")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have empty figures: drawing is most of a small study's time."""
+    from analysis.figures.theme import new_figure
+    from reports.parts.page import Page
+
+    figure = Page.figure
+    monkeypatch.setattr(
+        Page,
+        "figure",
+        lambda page, name, draw, caption: figure(page, name, lambda: new_figure(height=1), caption),
+    )

@@ -311,8 +311,9 @@ def _flag_before(text: str, argv: Sequence[str]) -> str:
     for before, word in zip(["", *argv], argv, strict=False):
         if word == text and before.startswith("--"):
             return before
-        if word.startswith("--") and word.partition("=")[2] == text:
-            return word.partition("=")[0]
+        flag, given, value = word.partition("=")
+        if flag.startswith("--") and given and value == text:
+            return flag
     return "a flag"
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import Natural, flags_of, plain
-from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
+from varant.start.config import QUICK_BASE_BUDGET, TrainDataConfig, TrainRunConfig, TrainStartConfig
 from varant.training.config import ScheduleFlags, TrainingConfig, TrainingFlags
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
@@ -63,7 +63,8 @@ class TrainConfig:
     @classmethod
     def quick_defaults(cls) -> TrainConfig:
         training = TrainingFlags(budget_images=6_400)
-        return cls(training=training, run=TrainRunConfig(evaluate_images=100))
+        start = TrainStartConfig(base_budget=QUICK_BASE_BUDGET)
+        return cls(training=training, start=start, run=TrainRunConfig(evaluate_images=100))
 
     def check(self) -> None:
         if self.run.quick and self.data.dataset == "folder":

@@ -123,6 +123,12 @@ class _Group:
     values_N: np.ndarray
     counts_N: np.ndarray
 
+    @property
+    def keys_N(self) -> np.ndarray:
+        """A number for each seed and set."""
+        keys: np.ndarray = (self.seeds_N << 32) + self.sets_N
+        return keys
+
 
 def _by_seed(seeds_N: np.ndarray, values_N: np.ndarray) -> dict[int, float]:
     """Means of values that are ordered by seed."""
@@ -222,8 +228,8 @@ class Levels:
         first, second = (self._groups.get((*place, metric)) for place in (one, other))
         if first is None or second is None:
             return NOTHING
-        keys = [(group.seeds_N << 32) + group.sets_N for group in (first, second)]
-        _, i, j = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+        ours, theirs = first.keys_N, second.keys_N
+        _, i, j = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
         sign = parse_metric(metric).damage_sign
         return _observations(first.seeds_N[i], sign * (first.values_N[i] - second.values_N[j]))
 
@@ -246,11 +252,7 @@ class Levels:
         new_N = np.ones(len(of_N), dtype=bool)
         new_N[1:] = (of_N[1:] != of_N[:-1]) | (seeds_N[1:] != seeds_N[:-1])
         starts = np.flatnonzero(new_N)
-        sets = np.diff(np.r_[starts, len(of_N)])
-        means = _sums(values_N, starts) / sets
-        squares = _sums((values_N - np.repeat(means, sets)) ** 2, starts)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            errors = np.sqrt(squares / (sets - 1) / sets)
+        means, deviations, sets = _moments(values_N, starts)
         labels = pd.DataFrame([self._labels(*key) for key in keys], columns=_LABELLED)
         labels = labels.astype({name: _DTYPES.get(name, "object") for name in _LABELLED})
         return (
@@ -259,7 +261,7 @@ class Levels:
             .assign(
                 seed=seeds_N[starts].astype(np.int64),
                 value=means,
-                standard_error=np.where(sets > 1, errors, math.nan),
+                standard_error=deviations / np.sqrt(sets),
                 sets=sets,
                 count=_sums(counts_N, starts).astype(np.int64),
             )
@@ -290,20 +292,19 @@ class Levels:
         to `seed_sd`), `seeds`, `sets` (a seed), `count` (images or samples in all).
         """
         models = self.models
-        labels = models.loc[~models.duplicated(_KEY), _LABELLED].reset_index(drop=True)
-        squared = models.assign(square=models["standard_error"] ** 2)
-        of = squared.groupby(_KEY, sort=False).agg(
-            value=("value", "mean"),
-            seed_sd=("value", "std"),
-            sample_sd=("square", lambda squares: math.sqrt(squares.mean(skipna=False))),
-            seeds=("seed", "size"),
-            sets=("sets", "first"),
-            count=("count", "sum"),
-        )
+        starts = np.flatnonzero(~models.duplicated(_KEY))
+        means, deviations, seeds = _moments(models["value"].to_numpy(), starts)
+        squares = _sums(models["standard_error"].to_numpy() ** 2, starts)
         spans = [self._span(key, group) for key, group in self._groups.items()]
         ends = pd.DataFrame(spans, columns=["low", "high", "over"])
-        names = ["value", "low", "high", "over", "seed_sd", "sample_sd", "seeds", "sets", "count"]
-        return pd.concat([labels, of.reset_index(drop=True), ends], axis=1)[[*_LABELLED, *names]]
+        table = models.loc[starts, [*_LABELLED, "sets"]].reset_index(drop=True).join(ends)
+        return table.assign(
+            value=means,
+            seed_sd=deviations,
+            sample_sd=np.sqrt(squares / seeds),
+            seeds=seeds,
+            count=_sums(models["count"].to_numpy(), starts).astype(np.int64),
+        )[[*_LABELLED, *_OVER_SEEDS]]
 
     def _span(self, key: tuple[str, PlanKey, str], group: _Group) -> tuple[float, float, str]:
         if parse_metric(key[-1]).exact:
@@ -340,12 +341,24 @@ class Levels:
 
 _KEY = ["schedule", "plan", "metric"]
 _LABELLED = [*LABELS, "trained", "metric"]
+_OVER_SEEDS = ["value", "low", "high", "over", "seed_sd", "sample_sd", "seeds", "sets", "count"]
 _DTYPES = {"share": "float64", "trained": "bool"}
 _DTYPES |= dict.fromkeys(("train_switch", "switch", "subnet_depth"), "Int64")
 
 
 def _sums(values_N: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return np.add.reduceat(values_N, starts) if len(starts) else np.empty(0)
+    """The sum of each run of values, in the order of the values."""
+    sizes = np.diff(starts, append=len(values_N))
+    return np.bincount(np.repeat(np.arange(len(starts)), sizes), weights=values_N)
+
+
+def _moments(values_N: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation (NaN of one value) and size of each run of values."""
+    sizes = np.diff(starts, append=len(values_N))
+    means = _sums(values_N, starts) / sizes
+    squares = _sums((values_N - np.repeat(means, sizes)) ** 2, starts)
+    freedom = np.where(sizes > 1, sizes - 1.0, math.nan)
+    return means, np.sqrt(squares / freedom), sizes
 
 
 def _plans_of(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[PlanKey, ...]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,19 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame
-from analysis.study_file import (
-    FILE,
-    BaseFacts,
-    DatasetFacts,
-    ExtractorFacts,
-    GeometryFacts,
-    HardwareFacts,
-    LikelihoodFacts,
-    SamplingFacts,
-    SecondsFacts,
-    StudyHead,
-    TokenizerFacts,
-)
+from analysis.study_file import FILE, StudyHead
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -42,22 +29,19 @@ FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 
 
-def frame_rows(study: str, outcome: Outcome) -> Iterator[dict[str, object]]:
-    """Rows of the frame: the results of its points' cells under their columns."""
-    for point in outcome.points:
-        if point.in_frame:
-            shared = {"study": study} | dict(point.columns)
-            yield from (shared | row for row in outcome.result(point).rows())
-
-
-def write_frame(folder: Path, rows: Iterable[dict[str, object]]) -> pd.DataFrame:
-    """Check the rows against the frame's contract and write them."""
-    every = list(rows)
-    columns = dict.fromkeys(name for row in every for name in (*COLUMNS, *row))
-    frame = checked_frame(pd.DataFrame(every, columns=list(columns)), full=False)
-    with replacing(folder / FRAME_FILE) as aside:
+def write_frame(study: str, outcome: Outcome) -> Path:
+    """Write the results of the points' cells under their columns, once they pass for a frame."""
+    rows = [
+        {"study": study, **point.columns, **row}
+        for point in outcome.points
+        if point.in_frame
+        for row in outcome.result(point).rows()
+    ]
+    columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
+    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)), full=False)
+    with replacing(outcome.folder / FRAME_FILE) as aside:
         frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
-    return frame
+    return outcome.folder / FRAME_FILE
 
 
 def write_study(folder: Path, facts: StudyHead) -> Path:
@@ -70,13 +54,13 @@ def write_study(folder: Path, facts: StudyHead) -> Path:
 def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     shown = {
-        name: np.load(outcome.workspace.cell(point.cell.digest) / SAMPLES_FILE)
+        name: np.load(outcome.folder_of(point) / SAMPLES_FILE)
         for name, point in rows
         if outcome.result(point).status == FINISHED
     }
     if not shown:
         return
-    content = {
+    content: dict[str, Any] = {
         "images": np.stack(list(shown.values())),
         "rows": np.array(list(shown)),
         "columns": np.array(outcome.bench.dataset.class_names),
@@ -89,6 +73,11 @@ def head_facts(
     study: str, *, command: str, workers: int, device: str, quick: bool
 ) -> dict[str, Any]:
     """What `study.json` says of any study, of this machine and installation."""
+    gpu = None
+    if device.startswith("cuda"):
+        import torch
+
+        gpu = torch.cuda.get_device_name(device)
     versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,
@@ -96,92 +85,68 @@ def head_facts(
         "command": command,
         "code_version": __version__,
         "created": datetime.now(UTC).replace(microsecond=0),
-        "hardware": hardware(workers=workers, device=device),
+        "hardware": {
+            "cpu": _processor(),
+            "cores": os.cpu_count() or 1,
+            "threads_per_process": 1,
+            "workers": workers,
+            "device": device,
+            "platform": f"{platform.system()} {platform.machine()}",
+            "gpu": gpu,
+        },
         "versions": {"python": platform.python_version(), "varant": __version__, **versions},
     }
 
 
 def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
-    """What `study.json` says of any study that measures plans."""
-    bench, evaluation = outcome.bench, outcome.bench.evaluation
-    dataset, sizes, start = bench.dataset, bench.dataset.sizes, bench.start
-    tokenizer = start.tokenizer.config
-    wanted = asdict(evaluation)
+    """What `study.json` says of any study that measures plans: the fields of `StudyFile`."""
+    bench, dataset = outcome.bench, outcome.bench.dataset
+    tokenizer = bench.start.tokenizer.config
+    described = (
+        f"{tokenizer.backbone} multi-scale residual VQ-VAE, {tokenizer.vocab_size} codes of "
+        f"{tokenizer.code_channels} channels"
+    )
     return {
         "config": config.measured,
-        "seconds": SecondsFacts(
-            wall=outcome.wall_seconds,
-            preparation=outcome.preparation_seconds,
-            cells=sum(result.seconds for result in outcome.results.values()),
-        ),
-        "dataset": DatasetFacts(
-            name=dataset.name,
-            digest=dataset.digest,
-            train_images=sizes["train"],
-            select_images=sizes["select"],
-            test_images=sizes["test"],
-            image_side=dataset.image_side,
-            num_classes=dataset.num_classes,
-        ),
-        "tokenizer": TokenizerFacts(
-            digest=start.tokenizer_sha256,
-            description=(
-                f"{tokenizer.backbone} multi-scale residual VQ-VAE, {tokenizer.vocab_size} codes "
-                f"of {tokenizer.code_channels} channels"
-            ),
-            psnr_db=start.psnr_db,
-        ),
-        "extractor": ExtractorFacts(
-            name=bench.extractor.name,
-            digest=bench.extractor.digest,
-            features=bench.extractor.features,
-        ),
-        "bases": tuple(_base_facts(outcome, seed) for seed in bench.base_seeds),
+        "seconds": {
+            **outcome.seconds,
+            "cells": sum(result.seconds for result in outcome.results.values()),
+        },
+        "dataset": {
+            **{f"{split}_images": images for split, images in dataset.sizes.items()},
+            **{n: getattr(dataset, n) for n in ("name", "digest", "image_side", "num_classes")},
+        },
+        "tokenizer": {
+            "digest": bench.start.tokenizer_sha256,
+            "description": described,
+            "psnr_db": bench.start.psnr_db,
+        },
+        "extractor": bench.extractor,
+        "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
         "model": bench.resolved.description,
-        "geometry": GeometryFacts(**bench.geometry.as_dict()),
-        "sampling": SamplingFacts(**{name: wanted[name] for name in SamplingFacts.model_fields}),
-        "likelihood": LikelihoodFacts(
-            **{name: wanted[name] for name in LikelihoodFacts.model_fields}
-        ),
+        "geometry": bench.geometry,
+        "sampling": bench.evaluation,
+        "likelihood": bench.evaluation,
         "plans": {
             point.cell.digest: point.plan.layers for point in outcome.points if point.in_frame
         },
     }
 
 
-def _base_facts(outcome: Outcome, seed: int) -> BaseFacts:
+def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
     bench = outcome.bench
-    levels = {}
+    facts = {
+        "base_seed": seed,
+        "digest": bench.site.networks[seed].model,
+        "parameters": parameter_count(bench.geometry),
+        "training_images": bench.resolved.training_images,
+    }
     for point in outcome.where(base_seed=seed, family="full", schedule=None)[:1]:
         found = outcome.result(point).metrics
         for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
             if metric in found:
-                levels[fact] = fmean(found[metric].values)
-    return BaseFacts(
-        base_seed=seed,
-        digest=bench.site.networks[seed].model,
-        parameters=parameter_count(bench.geometry),
-        training_images=bench.resolved.training_images,
-        **levels,
-    )
-
-
-def hardware(*, workers: int, device: str) -> HardwareFacts:
-    """The machine, as the protocol of a report names it."""
-    gpu = None
-    if device.startswith("cuda"):
-        import torch
-
-        gpu = torch.cuda.get_device_name(device)
-    return HardwareFacts(
-        cpu=_processor(),
-        cores=os.cpu_count() or 1,
-        threads_per_process=1,
-        workers=workers,
-        device=device,
-        platform=f"{platform.system()} {platform.machine()}",
-        gpu=gpu,
-    )
+                facts[fact] = fmean(found[metric].values)
+    return facts
 
 
 def _processor() -> str:

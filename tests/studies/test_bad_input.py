@@ -1,27 +1,11 @@
 """Bad input gives one line that names flag or file, value and remedy, and exit code 2."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from study_commands import Command
 
-from studies.sensitivity import SensitivityFlags, main
-from varant.errors import exit_codes
+from studies.sensitivity import Sensitivity, SensitivityConfig
 
-ROOT = Path(__file__).parents[2]
-
-
-def refused(capsys, tmp_path, **flags) -> str:
-    """The one line that the study says about these flags."""
-    workspace = flags.pop("workspace", tmp_path / "runs")
-    with pytest.raises(SystemExit) as ended, exit_codes():
-        main(SensitivityFlags(workspace=workspace, **flags), "test")
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert not (tmp_path / "runs").exists(), "something was written"
-    return lines[0]
+SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +16,7 @@ def refused(capsys, tmp_path, **flags) -> str:
         ({"depths": "two"}, "--depths two: not a whole number"),
         ({"depths": "4,4"}, "--depths 4,4: 4 given twice"),
         ({"depths": ""}, "--depths '': give at least one value"),
-        ({"dataset": "imagenet"}, "--dataset imagenet: use one of digits, folder, shapes"),
+        ({"dataset": "imagenet"}, "--dataset imagenet: use one of shapes, digits, folder"),
         ({"samples": -5}, "--samples -5: must be at least 1"),
         ({"samples": 100}, "--samples 100: must be a multiple of --sets (8) and at least 160"),
         ({"sets": 1}, "--sets 1: an interval needs at least 2"),
@@ -43,61 +27,57 @@ def refused(capsys, tmp_path, **flags) -> str:
         ({"workers": 0}, "--workers 0: must be at least 1"),
         ({"seed": -1}, "--seed -1: must be at least 0"),
         ({"top_k": -1}, "--top-k -1: must be at least 0"),
-        ({"top_p": 1.5}, "--top-p 1.5: must be from 0.0 (off) to 1.0"),
-        ({"cfg": float("nan")}, "--cfg nan: must be a finite number"),
+        ({"top_p": 1.5}, "--top-p 1.5: must be from 0 to 1"),
+        ({"cfg": "nan"}, "--cfg nan: must be a finite number"),
         ({"selectors": "best"}, "--selectors best: use one of equidistant, nested, first, last"),
         ({"base_budget": "lots"}, "--base-budget lots: give a number of images such as 100k"),
-        ({"base_budget": "-5"}, "--base-budget -5: give a number of images such as 100k"),
-        ({"base_budget": "10"}, "budget 10: below one batch of 64 images"),
+        ({"base_budget": -5}, "--base-budget -5: give a number of images such as 100k"),
+        ({"base_budget": 10}, "budget 10: below one batch of 64 images"),
         ({"device": "tpu"}, "--device tpu: use cpu, cuda or cuda:0"),
-        ({"model": Path("nowhere")}, "checkpoint nowhere: no config.json"),
-        ({"model": Path("nowhere"), "base_seeds": 2}, "nowhere"),
+        ({"model": "nowhere"}, "checkpoint nowhere: no config.json"),
+        ({"model": "nowhere", "base_seeds": 2}, "--base-seeds 2: --model gives one network"),
+        ({"no_such_flag": True}, "--no-such-flag"),
     ],
 )
 def test_flags(capsys, tmp_path, flags, message):
-    assert message in refused(capsys, tmp_path, **flags)
+    assert message in SENSITIVITY.refused(capsys, tmp_path / "runs", **flags)
 
 
 def test_cuda_asked_for_and_absent(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    line = refused(capsys, tmp_path, device="cuda")
+    line = SENSITIVITY.refused(capsys, tmp_path / "runs", device="cuda")
     assert line == "error: --device cuda: no CUDA device on this machine; use --device cpu"
 
 
 def test_unwritable_workspace(capsys, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    line = refused(capsys, tmp_path, workspace=tmp_path / "file")
+    line = SENSITIVITY.refused(capsys, tmp_path / "file")
     assert f"--workspace {tmp_path / 'file'}: cannot write there" in line
 
 
 def test_foreign_and_truncated_checkpoints(capsys, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
-    (foreign / "config.json").write_text('{"format": "other"}')
-    assert "not a varant-checkpoint config" in refused(capsys, tmp_path, model=foreign)
-    (foreign / "config.json").write_text('{"format": "varant-checkpoint", "vers')
-    assert "not a varant-checkpoint config" in refused(capsys, tmp_path, model=foreign)
+    for content in ('{"format": "other"}', '{"format": "varant-checkpoint", "vers'):
+        (foreign / "config.json").write_text(content)
+        line = SENSITIVITY.refused(capsys, tmp_path / "runs", model=foreign)
+        assert "not a varant-checkpoint config" in line
 
 
-def test_command_line_exit_code_and_dry_run(tmp_path):
-    def run(*flags: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "studies.sensitivity", "--workspace", tmp_path / "w", *flags],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    bad = run("--depths", "99")
+def test_command_line_exit_code(tmp_path):
+    bad = SENSITIVITY.start(tmp_path / "runs", depths=99)
+    _, said = bad.communicate(timeout=120)
     assert bad.returncode == 2
-    assert bad.stderr == "error: --depths 99: the network has 8 layers; use 1 to 8\n"
-    assert run("--no-such-flag").returncode == 2
-    dry = run("--dry-run", "--depths", "4")
-    assert dry.returncode == 0, dry.stderr
+    assert said == "error: --depths 99: the network has 8 layers; use 1 to 8\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run(capsys, tmp_path):
+    assert SENSITIVITY.of(workspace=tmp_path / "runs", dry_run=True, depths=4).run() is None
+    said = capsys.readouterr().out
     for expected in ("depths = 4", "d4@2", "d4 on early", "11 cells", "CPU-s"):
-        assert expected in dry.stdout
-    assert not (tmp_path / "w").exists()
+        assert expected in said
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

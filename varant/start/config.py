@@ -10,6 +10,8 @@ from typing import Literal
 from varant.errors import UserError
 from varant.flags import Count, Natural, Positive, Share, Sides
 
+BASE_BUDGET, QUICK_BASE_BUDGET = 48_000, 6_400  # training images of a base network
+
 DatasetName = Literal["shapes", "digits", "folder"]
 
 
@@ -51,7 +53,7 @@ class StartConfig:
     """The tokenizer of an official checkpoint."""
     var: Path | None = None
     """The transformer of an official checkpoint, with --vae."""
-    base_budget: Count = 48_000
+    base_budget: Count = BASE_BUDGET
     """Training images of a base network, where it is trained here."""
 
     def check(self) -> None:

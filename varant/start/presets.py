@@ -7,6 +7,7 @@ from typing import Any
 
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import TokenizerConfig
+from varant.start.config import BASE_BUDGET, QUICK_BASE_BUDGET
 from varant.training.config import TrainingConfig
 from varant.training.tokenizer import TokenizerTraining
 
@@ -41,7 +42,7 @@ class BaseConfig:
     tokenizer: TokenizerConfig = LIGHT_TOKENIZER
     tokenizer_training: TokenizerTraining = TokenizerTraining()
     geometry: Geometry = SMALL_GEOMETRY
-    training: TrainingConfig = TrainingConfig(budget_images=48_000)
+    training: TrainingConfig = TrainingConfig(budget_images=BASE_BUDGET)
 
     def with_seed(self, seed: int) -> BaseConfig:
         """The same with another seed of the network's training; the tokenizer is shared."""
@@ -56,5 +57,5 @@ QUICK_BASE = BaseConfig(
     limit=2_000,
     tokenizer_training=TokenizerTraining(steps=120),
     geometry=replace(SMALL_GEOMETRY, depth=4, width=32, heads=2),
-    training=TrainingConfig(budget_images=6_400),
+    training=TrainingConfig(budget_images=QUICK_BASE_BUDGET),
 )

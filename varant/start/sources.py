@@ -197,8 +197,7 @@ def _source(start: StartConfig, quick: bool) -> Source:
             vae=start.vae, var=start.var, tokenizer_config=sizes.tokenizer, geometry=sizes.geometry
         )
     base = QUICK_BASE if quick else BaseConfig()
-    if not quick:
-        base = replace(base, training=replace(base.training, budget_images=start.base_budget))
+    base = replace(base, training=replace(base.training, budget_images=start.base_budget))
     if sides is not None:
         base = replace(base, tokenizer=replace(base.tokenizer, patch_nums=sides))
         base = base.with_geometry(patch_nums=sides)

@@ -1,0 +1,61 @@
+"""Studies as their commands run them: in this process, or in one of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_lines import config_of, words
+
+from reports import ReportPaths
+from studies.grid.flags import StudyConfig
+from studies.study import Study
+from varant.errors import exit_codes
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A study's command, and flags that its tests give unless they give others."""
+
+    study: type[Study[Any, Any]]
+    config: type[StudyConfig]
+    flags: dict[str, object] = field(default_factory=dict)
+
+    def of(self, **flags: object) -> Study[Any, Any]:
+        """The study that a command line means."""
+        return self.study(config_of(self.config, **self.flags | flags), "test")
+
+    def run(self, workspace: Path, **flags: object) -> ReportPaths:
+        """Run it in this process, to its end."""
+        paths = self.of(workspace=workspace, **flags).run()
+        assert paths is not None, "a dry run has no report"
+        return paths
+
+    def start(self, workspace: Path, **flags: object) -> subprocess.Popen[str]:
+        """Start it in a process of its own, which leads a group of processes."""
+        arguments = words(**self.flags | {"workspace": workspace} | flags)
+        return subprocess.Popen(
+            [sys.executable, "-m", f"studies.{self.study.name}", *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def refused(self, capsys: pytest.CaptureFixture[str], workspace: Path, **flags: object) -> str:
+        """The one line that it says to these flags; it ends with code 2 and makes no folder."""
+        there = workspace.exists()
+        with pytest.raises(SystemExit) as ended, exit_codes():
+            self.of(workspace=workspace, **flags).run()
+        assert ended.value.code == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert workspace.exists() == there, "something was written"
+        return lines[0]
