@@ -33,7 +33,7 @@ from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
 from varant.training.config import ScheduleFlags
-from varant.training.schedule import KINDS, Schedule
+from varant.training.schedule import KINDS, Kind, Schedule
 
 if TYPE_CHECKING:
     from analysis.statistics.choices import ChosenPlan
@@ -45,7 +45,7 @@ PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of 
 class ParetoConfig(SupernetConfig):
     """Flags of the study."""
 
-    schedules: Annotated[tuple[str, ...], choices(KINDS)] = ("full", "fixed", "progressive")
+    schedules: Annotated[tuple[Kind, ...], choices(KINDS)] = ("full", "fixed", "progressive")
     """Training schedules: a list; full is the control."""
     shares: Shares = (0.1, 0.5, 2 / 3, 1.0)
     """Subnet shares of the fixed schedules; 2/3 is the progressive schedule's mean share."""
