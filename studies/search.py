@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from analysis.study_file import SearchFile
 from studies.cells.evaluation import Scoring
@@ -34,7 +34,6 @@ from studies.study import Run
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError, exit_codes
 from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
-from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
@@ -68,7 +67,7 @@ class SearchConfig(SupernetConfig):
     """Select images that a plan is scored on."""
 
     @classmethod
-    def quick_defaults(cls) -> SearchConfig:
+    def quick_defaults(cls) -> Self:
         return replace(super().quick_defaults(), trials=24, score_images=100)
 
     def check(self) -> None:
@@ -109,10 +108,6 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         if self.supernet(bench) is not None:
             super().check(bench)
 
-    def cost_of(self, geometry: Geometry, plan: DepthPlan | None = None) -> PlanCost:
-        """What a plan costs an image, as cells measure it."""
-        return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
-
     def space(self, geometry: Geometry) -> PlanSpace:
         """The plans within the limit.
 
@@ -122,18 +117,13 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         from studies.searching.plans import PlanSpace
 
         value, full = self.config.kv_limit, self.cost_of(geometry).kv_bytes_peak
-        space = PlanSpace(
-            geometry=geometry,
-            kv_limit=int(value * full if value <= 1 else value),
-            cost_of=lambda plan: self.cost_of(geometry, plan),
-        )
+        limit, cost_of = int(value * full if value <= 1 else value), partial(self.cost_of, geometry)
+        space = PlanSpace(geometry=geometry, kv_limit=limit, cost_of=cost_of)
         smallest = space.of([1] * len(geometry.patch_nums))
         if not space.fits(smallest):
             needed = self.cost_of(geometry, smallest).kv_bytes_peak
-            raise UserError(
-                f"--kv-limit {value:g}: {space.kv_limit:,} bytes an image; the smallest plan needs "
-                f"{needed:,}"
-            )
+            given = f"--kv-limit {value:g}: {limit:,} bytes an image"
+            raise UserError(f"{given}; the smallest plan needs {needed:,}")
         return space
 
     # The supernet.
@@ -141,8 +131,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
         """How the supernet is trained where none is given."""
         switch = switch_of("--switch", self.config.switch, geometry)
-        schedule = Schedule.progressive()
-        return [Arm(label="supernet", schedule=schedule, selector="equidistant", switch=switch)]
+        return [Arm(label="supernet", schedule=Schedule.progressive(), switch=switch)]
 
     def supernet(self, bench: Planned) -> Training | None:
         """Its training; None where it is given."""
@@ -251,7 +240,8 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         geometry, switch = bench.geometry, self.switch(bench.geometry)
         for depth in default_depths(geometry.depth):
             for selector in self.config.selectors:
-                kept = {"selector": selector, "switch": switch, "subnet_depth": depth}
+                kept: dict[str, Any] = {"selector": selector, "switch": switch}
+                kept["subnet_depth"] = depth
                 if selector != RANKED:
                     plan = DepthPlan.two_zone(geometry.patch_nums, geometry.depth, **kept)
                 elif found is not None and depth in found.ranked:
@@ -262,7 +252,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
                 yield self._point(bench, "selector", f"{name} {selector}", plan, **kept, plan=name)
 
     def _point(
-        self, bench: Planned, family: str, name: str, plan: DepthPlan, **columns: object
+        self, bench: Planned, family: str, name: str, plan: DepthPlan, /, **columns: Any
     ) -> Point:
         supernet = self.supernet(bench)
         return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)
@@ -302,7 +292,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             "switch": self.switch(geometry),
             "trained_switch": self.trained_switch(geometry),
             "kv_limit_bytes": self.space(geometry).kv_limit,
-            "kv_full_bytes": self.full_kv(geometry),
+            "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
             "reference_nll": math.log(geometry.vocab_size),
             "reference_fd": 10.0,
             "weighed": config.cost,

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from analysis.study_file import SensitivityFile
@@ -111,14 +112,10 @@ def entries_of(
 
     for window, chosen in windows_of(len(patch_nums)).items():
         yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
-    for subnet in depths:
-        for switch in range(len(patch_nums)):
-            chosen = scales[switch:]
-            yield from reduced(f"@{switch}", chosen, subnet, family="switch", switch=switch)
-    for subnet in depths:
-        for scale in scales:
-            name = f" on scale {scale}"
-            yield from reduced(name, (scale,), subnet, family="scale", scale=scale)
+    for subnet, switch in product(depths, range(len(patch_nums))):
+        yield from reduced(f"@{switch}", scales[switch:], subnet, family="switch", switch=switch)
+    for subnet, scale in product(depths, scales):
+        yield from reduced(f" on scale {scale}", (scale,), subnet, family="scale", scale=scale)
 
 
 class Sensitivity(Study[SensitivityConfig, None]):
@@ -157,8 +154,8 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 named.append(entry.name)
                 if entry.columns["selector"] != "equidistant":
                     named.append(f"({entry.columns['selector']})")
-                columns = {"plan": entry.name, **entry.columns}
-                yield self.plan_point(bench, " ".join(named), entry.plan, base_seed=seed, **columns)
+                columns = {"plan": entry.name, "base_seed": seed, **entry.columns}
+                yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""
@@ -196,7 +193,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
-        verdicts = next(iter(said["verdicts"].values()), {})
+        verdicts: dict[str, str] = next(iter(said["verdicts"].values()), {})
         return Answer(
             note=f"C1 (early scales need depth, late ones do not): {said['answer']}",
             metrics=metrics,

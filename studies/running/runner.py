@@ -19,11 +19,7 @@ from varant.progress import update_interval
 from varant.store.workspace import Workspace
 
 LOSSES = 2  # workers that a cell may lose before it counts as interrupted
-_BAD = {
-    FAILED: "its network's training failed",
-    DIVERGED: "its network's training diverged",
-    INTERRUPTED: "its network's training was interrupted",
-}
+_BAD = {FAILED: "failed", DIVERGED: "diverged", INTERRUPTED: "was interrupted"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +81,8 @@ def run_cells(
                 status = results[cell.needs].status if cell.needs else FINISHED
                 if status != FINISHED:
                     del waiting[cell.digest]
-                    end(cell, CellResult(digest=cell.digest, status=status, error=_BAD[status]))
+                    error = f"its network's training {_BAD[status]}"
+                    end(cell, CellResult(digest=cell.digest, status=status, error=error))
                 elif len(running) < executor.capacity:
                     del waiting[cell.digest]
                     running[executor.submit(run_cell, cell, workspace.cell(cell.digest))] = cell
