@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -238,18 +239,17 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     def _selector_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         geometry, switch = bench.geometry, self.switch(bench.geometry)
-        for depth in default_depths(geometry.depth):
-            for selector in self.config.selectors:
-                kept: dict[str, Any] = {"selector": selector, "switch": switch}
-                kept["subnet_depth"] = depth
-                if selector != RANKED:
-                    plan = DepthPlan.two_zone(geometry.patch_nums, geometry.depth, **kept)
-                elif found is not None and depth in found.ranked:
-                    plan = self._late_plan(geometry, found.ranked[depth])
-                else:
-                    continue
-                name = f"d{depth}@{switch}"
-                yield self._point(bench, "selector", f"{name} {selector}", plan, **kept, plan=name)
+        for depth, selector in product(default_depths(geometry.depth), self.config.selectors):
+            name, kept = f"d{depth}@{switch}", {"subnet_depth": depth, "switch": switch}
+            if selector != RANKED:
+                sides, full = geometry.patch_nums, geometry.depth
+                plan = DepthPlan.two_zone(sides, full, **kept, selector=selector)
+            elif found is not None and depth in found.ranked:
+                plan = self._late_plan(geometry, found.ranked[depth])
+            else:
+                continue
+            placed: dict[str, Any] = {"plan": name, "selector": selector, **kept}
+            yield self._point(bench, "selector", f"{name} {selector}", plan, **placed)
 
     def _point(
         self, bench: Planned, family: str, name: str, plan: DepthPlan, /, **columns: Any

@@ -20,7 +20,7 @@ network; under 90 s with the base in the workspace. Expect a full network with c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -89,7 +89,7 @@ class Entry(NamedTuple):
 
     name: str
     plan: DepthPlan
-    columns: Mapping[str, object]
+    columns: dict[str, Any]
 
 
 def entries_of(
@@ -100,9 +100,7 @@ def entries_of(
     full = DepthPlan.full(patch_nums, depth)
     yield Entry("full", full, {"family": "full", "selector": selectors[0]})
 
-    def reduced(
-        name: str, chosen: Sequence[int], subnet: int, **columns: object
-    ) -> Iterator[Entry]:
+    def reduced(name: str, chosen: Sequence[int], subnet: int, **columns: Any) -> Iterator[Entry]:
         """The scales `chosen` at depth `subnet`, by every selector."""
         for selector in selectors:
             kept = [subnet if scale in chosen else depth for scale in scales]
@@ -154,7 +152,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 named.append(entry.name)
                 if entry.columns["selector"] != "equidistant":
                     named.append(f"({entry.columns['selector']})")
-                columns = {"plan": entry.name, "base_seed": seed, **entry.columns}
+                columns = entry.columns | {"plan": entry.name, "base_seed": seed}
                 yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:

@@ -243,9 +243,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             question=self.question,
             config_digest=digest,
             params=self.config.measured,
-            dataset=bench.dataset,
-            geometry=bench.geometry,
-            training_images=bench.training_images,
+            bench=bench,
         )
 
     def _write_folder(self, outcome: Outcome, found: Found | None, digest: str) -> list[Path]:

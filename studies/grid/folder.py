@@ -62,13 +62,10 @@ def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> Non
     }
     if not shown:
         return
-    content = {
-        "images": np.stack(list(shown.values())),
-        "rows": np.array(list(shown)),
-        "columns": np.array(outcome.bench.dataset.class_names),
-    }
+    images, names = np.stack(list(shown.values())), np.array(list(shown))
+    classes = np.array(outcome.bench.dataset.class_names)
     with replacing(outcome.folder / SHEET_FILE) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, **content)
+        np.savez_compressed(file, images=images, rows=names, columns=classes)
 
 
 def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dict[str, Any]:

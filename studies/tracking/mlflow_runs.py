@@ -55,10 +55,11 @@ class StudyRecord:
 
     def record_cell(self, cell: LoggedCell) -> None:
         """Write a cell as a child run; one that is there is brought up to date, nothing twice."""
-        run = self.children.get(cell.digest) or self._begin(cell)
+        run = self.children.get(cell.result.digest) or self._begin(cell)
         run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
         new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in known}
-        tags, ended = {"status": cell.status, **cell.tags}, _ENDED[cell.status]
+        status = cell.result.status
+        tags, ended = {"status": status, **cell.tags}, _ENDED[status]
         if not new and tags.items() <= run.data.tags.items() and run.info.status == ended:
             return
         # A point that is there, with its time, is not stored again.
@@ -73,19 +74,19 @@ class StudyRecord:
         self.client.log_batch(run_id, params=params, tags=_tags(tags))
         if "error" in run.data.tags and "error" not in tags:
             self.client.delete_tag(run_id, "error")  # of a visit before this one
-        end_time = start + int(1000 * cell.seconds)  # it lasts as long as the cell did
+        end_time = start + int(1000 * cell.result.seconds)  # it lasts as long as the cell did
         self.client.set_terminated(run_id, ended, end_time=end_time)
-        self.children[cell.digest] = self.client.get_run(run_id)
+        self.children[cell.result.digest] = self.client.get_run(run_id)
 
     def _begin(self, cell: LoggedCell) -> Run:
         run = self.client.create_run(
             self.experiment_id,
             run_name=cell.name,
             start_time=self.start_time + 1000 - cell.place,  # the page orders runs by their start
-            tags={"mlflow.parentRunId": self.run_id, "cell_digest": cell.digest},
+            tags={"mlflow.parentRunId": self.run_id, "cell_digest": cell.result.digest},
         )
-        _log_input(self.client, run.info.run_id, self.study.dataset)
-        self.children[cell.digest] = run
+        _log_input(self.client, run.info.run_id, self.study)
+        self.children[cell.result.digest] = run
         return run
 
     def finish(
@@ -146,7 +147,7 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
         tags = _tags(study.tags | own_tags)
         client.log_batch(run.info.run_id, params=_params(study.params), tags=tags)
-        _log_input(client, run.info.run_id, study.dataset)
+        _log_input(client, run.info.run_id, study)
     of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
     return StudyRecord(
@@ -172,9 +173,10 @@ def _tags(tags: Mapping[str, object]) -> list[RunTag]:
     return [RunTag(k, str(v)) for k, v in tags.items()]
 
 
-def _log_input(client: MlflowClient, run_id: str, dataset: datasets.Dataset | None) -> None:
-    if dataset is None:
+def _log_input(client: MlflowClient, run_id: str, study: LoggedStudy) -> None:
+    if study.bench is None:
         return
+    dataset = study.bench.dataset
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest[:16],
