@@ -69,7 +69,7 @@ class Arm:
         return self.schedule.start_share if self.kind in ("full", "fixed") else None
 
     @property
-    def columns(self) -> dict[str, object]:
+    def columns(self) -> dict[str, Any]:
         """What the frame says of it."""
         told: dict[str, object] = {"schedule": self.label, "kind": self.kind}
         return told | {"share": self.share, "train_switch": self.switch}
