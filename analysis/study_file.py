@@ -12,8 +12,6 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.frame import FrameError
-
 FORMAT, VERSION = "varant-study", 2
 FILE = "study.json"
 REMEDY = "run the study again"
@@ -132,9 +130,10 @@ class StudyHead(Facts):
         """Read and check a study's file.
 
         Raises:
-            FrameError: no such file, no JSON, another format or version, or a value that is
-                missing or wrong: one line naming file, value and remedy.
+            FrameError: in one line, naming file, what is wrong with it, and remedy.
         """
+        from analysis.frame import FrameError  # late: studies write these files without pandas
+
         if not path.is_file():
             raise FrameError(
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
@@ -216,10 +215,10 @@ class ScheduleFacts(Facts):
     kind: str
     share: float | None
     mean_share: float | None
-    start_share: float | None
-    end_share: float | None
-    phases: tuple[float, ...] | None
-    ramp: str | None
+    start_share: float | None = None
+    end_share: float | None = None
+    phases: tuple[float, ...] | None = None
+    ramp: str | None = None
     selector: str | None
     switch: int
     passes: int
@@ -336,6 +335,14 @@ class ScheduleFile(SupernetFile):
     sampler: str
     storage: str
 
+    @model_validator(mode="after")
+    def _winners_are_trials(self) -> Self:
+        numbers = {trial.number for trial in self.trials}
+        for name, number in self.winners.items():
+            if number not in numbers:
+                raise ValueError(f"winner {name!r} is trial {number}, which is none of its trials")
+        return self
+
 
 class ScoredPlan(Facts):
     """A plan that a search looked at: select NLL in nats/token, peak KV bytes an image."""
@@ -390,17 +397,15 @@ class EfficiencyFile(StudyHead):
 def _said(error: ValidationError) -> str:
     """The first trouble of a file that could not be read, with its remedy."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "the file"
-    if first["type"] == "json_invalid":
-        return f"not readable JSON ({first['ctx']['error']}); {REMEDY}"
-    if first["type"] == "missing":
-        return f"missing {place!r}; {REMEDY}"
-    if place == "format":
-        return f"format is {first['input']!r}, not {FORMAT!r}; name a folder that a study wrote"
-    if place == "version":
-        return (
-            f"version is {first['input']!r}, this code reads {VERSION}; use the version that wrote "
-            f"it, or {REMEDY}"
-        )
-    shown = repr(first["input"])[:60]
-    return f"{place} is {shown}: {first['msg'][0].lower()}{first['msg'][1:]}; {REMEDY}"
+    place, value = ".".join(map(str, first["loc"])) or "the file", repr(first["input"])[:60]
+    match first["type"], place:
+        case "json_invalid", _:
+            return f"not readable JSON ({first['ctx']['error']}); {REMEDY}"
+        case "missing", _:
+            return f"missing {place!r}; {REMEDY}"
+        case _, "format":
+            return f"format is {value}, not {FORMAT!r}; name a folder that a study wrote"
+        case _, "version":
+            writer = "use the version that wrote it"
+            return f"version is {value}, this code reads {VERSION}; {writer}, or {REMEDY}"
+    return f"{place} is {value}: {first['msg'][0].lower()}{first['msg'][1:]}; {REMEDY}"

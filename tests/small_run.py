@@ -1,7 +1,7 @@
 """A training run small enough to be killed often: `python small_run.py FOLDER [KEY=VALUE ...]`.
 
 Keys: `schedule`, `switch`, `accumulate`, `batch`, `checkpoint_seconds`, `log_every`, `nan_step`,
-`slow_step`, `learning_rate`.
+`slow_step`, `lr`.
 """
 
 import sys
@@ -14,10 +14,11 @@ from varant import VAR, Geometry, Tokenizer, TokenizerConfig
 from varant.data.batches import CachedBatches
 from varant.data.tokens import TokenSplit
 from varant.errors import exit_codes
+from varant.training.config import TrainingConfig
 from varant.training.distributed import joined_ranks
 from varant.training.run import Evaluator, RunFolder, run_training
 from varant.training.schedule import Schedule
-from varant.training.trainer import Trainer, TrainingConfig
+from varant.training.trainer import Trainer
 
 PATCH_NUMS = (1, 2, 3)
 STEPS, BATCH = 60, 8
@@ -64,7 +65,7 @@ def run(folder: Path, **options) -> Trainer:
         depths=(1, 2),
         switch=int(options.get("switch", 1)),
         ema=0.9,
-        learning_rate=float(options.get("learning_rate", 5e-3)),
+        lr=float(options.get("lr", 5e-3)),
     )
     with joined_ranks("cpu") as ranks:
         ranks.check_same(config.as_dict())

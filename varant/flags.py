@@ -10,22 +10,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from tyro.conf import OmitArgPrefixes
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from varant.errors import UserError
 
 C = TypeVar("C")
+T = TypeVar("T")
+Spec = PrimitiveConstructorSpec[Any]
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -35,50 +37,6 @@ class BadValue(Exception):
     def __init__(self, text: str, expected: str, *, item: str | None = None) -> None:
         super().__init__(expected)
         self.text, self.expected, self.item = text, expected, text if item is None else item
-
-
-def _spec(
-    metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str
-) -> PrimitiveConstructorSpec[Any]:
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda texts: parse(texts[0]),
-        is_instance=lambda value: value is not None,
-        str_from_instance=lambda value: [show(value)],
-    )
-
-
-def _whole(text: str, *, least: int | None = None) -> int:
-    if not re.fullmatch(r"[+-]?\d+", text):
-        raise BadValue(text, "not a whole number")
-    if least is not None and int(text) < least:
-        raise BadValue(text, f"must be at least {least}")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise BadValue(text, "not a number") from None
-    if not math.isfinite(value):
-        raise BadValue(text, "must be a finite number")
-    return value
-
-
-def _share(text: str, *, zero: bool) -> float:
-    share = _number(text)
-    if not 0 <= share <= 1 or (share == 0 and not zero):
-        raise BadValue(text, "must be from 0 to 1" if zero else "must be above 0, up to 1")
-    return share
-
-
-def _above_zero(text: str) -> float:
-    value = _number(text)
-    if value <= 0:
-        raise BadValue(text, "must be a positive number")
-    return value
 
 
 def count(text: str) -> int:
@@ -108,118 +66,149 @@ def show_number(value: float) -> str:
     return str(near) if float(near) == value and len(plain) > 10 else plain
 
 
-def _items(
-    text: str, parse: Callable[[str], Any], *, example: str, ascending: bool
-) -> tuple[Any, ...]:
-    """Items of a comma-separated list, at least one, none twice."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise BadValue(text, "give at least one value, separated by commas", item=repr(text))
-    found: list[Any] = []
-    for part in parts:
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise BadValue(text, "not a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise BadValue(text, "not a number") from None
+    if not math.isfinite(value):
+        raise BadValue(text, "must be a finite number")
+    return value
+
+
+def _choice(known: Sequence[str]) -> Callable[[str], str]:
+    return _that(str, known.__contains__, f"use one of {', '.join(known)}")
+
+
+def _that(
+    parse: Callable[[str], T], good: Callable[[T], bool], expected: str
+) -> Callable[[str], T]:
+    """`parse`, which says `expected` of a value that is not `good`."""
+
+    def parsed(text: str) -> T:
+        value = parse(text)
+        if not good(value):
+            raise BadValue(text, expected)
+        return value
+
+    return parsed
+
+
+_natural = _that(_whole, lambda value: value >= 0, "must be at least 0")
+_positive = _that(_whole, lambda value: value >= 1, "must be at least 1")
+_not_negative = _that(_number, lambda value: value >= 0, "must be 0 or more")
+_above_zero = _that(_number, lambda value: value > 0, "must be a positive number")
+_below_one = _that(_number, lambda value: 0 <= value < 1, "must be from 0 to below 1")
+_share = _that(_number, lambda value: 0 <= value <= 1, "must be from 0 to 1")
+_positive_share = _that(_number, lambda value: 0 < value <= 1, "must be above 0, up to 1")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_show, value))
+    return show_number(value) if isinstance(value, float) else str(value)
+
+
+def _spec(metavar: str, parse: Callable[[str], Any], **more: Callable[[Any], Any]) -> Spec:
+    """A type of values that are no None, unless `more` says what is an instance, or how to show."""
+    read = {
+        "instance_from_str": lambda texts: parse(texts[0]),
+        "is_instance": lambda value: value is not None,
+        "str_from_instance": lambda value: [_show(value)],
+    }
+    return PrimitiveConstructorSpec(nargs=1, metavar=metavar, **read | more)
+
+
+def _set(
+    metavar: str, parse: Callable[[str], Any], example: str, *, ascending: bool = False
+) -> Spec:
+    """A comma-separated list of at least one item, none twice."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not parts:
+            raise BadValue(text, "give at least one value, separated by commas", item=repr(text))
+        found: list[Any] = []
+        for part in parts:
+            try:
+                value = parse(part)
+            except BadValue as bad:
+                hint = f"; give {example}" if bad.expected.startswith("not a") else ""
+                raise BadValue(text, f"{bad.expected}{hint}", item=part) from None
+            if value in found:
+                raise BadValue(text, f"{part} given twice")
+            found.append(value)
+        return tuple(sorted(found) if ascending else found)
+
+    return _spec(metavar, read)
+
+
+def _vector(
+    metavar: str, parse: Callable[[str], T], good: Callable[[tuple[T, ...]], bool], expected: str
+) -> Spec:
+    """A comma-separated list whose items belong together: `expected` is said of all."""
+
+    def read(text: str) -> tuple[T, ...]:
         try:
-            value = parse(part)
-        except BadValue as bad:
-            hint = f"; give {example}" if bad.expected.startswith("not a") else ""
-            raise BadValue(text, f"{bad.expected}{hint}", item=part) from None
-        if value in found:
-            raise BadValue(text, f"{part} given twice")
-        found.append(value)
-    return tuple(sorted(found) if ascending else found)
+            values = tuple(parse(part.strip()) for part in text.split(","))
+        except BadValue:
+            raise BadValue(text, expected) from None
+        if not good(values):
+            raise BadValue(text, expected)
+        return values
+
+    return _spec(metavar, read)
 
 
-def _list(
-    metavar: str,
-    parse: Callable[[str], Any],
-    *,
-    example: str,
-    ascending: bool = False,
-    show: Callable[[Any], str] = str,
-) -> PrimitiveConstructorSpec[Any]:
-    return _spec(
-        metavar,
-        lambda text: _items(text, parse, example=example, ascending=ascending),
-        lambda values: ",".join(map(show, values)),
-    )
-
-
-def _choice(text: str, known: Sequence[str]) -> str:
-    if text not in known:
-        raise BadValue(text, f"use one of {', '.join(known)}")
-    return text
-
-
-def choices(known: Sequence[str]) -> PrimitiveConstructorSpec[Any]:
+def choices(known: Sequence[str]) -> Spec:
     """The type of a comma-separated list of some of `known`."""
-    return _list(",".join(known), lambda text: _choice(text, known), example=known[0])
+    return _set(",".join(known), _choice(known), known[0])
 
 
-def _phases(text: str) -> tuple[float, ...]:
-    try:
-        phases = tuple(_number(part.strip()) for part in text.split(","))
-    except BadValue:
-        phases = ()
-    if len(phases) != 3:
-        raise BadValue(text, "give three fractions such as 5/30,15/30,10/30")
-    return phases
-
-
-def _sides(text: str) -> tuple[int, ...]:
-    try:
-        sides = _items(text, _whole, example="", ascending=False)
-    except BadValue:
-        sides = ()
-    if not sides or sides[0] != 1 or sides != tuple(sorted(sides)):
-        raise BadValue(text, "give growing sides from 1, such as 1,2,3,4,6")
-    return sides
-
-
-def _show_all(values: Sequence[float]) -> str:
-    return ",".join(map(show_number, values))
-
-
-Count = Annotated[int, _spec("COUNT", count, show_count)]
-Positive = Annotated[int, _spec("INT", lambda text: _whole(text, least=1))]
-Natural = Annotated[int, _spec("INT", lambda text: _whole(text, least=0))]
-AboveZero = Annotated[float, _spec("FLOAT", _above_zero, show_number)]
-Share = Annotated[float, _spec("SHARE", lambda text: _share(text, zero=True), show_number)]
-PositiveShare = Annotated[float, _spec("SHARE", lambda t: _share(t, zero=False), show_number)]
-Depths = Annotated[
-    tuple[int, ...],
-    _list("INT,...", lambda t: _whole(t), example="depths such as 2,4,6", ascending=True),
-]
-Seeds = Annotated[
-    tuple[int, ...], _list("INT,...", lambda t: _whole(t, least=0), example="seeds such as 0,1,2")
-]
+Count = Annotated[int, _spec("COUNT", count, str_from_instance=lambda images: [show_count(images)])]
+Positive = Annotated[int, _spec("INT", _positive)]
+Natural = Annotated[int, _spec("INT", _natural)]
+AboveZero = Annotated[float, _spec("FLOAT", _above_zero)]
+NotNegative = Annotated[float, _spec("FLOAT", _not_negative)]
+Share = Annotated[float, _spec("SHARE", _share)]
+PositiveShare = Annotated[float, _spec("SHARE", _positive_share)]
+BelowOne = Annotated[float, _spec("SHARE", _below_one)]
+Depths = Annotated[tuple[int, ...], _set("INT,...", _whole, "depths such as 2,4,6", ascending=True)]
+Seeds = Annotated[tuple[int, ...], _set("INT,...", _natural, "seeds such as 0,1,2")]
 Places = Annotated[
-    tuple[int, ...],
-    _list("INT,...", lambda t: _whole(t, least=0), example="numbers such as 0,2", ascending=True),
+    tuple[int, ...], _set("INT,...", _natural, "numbers such as 0,2", ascending=True)
 ]
 Shares = Annotated[
-    tuple[float, ...],
-    _list(
-        "SHARE,...",
-        lambda t: _share(t, zero=False),
-        example="shares such as 0.5 or 2/3",
-        ascending=False,
-        show=show_number,
-    ),
+    tuple[float, ...], _set("SHARE,...", _positive_share, "shares such as 0.5 or 2/3")
 ]
 Weights = Annotated[
     tuple[float, ...],
-    _spec("FLOAT,...", lambda t: tuple(_number(part) for part in t.split(",")), _show_all),
+    _vector("FLOAT,...", _not_negative, bool, "give numbers, none negative, such as 1,1,1,0.5,0.5"),
 ]
-Phases = Annotated[tuple[float, ...], _spec("PART,PART,PART", _phases, _show_all)]
+Phases = Annotated[
+    tuple[float, ...],
+    _vector(
+        "PART,PART,PART",
+        _number,
+        lambda parts: len(parts) == 3 and min(parts) >= 0,
+        "give three fractions, none negative, such as 5/30,15/30,10/30",
+    ),
+]
 Sides = Annotated[
-    tuple[int, ...], _spec("INT,...", _sides, lambda sides: ",".join(map(str, sides)))
+    tuple[int, ...],
+    _vector(
+        "INT,...",
+        _whole,
+        lambda sides: sides[0] == 1 and all(a < b for a, b in itertools.pairwise(sides)),
+        "give growing sides from 1, such as 1,2,3,4,6",
+    ),
 ]
-
-
-class Checked(Protocol):
-    """A section that looks at what single values cannot tell."""
-
-    def check(self) -> None:
-        """Raise `UserError`, naming flag, value and what would be right."""
 
 
 def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None) -> C:
@@ -232,42 +221,57 @@ def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None
         UserError: a flag or value that is none, or a section's own objection.
         SystemExit: after `--help`.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = sys.argv[1:] if argv is None else argv
     config = _parsed(kind, kind(), about, argv)
-    if getattr(config, "quick", False) or getattr(getattr(config, "run", None), "quick", False):
+    if plain(config).get("quick"):
         config = _parsed(kind, kind.quick_defaults(), about, argv)  # type: ignore[attr-defined]
     check(config)
     return config
 
 
 def check(config: Any) -> None:
-    """Have every section of a config look at itself."""
-    for part in sections(config):
-        if hasattr(part, "check"):
-            part.check()
+    """Look at every value as if it had been given, then have the sections look at themselves.
 
-
-def sections(config: Any) -> Iterator[Any]:
-    """The config and the dataclasses in it, from the inside out."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    Raises:
+        UserError: naming flag, value and what would be right.
+    """
+    for name, value, spec in _flags(config):
         if dataclasses.is_dataclass(value):
-            yield from sections(value)
-    yield config
+            check(value)
+        elif spec is not None and value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            try:
+                spec.instance_from_str([text])
+            except BadValue as bad:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} {bad.item}: {bad.expected}") from None
+    if hasattr(config, "check"):
+        config.check()
 
 
 def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Flag names to JSON-ready values: what the config says, flat, but for the names `without`."""
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    for name, value, _ in _flags(config):
         if dataclasses.is_dataclass(value):
             found |= plain(value, without=without)
-        elif field.name not in without:
-            if isinstance(value, Path):
-                value = str(value)
-            found[field.name] = list(value) if isinstance(value, tuple) else value
+        elif name not in without:
+            value = str(value) if isinstance(value, Path) else value
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def _flags(config: Any) -> Iterator[tuple[str, Any, Spec | None]]:
+    """Name, value and type of each flag or section of a config."""
+    hints = get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        hint, name = hints[field.name], field.name
+        if type(None) in get_args(hint):
+            (hint,) = (part for part in get_args(hint) if part is not type(None))
+        notes = getattr(hint, "__metadata__", ())
+        name = next((note.name for note in notes if getattr(note, "name", None)), name)
+        specs = (note for note in notes if isinstance(note, PrimitiveConstructorSpec))
+        yield name, getattr(config, field.name), next(specs, None) or _plain_spec(hint)
 
 
 def command_words(module: str) -> str:
@@ -275,39 +279,25 @@ def command_words(module: str) -> str:
     return f"python -m {module} {shlex.join(sys.argv[1:])}".strip()
 
 
-def _rules() -> ConstructorRegistry:
-    """How plain types are read, with one line for what is wrong."""
-    registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-        if info.type is int:
-            return replace(_spec("INT", _whole), is_instance=lambda v: type(v) is int)
-        if info.type is float:
-            number = _spec("FLOAT", _number, show_number)
-            return replace(number, is_instance=lambda v: isinstance(v, int | float))
-        known = get_args(info.type)
-        if get_origin(info.type) is Literal and all(isinstance(k, str) for k in known):
-            return _spec("{" + ",".join(known) + "}", lambda text: _choice(text, known))
-        return None
-
-    return registry
+def _plain_spec(kind: Any) -> Spec | None:
+    """How numbers and choices are read, with one line for what is wrong; None for other types."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind is int:
+        return _spec("INT", _whole, is_instance=lambda value: type(value) is int)
+    if kind is float:
+        return _spec("FLOAT", _number, is_instance=lambda value: isinstance(value, int | float))
+    if get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind)):
+        return _spec("{" + ",".join(get_args(kind)) + "}", _choice(get_args(kind)))
+    return None
 
 
 def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -> C:
-    import tyro
-
-    said = io.StringIO()
+    said, registry = io.StringIO(), ConstructorRegistry()
+    registry.primitive_rule(lambda info: _plain_spec(info.type))
+    options = {"config": (tyro.conf.OmitArgPrefixes,), "registry": registry}
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                kind,
-                args=argv,
-                default=default,
-                description=about,
-                config=(OmitArgPrefixes,),
-                registry=_rules(),
-            )
+            return tyro.cli(kind, args=argv, default=default, description=about, **options)
     except BadValue as bad:
         raise UserError(f"{_flag_before(bad.text, argv)} {bad.item}: {bad.expected}") from None
     except SystemExit as end:
@@ -328,7 +318,9 @@ def _flag_before(text: str, argv: Sequence[str]) -> str:
 
 
 def _one_line(box: str) -> str:
-    """What the parser said in a box of several lines, without frame and advice."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    kept = lines[: lines.index("")] if "" in lines else lines
-    return " ".join(kept).rstrip(".") + "; see --help"
+    """What the parser said in a box of several lines, without title, frame, colour and advice."""
+    plain_text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│╭╮╰╯─ ") for line in plain_text.splitlines()[1:]]
+    parts = itertools.groupby(lines, lambda line: line.strip("-") != "")  # rules between parts
+    said = next(" ".join(part) for words, part in parts if words)
+    return said.rstrip(".") + "; see --help"

@@ -21,8 +21,8 @@ def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> N
     look = {"hue": "schedule", "palette": dict(colours), "estimator": None, "legend": False}
     sns.lineplot(curves, x="thousands", y="mean", linewidth=1.1, ax=ax, **look)
     for schedule, mine in curves.groupby("schedule", sort=False):
-        shade = {"color": colours[schedule], "alpha": 0.18, "linewidth": 0}
-        ax.fill_between(mine["thousands"], mine["low"], mine["high"], **shade)
+        shade = ax.fill_between(mine["thousands"], mine["low"], mine["high"], linewidth=0)
+        shade.set(color=colours[schedule], alpha=0.18)
     ax.set(xlabel="", ylabel="")
     ax.set_xlim(0, curves["thousands"].max())
     low, high = curves["low"].min(), curves["high"].max()

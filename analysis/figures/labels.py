@@ -57,7 +57,7 @@ def label_column(
     if not points:
         return
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    height = 72 * ax.figure.get_figheight() * ax.get_position().height
+    height = 72 * ax.bbox.height / ax.figure.dpi
     heights = [(y - bottom) / (top - bottom) for _, y, _, _ in points]
     places = spread(heights, gap_points / height, 0.0, 1.0)
     for (x, _, name, colour), from_y, place in zip(points, heights, places, strict=True):

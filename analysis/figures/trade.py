@@ -34,15 +34,10 @@ def draw_trade(ax: Axes, data: Trade, colours: Mapping[str, str]) -> None:
     if len(seeds):
         sns.scatterplot(seeds, s=5, linewidth=0, alpha=0.6, ax=ax, **of)
     sns.scatterplot(data.points, s=25, linewidth=0, zorder=3, ax=ax, **of)
-    ax.errorbar(
-        data.points["full"],
-        data.points["subnet"],
-        xerr=data.points["full_half"],
-        yerr=data.points["subnet_half"],
-        fmt="none",
-        ecolor=[colours[name] for name in data.points["schedule"]],
-        elinewidth=0.9,
-    )
+    x, y, x_half, y_half = (data.points[n] for n in ("full", "subnet", "full_half", "subnet_half"))
+    shades = [colours[name] for name in data.points["schedule"]]
+    ax.hlines(y, x - x_half, x + x_half, shades, linewidth=0.9)
+    ax.vlines(x, y - y_half, y + y_half, shades, linewidth=0.9)
     places = data.points[["full", "subnet", "schedule"]].itertuples(index=False)
     label_column(ax, [(x, y, name, colours[name]) for x, y, name in places])
     plain(ax)

@@ -164,19 +164,12 @@ def asymmetry_study(
     ]
     both = _both_windows(mine)
     estimates: list[Asymmetry] = []
-    for normalisation in Normalisation:
-        divisors = _divisors(normalisation, mine, patch_nums=patch_nums, windows=windows)
-        if not min(divisors) > 0:
-            continue
+    for normalisation, divisors in _divisors(mine, patch_nums, windows).items():
         group = [
             _asymmetry(
-                both[both["metric"] == metric.name],
-                metric,
-                normalisation,
-                divisors,
-                over_seeds=networks > 1,
+                both[both["metric"] == m.name], m, normalisation, divisors, over_seeds=networks > 1
             )
-            for metric in headline_metrics(both)
+            for m in headline_metrics(both)
         ]
         adjusted = holm([a.difference.p_value if a.metric.decides else math.nan for a in group])
         estimates += [replace(a, p_holm=float(p)) for a, p in zip(group, adjusted, strict=True)]
@@ -201,30 +194,21 @@ def _both_windows(windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _divisors(
-    normalisation: Normalisation,
-    pairs: pd.DataFrame,
-    *,
-    patch_nums: Sequence[int],
-    windows: Mapping[str, Sequence[int]],
-) -> tuple[float, float]:
-    """n of the early and of the late window; not positive where the normalisation does not apply.
+    pairs: pd.DataFrame, patch_nums: Sequence[int], windows: Mapping[str, Sequence[int]]
+) -> dict[Normalisation, tuple[float, float]]:
+    """n of the early and of the late window, under each normalisation where both are positive.
 
-    MiB are of the measured KV peak, means over base networks; none where it was not measured.
+    MiB are of the measured KV peak, means over base networks.
     """
-
-    def of(side: str) -> float:
-        match normalisation:
-            case Normalisation.WINDOW:
-                return 1.0
-            case Normalisation.SCALE:
-                return float(len(windows.get(side, ())))
-            case Normalisation.TOKEN:
-                return float(sum(patch_nums[scale - 1] ** 2 for scale in windows.get(side, ())))
-            case Normalisation.KV:
-                return -float(kv.get(side, 0.0)) / MIB
-
+    scales = [windows.get(side, ()) for side in SIDES]
     kv = pairs[pairs["metric"] == "kv_bytes/peak"].groupby("window")["damage"].mean()
-    return of("early"), of("late")
+    found = {
+        Normalisation.SCALE: [len(mine) for mine in scales],
+        Normalisation.WINDOW: [1, 1],
+        Normalisation.TOKEN: [sum(patch_nums[k - 1] ** 2 for k in mine) for mine in scales],
+        Normalisation.KV: [-kv.get(side, 0.0) / MIB for side in SIDES],
+    }
+    return {n: (float(a), float(b)) for n, (a, b) in found.items() if min(a, b) > 0}
 
 
 def _asymmetry(

@@ -37,8 +37,9 @@ def non_dominated(points_N2: np.ndarray) -> np.ndarray:
 
 def staircase(points_N2: np.ndarray) -> np.ndarray:
     """(M, 2) the non-dominated points by their first coordinate; lower is better in both."""
-    kept = points_N2[non_dominated(points_N2)]
-    return kept[np.argsort(kept[:, 0], kind="stable")]
+    kept: np.ndarray = points_N2[non_dominated(points_N2)]
+    ascending: np.ndarray = kept[np.argsort(kept[:, 0], kind="stable")]
+    return ascending
 
 
 def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:
@@ -118,7 +119,7 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
 
 def _points(plane: pd.DataFrame) -> np.ndarray:
     """(N, 2) of KV share and damage."""
-    return plane[["kv_share", "damage"]].to_numpy(dtype=float)
+    return np.asarray(plane[["kv_share", "damage"]], dtype=float)
 
 
 def attainment(points_N2: np.ndarray, seeds_N: Sequence[int]) -> dict[int, np.ndarray]:
@@ -209,7 +210,9 @@ def frontier_gap(front_N2: np.ndarray, point_2: Sequence[float]) -> Gap:
     return Gap(value=there - float(subnet), clamped=bool(clamped))
 
 
-def _trade_points(levels: Levels, way: Way, metric: Metric, subnet: PlanKey) -> dict[int, tuple]:
+def _trade_points(
+    levels: Levels, way: Way, metric: Metric, subnet: PlanKey
+) -> dict[int, tuple[float, float]]:
     """(full, subnet) of each seed that has both, signed so that lower is better."""
     full, small = (levels.by_seed((way.name, plan), metric.name) for plan in (FULL, subnet))
     sign = metric.damage_sign

@@ -8,7 +8,7 @@ from analysis.claims.claim import Component, LedgerRow
 from analysis.claims.rules import LEAST_SEEDS
 from analysis.figures.frontier import frontier_limits
 from analysis.metrics import Metric
-from analysis.statistics.fronts import Frontier
+from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
 from analysis.statistics.intervals import Verdict
 from reports.pareto.findings import ParetoFindings
 from reports.pareto.tables import value_words
@@ -142,8 +142,8 @@ def negative_results(found: ParetoFindings) -> list[Text]:
         items.append(parts)
     items += [
         f"No plan within {words.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
-        "than the control's full network by less than 0.05 nats/token: the one chosen, "
-        f"{plan.schedule} {plan.plan.label}, is not."
+        f"than the control's full network by less than {NON_INFERIORITY_NATS} nats/token: the one "
+        f"chosen, {plan.schedule} {plan.plan.label}, is not."
         for plan in found.chosen
         if plan.non_inferior is False
     ]

@@ -132,7 +132,7 @@ def window_rows(page: Page, found: Findings) -> None:
 
 def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
     """Damage and savings as texts: a row a name and a column a metric of `cells_by`."""
-    columns = {}
+    columns = []  # two metrics may have one heading
     for metric in found.metrics:
         mine = cells.loc[metric.name]
         exponent = number_format(mine["damage"]).exponent
@@ -143,11 +143,12 @@ def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
             mark = STAR if row.p_holm < SIGNIFICANCE else ""
             text = "failed" if row.failed else words.estimate(*scaled) + mark
             texts.append(words.unbroken(text))
-        columns[metric.damage + factor] = pd.Series(texts, index=mine.index)
+        columns.append(pd.Series(texts, index=mine.index, name=metric.damage + factor))
     for metric, title in found.savings:
         mine = cells.loc[metric.name]
-        columns[title] = (-mine["damage"] / mine["full_value"]).map(words.percent)
-    return pd.DataFrame(columns)
+        share = -mine["damage"] / mine["full_value"]
+        columns.append(share.map(words.percent).rename(title))
+    return pd.concat(columns, axis=1)
 
 
 def level_rows(page: Page, found: Findings) -> None:

@@ -6,6 +6,7 @@ each trial has a sampler of its own: what is proposed does not depend on where a
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def fixed_points() -> dict[str, Schedule]:
     """Trials that are made whatever the sampler proposes, by label; the paper's first."""
     points = {PAPER: Schedule.progressive(*PAPER_SHARES, PAPER_PHASES)}
     points |= {label: Schedule.fixed(share) for label, share in FIXED_SHARES.items()}
-    return points | {"reversed": Schedule.reversed(*PAPER_SHARES, PAPER_PHASES)}
+    return points | {"reversed": points[PAPER].reversed()}
 
 
 def check_storage(path: Path) -> None:
@@ -195,6 +196,10 @@ def _propose(trial: optuna.Trial) -> None:
     trial.suggest_categorical(SHAPE, RAMPS)
 
 
+def _value_of(objective: int, trial: FrozenTrial) -> float:
+    return float(trial.values[objective])
+
+
 def importances_of(trials: Sequence[FrozenTrial], *, seed: int) -> Importances:
     """Objective to parameter to its fANOVA importance, over forests.
 
@@ -217,7 +222,7 @@ def importances_of(trials: Sequence[FrozenTrial], *, seed: int) -> Importances:
                 evaluator=optuna.importance.FanovaImportanceEvaluator(
                     n_trees=TREES, seed=seed + forest
                 ),
-                target=lambda trial, i=i: trial.values[i],
+                target=functools.partial(_value_of, i),
             )
             for forest in range(FORESTS)
         ]

@@ -17,12 +17,14 @@ from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_f
 from small_studies import words_of
 
 from analysis.figures.theme import FigureBytes
+from analysis.frame import load_frame
 from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
 from reports.__main__ import main
 from reports.pareto.findings import analyse
 from reports.pareto.report import make_report
+from reports.pareto.words import verdict_words
 from reports.parts.report import Report
 
 FEW = ("control", "fixed 0.1", "fixed 1", "progressive")
@@ -224,6 +226,21 @@ def without(path: Path, *columns: str) -> None:
 def edited(folder: Path, **changes) -> None:
     path = folder / "study.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_the_committed_results_say_what_is_written_of_them():
+    folder = Path(__file__).parents[2] / "docs" / "results" / "pareto"
+    frame = load_frame(folder / "frame.parquet", training=True)
+    found = analyse(ParetoFile.load(folder / "study.json"), frame, None)
+    assert verdict_words(found.ledger) == (
+        "C2 reproduced, C3 contradicted, C4 contradicted, C5 reproduced, C7 contradicted"
+    )
+    results = (folder.parents[1] / "results.md").read_text().replace("\u2212", "-")
+    for row in found.ledger[1:]:
+        for component in row.components:
+            if component.metric is not None and component.metric.name == NLL:
+                value = abs(component.interval.estimate)
+                assert f"{value:.3f}" in results or f"{value:.4f}" in results
 
 
 def test_large_studies_take_linear_time():

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 import varant
+from varant.data.batches import CachedBatches
 from varant.data.tokens import TokenSplit
 from varant.evaluation.likelihood import nll_per_scale
-from varant.training.trainer import TrainingConfig, train
+from varant.training.config import TrainingConfig
+from varant.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -59,6 +61,11 @@ def test_training_and_likelihood():
     found = []
     for device in ("cpu", "cuda"):
         tokenizer, model = pair(device)
-        train(model, tokenizer, tokens, TrainingConfig(budget_images=320, batch=32))
+        config = TrainingConfig(budget_images=320, batch=32)
+        batches = CachedBatches(tokens, seed=config.seed, batch=config.batch)
+        trainer = Trainer(model, tokenizer, batches, config)
+        while not trainer.finished:
+            trainer.advance()
+        model.eval()
         found.append(nll_per_scale(model, tokenizer, tokens))
     torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(found[1]), atol=1e-6, rtol=0)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import reference
 import torch
+from command_lines import config_of
 from image_files import paint
-from varant.start.train_flags import TrainFlags
 
 import varant
 from varant.errors import exit_codes
-from varant.train import main
+from varant.train import TrainConfig, main
 from varant.training.run import TIMES, read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,10 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+def train(**flags: object) -> None:
+    main(config_of(TrainConfig, **flags))
+
+
 def files_of(folder: Path) -> dict[str, int]:
     return {
         str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()
@@ -54,7 +58,7 @@ def test_the_folder_is_whole_and_a_second_run_does_nothing(quick_workspace, caps
     assert all((out / name).exists() for name in LEFT)
     assert list((out / "checkpoints").glob("step-*/state.safetensors"))
     before = files_of(quick_workspace)
-    main(TrainFlags(quick=True, workspace=quick_workspace))
+    train(quick=True, workspace=quick_workspace)
     assert "finished already; nothing to do" in capsys.readouterr().out
     assert files_of(quick_workspace) == before
     base = [
@@ -138,14 +142,8 @@ def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
     ids=["full", "fixed", "reversed", "sandwich", "scratch", "online", "digits"],
 )
 def test_every_schedule_and_start(quick_workspace, tmp_path, flags):
-    main(
-        TrainFlags(
-            workspace=quick_workspace,
-            out=tmp_path / "out",
-            quick=True,
-            evaluate_every="10k",
-            **flags,
-        )
+    train(
+        workspace=quick_workspace, out=tmp_path / "out", quick=True, evaluate_every="10k", **flags
     )
     model = varant.load(tmp_path / "out").model
     assert model.depth == flags.get("depth", 4)
@@ -187,7 +185,7 @@ def test_official_files_in_and_out(quick_workspace, tmp_path):
     assert done.returncode == 0, done.stderr
     tokenizer, model = varant.load(tmp_path / "out")
     lines = read_metrics(tmp_path / "out")
-    assert max(line.get("learning_rate", 0) for line in lines) <= 1e-6, "the paper's rate"
+    assert max(line.get("lr", 0) for line in lines) <= 1e-6, "the paper's rate"
     varant.save_official(tokenizer, model, vae=tmp_path / "vae2.pth", var=tmp_path / "var2.pth")
     before, after = (torch.load(tmp_path / f, weights_only=True) for f in ("var.pth", "var2.pth"))
     assert before.keys() == after.keys()
@@ -213,8 +211,8 @@ def test_a_folder_of_images_from_nothing(tmp_path):
         "evaluate_images": 4,
     }
     with pytest.raises(varant.UserError, match=r"dog/05.png: cannot be read"):
-        main(TrainFlags(**flags))
-    main(TrainFlags(**flags, skip_unreadable=True))
+        train(**flags)
+    train(**flags, skip_unreadable=True)
     tokenizer, model = varant.load(tmp_path / "runs" / "supernet")
     assert model.num_classes == 2
     assert tokenizer.image_side == 12
@@ -244,7 +242,7 @@ def test_torchrun(quick_workspace, tmp_path):
 
 def refused(capsys, **flags) -> str:
     with pytest.raises(SystemExit) as ended, exit_codes():
-        main(TrainFlags(**flags))
+        train(**flags)
     assert ended.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
@@ -262,7 +260,7 @@ def refused(capsys, **flags) -> str:
         ({"schedule": "cyclic"}, "--schedule cyclic: use one of full, fixed"),
         ({"schedule": "fixed", "share": 1.5}, "--share 1.5: must be from 0 to 1"),
         ({"start_share": -0.1}, "--start-share -0.1: must be from 0 to 1"),
-        ({"depths": "2,9"}, "--depths 9: the network has 8 layers"),
+        ({"depths": "2,9"}, "--depths 9: subnets of this network have 1 to 7 of its 8 layers"),
         ({"depths": "8"}, "--depths 8: subnets of this network have 1 to 7 of its 8 layers"),
         ({"switch": 6}, "--switch 6: the network has 5 scales"),
         ({"selector": "best"}, "best"),
@@ -271,7 +269,7 @@ def refused(capsys, **flags) -> str:
         ({"lr": -1.0}, "--lr -1.0"),
         ({"lr_schedule": "linear"}, "--lr-schedule linear: use one of cosine, constant"),
         ({"precision": "float16"}, "--precision float16: needs --device cuda"),
-        ({"dataset": "imagenet"}, "--dataset imagenet: use one of digits, folder, shapes"),
+        ({"dataset": "imagenet"}, "--dataset imagenet: use one of shapes, digits, folder"),
         ({"dataset": "folder"}, "--data-path: goes with --dataset folder"),
         ({"data_path": Path("x")}, "--data-path: goes with --dataset folder"),
         ({"dataset": "folder", "data_path": Path("none")}, "--data-path none: no such folder"),
@@ -325,7 +323,7 @@ def test_a_start_that_does_not_fit_the_data(quick_workspace, capsys, tmp_path):
 
 
 def test_dry_run_trains_nothing_and_adds_up(tmp_path, capsys):
-    main(TrainFlags(dry_run=True, workspace=tmp_path / "runs", budget="64k"))
+    train(dry_run=True, workspace=tmp_path / "runs", budget="64k")
     said = capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
     counts = {

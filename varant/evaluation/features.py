@@ -6,12 +6,13 @@ clean images answers to the decoder's artefacts and can call damage an improveme
 
 from __future__ import annotations
 
+import abc
 import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -74,50 +75,38 @@ class Features:
         )
 
 
-class Extractor(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Extractor(abc.ABC):
     """Images to features, with an identity.
 
     Attributes:
         kind: of the Frechet distance that it gives, as metric names begin: `fid` for Inception
             features alone, else `fd`.
+        features: F, of one image.
         name: the part of metric names after the kind; ends in six digits of the digest.
         digest: SHA-256 of the file of weights.
-        features: F, of one image.
     """
 
-    @property
-    def kind(self) -> str: ...
+    kind: ClassVar[str]
+    features: ClassVar[int]
+    name: str
+    digest: str
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def features(self) -> int: ...
-
+    @abc.abstractmethod
     def __call__(self, images_B3HW: Tensor, *, batch: int = ...) -> Features:
         """Features of images in [0, 1], on any device; `batch` of them at once."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackagedExtractor:
+class PackagedExtractor(Extractor):
     """The small feature network as an `Extractor`; it stays on the CPU, where it is fast enough."""
 
-    kind: ClassVar[str] = "fd"
-    name: str
-    digest: str
+    kind = "fd"
+    features = FEATURES
     network: FeatureNetwork
-
-    @property
-    def features(self) -> int:
-        return self.network.features.out_features
 
     @torch.no_grad()
     def __call__(self, images_B3HW: Tensor, *, batch: int = 500) -> Features:
-        """Features of images in [0, 1]."""
         parts = []
         for part in images_B3HW.split(batch):
             found = self.network(part.cpu())

@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from varant.devices import check_device
 from varant.errors import UserError
-from varant.evaluation.features import Features
+from varant.evaluation.features import Extractor, Features
 from varant.files import sha256_file
 
 INCEPTION_FEATURES = 2048
@@ -27,7 +26,7 @@ _PROBE_SIDE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class InceptionExtractor:
+class InceptionExtractor(Extractor):
     """Inception as an `Extractor`; it knows no classes of the data's.
 
     Attributes:
@@ -36,10 +35,8 @@ class InceptionExtractor:
         device: where the network is, and where it computes.
     """
 
-    kind: ClassVar[str] = "fid"
-    features: ClassVar[int] = INCEPTION_FEATURES
-    name: str
-    digest: str
+    kind = "fid"
+    features = INCEPTION_FEATURES
     network: torch.jit.ScriptModule
     device: str
 

@@ -3,6 +3,7 @@
 A small TorchScript network stands in for Inception: it is called in the same way.
 """
 
+import json
 import pickle
 import re
 import shutil
@@ -12,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 from inception_stand_in import StandIn, saved
+from safetensors.torch import save_file
 from torch import Tensor
 
 from varant import Tokenizer, TokenizerConfig, UserError
-from varant.data.tokens import Tokens, TokenSplit
 from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Features, packaged_extractor
 from varant.evaluation.inception import INCEPTION_FEATURES, inception_extractor
+from varant.evaluation.reconstructions import prepare_reference, read_reference
 from varant.evaluation.reference import Gaussian, Reference, load_reference_npz
 from varant.evaluation.scores import frechet_distance, score
 from varant.files import sha256_file
-from varant.start.preparation import PreparedData, prepare_reference, read_reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
@@ -311,25 +312,20 @@ def test_files_that_are_no_npz(tmp_path):
     assert "mu is no array of numbers" in refused(path.read_bytes())
 
 
-@pytest.fixture(scope="module")
-def reconstructed():
-    """A tiny tokenizer and tokens of 7 test images in 2 classes."""
+def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
+    """Made once, in the tokens' folder: of 7 test images in 2 classes."""
     torch.manual_seed(0)
     config = TokenizerConfig(
         patch_nums=(1, 2), vocab_size=16, code_channels=4, backbone="light", channels=8, phis=0
     )
-    split = TokenSplit(
-        shards=(torch.randint(0, 16, (7, 5), dtype=torch.int16),), labels_N=torch.arange(7) % 2
-    )
-    return Tokenizer(config).eval(), Tokens(select=split, test=split)
-
-
-def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception, reconstructed):
-    tokenizer, tokens = reconstructed
-    data = PreparedData(folder=tmp_path, digest="0")
-    images = tokenizer.decode(tokens.test.rows(slice(None)).tokens_NL).add(1).div(2)
+    tokenizer, tokens_NL = Tokenizer(config).eval(), torch.randint(0, 16, (7, 5))
+    split = {"tokens": tokens_NL.short(), "labels": torch.arange(7) % 2}
+    save_file(split, tmp_path / "test.safetensors")
+    index = {"version": 2, "shards": {"select": ["test.safetensors"], "test": ["test.safetensors"]}}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    images = tokenizer.decode(tokens_NL).add(1).div(2)
     for extractor in (inception_extractor(inception), packaged_extractor("shapes")):
-        path = prepare_reference(data, tokenizer, tokens, extractor, batch=3)
+        path = prepare_reference(tmp_path, tokenizer, extractor)
         assert path.name == f"reference-{extractor.name}.safetensors"
         reference = read_reference(path)
         np.testing.assert_allclose(
@@ -338,7 +334,7 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception, rec
         np.testing.assert_array_equal(reference.labels_N, np.arange(7) % 2)
         assert reference.digest is None
         written = path.stat().st_mtime_ns
-        assert prepare_reference(data, tokenizer, tokens, extractor) == path
+        assert prepare_reference(tmp_path, tokenizer, extractor) == path
         assert path.stat().st_mtime_ns == written
     npz = write_npz(tmp_path / "reference.npz")
     assert read_reference(npz, features=2).digest == load_reference_npz(npz, features=2).digest

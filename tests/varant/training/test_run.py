@@ -346,11 +346,9 @@ def test_two_ranks_give_the_losses_of_one(tmp_path, options):
 
 
 def test_ranks_that_disagree_are_told(tmp_path):
-    found = run_ranks(tmp_path / "run", [[], ["learning_rate=0.1"]])
+    found = run_ranks(tmp_path / "run", [[], ["lr=0.1"]])
     for code, text in found:
         assert code == 2
         line = next(line for line in text.splitlines() if line.startswith("error:"))
-        assert line.startswith(
-            "error: ranks disagree: learning_rate is 0.1 on rank 1 and 0.005 on rank 0"
-        )
+        assert line.startswith("error: ranks disagree: lr is 0.1 on rank 1 and 0.005 on rank 0")
     assert not (tmp_path / "run").exists()

@@ -16,8 +16,9 @@ from varant.errors import Diverged
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.model.cost import plan_cost
 from varant.randomness import batch_indices, stream
+from varant.training.config import TrainingConfig
 from varant.training.schedule import Schedule
-from varant.training.trainer import Trainer, TrainingConfig, parameter_groups, train
+from varant.training.trainer import Trainer, parameter_groups
 
 PATCH_NUMS = (1, 2, 3)
 GEOMETRY = Geometry(
@@ -43,10 +44,11 @@ def tokens(count: int = 96) -> TokenSplit:
 
 def trained(**options) -> tuple[VAR, list[dict]]:
     torch.manual_seed(4)
-    model, lines = VAR(GEOMETRY), []
     config = TrainingConfig(**({"budget_images": 640, "batch": 16, "warmup_steps": 5} | options))
-    train(model, tokenizer(), tokens(), config, log=lambda step, m: lines.append(m))
-    return model, lines
+    batches = CachedBatches(tokens(), seed=config.seed, batch=config.batch)
+    trainer = Trainer(VAR(GEOMETRY), tokenizer(), batches, config)
+    lines = [trainer.advance() for _ in range(config.steps)]
+    return trainer.averaged.eval(), lines
 
 
 def test_training_learns_and_repeats_bit_for_bit():
@@ -76,8 +78,8 @@ def test_class_drop_trains_the_unconditional_class():
 
 
 def test_learning_rate_warms_up_and_ends_at_five_percent():
-    config = TrainingConfig(budget_images=64_000, batch=64, learning_rate=1.0, warmup_steps=10)
-    rates = [config.rate_at(step) for step in range(config.steps)]
+    config = TrainingConfig(budget_images=64_000, batch=64, lr=1.0, warmup_steps=10)
+    rates = [config.lr_at(step) for step in range(config.steps)]
     assert rates[0] == pytest.approx(0.1, rel=1e-3)
     assert max(rates) == pytest.approx(1.0, abs=1e-3)
     assert rates[-1] == pytest.approx(0.05, abs=1e-3)
@@ -292,7 +294,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step():
 
 
 def test_a_loss_far_above_its_depth_s_median_stops_the_run():
-    trainer = make_trainer(learning_rate=1e-4)
+    trainer = make_trainer(lr=1e-4)
     for _ in range(20):
         trainer.advance()
     with torch.no_grad():
@@ -301,9 +303,10 @@ def test_a_loss_far_above_its_depth_s_median_stops_the_run():
         trainer.advance()
 
 
-def test_depths_are_judged_apart():
+def test_depths_are_judged_apart(monkeypatch):
     """A subnet's first, high loss is no divergence of the full network's low one."""
-    trainer = make_trainer(divergence_nats=0.0001, learning_rate=0.0, **SUPERNET)
+    monkeypatch.setattr("varant.training.trainer.DIVERGENCE_NATS", 0.0001)
+    trainer = make_trainer(lr=1e-9, **SUPERNET)
     trainer._recent[3] = [-100.0] * 40
     subnet_steps = [i for i, step in enumerate(trainer.draws.depths) if step != (3,)]
     trainer.step = subnet_steps[0]
@@ -329,17 +332,18 @@ def test_compiled_training_gives_the_same_losses():
     ("options", "message"),
     [
         ({"batch": 15, "accumulate": 2}, "--batch 15: must be a multiple of --accumulate"),
-        ({"precision": "int8"}, "--precision int8: use one of"),
+        ({"precision": "int8"}, "--precision int8: use one of float32"),
+        ({"lr_schedule": "step"}, "--lr-schedule step: use one of cosine"),
+        ({"draw": "lots"}, "--draw lots: use one of stratified"),
         ({"precision": "float16"}, "--precision float16: needs --device cuda"),
-        ({"rate_schedule": "step"}, "--lr-schedule step: use one of"),
-        ({"learning_rate": -1.0}, "--lr -1.0: must be"),
-        ({"learning_rate": float("nan")}, "--lr nan: must be"),
+        ({"lr": -1.0}, "--lr -1.0: must be"),
+        ({"lr": float("nan")}, "--lr nan: must be"),
         ({"class_drop": 1.5}, "--class-drop 1.5: must be from 0 to 1"),
-        ({"ema": 2.0}, "--ema 2.0: must be"),
+        ({"ema": 2.0}, "--ema 2.0: must be from 0 to below 1"),
         ({"distill": True}, "--distill: needs --schedule sandwich"),
         (SUPERNET | {"switch": 4}, "--switch 4: the network has 3 scales"),
         (SUPERNET | {"depths": (3,)}, "--depths 3: subnets .* 1 to 2 of its 3 layers"),
-        (SUPERNET | {"selector": "best"}, "selector"),
+        (SUPERNET | {"selector": "best"}, "--selector best: use one of"),
         ({"scale_weights": (1.0, 1.0)}, "--scale-weights 1,1: give one weight .* 3 scales"),
         ({"scale_weights": (0.0, 0.0, 0.0)}, "not all zero"),
     ],

@@ -1,0 +1,83 @@
+"""The study file: what is written is read back, and what is wrong with one is said in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pareto_frames import pareto_facts
+from sensitivity_frames import Truth, sensitivity_facts
+from small_studies import schedule_facts, search_facts, switch_facts
+
+from analysis.frame import FrameError
+from analysis.study_file import (
+    FILE,
+    ParetoFile,
+    ScheduleFile,
+    SearchFile,
+    SensitivityFile,
+    StudyFile,
+    SwitchFile,
+)
+
+KINDS = {
+    SensitivityFile: lambda: sensitivity_facts(Truth()),
+    ParetoFile: pareto_facts,
+    SwitchFile: switch_facts,
+    ScheduleFile: schedule_facts,
+    SearchFile: search_facts,
+}
+
+
+def write(folder: Path, facts: dict) -> Path:
+    path = folder / FILE
+    path.write_text(json.dumps(facts, default=str))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_read_back(tmp_path, kind):
+    made = kind.model_validate(KINDS[kind]())
+    (tmp_path / FILE).write_text(made.json_text())
+    assert kind.load(tmp_path / FILE) == made
+    assert StudyFile.load(tmp_path / FILE).study == made.study  # what all kinds have in common
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "format is 'other', not 'varant-study'; name a folder that a study"),
+        ({"version": 1}, "version is 1, this code reads 2; use the version that wrote it, or run"),
+        ({"quick": "perhaps"}, "quick is 'perhaps': "),
+        ({"windows": {"early": [9]}}, "window 'early' has scales"),
+        ({"colour": "red"}, "colour is 'red': extra inputs are not permitted"),
+        ({"half_depth": None}, "half_depth is None: "),
+        ({"geometry": {"depth": 0}}, "geometry.depth is 0: "),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path, change, message):
+    path = write(tmp_path, sensitivity_facts(Truth()) | change)
+    with pytest.raises(FrameError) as refused:
+        SensitivityFile.load(path)
+    said = str(refused.value)
+    assert said.startswith(f"{path}: ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert "run the study again" in said or "name a folder" in said
+
+
+def test_what_is_missing_is_named(tmp_path):
+    facts = sensitivity_facts(Truth())
+    del facts["dataset"]
+    with pytest.raises(FrameError, match="missing 'dataset'; run the study again"):
+        SensitivityFile.load(write(tmp_path, facts))
+    with pytest.raises(FrameError, match="not a study folder"):
+        StudyFile.load(tmp_path / "nowhere" / FILE)
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(FrameError, match="not readable JSON"):
+        StudyFile.load(tmp_path / FILE)
+
+
+def test_a_winner_that_is_no_trial_is_refused(tmp_path):
+    path = write(tmp_path, schedule_facts(winners={"best compromise": 99}))
+    with pytest.raises(FrameError, match="winner 'best compromise' is trial 99"):
+        ScheduleFile.load(path)
