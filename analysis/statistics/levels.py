@@ -269,18 +269,9 @@ class Levels:
 
     def _labels(self, name: str, plan: PlanKey, metric: str) -> tuple[object, ...]:
         way = self.way(name)
-        return (
-            way.name,
-            way.kind,
-            math.nan if way.share is None else way.share,
-            way.train_switch,
-            plan.label,
-            plan.switch,
-            plan.subnet_depth,
-            plan.selector,
-            way.trains(plan),
-            metric,
-        )
+        share = math.nan if way.share is None else way.share
+        mine = (plan.label, plan.switch, plan.subnet_depth, plan.selector)
+        return (way.name, way.kind, share, way.train_switch, *mine, way.trains(plan), metric)
 
     @cached_property
     def table(self) -> pd.DataFrame:
