@@ -19,34 +19,31 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from studies.cells.result import FINISHED
-from studies.cells.score import Scoring
+from analysis.study_file import SearchFile
+from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import BoundPoint, Outcome, Point
 from studies.study import Run
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
+from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError, exit_codes
-from varant.files import write_json
 from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
-from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from analysis.study_file import SearchFile
-    from studies.grid.bench import Planned
+    from studies.grid.bench import Planned, Prepared
     from studies.searching.plans import PlanSpace, Scored
 
 RANKED = "ranked"
-PLANS_FILE = "plans.json"
 SCORE_SETS = 20
 
 
@@ -104,16 +101,13 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         "of a trained supernet are searched on select images and compared on test images."
     )
     select = False
+    file = SearchFile
 
     def check(self, bench: Planned) -> None:
         self.switch(bench.geometry)
         self.space(bench.geometry)
         if self.supernet(bench) is not None:
             super().check(bench)
-
-    def cost_of(self, geometry: Geometry, plan: DepthPlan | None = None) -> PlanCost:
-        """What a plan costs an image, as cells measure it."""
-        return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
     def space(self, geometry: Geometry) -> PlanSpace:
         """The plans within the limit.
@@ -124,18 +118,13 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         from studies.searching.plans import PlanSpace
 
         value, full = self.config.kv_limit, self.cost_of(geometry).kv_bytes_peak
-        space = PlanSpace(
-            geometry=geometry,
-            kv_limit=int(value * full if value <= 1 else value),
-            cost_of=lambda plan: self.cost_of(geometry, plan),
-        )
+        limit, cost_of = int(value * full if value <= 1 else value), partial(self.cost_of, geometry)
+        space = PlanSpace(geometry=geometry, kv_limit=limit, cost_of=cost_of)
         smallest = space.of([1] * len(geometry.patch_nums))
         if not space.fits(smallest):
             needed = self.cost_of(geometry, smallest).kv_bytes_peak
-            raise UserError(
-                f"--kv-limit {value:g}: {space.kv_limit:,} bytes an image; the smallest plan needs "
-                f"{needed:,}"
-            )
+            given = f"--kv-limit {value:g}: {limit:,} bytes an image"
+            raise UserError(f"{given}; the smallest plan needs {needed:,}")
         return space
 
     # The supernet.
@@ -143,8 +132,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
         """How the supernet is trained where none is given."""
         switch = switch_of("--switch", self.config.switch, geometry)
-        schedule = Schedule.progressive()
-        return [Arm(label="supernet", schedule=schedule, selector="equidistant", switch=switch)]
+        return [Arm(label="supernet", schedule=Schedule.progressive(), switch=switch)]
 
     def supernet(self, bench: Planned) -> Training | None:
         """Its training; None where it is given."""
@@ -173,28 +161,21 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     # The search.
 
-    def explore(self, bench: Planned, run: Run) -> Explored:
+    def explore(self, bench: Prepared, run: Run) -> Explored:
         from studies.searching.plans import Plans, PlanSearch
 
         geometry, config = bench.geometry, self.config
         trained = self.trained_switch(geometry)
         if config.switch is not None and trained not in (None, config.switch):
-            print(
-                f"warning: --switch {config.switch}: the supernet was trained for {trained}",
-                file=sys.stderr,
-            )
+            warning = f"warning: --switch {config.switch}: the supernet was trained for {trained}"
+            print(warning, file=sys.stderr)
         supernet = self.supernet(bench)
 
         def score(plans: Plans) -> list[float | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
-            found = [results[task] for task in tasks]
-            return [
-                fmean(result.metrics["select/nll/mean"].values)
-                if result.status == FINISHED
-                else None
-                for result in found
-            ]
+            found = [results[task].metrics.get("select/nll/mean") for task in tasks]
+            return [None if nll is None else fmean(nll.values) for nll in found]
 
         search = PlanSearch(
             space=self.space(geometry),
@@ -206,9 +187,8 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         search.run(config.trials)
         if not search.scored:
             raise UserError("studies.search: no plan could be scored; see its cells' errors")
-        ranked = {}
-        if RANKED in config.selectors:
-            ranked = search.rank(lambda layers: self._late_plan(geometry, layers))
+        late = partial(self._late_plan, geometry)
+        ranked = search.rank(late) if RANKED in config.selectors else {}
         return Explored(scored=tuple(search.scored.values()), fronts=search.fronts(), ranked=ranked)
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
@@ -259,30 +239,20 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     def _selector_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         geometry, switch = bench.geometry, self.switch(bench.geometry)
-        for depth in default_depths(geometry.depth):
-            for selector in self.config.selectors:
-                kept: dict[str, Any] = {
-                    "selector": selector,
-                    "switch": switch,
-                    "subnet_depth": depth,
-                }
-                if selector != RANKED:
-                    plan = DepthPlan.two_zone(geometry.patch_nums, geometry.depth, **kept)
-                elif found is not None and depth in found.ranked:
-                    plan = self._late_plan(geometry, found.ranked[depth])
-                else:
-                    continue
-                kept["plan"] = f"d{depth}@{switch}"
-                name = f"{kept['plan']} {selector}"
-                yield self._point(bench, "selector", name, plan, kept)
+        for depth, selector in product(default_depths(geometry.depth), self.config.selectors):
+            name, kept = f"d{depth}@{switch}", {"subnet_depth": depth, "switch": switch}
+            if selector != RANKED:
+                sides, full = geometry.patch_nums, geometry.depth
+                plan = DepthPlan.two_zone(sides, full, **kept, selector=selector)
+            elif found is not None and depth in found.ranked:
+                plan = self._late_plan(geometry, found.ranked[depth])
+            else:
+                continue
+            placed: dict[str, Any] = {"plan": name, "selector": selector, **kept}
+            yield self._point(bench, "selector", f"{name} {selector}", plan, **placed)
 
     def _point(
-        self,
-        bench: Planned,
-        family: str,
-        name: str,
-        plan: DepthPlan,
-        columns: Mapping[str, Any] = MappingProxyType({}),
+        self, bench: Planned, family: str, name: str, plan: DepthPlan, /, **columns: Any
     ) -> Point:
         supernet = self.supernet(bench)
         return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)
@@ -313,55 +283,34 @@ class Search(SupernetStudy[SearchConfig, Explored]):
                     shown.append((point.name, point))
         return shown
 
-    def file(self, outcome: Outcome, found: Explored | None, facts: dict[str, Any]) -> SearchFile:
-        from analysis.study_file import SearchFile
-
+    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
+        """The fields of `SearchFile`; not those of studies that compare trainings."""
         assert found is not None
         geometry, config = outcome.bench.geometry, self.config
-        return SearchFile(
-            **facts,
-            selectors=config.selectors,
-            switch=self.switch(geometry),
-            trained_switch=self.trained_switch(geometry),
-            kv_limit_bytes=self.space(geometry).kv_limit,
-            kv_full_bytes=self.full_kv(geometry),
-            reference_nll=math.log(geometry.vocab_size),
-            reference_fd=10.0,
-            sampler=config.sampler,
-            weighed=config.cost,
-            score_images=config.score_images,
-            scored=tuple(one.facts for one in found.scored),
-            fronts={
-                name: tuple(one.facts for one in front) for name, front in found.fronts.items()
-            },
-            ranked=found.ranked,
-        )
+        return {
+            **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
+            "switch": self.switch(geometry),
+            "trained_switch": self.trained_switch(geometry),
+            "kv_limit_bytes": self.space(geometry).kv_limit,
+            "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
+            "reference_nll": math.log(geometry.vocab_size),
+            "reference_fd": 10.0,
+            "weighed": config.cost,
+            "scored": [one.facts for one in found.scored],
+            "fronts": {n: [one.facts for one in front] for n, front in found.fronts.items()},
+            "ranked": found.ranked,
+        }
 
     def write_more(self, outcome: Outcome, found: Explored | None) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
         assert found is not None
-        for old in outcome.folder.glob("plan-*.json"):
-            old.unlink()
-        paths, listed = [], []
-        supernet = outcome.bench.site.networks[outcome.bench.base_seeds[0]].model_folder
-        for point in outcome.points:
-            if point.task.trains:
-                supernet = outcome.workspace.cell(point.cell.digest)
-        for i, scored in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
-            path = outcome.folder / ("plan-best.json" if i == 0 else f"plan-{i}.json")
-            scored.plan.save(path)
-            paths.append(path)
-            listed.append(
-                {
-                    "file": path.name,
-                    "plan": scored.plan.name,
-                    "select_nll": scored.nll,
-                    "kv_bytes": scored.cost.kv_bytes_peak,
-                    "model": str(self.config.start.model or supernet),
-                }
-            )
-        write_json(outcome.folder / PLANS_FILE, listed)
-        return [*paths, outcome.folder / PLANS_FILE]
+        measured = outcome.where(family="full")[0].cell.network
+        model, plans = str(self.config.start.model or measured.model_folder), []
+        for i, one in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
+            said = {"plan": one.plan.name, "select_nll": one.nll}
+            said |= {"kv_bytes": one.cost.kv_bytes_peak, "model": model}
+            plans.append((f"plan-{i}.json" if i else "plan-best.json", one.plan, said))
+        return write_plans(outcome.folder, plans)
 
 
 if __name__ == "__main__":

@@ -20,22 +20,23 @@ network; under 90 s with the base in the workspace. Expect a full network with c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+from analysis.study_file import SensitivityFile
 from studies.grid.flags import StudyConfig
 from studies.grid.point import BoundPoint, Outcome, Point
 from studies.study import Study
+from studies.tracking.logged import Answer
 from varant.errors import UserError, exit_codes
 from varant.flags import Depths, Positive, choices, command_words, flags_of
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
 if TYPE_CHECKING:
-    from analysis.study_file import SensitivityFile
     from reports import ReportPaths
     from studies.grid.bench import Planned
-    from studies.tracking.mirror import Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,7 @@ def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One place in a figure: a plan under the name that people give it.
 
     Two entries may share a plan (`d4@4` of five scales is `d4 on scale 5`); it is measured once.
@@ -89,7 +89,7 @@ class Entry:
 
     name: str
     plan: DepthPlan
-    columns: Mapping[str, Any]
+    columns: dict[str, Any]
 
 
 def entries_of(
@@ -98,30 +98,22 @@ def entries_of(
     """All entries of the study: full network, windows, switch points, single scales."""
     scales = range(1, len(patch_nums) + 1)
     full = DepthPlan.full(patch_nums, depth)
-    yield Entry(name="full", plan=full, columns={"family": "full", "selector": selectors[0]})
+    yield Entry("full", full, {"family": "full", "selector": selectors[0]})
 
-    def reduced(
-        name: str, chosen: Sequence[int], subnet: int, **columns: object
-    ) -> Iterator[Entry]:
+    def reduced(name: str, chosen: Sequence[int], subnet: int, **columns: Any) -> Iterator[Entry]:
         """The scales `chosen` at depth `subnet`, by every selector."""
         for selector in selectors:
             kept = [subnet if scale in chosen else depth for scale in scales]
-            yield Entry(
-                name=f"d{subnet}{name}",
-                plan=DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector),
-                columns=columns | {"subnet_depth": subnet, "selector": selector},
-            )
+            plan = DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector)
+            placed = columns | {"subnet_depth": subnet, "selector": selector}
+            yield Entry(f"d{subnet}{name}", plan, placed)
 
     for window, chosen in windows_of(len(patch_nums)).items():
         yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
-    for subnet in depths:
-        for switch in range(len(patch_nums)):
-            late = scales[switch:]
-            yield from reduced(f"@{switch}", late, subnet, family="switch", switch=switch)
-    for subnet in depths:
-        for scale in scales:
-            name = f" on scale {scale}"
-            yield from reduced(name, (scale,), subnet, family="scale", scale=scale)
+    for subnet, switch in product(depths, range(len(patch_nums))):
+        yield from reduced(f"@{switch}", scales[switch:], subnet, family="switch", switch=switch)
+    for subnet, scale in product(depths, scales):
+        yield from reduced(f" on scale {scale}", (scale,), subnet, family="scale", scale=scale)
 
 
 class Sensitivity(Study[SensitivityConfig, None]):
@@ -129,6 +121,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
 
     name = "sensitivity"
     question = "Which scales of this network need depth? Layers are removed without training."
+    file = SensitivityFile
 
     @property
     def networks(self) -> int:  # type: ignore[override]
@@ -159,8 +152,8 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 named.append(entry.name)
                 if entry.columns["selector"] != "equidistant":
                     named.append(f"({entry.columns['selector']})")
-                columns = {"plan": entry.name, **entry.columns}
-                yield self.plan_point(bench, " ".join(named), entry.plan, base_seed=seed, **columns)
+                columns = entry.columns | {"plan": entry.name, "base_seed": seed}
+                yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""
@@ -173,17 +166,14 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 shown += outcome.where(family="switch", **place, **of)
         return [(str(point.columns["plan"]), point) for point in shown]
 
-    def file(self, outcome: Outcome, found: None, facts: dict[str, Any]) -> SensitivityFile:
-        from analysis.study_file import SensitivityFile
-
+    def facts(self, outcome: Outcome, found: None) -> dict[str, Any]:
         geometry = outcome.bench.geometry
-        return SensitivityFile(
-            **facts,
-            depths=self.depths(outcome.bench),
-            selectors=self.config.selectors,
-            windows=windows_of(len(geometry.patch_nums)),
-            half_depth=geometry.depth // 2,
-        )
+        return {
+            "depths": self.depths(outcome.bench),
+            "selectors": self.config.selectors,
+            "windows": windows_of(len(geometry.patch_nums)),
+            "half_depth": geometry.depth // 2,
+        }
 
     def run_name(self, bench: Planned) -> str:
         return f"{super().run_name(bench)}, s{','.join(map(str, bench.base_seeds))}"
@@ -192,7 +182,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
         import json
         from statistics import fmean
 
-        from studies.tracking.mirror import Answer, flat
+        from studies.tracking.mirror import flat
 
         said = json.loads(paths.answer.read_text())
         full = outcome.result(outcome.where(family="full")[0])
@@ -203,7 +193,6 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
         verdicts: dict[str, str] = next(iter(said["verdicts"].values()), {})
         return Answer(
-            verdict=paths.verdict,
             note=f"C1 (early scales need depth, late ones do not): {said['answer']}",
             metrics=metrics,
             tags={f"verdict {name}": verdict for name, verdict in verdicts.items()},

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.cell import Cell, Measured, Network, Task
-from studies.cells.result import Measurements
+from studies.cells.cell import Cell, Network, Task
+from studies.cells.result import CellResult, Measurements
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.training.config import TrainingConfig
@@ -114,15 +114,12 @@ class Training(Task):
                 points.append((int(line["images_seen"]), {name: line[name] for name in names}))
         return points
 
-    def measure(self, cell: Cell, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
         from varant.store.checkpoint import MODEL_FILE, read_config
         from varant.training.run import CHECKPOINTS, RunFolder, read_metrics
 
         run = RunFolder(folder=folder, identity=cell.identity)
-        if not run.finished:
-            with run.locked(wait=True):
-                if not run.finished:  # by the study that we waited for
-                    self._train(cell, run)
+        run.once(lambda run: self._train(cell, run))
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         content, last = read_config(folder), read_metrics(folder)[-1]
         seconds = float(content["note"]["seconds"])  # of all visits
@@ -138,7 +135,7 @@ class Training(Task):
             "training_flops": last["flops/training"],
             "realised_share": last["share/realised"],
         }
-        return Measured(metrics=found, facts=facts, seconds=seconds)
+        return CellResult(digest=cell.digest, metrics=found, facts=facts, seconds=seconds)
 
     def _train(self, cell: Cell, run: RunFolder) -> None:
         from varant.data.batches import CachedBatches
@@ -147,7 +144,6 @@ class Training(Task):
         from varant.training.run import Evaluator, run_training
         from varant.training.trainer import Trainer
 
-        run.claim()
         start = load(cell.network.model_folder)
         tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
         tokens = read_tokens(cell.network.tokens_folder)

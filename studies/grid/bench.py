@@ -17,7 +17,6 @@ from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Extractor
 from varant.evaluation.reconstructions import prepare_reference
 from varant.evaluation.reference import load_reference_npz
-from varant.model.geometry import Geometry
 from varant.progress import progress_bar, silent
 from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
@@ -28,40 +27,26 @@ SELECT_IMAGES, SELECT_SETS = 1000, 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """What is known of a study's bench before anything is made.
+class Planned(Resolved):
+    """What is known of a study's bench before anything is made: its start, and how to measure.
 
     Attributes:
-        resolved: data and networks to start from.
         extractor: of the features that samples are scored on.
         evaluation: how cells are measured.
     """
 
-    resolved: Resolved
     extractor: Extractor
     evaluation: Evaluation
 
     @property
-    def dataset(self) -> Dataset:
-        return self.resolved.dataset
-
-    @property
-    def geometry(self) -> Geometry:
-        return self.resolved.geometry
-
-    @property
     def base_seeds(self) -> tuple[int, ...]:
         """Of the networks that the study starts from."""
-        return self.resolved.seeds
+        return self.seeds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Planned):
-    """The same, made: what cells are bound to.
-
-    Attributes:
-        start: tokenizer, tokens and networks.
-    """
+    """The same, made: tokenizer, tokens and networks, and where cells are."""
 
     start: Start
     site: Site
@@ -82,11 +67,8 @@ def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) 
     extractor = _extractor(config.evaluation, resolved.dataset).load()
     if config.evaluation.reference is not None:
         load_reference_npz(config.evaluation.reference, features=extractor.features)
-    return Planned(
-        resolved=resolved,
-        extractor=extractor,
-        evaluation=_evaluation(config, resolved, select=select),
-    )
+    evaluation = _evaluation(config, resolved, select=select)
+    return Planned(**vars(resolved), extractor=extractor, evaluation=evaluation)
 
 
 def _extractor(config: EvaluationConfig, dataset: Dataset) -> ExtractorSpec:
@@ -126,10 +108,8 @@ def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Eva
         nll_sets=nll_sets,
         select_images=select_images,
         select_sets=min(SELECT_SETS, select_images),
-        cfg=config.sampling.cfg,
-        top_k=config.sampling.top_k,
-        top_p=config.sampling.top_p,
         seed=config.seed,
+        **vars(config.sampling),
     )
 
 
@@ -152,15 +132,12 @@ def prepare_bench(
         for future in [executor.submit(job.run, silent) for job in jobs]:
             future.result()
 
-    start = materialise(
-        planned.resolved, workspace, progress_bar, device=run.device, run_jobs=side_by_side
-    )
-    spec = _extractor(wanted, planned.dataset)
-    if wanted.reference is not None:
-        reference = wanted.reference
+    start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
+    spec, reference, digest = _extractor(wanted, planned.dataset), wanted.reference, None
+    if reference is not None:
         digest = load_reference_npz(reference, features=planned.extractor.features).digest
     else:
-        extractor, digest = spec.load(run.device), None
+        extractor = spec.load(run.device)
         reference = prepare_reference(start.tokens.folder, start.tokenizer, extractor, progress_bar)
     networks = {
         files.seed: Network(
@@ -176,16 +153,8 @@ def prepare_bench(
         )
         for files in start.networks
     }
+    workspace = Workspace(folder=workspace.folder.resolve())
     site = Site(
-        networks=networks,
-        workspace=Workspace(folder=workspace.folder.resolve()),
-        device=run.device,
-        batch=wanted.sample_batch,
+        networks=networks, workspace=workspace, device=run.device, batch=wanted.sample_batch
     )
-    return Prepared(
-        resolved=planned.resolved,
-        extractor=planned.extractor,
-        evaluation=planned.evaluation,
-        start=start,
-        site=site,
-    )
+    return Prepared(**vars(planned), start=start, site=site)

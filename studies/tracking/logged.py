@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from varant.data.datasets import Dataset
-from varant.model.geometry import Geometry
+from studies.cells.result import CellResult
+
+if TYPE_CHECKING:  # torch takes seconds to import as well
+    from studies.grid.bench import Planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +21,8 @@ class LoggedStudy:
         question: the first line of the run's note.
         config_digest: by which it is found again.
         params: its children repeat them.
-        dataset: an input of the run and of its children.
-        geometry, training_images: of the network that cells start from; images that it has seen.
+        bench: the data set, an input of the run and of its children, and the network that cells
+            start from; None for what measures neither.
     """
 
     experiment: str
@@ -28,22 +31,14 @@ class LoggedStudy:
     question: str
     config_digest: str
     params: Mapping[str, object]
-    dataset: Dataset | None = None
-    geometry: Geometry | None = None
-    training_images: int | None = None
+    bench: Planned | None = None
 
     @property
     def tags(self) -> dict[str, str]:
         tags = {"study": self.experiment, "quick": str(self.quick).lower()}
-        if self.dataset is not None:
-            tags["dataset"] = self.dataset.name
-        if self.geometry is not None:
-            depth, width, scales = (
-                self.geometry.depth,
-                self.geometry.width,
-                self.geometry.patch_nums,
-            )
-            tags["geometry"] = f"d{depth} w{width} {len(scales)} scales"
+        if self.bench is not None:
+            shape, tags["dataset"] = self.bench.geometry, self.bench.dataset.name
+            tags["geometry"] = f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales"
         return tags | {"mlflow.source.type": "LOCAL"}
 
 
@@ -57,13 +52,20 @@ class LoggedCell:
         curve: points of (images seen, metrics by name); its names are none of `metrics`.
     """
 
-    digest: str
+    result: CellResult
     name: str
     place: int
-    status: str
     params: Mapping[str, object]
     metrics: Mapping[str, float]
     curve: Sequence[tuple[int, Mapping[str, float]]]
     images_seen: int
     tags: Mapping[str, str]
-    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the parent run shows of a study's report besides its verdict; `note` ends the note."""
+
+    note: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
