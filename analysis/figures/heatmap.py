@@ -115,15 +115,7 @@ def _font_size(ax: Axes, columns: int) -> float:
 
 
 def _draw_failed(ax: Axes, row: int, column: int, inside: Mapping[str, Any]) -> None:
-    hatched = Rectangle(
-        (column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", linewidth=0
-    )
-    ax.add_patch(hatched)
-    ax.text(
-        column + 0.5,
-        row + 0.5,
-        "failed",
-        color=WARNING,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
-        **inside,
-    )
+    look = {"facecolor": "white", "edgecolor": WARNING, "hatch": "////", "linewidth": 0}
+    ax.add_patch(Rectangle((column, row), 1, 1, **look))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **inside)
