@@ -18,7 +18,7 @@ from varant.errors import UserError, exit_codes
 from varant.files import replacing
 from varant.flags import Natural, Places, Positive, flags_of
 from varant.model.plan import Selector
-from varant.start.config import SamplingConfig, StartConfig
+from varant.start.config import NetworkConfig, SamplingConfig
 
 MOST_CLASSES = 10  # columns, where --classes does not say which
 
@@ -27,7 +27,7 @@ MOST_CLASSES = 10  # columns, where --classes does not say which
 class SampleConfig:
     """A sheet of images."""
 
-    start: StartConfig = StartConfig()
+    start: NetworkConfig = NetworkConfig()
     sampling: SamplingConfig = SamplingConfig()
     plan: str = "full"
     """full, d8@6, one depth a scale as 8,8,8,4,4, or a plan.json."""

@@ -119,10 +119,7 @@ class Training(Task):
         from varant.training.run import CHECKPOINTS, RunFolder, read_metrics
 
         run = RunFolder(folder=folder, identity=cell.identity)
-        if not run.finished:
-            with run.locked(wait=True):
-                if not run.finished:  # by the study that we waited for
-                    self._train(cell, run)
+        run.once(lambda run: self._train(cell, run))
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         content, last = read_config(folder), read_metrics(folder)[-1]
         seconds = float(content["note"]["seconds"])  # of all visits
@@ -147,7 +144,6 @@ class Training(Task):
         from varant.training.run import Evaluator, run_training
         from varant.training.trainer import Trainer
 
-        run.claim()
         start = load(cell.network.model_folder)
         tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
         tokens = read_tokens(cell.network.tokens_folder)

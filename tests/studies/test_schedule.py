@@ -52,7 +52,7 @@ SMALL = Command(
 def test_parameters_and_schedules_are_inverse():
     for schedule in (
         Schedule.progressive(),
-        Schedule.reversed(),
+        Schedule.progressive().reversed(),
         Schedule.progressive(0.1, 0.7, (0.3, 0.2, 0.5), "late"),
         Schedule.fixed(0.4),
     ):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from varant.data.datasets import Split, images_to_float
-from varant.data.folders import ReplacingSplit
+from varant.data.folders import ReplacingSplit, readable
 from varant.data.tokens import TokenBatch, TokenSplit
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream
@@ -58,7 +58,7 @@ class OnlineBatches:
         flips: bool = False,
         skip_unreadable: bool = False,
     ) -> None:
-        self.split = ReplacingSplit(split) if skip_unreadable else split
+        self.split = readable(split, skip_unreadable)
         self.tokenizer = tokenizer
         self.seed, self.size, self.flips = seed, batch, flips
         self._reader = ThreadPoolExecutor(1)

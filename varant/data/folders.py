@@ -147,6 +147,11 @@ class ReplacingSplit:
                 return Replaced(images_N3HW=images, indices=indices)
 
 
+def readable(split: Split, skip_unreadable: bool) -> Split:
+    """The split, or one that lets other images stand for those that cannot be read."""
+    return ReplacingSplit(split) if skip_unreadable else split
+
+
 def resized(image: Image.Image, shorter: int) -> Image.Image:
     """The image with its shorter side `shorter` pixels, its proportions kept."""
     width, height = image.size

@@ -27,6 +27,7 @@ from varant.model.backbones import (
     OfficialDecoder,
     OfficialEncoder,
 )
+from varant.model.geometry import Geometry
 
 PHI_RATIO = 0.5  # phi(x) = 0.5 x + 0.5 conv(x)
 
@@ -82,6 +83,18 @@ class TokenizerConfig:
     @property
     def image_side(self) -> int:
         return self.patch_nums[-1] * self.downsampling
+
+    def geometry(self, *, depth: int, width: int, heads: int, num_classes: int) -> Geometry:
+        """Of a network that predicts this tokenizer's tokens."""
+        return Geometry(
+            depth=depth,
+            width=width,
+            heads=heads,
+            patch_nums=self.patch_nums,
+            vocab_size=self.vocab_size,
+            code_channels=self.code_channels,
+            num_classes=num_classes,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields; `TokenizerConfig(**fields)` gives the same config back."""

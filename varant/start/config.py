@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from varant.errors import UserError
-from varant.flags import Count, Natural, Positive, Share, Sides
+from varant.flags import Count, Natural, NotNegative, Positive, Share, Sides
 
 BASE_BUDGET, QUICK_BASE_BUDGET = 48_000, 6_400  # training images of a base network
 
@@ -44,8 +43,8 @@ class TrainDataConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartConfig:
-    """Which network to start from; by default a base network that is trained once."""
+class NetworkConfig:
+    """Which network."""
 
     model: Path | None = None
     """A checkpoint folder of ours."""
@@ -53,8 +52,6 @@ class StartConfig:
     """The tokenizer of an official checkpoint."""
     var: Path | None = None
     """The transformer of an official checkpoint, with --vae."""
-    base_budget: Count = BASE_BUDGET
-    """Training images of a base network, where it is trained here."""
 
     def check(self) -> None:
         if self.var is not None and self.vae is None:
@@ -63,6 +60,14 @@ class StartConfig:
             raise UserError(f"--vae {self.vae}: give --var to start from")
         if self.model is not None and self.vae is not None:
             raise UserError(f"--model {self.model}: one start only; drop --vae")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig(NetworkConfig):
+    """Which network to start from; by default a base network that is trained once."""
+
+    base_budget: Count = BASE_BUDGET
+    """Training images of a base network, where it is trained here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +87,23 @@ class TrainStartConfig(StartConfig):
     last); with --vae --from-scratch: the scales to use it at."""
 
     def check(self) -> None:
-        if self.vae is not None and (self.var is None) != self.from_scratch:
-            raise UserError(f"--vae {self.vae}: give --var to start from, or --from-scratch")
-        if self.model is not None and self.from_scratch:
-            raise UserError(f"--model {self.model}: one start only; drop --from-scratch")
-        for name in ("depth", "width", "heads"):
-            if getattr(self, name) is not None and not self.from_scratch:
+        given = {"--model": self.model, "--var": self.var}
+        for flag, path in given.items():
+            if path is not None and self.from_scratch:
+                raise UserError(f"{flag} {path}: one start only; drop it or --from-scratch")
+            if path is not None and self.patch_nums is not None:
+                shown = ",".join(map(str, self.patch_nums))
                 raise UserError(
-                    f"--{name} {getattr(self, name)}: sizes a network --from-scratch only"
+                    f"--patch-nums {shown}: the network that you start from has its own"
                 )
-        if self.patch_nums is not None and (self.model is not None or self.var is not None):
-            shown = ",".join(map(str, self.patch_nums))
-            raise UserError(f"--patch-nums {shown}: the network that you start from has its own")
-        if not self.from_scratch:
-            super().check()
+        if self.from_scratch:
+            return
+        if self.vae is not None and self.var is None:
+            raise UserError(f"--vae {self.vae}: give --var to start from, or --from-scratch")
+        for name in ("depth", "width", "heads"):
+            if (size := getattr(self, name)) is not None:
+                raise UserError(f"--{name} {size}: sizes a network --from-scratch only")
+        super().check()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +134,8 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRunConfig(RunConfig):
-    """Where it runs, and what it leaves behind."""
+    """Where it runs, and what it leaves behind; torchrun gives each process a CUDA device."""
 
-    device: str = "cpu"
-    """cpu, cuda or cuda:0; under torchrun every process takes a CUDA device of its own."""
     threads: Positive = 1
     """CPU threads of this process."""
     evaluate_every: Count | None = None
@@ -138,11 +144,5 @@ class TrainRunConfig(RunConfig):
     """Select images of an evaluation."""
     log_every: Positive = 1
     """Steps between two lines of metrics.jsonl."""
-    checkpoint_every: float = 60.0
+    checkpoint_every: NotNegative = 60.0
     """Seconds between two checkpoints; 0 writes one after every step."""
-
-    def check(self) -> None:
-        if not 0 <= self.checkpoint_every < math.inf:
-            raise UserError(
-                f"--checkpoint-every {self.checkpoint_every}: must be 0 or more seconds"
-            )

@@ -12,22 +12,15 @@ from pathlib import Path
 
 from varant.data.batches import CachedBatches
 from varant.data.datasets import Dataset
-from varant.data.folders import ReplacingSplit
-from varant.data.tokens import (
-    EVERY_SPLIT,
-    INDEX_FILE,
-    Tokenising,
-    Tokens,
-    cache_tokens,
-    read_tokens,
-)
+from varant.data.folders import readable
+from varant.data.tokens import INDEX_FILE, Tokenising, Tokens, cache_tokens, read_tokens
 from varant.files import digest_of
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.presets import BaseConfig
-from varant.store.checkpoint import CONFIG_FILE, load_tokenizer, read_config, save
+from varant.store.checkpoint import CONFIG_FILE, load_tokenizer, save
 from varant.store.workspace import Workspace
 from varant.training.run import CHECKPOINTS, RunFolder, advancing, run_training
 from varant.training.tokenizer import reconstruction_psnr, train_tokenizer
@@ -42,7 +35,6 @@ def prepare_tokenizer(
     config: BaseConfig,
     dataset: Dataset,
     progress: Progress,
-    *,
     skip_unreadable: bool = False,
 ) -> Path:
     """The folder of the data set's tokenizer, trained unless the workspace has it.
@@ -50,25 +42,19 @@ def prepare_tokenizer(
     Args:
         skip_unreadable: let other images stand for those that cannot be read.
     """
+    training = config.tokenizer_training
     identity = {
         "recipe": RECIPE_VERSION,
         "dataset": dataset.digest,
         "tokenizer": config.tokenizer.as_dict(),
-        "training": asdict(config.tokenizer_training),
+        "training": asdict(training),
     }
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():
-        training = config.tokenizer_training
-        train, select = dataset.train, dataset.select
-        if skip_unreadable:
-            train, select = ReplacingSplit(train), ReplacingSplit(select)
+        train, select = (readable(s, skip_unreadable) for s in (dataset.train, dataset.select))
         with progress("tokenizer", training.steps * training.batch, "img") as advance:
-            tokenizer = train_tokenizer(
-                train,
-                config.tokenizer,
-                training,
-                log=lambda step, metrics: advance(training.batch, loss=metrics["loss"]),
-            )
+            log = advancing(advance)
+            tokenizer = train_tokenizer(train, config.tokenizer, training, log=log)
         psnr_db = reconstruction_psnr(tokenizer, select)
         save(folder, tokenizer, note={"identity": identity, "psnr_db": psnr_db})
     return folder
@@ -91,7 +77,7 @@ def prepare_tokens(
     tokenizer: Tokenizer,
     tokenizer_sha256: str,
     progress: Progress,
-    wanted: Tokenising = EVERY_SPLIT,
+    wanted: Tokenising,
 ) -> PreparedTokens:
     """Tokenise the data set where the tokenizer is, unless the workspace has its tokens."""
     digest = wanted.digest(dataset, tokenizer_sha256)
@@ -114,33 +100,20 @@ class BaseJob:
     device: str
 
     @property
-    def identity(self) -> dict[str, object]:
-        return {
+    def run_folder(self) -> RunFolder:
+        identity = {
             "recipe": RECIPE_VERSION,
             "tokens": self.tokens.digest,
             "geometry": self.config.geometry.as_dict(),
             "training": self.config.training.as_dict(),
         }
-
-    @property
-    def folder(self) -> Path:
-        return self.workspace.model(digest_of(self.identity))
-
-    @property
-    def finished(self) -> bool:
-        return (self.folder / CONFIG_FILE).exists()
+        return RunFolder(folder=self.workspace.model(digest_of(identity)), identity=identity)
 
     def run(self, progress: Progress) -> None:
         """Train on the device unless it is there; killed, it goes on from its last checkpoint."""
-        run = RunFolder(folder=self.folder, identity=self.identity)
-        if run.finished:
-            return
-        with run.locked(wait=True):
-            if not run.finished:  # by the process that we waited for
-                self._train(run, progress)
+        self.run_folder.once(lambda run: self._train(run, progress))
 
     def _train(self, run: RunFolder, progress: Progress) -> None:
-        run.claim()
         training = self.config.training
         with torch_seed(training.seed):
             model = VAR(self.config.geometry).to(self.device)
@@ -152,9 +125,3 @@ class BaseJob:
         with progress(f"base seed {training.seed}", training.image_passes, "img") as advance:
             run_training(run, trainer, log=advancing(advance))
         shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)  # nobody goes on from a base
-
-
-def psnr_of(folder: Path, tokenizer: Tokenizer, dataset: Dataset) -> float:
-    """PSNR of reconstructed select images in dB: as noted in the folder, else measured now."""
-    noted = (read_config(folder).get("note") or {}).get("psnr_db")
-    return float(noted) if noted is not None else reconstruction_psnr(tokenizer, dataset.select)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import TokenizerConfig
@@ -19,15 +18,7 @@ LIGHT_TOKENIZER = TokenizerConfig(
     channels=64,
     phis=0,
 )
-SMALL_GEOMETRY = Geometry(
-    depth=8,
-    width=48,
-    heads=3,
-    patch_nums=LIGHT_TOKENIZER.patch_nums,
-    vocab_size=LIGHT_TOKENIZER.vocab_size,
-    code_channels=LIGHT_TOKENIZER.code_channels,
-    num_classes=10,
-)
+SMALL_GEOMETRY = LIGHT_TOKENIZER.geometry(depth=8, width=48, heads=3, num_classes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +34,6 @@ class BaseConfig:
     tokenizer_training: TokenizerTraining = TokenizerTraining()
     geometry: Geometry = SMALL_GEOMETRY
     training: TrainingConfig = TrainingConfig(budget_images=BASE_BUDGET)
-
-    def with_seed(self, seed: int) -> BaseConfig:
-        """The same with another seed of the network's training; the tokenizer is shared."""
-        return replace(self, training=replace(self.training, seed=seed))
-
-    def with_geometry(self, **sizes: Any) -> BaseConfig:
-        """The same with other sizes of the network."""
-        return replace(self, geometry=replace(self.geometry, **sizes))
 
 
 QUICK_BASE = BaseConfig(

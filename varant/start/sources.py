@@ -22,14 +22,8 @@ from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
 from varant.progress import Progress
 from varant.randomness import torch_seed
-from varant.start.config import DataConfig, StartConfig, TrainStartConfig
-from varant.start.preparation import (
-    BaseJob,
-    PreparedTokens,
-    prepare_tokenizer,
-    prepare_tokens,
-    psnr_of,
-)
+from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
+from varant.start.preparation import BaseJob, PreparedTokens, prepare_tokenizer, prepare_tokens
 from varant.start.presets import QUICK_BASE, BaseConfig
 from varant.store.checkpoint import (
     CONFIG_FILE,
@@ -44,6 +38,7 @@ from varant.store.checkpoint import (
 )
 from varant.store.official import load_official, load_official_tokenizer, official_sizes
 from varant.store.workspace import Workspace
+from varant.training.tokenizer import reconstruction_psnr
 
 FINE_TUNING_LR = 1e-3  # of a small network that was trained before
 OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
@@ -59,87 +54,65 @@ class TrainedHere:
     """A tokenizer and base networks that are trained in the workspace, once."""
 
     config: BaseConfig
+    description = "base network trained by this study"
+    lr = FINE_TUNING_LR
 
     @property
-    def tokenizer_config(self) -> TokenizerConfig:
+    def tokenizer(self) -> TokenizerConfig:
         return self.config.tokenizer
 
-    lr = FINE_TUNING_LR
-    description = "base network trained by this study"
-
-    def tokenizer_folder(
-        self, workspace: Workspace, dataset: Dataset, progress: Progress, *, skip_unreadable: bool
-    ) -> Path:
-        return prepare_tokenizer(
-            workspace, self.config, dataset, progress, skip_unreadable=skip_unreadable
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class OwnCheckpoint:
-    """A checkpoint folder of ours."""
-
-    folder: Path
-    tokenizer_config: TokenizerConfig
-    geometry: Geometry
-    lr = FINE_TUNING_LR
-
-    @classmethod
-    def at(cls, folder: Path) -> OwnCheckpoint:
-        """The checkpoint in `folder`, of which the config alone is read.
-
-        Raises:
-            UserError: no checkpoint of tokenizer and network there.
-        """
-        sizes = read_sizes(folder)
-        assert sizes.geometry is not None
-        return cls(folder=folder, tokenizer_config=sizes.tokenizer, geometry=sizes.geometry)
-
-    @property
-    def description(self) -> str:
-        return f"checkpoint {self.folder.name}"
-
-    def tokenizer_folder(
-        self, workspace: Workspace, dataset: Dataset, progress: Progress, *, skip_unreadable: bool
-    ) -> Path:
-        return self.folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class OfficialFiles:
-    """Published files, which become a checkpoint folder of ours in the workspace.
+class Given:
+    """A checkpoint folder of ours, or published files, which become one in the workspace.
 
     Attributes:
-        var, geometry: None for the tokenizer alone.
+        tokenizer, geometry: read off the headers; no geometry of a published tokenizer alone.
     """
 
-    vae: Path
-    var: Path | None
-    tokenizer_config: TokenizerConfig
+    files: NetworkConfig
+    tokenizer: TokenizerConfig
     geometry: Geometry | None
-    lr = OFFICIAL_LR
 
     @property
     def description(self) -> str:
-        return (self.var or self.vae).name
+        if self.files.model is not None:
+            return f"checkpoint {self.files.model.name}"
+        published = self.files.var or self.files.vae
+        return published.name if published else ""
 
-    def tokenizer_folder(
-        self, workspace: Workspace, dataset: Dataset, progress: Progress, *, skip_unreadable: bool
-    ) -> Path:
-        files = {"vae": self.vae} | ({"var": self.var} if self.var else {})
-        sides = self.tokenizer_config.patch_nums
-        identity = {name: sha256_file(path) for name, path in files.items()} | {"sides": sides}
+    @property
+    def lr(self) -> float:
+        return OFFICIAL_LR if self.files.model is None else FINE_TUNING_LR
+
+    def checkpoint(self, workspace: Workspace) -> Path:
+        """The folder, made of published files unless the workspace has it."""
+        if self.files.model is not None:
+            return self.files.model
+        vae, var, sides = self.files.vae, self.files.var, self.tokenizer.patch_nums
+        assert vae is not None
+        identity: dict[str, Any] = {"vae": sha256_file(vae), "sides": sides}
+        identity |= {"var": sha256_file(var)} if var is not None else {}
         folder = workspace.model(digest_of(identity))
         if not (folder / CONFIG_FILE).exists():
-            if self.var is not None:
-                tokenizer, model = load_official(vae=self.vae, var=self.var)
+            if var is None:
+                save(folder, load_official_tokenizer(vae, sides), note={"identity": identity})
             else:
-                tokenizer, model = load_official_tokenizer(self.vae, sides), None
-            save(folder, tokenizer, model, note={"identity": identity})
+                save(folder, *load_official(vae=vae, var=var), note={"identity": identity})
         return folder
 
 
-Source = TrainedHere | OwnCheckpoint | OfficialFiles
+def load_given(files: NetworkConfig) -> LoadedModel:
+    """Tokenizer and network that `--model`, or `--vae` and `--var`, name.
+
+    Raises:
+        UserError: neither, or files that cannot be read.
+    """
+    if files.model is not None:
+        return load(files.model)
+    if files.vae is None or files.var is None:
+        raise UserError("--model: give a checkpoint folder, or --vae and --var, and not both")
+    return load_official(vae=files.vae, var=files.var)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +126,7 @@ class Resolved:
         training_images: that the network has seen, None where that is not known.
     """
 
-    source: Source
+    source: TrainedHere | Given
     data: DataConfig
     dataset: Dataset
     geometry: Geometry
@@ -162,9 +135,68 @@ class Resolved:
     lr: float
     training_images: int | None
 
-    @property
-    def description(self) -> str:
-        return self.source.description
+
+def resolve(
+    start: StartConfig,
+    data: DataConfig,
+    *,
+    seeds: Sequence[int] = (0,),
+    quick: bool = False,
+    batch: int = 64,
+) -> Resolved:
+    """What these flags start from.
+
+    Args:
+        batch: of the training that follows; the default learning rate from scratch needs it.
+
+    Raises:
+        UserError: files or data that cannot be read, or that do not fit each other.
+    """
+    asked = TrainStartConfig(**vars(start))
+    source = _source(asked, quick)
+    dataset = open_dataset(data, source.tokenizer.image_side, QUICK_BASE.limit if quick else None)
+    images, lr = None, source.lr
+    if asked.from_scratch:
+        geometry = _scratch_geometry(asked, source.tokenizer, dataset)
+        lr = scratch_lr(geometry, batch)
+    elif isinstance(source, TrainedHere):
+        geometry = replace(source.config.geometry, num_classes=dataset.num_classes)
+        source = TrainedHere(config=replace(source.config, geometry=geometry))
+        images = source.config.training.image_passes
+    else:
+        assert source.geometry is not None
+        geometry = source.geometry
+        if geometry.num_classes != dataset.num_classes:
+            raise UserError(
+                f"--dataset {data.dataset}: has {dataset.num_classes} classes; the network that "
+                f"you start from has {geometry.num_classes}"
+            )
+    return Resolved(
+        source=source,
+        data=data,
+        dataset=dataset,
+        geometry=geometry,
+        seeds=tuple(seeds),
+        scratch=asked.from_scratch,
+        lr=lr,
+        training_images=images,
+    )
+
+
+def _source(start: TrainStartConfig, quick: bool) -> TrainedHere | Given:
+    sides = start.patch_nums
+    if start.model is not None:
+        return Given(files=start, **read_sizes(start.model)._asdict())
+    if start.vae is not None:
+        sizes = official_sizes(start.vae, start.var, sides or OFFICIAL_PATCH_NUMS_256)
+        return Given(files=start, **sizes._asdict())
+    base = QUICK_BASE if quick else BaseConfig()
+    base = replace(base, training=replace(base.training, budget_images=start.base_budget))
+    if sides is not None:
+        tokenizer = replace(base.tokenizer, patch_nums=sides)
+        geometry = replace(base.geometry, patch_nums=sides)
+        base = replace(base, tokenizer=tokenizer, geometry=geometry)
+    return TrainedHere(config=base)
 
 
 def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Dataset:
@@ -185,92 +217,16 @@ def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Datas
     return dataset
 
 
-def _source(start: StartConfig, quick: bool) -> Source:
-    if start.model is not None:
-        return OwnCheckpoint.at(start.model)
-    sides = start.patch_nums if isinstance(start, TrainStartConfig) else None
-    if start.vae is not None:
-        sizes = official_sizes(
-            vae=start.vae, var=start.var, patch_nums=sides or OFFICIAL_PATCH_NUMS_256
-        )
-        return OfficialFiles(
-            vae=start.vae, var=start.var, tokenizer_config=sizes.tokenizer, geometry=sizes.geometry
-        )
-    base = QUICK_BASE if quick else BaseConfig()
-    base = replace(base, training=replace(base.training, budget_images=start.base_budget))
-    if sides is not None:
-        base = replace(base, tokenizer=replace(base.tokenizer, patch_nums=sides))
-        base = base.with_geometry(patch_nums=sides)
-    return TrainedHere(config=base)
-
-
-def resolve(
-    start: StartConfig,
-    data: DataConfig,
-    *,
-    seeds: Sequence[int] = (0,),
-    quick: bool = False,
-    batch: int = 64,
-) -> Resolved:
-    """What these flags start from.
-
-    Args:
-        batch: of the training that follows; the default learning rate from scratch needs it.
-
-    Raises:
-        UserError: files or data that cannot be read, or that do not fit each other.
-    """
-    source = _source(start, quick)
-    limit = QUICK_BASE.limit if quick else None
-    dataset = open_dataset(data, source.tokenizer_config.image_side, limit)
-    scratch = isinstance(start, TrainStartConfig) and start.from_scratch
-    images = None
-    if isinstance(source, TrainedHere):
-        base = source.config.with_geometry(num_classes=dataset.num_classes)
-        source, geometry = TrainedHere(config=base), base.geometry
-        images = base.training.image_passes
-    elif source.geometry is not None:
-        geometry = source.geometry
-        if geometry.num_classes != dataset.num_classes:
-            raise UserError(
-                f"--dataset {data.dataset}: has {dataset.num_classes} classes; the network that "
-                f"you start from has {geometry.num_classes}"
-            )
-    else:
-        geometry = BaseConfig().geometry
-    lr = source.lr
-    if scratch:
-        assert isinstance(start, TrainStartConfig)
-        geometry = _scratch_geometry(start, source.tokenizer_config, geometry, dataset)
-        lr, images = scratch_lr(geometry, batch), None
-    return Resolved(
-        source=source,
-        data=data,
-        dataset=dataset,
-        geometry=geometry,
-        seeds=tuple(seeds),
-        scratch=scratch,
-        lr=lr,
-        training_images=images,
-    )
-
-
 def _scratch_geometry(
-    start: TrainStartConfig, tokenizer: TokenizerConfig, default: Geometry, dataset: Dataset
+    start: TrainStartConfig, tokenizer: TokenizerConfig, dataset: Dataset
 ) -> Geometry:
     """Sizes of a network from scratch: the flags', else the small default's or VAR's rule."""
-    official = start.vae is not None
-    depth = start.depth or (16 if official else default.depth)
-    width = start.width or (64 * depth if official else default.width)
-    channels = 64 if official else default.head_dim
-    return Geometry(
-        depth=depth,
-        width=width,
-        heads=start.heads or max(1, width // channels),
-        patch_nums=tokenizer.patch_nums,
-        vocab_size=tokenizer.vocab_size,
-        code_channels=tokenizer.code_channels,
-        num_classes=dataset.num_classes,
+    official, small = start.vae is not None, BaseConfig().geometry
+    depth = start.depth or (16 if official else small.depth)
+    width = start.width or (64 * depth if official else small.width)
+    heads = start.heads or max(1, width // (64 if official else small.head_dim))
+    return tokenizer.geometry(
+        depth=depth, width=width, heads=heads, num_classes=dataset.num_classes
     )
 
 
@@ -315,8 +271,10 @@ class Start:
 
     @cached_property
     def psnr_db(self) -> float:
-        """Of reconstructed select images."""
-        return psnr_of(self.tokenizer_folder, self.tokenizer, self.resolved.dataset)
+        """Of reconstructed select images: as noted beside the tokenizer, else measured now."""
+        noted = (read_config(self.tokenizer_folder).get("note") or {}).get("psnr_db")
+        select = self.resolved.dataset.select
+        return noted if noted is not None else reconstruction_psnr(self.tokenizer, select)
 
     def make_model(self) -> VAR:
         """The first network, on the CPU."""
@@ -326,9 +284,6 @@ class Start:
             return VAR(self.resolved.geometry)
 
 
-RunJobs = Callable[[Sequence[BaseJob]], None]
-
-
 def materialise(
     resolved: Resolved,
     workspace: Workspace,
@@ -336,7 +291,7 @@ def materialise(
     *,
     device: str = "cpu",
     tokenising: Tokenising = EVERY_SPLIT,
-    run_jobs: RunJobs = lambda jobs: None,
+    run_jobs: Callable[[Sequence[BaseJob]], None] = lambda jobs: None,
 ) -> Start:
     """Make what the workspace lacks: tokenizer, tokens, base networks.
 
@@ -344,9 +299,11 @@ def materialise(
         tokenising: of the tokens that the run reads; base networks train on the plain ones.
         run_jobs: trains several base networks at once where it can; what it leaves is trained here.
     """
-    source, dataset = resolved.source, resolved.dataset
-    skip = resolved.data.skip_unreadable
-    folder = source.tokenizer_folder(workspace, dataset, progress, skip_unreadable=skip)
+    source, dataset, skip = resolved.source, resolved.dataset, resolved.data.skip_unreadable
+    if isinstance(source, TrainedHere):
+        folder = prepare_tokenizer(workspace, source.config, dataset, progress, skip)
+    else:
+        folder = source.checkpoint(workspace)
     tokenizer = load_tokenizer(folder).to(device)
     sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
 
@@ -354,49 +311,34 @@ def materialise(
         wanted = replace(wanted, skip_unreadable=skip)
         return prepare_tokens(workspace, dataset, tokenizer, sha256, progress, wanted)
 
-    folders = [folder] * len(resolved.seeds)
+    folders = [] if resolved.scratch else [folder] * len(resolved.seeds)
     if isinstance(source, TrainedHere) and not resolved.scratch:
         plain = tokens(EVERY_SPLIT)
         jobs = [
             BaseJob(
                 workspace=workspace,
-                config=source.config.with_seed(seed),
+                config=replace(source.config, training=replace(source.config.training, seed=seed)),
                 tokenizer_folder=folder,
                 tokens=plain,
                 device=device,
             )
             for seed in resolved.seeds
         ]
-        missing = [job for job in jobs if not job.finished]
+        missing = [job for job in jobs if not job.run_folder.finished]
         if len(missing) > 1:
             run_jobs(missing)
         for job in jobs:
             job.run(progress)
-        folders = [job.folder for job in jobs]
-    networks: tuple[NetworkFiles, ...] = ()
-    if not resolved.scratch:
-        networks = tuple(
-            NetworkFiles(folder=at, sha256=read_config(at)["sha256"][MODEL_FILE], seed=seed)
-            for at, seed in zip(folders, resolved.seeds, strict=True)
-        )
+        folders = [job.run_folder.folder for job in jobs]
+    networks = (
+        NetworkFiles(folder=at, sha256=read_config(at)["sha256"][MODEL_FILE], seed=seed)
+        for at, seed in zip(folders, resolved.seeds, strict=False)  # none from scratch
+    )
     return Start(
         resolved=resolved,
         tokenizer=tokenizer,
         tokenizer_folder=folder,
         tokenizer_sha256=sha256,
         tokens=tokens(tokenising),
-        networks=networks,
+        networks=tuple(networks),
     )
-
-
-def load_given(start: StartConfig) -> LoadedModel:
-    """Tokenizer and network that `--model`, or `--vae` and `--var`, name.
-
-    Raises:
-        UserError: neither, or files that cannot be read.
-    """
-    if start.model is not None:
-        return load(start.model)
-    if start.vae is None or start.var is None:
-        raise UserError("--model: give a checkpoint folder, or --vae and --var, and not both")
-    return load_official(vae=start.vae, var=start.var)

@@ -64,7 +64,7 @@ def load_official_tokenizer(vae: str | Path, patch_nums: tuple[int, ...]) -> Tok
     return tokenizer.eval()
 
 
-def official_sizes(*, vae: Path, var: Path | None, patch_nums: tuple[int, ...]) -> Sizes:
+def official_sizes(vae: Path, var: Path | None, patch_nums: tuple[int, ...]) -> Sizes:
     """Sizes of tokenizer and network, off the files' headers.
 
     Args:

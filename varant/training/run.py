@@ -148,6 +148,14 @@ class RunFolder:
                 ) from None
             yield
 
+    def once(self, train: Callable[[RunFolder], object]) -> None:
+        """Have the run trained unless it is finished; a process that is at it is waited for."""
+        if not self.finished:
+            with self.locked(wait=True):
+                if not self.finished:
+                    self.claim()
+                    train(self)
+
 
 def differing(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
     """`field was X, is Y` for each field, however deep, that two configs differ in."""
