@@ -12,8 +12,6 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.frame import FrameError
-
 FORMAT, VERSION = "varant-study", 2
 FILE = "study.json"
 REMEDY = "run the study again"
@@ -134,6 +132,8 @@ class StudyHead(Facts):
         Raises:
             FrameError: in one line, naming file, what is wrong with it, and remedy.
         """
+        from analysis.frame import FrameError  # late: studies write these files without pandas
+
         if not path.is_file():
             raise FrameError(
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
@@ -215,10 +215,10 @@ class ScheduleFacts(Facts):
     kind: str
     share: float | None
     mean_share: float | None
-    start_share: float | None
-    end_share: float | None
-    phases: tuple[float, ...] | None
-    ramp: str | None
+    start_share: float | None = None
+    end_share: float | None = None
+    phases: tuple[float, ...] | None = None
+    ramp: str | None = None
     selector: str | None
     switch: int
     passes: int

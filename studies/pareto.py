@@ -20,27 +20,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
+from analysis.study_file import PaperCost, ParetoFile
+from studies.grid.point import BoundPoint, Outcome
+from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
 from varant.errors import exit_codes
-from varant.files import write_json
 from varant.flags import AboveZero, Natural, Shares, choices, command_words, flags_of, show_number
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
+from varant.training.config import ScheduleFlags
 from varant.training.schedule import KINDS, Schedule
 
 if TYPE_CHECKING:
     from analysis.statistics.choices import ChosenPlan
-    from analysis.study_file import PaperCost, ParetoFile
-    from studies.grid.bench import Planned
 
-PLANS_FILE = "plans.json"
 PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30
 
 
@@ -79,54 +76,44 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         "quality for their KV memory? One base network is trained further by each schedule, and "
         "every resulting network is measured at every switch point and subnet depth."
     )
+    file = ParetoFile
 
     def train_switch(self, geometry: Geometry) -> int:
         return switch_of("--train-switch", self.config.train_switch, geometry)
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        return self.config.selectors
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         """The control first, then each selector's schedules."""
         config, switch = self.config, self.train_switch(geometry)
         arms = [control(switch)] if "full" in config.schedules else []
+        schedules: dict[str, Schedule] = {}
+        for kind in config.schedules:
+            if kind == "fixed":
+                fixed = {f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares}
+                schedules |= fixed
+            elif kind != "full":
+                schedules[kind] = replace(ScheduleFlags(), kind=kind).make()
         for selector in config.selectors:
             suffix = "" if selector == "equidistant" else f" ({selector})"
-            for kind in config.schedules:
-                schedules = {kind: _schedule(kind)} if kind not in ("full", "fixed") else {}
-                if kind == "fixed":
-                    schedules = {
-                        f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares
-                    }
-                arms += [
-                    Arm(label=label + suffix, schedule=made, selector=selector, switch=switch)
-                    for label, made in schedules.items()
-                ]
+            arms += [
+                Arm(label=label + suffix, schedule=made, selector=selector, switch=switch)
+                for label, made in schedules.items()
+            ]
         return arms
 
-    def points(self, bench: Planned, found: None) -> Iterator[Point]:
-        """Seed by seed the trainings, and each model's plans."""
-        for seed in self.config.seeds:
-            for arm in self.arms(bench.geometry, found):
-                selectors = (arm.selector,) if arm.selector else self.config.selectors
-                yield from self.model_points(bench, arm, seed, selectors)
-
-    def file(self, outcome: Outcome, found: None, facts: dict[str, Any]) -> ParetoFile:
-        from analysis.study_file import ParetoFile, ReferencePoint
-
+    def facts(self, outcome: Outcome, found: None) -> dict[str, Any]:
         config, geometry = self.config, outcome.bench.geometry
-        return ParetoFile(
-            **facts
-            | self.supernet_facts(outcome, found)
-            | {
-                "selectors": config.selectors,
-                "train_switch": self.train_switch(geometry),
-                "reference_point": ReferencePoint(
-                    kv_share=config.reference_kv,
-                    nll=config.reference_nll or math.log(geometry.vocab_size),
-                    fd=config.reference_fd,
-                ),
-                "kv_budgets": config.kv_budgets,
-                "paper_cost": paper_cost(),
-            }
-        )
+        nll = config.reference_nll or math.log(geometry.vocab_size)
+        corner = {"kv_share": config.reference_kv, "nll": nll, "fd": config.reference_fd}
+        return super().facts(outcome, found) | {
+            "train_switch": self.train_switch(geometry),
+            "reference_point": corner,
+            "kv_budgets": config.kv_budgets,
+            "paper_cost": paper_cost(),
+        }
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
         """Full network and shallowest trained subnet of three arms, first seed.
@@ -157,7 +144,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
 
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
         full_kv = self.full_kv(outcome.bench.geometry)
-        listed, paths = [], []
+        plans = []
         for chosen in choose_plans(levels, self.config.kv_budgets, levels.metrics, full_kv=full_kv):
             point = outcome.where(
                 schedule=chosen.schedule,
@@ -165,31 +152,15 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
                 subnet_depth=chosen.plan.subnet_depth,
                 switch=chosen.plan.switch,
             )[0]
-            path = outcome.folder / f"plan-kv{100 * chosen.kv_share_limit:g}.json"
-            point.plan.save(path)
-            paths.append(path)
-            folder = outcome.workspace.cell(str(point.cell.needs))
-            listed.append(_listed(chosen, path, model=os.path.relpath(folder, outcome.folder)))
-        for old in outcome.folder.glob("plan-kv*.json"):  # of other budgets
-            if old not in paths:
-                old.unlink()
-        write_json(outcome.folder / PLANS_FILE, listed)
-        return [*paths, outcome.folder / PLANS_FILE]
+            model = os.path.relpath(point.cell.network.model_folder, outcome.folder)
+            name = f"plan-kv{100 * chosen.kv_share_limit:g}.json"
+            plans.append((name, point.plan, _listed(chosen, model=model)))
+        return write_plans(outcome.folder, plans)
 
 
-def _schedule(kind: str) -> Schedule:
-    makers = {
-        "progressive": Schedule.progressive,
-        "reversed": Schedule.reversed,
-        "sandwich": Schedule.sandwich_rule,
-    }
-    return makers[kind]()
-
-
-def _listed(chosen: ChosenPlan, path: Path, *, model: str) -> dict[str, Any]:
+def _listed(chosen: ChosenPlan, *, model: str) -> dict[str, Any]:
     """What `plans.json` says of a plan; the model's folder is relative to the study's."""
     return {
-        "file": path.name,
         "kv_share_limit": chosen.kv_share_limit,
         "kv_share": chosen.kv_share,
         "schedule": chosen.schedule,
@@ -205,8 +176,6 @@ def _listed(chosen: ChosenPlan, path: Path, *, model: str) -> dict[str, Any]:
 
 def paper_cost() -> dict[str, PaperCost]:
     """What plans of VAR-d30 cost at batch 64 with guidance, by arithmetic (PAPER's cost table)."""
-    from analysis.study_file import PaperCost
-
     geometry = Geometry.official(30)
     full = plan_cost(geometry, batch=64, guidance=True, kv_bytes=2)
     found = {}

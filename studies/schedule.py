@@ -18,12 +18,13 @@ shares that trade the full network for subnets, and an order in time that matter
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
+from analysis.study_file import ScheduleFile, TrialFacts
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.point import BoundPoint, Outcome, Point
@@ -37,8 +38,7 @@ from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from analysis.study_file import ScheduleFile, TrialFacts
-    from studies.grid.bench import Planned
+    from studies.grid.bench import Planned, Prepared
     from studies.searching.schedules import Importances
 
 SCORE_IMAGES = 1_000  # select images of a trial's score
@@ -74,7 +74,7 @@ class ScheduleConfig(SupernetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Explored:
-    """What the search found: its trials, which of them win what, and what mattered."""
+    """What the search found: its trials, which of them win what, what mattered; as in its file."""
 
     trials: tuple[TrialFacts, ...]
     winners: dict[str, int]
@@ -90,6 +90,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         "for one training budget, and is any better than the paper's? Schedules are searched on "
         "select images; the winners are trained again with fresh seeds and measured on test images."
     )
+    file = ScheduleFile
 
     def check(self, bench: Planned) -> None:
         from studies.searching.schedules import check_storage
@@ -114,7 +115,9 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         from studies.searching.schedules import PAPER, fixed_points, schedule_of
 
         chosen = {PAPER: fixed_points()[PAPER]}
-        if found is not None:
+        if found is None:  # winners are not known; these cost about as much
+            chosen |= {f"winner {i}": Schedule.progressive(0.2 + 0.01 * i) for i in (1, 2)}
+        else:
             trials = {trial.number: trial for trial in found.trials}
             for name, number in found.winners.items():
                 chosen[name] = schedule_of(trials[number].parameters)
@@ -141,16 +144,14 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             return self.config.storage
         return self.config.run.workspace / self.folder_name / f"trials-{identity[:8]}.db"
 
-    def _identity(self, bench: Planned) -> str:
+    def _identity(self, bench: Prepared) -> str:
         """Digest of all that the results of trials depend on, but for how many there are."""
-        from studies.grid.bench import Prepared
         from studies.searching.schedules import SPACE
 
-        assert isinstance(bench, Prepared)
         cell = bench.site.cell(self.trial(bench, Schedule.fixed(0.5)))
         return digest_of({"space": SPACE, "cell": cell.identity, "seed": self.config.seed})
 
-    def explore(self, bench: Planned, run: Run) -> Explored:
+    def explore(self, bench: Prepared, run: Run) -> Explored:
         from analysis.searches.schedules import trial_table, winners
         from studies.searching.schedules import PAPER, ScheduleSearch, importances_of
 
@@ -172,16 +173,13 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             importances=importances_of(ended, seed=seed),
         )
 
-    def _facts(self, bench: Planned, trial: Any) -> TrialFacts:
+    def _facts(self, bench: Prepared, trial: Any) -> TrialFacts:
         """An Optuna trial for `study.json`."""
         import numpy as np
 
         from analysis.searches.schedules import PARAMETERS
-        from analysis.study_file import TrialFacts
-        from studies.grid.bench import Prepared
         from studies.searching.schedules import schedule_of
 
-        assert isinstance(bench, Prepared)
         schedule = schedule_of(trial.params)
         full, subnets = trial.values or (None, None)
         return TrialFacts(
@@ -201,48 +199,31 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
 
     def points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         """The trials, and the models with fresh seeds with their plans."""
-        geometry = bench.geometry
         yield from self._trial_points(bench, found)
-        arms = self.arms(geometry, found)
-        if found is None:  # winners are not known; these cost about as much
-            arms += [
-                self._arm(geometry, f"winner {i}", Schedule.progressive(0.2 + 0.01 * i))
-                for i in (1, 2)
-            ]
-        shown = (None, self.train_switch(geometry))
-        for seed in self.config.seeds:
-            for arm in arms:
-                for point in self.model_points(bench, arm, seed, ["equidistant"]):
-                    if not point.in_frame or point.columns.get("switch") in shown:
-                        yield point
+        shown = (None, self.train_switch(bench.geometry))
+        for point in super().points(bench, found):
+            if not point.in_frame or point.columns.get("switch") in shown:
+                yield point
 
     def _trial_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         from studies.searching.schedules import fixed_points, params_of, schedule_of
 
+        most = self.config.trials
+        trials: list[tuple[str | None, Mapping[str, float | str]]]
         if found is not None:
-            trials = [
-                (trial.number, trial.label, schedule_of(trial.parameters), trial.parameters)
-                for trial in found.trials
-            ]
-        else:
-            labelled: list[tuple[str | None, Schedule]] = [*fixed_points().items()]
-            labelled += [
-                (None, Schedule.progressive(0.2 + 0.001 * i)) for i in range(1, self.config.trials)
-            ]
-            trials = [
-                (number, label, schedule, params_of(schedule))
-                for number, (label, schedule) in enumerate(labelled[: self.config.trials])
-            ]
-        for number, label, schedule, parameters in trials:
+            trials = [(trial.label, trial.parameters) for trial in found.trials]
+        else:  # what is proposed is not known; these cost about as much
+            proposed = [Schedule.progressive(0.2 + 0.001 * i) for i in range(1, most)]
+            trials = [(label, params_of(fixed)) for label, fixed in fixed_points().items()]
+            trials += [(None, params_of(schedule)) for schedule in proposed]
+        for number, (label, parameters) in enumerate(trials[:most]):
             name = f"trial {number}" + (f" ({label})" if label else "")
+            schedule = schedule_of(parameters)
             training = self.trial(bench, schedule)
-            columns = self._arm(bench.geometry, name, schedule).columns | {
-                "seed": self.config.seed,
-                "family": "trial",
-                "base_seed": training.base_seed,
-                "budget_images": training.config.budget_images,
-            }
-            yield Point(name=name, task=training, columns=columns | dict(parameters))
+            columns = self._arm(bench.geometry, name, schedule).columns | {"family": "trial"}
+            columns |= {"seed": self.config.seed, "base_seed": training.base_seed}
+            columns |= {"budget_images": training.config.budget_images, **parameters}
+            yield Point(name=name, task=training, columns=columns)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         from studies.searching.schedules import fixed_points
@@ -266,26 +247,21 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             if point.columns.get("subnet_depth") in shown
         ]
 
-    def file(self, outcome: Outcome, found: Explored | None, facts: dict[str, Any]) -> ScheduleFile:
-        from analysis.study_file import ScheduleFile
+    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
         from studies.searching.schedules import EVALUATOR, PAPER, SAMPLER
 
         assert found is not None
         bench = outcome.bench
-        return ScheduleFile(
-            **facts,
-            **self.supernet_facts(outcome, found),
-            train_switch=self.train_switch(bench.geometry),
-            reference=PAPER,
-            search_seed=self.config.seed,
-            score_images=min(SCORE_IMAGES, bench.dataset.sizes["select"]),
-            trials=found.trials,
-            winners=found.winners,
-            importances=found.importances,
-            importance_evaluator=EVALUATOR,
-            sampler=SAMPLER,
-            storage=str(self.storage(self._identity(bench))),
-        )
+        return super().facts(outcome, found) | {
+            **vars(found),
+            "train_switch": self.train_switch(bench.geometry),
+            "reference": PAPER,
+            "search_seed": self.config.seed,
+            "score_images": min(SCORE_IMAGES, bench.dataset.sizes["select"]),
+            "importance_evaluator": EVALUATOR,
+            "sampler": SAMPLER,
+            "storage": str(self.storage(self._identity(bench))),
+        }
 
 
 def _scores(

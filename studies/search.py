@@ -21,19 +21,19 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from studies.cells.result import FINISHED
-from studies.cells.score import Scoring
+from analysis.study_file import SearchFile
+from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import BoundPoint, Outcome, Point
 from studies.study import Run
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
+from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError, exit_codes
-from varant.files import write_json
 from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
@@ -41,12 +41,10 @@ from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from analysis.study_file import SearchFile
-    from studies.grid.bench import Planned
+    from studies.grid.bench import Planned, Prepared
     from studies.searching.plans import PlanSpace, Scored
 
 RANKED = "ranked"
-PLANS_FILE = "plans.json"
 SCORE_SETS = 20
 
 
@@ -104,6 +102,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         "of a trained supernet are searched on select images and compared on test images."
     )
     select = False
+    file = SearchFile
 
     def check(self, bench: Planned) -> None:
         self.switch(bench.geometry)
@@ -173,28 +172,21 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     # The search.
 
-    def explore(self, bench: Planned, run: Run) -> Explored:
+    def explore(self, bench: Prepared, run: Run) -> Explored:
         from studies.searching.plans import Plans, PlanSearch
 
         geometry, config = bench.geometry, self.config
         trained = self.trained_switch(geometry)
         if config.switch is not None and trained not in (None, config.switch):
-            print(
-                f"warning: --switch {config.switch}: the supernet was trained for {trained}",
-                file=sys.stderr,
-            )
+            warning = f"warning: --switch {config.switch}: the supernet was trained for {trained}"
+            print(warning, file=sys.stderr)
         supernet = self.supernet(bench)
 
         def score(plans: Plans) -> list[float | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
-            found = [results[task] for task in tasks]
-            return [
-                fmean(result.metrics["select/nll/mean"].values)
-                if result.status == FINISHED
-                else None
-                for result in found
-            ]
+            found = [results[task].metrics.get("select/nll/mean") for task in tasks]
+            return [None if nll is None else fmean(nll.values) for nll in found]
 
         search = PlanSearch(
             space=self.space(geometry),
@@ -206,9 +198,8 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         search.run(config.trials)
         if not search.scored:
             raise UserError("studies.search: no plan could be scored; see its cells' errors")
-        ranked = {}
-        if RANKED in config.selectors:
-            ranked = search.rank(lambda layers: self._late_plan(geometry, layers))
+        late = partial(self._late_plan, geometry)
+        ranked = search.rank(late) if RANKED in config.selectors else {}
         return Explored(scored=tuple(search.scored.values()), fronts=search.fronts(), ranked=ranked)
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
@@ -313,55 +304,34 @@ class Search(SupernetStudy[SearchConfig, Explored]):
                     shown.append((point.name, point))
         return shown
 
-    def file(self, outcome: Outcome, found: Explored | None, facts: dict[str, Any]) -> SearchFile:
-        from analysis.study_file import SearchFile
-
+    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
+        """The fields of `SearchFile`; not those of studies that compare trainings."""
         assert found is not None
         geometry, config = outcome.bench.geometry, self.config
-        return SearchFile(
-            **facts,
-            selectors=config.selectors,
-            switch=self.switch(geometry),
-            trained_switch=self.trained_switch(geometry),
-            kv_limit_bytes=self.space(geometry).kv_limit,
-            kv_full_bytes=self.full_kv(geometry),
-            reference_nll=math.log(geometry.vocab_size),
-            reference_fd=10.0,
-            sampler=config.sampler,
-            weighed=config.cost,
-            score_images=config.score_images,
-            scored=tuple(one.facts for one in found.scored),
-            fronts={
-                name: tuple(one.facts for one in front) for name, front in found.fronts.items()
-            },
-            ranked=found.ranked,
-        )
+        return {
+            **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
+            "switch": self.switch(geometry),
+            "trained_switch": self.trained_switch(geometry),
+            "kv_limit_bytes": self.space(geometry).kv_limit,
+            "kv_full_bytes": self.full_kv(geometry),
+            "reference_nll": math.log(geometry.vocab_size),
+            "reference_fd": 10.0,
+            "weighed": config.cost,
+            "scored": [one.facts for one in found.scored],
+            "fronts": {n: [one.facts for one in front] for n, front in found.fronts.items()},
+            "ranked": found.ranked,
+        }
 
     def write_more(self, outcome: Outcome, found: Explored | None) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
         assert found is not None
-        for old in outcome.folder.glob("plan-*.json"):
-            old.unlink()
-        paths, listed = [], []
-        supernet = outcome.bench.site.networks[outcome.bench.base_seeds[0]].model_folder
-        for point in outcome.points:
-            if point.task.trains:
-                supernet = outcome.workspace.cell(point.cell.digest)
-        for i, scored in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
-            path = outcome.folder / ("plan-best.json" if i == 0 else f"plan-{i}.json")
-            scored.plan.save(path)
-            paths.append(path)
-            listed.append(
-                {
-                    "file": path.name,
-                    "plan": scored.plan.name,
-                    "select_nll": scored.nll,
-                    "kv_bytes": scored.cost.kv_bytes_peak,
-                    "model": str(self.config.start.model or supernet),
-                }
-            )
-        write_json(outcome.folder / PLANS_FILE, listed)
-        return [*paths, outcome.folder / PLANS_FILE]
+        measured = outcome.where(family="full")[0].cell.network
+        model, plans = str(self.config.start.model or measured.model_folder), []
+        for i, one in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
+            said = {"plan": one.plan.name, "select_nll": one.nll}
+            said |= {"kv_bytes": one.cost.kv_bytes_peak, "model": model}
+            plans.append((f"plan-{i}.json" if i else "plan-best.json", one.plan, said))
+        return write_plans(outcome.folder, plans)
 
 
 if __name__ == "__main__":

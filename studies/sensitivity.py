@@ -22,20 +22,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+from analysis.study_file import SensitivityFile
 from studies.grid.flags import StudyConfig
 from studies.grid.point import BoundPoint, Outcome, Point
 from studies.study import Study
+from studies.tracking.logged import Answer
 from varant.errors import UserError, exit_codes
 from varant.flags import Depths, Positive, choices, command_words, flags_of
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
 if TYPE_CHECKING:
-    from analysis.study_file import SensitivityFile
     from reports import ReportPaths
     from studies.grid.bench import Planned
-    from studies.tracking.mirror import Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,7 @@ def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One place in a figure: a plan under the name that people give it.
 
     Two entries may share a plan (`d4@4` of five scales is `d4 on scale 5`); it is measured once.
@@ -98,7 +97,7 @@ def entries_of(
     """All entries of the study: full network, windows, switch points, single scales."""
     scales = range(1, len(patch_nums) + 1)
     full = DepthPlan.full(patch_nums, depth)
-    yield Entry(name="full", plan=full, columns={"family": "full", "selector": selectors[0]})
+    yield Entry("full", full, {"family": "full", "selector": selectors[0]})
 
     def reduced(
         name: str, chosen: Sequence[int], subnet: int, **columns: object
@@ -106,11 +105,9 @@ def entries_of(
         """The scales `chosen` at depth `subnet`, by every selector."""
         for selector in selectors:
             kept = [subnet if scale in chosen else depth for scale in scales]
-            yield Entry(
-                name=f"d{subnet}{name}",
-                plan=DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector),
-                columns=columns | {"subnet_depth": subnet, "selector": selector},
-            )
+            plan = DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector)
+            placed = columns | {"subnet_depth": subnet, "selector": selector}
+            yield Entry(f"d{subnet}{name}", plan, placed)
 
     for window, chosen in windows_of(len(patch_nums)).items():
         yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
@@ -129,6 +126,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
 
     name = "sensitivity"
     question = "Which scales of this network need depth? Layers are removed without training."
+    file = SensitivityFile
 
     @property
     def networks(self) -> int:  # type: ignore[override]
@@ -173,17 +171,14 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 shown += outcome.where(family="switch", **place, **of)
         return [(str(point.columns["plan"]), point) for point in shown]
 
-    def file(self, outcome: Outcome, found: None, facts: dict[str, Any]) -> SensitivityFile:
-        from analysis.study_file import SensitivityFile
-
+    def facts(self, outcome: Outcome, found: None) -> dict[str, Any]:
         geometry = outcome.bench.geometry
-        return SensitivityFile(
-            **facts,
-            depths=self.depths(outcome.bench),
-            selectors=self.config.selectors,
-            windows=windows_of(len(geometry.patch_nums)),
-            half_depth=geometry.depth // 2,
-        )
+        return {
+            "depths": self.depths(outcome.bench),
+            "selectors": self.config.selectors,
+            "windows": windows_of(len(geometry.patch_nums)),
+            "half_depth": geometry.depth // 2,
+        }
 
     def run_name(self, bench: Planned) -> str:
         return f"{super().run_name(bench)}, s{','.join(map(str, bench.base_seeds))}"
@@ -192,7 +187,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
         import json
         from statistics import fmean
 
-        from studies.tracking.mirror import Answer, flat
+        from studies.tracking.mirror import flat
 
         said = json.loads(paths.answer.read_text())
         full = outcome.result(outcome.where(family="full")[0])
@@ -203,7 +198,6 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
         verdicts: dict[str, str] = next(iter(said["verdicts"].values()), {})
         return Answer(
-            verdict=paths.verdict,
             note=f"C1 (early scales need depth, late ones do not): {said['answer']}",
             metrics=metrics,
             tags={f"verdict {name}": verdict for name, verdict in verdicts.items()},

@@ -8,6 +8,7 @@ about thirty lines.
 from __future__ import annotations
 
 import abc
+import functools
 import signal
 import sys
 import threading
@@ -18,25 +19,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from analysis.study_file import StudyFile
 from studies.cells.cell import Cell, Task
 from studies.cells.evaluation import Measurement
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import BoundPoint, Outcome, Point
+from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import Preempted, UserError, require_writable
 from varant.files import digest_of
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # what runs is imported when it runs: --help and bad flags wait for nothing
-    from analysis.study_file import StudyFile
     from reports import ReportPaths
     from studies.grid.bench import Planned, Prepared
     from studies.running.executors import Executor
     from studies.running.runner import Split
-    from studies.tracking.logged import LoggedStudy
-    from studies.tracking.mirror import Answer
 
 Config = TypeVar("Config", bound=StudyConfig)
 Found = TypeVar("Found")
@@ -54,6 +54,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         config: the flags.
         networks: base networks that it starts from.
         select: whether cells are measured on the select split too, for choosing.
+        file: what `study.json` is.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Study(abc.ABC, Generic[Config, Found]):
     title: str | None = None
     networks = 1
     select = False
+    file: type[StudyFile] = StudyFile
 
     def __init__(self, config: Config, command: str = "") -> None:
         self.config, self.command = config, command
@@ -79,15 +81,13 @@ class Study(abc.ABC, Generic[Config, Found]):
     def check(self, bench: Planned) -> None:
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
-    def explore(self, bench: Planned, run: Run) -> Found | None:
+    def explore(self, bench: Prepared, run: Run) -> Found | None:
         """Look before the grid is made: `run` gives the results of tasks, which are cached."""
         return None
 
-    def file(self, outcome: Outcome, found: Found | None, facts: dict[str, Any]) -> StudyFile:
-        """`study.json`: the facts common to all studies, and this one's own."""
-        from analysis.study_file import StudyFile
-
-        return StudyFile(**facts)
+    def facts(self, outcome: Outcome, found: Found | None) -> dict[str, Any]:
+        """What `study.json` says beyond what it says of any study: the other fields of `file`."""
+        return {}
 
     def sheet(self, outcome: Outcome, found: Found | None) -> Sequence[tuple[str, BoundPoint]]:
         """Rows of the sample sheet in reading order, a name and whose samples; none: no sheet."""
@@ -103,10 +103,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
     def answer(self, outcome: Outcome, paths: ReportPaths) -> Answer:
-        """What the MLflow run shows of the report: the last line of its note, metrics, tags."""
-        from studies.tracking.mirror import Answer
-
-        return Answer(verdict=paths.verdict, note=paths.verdict)
+        """What the MLflow run shows of the report besides its verdict."""
+        return Answer(note=paths.verdict)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         """The grid, for `--dry-run`."""
@@ -138,13 +136,9 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         seed = bench.base_seeds[0] if base_seed is None else base_seed
         task = Measurement(plan=plan, evaluation=bench.evaluation, base_seed=seed, trained=trained)
-        placed = {
-            "base_seed": seed,
-            "family": "full" if plan.is_full else "plan",
-            "plan": plan.name,
-            "selector": "equidistant",
-        }
-        return Point(name=name, task=task, columns=placed | columns)
+        family = "full" if plan.is_full else "plan"
+        placed = {"base_seed": seed, "family": family, "plan": plan.name}
+        return Point(name=name, task=task, columns=placed | {"selector": "equidistant"} | columns)
 
     def run(self) -> ReportPaths | None:
         """Check, prepare, run the cells, record them, build the report; None for a dry run.
@@ -171,104 +165,77 @@ class Study(abc.ABC, Generic[Config, Found]):
         workspace = Workspace(folder=run.workspace.resolve())
         workspace.claim()
         executing = open_executor(
-            workers=self.config.workers,
-            scheduler=run.scheduler,
-            workspace=workspace.folder,
-            device=run.device,
+            self.config.workers, run.scheduler, workspace=workspace.folder, device=run.device
         )
         with _preempted_by_signals(), executing as executor:
             bench = prepare_bench(planned, self.config, workspace, executor)
             prepared = time.monotonic() - started
-            found = self.explore(bench, self._runner(bench, workspace, executor))
-            bound = [
-                BoundPoint(
-                    name=p.name, task=p.task, columns=p.columns, cell=bench.site.cell(p.task)
-                )
-                for p in self.points(bench, found)
-            ]
-            outcome, paths = self._record(
-                bench, tuple(bound), found, workspace, executor, times=(started, prepared)
+            found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
+            bound = tuple(
+                BoundPoint(**vars(point), cell=bench.site.cell(point.task))
+                for point in self.points(bench, found)
             )
-        _say_bad(outcome)
+            paths = self._record(bench, bound, found, executor, times=(started, prepared))
         shown = self.config.run.workspace / self.folder_name / paths.pdf.name
         print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
         return paths
 
-    def _runner(self, bench: Prepared, workspace: Workspace, executor: Executor) -> Run:
-        """Runs tasks at the bench's site."""
+    def _run_tasks(
+        self, bench: Prepared, executor: Executor, tasks: Sequence[Task]
+    ) -> Mapping[Task, CellResult]:
         from studies.running.runner import run_cells
 
-        def run(tasks: Sequence[Task]) -> Mapping[Task, CellResult]:
-            cells = {task: bench.site.cell(task) for task in tasks}
-            results = run_cells(self._split(list(cells.values()), workspace), workspace, executor)
-            return {task: results[cell.digest] for task, cell in cells.items()}
+        cells, workspace = {task: bench.site.cell(task) for task in tasks}, bench.site.workspace
+        results = run_cells(self._split(cells.values(), workspace), workspace, executor)
+        return {task: results[cell.digest] for task, cell in cells.items()}
 
-        return run
-
-    def _split(self, cells: Sequence[Cell], workspace: Workspace) -> Split:
+    def _split(self, cells: Iterable[Cell], workspace: Workspace) -> Split:
         from studies.running.runner import split_cells
 
-        distinct = {cell.digest: cell for cell in cells}
-        return split_cells(
-            list(distinct.values()), workspace, retry_failed=self.config.run.retry_failed
-        )
+        return split_cells(cells, workspace, retry_failed=self.config.run.retry_failed)
 
     def _record(
         self,
         bench: Prepared,
         points: tuple[BoundPoint, ...],
         found: Found | None,
-        workspace: Workspace,
         executor: Executor,
         *,
         times: tuple[float, float],
-    ) -> tuple[Outcome, ReportPaths]:
+    ) -> ReportPaths:
         """Run the points' cells, write the folder, build the report; all of it in MLflow."""
         from analysis.frame import FrameError
         from reports import build
         from studies.running.runner import run_cells
         from studies.tracking.mirror import Mirror
 
-        started, preparation_seconds = times
+        started, prepared = times
+        workspace = bench.site.workspace
         split = self._split([point.cell for point in points], workspace)
         _say_done(split)
-        digest = digest_of(
-            {"flags": self.config.measured, "cells": sorted({p.cell.digest for p in points})}
-        )
-        mirror = Mirror(self._logged(bench, digest), points, workspace)
-        outcome = None
-        try:
+        cells = sorted({point.cell.digest for point in points})
+        digest = digest_of({"flags": self.config.measured, "cells": cells})
+        with Mirror(self._logged(bench, digest), points, workspace) as mirror:
             results = run_cells(split, workspace, executor, on_result=mirror.on_result)
             outcome = Outcome(
                 bench=bench,
                 points=points,
                 results=results,
-                workspace=workspace,
                 folder=workspace.study(self.folder_name),
                 workers=executor.slots,
-                preparation_seconds=preparation_seconds,
-                wall_seconds=time.monotonic() - started,
+                seconds={"wall": time.monotonic() - started, "preparation": prepared},
             )
-            written = self._write_folder(outcome, found, digest)
-            paths = build(outcome.folder)
-        except FrameError as error:
-            mirror.interrupt()
-            if outcome is not None:
-                _say_bad(outcome)
-            raise UserError(f"no report: {error}") from None
-        except BaseException:
-            mirror.interrupt()
-            raise
-        seconds = {
-            "study/seconds wall": outcome.wall_seconds,
-            "study/seconds preparation": preparation_seconds,
-        }
-        mirror.finish(results, self.answer(outcome, paths), paths, written, seconds)
-        return outcome, paths
+            _say_bad(outcome)
+            try:
+                written = self._write_folder(outcome, found, digest)
+                paths = build(outcome.folder)
+            except FrameError as error:
+                raise UserError(f"no report: {error}") from None
+            answer = self.answer(outcome, paths)
+            mirror.finish(results, answer, paths, written, outcome.seconds)
+        return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
-        from studies.tracking.logged import LoggedStudy
-
         return LoggedStudy(
             experiment=self.folder_name,
             run_name=self.run_name(bench),
@@ -283,30 +250,22 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _write_folder(self, outcome: Outcome, found: Found | None, digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
-        from studies.grid.folder import (
-            FRAME_FILE,
-            frame_rows,
-            head_facts,
-            measured_facts,
-            write_frame,
-            write_sheet,
-            write_study,
-        )
+        from studies.grid import folder
 
-        folder, run = outcome.folder, self.config.run
-        write_frame(folder, frame_rows(self.folder_name, outcome))
-        write_sheet(outcome, self.sheet(outcome, found))
-        facts = head_facts(
+        run = self.config.run
+        frame = folder.write_frame(self.folder_name, outcome)
+        folder.write_sheet(outcome, self.sheet(outcome, found))
+        facts = folder.head_facts(
             self.name,
             command=self.command,
             workers=outcome.workers,
             device=run.device,
             quick=run.quick,
         )
-        facts |= measured_facts(outcome, self.config)
+        facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome, found)
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
-        study_file = write_study(folder, self.file(outcome, found, facts))
-        return [folder / FRAME_FILE, study_file, *self.write_more(outcome, found)]
+        study_file = folder.write_study(outcome.folder, self.file(**facts))
+        return [frame, study_file, *self.write_more(outcome, found)]
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
@@ -331,10 +290,9 @@ class Study(abc.ABC, Generic[Config, Found]):
             )
         seconds = {task: task.seconds(speed, geometry) for task in tasks}
         total, workers = sum(seconds.values()), self.config.workers
-        trainings = [task for task in tasks if task.trains]
-        training = sum(seconds[task] for task in trainings)
-        if trainings:
-            passes = sum(task.images for task in trainings)
+        training = sum(seconds[task] for task in tasks if task.trains)
+        if training:
+            passes = sum(task.images for task in tasks if task.trains)
             lines.append(f"training: {passes:,} image passes, about {training:.0f} CPU-s")
         lines.append(
             f"evaluation: about {total - training:.0f} CPU-s; on {workers} one-thread processes "

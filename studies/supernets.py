@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -12,7 +14,7 @@ from studies.grid.flags import StudyConfig
 from studies.grid.point import BoundPoint, Outcome, Point
 from studies.study import Found, Study
 from varant.errors import UserError
-from varant.files import replacing
+from varant.files import replacing, write_json
 from varant.flags import Seeds
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -21,10 +23,9 @@ from varant.training.config import SupernetTraining, TrainingConfig, default_swi
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from analysis.study_file import ModelFacts, ScheduleFacts
     from studies.grid.bench import Planned
 
-CURVES_FILE = "curves.parquet"
+CURVES_FILE, PLANS_FILE = "curves.parquet", "plans.json"
 QUICK_BUDGET = 3_200
 CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in training
 
@@ -78,25 +79,15 @@ class Arm:
         }
 
     @property
-    def facts(self) -> ScheduleFacts:
-        """What `study.json` says of it."""
-        from analysis.study_file import ScheduleFacts
-
-        schedule = self.schedule
-        ramped = self.kind in ("progressive", "reversed")
-        return ScheduleFacts(
-            label=self.label,
-            kind=self.kind,
-            share=self.share,
-            mean_share=schedule.mean_share if ramped else self.share,
-            start_share=schedule.start_share if ramped else None,
-            end_share=schedule.end_share if ramped else None,
-            phases=schedule.phases if ramped else None,
-            ramp=schedule.ramp if ramped else None,
-            selector=self.selector,
-            switch=self.switch,
-            passes=3 if schedule.sandwich else 1,
-        )
+    def facts(self) -> dict[str, Any]:
+        """What `study.json` says of it: the fields of `ScheduleFacts`."""
+        shape: dict[str, Any] = {"mean_share": self.share}
+        if self.kind in ("progressive", "reversed"):
+            names = ("mean_share", "start_share", "end_share", "phases", "ramp")
+            shape = {name: getattr(self.schedule, name) for name in names}
+        named = {"label": self.label, "kind": self.kind, "share": self.share}
+        trained = {"selector": self.selector, "switch": self.switch}
+        return named | trained | shape | {"passes": 3 if self.schedule.sandwich else 1}
 
 
 def control(switch: int) -> Arm:
@@ -130,15 +121,19 @@ class SupernetStudy(Study[Config, Found]):
         """The ways to train that the flags ask for."""
         raise NotImplementedError
 
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """Of the subnets that are trained; the control is measured with each."""
+        return ("equidistant",)
+
     def depths(self, geometry: Geometry) -> tuple[int, ...]:
         """Of the subnets."""
         return self.config.training.subnet_depths(geometry.depth)
 
     def check(self, bench: Planned) -> None:
-        device = self.config.run.device.split(":")[0]
         for arm in self.arms(bench.geometry, None):
             config = self.training(bench, arm, self.config.seeds[0]).config
-            config.check_fits(bench.geometry, device=device, ranks=1)
+            config.check_fits(bench.geometry, device=self.config.run.device, ranks=1)
 
     def training(self, bench: Planned, arm: Arm, seed: int) -> Training:
         """The training of a model of this arm."""
@@ -160,52 +155,33 @@ class SupernetStudy(Study[Config, Found]):
             evaluate_every=max(1, config.budget_images // 10),
         )
 
-    def model_points(
-        self, bench: Planned, arm: Arm, seed: int, selectors: Iterable[str]
-    ) -> list[Point]:
+    def points(self, bench: Planned, found: Found | None) -> Iterator[Point]:
+        """Seed by seed the trainings, and each model's plans."""
+        for seed in self.config.seeds:
+            for arm in self.arms(bench.geometry, found):
+                yield from self.model_points(bench, arm, seed)
+
+    def model_points(self, bench: Planned, arm: Arm, seed: int) -> list[Point]:
         """A model's training, and its plans: full, and every switch point and depth."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
         training = self.training(bench, arm, seed)
-        name, trained = f"{arm.label} s{seed}", arm.columns | {"seed": seed}
-        columns = trained | {
-            "base_seed": bench.base_seeds[0],
-            "family": "training",
-            "selector": arm.selector,
-            "budget_images": training.config.budget_images,
-        }
+        name, columns = f"{arm.label} s{seed}", arm.columns | {"seed": seed}
+        measured = partial(self.plan_point, bench, trained=training, **columns)
+        columns |= {"base_seed": training.base_seed, "family": "training"}
+        columns |= {"selector": arm.selector, "budget_images": training.config.budget_images}
+        full, selector = DepthPlan.full(sides, depth), arm.selector or "equidistant"
+        selectors = (arm.selector,) if arm.selector else self.selectors
         points = [
             Point(name=name, task=training, columns=columns),
-            self.plan_point(
-                bench,
-                f"{name} full",
-                DepthPlan.full(sides, depth),
-                trained=training,
-                **trained,
-                selector=arm.selector or "equidistant",
-            ),
+            measured(f"{name} full", full, selector=selector),
         ]
-        for selector in selectors:
-            suffix = "" if selector == "equidistant" else f" ({selector})"
-            for switch in range(len(sides)):
-                for subnet in self.depths(bench.geometry):
-                    kept: dict[str, Any] = {
-                        "subnet_depth": subnet,
-                        "switch": switch,
-                        "selector": selector,
-                    }
-                    plan = DepthPlan.two_zone(sides, depth, **kept)
-                    points.append(
-                        self.plan_point(
-                            bench,
-                            f"{name} d{subnet}@{switch}{suffix}",
-                            plan,
-                            trained=training,
-                            family="switch",
-                            plan=f"d{subnet}@{switch}",
-                            **kept,
-                            **trained,
-                        )
-                    )
+        for selector, switch, subnet in product(
+            selectors, range(len(sides)), self.depths(bench.geometry)
+        ):
+            kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
+            plan, label = DepthPlan.two_zone(sides, depth, **kept), f"d{subnet}@{switch}"
+            shown = label if selector == "equidistant" else f"{label} ({selector})"
+            points.append(measured(f"{name} {shown}", plan, family="switch", plan=label, **kept))
         return points
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
@@ -222,26 +198,23 @@ class SupernetStudy(Study[Config, Found]):
         images = self.config.training.budget_images
         return f"{super().run_name(bench)}, {images:,} images, seeds {seeds}"
 
-    def supernet_facts(self, outcome: Outcome, found: Found | None) -> dict[str, Any]:
-        """What `study.json` says of all studies that train."""
+    def facts(self, outcome: Outcome, found: Found | None) -> dict[str, Any]:
+        """Of all studies that train: the fields of `SupernetFile`."""
         geometry = outcome.bench.geometry
         arms = self.arms(geometry, found)
         config = self.training(outcome.bench, arms[0], self.config.seeds[0]).config
         labels = {arm.label for arm in arms}
         return {
+            **{n: getattr(config, n) for n in ("budget_images", "batch", "lr", "lr_schedule")},
             "depths": self.depths(geometry),
-            "selectors": ("equidistant",),
-            "budget_images": config.budget_images,
-            "batch": config.batch,
-            "lr": config.lr,
-            "lr_schedule": config.lr_schedule,
-            "schedules": tuple(arm.facts for arm in arms),
+            "selectors": self.selectors,
+            "schedules": [arm.facts for arm in arms],
             "seeds": self.config.seeds,
-            "models": tuple(
-                _model_facts(outcome, point)
+            "models": [
+                _model_facts(outcome, point, point.task)
                 for point in outcome.points
                 if point.columns["schedule"] in labels and isinstance(point.task, Training)
-            ),
+            ],
             "kv_full_bytes": self.full_kv(geometry),
         }
 
@@ -266,7 +239,7 @@ class SupernetStudy(Study[Config, Found]):
             }
             for point in outcome.points
             if isinstance(point.task, Training)
-            for images, metrics in point.task.curve(outcome.workspace.cell(point.cell.digest))
+            for images, metrics in point.task.curve(outcome.folder_of(point))
             for depth, value in point.task.select_nll(metrics, geometry).items()
         ]
         if not rows:
@@ -276,19 +249,30 @@ class SupernetStudy(Study[Config, Found]):
         return [outcome.folder / CURVES_FILE]
 
 
-def _model_facts(outcome: Outcome, point: BoundPoint) -> ModelFacts:
-    from analysis.study_file import ModelFacts
+def _model_facts(outcome: Outcome, point: BoundPoint, training: Training) -> dict[str, Any]:
+    """The fields of `ModelFacts`."""
+    result = outcome.result(point)
+    return {
+        **{name: getattr(result, name) for name in ("digest", "status", "error")},
+        **result.facts,
+        "schedule": point.columns["schedule"],
+        "seed": training.config.seed,
+        "folder": str(outcome.folder_of(point)),
+        "full_passes": training.full_passes(outcome.bench.geometry),
+    }
 
-    result, task = outcome.result(point), point.task
-    assert isinstance(task, Training)
-    found: dict[str, Any] = dict(result.facts)
-    return ModelFacts(
-        schedule=str(point.columns["schedule"]),
-        seed=task.config.seed,
-        status=result.status,
-        error=result.error,
-        digest=point.cell.digest,
-        folder=str(outcome.workspace.cell(point.cell.digest)),
-        full_passes=task.full_passes(outcome.bench.geometry),
-        **found,
-    )
+
+def write_plans(folder: Path, plans: Iterable[tuple[str, DepthPlan, dict[str, Any]]]) -> list[Path]:
+    """Write chosen plans by their file names, and `plans.json`, which says what each is.
+
+    Those of an earlier visit go.
+    """
+    for old in folder.glob("plan-*.json"):
+        old.unlink()
+    paths, listed = [folder / PLANS_FILE], []
+    for name, plan, said in plans:
+        plan.save(folder / name)
+        paths.append(folder / name)
+        listed.append({"file": name} | said)
+    write_json(folder / PLANS_FILE, listed)
+    return paths

@@ -12,20 +12,19 @@ Expect losses that fall as N grows, and most where the subnet is shallow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, control
-from varant.errors import UserError, exit_codes
+from analysis.study_file import SwitchFile
+from studies.grid.point import BoundPoint, Outcome
+from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
+from varant.errors import exit_codes
 from varant.flags import Places, PositiveShare, command_words, flags_of
 from varant.model.geometry import Geometry
 from varant.training.config import REFERENCE_SHARE, ScheduleFlags, SupernetTraining
 
 if TYPE_CHECKING:
-    from analysis.study_file import SwitchFile
-    from studies.grid.bench import Planned
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
         "for? One base network is trained further for each switch point; every model is measured "
         "at every switch point."
     )
+    file = SwitchFile
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         """The control, and a model a switch point.
@@ -57,23 +57,13 @@ class Switch(SupernetStudy[SwitchConfig, None]):
         Raises:
             UserError: a switch point after which the network has no scale.
         """
-        scales = len(geometry.patch_nums)
-        switches = self.config.switches or tuple(range(scales))
-        if switches[-1] >= scales:
-            raise UserError(
-                f"--switches {switches[-1]}: the network has {scales} scales; use 0 to {scales - 1}"
-            )
+        wanted = self.config.switches or range(len(geometry.patch_nums))
+        switches = [switch_of("--switches", n, geometry) for n in wanted]
         schedule = ScheduleFlags(kind=self.config.schedule, share=self.config.share).make()
         return [control(switches[0])] + [
             Arm(label=f"switch {n}", schedule=schedule, selector="equidistant", switch=n)
             for n in switches
         ]
-
-    def points(self, bench: Planned, found: None) -> Iterator[Point]:
-        """Seed by seed the trainings, and each model's plans."""
-        for seed in self.config.seeds:
-            for arm in self.arms(bench.geometry, found):
-                yield from self.model_points(bench, arm, seed, ["equidistant"])
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
         """The control, and every model's shallowest subnet where it was trained for, first seed."""
@@ -84,11 +74,6 @@ class Switch(SupernetStudy[SwitchConfig, None]):
             place = {"subnet_depth": depth, "switch": arm.switch}
             shown += outcome.where(schedule=arm.label, seed=seed, **place)
         return [(f"{p.columns['schedule']} {p.columns['plan']}", p) for p in shown]
-
-    def file(self, outcome: Outcome, found: None, facts: dict[str, Any]) -> SwitchFile:
-        from analysis.study_file import SwitchFile
-
-        return SwitchFile(**facts | self.supernet_facts(outcome, found))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from studies.cells.cell import Cell, Measured, Network, Task
-from studies.cells.result import Measurements
+from studies.cells.cell import Cell, Network, Task
+from studies.cells.result import CellResult, Measurements
 from varant.errors import Diverged, Preempted
 from varant.model.geometry import Geometry
 from varant.start.calibration import Speed
@@ -55,7 +55,7 @@ class Probe(Task):
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         return 1.0
 
-    def measure(self, cell: Cell, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "visits").open("a") as file:
             file.write("x")
@@ -72,7 +72,7 @@ class Probe(Task):
             "nll/mean": Measurements(values=(found,), count=1),
             "class_accuracy": Measurements(values=(float(torch.get_num_threads()),), count=1),
         }
-        return Measured(metrics=metrics)
+        return CellResult(digest=cell.digest, metrics=metrics)
 
     def _do(self) -> None:
         match self.deed.split()[0] if self.deed else "":

@@ -15,13 +15,13 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from varant.errors import UserError
 
@@ -102,29 +102,31 @@ def _that(
 
 _natural = _that(_whole, lambda value: value >= 0, "must be at least 0")
 _positive = _that(_whole, lambda value: value >= 1, "must be at least 1")
+_not_negative = _that(_number, lambda value: value >= 0, "must be 0 or more")
 _above_zero = _that(_number, lambda value: value > 0, "must be a positive number")
+_below_one = _that(_number, lambda value: 0 <= value < 1, "must be from 0 to below 1")
 _share = _that(_number, lambda value: 0 <= value <= 1, "must be from 0 to 1")
 _positive_share = _that(_number, lambda value: 0 < value <= 1, "must be above 0, up to 1")
 
 
-def _spec(
-    metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str, **more: Any
-) -> Spec:
-    read: dict[str, Any] = {
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_show, value))
+    return show_number(value) if isinstance(value, float) else str(value)
+
+
+def _spec(metavar: str, parse: Callable[[str], Any], **more: Callable[[Any], Any]) -> Spec:
+    """A type of values that are no None, unless `more` says what is an instance, or how to show."""
+    read = {
         "instance_from_str": lambda texts: parse(texts[0]),
         "is_instance": lambda value: value is not None,
-        "str_from_instance": lambda value: [show(value)],
+        "str_from_instance": lambda value: [_show(value)],
     }
     return PrimitiveConstructorSpec(nargs=1, metavar=metavar, **read | more)
 
 
 def _set(
-    metavar: str,
-    parse: Callable[[str], Any],
-    *,
-    example: str,
-    ascending: bool = False,
-    show: Callable[[Any], str] = str,
+    metavar: str, parse: Callable[[str], Any], example: str, *, ascending: bool = False
 ) -> Spec:
     """A comma-separated list of at least one item, none twice."""
 
@@ -144,62 +146,58 @@ def _set(
             found.append(value)
         return tuple(sorted(found) if ascending else found)
 
-    return _spec(metavar, read, lambda values: ",".join(map(show, values)))
+    return _spec(metavar, read)
 
 
 def _vector(
-    metavar: str,
-    parse: Callable[[str], Any],
-    good: Callable[[tuple[Any, ...]], bool],
-    expected: str,
+    metavar: str, parse: Callable[[str], T], good: Callable[[tuple[T, ...]], bool], expected: str
 ) -> Spec:
-    """A comma-separated list whose items belong together: `expected` says it of all."""
+    """A comma-separated list whose items belong together: `expected` is said of all."""
 
-    def read(text: str) -> tuple[Any, ...]:
+    def read(text: str) -> tuple[T, ...]:
         try:
             values = tuple(parse(part.strip()) for part in text.split(","))
         except BadValue:
-            values = ()
-        if not values or not good(values):
+            raise BadValue(text, expected) from None
+        if not good(values):
             raise BadValue(text, expected)
         return values
 
-    return _spec(metavar, read, lambda values: ",".join(map(show_number, values)))
+    return _spec(metavar, read)
 
 
 def choices(known: Sequence[str]) -> Spec:
     """The type of a comma-separated list of some of `known`."""
-    return _set(",".join(known), _choice(known), example=known[0])
+    return _set(",".join(known), _choice(known), known[0])
 
 
-Count = Annotated[int, _spec("COUNT", count, show_count)]
+Count = Annotated[int, _spec("COUNT", count, str_from_instance=lambda images: [show_count(images)])]
 Positive = Annotated[int, _spec("INT", _positive)]
 Natural = Annotated[int, _spec("INT", _natural)]
-AboveZero = Annotated[float, _spec("FLOAT", _above_zero, show_number)]
-Share = Annotated[float, _spec("SHARE", _share, show_number)]
-PositiveShare = Annotated[float, _spec("SHARE", _positive_share, show_number)]
-Depths = Annotated[
-    tuple[int, ...], _set("INT,...", _whole, example="depths such as 2,4,6", ascending=True)
-]
-Seeds = Annotated[tuple[int, ...], _set("INT,...", _natural, example="seeds such as 0,1,2")]
+AboveZero = Annotated[float, _spec("FLOAT", _above_zero)]
+NotNegative = Annotated[float, _spec("FLOAT", _not_negative)]
+Share = Annotated[float, _spec("SHARE", _share)]
+PositiveShare = Annotated[float, _spec("SHARE", _positive_share)]
+BelowOne = Annotated[float, _spec("SHARE", _below_one)]
+Depths = Annotated[tuple[int, ...], _set("INT,...", _whole, "depths such as 2,4,6", ascending=True)]
+Seeds = Annotated[tuple[int, ...], _set("INT,...", _natural, "seeds such as 0,1,2")]
 Places = Annotated[
-    tuple[int, ...], _set("INT,...", _natural, example="numbers such as 0,2", ascending=True)
+    tuple[int, ...], _set("INT,...", _natural, "numbers such as 0,2", ascending=True)
 ]
 Shares = Annotated[
-    tuple[float, ...],
-    _set("SHARE,...", _positive_share, example="shares such as 0.5 or 2/3", show=show_number),
+    tuple[float, ...], _set("SHARE,...", _positive_share, "shares such as 0.5 or 2/3")
 ]
 Weights = Annotated[
     tuple[float, ...],
-    _vector("FLOAT,...", _number, lambda _: True, "give numbers such as 1,1,1,0.5,0.5"),
+    _vector("FLOAT,...", _not_negative, bool, "give numbers, none negative, such as 1,1,1,0.5,0.5"),
 ]
 Phases = Annotated[
     tuple[float, ...],
     _vector(
         "PART,PART,PART",
         _number,
-        lambda parts: len(parts) == 3,
-        "give three fractions such as 5/30,15/30,10/30",
+        lambda parts: len(parts) == 3 and min(parts) >= 0,
+        "give three fractions, none negative, such as 5/30,15/30,10/30",
     ),
 ]
 Sides = Annotated[
@@ -232,14 +230,21 @@ def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None
 
 
 def check(config: Any) -> None:
-    """Have every section that has a `check` look at what single values cannot tell.
+    """Look at every value as if it had been given, then have the sections look at themselves.
 
     Raises:
         UserError: naming flag, value and what would be right.
     """
-    for field in dataclasses.fields(config):
-        if dataclasses.is_dataclass(section := getattr(config, field.name)):
-            check(section)
+    for name, value, spec in _flags(config):
+        if dataclasses.is_dataclass(value):
+            check(value)
+        elif spec is not None and value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            try:
+                spec.instance_from_str([text])
+            except BadValue as bad:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} {bad.item}: {bad.expected}") from None
     if hasattr(config, "check"):
         config.check()
 
@@ -247,18 +252,26 @@ def check(config: Any) -> None:
 def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Flag names to JSON-ready values: what the config says, flat, but for the names `without`."""
     found: dict[str, Any] = {}
-    hints = get_type_hints(type(config), include_extras=True)
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    for name, value, _ in _flags(config):
         if dataclasses.is_dataclass(value):
             found |= plain(value, without=without)
-        elif field.name not in without:
-            said = (getattr(note, "name", None) for note in get_args(hints[field.name])[1:])
-            name = next(filter(None, said), field.name)  # of the flag, where it has one of its own
-            if isinstance(value, Path):
-                value = str(value)
+        elif name not in without:
+            value = str(value) if isinstance(value, Path) else value
             found[name] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def _flags(config: Any) -> Iterator[tuple[str, Any, Spec | None]]:
+    """Name, value and type of each flag or section of a config."""
+    hints = get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        hint, name = hints[field.name], field.name
+        if type(None) in get_args(hint):
+            (hint,) = (part for part in get_args(hint) if part is not type(None))
+        notes = getattr(hint, "__metadata__", ())
+        name = next((note.name for note in notes if getattr(note, "name", None)), name)
+        specs = (note for note in notes if isinstance(note, PrimitiveConstructorSpec))
+        yield name, getattr(config, field.name), next(specs, None) or _plain_spec(hint)
 
 
 def command_words(module: str) -> str:
@@ -266,33 +279,25 @@ def command_words(module: str) -> str:
     return f"python -m {module} {shlex.join(sys.argv[1:])}".strip()
 
 
-def _rules() -> ConstructorRegistry:
-    """How plain types are read, with one line for what is wrong."""
-    registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def rule(info: PrimitiveTypeInfo) -> Spec | None:
-        if info.type is int:
-            return _spec("INT", _whole, is_instance=lambda value: type(value) is int)
-        if info.type is float:
-            numbers = {"is_instance": lambda value: isinstance(value, int | float)}
-            return _spec("FLOAT", _number, show_number, **numbers)
-        known = get_args(info.type)
-        if get_origin(info.type) is Literal and all(isinstance(name, str) for name in known):
-            return _spec("{" + ",".join(known) + "}", _choice(known))
-        return None
-
-    return registry
+def _plain_spec(kind: Any) -> Spec | None:
+    """How numbers and choices are read, with one line for what is wrong; None for other types."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind is int:
+        return _spec("INT", _whole, is_instance=lambda value: type(value) is int)
+    if kind is float:
+        return _spec("FLOAT", _number, is_instance=lambda value: isinstance(value, int | float))
+    if get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind)):
+        return _spec("{" + ",".join(get_args(kind)) + "}", _choice(get_args(kind)))
+    return None
 
 
 def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -> C:
-    said = io.StringIO()
-    flat = (tyro.conf.OmitArgPrefixes,)
+    said, registry = io.StringIO(), ConstructorRegistry()
+    registry.primitive_rule(lambda info: _plain_spec(info.type))
+    options = {"config": (tyro.conf.OmitArgPrefixes,), "registry": registry}
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                kind, args=argv, default=default, description=about, config=flat, registry=_rules()
-            )
+            return tyro.cli(kind, args=argv, default=default, description=about, **options)
     except BadValue as bad:
         raise UserError(f"{_flag_before(bad.text, argv)} {bad.item}: {bad.expected}") from None
     except SystemExit as end:

@@ -12,18 +12,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import tyro
 from safetensors.torch import save_file
 from torch import Tensor
 
 from varant.data.datasets import Split, images_to_float, load_dataset
-from varant.errors import exit_codes, require_count
+from varant.errors import exit_codes
 from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
 from varant.files import replacing
+from varant.flags import Positive, flags_of
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream, torch_seed
 from varant.start.presets import LIGHT_TOKENIZER
@@ -50,16 +51,17 @@ class FeatureTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Command line."""
+class FeaturesConfig:
+    """Which network to make, and from what."""
 
-    dataset: str = "shapes"
+    dataset: Literal["shapes", "digits"] = "shapes"
+    """Embedded data set."""
+    steps: Positive = FeatureTraining.steps
+    """Training steps of the feature network."""
+    tokenizer_steps: Positive = TokenizerTraining.steps
+    """Training steps of the tokenizer whose reconstructions it learns from."""
     out: Path | None = None
     """Where to write; default: into the package."""
-    steps: int = FeatureTraining.steps
-    """Training steps of the feature network."""
-    tokenizer_steps: int = TokenizerTraining.steps
-    """Training steps of the tokenizer whose reconstructions it learns from."""
 
 
 @torch.no_grad()
@@ -113,26 +115,20 @@ def standardise(network: FeatureNetwork, images_N3HW: Tensor) -> None:
     network.features.weight.div_(deviation[:, None])
 
 
-def main(arguments: Arguments) -> None:
-    require_count("--steps", arguments.steps)
-    require_count("--tokenizer-steps", arguments.tokenizer_steps)
-    dataset = load_dataset(arguments.dataset)
-    config = FeatureTraining(steps=arguments.steps)
+def main(config: FeaturesConfig) -> None:
+    """Train both, write the network, and say how often it names the class."""
     torch.set_num_threads(1)
-    tokenizer = train_tokenizer(
-        dataset.train,
-        LIGHT_TOKENIZER,
-        TokenizerTraining(steps=arguments.tokenizer_steps, seed=config.tokenizer_seed),
-    )
-    network = train_features(
-        reconstruct(dataset.train, tokenizer), dataset.train.labels_N, dataset.num_classes, config
-    )
-    recipe = asdict(config) | {
+    dataset, training = load_dataset(config.dataset), FeatureTraining(steps=config.steps)
+    made = TokenizerTraining(steps=config.tokenizer_steps, seed=training.tokenizer_seed)
+    tokenizer = train_tokenizer(dataset.train, LIGHT_TOKENIZER, made)
+    images, classes = reconstruct(dataset.train, tokenizer), dataset.num_classes
+    network = train_features(images, dataset.train.labels_N, classes, training)
+    recipe = asdict(training) | {
         "dataset": dataset.name,
         "dataset_digest": dataset.digest,
-        "num_classes": dataset.num_classes,
+        "num_classes": classes,
     }
-    path = arguments.out or WEIGHTS / f"{dataset.name}.safetensors"
+    path = config.out or WEIGHTS / f"{dataset.name}.safetensors"
     with replacing(path) as aside:
         save_file(network.state_dict(), aside, metadata={"recipe": json.dumps(recipe)})
     extractor = load_extractor(path, name=dataset.name)
@@ -144,4 +140,4 @@ def main(arguments: Arguments) -> None:
 
 if __name__ == "__main__":
     with exit_codes():
-        main(tyro.cli(Arguments, description=__doc__))
+        main(flags_of(FeaturesConfig, __doc__))

@@ -11,19 +11,11 @@ import abc
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.result import (
-    DIVERGED,
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    CellResult,
-    Measurements,
-    write_result,
-)
+from studies.cells.result import DIVERGED, FAILED, INTERRUPTED, CellResult, write_result
 from varant.errors import Diverged, Preempted
 from varant.files import digest_of
 from varant.store.workspace import Workspace
@@ -58,20 +50,6 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a cell found.
-
-    Attributes:
-        facts: about itself, JSON-ready.
-        seconds: that it took, where earlier visits did a part; None for this visit's.
-    """
-
-    metrics: Mapping[str, Measurements] = field(default_factory=dict)
-    facts: Mapping[str, object] = field(default_factory=dict)
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Task(abc.ABC):
     """What is to be done, known before anything is made.
 
@@ -101,8 +79,11 @@ class Task(abc.ABC):
         """All that the result depends on, JSON-ready."""
 
     @abc.abstractmethod
-    def measure(self, cell: Cell, folder: Path) -> Measured:
-        """Do the work; files go into `folder`, where an earlier visit may have left some."""
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
+        """Do the work; files go into `folder`, where an earlier visit may have left some.
+
+        Seconds are given where earlier visits did a part; else they are this visit's.
+        """
 
     def baseline(self) -> Task | None:
         """What its values are compared with, set by set; None for nothing."""
@@ -185,26 +166,19 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
     import torch
 
     torch.set_num_threads(1)
-    started = time.monotonic()
-    status, error, found = FINISHED, None, Measured()
+    started, digest = time.monotonic(), cell.digest
     try:
-        found = cell.task.measure(cell, folder)
+        result = cell.task.measure(cell, folder)
     except Preempted as stop:
-        status, error = INTERRUPTED, str(stop)
+        result = CellResult(digest=digest, status=INTERRUPTED, error=str(stop))
     except Diverged as trouble:
-        status, error = DIVERGED, str(trouble)
+        result = CellResult(digest=digest, status=DIVERGED, error=str(trouble))
     except OSError:
         raise
     except Exception as trouble:
-        status, error = FAILED, f"{type(trouble).__name__}: {trouble}"
-    result = CellResult(
-        digest=cell.digest,
-        status=status,
-        metrics=found.metrics,
-        facts=found.facts,
-        seconds=time.monotonic() - started if found.seconds is None else found.seconds,
-        error=error,
-    )
-    if status != INTERRUPTED:
+        error = f"{type(trouble).__name__}: {trouble}"
+        result = CellResult(digest=digest, status=FAILED, error=error)
+    result = replace(result, seconds=result.seconds or time.monotonic() - started)
+    if result.status != INTERRUPTED:
         write_result(folder, result)
     return result

@@ -1,13 +1,14 @@
-"""Measuring a network under a depth plan."""
+"""Measuring a network under a depth plan, and scoring a plan cheaply."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.cell import Cell, Measured, Network, Task
+from studies.cells.cell import Cell, Network, Task
 from studies.cells.protocol import Evaluation
+from studies.cells.result import CellResult, Measurements
 from varant.files import write_json
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -16,21 +17,36 @@ from varant.model.plan import DepthPlan
 if TYPE_CHECKING:
     from varant.start.calibration import Speed
 
-RESULT_SCHEMA = 2  # raise it when the meaning of a result changes: finished cells then run again
+# Raise one when the meaning of a result or of a score changes: finished cells then run again.
+RESULT_SCHEMA, SCORE_SCHEMA = 2, 1
 IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 0.7  # of an evaluation, whatever it measures
 
 
-def flops_share(plan: DepthPlan, geometry: Geometry) -> float:
-    """FLOPs of a pass under `plan` as a share of a full one's."""
-    return plan_cost(geometry, plan).flops / plan_cost(geometry).flops
+@dataclass(frozen=True, kw_only=True)
+class PlanTask(Task):
+    """Something that is done with one plan on one network."""
+
+    plan: DepthPlan
+
+    def identity(self, network: Network) -> dict[str, object]:
+        return {
+            "model": network.model,
+            "tokenizer": network.tokenizer_sha256,
+            "tokens": network.tokens_digest,
+            "plan": {"depth": self.plan.depth, "layers": self.plan.layers},
+            "patch_nums": self.plan.patch_nums,
+        }
+
+    def flops_share(self, geometry: Geometry) -> float:
+        """FLOPs of a pass as a share of a full one's."""
+        return plan_cost(geometry, self.plan).flops / plan_cost(geometry).flops
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement(Task):
-    """One plan on one network."""
+class Measurement(PlanTask):
+    """All that a study reports of a plan."""
 
-    plan: DepthPlan
     evaluation: Evaluation
 
     @property
@@ -42,29 +58,54 @@ class Measurement(Task):
         wanted = self.evaluation
         likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
         sampling = wanted.samples / speed.samples_per_second
-        return flops_share(self.plan, geometry) * (sampling + likelihood) + SCORING_SECONDS
+        return self.flops_share(geometry) * (sampling + likelihood) + SCORING_SECONDS
 
     def identity(self, network: Network) -> dict[str, object]:
         reference = network.reference_digest
-        return {
-            "schema": RESULT_SCHEMA,
-            "model": network.model,
-            "tokenizer": network.tokenizer_sha256,
-            "tokens": network.tokens_digest,
-            "extractor": network.extractor.digest,
-            "plan": {"depth": self.plan.depth, "layers": self.plan.layers},
-            "patch_nums": self.plan.patch_nums,
-            "evaluation": asdict(self.evaluation),
-        } | ({"reference": reference} if reference else {})
+        own = {"schema": RESULT_SCHEMA, "extractor": network.extractor.digest}
+        own |= {"evaluation": asdict(self.evaluation)} | (
+            {"reference": reference} if reference else {}
+        )
+        return super().identity(network) | own
 
     def baseline(self) -> Measurement | None:
         """The full plan of the same network."""
         full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
         return None if self.plan.is_full else replace(self, plan=full)
 
-    def measure(self, cell: Cell, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import evaluate
 
         metrics = evaluate(cell, self.plan, self.evaluation, folder)
         write_json(folder / IDENTITY_FILE, cell.identity)
-        return Measured(metrics=metrics)
+        return CellResult(digest=cell.digest, metrics=metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(PlanTask):
+    """What a search looks at, never a result: `select/nll/mean` and costs of one plan."""
+
+    select_images: int
+    select_sets: int
+    tabled: ClassVar[bool] = False
+
+    @property
+    def images(self) -> int:
+        return self.select_images
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
+
+    def identity(self, network: Network) -> dict[str, object]:
+        select = {"images": self.select_images, "sets": self.select_sets}
+        return super().identity(network) | {"score": SCORE_SCHEMA, "select": select}
+
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
+        from studies.cells.measuring import load_network, select_likelihood
+
+        loaded = load_network(cell.network, cell.device)
+        found = select_likelihood(loaded, self.plan, self.select_images, self.select_sets)
+        cost = plan_cost(loaded.model.geometry, self.plan, guidance=False, kv_bytes=4)
+        found["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
+        found["flops/transformer"] = Measurements.exact(cost.flops)
+        return CellResult(digest=cell.digest, metrics=found)

@@ -66,9 +66,7 @@ def evaluate(
     loaded = load_network(cell.network, cell.device)
     metrics = test_likelihood(loaded, plan, wanted)
     if wanted.select_images:
-        metrics |= select_likelihood(
-            loaded, plan, images=wanted.select_images, sets=wanted.select_sets
-        )
+        metrics |= select_likelihood(loaded, plan, wanted.select_images, wanted.select_sets)
     classes = loaded.model.num_classes
     shown, features, kv_bytes_peak = [], [], 0
     labels = torch.arange(wanted.samples) % classes
@@ -116,7 +114,7 @@ def test_likelihood(
 
 
 def select_likelihood(
-    loaded: LoadedNetwork, plan: DepthPlan, *, images: int, sets: int
+    loaded: LoadedNetwork, plan: DepthPlan, images: int, sets: int
 ) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
     per_scale_NK = nll_per_scale(

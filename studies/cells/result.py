@@ -43,7 +43,7 @@ class CellResult:
     """
 
     digest: str
-    status: str
+    status: str = FINISHED
     metrics: Mapping[str, Measurements] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
@@ -56,13 +56,8 @@ class CellResult:
             yield shared | {"metric": "", "set": None, "value": math.nan, "count": 0}
         for metric, found in self.metrics.items():
             for i, value in enumerate(found.values):
-                of_set = i if found.count else None
-                yield shared | {
-                    "metric": metric,
-                    "set": of_set,
-                    "value": value,
-                    "count": found.count,
-                }
+                of_set = {"set": i if found.count else None, "value": value, "count": found.count}
+                yield shared | {"metric": metric} | of_set
 
 
 def write_result(folder: Path, result: CellResult) -> None:
@@ -79,7 +74,7 @@ def read_result(folder: Path, digest: str) -> CellResult | None:
     path = folder / RESULT_FILE
     if not path.exists():
         return None
-    remedy = f"damaged; delete the folder {folder} and run again"
+    damaged = UserError(f"{path}: damaged; delete the folder {folder} and run again")
     try:
         content = json.loads(path.read_text())
         metrics = {
@@ -88,7 +83,7 @@ def read_result(folder: Path, digest: str) -> CellResult | None:
         }
         result = CellResult(metrics=metrics, **content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: {remedy}") from None
+        raise damaged from None
     if result.digest != digest or result.status not in (FINISHED, FAILED, DIVERGED):
-        raise UserError(f"{path}: {remedy}")
+        raise damaged
     return result

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.cell import Cell, Measured, Network, Task
-from studies.cells.result import Measurements
+from studies.cells.cell import Cell, Network, Task
+from studies.cells.result import CellResult, Measurements
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.training.config import TrainingConfig
@@ -114,7 +114,7 @@ class Training(Task):
                 points.append((int(line["images_seen"]), {name: line[name] for name in names}))
         return points
 
-    def measure(self, cell: Cell, folder: Path) -> Measured:
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
         from varant.store.checkpoint import MODEL_FILE, read_config
         from varant.training.run import CHECKPOINTS, RunFolder, read_metrics
 
@@ -138,7 +138,7 @@ class Training(Task):
             "training_flops": last["flops/training"],
             "realised_share": last["share/realised"],
         }
-        return Measured(metrics=found, facts=facts, seconds=seconds)
+        return CellResult(digest=cell.digest, metrics=found, facts=facts, seconds=seconds)
 
     def _train(self, cell: Cell, run: RunFolder) -> None:
         from varant.data.batches import CachedBatches

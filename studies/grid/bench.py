@@ -57,11 +57,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Planned):
-    """The same, made: what cells are bound to.
-
-    Attributes:
-        start: tokenizer, tokens and networks.
-    """
+    """The same, made: tokenizer, tokens and networks, and where cells are."""
 
     start: Start
     site: Site
@@ -82,11 +78,8 @@ def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) 
     extractor = _extractor(config.evaluation, resolved.dataset).load()
     if config.evaluation.reference is not None:
         load_reference_npz(config.evaluation.reference, features=extractor.features)
-    return Planned(
-        resolved=resolved,
-        extractor=extractor,
-        evaluation=_evaluation(config, resolved, select=select),
-    )
+    evaluation = _evaluation(config, resolved, select=select)
+    return Planned(resolved=resolved, extractor=extractor, evaluation=evaluation)
 
 
 def _extractor(config: EvaluationConfig, dataset: Dataset) -> ExtractorSpec:
@@ -126,10 +119,8 @@ def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Eva
         nll_sets=nll_sets,
         select_images=select_images,
         select_sets=min(SELECT_SETS, select_images),
-        cfg=config.sampling.cfg,
-        top_k=config.sampling.top_k,
-        top_p=config.sampling.top_p,
         seed=config.seed,
+        **vars(config.sampling),
     )
 
 
@@ -155,12 +146,11 @@ def prepare_bench(
     start = materialise(
         planned.resolved, workspace, progress_bar, device=run.device, run_jobs=side_by_side
     )
-    spec = _extractor(wanted, planned.dataset)
-    if wanted.reference is not None:
-        reference = wanted.reference
+    spec, reference, digest = _extractor(wanted, planned.dataset), wanted.reference, None
+    if reference is not None:
         digest = load_reference_npz(reference, features=planned.extractor.features).digest
     else:
-        extractor, digest = spec.load(run.device), None
+        extractor = spec.load(run.device)
         reference = prepare_reference(start.tokens.folder, start.tokenizer, extractor, progress_bar)
     networks = {
         files.seed: Network(
@@ -176,16 +166,8 @@ def prepare_bench(
         )
         for files in start.networks
     }
+    workspace = Workspace(folder=workspace.folder.resolve())
     site = Site(
-        networks=networks,
-        workspace=Workspace(folder=workspace.folder.resolve()),
-        device=run.device,
-        batch=wanted.sample_batch,
+        networks=networks, workspace=workspace, device=run.device, batch=wanted.sample_batch
     )
-    return Prepared(
-        resolved=planned.resolved,
-        extractor=planned.extractor,
-        evaluation=planned.evaluation,
-        start=start,
-        site=site,
-    )
+    return Prepared(**vars(planned), start=start, site=site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame
-from analysis.study_file import FILE, HardwareFacts, StudyHead
+from analysis.study_file import FILE, StudyHead
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -29,22 +29,19 @@ FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 
 
-def frame_rows(study: str, outcome: Outcome) -> Iterator[dict[str, object]]:
-    """Rows of the frame: the results of its points' cells under their columns."""
-    for point in outcome.points:
-        if point.in_frame:
-            shared = {"study": study} | dict(point.columns)
-            yield from (shared | row for row in outcome.result(point).rows())
-
-
-def write_frame(folder: Path, rows: Iterable[dict[str, object]]) -> pd.DataFrame:
-    """Check the rows against the frame's contract and write them."""
-    every = list(rows)
-    columns = dict.fromkeys(name for row in every for name in (*COLUMNS, *row))
-    frame = checked_frame(pd.DataFrame(every, columns=list(columns)), full=False)
-    with replacing(folder / FRAME_FILE) as aside:
+def write_frame(study: str, outcome: Outcome) -> Path:
+    """Write the results of the points' cells under their columns, once they pass for a frame."""
+    rows = [
+        {"study": study, **point.columns, **row}
+        for point in outcome.points
+        if point.in_frame
+        for row in outcome.result(point).rows()
+    ]
+    columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
+    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)), full=False)
+    with replacing(outcome.folder / FRAME_FILE) as aside:
         frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
-    return frame
+    return outcome.folder / FRAME_FILE
 
 
 def write_study(folder: Path, facts: StudyHead) -> Path:
@@ -57,7 +54,7 @@ def write_study(folder: Path, facts: StudyHead) -> Path:
 def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     shown = {
-        name: np.load(outcome.workspace.cell(point.cell.digest) / SAMPLES_FILE)
+        name: np.load(outcome.folder_of(point) / SAMPLES_FILE)
         for name, point in rows
         if outcome.result(point).status == FINISHED
     }
@@ -76,6 +73,11 @@ def head_facts(
     study: str, *, command: str, workers: int, device: str, quick: bool
 ) -> dict[str, Any]:
     """What `study.json` says of any study, of this machine and installation."""
+    gpu = None
+    if device.startswith("cuda"):
+        import torch
+
+        gpu = torch.cuda.get_device_name(device)
     versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,
@@ -83,7 +85,15 @@ def head_facts(
         "command": command,
         "code_version": __version__,
         "created": datetime.now(UTC).replace(microsecond=0),
-        "hardware": hardware(workers=workers, device=device),
+        "hardware": {
+            "cpu": _processor(),
+            "cores": os.cpu_count() or 1,
+            "threads_per_process": 1,
+            "workers": workers,
+            "device": device,
+            "platform": f"{platform.system()} {platform.machine()}",
+            "gpu": gpu,
+        },
         "versions": {"python": platform.python_version(), "varant": __version__, **versions},
     }
 
@@ -99,14 +109,12 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
     return {
         "config": config.measured,
         "seconds": {
-            "wall": outcome.wall_seconds,
-            "preparation": outcome.preparation_seconds,
+            **outcome.seconds,
             "cells": sum(result.seconds for result in outcome.results.values()),
         },
         "dataset": {
-            **{name: getattr(dataset, name) for name in ("name", "digest", "image_side")},
             **{f"{split}_images": images for split, images in dataset.sizes.items()},
-            "num_classes": dataset.num_classes,
+            **{n: getattr(dataset, n) for n in ("name", "digest", "image_side", "num_classes")},
         },
         "tokenizer": {
             "digest": bench.start.tokenizer_sha256,
@@ -139,24 +147,6 @@ def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
             if metric in found:
                 facts[fact] = fmean(found[metric].values)
     return facts
-
-
-def hardware(*, workers: int, device: str) -> HardwareFacts:
-    """The machine, as the protocol of a report names it."""
-    gpu = None
-    if device.startswith("cuda"):
-        import torch
-
-        gpu = torch.cuda.get_device_name(device)
-    return HardwareFacts(
-        cpu=_processor(),
-        cores=os.cpu_count() or 1,
-        threads_per_process=1,
-        workers=workers,
-        device=device,
-        platform=f"{platform.system()} {platform.machine()}",
-        gpu=gpu,
-    )
 
 
 def _processor() -> str:

@@ -11,7 +11,6 @@ from studies.cells.cell import Cell, Task
 from studies.cells.evaluation import Measurement
 from studies.cells.result import CellResult
 from varant.model.plan import DepthPlan
-from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from studies.grid.bench import Prepared
@@ -54,16 +53,23 @@ class BoundPoint(Point):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A study's grid with the results of its cells."""
+    """A study's grid with the results of its cells.
+
+    Attributes:
+        folder: of the study.
+        seconds: wall time of this invocation (`wall`), and of preparation within it.
+    """
 
     bench: Prepared
     points: tuple[BoundPoint, ...]
     results: Results
-    workspace: Workspace
     folder: Path
     workers: int
-    preparation_seconds: float
-    wall_seconds: float
+    seconds: Mapping[str, float]
+
+    def folder_of(self, point: BoundPoint) -> Path:
+        """Of the point's cell."""
+        return self.bench.site.workspace.cell(point.cell.digest)
 
     def result(self, point: BoundPoint) -> CellResult:
         return self.results[point.cell.digest]

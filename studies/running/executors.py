@@ -237,7 +237,7 @@ def _installation(workspace: Path) -> str:
     return f"varant {__version__}, torch {torch.__version__} and {folder}"
 
 
-def open_executor(*, workers: int, scheduler: str | None, workspace: Path, device: str) -> Executor:
+def open_executor(workers: int, scheduler: str | None, *, workspace: Path, device: str) -> Executor:
     """The executor of a study.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Split:
 
 
 def split_cells(
-    cells: Sequence[Cell], workspace: Workspace, *, retry_failed: bool = False
+    cells: Iterable[Cell], workspace: Workspace, *, retry_failed: bool = False
 ) -> Split:
     """Which cells have ended, and which are to run; interrupted ones go on.
 
@@ -43,13 +43,14 @@ def split_cells(
         UserError: a damaged result file, or a cell that needs one the study does not have.
     """
     done, to_run = {}, {}
-    for cell in cells:
-        result = read_result(workspace.cell(cell.digest), cell.digest)
+    distinct = {cell.digest: cell for cell in cells}
+    for digest, cell in distinct.items():
+        result = read_result(workspace.cell(digest), digest)
         if result is None or (retry_failed and result.status != FINISHED):
-            to_run[cell.digest] = cell
+            to_run[digest] = cell
         else:
-            done[cell.digest] = result
-    for cell in cells:
+            done[digest] = result
+    for cell in distinct.values():
         if cell.needs is not None and cell.needs not in done and cell.needs not in to_run:
             raise UserError(f"cell {cell.digest[:16]}: needs {cell.needs[:16]}, which is no cell")
     return Split(done=done, open=to_run)

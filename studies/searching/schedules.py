@@ -68,7 +68,7 @@ def fixed_points() -> dict[str, Schedule]:
     """Trials that are made whatever the sampler proposes, by label; the paper's first."""
     points = {PAPER: Schedule.progressive(*PAPER_SHARES, PAPER_PHASES)}
     points |= {label: Schedule.fixed(share) for label, share in FIXED_SHARES.items()}
-    return points | {"reversed": Schedule.reversed(*PAPER_SHARES, PAPER_PHASES)}
+    return points | {"reversed": points[PAPER].reversed()}
 
 
 def check_storage(path: Path) -> None:

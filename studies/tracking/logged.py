@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from varant.data.datasets import Dataset
-from varant.model.geometry import Geometry
+if TYPE_CHECKING:  # torch takes seconds to import as well
+    from varant.data.datasets import Dataset
+    from varant.model.geometry import Geometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +40,8 @@ class LoggedStudy:
         if self.dataset is not None:
             tags["dataset"] = self.dataset.name
         if self.geometry is not None:
-            depth, width, scales = (
-                self.geometry.depth,
-                self.geometry.width,
-                self.geometry.patch_nums,
-            )
-            tags["geometry"] = f"d{depth} w{width} {len(scales)} scales"
+            shape = self.geometry
+            tags["geometry"] = f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales"
         return tags | {"mlflow.source.type": "LOCAL"}
 
 
@@ -67,3 +65,12 @@ class LoggedCell:
     images_seen: int
     tags: Mapping[str, str]
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the parent run shows of a study's report besides its verdict; `note` ends the note."""
+
+    note: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from reports import ReportPaths
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult
 from studies.grid.point import BoundPoint, Results
-from studies.tracking.logged import LoggedCell, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.errors import one_line
 from varant.store.workspace import Workspace
 
@@ -43,31 +42,29 @@ def mirroring() -> Iterator[None]:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What MLflow shows of a study's report: the last line of the note says what was found."""
-
-    verdict: str
-    note: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
 class Mirror:
-    """The record of one invocation of a study; begun in a thread, since MLflow takes seconds."""
+    """The record of one invocation of a study; begun in a thread, since MLflow takes seconds.
+
+    Left by an exception, it leaves no run marked as running behind.
+    """
 
     def __init__(
         self, study: LoggedStudy, points: Sequence[BoundPoint], workspace: Workspace
     ) -> None:
-        self._study, self._workspace = study, workspace
+        self._study, self._workspace, self._live = study, workspace, True
         self._points: dict[str, list[BoundPoint]] = {}
         for point in points:
             self._points.setdefault(point.cell.digest, []).append(point)
-        self._places = {digest: i for i, digest in enumerate(self._points)}
-        self._live = True
         with_thread = ThreadPoolExecutor(max_workers=1)
         self._opening: Future[StudyRecord | None] = with_thread.submit(self._open)
         with_thread.shutdown(wait=False)
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            self._write(lambda record: record.interrupt())
 
     def on_result(self, cell: Cell, result: CellResult) -> None:
         """Write a cell as soon as it has ended, unless the database gave trouble before."""
@@ -75,10 +72,6 @@ class Mirror:
             self._live = self._write(
                 lambda record: record.record_cell(self._logged(cell.digest, result, None))
             )
-
-    def interrupt(self) -> None:
-        """Leave no run marked as running behind."""
-        self._write(lambda record: record.interrupt())
 
     def finish(
         self,
@@ -97,7 +90,7 @@ class Mirror:
         quick = "QUICK RUN: not a result. " if self._study.quick else ""
         note = [
             self._study.question.strip().splitlines()[0],
-            f"{quick}**{answer.verdict}**. {answer.note}",
+            f"{quick}**{paths.verdict}**. {answer.note}",
             f"{len(results)} cells; report.pdf and the figures are in the Artifacts tab.",
         ]
 
@@ -108,8 +101,9 @@ class Mirror:
                 record.record_cell(self._logged(digest, results[digest], compared))
             record.finish(
                 note="\n\n".join(note),
-                metrics=dict(seconds) | dict(answer.metrics),
-                tags={"verdict": answer.verdict} | dict(answer.tags),
+                metrics={f"study/seconds {k}": v for k, v in seconds.items()}
+                | dict(answer.metrics),
+                tags={"verdict": paths.verdict} | dict(answer.tags),
                 artifacts=files,
                 failed=any(result.status != FINISHED for result in results.values()),
             )
@@ -136,11 +130,8 @@ class Mirror:
     def _logged(self, digest: str, result: CellResult, baseline: CellResult | None) -> LoggedCell:
         """A cell as MLflow shows it, compared with the result of its baseline."""
         first, *others = self._points[digest]
-        tags = dict(self._study.tags)
-        if others:
-            tags["also"] = ", ".join(point.name for point in others)
-        if result.error:
-            tags["error"] = result.error
+        also = ", ".join(point.name for point in others)
+        own_tags = {"also": also, "error": result.error}
         params = self._params(self._points[digest])
         images_seen = params.get("budget_images", 0)
         assert isinstance(images_seen, int), "a budget is a number of images"
@@ -150,13 +141,13 @@ class Mirror:
         return LoggedCell(
             digest=digest,
             name=first.name,
-            place=self._places[digest],
+            place=list(self._points).index(digest),
             status=result.status,
             params=params,
             metrics={name: value for name, value in metrics.items() if name not in in_curve},
             curve=curve,
             images_seen=images_seen,
-            tags=tags,
+            tags=self._study.tags | {name: text for name, text in own_tags.items() if text},
             seconds=result.seconds,
         )
 
@@ -194,8 +185,8 @@ def _metrics(result: CellResult, baseline: CellResult | None) -> dict[str, float
             metrics[f"damage/{flat(name)}"] = difference.estimate
             metrics[f"damage_standard_error/{flat(name)}"] = difference.standard_error
         else:
-            share = 1 - found.values[0] / baseline.metrics[name].values[0]
-            metrics[f"saved_share/{flat(name)}"] = share
+            saved = 1 - found.values[0] / baseline.metrics[name].values[0]
+            metrics[f"saved_share/{flat(name)}"] = saved
     return metrics
 
 

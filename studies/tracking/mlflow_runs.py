@@ -28,6 +28,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
+MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
 
 RUNNING, KILLED, FAILED, FINISHED = (
     RunStatus.to_string(status)
@@ -57,19 +58,16 @@ class StudyRecord:
         run = self.children.get(cell.digest) or self._begin(cell)
         run_id = run.info.run_id
         points = self._missing_points(run, cell)
-        tags = {"status": cell.status} | {k: str(v) for k, v in cell.tags.items()}
-        ended = _ENDED[cell.status]
-        same_tags = tags.items() <= run.data.tags.items()
-        if not points and same_tags and run.info.status == ended:
+        tags, ended = {"status": cell.status, **cell.tags}, _ENDED[cell.status]
+        if not points and tags.items() <= run.data.tags.items() and run.info.status == ended:
             return
         for start in range(0, len(points), BATCH_METRICS):
             self.client.log_batch(run_id, metrics=points[start : start + BATCH_METRICS])
-        params = {**self.study.params, **cell.params}
-        self.client.log_batch(run_id, params=_params(params), tags=_tags(tags))
+        params = _params({**self.study.params, **cell.params})
+        self.client.log_batch(run_id, params=params, tags=_tags(tags))
         if "error" in run.data.tags and "error" not in tags:
             self.client.delete_tag(run_id, "error")  # of a visit before this one
-        # It lasts as long as the cell did.
-        end_time = run.info.start_time + int(1000 * cell.seconds)
+        end_time = run.info.start_time + int(1000 * cell.seconds)  # it lasts as the cell did
         self.client.set_terminated(run_id, ended, end_time=end_time)
         self.children[cell.digest] = self.client.get_run(run_id)
 
@@ -92,8 +90,8 @@ class StudyRecord:
             name: {m.step for m in self.client.get_metric_history(run.info.run_id, name)}
             for name in in_curve & logged.keys()
         }
-        found = [(k, v, cell.images_seen) for k, v in cell.metrics.items()]
-        found = [point for point in found if _metric_name(point[0]) not in logged]
+        new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in logged}
+        found = [(k, v, cell.images_seen) for k, v in new.items()]
         found += [
             (k, v, images)
             for images, metrics in cell.curve
@@ -157,31 +155,20 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         named = f"QUICK {study.run_name}" if study.quick else study.run_name
         run = client.create_run(experiment_id, run_name=named)
         source = "studies." + study.experiment.removesuffix("-quick")
-        known = {"config_digest": study.config_digest, "mlflow.source.name": source}
-        tags = study.tags | known
-        client.log_batch(run.info.run_id, params=_params(study.params), tags=_tags(tags))
+        own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
+        tags = _tags(study.tags | own_tags)
+        client.log_batch(run.info.run_id, params=_params(study.params), tags=tags)
         _log_input(client, run.info.run_id, study.dataset)
+    of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
+    children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
     return StudyRecord(
         study=study,
         client=client,
         experiment_id=experiment_id,
         run_id=run.info.run_id,
         start_time=run.info.start_time,
-        children=_children(client, experiment_id, run.info.run_id),
+        children={child.data.tags["cell_digest"]: child for child in children},
     )
-
-
-def _children(client: MlflowClient, experiment_id: str, parent: str) -> dict[str, Run]:
-    children: dict[str, Run] = {}
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], f"tags.mlflow.parentRunId = '{parent}'", page_token=token
-        )
-        children |= {run.data.tags["cell_digest"]: run for run in page}
-        token = page.token
-        if not token:
-            return children
 
 
 def _now() -> int:

@@ -140,8 +140,8 @@ def test_good_values(flag: str, text: str, value: object) -> None:
 
 IMAGES = "give a number of images such as 100k, 1.5M or 2e5"
 SIDES = "give growing sides from 1, such as 1,2,3,4,6"
-PHASES = "give three fractions such as 5/30,15/30,10/30"
-WEIGHTS = "give numbers such as 1,1,1,0.5,0.5"
+PHASES = "give three fractions, none negative, such as 5/30,15/30,10/30"
+WEIGHTS = "give numbers, none negative, such as 1,1,1,0.5,0.5"
 NOTHING = "--{flag} '{text}': give at least one value, separated by commas"
 BAD = [
     *(("images", text, IMAGES) for text in ("lots", "0", "-5", "0.5", "1.0001k", "1e999", "1..5")),
@@ -170,8 +170,8 @@ BAD = [
     ("shares", "0", "must be above 0, up to 1"),
     ("shares", "0.5,x", "--shares x: not a number; give shares such as 0.5 or 2/3"),
     ("shares", "0.5,1/2", "1/2 given twice"),
-    *(("weights", text, WEIGHTS) for text in ("1,x", "x", "1,,2", "inf")),
-    *(("phases", text, PHASES) for text in ("0.5,0.5", "a,b,c", "0.2,0.3,0.3,0.2")),
+    *(("weights", text, WEIGHTS) for text in ("1,x", "x", "1,,2", "inf", "1,-1")),
+    *(("phases", text, PHASES) for text in ("0.5,0.5", "a,b,c", "-0.5,1,0.5", "0.2,0.3,0.3,0.2")),
     *(("sides", text, SIDES) for text in ("2,1", "1,1", "1,3,2", "2,3", "1,x", "1.5")),
     ("choice", "middle", "use one of first, last"),
     ("some", "first,middle", "--some middle: use one of first, last, nested"),

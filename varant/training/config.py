@@ -14,7 +14,19 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from varant.errors import UserError
-from varant.flags import AboveZero, Count, Depths, Natural, Phases, Positive, Share, Weights
+from varant.flags import (
+    AboveZero,
+    BelowOne,
+    Count,
+    Depths,
+    Natural,
+    NotNegative,
+    Phases,
+    Positive,
+    Share,
+    Weights,
+    check,
+)
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan, Selector, default_depths
 from varant.training.schedule import (
@@ -25,7 +37,7 @@ from varant.training.schedule import (
     Kind,
     Ramp,
     Schedule,
-    check_depths,
+    check_subnets,
     draw_steps,
 )
 
@@ -70,11 +82,8 @@ class ScheduleFlags:
                 return Schedule.sandwich_rule()
             case "fixed":
                 return Schedule.fixed(self.share)
-            case "progressive":
-                make = Schedule.progressive
-            case "reversed":
-                make = Schedule.reversed
-        return make(self.start_share, self.end_share, self.phases, self.ramp)
+        ramp = Schedule.progressive(self.start_share, self.end_share, self.phases, self.ramp)
+        return ramp.reversed() if self.kind == "reversed" else ramp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +109,9 @@ class SupernetTraining:
     """Keep only layer inputs for the backward pass: less memory, a third more time."""
 
     def subnet_depths(self, depth: int) -> tuple[int, ...]:
-        """The depths of subnets of a network of `depth` layers.
-
-        Raises:
-            UserError: a depth that is no subnet's.
-        """
+        """The depths of subnets of a network of `depth` layers; `UserError` if one is none's."""
         depths = default_depths(depth) if self.depths is None else self.depths
-        for subnet in depths:
-            if not 1 <= subnet < depth:
-                raise UserError(
-                    f"--depths {subnet}: subnets of this network have 1 to {depth - 1} of its "
-                    f"{depth} layers"
-                )
+        check_subnets(depths, depth)
         return depths
 
 
@@ -131,33 +131,22 @@ class TrainingFlags(SupernetTraining):
     """Weight of each scale's tokens in the loss, such as 1,1,1,0.5,0.5; default: all 1."""
     warmup_steps: Natural = 50
     """Steps over which the learning rate rises."""
-    weight_decay: float = 0.02
+    weight_decay: NotNegative = 0.02
     """Of AdamW; embeddings, biases, scales and AdaLN gammas are exempt."""
     clip: AboveZero = 2.0
     """Largest gradient norm."""
     class_drop: Share = 0.1
     """Share of images trained with the unconditional class."""
-    ema: Share | None = None
+    ema: BelowOne | None = None
     """Decay a step of averaged weights, which are then what is evaluated and saved."""
     compile: bool = False
     """Compile the network with torch.compile."""
 
-    def __post_init__(self) -> None:
-        if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
+    def check(self) -> None:
+        if self.batch % self.accumulate:
             raise UserError(
                 f"--batch {self.batch}: must be a multiple of --accumulate ({self.accumulate})"
             )
-        for flag, value, most in (
-            ("--lr", self.lr or 0.0, math.inf),
-            ("--weight-decay", self.weight_decay, math.inf),
-            ("--clip", self.clip, math.inf),
-            ("--class-drop", self.class_drop, 1.0),
-            ("--ema", self.ema or 0.0, 1.0),
-        ):
-            if not 0.0 <= value <= most or math.isinf(value):
-                raise UserError(f"{flag} {value}: must be from 0 to {most:g}")
-        if self.ema == 1:
-            raise UserError("--ema 1.0: would average nothing; use a decay below 1, such as 0.999")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,24 +154,23 @@ class TrainingConfig(TrainingFlags):
     """All that a network's weights depend on besides data and start.
 
     Attributes:
-        schedule, depths, switch, selector, draw: which steps train which subnet; `switch` is the
-            last scale of the bridge zone, that all layers run at.
-        distill: in-place distillation of the sandwich rule (BigNAS, arXiv 2003.11142).
-        lr: peak, after `warmup_steps`.
         seed: of initialisation, data order, class drop, and draws of share and depth.
 
     Raises:
-        UserError: a budget below one step, or values that make no sense together.
+        UserError: a budget below one step, or values that make no sense, alone or together.
     """
 
     schedule: Schedule = Schedule.full()
     depths: tuple[int, ...] = ()
-    switch: int = 0
-    lr: float = 5e-3
-    seed: int = 0
+    switch: Natural = 0
+    lr: AboveZero = 5e-3
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check(self)
+
+    def check(self) -> None:
+        super().check()
         if self.budget_images < self.batch * self.passes:
             passes = f" of {self.passes} passes" if self.passes > 1 else ""
             raise UserError(
@@ -198,11 +186,7 @@ class TrainingConfig(TrainingFlags):
     def of(
         cls, flags: SupernetTraining, geometry: Geometry, schedule: Schedule, **more: Any
     ) -> TrainingConfig:
-        """What the flags mean for this network; `more` overrules them.
-
-        Raises:
-            UserError: depths or a switch point that the network has not.
-        """
+        """What the flags mean for this network; `more` overrules them."""
         given = {field.name: getattr(flags, field.name) for field in fields(flags)} | more
         given["depths"] = flags.subnet_depths(geometry.depth)
         if given.get("switch") is None:
@@ -240,19 +224,16 @@ class TrainingConfig(TrainingFlags):
                 f"--batch {self.batch}: must be a multiple of {ranks} ranks x "
                 f"--accumulate {self.accumulate}"
             )
-        check_depths(self.schedule, self.depths, geometry.depth)
+        self.schedule.check_depths(self.depths, geometry.depth)
         scales = len(geometry.patch_nums)
-        if not 0 <= self.switch <= scales:
+        if self.switch > scales:
             raise UserError(f"--switch {self.switch}: the network has {scales} scales")
-        for depth in self.depths:
-            self.plan_of(depth, geometry)
         if self.scale_weights is not None:
             shown = ",".join(f"{weight:g}" for weight in self.scale_weights)
-            good = all(0 <= weight < math.inf for weight in self.scale_weights)
-            if len(self.scale_weights) != scales or not good or not any(self.scale_weights):
+            if len(self.scale_weights) != scales or not any(self.scale_weights):
                 raise UserError(
                     f"--scale-weights {shown}: give one weight for each of the {scales} scales, "
-                    "none negative, not all zero"
+                    "not all zero"
                 )
 
     def draws(self, full_depth: int) -> Draws:

@@ -11,23 +11,24 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+from tyro.conf import arg
 
 from varant.errors import UserError
+from varant.flags import Phases, Share, check
 from varant.randomness import stream
 
 Kind = Literal["full", "fixed", "progressive", "reversed", "sandwich"]
 Draw = Literal["stratified", "independent"]
 Ramp = Literal["linear", "cosine", "early", "late"]
 KINDS: tuple[str, ...] = get_args(Kind)
-DRAWS: tuple[str, ...] = get_args(Draw)
 RAMPS: tuple[str, ...] = get_args(Ramp)
 PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
 PAPER_SHARES = (0.2, 1.0)
 _RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
-_BACKWARDS = {"early": "late", "late": "early"}
+_BACKWARDS: dict[Ramp, Ramp] = {"early": "late", "late": "early"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,38 +36,29 @@ class Schedule:
     """Subnet share over training progress: constant, then a ramp, then constant.
 
     Attributes:
-        name: one of `KINDS`; says how it was made, `share_at` does not look at it.
+        name: says how it was made; `share_at` does not look at it.
         start_share, end_share: p of the first and of the last phase.
         phases: lengths of first phase, ramp and last phase as fractions of the training.
         ramp: how p goes from start to end at progress u of the ramp: `linear` (the paper's),
             `cosine` (1 - cos(pi u)) / 2, `early` 1 - (1 - u)^2, `late` u^2.
-        sandwich: every step trains the largest, the smallest and one other depth
-            (BigNAS, arXiv 2003.11142) and shares do not matter.
 
     Raises:
         UserError: an unknown name, a share outside 0..1, phases that do not sum to one.
     """
 
-    name: str
-    start_share: float
-    end_share: float
-    phases: tuple[float, ...] = PAPER_PHASES
-    sandwich: bool = False
-    ramp: str = "linear"
+    name: Annotated[Kind, arg(name="schedule")]
+    start_share: Share
+    end_share: Share
+    phases: Phases = PAPER_PHASES
+    ramp: Ramp = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(float(part) for part in self.phases))
-        if self.name not in KINDS:
-            raise UserError(f"--schedule {self.name}: use one of {', '.join(KINDS)}")
-        if self.ramp not in RAMPS:
-            raise UserError(f"--ramp {self.ramp}: use one of {', '.join(RAMPS)}")
-        for share in (self.start_share, self.end_share):
-            if not 0 <= share <= 1:
-                raise UserError(f"subnet share {share:g}: must be from 0 to 1")
-        shown = ":".join(f"{part:.6g}" for part in self.phases)
-        if len(self.phases) != 3 or min(self.phases) < 0:
-            raise UserError(f"--phases {shown}: give three fractions, none negative")
+        check(self)
+
+    def check(self) -> None:
         if not math.isclose(sum(self.phases), 1.0, abs_tol=1e-6):
+            shown = ":".join(f"{part:.6g}" for part in self.phases)
             raise UserError(f"--phases {shown}: sum to {sum(self.phases):.6g}; must sum to 1")
 
     @classmethod
@@ -83,33 +75,41 @@ class Schedule:
         cls,
         start_share: float = PAPER_SHARES[0],
         end_share: float = PAPER_SHARES[1],
-        phases: Sequence[float] = PAPER_PHASES,
-        ramp: str = "linear",
+        phases: tuple[float, ...] = PAPER_PHASES,
+        ramp: Ramp = "linear",
     ) -> Schedule:
         """The paper's: 2:8 for 5 of 30 epochs, a ramp of 15, then 10:0 for 10."""
-        return cls(
-            name="progressive",
-            start_share=start_share,
-            end_share=end_share,
-            phases=tuple(phases),
-            ramp=ramp,
-        )
+        shares = {"start_share": start_share, "end_share": end_share}
+        return cls(name="progressive", phases=phases, ramp=ramp, **shares)
 
-    @classmethod
-    def reversed(
-        cls,
-        start_share: float = PAPER_SHARES[0],
-        end_share: float = PAPER_SHARES[1],
-        phases: Sequence[float] = PAPER_PHASES,
-        ramp: str = "linear",
-    ) -> Schedule:
-        """The progressive schedule of these numbers run backwards in time."""
-        turned = cls.progressive(end_share, start_share, phases[::-1], _BACKWARDS.get(ramp, ramp))
-        return replace(turned, name="reversed")
+    def reversed(self) -> Schedule:
+        """The same run backwards in time."""
+        shares = {"start_share": self.end_share, "end_share": self.start_share}
+        ramp = _BACKWARDS.get(self.ramp, self.ramp)
+        return replace(self, name="reversed", phases=self.phases[::-1], ramp=ramp, **shares)
 
     @classmethod
     def sandwich_rule(cls) -> Schedule:
-        return cls(name="sandwich", start_share=1.0, end_share=1.0, sandwich=True)
+        """Every step trains the largest, the smallest and one other depth (BigNAS, 2003.11142)."""
+        return cls(name="sandwich", start_share=1.0, end_share=1.0)
+
+    @property
+    def sandwich(self) -> bool:
+        """Whether shares do not matter."""
+        return self.name == "sandwich"
+
+    def check_depths(self, depths: Sequence[int], full_depth: int) -> None:
+        """Raise `UserError` unless this schedule can train subnets of these depths."""
+        if max(self.start_share, self.end_share) == 0:
+            return
+        if not depths:
+            raise UserError(f"--depths: --schedule {self.name} trains subnets; give their depths")
+        check_subnets(depths, full_depth)
+        if self.sandwich and len(set(depths)) < 2:
+            shown = ",".join(map(str, depths))
+            raise UserError(
+                f"--depths {shown}: --schedule sandwich trains the smallest and one other; give two"
+            )
 
     def share_at(self, progress: np.ndarray | float) -> np.ndarray:
         """p at training progress in [0, 1]."""
@@ -122,9 +122,8 @@ class Schedule:
             shares = [self.start_share, self.start_share, self.end_share, self.end_share]
             return np.asarray(np.interp(progress, edges, shares))
         u = np.clip((progress - first) / ramp, 0.0, 1.0)
-        risen = {"cosine": (1 - np.cos(np.pi * u)) / 2, "early": 1 - (1 - u) ** 2, "late": u**2}[
-            self.ramp
-        ]
+        shapes = {"cosine": (1 - np.cos(np.pi * u)) / 2, "early": 1 - (1 - u) ** 2, "late": u**2}
+        risen = shapes[self.ramp]
         return np.asarray(self.start_share + (self.end_share - self.start_share) * risen)
 
     @property
@@ -140,7 +139,7 @@ class Schedule:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields. A linear ramp is not named: digests are older than other ramps."""
-        fields = asdict(self) | {"phases": list(self.phases)}
+        fields = asdict(self) | {"phases": list(self.phases), "sandwich": self.sandwich}
         if self.ramp == "linear":
             del fields["ramp"]
         return fields
@@ -171,21 +170,15 @@ def draw_steps(
     depths: Sequence[int],
     full_depth: int,
     seed: int,
-    draw: str = "stratified",
+    draw: Draw = "stratified",
 ) -> Draws:
-    """Every step's draw; a function of its arguments alone.
+    """Every step's draw; a function of its arguments alone, which fit each other.
 
     `stratified`: step t is a subnet step where the running sum of p, from a random start in
     [0, 1), passes a whole number, so over any window the number of subnet steps is within one of
     the sum of p. Depths come in shuffled rounds, each depth once a round. `independent`: coin
     flips, as the paper has it; at p = 0.5 they realise shares of 0.44 to 0.56 in short runs.
-
-    Raises:
-        UserError: no depths, a depth that is not below `full_depth`, an unknown way to draw.
     """
-    if draw not in DRAWS:
-        raise UserError(f"--draw {draw}: use one of {', '.join(DRAWS)}")
-    check_depths(schedule, depths, full_depth)
     share_S = schedule.share_at((np.arange(steps) + 0.5) / steps)
     if schedule.sandwich:
         smallest, *others = sorted(depths)
@@ -207,26 +200,17 @@ def draw_steps(
     )
 
 
-def check_depths(schedule: Schedule, depths: Sequence[int], full_depth: int) -> None:
-    """Raise `UserError` unless `schedule` can train subnets of these depths."""
-    if schedule.share_at(np.array([0.0, 1.0])).max() == 0:
-        return
-    shown = ",".join(map(str, depths))
-    if not depths:
-        raise UserError(f"--depths: --schedule {schedule.name} trains subnets; give their depths")
+def check_subnets(depths: Sequence[int], full_depth: int) -> None:
+    """Raise `UserError` unless all are depths of subnets of a network of `full_depth` layers."""
     for depth in depths:
         if not 1 <= depth < full_depth:
             raise UserError(
                 f"--depths {depth}: subnets of this network have 1 to {full_depth - 1} of its "
                 f"{full_depth} layers"
             )
-    if schedule.sandwich and len(set(depths)) < 2:
-        raise UserError(
-            f"--depths {shown}: --schedule sandwich trains the smallest and one other; give two"
-        )
 
 
-def _drawn_depths(depths: Sequence[int], count: int, seed: int, draw: str) -> list[int]:
+def _drawn_depths(depths: Sequence[int], count: int, seed: int, draw: Draw) -> list[int]:
     depths = sorted(depths)
     if count == 0:
         return []

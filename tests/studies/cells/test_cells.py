@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from studies.cells.cell import Network, Site
-from studies.cells.evaluation import Measurement
+from studies.cells.evaluation import Measurement, Scoring
 from studies.cells.protocol import Evaluation
 from studies.cells.result import CellResult, Measurements
-from studies.cells.score import Scoring
 from studies.cells.training import Training
 from varant import DepthPlan, Geometry
 from varant.evaluation.extractors import ExtractorSpec

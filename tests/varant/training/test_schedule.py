@@ -13,7 +13,7 @@ SCHEDULES = {
     "full": Schedule.full(),
     "fixed": Schedule.fixed(0.37),
     "progressive": Schedule.progressive(),
-    "reversed": Schedule.reversed(),
+    "reversed": Schedule.progressive().reversed(),
     "cosine": Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), "cosine"),
     "early": Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), "early"),
     "late": Schedule.progressive(0.9, 0.2, (0.2, 0.5, 0.3), "late"),
@@ -45,7 +45,7 @@ def test_reversed_runs_backwards_and_means_are_integrals():
 def test_every_ramp_runs_from_start_to_end_and_backwards(ramp):
     progress = np.linspace(0, 1, 101)
     forth = Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), ramp).share_at(progress)
-    back = Schedule.reversed(0.1, 0.9, (0.2, 0.5, 0.3), ramp).share_at(progress)
+    back = Schedule.progressive(0.1, 0.9, (0.2, 0.5, 0.3), ramp).reversed().share_at(progress)
     np.testing.assert_allclose(forth, back[::-1], atol=1e-12)
     np.testing.assert_allclose(forth[:21], 0.1)
     np.testing.assert_allclose(forth[70:], 0.9)
@@ -118,15 +118,14 @@ def test_sandwich_trains_largest_smallest_and_each_other_depth():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Schedule.fixed(1.2), "subnet share 1.2: must be from 0 to 1"),
+        (lambda: Schedule.fixed(1.2), "--start-share 1.2: must be from 0 to 1"),
         (lambda: Schedule.progressive(ramp="steep"), "--ramp steep: use one of linear"),
         (lambda: Schedule.progressive(phases=(5, 15, 10)), "sum to 30; must sum to 1"),
         (lambda: Schedule.progressive(phases=(-0.5, 1, 0.5)), "none negative"),
         (lambda: Schedule(name="wavy", start_share=0, end_share=1), "--schedule wavy: use one of"),
-        (lambda: drawn(Schedule.fixed(0.5), depths=(8,)), "--depths 8: subnets .* 1 to 7 of"),
-        (lambda: drawn(Schedule.fixed(0.5), depths=()), "--depths: .* give their depths"),
-        (lambda: drawn(Schedule.fixed(0.5), draw="lots"), "--draw lots: use one of"),
-        (lambda: drawn(Schedule.sandwich_rule(), depths=(4,)), "--depths 4: .* give two"),
+        (lambda: Schedule.fixed(0.5).check_depths((8,), 8), "--depths 8: subnets .* 1 to 7 of"),
+        (lambda: Schedule.fixed(0.5).check_depths((), 8), "--depths: .* give their depths"),
+        (lambda: Schedule.sandwich_rule().check_depths((4,), 8), "--depths 4: .* give two"),
     ],
 )
 def test_bad_schedules(make, message):

@@ -306,7 +306,7 @@ def test_a_loss_far_above_its_depth_s_median_stops_the_run():
 def test_depths_are_judged_apart(monkeypatch):
     """A subnet's first, high loss is no divergence of the full network's low one."""
     monkeypatch.setattr("varant.training.trainer.DIVERGENCE_NATS", 0.0001)
-    trainer = make_trainer(lr=0.0, **SUPERNET)
+    trainer = make_trainer(lr=1e-9, **SUPERNET)
     trainer._recent[3] = [-100.0] * 40
     subnet_steps = [i for i, step in enumerate(trainer.draws.depths) if step != (3,)]
     trainer.step = subnet_steps[0]
@@ -332,15 +332,18 @@ def test_compiled_training_gives_the_same_losses():
     ("options", "message"),
     [
         ({"batch": 15, "accumulate": 2}, "--batch 15: must be a multiple of --accumulate"),
+        ({"precision": "int8"}, "--precision int8: use one of float32"),
+        ({"lr_schedule": "step"}, "--lr-schedule step: use one of cosine"),
+        ({"draw": "lots"}, "--draw lots: use one of stratified"),
         ({"precision": "float16"}, "--precision float16: needs --device cuda"),
         ({"lr": -1.0}, "--lr -1.0: must be"),
         ({"lr": float("nan")}, "--lr nan: must be"),
         ({"class_drop": 1.5}, "--class-drop 1.5: must be from 0 to 1"),
-        ({"ema": 2.0}, "--ema 2.0: must be"),
+        ({"ema": 2.0}, "--ema 2.0: must be from 0 to below 1"),
         ({"distill": True}, "--distill: needs --schedule sandwich"),
         (SUPERNET | {"switch": 4}, "--switch 4: the network has 3 scales"),
         (SUPERNET | {"depths": (3,)}, "--depths 3: subnets .* 1 to 2 of its 3 layers"),
-        (SUPERNET | {"selector": "best"}, "selector"),
+        (SUPERNET | {"selector": "best"}, "--selector best: use one of"),
         ({"scale_weights": (1.0, 1.0)}, "--scale-weights 1,1: give one weight .* 3 scales"),
         ({"scale_weights": (0.0, 0.0, 0.0)}, "not all zero"),
     ],
