@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FORMAT, VERSION = "varant-study", 2
 FILE = "study.json"
@@ -19,8 +19,10 @@ REMEDY = "run the study again"
 Zone = Literal["full", "subnets"]
 
 
-class Facts(BaseModel, frozen=True, extra="forbid", from_attributes=True):
+class Facts(BaseModel):
     """A part of a study file; made from what has its fields as attributes, too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
 
 class HardwareFacts(Facts):

@@ -131,7 +131,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
 
 
 def _ends(interval: Interval | None) -> dict[str, float] | None:
-    return interval and picked(interval, "estimate", "low", "high")
+    return None if interval is None else picked(interval, "estimate", "low", "high")
 
 
 def _said(gain: Interval | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def label_column(
     places = spread(heights, gap_points / height, 0.0, 1.0)
     for (x, _, name, colour), from_y, place in zip(points, heights, places, strict=True):
         from_x = (x - left) / (right - left)
-        look = {"transform": ax.transAxes, "color": colour}
-        line = {"linewidth": 0.4, "clip_on": False, "alpha": 0.7, "zorder": 1}
+        look: dict[str, Any] = {"transform": ax.transAxes, "color": colour}
+        line: dict[str, Any] = {"linewidth": 0.4, "clip_on": False, "alpha": 0.7, "zorder": 1}
         ax.plot([from_x, 1.01, 1.04], [from_y, place, place], **line, **look)
         ax.text(1.05, place, name, fontsize=7, va="center", ha="left", **look)
