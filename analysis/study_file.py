@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FORMAT, VERSION = "varant-study", 2
-FILE = "study.json"
-REMEDY = "run the study again"
+FILE, REMEDY = "study.json", "run the study again"
 
 Zone = Literal["full", "subnets"]
 
