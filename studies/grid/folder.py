@@ -116,7 +116,7 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
         },
         "extractor": bench.extractor,
         "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
-        "model": bench.resolved.source.description,
+        "model": bench.source.description,
         "geometry": bench.geometry,
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,
