@@ -319,13 +319,33 @@ def test_bfloat16_autocast_trains():
         assert half.advance()["loss"] == pytest.approx(exact.advance()["loss"], rel=0.02)
 
 
-def test_compiled_training_gives_the_same_losses():
-    if shutil.which("g++") is None and shutil.which("c++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
-    plain, compiled = make_trainer(**SUPERNET), make_trainer(compile=True, **SUPERNET)
+def assert_same_losses(plain: Trainer, compiled: Trainer) -> None:
     for _ in range(6):
         assert compiled.advance()["loss"] == pytest.approx(plain.advance()["loss"], rel=1e-4)
     assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+def test_compiled_graphs_of_a_supernet_give_the_same_losses():
+    """A graph a plan, as `--compile` makes them, and no machine code of them."""
+    plain, compiled = make_trainer(**SUPERNET), make_trainer(**SUPERNET)
+    compiled.model.compile(dynamic=False, backend="aot_eager")
+    assert_same_losses(plain, compiled)
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no C++ compiler")
+@pytest.mark.parametrize(
+    ("geometry", "options"),
+    [
+        (Geometry(**(GEOMETRY.as_dict() | {"depth": 1})), {}),
+        pytest.param(DEEP, SUPERNET, marks=pytest.mark.long),
+    ],
+    ids=["one layer", "supernet"],
+)
+def test_compiled_training_gives_the_same_losses(geometry, options):
+    """The compiler takes a second for each of twenty kernels a layer and plan."""
+    assert_same_losses(
+        make_trainer(geometry, **options), make_trainer(geometry, compile=True, **options)
+    )
 
 
 @pytest.mark.parametrize(
