@@ -117,7 +117,7 @@ def _show(value: Any) -> str:
 
 def _spec(metavar: str, parse: Callable[[str], Any], **more: Callable[[Any], Any]) -> Spec:
     """A type of values that are no None, unless `more` says what is an instance, or how to show."""
-    read = {
+    read: dict[str, Any] = {
         "instance_from_str": lambda texts: parse(texts[0]),
         "is_instance": lambda value: value is not None,
         "str_from_instance": lambda value: [_show(value)],
@@ -294,10 +294,12 @@ def _plain_spec(kind: Any) -> Spec | None:
 def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -> C:
     said, registry = io.StringIO(), ConstructorRegistry()
     registry.primitive_rule(lambda info: _plain_spec(info.type))
-    options = {"config": (tyro.conf.OmitArgPrefixes,), "registry": registry}
+    flat = (tyro.conf.OmitArgPrefixes,)
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=argv, default=default, description=about, **options)
+            return tyro.cli(
+                kind, args=argv, default=default, description=about, config=flat, registry=registry
+            )
     except BadValue as bad:
         raise UserError(f"{_flag_before(bad.text, argv)} {bad.item}: {bad.expected}") from None
     except SystemExit as end:
