@@ -139,15 +139,11 @@ def checked_frame(
             raise refuse(f"column {name} is {frame[name].dtype}, not {dtype}") from error
     checked = pd.DataFrame(typed).reset_index(drop=True)
     if training:  # a control may lack the switch point: it trains no subnet
-        empty = {name: int(checked[name].isna().sum()) for name in TRAINING_COLUMNS}
-        for name, most in (
-            ("schedule", 0),
-            ("kind", 0),
-            ("seed", 0),
-            ("train_switch", len(checked) - 1),
-        ):
-            if empty[name] > most:
-                raise refuse(f"column {name} has no value in {empty[name]} rows")
+        allowed_empty = {"schedule": 0, "kind": 0, "seed": 0, "train_switch": len(checked) - 1}
+        for name, most in allowed_empty.items():
+            empty = int(checked[name].isna().sum())
+            if empty > most:
+                raise refuse(f"column {name} has no value in {empty} rows")
     for name, allowed in (("family", FAMILIES), ("status", STATUSES)):
         strange = sorted(set(checked[name].fillna("")) - set(allowed))
         if strange:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 class Better(enum.Enum):
@@ -55,11 +55,29 @@ class Metric:
         return f"{name} [{self.unit}]" if self.unit else name
 
 
-_DISTANCES = {
-    "fd": ("Fréchet distance", "FD", "FD increase"),
-    "kid": ("class-conditional KID", "KID", "KID increase"),
-    "fid": ("FID (Inception features)", "FID", "FID increase"),
+_SAMPLES = r"(?P<extractor>[^/]+)/n(?P<samples>\d+)"
+_OF = r"(?P<of>\w+)"
+_NLL = "teacher-forced NLL"
+# A name's pattern, to label, short, damage and unit.
+_KNOWN = {
+    r"nll/mean": (_NLL, "NLL", "NLL increase", "nats/token"),
+    r"select/nll/mean": (f"{_NLL} on the select split", "select NLL", "NLL increase", "nats/token"),
+    r"nll/scale_(?P<scale>\d+)": (
+        f"{_NLL} of scale {{scale}}",
+        "NLL of scale {scale}",
+        "NLL increase at scale {scale}",
+        "nats/token",
+    ),
+    rf"fd/{_SAMPLES}": ("Fréchet distance", "FD", "FD increase", ""),
+    rf"kid/{_SAMPLES}": ("class-conditional KID", "KID", "KID increase", ""),
+    rf"fid/{_SAMPLES}": ("FID (Inception features)", "FID", "FID increase", ""),
+    r"class_accuracy": ("class accuracy", "accuracy", "accuracy lost", ""),
+    rf"kv_bytes/{_OF}": ("KV cache, {of}", "KV {of}", "KV added", "bytes"),
+    rf"flops/{_OF}": ("FLOPs, {of}", "FLOPs", "FLOPs added", "FLOP"),
+    rf"latency_ms/{_OF}": ("latency, {of}", "latency", "latency added", "ms"),
+    rf"images_per_second/{_OF}": ("throughput, {of}", "images/s", "throughput lost", "images/s"),
 }
+_HIGHER_IS_BETTER = ("class_accuracy", "images_per_second")
 
 
 @functools.cache
@@ -68,101 +86,23 @@ def parse_metric(name: str) -> Metric:
 
     Raises `ValueError` for a name that is not on it: a direction of better is never guessed.
     """
-    if name == "nll/mean":
-        return Metric(
-            name=name,
-            kind="nll",
-            label="teacher-forced NLL",
-            short="NLL",
-            damage="NLL increase",
-            unit="nats/token",
-            better=Better.LOWER,
-        )
-    if name == "select/nll/mean":
-        return replace(
-            parse_metric("nll/mean"),
-            name=name,
-            label="teacher-forced NLL on the select split",
-            short="select NLL",
-            split="select",
-        )
-    if match := re.fullmatch(r"nll/scale_(\d+)", name):
-        scale = int(match[1])
-        return Metric(
-            name=name,
-            kind="nll",
-            label=f"teacher-forced NLL of scale {scale}",
-            short=f"NLL of scale {scale}",
-            damage=f"NLL increase at scale {scale}",
-            unit="nats/token",
-            better=Better.LOWER,
-            scale=scale,
-        )
-    if match := re.fullmatch(r"(fd|kid|fid)/([^/]+)/n(\d+)", name):
-        label, short, damage = _DISTANCES[match[1]]
-        return Metric(
-            name=name,
-            kind=match[1],
-            label=label,
-            short=short,
-            damage=damage,
-            unit="",
-            better=Better.LOWER,
-            decides=True,
-            extractor=match[2],
-            samples=int(match[3]),
-        )
-    if name == "class_accuracy":
-        return Metric(
-            name=name,
-            kind=name,
-            label="class accuracy",
-            short="accuracy",
-            damage="accuracy lost",
-            unit="",
-            better=Better.HIGHER,
-            decides=True,
-        )
-    if match := re.fullmatch(r"kv_bytes/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="kv_bytes",
-            label=f"KV cache, {match[1]}",
-            short=f"KV {match[1]}",
-            damage="KV added",
-            unit="bytes",
-            better=Better.LOWER,
-            exact=True,
-        )
-    if match := re.fullmatch(r"flops/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="flops",
-            label=f"FLOPs, {match[1]}",
-            short="FLOPs",
-            damage="FLOPs added",
-            unit="FLOP",
-            better=Better.LOWER,
-            exact=True,
-        )
-    if match := re.fullmatch(r"latency_ms/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="latency_ms",
-            label=f"latency, {match[1]}",
-            short="latency",
-            damage="latency added",
-            unit="ms",
-            better=Better.LOWER,
-        )
-    if match := re.fullmatch(r"images_per_second/(\w+)", name):
-        return Metric(
-            name=name,
-            kind="images_per_second",
-            label=f"throughput, {match[1]}",
-            short="images/s",
-            damage="throughput lost",
-            unit="images/s",
-            better=Better.HIGHER,
-        )
+    for pattern, texts in _KNOWN.items():
+        if match := re.fullmatch(pattern, name):
+            said, kind = match.groupdict(), name.removeprefix("select/").partition("/")[0]
+            label, short, damage, unit = (text.format(**said) for text in texts)
+            return Metric(
+                name=name,
+                kind=kind,
+                label=label,
+                short=short,
+                damage=damage,
+                unit=unit,
+                better=Better.HIGHER if kind in _HIGHER_IS_BETTER else Better.LOWER,
+                decides=kind in ("fd", "kid", "fid", "class_accuracy"),
+                exact=kind in ("kv_bytes", "flops"),
+                scale=int(said["scale"]) if "scale" in said else None,
+                extractor=said.get("extractor"),
+                samples=int(said["samples"]) if "samples" in said else None,
+                split="select" if name.startswith("select/") else "test",
+            )
     raise ValueError(f"metric {name!r} is not one that this code knows")

@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FORMAT, VERSION = "varant-study", 2
-FILE = "study.json"
-REMEDY = "run the study again"
+FILE, REMEDY = "study.json", "run the study again"
 
 Zone = Literal["full", "subnets"]
 
@@ -110,10 +109,8 @@ class SecondsFacts(Facts):
     cells: float
 
 
-class StudyHead(Facts):
+class StudyHead(Facts, extra="ignore"):
     """What any study says, whatever it measures."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal["varant-study"] = "varant-study"
     version: Literal[2] = 2
@@ -176,10 +173,8 @@ class StudyFile(StudyHead):
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
 
 
-class SensitivityFile(StudyFile):
+class SensitivityFile(StudyFile, extra="forbid"):
     """`windows`: early, middle and late scales, from 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     depths: tuple[int, ...]
     half_depth: int = Field(ge=1)
@@ -241,10 +236,8 @@ class ModelFacts(Facts):
     realised_share: float | None = None
 
 
-class SupernetFile(StudyFile):
+class SupernetFile(StudyFile, extra="forbid"):
     """Of a study that trains. `kv_full_bytes`: peak cache of the full network, an image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     depths: tuple[int, ...]
     selectors: tuple[str, ...]
@@ -354,10 +347,8 @@ class ScoredPlan(Facts):
     flops: int
 
 
-class SearchFile(StudyFile):
+class SearchFile(StudyFile, extra="forbid"):
     """Of a search over plans. `fronts`: "two-zone" and "found", by ascending KV."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     selectors: tuple[str, ...]
     switch: int
@@ -386,10 +377,8 @@ class TimingFacts(Facts):
     against: str
 
 
-class EfficiencyFile(StudyHead):
+class EfficiencyFile(StudyHead, extra="forbid"):
     """Of a study that times."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     timings: tuple[TimingFacts, ...]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,15 @@ from reports.parts.pdf import compile_pdf
 from reports.parts.report import Report, ReportPaths
 from reports.sensitivity import report as sensitivity
 
+REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
+    "sensitivity": (SensitivityFile, sensitivity.make_report),
+    "pareto": (ParetoFile, pareto.make_report),
+    "switch": (SwitchFile, switch.make_report),
+    "schedule": (ScheduleFile, schedule.make_report),
+    "search": (SearchFile, search.make_report),
+}
+"""What reads a study's file and makes its report, by name; others get the general one."""
+
 
 def build(folder: Path) -> ReportPaths:
     """Read a study's folder, analyse it, draw its figures and set its PDF.
@@ -40,7 +48,8 @@ def build(folder: Path) -> ReportPaths:
     if not folder.is_dir():
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     head = StudyHead.load(folder / FILE)
-    report = _make_report(folder, head.study)
+    facts, make_report = REPORTS.get(head.study, (StudyFile, general.make_report))
+    report = make_report(folder, facts.load(folder / FILE))
     figures = [
         write_atomically((folder / "figures" / name).with_suffix(suffix), content)
         for name, plate in report.plates.items()
@@ -48,7 +57,9 @@ def build(folder: Path) -> ReportPaths:
     ]
     parquet = io.BytesIO()
     report.summary.to_parquet(parquet, index=False)
-    answer = json.dumps(_without_nan(report.answer), indent=2, ensure_ascii=False) + "\n"
+    # JSON has no NaN: null stands for it.
+    said = json.loads(json.dumps(report.answer), parse_constant=lambda _: None)
+    answer = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
     return ReportPaths(
         figures=tuple(figures),
         summary=(
@@ -61,30 +72,3 @@ def build(folder: Path) -> ReportPaths:
         ),
         verdict=report.verdict,
     )
-
-
-def _make_report(folder: Path, study: str) -> Report:
-    """The report of a study of that name; those that have none of their own get the general one."""
-    path = folder / FILE
-    match study:
-        case "sensitivity":
-            return sensitivity.make_report(folder, SensitivityFile.load(path))
-        case "pareto":
-            return pareto.make_report(folder, ParetoFile.load(path))
-        case "switch":
-            return switch.make_report(folder, SwitchFile.load(path))
-        case "schedule":
-            return schedule.make_report(folder, ScheduleFile.load(path))
-        case "search":
-            return search.make_report(folder, SearchFile.load(path))
-        case _:
-            return general.make_report(folder, StudyFile.load(path))
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -8,13 +8,12 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.points import ScatterPanel, draw_scatter
+from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED, headline_metrics, load_frame
 from analysis.metrics import Metric
 from analysis.study_file import StudyFile
 from reports.parts import words
-from reports.parts.blocks import strong
 from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
@@ -35,12 +34,8 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     cells = cell_table(frame)
     finished = int((cells["status"] == FINISHED).sum())
     verdict, finding = f"{finished} of {len(cells)} cells measured", _finding(cells, metrics)
-    title, subtitle = study.title or study.study, f"Study {study.study} on {study.dataset.name}"
-    page = Page(study, title=title, subtitle=subtitle)
-    page.heading("Question and answer")
-    for paragraph in study.question.strip().split("\n\n"):
-        page.paragraph(" ".join(paragraph.split()))
-    page.answer(verdict, finding)
+    page = Page(study, study.title or study.study)
+    page.answer(study.question, verdict, finding)
     add_cell_tables(page, cells, metrics)
     page.heading("Figures")
     for metric in metrics:
@@ -49,33 +44,23 @@ def make_report(folder: Path, study: StudyFile) -> Report:
             page.figure(
                 f"memory_{metric.kind}",
                 partial(_scatter, shown, metric),
-                [
-                    strong(f"{metric.short} against KV memory. "),
-                    f"{metric.label}, 95 % interval over disjoint sets.",
-                ],
+                f"{metric.short} against KV memory. ",
+                f"{metric.label}, 95 % interval over disjoint sets.",
             )
-    add_samples(page, folder, [strong("Samples. "), "The same random numbers in every row."])
+    add_samples(page, folder, "Samples. ", "The same random numbers in every row.")
     protocol_table(page, study, frame)
     add_failed_cells(page, cells)
     page.limits(LIMITS)
-    return page.report(verdict=verdict, answer={}, summary=cells)
+    return page.report(answer={}, summary=cells)
 
 
 def _scatter(cells: pd.DataFrame, metric: Metric) -> Figure:
     height = max(2.0, 0.6 + 0.14 * len(cells))
     figure = new_figure(height=height, constrained=False)
-    draw_scatter(
-        figure.add_axes((0.1, 0.45 / height, 0.6, 1 - 0.75 / height)),
-        ScatterPanel(
-            title=metric.heading,
-            x_label="peak KV cache an image [KiB]",
-            names=list(cells["name"]),
-            x=list(cells["kv"] / 1024),
-            y=list(cells[metric.name]),
-            low=list(cells[f"{metric.name} low"]),
-            high=list(cells[f"{metric.name} high"]),
-        ),
-    )
+    ax = figure.add_axes((0.1, 0.45 / height, 0.6, 1 - 0.75 / height))
+    ends = {metric.name: "y", f"{metric.name} low": "low", f"{metric.name} high": "high"}
+    table = cells.assign(x=cells["kv"] / 1024).rename(columns=ends)
+    draw_scatter(ax, table, title=metric.heading, x_label="peak KV cache an image [KiB]")
     return figure
 
 

@@ -31,7 +31,7 @@ from reports.parts import supernet_tables, words
 from reports.parts.blocks import Text, strong
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report
+from reports.parts.report import Report, picked
 from reports.parts.sheet import add_samples
 
 ZONES: dict[Zone, str] = {"full": "full network", "subnets": "subnets"}
@@ -73,58 +73,33 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
             levels, deciding_metrics(levels.metrics), reference=study.reference, subnets=subnets
         ),
     )
-    verdict, text = _verdict(study, found), _answer(study, found)
     page = Page(
         study,
-        title="Which training schedule?",
-        subtitle=(
-            f"Schedule study on {study.dataset.name}: {words.counted(len(study.trials), 'trial')} "
-            f"of {study.budget_images:,} image passes, "
-            f"{words.counted(len(study.seeds), 'fresh seed')}"
-        ),
+        "Which training schedule?",
+        f"{words.counted(len(study.trials), 'trial')} of {study.budget_images:,} image passes",
+        words.counted(len(study.seeds), "fresh seed"),
     )
-    page.heading("Question and answer")
-    page.paragraph(study.question)
-    page.answer(verdict, text)
+    page.answer(study.question, _verdict(study, found), _answer(study, found))
     page.heading("Retrained with fresh seeds, on test images")
     _add_retrained(page, found)
     page.heading("The search")
     _add_search(page, study, found)
-    page.heading("Samples")
-    add_samples(
-        page,
-        folder,
-        [
-            strong("Samples "),
-            "of the retrained models, first fresh seed; the same random numbers in every row.",
-        ],
-    )
+    said = "of the retrained models, first fresh seed; the same random numbers in every row."
+    add_samples(page, folder, "Samples ", said)
     supernet_protocol(page, study, frame)
     page.heading("Retrained models")
     supernet_tables.models(page, study)
     supernet_tables.unfinished(page, levels, study)
-    page.limits([*([ONE_SEED] if len(study.seeds) == 1 else []), *LIMITS])
+    page.limits([ONE_SEED, *LIMITS] if len(study.seeds) == 1 else LIMITS)
     supernet_tables.every_plan(page, levels)
-    return page.report(
-        verdict=verdict,
-        answer={
-            "winners": dict(study.winners),
-            "retrained": [
-                {
-                    "schedule": row.schedule,
-                    "zone": row.zone,
-                    "metric": row.metric.name,
-                    "damage": row.damage.estimate,
-                    "low": row.damage.low,
-                    "high": row.damage.high,
-                    "p_holm": row.p_holm,
-                    "seeds": row.seeds,
-                }
-                for row in found.retrained
-            ],
-        },
-        summary=levels.table,
-    )
+    again = [
+        picked(row, "schedule", "zone", "p_holm", "seeds")
+        | {"metric": row.metric.name, "damage": row.damage.estimate}
+        | picked(row.damage, "low", "high")
+        for row in found.retrained
+    ]
+    answer = {"winners": dict(study.winners), "retrained": again}
+    return page.report(answer=answer, summary=levels.table)
 
 
 def _verdict(study: ScheduleFile, found: Findings) -> str:
@@ -133,12 +108,8 @@ def _verdict(study: ScheduleFile, found: Findings) -> str:
         return "the search found nothing better than the paper's schedule"
     said = []
     for name in study.winners:
-        mine = found.by_nll(name)
-        if set(mine) != set(ZONES):
-            said.append(f"{name}: no numbers")
-            continue
-        signs = ", ".join(f"{zone} {SIDES[mine[zone].sign]}" for zone in ZONES)
-        said.append(f"{name}: {signs}")
+        signs = [f"{zone} {SIDES[one.sign]}" for zone, one in found.by_nll(name).items()]
+        said.append(f"{name}: {', '.join(signs) if len(signs) == len(ZONES) else 'no numbers'}")
     return "; ".join(said) + " than the paper's"
 
 
@@ -216,37 +187,28 @@ def _add_search(page: Page, study: ScheduleFile, found: Findings) -> None:
         page.figure(
             "search",
             partial(_search_figure, study, found),
-            [
-                strong("What the search saw, "),
-                f"{seen}: it chooses and is no result. Left: trials "
-                "by both objectives (squares: the fixed points; line: no other trial is better in "
-                "both; rings: trained again). Right: their schedules. Dark is best by the mean of "
-                "both objectives.",
-            ],
+            "What the search saw, ",
+            f"{seen}: it chooses and is no result. Left: trials by both objectives (squares: the "
+            "fixed points; line: no other trial is better in both; rings: trained again). Right: "
+            "their schedules. Dark is best by the mean of both objectives.",
         )
         page.figure(
             "slices",
             partial(_slices_figure, found),
-            [
-                strong("Objectives against each parameter, "),
-                f"{seen}, in nats/token; dark is the "
-                "best rank. The ramp takes its share of what the first phase leaves.",
-            ],
+            "Objectives against each parameter, ",
+            f"{seen}, in nats/token; dark is the best rank. The ramp takes its share of what the "
+            "first phase leaves.",
         )
     if study.importances:
         page.figure(
             "importances",
             partial(_importances_figure, study),
-            [
-                strong("Which parameter matters? "),
-                "Shares of an objective's variance over the space "
-                f"({study.importance_evaluator}), learnt from "
-                f"{words.counted(len(found.trials), 'trial')}: mean and standard deviation over "
-                "forests, which is the least that these shares are off by.",
-            ],
+            "Which parameter matters? ",
+            f"Shares of an objective's variance over the space ({study.importance_evaluator}), "
+            f"learnt from {words.counted(len(found.trials), 'trial')}: mean and standard deviation "
+            "over forests, which is the least that these shares are off by.",
         )
     trials = {trial.number: trial for trial in study.trials}
-    scored = [(row, trials[row.number]) for row in found.trials.itertuples()]
     rows = [
         {
             "Rank": str(row.rank),
@@ -256,7 +218,8 @@ def _add_search(page: Page, study: ScheduleFile, found: Findings) -> None:
             "Subnets": words.fixed(row.subnets, 3),
             "Front": "yes" if row.front else "",
         }
-        for row, trial in scored
+        for row in found.trials.itertuples()
+        for trial in [trials[row.number]]
     ]
     page.table(
         pd.DataFrame(rows),

@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims.rules import deciding_metrics
-from analysis.figures.plans import FrontGroup, draw_fronts, draw_plan
+from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import Metric
 from analysis.searches.plans import PlanValues, hypervolume_difference, plan_values
-from analysis.statistics.fronts import NON_INFERIORITY_NATS, staircase
+from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
 from analysis.study_file import ScoredPlan, SearchFile
 from reports.parts import words
@@ -24,7 +24,7 @@ from reports.parts.blocks import Run, Text, code, strong
 from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
 from reports.parts.page import Page
 from reports.parts.protocol import grid, protocol_table
-from reports.parts.report import Report
+from reports.parts.report import Report, picked
 from reports.parts.sheet import add_samples
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
@@ -63,10 +63,7 @@ def findings_of(study: SearchFile, frame: pd.DataFrame) -> list[Finding]:
     """A finding a deciding metric."""
     best, measured = _best_plans(study), set(frame["cell_digest"])
     digests = {layers: digest for digest, layers in study.plans.items() if digest in measured}
-    found, two_zone = (
-        digests.get(best[group].layers) if group in best else None
-        for group in ("found", "two-zone")
-    )
+    chosen = {group: digests.get(plan.layers) for group, plan in best.items()}
     findings = []
     for metric in deciding_metrics(headline_metrics(frame)):
         plans = plan_values(frame, metric, full_kv=study.kv_full_bytes)
@@ -76,7 +73,7 @@ def findings_of(study: SearchFile, frame: pd.DataFrame) -> list[Finding]:
             Finding(
                 plans=plans,
                 gain=hypervolume_difference(plans, "found", "two-zone", corner=corner),
-                difference=plans.difference(found, two_zone),
+                difference=plans.difference(chosen.get("found"), chosen.get("two-zone")),
             )
         )
     return findings
@@ -93,70 +90,48 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     frame = load_frame(folder / "frame.parquet", full=False)
     found = findings_of(study, frame)
     cells = cell_table(frame)
-    verdict, text = _verdict(found), _answer(study, found)
-    scored = f"{len(study.scored)} plans scored"
-    page = Page(
-        study,
-        title="A better plan than two zones?",
-        subtitle=f"Search study on {study.dataset.name}: {scored}",
-    )
-    page.heading("Question and answer")
-    page.paragraph(study.question)
-    page.answer(verdict, text)
+    title, scored = "A better plan than two zones?", f"{len(study.scored)} plans scored"
+    page = Page(study, title, scored)
+    page.answer(study.question, _verdict(found), _answer(study, found))
     if any(one.plans.groups.get(group) for one in found for group in GROUPS):
         page.heading("Fronts")
         page.figure(
             "fronts",
             partial(_fronts, study, found),
-            [
-                strong("The two fronts on test images. "),
-                "Each was chosen on select images among the plans within the limit (dotted): "
-                "two-zone plans, and all plans that the search scored. Lower left is better.",
-            ],
+            "The two fronts on test images. ",
+            "Each was chosen on select images among the plans within the limit (dotted): "
+            "two-zone plans, and all plans that the search scored. Lower left is better.",
         )
     if study.fronts.get("found"):
         page.heading("Plans")
         page.figure(
             "plans",
             partial(_plans, study),
-            [
-                strong("The plans. "),
-                "Rows are layers (the first on top), columns are scales; filled: the layer runs. "
-                "Above: the two-zone front, below: the found front, by ascending KV "
-                f"(at most {MOST_GRIDS} each).",
-            ],
+            "The plans. ",
+            "Rows are layers (the first on top), columns are scales; filled: the layer runs. "
+            "Above: the two-zone front, below: the found front, by ascending KV "
+            f"(at most {MOST_GRIDS} each).",
         )
     _add_selectors(page, study, frame, found)
-    page.heading("Samples")
-    add_samples(page, folder, [strong("Samples. "), "The same random numbers in every row."])
-    protocol_table(
-        page,
-        study,
-        frame,
-        deciding=[one.metric for one in found],
-        plans=grid(study, (), study.selectors),
-    )
+    add_samples(page, folder, "Samples. ", "The same random numbers in every row.")
+    deciding = [one.metric for one in found]
+    protocol_table(page, study, frame, deciding=deciding, plans=grid(study, (), study.selectors))
     add_failed_cells(page, cells)
     page.limits(LIMITS)
     page.heading("All measured plans")
     add_cell_tables(page, cells, headline_metrics(frame))
-    return page.report(
-        verdict=verdict,
-        answer={
-            "hypervolume_difference": {one.metric.name: _ends(one.gain) for one in found},
-            "best_found_minus_best_two_zone": {
-                one.metric.name: _ends(one.difference) for one in found if one.difference
-            },
-            "plans_scored": len(study.scored),
+    answer = {
+        "hypervolume_difference": {one.metric.name: _ends(one.gain) for one in found},
+        "best_found_minus_best_two_zone": {
+            one.metric.name: _ends(one.difference) for one in found if one.difference
         },
-        summary=cells,
-    )
+        "plans_scored": len(study.scored),
+    }
+    return page.report(answer=answer, summary=cells)
 
 
 def _ends(interval: Interval | None) -> dict[str, float] | None:
-    if interval is None:
-        return None
-    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+    return None if interval is None else picked(interval, "estimate", "low", "high")
 
 
 def _said(gain: Interval | None) -> str:
@@ -207,12 +182,10 @@ def _fronts(study: SearchFile, found: Sequence[Finding]) -> Figure:
     figure = new_figure(height=2.5)
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, one in zip(axes, found, strict=True):
-        groups = {}
-        for group, colour in GROUPS.items():
-            points = one.plans.points(group)
-            groups[group] = FrontGroup(points=points, front=staircase(points), colour=colour)
+        points = {group: one.plans.points(group) for group in GROUPS}
         limit = study.kv_limit_bytes / study.kv_full_bytes
-        draw_fronts(ax, groups, limit=limit, title=one.metric.heading)
+        draw_fronts(ax, points, GROUPS, limit=limit)
+        ax.set_title(one.metric.heading)
     return figure
 
 
@@ -226,8 +199,7 @@ def _plans(study: SearchFile) -> Figure:
     for row, (group, plans) in zip(axes, fronts.items(), strict=True):
         for ax, plan in zip(row, plans, strict=False):
             draw_plan(ax, plan.layers, study.geometry.depth, colour=GROUPS[group])
-            share = words.percent(plan.kv / study.kv_full_bytes)
-            ax.set_title(share, fontsize=7, loc="center")
+            ax.set_title(words.percent(plan.kv / study.kv_full_bytes), fontsize=7, loc="center")
         for ax in row[len(plans) :]:
             ax.set_axis_off()
         if plans:
@@ -241,24 +213,21 @@ def _add_selectors(
     """Which layers to keep at equal depth, against equidistant ones."""
     mine = frame[frame["family"] == "selector"]
     mine = mine.drop_duplicates(["subnet_depth", "selector"]).reset_index(drop=True)
-    equidistant = mine[mine["selector"] == "equidistant"]
-    references = mine["subnet_depth"].map(equidistant.set_index("subnet_depth")["cell_digest"])
+    own = mine["selector"] == "equidistant"
+    digests = mine[own].set_index("subnet_depth")["cell_digest"]
+    references = mine["subnet_depth"].map(digests).mask(own)
     names = map(words.plan_name, mine["family"], mine["plan"], mine["selector"])
     columns: dict[str, list[str]] = {"Plan": [words.unbroken(name) for name in names]}
     for one in found:
-        levels, damages = [], []
-        for row, reference in zip(mine.itertuples(), references, strict=True):
-            level = one.plans.level(row.cell_digest)
-            damage = one.plans.difference(row.cell_digest, reference)
-            levels.append(words.interval(level, signed=False) if level else "failed")
-            if row.selector == "equidistant" or damage is None:
-                damages.append(words.NOTHING)
-            elif row.cell_digest == reference:
-                damages.append("same layers")
-            else:
-                damages.append(words.interval(damage))
-        columns[one.metric.short] = levels
-        columns[f"{one.metric.damage} against equidistant"] = damages
+        levels = [one.plans.level(plan) for plan in mine["cell_digest"]]
+        damages = map(one.plans.difference, mine["cell_digest"], references)
+        columns[one.metric.short] = [
+            words.interval(level, signed=False) if level else "failed" for level in levels
+        ]
+        columns[f"{one.metric.damage} against equidistant"] = [
+            "same layers" if damage and same else words.interval(damage)
+            for damage, same in zip(damages, mine["cell_digest"] == references, strict=True)
+        ]
     page.heading("Which layers to keep")
     page.table(
         pd.DataFrame(columns),

@@ -76,48 +76,37 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
     ]
     nll = next((one for one in found if one.metric.kind == "nll"), None)
     first = {depth: earliest(nll.losses if nll else (), depth) for depth in study.depths}
-    verdict, text = _verdict(first, nll), _answer(study, first, nll)
     page = Page(
         study,
-        title="Where may I switch?",
-        subtitle=(
-            f"Switch study on {study.dataset.name}: {words.counted(len(study.models), 'model')} of "
-            f"{study.budget_images:,} image passes, "
-            f"{words.counted(len(study.seeds), 'training seed')}"
-        ),
+        "Where may I switch?",
+        f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
+        words.counted(len(study.seeds), "training seed"),
     )
-    page.heading("Question and answer")
-    page.paragraph(study.question)
-    page.answer(verdict, text)
+    page.answer(study.question, _verdict(first, nll), _answer(study, first, nll))
     page.heading("Where may I switch?")
-    _add_losses(page, study, found)
+    several = len(study.seeds) > 1
+    _add_losses(page, found, over="training seeds" if several else "disjoint sets of one model")
     page.heading("Does training at N matter?")
-    over = "training seeds" if len(study.seeds) > 1 else "disjoint sets of one model each"
+    over = "training seeds" if several else "disjoint sets of one model each"
     for one in found:
         page.figure(
             f"transfer_{one.metric.kind}",
-            partial(heatmap_plate, [one.maps[i : i + 2] for i in range(0, len(one.maps), 2)]),
-            [
-                strong(f"Trained at against used at, {one.metric.short}. "),
-                "How much worse a model is than the one trained for the switch point that both are "
-                "used at; negative is better. In brackets: not different from zero at p < 0.05 "
-                f"after Holm's correction over the map, by t over {over}.",
-            ],
+            partial(heatmap_plate, one.maps),
+            f"Trained at against used at, {one.metric.short}. ",
+            "How much worse a model is than the one trained for the switch point that both are "
+            "used at; negative is better. In brackets: not different from zero at p < 0.05 "
+            f"after Holm's correction over the map, by t over {over}.",
         )
-    page.heading("Samples")
     add_samples(
-        page,
-        folder,
-        [strong("Samples. "), "The same random numbers in every row; first training seed."],
+        page, folder, "Samples. ", "The same random numbers in every row; first training seed."
     )
     supernet_protocol(page, study, frame)
     page.heading("Models")
     supernet_tables.models(page, study)
     supernet_tables.unfinished(page, levels, study)
-    page.limits([*([ONE_SEED] if len(study.seeds) == 1 else []), *LIMITS])
+    page.limits(LIMITS if several else [ONE_SEED, *LIMITS])
     supernet_tables.every_plan(page, levels)
     return page.report(
-        verdict=verdict,
         answer={
             "earliest": {str(depth): one and one.switch for depth, one in first.items()},
             "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
@@ -165,20 +154,17 @@ def _answer(
     return parts
 
 
-def _add_losses(page: Page, study: SwitchFile, found: Sequence[MetricFindings]) -> None:
+def _add_losses(page: Page, found: Sequence[MetricFindings], *, over: str) -> None:
     """What switching costs: a figure a metric, and a table of all."""
-    over = "training seeds" if len(study.seeds) > 1 else "disjoint sets of one model"
     for one in found:
         if one.losses:
             page.figure(
                 f"switch_{one.metric.kind}",
                 partial(_loss_figure, one),
-                [
-                    strong(f"{one.metric.short}, KV and FLOPs against the switch point. "),
-                    "Each point is a model of its own, trained for the switch point that it is "
-                    "used at. Loss: paired difference from the full network of the control, with "
-                    f"95 % interval over {over}; positive is worse. KV and FLOPs are exact.",
-                ],
+                f"{one.metric.short}, KV and FLOPs against the switch point. ",
+                "Each point is a model of its own, trained for the switch point that it is "
+                "used at. Loss: paired difference from the full network of the control, with "
+                f"95 % interval over {over}; positive is worse. KV and FLOPs are exact.",
             )
     rows = _loss_rows(found)
     if rows.empty:
@@ -195,40 +181,34 @@ def _add_losses(page: Page, study: SwitchFile, found: Sequence[MetricFindings]) 
 
 def _loss_rows(found: Sequence[MetricFindings]) -> pd.DataFrame:
     """A row a depth and switch point, deep ones first."""
-    by_place = {(x.depth, x.switch): x for one in found for x in one.losses}
-    places = sorted(by_place, key=lambda place: (-place[0], place[1]))
-    columns: dict[str, list[str]] = {
-        "Depth": [f"d{depth}" for depth, _ in places],
-        "N": [str(switch) for _, switch in places],
-    }
-    within = [words.NOTHING] * len(places)
+    rows: dict[tuple[int, int], dict[str, str]] = {}
     for one in found:
-        mine = {(x.depth, x.switch): x for x in one.losses}
-        columns[one.metric.damage] = [
-            words.interval(mine[place].loss if place in mine else None) for place in places
-        ]
-        if one.metric.kind == "nll":
-            said = {place: "yes" if x.acceptable else "no" for place, x in mine.items()}
-            within = [said.get(place, words.NOTHING) for place in places]
-    columns["Within"] = within
-    columns["KV"] = [words.percent(by_place[place].kv_share) for place in places]
-    columns["FLOPs"] = [words.percent(by_place[place].flops_share) for place in places]
-    return pd.DataFrame(columns)
+        for x in one.losses:
+            row = rows.setdefault((-x.depth, x.switch), {})
+            row |= {"Depth": f"d{x.depth}", "N": str(x.switch)}
+            row |= {"KV": words.percent(x.kv_share), "FLOPs": words.percent(x.flops_share)}
+            row[one.metric.damage] = words.interval(x.loss)
+            if one.metric.kind == "nll":
+                row["Within"] = "yes" if x.acceptable else "no"
+    columns = ["Depth", "N", *(one.metric.damage for one in found), "Within", "KV", "FLOPs"]
+    return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(words.NOTHING)
 
 
 def _loss_figure(found: MetricFindings) -> Figure:
     """A panel a quantity, a line a depth."""
-    places = [(f"d{x.depth}", x.switch) for x in found.losses]
-    losses = [x.loss for x in found.losses]
+    losses, exact = found.losses, {"low": np.nan, "high": np.nan}
     panels = {
-        f"loss in {found.metric.heading}": [(i.estimate, i.low, i.high) for i in losses],
-        "peak KV, share of full": [(x.kv_share, np.nan, np.nan) for x in found.losses],
-        "FLOPs, share of full": [(x.flops_share, np.nan, np.nan) for x in found.losses],
+        f"loss in {found.metric.heading}": [
+            {"y": i.estimate, "low": i.low, "high": i.high} for i in (x.loss for x in losses)
+        ],
+        "peak KV, share of full": [{"y": x.kv_share} | exact for x in losses],
+        "FLOPs, share of full": [{"y": x.flops_share} | exact for x in losses],
     }
     figure = new_figure(height=2.15, constrained=False)
     for i, (title, values) in enumerate(panels.items()):
-        rows = [(*place, *value) for place, value in zip(places, values, strict=True)]
-        table = pd.DataFrame(rows, columns=["name", "x", "y", "low", "high"])
+        table = pd.DataFrame(values).assign(
+            name=[f"d{x.depth}" for x in losses], x=[x.switch for x in losses]
+        )
         ax = figure.add_axes((0.07 + 0.33 * i, 0.2, 0.21, 0.62))
         draw_lines(ax, table, title=title, x_label="switch point N")
     return figure

@@ -18,16 +18,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from analysis.study_file import EfficiencyFile, TimingFacts
+from studies.tracking.logged import LoggedStudy
 from varant.errors import exit_codes, require_writable
 from varant.files import digest_of
 from varant.flags import Positive, choices, command_words, flags_of, plain
 from varant.start.config import RunConfig
 from varant.store.workspace import Workspace
-
-if TYPE_CHECKING:
-    from analysis.study_file import EfficiencyFile, TimingFacts
 
 STUDY = "efficiency"
 
@@ -71,29 +70,24 @@ def main(config: EfficiencyConfig, command: str) -> None:
     require_writable("--workspace", run.workspace)
     import torch
 
-    from analysis.study_file import EfficiencyFile
     from studies.cells.timing import Stopwatch, training_timings
     from studies.grid.folder import head_facts, write_study
 
     torch.set_num_threads(1)
-    timings: list[TimingFacts] = []
+    timings = []
     watch = Stopwatch(repeats=config.repeats, device=run.device, quick=run.quick)
     for timing in training_timings(watch):
         timings.append(timing)
         print(f"{timing.name}: done", file=sys.stderr)
-    facts = head_facts(study, command=command, workers=1, device=run.device, quick=run.quick)
-    file = EfficiencyFile(**facts, timings=tuple(timings))
-    folder = Workspace(folder=run.workspace).study(study)
-    path = write_study(folder, file)
-    _record(config, file, folder.parent)
+    file = EfficiencyFile(**head_facts(study, command, run, workers=1), timings=tuple(timings))
+    path = write_study(Workspace(folder=run.workspace).study(study), file)
+    _record(config, file, path)
     marked = "QUICK, no result\n" if run.quick else ""
     print(f"{marked}{table(timings)}\n{path}")
 
 
-def _record(config: EfficiencyConfig, file: EfficiencyFile, workspace: Path) -> None:
+def _record(config: EfficiencyConfig, file: EfficiencyFile, path: Path) -> None:
     """One MLflow run: the medians, and the study's file."""
-    from analysis.study_file import FILE
-    from studies.tracking.logged import LoggedStudy
     from studies.tracking.mirror import mirroring
 
     flags = {"parts": config.parts, "repeats": config.repeats, "device": config.run.device}
@@ -109,14 +103,12 @@ def _record(config: EfficiencyConfig, file: EfficiencyFile, workspace: Path) -> 
     with mirroring():
         from studies.tracking.mlflow_runs import open_study
 
-        open_study(workspace, study).finish(
+        names = str.maketrans({"@": "-", ",": "", "/": "over"})
+        open_study(config.run.workspace, study).finish(
             note=table(file.timings),
-            metrics={
-                t.name.replace("@", "-").replace(",", "").replace(" / ", " over "): t.value
-                for t in file.timings
-            },
+            metrics={timing.name.translate(names): timing.value for timing in file.timings},
             tags={"hardware": file.hardware.model_dump_json()},
-            artifacts={"": [workspace / file.study / FILE]},
+            artifacts={"": [path]},
             failed=False,
         )
 

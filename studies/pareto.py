@@ -22,7 +22,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from analysis.study_file import PaperCost, ParetoFile
 from studies.grid.point import BoundPoint, Outcome
@@ -33,10 +33,7 @@ from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
 from varant.training.config import ScheduleFlags
-from varant.training.schedule import KINDS, Schedule
-
-if TYPE_CHECKING:
-    from analysis.statistics.choices import ChosenPlan
+from varant.training.schedule import KINDS, Kind, Schedule
 
 PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30
 
@@ -45,7 +42,7 @@ PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of 
 class ParetoConfig(SupernetConfig):
     """Flags of the study."""
 
-    schedules: Annotated[tuple[str, ...], choices(KINDS)] = ("full", "fixed", "progressive")
+    schedules: Annotated[tuple[Kind, ...], choices(KINDS)] = ("full", "fixed", "progressive")
     """Training schedules: a list; full is the control."""
     shares: Shares = (0.1, 0.5, 2 / 3, 1.0)
     """Subnet shares of the fixed schedules; 2/3 is the progressive schedule's mean share."""
@@ -95,11 +92,11 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
                 fixed = {f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares}
                 schedules |= fixed
             elif kind != "full":
-                schedules[kind] = replace(ScheduleFlags(), kind=kind).make()
+                schedules[kind] = ScheduleFlags(kind=kind).make()
         for selector in config.selectors:
             suffix = "" if selector == "equidistant" else f" ({selector})"
             arms += [
-                Arm(label=label + suffix, schedule=made, selector=selector, switch=switch)
+                Arm(label=label + suffix, schedule=made, switch=switch, selector=selector)
                 for label, made in schedules.items()
             ]
         return arms
@@ -132,18 +129,17 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         ]
 
     def write_more(self, outcome: Outcome, found: None) -> list[Path]:
-        """Training curves, and the best plan of each memory budget."""
-        return [*super().write_more(outcome, found), *self._export_plans(outcome)]
+        """Training curves, and the best plan of each memory budget.
 
-    def _export_plans(self, outcome: Outcome) -> list[Path]:
-        """The best plan of each memory budget, and `plans.json`, which says what each is."""
+        Folders of models are relative to the study's.
+        """
         from analysis.frame import load_frame
         from analysis.statistics.choices import choose_plans
         from analysis.statistics.levels import Levels
         from studies.grid.folder import FRAME_FILE
 
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
-        full_kv = self.full_kv(outcome.bench.geometry)
+        full_kv = self.cost_of(outcome.bench.geometry).kv_bytes_peak
         plans = []
         for chosen in choose_plans(levels, self.config.kv_budgets, levels.metrics, full_kv=full_kv):
             point = outcome.where(
@@ -154,24 +150,11 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             )[0]
             model = os.path.relpath(point.cell.network.model_folder, outcome.folder)
             name = f"plan-kv{100 * chosen.kv_share_limit:g}.json"
-            plans.append((name, point.plan, _listed(chosen, model=model)))
-        return write_plans(outcome.folder, plans)
-
-
-def _listed(chosen: ChosenPlan, *, model: str) -> dict[str, Any]:
-    """What `plans.json` says of a plan; the model's folder is relative to the study's."""
-    return {
-        "kv_share_limit": chosen.kv_share_limit,
-        "kv_share": chosen.kv_share,
-        "schedule": chosen.schedule,
-        "seed": chosen.seed,
-        "plan": chosen.plan.label,
-        "model": model,
-        "select_nll": chosen.select_nll,
-        "test": {name: asdict(level) for name, level in chosen.test.items()},
-        "loss_nats": asdict(chosen.loss) if chosen.loss else None,
-        "non_inferior": chosen.non_inferior,
-    }
+            said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
+            said["loss_nats"] = said.pop("loss")
+            del said["seeds"]  # how many chose it; a folder holds one model
+            plans.append((name, point.plan, said))
+        return [*super().write_more(outcome, found), *write_plans(outcome.folder, plans)]
 
 
 def paper_cost() -> dict[str, PaperCost]:

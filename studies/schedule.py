@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from studies.grid.bench import Planned, Prepared
     from studies.searching.schedules import Importances
 
-SCORE_IMAGES = 1_000  # select images of a trial's score
+SCORE_IMAGES = 1_000  # at most
 CURVE_POINTS = 61  # of a schedule's curve, over training progress from 0 to 1
 
 
@@ -107,8 +107,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         return switch_of("--train-switch", self.config.train_switch, geometry)
 
     def _arm(self, geometry: Geometry, label: str, schedule: Schedule) -> Arm:
-        switch = self.train_switch(geometry)
-        return Arm(label=label, schedule=schedule, selector="equidistant", switch=switch)
+        return Arm(label=label, schedule=schedule, switch=self.train_switch(geometry))
 
     def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
         """The schedules that are trained with fresh seeds: the paper's, and the winners."""
@@ -128,11 +127,12 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
     def training(self, bench: Planned, arm: Arm, seed: int) -> Training:
         """Scored once, at its end: nobody looks at these models' curves."""
         training = super().training(bench, arm, seed)
-        return replace(
-            training,
-            evaluate_images=min(SCORE_IMAGES, bench.dataset.sizes["select"]),
-            evaluate_every=training.config.budget_images,
-        )
+        images, every = self.score_images(bench), training.config.budget_images
+        return replace(training, evaluate_images=images, evaluate_every=every)
+
+    def score_images(self, bench: Planned) -> int:
+        """Select images of a trial's score."""
+        return min(SCORE_IMAGES, bench.dataset.sizes["select"])
 
     def trial(self, bench: Planned, schedule: Schedule) -> Training:
         """A trial's training."""
@@ -161,8 +161,8 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         def score(schedules: Sequence[Schedule]) -> list[tuple[float, float] | None]:
             trainings = [self.trial(bench, schedule) for schedule in schedules]
             # The longest first: workers that end at different times wait for the batch.
-            longest = sorted(set(trainings), key=lambda t: (-t.mean_flops(geometry), repr(t)))
-            results = run(longest)
+            ordered = sorted(set(trainings), key=lambda t: (-t.mean_flops(geometry), repr(t)))
+            results = run(ordered)
             return [_scores(training, results[training], geometry) for training in trainings]
 
         ended = search.advance(self.config.trials, score)
@@ -257,7 +257,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             "train_switch": self.train_switch(bench.geometry),
             "reference": PAPER,
             "search_seed": self.config.seed,
-            "score_images": min(SCORE_IMAGES, bench.dataset.sizes["select"]),
+            "score_images": self.score_images(bench),
             "importance_evaluator": EVALUATOR,
             "sampler": SAMPLER,
             "storage": str(self.storage(self._identity(bench))),

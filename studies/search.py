@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from analysis.study_file import SearchFile
@@ -35,7 +35,6 @@ from studies.study import Run
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError, exit_codes
 from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
-from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
@@ -110,10 +109,6 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         if self.supernet(bench) is not None:
             super().check(bench)
 
-    def cost_of(self, geometry: Geometry, plan: DepthPlan | None = None) -> PlanCost:
-        """What a plan costs an image, as cells measure it."""
-        return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
-
     def space(self, geometry: Geometry) -> PlanSpace:
         """The plans within the limit.
 
@@ -123,18 +118,13 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         from studies.searching.plans import PlanSpace
 
         value, full = self.config.kv_limit, self.cost_of(geometry).kv_bytes_peak
-        space = PlanSpace(
-            geometry=geometry,
-            kv_limit=int(value * full if value <= 1 else value),
-            cost_of=lambda plan: self.cost_of(geometry, plan),
-        )
+        limit, cost_of = int(value * full if value <= 1 else value), partial(self.cost_of, geometry)
+        space = PlanSpace(geometry=geometry, kv_limit=limit, cost_of=cost_of)
         smallest = space.of([1] * len(geometry.patch_nums))
         if not space.fits(smallest):
             needed = self.cost_of(geometry, smallest).kv_bytes_peak
-            raise UserError(
-                f"--kv-limit {value:g}: {space.kv_limit:,} bytes an image; the smallest plan needs "
-                f"{needed:,}"
-            )
+            given = f"--kv-limit {value:g}: {limit:,} bytes an image"
+            raise UserError(f"{given}; the smallest plan needs {needed:,}")
         return space
 
     # The supernet.
@@ -142,8 +132,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
         """How the supernet is trained where none is given."""
         switch = switch_of("--switch", self.config.switch, geometry)
-        schedule = Schedule.progressive()
-        return [Arm(label="supernet", schedule=schedule, selector="equidistant", switch=switch)]
+        return [Arm(label="supernet", schedule=Schedule.progressive(), switch=switch)]
 
     def supernet(self, bench: Planned) -> Training | None:
         """Its training; None where it is given."""
@@ -250,30 +239,20 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     def _selector_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         geometry, switch = bench.geometry, self.switch(bench.geometry)
-        for depth in default_depths(geometry.depth):
-            for selector in self.config.selectors:
-                kept: dict[str, Any] = {
-                    "selector": selector,
-                    "switch": switch,
-                    "subnet_depth": depth,
-                }
-                if selector != RANKED:
-                    plan = DepthPlan.two_zone(geometry.patch_nums, geometry.depth, **kept)
-                elif found is not None and depth in found.ranked:
-                    plan = self._late_plan(geometry, found.ranked[depth])
-                else:
-                    continue
-                kept["plan"] = f"d{depth}@{switch}"
-                name = f"{kept['plan']} {selector}"
-                yield self._point(bench, "selector", name, plan, kept)
+        for depth, selector in product(default_depths(geometry.depth), self.config.selectors):
+            name, kept = f"d{depth}@{switch}", {"subnet_depth": depth, "switch": switch}
+            if selector != RANKED:
+                sides, full = geometry.patch_nums, geometry.depth
+                plan = DepthPlan.two_zone(sides, full, **kept, selector=selector)
+            elif found is not None and depth in found.ranked:
+                plan = self._late_plan(geometry, found.ranked[depth])
+            else:
+                continue
+            placed: dict[str, Any] = {"plan": name, "selector": selector, **kept}
+            yield self._point(bench, "selector", f"{name} {selector}", plan, **placed)
 
     def _point(
-        self,
-        bench: Planned,
-        family: str,
-        name: str,
-        plan: DepthPlan,
-        columns: Mapping[str, Any] = MappingProxyType({}),
+        self, bench: Planned, family: str, name: str, plan: DepthPlan, /, **columns: Any
     ) -> Point:
         supernet = self.supernet(bench)
         return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)
@@ -313,7 +292,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             "switch": self.switch(geometry),
             "trained_switch": self.trained_switch(geometry),
             "kv_limit_bytes": self.space(geometry).kv_limit,
-            "kv_full_bytes": self.full_kv(geometry),
+            "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
             "reference_nll": math.log(geometry.vocab_size),
             "reference_fd": 10.0,
             "weighed": config.cost,

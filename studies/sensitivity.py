@@ -20,8 +20,9 @@ network; under 90 s with the base in the workspace. Expect a full network with c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from analysis.study_file import SensitivityFile
@@ -88,7 +89,7 @@ class Entry(NamedTuple):
 
     name: str
     plan: DepthPlan
-    columns: Mapping[str, Any]
+    columns: dict[str, Any]
 
 
 def entries_of(
@@ -99,9 +100,7 @@ def entries_of(
     full = DepthPlan.full(patch_nums, depth)
     yield Entry("full", full, {"family": "full", "selector": selectors[0]})
 
-    def reduced(
-        name: str, chosen: Sequence[int], subnet: int, **columns: object
-    ) -> Iterator[Entry]:
+    def reduced(name: str, chosen: Sequence[int], subnet: int, **columns: Any) -> Iterator[Entry]:
         """The scales `chosen` at depth `subnet`, by every selector."""
         for selector in selectors:
             kept = [subnet if scale in chosen else depth for scale in scales]
@@ -111,14 +110,10 @@ def entries_of(
 
     for window, chosen in windows_of(len(patch_nums)).items():
         yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
-    for subnet in depths:
-        for switch in range(len(patch_nums)):
-            late = scales[switch:]
-            yield from reduced(f"@{switch}", late, subnet, family="switch", switch=switch)
-    for subnet in depths:
-        for scale in scales:
-            name = f" on scale {scale}"
-            yield from reduced(name, (scale,), subnet, family="scale", scale=scale)
+    for subnet, switch in product(depths, range(len(patch_nums))):
+        yield from reduced(f"@{switch}", scales[switch:], subnet, family="switch", switch=switch)
+    for subnet, scale in product(depths, scales):
+        yield from reduced(f" on scale {scale}", (scale,), subnet, family="scale", scale=scale)
 
 
 class Sensitivity(Study[SensitivityConfig, None]):
@@ -157,8 +152,8 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 named.append(entry.name)
                 if entry.columns["selector"] != "equidistant":
                     named.append(f"({entry.columns['selector']})")
-                columns = {"plan": entry.name, **entry.columns}
-                yield self.plan_point(bench, " ".join(named), entry.plan, base_seed=seed, **columns)
+                columns = entry.columns | {"plan": entry.name, "base_seed": seed}
+                yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""

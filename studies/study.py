@@ -127,7 +127,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         *,
         base_seed: int | None = None,
         trained: Training | None = None,
-        **columns: object,
+        **columns: Any,
     ) -> Point:
         """A point that measures `plan`, on a base network or on one that is trained from it.
 
@@ -243,25 +243,16 @@ class Study(abc.ABC, Generic[Config, Found]):
             question=self.question,
             config_digest=digest,
             params=self.config.measured,
-            dataset=bench.dataset,
-            geometry=bench.geometry,
-            training_images=bench.resolved.training_images,
+            bench=bench,
         )
 
     def _write_folder(self, outcome: Outcome, found: Found | None, digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
         from studies.grid import folder
 
-        run = self.config.run
         frame = folder.write_frame(self.folder_name, outcome)
         folder.write_sheet(outcome, self.sheet(outcome, found))
-        facts = folder.head_facts(
-            self.name,
-            command=self.command,
-            workers=outcome.workers,
-            device=run.device,
-            quick=run.quick,
-        )
+        facts = folder.head_facts(self.name, self.command, self.config.run, workers=outcome.workers)
         facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome, found)
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         study_file = folder.write_study(outcome.folder, self.file(**facts))
@@ -271,7 +262,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         """Config, cells and expected cost, from a calibration of a second or two."""
         from varant.start.calibration import calibrate
 
-        geometry, images = bench.geometry, bench.resolved.training_images
+        geometry, images = bench.geometry, bench.training_images
         tasks = list(dict.fromkeys(point.task for point in points))
         lines = [f"{key} = {_shown(value)}" for key, value in self.config.measured.items()]
         lines += ["", *self.grid_lines(points), "", f"{len(tasks)} cells"]

@@ -16,7 +16,7 @@ from studies.study import Found, Study
 from varant.errors import UserError
 from varant.files import replacing, write_json
 from varant.flags import Seeds
-from varant.model.cost import plan_cost
+from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.training.config import SupernetTraining, TrainingConfig, default_switch
@@ -50,14 +50,14 @@ class Arm:
 
     Attributes:
         label: as people say it; unique in its study.
-        selector: of the subnets that it trains; None for the control, which trains none.
         switch: the switch point that it trains for.
+        selector: of the subnets that it trains; None for the control, which trains none.
     """
 
     label: str
     schedule: Schedule
-    selector: str | None
     switch: int
+    selector: str | None = "equidistant"
 
     @property
     def kind(self) -> str:
@@ -71,12 +71,8 @@ class Arm:
     @property
     def columns(self) -> dict[str, Any]:
         """What the frame says of it."""
-        return {
-            "schedule": self.label,
-            "kind": self.kind,
-            "share": self.share,
-            "train_switch": self.switch,
-        }
+        told: dict[str, object] = {"schedule": self.label, "kind": self.kind}
+        return told | {"share": self.share, "train_switch": self.switch}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -139,15 +135,9 @@ class SupernetStudy(Study[Config, Found]):
         """The training of a model of this arm."""
         flags = self.config.training
         images = QUICK_CURVE_IMAGES if self.config.run.quick else CURVE_IMAGES
-        config = TrainingConfig.of(
-            flags,
-            bench.geometry,
-            arm.schedule,
-            lr=bench.resolved.lr if flags.lr is None else flags.lr,
-            switch=arm.switch,
-            selector=arm.selector or "equidistant",
-            seed=seed,
-        )
+        chosen = {"switch": arm.switch, "selector": arm.selector or "equidistant", "seed": seed}
+        chosen["lr"] = bench.lr if flags.lr is None else flags.lr
+        config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(
             base_seed=bench.base_seeds[0],
             config=config,
@@ -165,7 +155,7 @@ class SupernetStudy(Study[Config, Found]):
         """A model's training, and its plans: full, and every switch point and depth."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
         training = self.training(bench, arm, seed)
-        name, columns = f"{arm.label} s{seed}", arm.columns | {"seed": seed}
+        name, columns = f"{arm.label} s{seed}", dict[str, Any](arm.columns | {"seed": seed})
         measured = partial(self.plan_point, bench, trained=training, **columns)
         columns |= {"base_seed": training.base_seed, "family": "training"}
         columns |= {"selector": arm.selector, "budget_images": training.config.budget_images}
@@ -215,13 +205,12 @@ class SupernetStudy(Study[Config, Found]):
                 for point in outcome.points
                 if point.columns["schedule"] in labels and isinstance(point.task, Training)
             ],
-            "kv_full_bytes": self.full_kv(geometry),
+            "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
         }
 
-    def full_kv(self, geometry: Geometry) -> int:
-        """Peak cache of the full network in bytes an image, as cells measure it."""
-        guidance = self.config.sampling.cfg != 0
-        return plan_cost(geometry, guidance=guidance, kv_bytes=4).kv_bytes_peak
+    def cost_of(self, geometry: Geometry, plan: DepthPlan | None = None) -> PlanCost:
+        """What a plan costs an image, as cells measure it; default: the full network."""
+        return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
     def write_more(self, outcome: Outcome, found: Found | None) -> list[Path]:
         """Training curves."""

@@ -61,8 +61,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
         switches = [switch_of("--switches", n, geometry) for n in wanted]
         schedule = ScheduleFlags(kind=self.config.schedule, share=self.config.share).make()
         return [control(switches[0])] + [
-            Arm(label=f"switch {n}", schedule=schedule, selector="equidistant", switch=n)
-            for n in switches
+            Arm(label=f"switch {n}", schedule=schedule, switch=n) for n in switches
         ]
 
     def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:

@@ -1,12 +1,15 @@
-"""A training run small enough to be killed often: `python small_run.py FOLDER [KEY=VALUE ...]`.
+"""A training run small enough to be killed often, in this process or in one of its own."""
 
-Keys: `schedule`, `switch`, `accumulate`, `batch`, `checkpoint_seconds`, `log_every`, `nan_step`,
-`slow_step`, `lr`.
-"""
+from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +32,7 @@ SCHEDULES = {
 }
 
 
-def parts():
+def parts() -> tuple[Tokenizer, VAR, TokenSplit]:
     """A tokenizer, a network and tokens that the class decides."""
     torch.manual_seed(0)
     config = TokenizerConfig(
@@ -50,22 +53,38 @@ def parts():
     return Tokenizer(config).eval(), VAR(geometry), tokens
 
 
-def run(folder: Path, **options) -> Trainer:
-    """Train in `folder`, from where it is; alone, or as the rank that the environment names."""
+def run(
+    folder: Path,
+    *,
+    schedule: str = "progressive",
+    switch: int = 1,
+    accumulate: int = 1,
+    batch: int = BATCH,
+    lr: float = 5e-3,
+    log_every: int = 1,
+    checkpoint_seconds: float = 0,
+    nan_step: int | None = None,
+    slow_step: float = 0,
+) -> Trainer:
+    """Train in `folder`, from where it is; alone, or as the rank that the environment names.
+
+    Args:
+        nan_step: spoil the weights after this step.
+        slow_step: seconds that a step takes longer.
+    """
     torch.set_num_threads(1)
     tokenizer, model, tokens = parts()
-    schedule = SCHEDULES[options.get("schedule", "progressive")]
-    batch = int(options.get("batch", BATCH))
+    chosen = SCHEDULES[schedule]
     config = TrainingConfig(
-        budget_images=STEPS * batch * (3 if schedule.sandwich else 1),
+        budget_images=STEPS * batch * (3 if chosen.sandwich else 1),
         batch=batch,
-        accumulate=int(options.get("accumulate", 1)),
+        accumulate=accumulate,
         warmup_steps=5,
-        schedule=schedule,
+        schedule=chosen,
         depths=(1, 2),
-        switch=int(options.get("switch", 1)),
+        switch=switch,
         ema=0.9,
-        lr=float(options.get("lr", 5e-3)),
+        lr=lr,
     )
     with joined_ranks("cpu") as ranks:
         ranks.check_same(config.as_dict())
@@ -77,23 +96,57 @@ def run(folder: Path, **options) -> Trainer:
             folder.mkdir(parents=True, exist_ok=True)
             folder_run.claim()
 
-        def log(step: int, metrics: dict) -> None:
-            if step == int(options.get("nan_step", -1)):
+        def log(step: int, metrics: dict[str, float]) -> None:
+            if step == nan_step:
                 with torch.no_grad():
                     model.head.bias[0] = torch.nan
-            time.sleep(float(options.get("slow_step", 0)))
+            time.sleep(slow_step)
 
         run_training(
             folder_run,
             trainer,
             evaluator=evaluator,
             log=log,
-            log_every=int(options.get("log_every", 1)),
-            checkpoint_seconds=float(options.get("checkpoint_seconds", 0)),
+            log_every=log_every,
+            checkpoint_seconds=checkpoint_seconds,
         )
     return trainer
 
 
-if __name__ == "__main__":
+class Process:
+    """The run as a command of its own, with exit code and stderr.
+
+    It is forked from a process that has imported torch, which takes seconds; that one computes
+    nothing, so it has no threads that a fork would lose.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None, **options: Any):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["varant.training.run"])
+        self._errors = Path(tempfile.mkstemp(dir=folder.parent, suffix=".stderr")[1])
+        self._process = context.Process(
+            target=_command, args=(folder, options, environment or {}, self._errors)
+        )
+        self._process.start()
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None, "it was started"
+        os.kill(self._process.pid, number)
+
+    def end(self) -> tuple[int | None, str]:
+        """Wait for it: exit code and stderr."""
+        self._process.join()
+        return self._process.exitcode, self._errors.read_text()
+
+
+def _command(
+    folder: Path, options: dict[str, Any], environment: dict[str, str], errors: Path
+) -> None:
+    os.environ.update(environment)
+    sys.stderr = errors.open("w", buffering=1)
     with exit_codes():
-        run(Path(sys.argv[1]), **dict(pair.split("=") for pair in sys.argv[2:]))
+        run(folder, **options)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,8 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # Ctrl-C is ignored by all that a shell's background job starts, such as tests.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def refused(self, capsys: pytest.CaptureFixture[str], workspace: Path, **flags: object) -> str:
@@ -59,3 +65,17 @@ class Command:
         assert len(lines) == 1
         assert workspace.exists() == there, "something was written"
         return lines[0]
+
+
+def end_when(
+    process: subprocess.Popen[str], ready: Callable[[], bool], number: int, *, group: bool = False
+) -> int:
+    """Send a signal to a process, or its group, as soon as `ready()`; its exit code."""
+    deadline = time.monotonic() + 240
+    while not ready():
+        assert process.poll() is None, f"ended too early: {process.communicate()[1]}"
+        assert time.monotonic() < deadline, "never ready"
+        time.sleep(0.01)
+    (os.killpg if group else os.kill)(process.pid, number)
+    process.communicate(timeout=120)
+    return process.returncode

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
 
@@ -75,6 +76,17 @@ def test_ci_runs_the_readme_s_two_commands():
         )
         for line in made.stdout.splitlines():
             assert line.startswith("touch") or line.strip() in contributing, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_files_that_exist(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)", text)
+    named = re.findall(
+        r"(?<![\w/])((?:varant|studies|analysis|reports|tests)/[\w/]*(?:\.\w+)?)", text
+    )
+    for path in [page.parent / link for link in links] + [ROOT / name for name in named]:
+        assert path.exists(), f"{page.name} names {path}"
 
 
 def test_package_data_exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.claims.claim import Claim
-from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy
 from analysis.statistics.intervals import Verdict
 
 CLAIM = Claim(
@@ -70,29 +70,22 @@ def _rests_on(study: AsymmetryStudy, evidence: tuple[Asymmetry, ...]) -> str:
 def _dissent(study: AsymmetryStudy) -> tuple[str, ...]:
     """What the other normalisations say, where it is not the claim's verdict."""
     verdict = study.verdict()
-    if verdict is Verdict.UNTESTED:
-        return ()
-    sentences = []
-    for normalisation in Normalisation:
-        other = study.verdict(normalisation)
-        if normalisation is PRIMARY or other in (verdict, Verdict.UNTESTED):
-            continue
-        sentences.append(f"{normalisation.sentence_start} the verdict would be: {other.value}.")
-    return tuple(sentences)
+    verdicts = {} if verdict is Verdict.UNTESTED else study.verdicts
+    return tuple(
+        f"{normalisation.sentence_start} the verdict would be: {other.value}."
+        for normalisation, other in verdicts.items()
+        if normalisation is not PRIMARY and other not in (verdict, Verdict.UNTESTED)
+    )
 
 
 def _nll_dissent(study: AsymmetryStudy) -> tuple[str, ...]:
     """What teacher-forced NLL says under the primary normalisation, where it differs."""
     verdict = study.verdict()
-    if verdict is Verdict.UNTESTED:
-        return ()
-    sentences = []
     wanted = {Verdict.REPRODUCED: 1, Verdict.CONTRADICTED: -1}.get(verdict, 0)
-    for a in study.under(PRIMARY):
-        if a.metric.decides or a.sign == wanted:
-            continue
-        side = {1: "the early scales", -1: "the late scales", 0: "neither side"}[a.sign]
-        sentences.append(
-            f"{PRIMARY.sentence_start}, teacher-forced NLL, which never decides, points to {side}."
-        )
-    return tuple(sentences)
+    sides = {1: "the early scales", -1: "the late scales", 0: "neither side"}
+    return tuple(
+        f"{PRIMARY.sentence_start}, teacher-forced NLL, which never decides, points to "
+        f"{sides[a.sign]}."
+        for a in study.under(PRIMARY)
+        if verdict is not Verdict.UNTESTED and not a.metric.decides and a.sign != wanted
+    )

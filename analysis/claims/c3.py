@@ -7,7 +7,7 @@ no worse than that of the smallest fixed share.
 from __future__ import annotations
 
 from analysis.claims.claim import Claim, LedgerRow
-from analysis.claims.rules import FULL_MARGIN, Case, direction, no_loss, ruled, untested
+from analysis.claims.rules import FULL_MARGIN, Case, direction, ruled, untested
 from analysis.statistics.fronts import fixed_gaps
 from analysis.statistics.levels import FULL
 
@@ -35,11 +35,8 @@ def judge(case: Case) -> LedgerRow:
         label = f"{half.label}: beyond the front of fixed shares"
         note = note if gaps.clamped else ""
         components.append(direction(label, metric, gaps.observed, note=note))
-        observed = levels.paired((way.name, FULL), (ends[0].name, FULL), metric.name)
-        if observed:
-            margin = FULL_MARGIN.of(levels, metric, ends[0])
-            label = f"full: no worse than {ends[0].name}"
-            components.append(no_loss(label, metric, observed, margin=margin))
+        label = f"full: no worse than {ends[0].name}"
+        components += case.no_loss(label, metric, (way.name, FULL), ends[0], FULL_MARGIN)
     shares = ", ".join(fixed.name for fixed in levels.fixed)
     rests_on = f"{way.name} against {shares}: full and {half.label}"
     return ruled(CLAIM, case, components, tests=2, missing=missing, rests_on=rests_on)

@@ -7,8 +7,7 @@ full network of the control.
 from __future__ import annotations
 
 from analysis.claims.claim import Claim, LedgerRow
-from analysis.claims.rules import FREE_MARGIN, Case, no_loss, ruled, untested
-from analysis.statistics.levels import FULL
+from analysis.claims.rules import FREE_MARGIN, Case, ruled, untested
 
 CLAIM = Claim(
     id="C4",
@@ -20,7 +19,7 @@ CLAIM = Claim(
 
 def judge(case: Case) -> LedgerRow:
     """A margin a metric and subnet."""
-    levels, way, control = case.levels, case.levels.progressive, case.levels.control
+    way, control = case.levels.progressive, case.levels.control
     wanted = dict.fromkeys((case.half, case.quarter))
     plans = [plan for plan in wanted if plan is not None]
     missing = "needs the control, the progressive schedule and its subnets"
@@ -29,11 +28,8 @@ def judge(case: Case) -> LedgerRow:
     components = []
     for metric in case.metrics:
         for plan in plans:
-            observed = levels.paired((way.name, plan), (control.name, FULL), metric.name)
-            if observed:
-                margin = FREE_MARGIN.of(levels, metric, control)
-                label = f"{plan.label} of {way.name} against the control's full network"
-                components.append(no_loss(label, metric, observed, margin=margin))
+            label = f"{plan.label} of {way.name} against the control's full network"
+            components += case.no_loss(label, metric, (way.name, plan), control, FREE_MARGIN)
     shown = ", ".join(plan.label for plan in plans)
     rests_on = f"{way.name} {shown} against {control.name} full"
     return ruled(CLAIM, case, components, tests=len(wanted), missing=missing, rests_on=rests_on)

@@ -7,7 +7,7 @@ trained as long without subnets.
 from __future__ import annotations
 
 from analysis.claims.claim import Claim, LedgerRow
-from analysis.claims.rules import FULL_MARGIN, Case, no_loss, ruled, untested
+from analysis.claims.rules import FULL_MARGIN, Case, ruled, untested
 from analysis.statistics.levels import FULL
 
 CLAIM = Claim(
@@ -20,16 +20,13 @@ CLAIM = Claim(
 
 def judge(case: Case) -> LedgerRow:
     """A margin a metric."""
-    levels, way, control = case.levels, case.levels.progressive, case.levels.control
+    way, control = case.levels.progressive, case.levels.control
     missing = "needs the control and the progressive schedule"
     if way is None or control is None:
         return untested(CLAIM, case.setting, missing)
     components = []
     for metric in case.metrics:
-        observed = levels.paired((way.name, FULL), (control.name, FULL), metric.name)
-        if observed:
-            margin = FULL_MARGIN.of(levels, metric, control)
-            label = f"full network of {way.name} against the control's"
-            components.append(no_loss(label, metric, observed, margin=margin))
+        label = f"full network of {way.name} against the control's"
+        components += case.no_loss(label, metric, (way.name, FULL), control, FULL_MARGIN)
     rests_on = f"{way.name} full against {control.name} full, of one budget"
     return ruled(CLAIM, case, components, tests=1, missing=missing, rests_on=rests_on)

@@ -28,8 +28,8 @@ from scipy import stats
 
 from analysis.claims.claim import Claim, Component, LedgerRow
 from analysis.metrics import Metric
-from analysis.statistics.intervals import SIGNIFICANCE, Verdict, equivalence, holm
-from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
+from analysis.statistics.intervals import SIGNIFICANCE, Verdict, equivalence, holm, verdict_of_signs
+from analysis.statistics.levels import FULL, Levels, Observations, Place, PlanKey, Way
 from analysis.study_file import ParetoFile
 
 LEAST_SEEDS = 5
@@ -99,32 +99,26 @@ class Case:
         fixed = sorted(self.levels.fixed, key=lambda way: way.share or 0.0)
         return (fixed[0], fixed[-1]) if len(fixed) > 1 else None
 
+    def no_loss(
+        self, label: str, metric: Metric, place: Place, reference: Way, margin: Margin
+    ) -> list[Component]:
+        """A test of whether a place is within a margin of the reference's full network, if any."""
+        observed = self.levels.paired(place, (reference.name, FULL), metric.name)
+        if not observed:
+            return []
+        most = margin.of(self.levels, metric, reference)
+        p = equivalence(observed.values, margin=most).p_value if most > 0 else math.nan
+        i, seeds = observed.interval(), observed.seeds
+        return [
+            Component(label=label, metric=metric, interval=i, margin=most, p_value=p, seeds=seeds)
+        ]
+
 
 def direction(label: str, metric: Metric, observed: Observations, *, note: str = "") -> Component:
     """A test of whether a mean is zero."""
-    interval = observed.interval()
+    i, seeds = observed.interval(), observed.seeds
     return Component(
-        label=label,
-        metric=metric,
-        interval=interval,
-        p_value=interval.p_value,
-        seeds=observed.seeds,
-        note=note,
-    )
-
-
-def no_loss(label: str, metric: Metric, observed: Observations, *, margin: float) -> Component:
-    """A test of whether a mean lies within a margin (in the metric's unit) of zero."""
-    p_value = math.nan
-    if margin > 0:
-        p_value = equivalence(observed.values, margin=margin).p_value
-    return Component(
-        label=label,
-        metric=metric,
-        interval=observed.interval(),
-        margin=margin,
-        p_value=p_value,
-        seeds=observed.seeds,
+        label=label, metric=metric, interval=i, p_value=i.p_value, seeds=seeds, note=note
     )
 
 
@@ -170,15 +164,7 @@ def _combined(components: Sequence[Component], *, tests: int) -> Verdict:
     whole = [outcomes for outcomes in metrics.values() if len(outcomes) == tests]
     supports = any(all(o > 0 for o in outcomes) for outcomes in whole)
     contradicts = any(any(o < 0 for o in outcomes) for outcomes in metrics.values())
-    match supports, contradicts:
-        case True, True:
-            return Verdict.DISAGREE
-        case True, False:
-            return Verdict.REPRODUCED
-        case False, True:
-            return Verdict.CONTRADICTED
-        case _:
-            return Verdict.INCONCLUSIVE
+    return verdict_of_signs([int(supports), -int(contradicts)])
 
 
 def ruled(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -52,13 +52,8 @@ def draw_points(ax: Axes, points: pd.DataFrame, *, along: Literal["x", "y"]) -> 
         )
     ax.set(xlabel="", ylabel="")
     ends = (-0.6, len(points) - 0.4)
-    ax.set(
-        **{
-            f"{along}ticks": places,
-            f"{along}ticklabels": points["name"],
-            f"{along}lim": ends if along == "x" else ends[::-1],
-        }
-    )
+    ticks: dict[str, Any] = {f"{along}ticks": places, f"{along}ticklabels": points["name"]}
+    ax.set(**ticks, **{f"{along}lim": ends if along == "x" else ends[::-1]})
 
 
 def draw_window_damage(
@@ -76,19 +71,16 @@ def draw_window_damage(
     ax.axhline(0, color=FAINT, linewidth=0.6, zorder=1)
     draw_points(ax, points, along="x")
     for place in np.flatnonzero(damage["failed"]):
-        ax.text(
-            float(place),
-            0.5,
-            "failed",
-            color=WARNING,
-            rotation=90,
-            ha="center",
-            va="center",
-            transform=ax.get_xaxis_transform(),
-            fontsize=7,
-        )
+        look: dict[str, Any] = {
+            "color": WARNING,
+            "rotation": 90,
+            "fontsize": 7,
+            "ha": "center",
+            "va": "center",
+        }
+        ax.text(float(place), 0.5, "failed", transform=ax.get_xaxis_transform(), **look)
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.set_title(metric.damage + (f" [{metric.unit}]" if metric.unit else ""))
+    ax.set_title(metric.damage_heading)
 
 
 def scale_range(scales: Sequence[int]) -> str:

@@ -72,7 +72,10 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
         colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
     numbers = number_format(values)
     # What stands inside a cell needs no room in the layout, which would measure it at length.
-    inside = {"fontsize": _font_size(ax, len(data.columns)), "va": "center_baseline"}
+    inside: dict[str, Any] = {
+        "fontsize": _font_size(ax, len(data.columns)),
+        "va": "center_baseline",
+    }
     inside |= {"ha": "center", "in_layout": False}
     texts = np.array([[numbers.text(v) for v in row] for row in values])
     sure = data.significant | data.exact
@@ -115,15 +118,12 @@ def _font_size(ax: Axes, columns: int) -> float:
 
 
 def _draw_failed(ax: Axes, row: int, column: int, inside: Mapping[str, Any]) -> None:
-    hatched = Rectangle(
-        (column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", linewidth=0
-    )
-    ax.add_patch(hatched)
-    ax.text(
-        column + 0.5,
-        row + 0.5,
-        "failed",
-        color=WARNING,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
-        **inside,
-    )
+    look: dict[str, Any] = {
+        "facecolor": "white",
+        "edgecolor": WARNING,
+        "hatch": "////",
+        "linewidth": 0,
+    }
+    ax.add_patch(Rectangle((column, row), 1, 1, **look))
+    box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **inside)

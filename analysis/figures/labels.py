@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,11 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 
 def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int | None = 5, whole: bool = False) -> None:
-    """Few ticks (`whole`: x at whole numbers; y as it is for None) and two spines."""
+    """Few ticks (`whole`: x at whole numbers; y as it is for None)."""
     ax.xaxis.set_major_locator(MaxNLocator(x_ticks, integer=whole))
     if y_ticks is not None:
         ax.yaxis.set_major_locator(MaxNLocator(y_ticks))
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
@@ -52,33 +52,17 @@ def label_column(
     """Names right of the axes, at their points' heights where there is room, joined by leaders.
 
     Args:
-        points: (x, y, name, colour) in data coordinates, on linear axes with their limits set.
+        points: (x, y, name, colour) in data coordinates, on linear axes, whose limits are kept.
     """
     if not points:
         return
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    (left, right), (bottom, top) = ax.set_xlim(*ax.get_xlim()), ax.set_ylim(*ax.get_ylim())
     height = 72 * ax.bbox.height / ax.figure.dpi
     heights = [(y - bottom) / (top - bottom) for _, y, _, _ in points]
     places = spread(heights, gap_points / height, 0.0, 1.0)
     for (x, _, name, colour), from_y, place in zip(points, heights, places, strict=True):
         from_x = (x - left) / (right - left)
-        ax.plot(
-            [from_x, 1.01, 1.04],
-            [from_y, place, place],
-            transform=ax.transAxes,
-            color=colour,
-            linewidth=0.4,
-            clip_on=False,
-            alpha=0.7,
-            zorder=1,
-        )
-        ax.text(
-            1.05,
-            place,
-            name,
-            transform=ax.transAxes,
-            color=colour,
-            fontsize=7,
-            va="center",
-            ha="left",
-        )
+        look: dict[str, Any] = {"transform": ax.transAxes, "color": colour}
+        line: dict[str, Any] = {"linewidth": 0.4, "clip_on": False, "alpha": 0.7, "zorder": 1}
+        ax.plot([from_x, 1.01, 1.04], [from_y, place, place], **line, **look)
+        ax.text(1.05, place, name, fontsize=7, va="center", ha="left", **look)

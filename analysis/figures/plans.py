@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import seaborn
@@ -13,38 +13,29 @@ from matplotlib.colors import ListedColormap
 from analysis.figures.frontier import draw_staircase
 from analysis.figures.labels import plain
 from analysis.figures.theme import ABSENT, FAINT
+from analysis.statistics.fronts import staircase
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrontGroup:
-    """Plans (N, 2) of (KV share, metric), and their front (M, 2) as `staircase` gives it."""
+def draw_fronts(
+    ax: Axes, groups: Mapping[str, np.ndarray], colours: Mapping[str, str], *, limit: float
+) -> None:
+    """Groups of plans, out to the memory limit, with the staircases of their fronts.
 
-    points: np.ndarray
-    front: np.ndarray
-    colour: str
-
-
-def draw_fronts(ax: Axes, groups: Mapping[str, FrontGroup], *, limit: float, title: str) -> None:
-    """Groups of plans with their staircases, out to the memory limit; lower is better."""
+    Args:
+        groups: (N, 2) of (KV share, metric) by name; lower is better in both.
+    """
     ax.axvline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-    for i, (name, group) in enumerate(groups.items()):
-        if not len(group.points):
+    for i, (name, points) in enumerate(groups.items()):
+        if not len(points):
             continue
         size = 7.0 if i == 0 else 3.5  # the first shows around what others share with it
-        x, y = group.points.T
-        ax.plot(x, y, "o", color=group.colour, markersize=size, mew=0, label=name, zorder=3)
-        draw_staircase(ax, group.front, edge=1.03 * limit, color=group.colour, linewidth=1.0)
-    ax.legend(
-        frameon=False,
-        fontsize=7,
-        loc="lower right",
-        bbox_to_anchor=(1.02, 0.99),
-        ncol=2,
-        columnspacing=1.0,
-        handletextpad=0.2,
-        borderaxespad=0.0,
-    )
-    ax.set_title(title)
+        look: dict[str, Any] = {"color": colours[name], "markersize": size, "mew": 0, "zorder": 3}
+        ax.plot(*points.T, "o", label=name, **look)
+        front = staircase(points)
+        draw_staircase(ax, front, edge=1.03 * limit, color=colours[name], linewidth=1.0)
+    tight: dict[str, Any] = {"columnspacing": 1.0, "handletextpad": 0.2, "borderaxespad": 0.0}
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.99), "ncol": 2}
+    ax.legend(frameon=False, fontsize=7, **place, **tight)
     ax.set_xlabel("peak KV, share of the full network's")
     plain(ax)
 
@@ -54,14 +45,10 @@ def draw_plan(ax: Axes, layers: Sequence[Sequence[int]], depth: int, *, colour: 
     grid = np.zeros((depth, len(layers)))
     for scale, chosen in enumerate(layers):
         grid[list(chosen), scale] = 1
-    seaborn.heatmap(
-        grid,
-        ax=ax,
-        cmap=ListedColormap([ABSENT, colour]),
-        vmin=0,
-        vmax=1,
-        cbar=False,
-        linewidths=0.6,
-        xticklabels=False,
-        yticklabels=False,
-    )
+    look: dict[str, Any] = {
+        "cmap": ListedColormap([ABSENT, colour]),
+        "vmin": 0,
+        "vmax": 1,
+        "linewidths": 0.6,
+    }
+    seaborn.heatmap(grid, ax=ax, cbar=False, xticklabels=False, yticklabels=False, **look)

@@ -31,14 +31,8 @@ def draw_sample_sheet(ax: Axes, data: SampleSheet) -> None:
     ax.set_yticks(np.arange(rows) * (height + gap) + height / 2, data.rows)
     ax.set_xticks(np.arange(columns) * (width + gap) + width / 2, data.columns)
     crowded = sum(len(name) for name in data.columns) > 95 or max(map(len, data.columns)) > 9
-    ax.tick_params(
-        axis="x",
-        top=True,
-        labeltop=True,
-        bottom=False,
-        labelbottom=False,
-        rotation=60 if crowded else 0,
-    )
+    ax.xaxis.tick_top()
+    ax.tick_params(axis="x", rotation=60 if crowded else 0)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 

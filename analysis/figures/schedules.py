@@ -46,7 +46,6 @@ def _draw_trials(ax: Axes, table: pd.DataFrame, x: str, y: str, *, size: float) 
         ax=ax,
         zorder=3,
     )
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def draw_objectives(ax: Axes, table: pd.DataFrame, chosen: Collection[int]) -> None:
@@ -62,8 +61,6 @@ def draw_objectives(ax: Axes, table: pd.DataFrame, chosen: Collection[int]) -> N
     won = table[table["number"].isin(chosen)]
     ax.plot(won["full"], won["subnets"], "o", mfc="none", mec=INK, markersize=9, zorder=2)
     ax.margins(0.08)
-    ax.set_xlim(ax.get_xlim())
-    ax.set_ylim(ax.get_ylim())
     named = table.dropna(subset="label")[["full", "subnets", "label"]]
     label_column(ax, [(*row, INK) for row in named.itertuples(index=False)])
     ax.set_xlabel("NLL of the full network [nats/token]")
@@ -84,7 +81,6 @@ def draw_schedules(ax: Axes, table: pd.DataFrame, *, reference: str) -> None:
     ax.set_ylim(-0.03, 1.03)
     ax.set_xlabel("training progress (dashed: the paper's)")
     ax.set_title("share of subnet steps")
-    ax.spines[["top", "right"]].set_visible(False)
     bar = ax.figure.colorbar(colours, ax=ax, fraction=0.05, pad=0.03)
     bar.set_label("rank by the mean of both NLL", fontsize=7)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -134,4 +130,3 @@ def draw_importances(ax: Axes, found: Mapping[Zone, Mapping[str, Importance]]) -
     ax.set_xlabel("share of the explained variance")
     ax.set_ylabel("")
     ax.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    ax.spines[["top", "right"]].set_visible(False)

@@ -45,38 +45,28 @@ class DepthMaps:
         if per_token:
             tokens = found["scale"].map(lambda scale: self.patch_nums[scale - 1] ** 2)
             found = found.assign(**{name: found[name] / tokens for name in ENDS})
-        return Heatmap(
-            title=f"{metric.damage}, {'per token of the scale' if per_token else 'per scale'}",
-            unit=metric.unit,
-            row_title="depth",
-            column_title="scale that lost depth",
-            **_grid(found, failed, metric, ("scale", range(1, len(self.patch_nums) + 1))),
-        )
+        title = f"{metric.damage}, {'per token of the scale' if per_token else 'per scale'}"
+        scales = range(1, len(self.patch_nums) + 1)
+        look = {"title": title, "unit": metric.unit, "column_title": "scale that lost depth"}
+        return _by_depth(found, failed, metric, ("scale", scales), **look)
 
     def switch_depth(self, metric: Metric) -> Heatmap:
         """Damage of the two-zone plan d@N: depth d (row) on all scales after switch N (column)."""
-        found, failed = self._of("switch")
-        return Heatmap(
-            title=metric.damage,
-            unit=metric.unit,
-            row_title="depth",
-            column_title="switch after scale",
-            **_grid(found, failed, metric, ("switch", range(len(self.patch_nums)))),
-        )
+        look = {"title": metric.damage, "unit": metric.unit}
+        return self._by_switch(*self._of("switch"), metric, **look)
 
     def saving(self, metric: Metric, title: str) -> Heatmap:
         """What the two-zone plan saves of an exact cost, as a share of the full network's."""
         found, failed = self._of("switch")
         found = found.assign(damage=-found["damage"] / found["full_value"])
-        return Heatmap(
-            title=title,
-            unit="",
-            row_title="depth",
-            column_title="switch after scale",
-            exact=metric.exact,
-            share=True,
-            **_grid(found, failed, metric, ("switch", range(len(self.patch_nums)))),
-        )
+        look = {"title": title, "unit": "", "exact": metric.exact, "share": True}
+        return self._by_switch(found, failed, metric, **look)
+
+    def _by_switch(
+        self, found: pd.DataFrame, failed: pd.DataFrame, metric: Metric, **look: Any
+    ) -> Heatmap:
+        switches = ("switch", range(len(self.patch_nums)))
+        return _by_depth(found, failed, metric, switches, column_title="switch after scale", **look)
 
     def propagation(self, depth: int) -> Heatmap:
         """NLL increase at each scale (column) when one (row) runs at `depth`, the others in full.
@@ -108,10 +98,8 @@ class DepthMaps:
 
     def _of(self, family: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Damage and failures of one family."""
-        return (
-            _where(self.damage, family=family, selector=self.selector),
-            _where(self.failures, family=family, selector=self.selector),
-        )
+        mine = {"family": family, "selector": self.selector}
+        return _where(self.damage, **mine), _where(self.failures, **mine)
 
     def _at_depth(self, family: str, depth: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         found, failed = self._of(family)
@@ -125,10 +113,15 @@ def _where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     return table
 
 
-def _grid(
-    found: pd.DataFrame, failed: pd.DataFrame, metric: Metric, across: tuple[str, range]
-) -> dict[str, Any]:
-    """Fields of a depth x `across` map of one metric; every depth of the family has its row."""
+def _by_depth(
+    found: pd.DataFrame,
+    failed: pd.DataFrame,
+    metric: Metric,
+    across: tuple[str, range],
+    **look: Any,
+) -> Heatmap:
+    """A depth x `across` map of one metric; every depth of the family has its row."""
     depths = {int(d) for cells in (found, failed) for d in cells["subnet_depth"].dropna()}
-    mine = found[found["metric"] == metric.name]
-    return placed(mine, failed, ("subnet_depth", sorted(depths, reverse=True)), across)
+    mine, down = found[found["metric"] == metric.name], sorted(depths, reverse=True)
+    grid = placed(mine, failed, ("subnet_depth", down), across)
+    return Heatmap(row_title="depth", **look, **grid)

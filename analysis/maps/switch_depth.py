@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import pandas as pd
 
@@ -84,38 +85,30 @@ class SwitchLoss:
 
 def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> list[SwitchLoss]:
     """The loss of every depth at every trained switch point, with what it saves."""
-    found: list[SwitchLoss] = []
     if levels.control is None:
-        return found
+        return []
     full = (levels.control.name, FULL)
-    for depth in depths:
-        for switch, name in trained_at(levels).items():
-            plan = PlanKey(subnet_depth=depth, switch=switch)
-            loss = levels.paired((name, plan), full, metric.name)
-            if loss:
-                kv, flops = (
-                    levels.counted(plan, cost) / levels.counted(FULL, cost)
-                    for cost in (KV, "flops/transformer")
-                )
-                found.append(
-                    SwitchLoss(
-                        depth=depth,
-                        switch=switch,
-                        loss=loss.interval(),
-                        upper=loss.interval(confidence=0.90).high,
-                        kv_share=kv,
-                        flops_share=flops,
-                    )
-                )
-    return found
+
+    def share(plan: PlanKey, cost: str) -> float:
+        return levels.counted(plan, cost) / levels.counted(FULL, cost)
+
+    return [
+        SwitchLoss(
+            depth=depth,
+            switch=switch,
+            loss=loss.interval(),
+            upper=loss.interval(confidence=0.90).high,
+            kv_share=share(plan, KV),
+            flops_share=share(plan, "flops/transformer"),
+        )
+        for depth in depths
+        for switch, name in trained_at(levels).items()
+        for plan in [PlanKey(subnet_depth=depth, switch=switch)]
+        if (loss := levels.paired((name, plan), full, metric.name))
+    ]
 
 
 def earliest(losses: Sequence[SwitchLoss], depth: int) -> SwitchLoss | None:
     """The earliest switch from which on every measured one is acceptable; None where none is."""
-    mine = sorted((x for x in losses if x.depth == depth), key=lambda x: x.switch)
-    best = None
-    for one in reversed(mine):
-        if not one.acceptable:
-            break
-        best = one
-    return best
+    mine = sorted((x for x in losses if x.depth == depth), key=lambda x: -x.switch)
+    return ([None, *takewhile(lambda x: x.acceptable, mine)])[-1]

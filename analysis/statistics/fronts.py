@@ -166,18 +166,8 @@ def hypervolume_table(frontiers: Sequence[Frontier], reference: ReferencePoint) 
         for schedule, mine in points.groupby("schedule", sort=False):
             values = [hypervolume(_points(seed), corner) for _, seed in mine.groupby("seed")]
             interval = paired_t(values)
-            rows.append(
-                {
-                    "schedule": schedule,
-                    "metric": found.metric.name,
-                    "value": interval.estimate,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "seeds": len(values),
-                    "points": plans,
-                    "values": tuple(values),
-                }
-            )
+            ends = (interval.estimate, interval.low, interval.high)
+            rows.append((schedule, found.metric.name, *ends, len(values), plans, tuple(values)))
     columns = ["schedule", "metric", "value", "low", "high", "seeds", "points", "values"]
     return pd.DataFrame(rows, columns=columns)
 

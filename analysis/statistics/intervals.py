@@ -147,25 +147,18 @@ def equivalence(
     if not margin > 0:
         raise ValueError(f"an equivalence margin must be positive, not {margin}")
     interval = paired_t(differences, confidence=1 - 2 * alpha)
-    error, freedom = interval.standard_error, interval.degrees_of_freedom
-    if not error > 0:
-        certain = error == 0 and interval.estimate == 0
-        return Equivalence(
-            margin=margin,
-            p_value=0.0 if certain else math.nan,
-            low=interval.low,
-            high=interval.high,
-            equivalent=True if certain else None,
-        )
-    above_low = stats.t.sf((interval.estimate + margin) / error, freedom)
-    below_high = stats.t.cdf((interval.estimate - margin) / error, freedom)
-    p_value = float(max(above_low, below_high))
+    mean, error, freedom = interval.estimate, interval.standard_error, interval.degrees_of_freedom
+    if error > 0:
+        above_low = stats.t.sf((mean + margin) / error, freedom)
+        p_value = float(max(above_low, stats.t.cdf((mean - margin) / error, freedom)))
+    else:
+        p_value = 0.0 if error == mean == 0 else math.nan
     return Equivalence(
         margin=margin,
         p_value=p_value,
         low=interval.low,
         high=interval.high,
-        equivalent=p_value < alpha,
+        equivalent=None if math.isnan(p_value) else p_value < alpha,
     )
 
 

@@ -14,8 +14,9 @@ nothing about training.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,32 +117,30 @@ NOTHING = Observations(values=np.empty(0), seeds=())
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The finished values of one way, plan and metric, by seed and set; sets are -1 where exact."""
+    """The finished values (N,) of one way, plan and metric, by seed and set; -1: no sets."""
 
-    seeds_N: np.ndarray
-    sets_N: np.ndarray
-    values_N: np.ndarray
-    counts_N: np.ndarray
+    seeds: np.ndarray
+    sets: np.ndarray
+    values: np.ndarray
 
     @property
-    def keys_N(self) -> np.ndarray:
-        """A number for each seed and set."""
-        keys: np.ndarray = (self.seeds_N << 32) + self.sets_N
-        return keys
+    def by_seed(self) -> dict[int, float]:
+        seeds, starts = np.unique(self.seeds, return_index=True)
+        parts = np.split(self.values, starts[1:])
+        return {int(seed): float(part.mean()) for seed, part in zip(seeds, parts, strict=True)}
 
+    @property
+    def observed(self) -> Observations:
+        means = self.by_seed
+        values = np.array([*means.values()]) if len(means) > 1 else self.values
+        return Observations(values=values, seeds=tuple(means))
 
-def _by_seed(seeds_N: np.ndarray, values_N: np.ndarray) -> dict[int, float]:
-    """Means of values that are ordered by seed."""
-    starts = np.flatnonzero(np.diff(seeds_N, prepend=-1))
-    means = _sums(values_N, starts) / np.diff(starts, append=len(values_N))
-    return dict(zip(seeds_N[starts].tolist(), means.tolist(), strict=True))
-
-
-def _observations(seeds_N: np.ndarray, values_N: np.ndarray) -> Observations:
-    """Of values that are ordered by seed."""
-    means = _by_seed(seeds_N, values_N)
-    values = np.array(list(means.values())) if len(means) > 1 else values_N
-    return Observations(values=values, seeds=tuple(means))
+    def minus(self, other: _Group) -> _Group:
+        """What both have, by seed and set."""
+        ours, theirs = ((group.seeds << 32) + group.sets for group in (self, other))
+        _, i, j = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
+        values = self.values[i] - other.values[j]
+        return _Group(seeds=self.seeds[i], sets=self.sets[i], values=values)
 
 
 class Levels:
@@ -156,25 +155,30 @@ class Levels:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         """`frame`: checked, with its training columns."""
-        models = frame.drop_duplicates("schedule")
-        self.ways = tuple(
-            Way(
-                name=str(row.schedule),
-                kind=str(row.kind),
-                share=None if pd.isna(row.share) else float(row.share),
-                selector=None if row.kind == CONTROL else str(row.selector),
-                train_switch=None if pd.isna(row.train_switch) else int(row.train_switch),
-            )
-            for row in models.itertuples()
-        )
+        self.ways = tuple(_way(row) for row in frame.drop_duplicates("schedule").itertuples())
         self.metrics = headline_metrics(frame)
         self._by_name = {way.name: way for way in self.ways}
-        plan_of_N, self.plans = _plans_of(frame)
+        of_N, self.plans = _plans_of(frame)
         bad_N = (frame["status"] != FINISHED).to_numpy(dtype=bool)
         bad = frame.loc[bad_N, ["schedule", "seed", "status"]]
-        bad.insert(2, "plan", [self.plans[i].label for i in plan_of_N[bad_N]])
+        bad.insert(2, "plan", [self.plans[i].label for i in of_N[bad_N]])
         self.unfinished = bad.drop_duplicates().reset_index(drop=True)
-        self._groups = _grouped(frame[~bad_N], plan_of_N[~bad_N], self.plans)
+        measured = ["metric", "seed", "set", "value", "count"]
+        rows = frame[["schedule", *measured]].assign(plan=of_N)[~bad_N]
+        rows["set"] = rows["set"].fillna(-1)
+        key = ["schedule", "plan", "metric"]
+        rows["group"] = rows.groupby(key, sort=False).ngroup()
+        self._rows = rows.sort_values(["group", "seed", "set"])
+        starts = np.flatnonzero(~self._rows["group"].duplicated())
+        seeds, sets, values = (
+            np.split(self._rows[name].to_numpy(dtype=dtype), starts[1:])
+            for name, dtype in (("seed", int), ("set", int), ("value", float))
+        )
+        keys = self._rows[key].iloc[starts].itertuples(index=False)
+        self._groups = {
+            (name, self.plans[plan], metric): _Group(seeds=seeds[i], sets=sets[i], values=values[i])
+            for i, (name, plan, metric) in enumerate(keys)
+        }
 
     @cached_property
     def control(self) -> Way | None:
@@ -191,10 +195,6 @@ class Levels:
         """The progressive schedule that trains the paper's subnets."""
         return next((way for way in self.ways if way.progressive), None)
 
-    def way(self, name: str) -> Way:
-        """The way of that name; `KeyError` for none."""
-        return self._by_name[name]
-
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """Every way and plan with numbers, in the frame's order."""
@@ -203,17 +203,17 @@ class Levels:
     def observed(self, place: Place, metric: str) -> Observations:
         """The metric's values themselves; nothing where it has no numbers."""
         group = self._groups.get((*place, metric))
-        return _observations(group.seeds_N, group.values_N) if group else NOTHING
+        return group.observed if group else NOTHING
 
     def by_seed(self, place: Place, metric: str) -> dict[int, float]:
         """The metric's mean of each training seed that finished."""
         group = self._groups.get((*place, metric))
-        return _by_seed(group.seeds_N, group.values_N) if group else {}
+        return group.by_seed if group else {}
 
     def value(self, place: Place, metric: str) -> float:
         """The metric's mean; NaN where it has no numbers."""
         group = self._groups.get((*place, metric))
-        return float(group.values_N.mean()) if group else math.nan
+        return float(group.values.mean()) if group else math.nan
 
     def counted(self, plan: PlanKey, metric: str) -> float:
         """An exact metric of a plan, the same for all models; NaN where nothing counted it."""
@@ -228,10 +228,8 @@ class Levels:
         first, second = (self._groups.get((*place, metric)) for place in (one, other))
         if first is None or second is None:
             return NOTHING
-        ours, theirs = first.keys_N, second.keys_N
-        _, i, j = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
-        sign = parse_metric(metric).damage_sign
-        return _observations(first.seeds_N[i], sign * (first.values_N[i] - second.values_N[j]))
+        found = first.minus(second).observed
+        return replace(found, values=parse_metric(metric).damage_sign * found.values)
 
     @cached_property
     def models(self) -> pd.DataFrame:
@@ -241,46 +239,23 @@ class Levels:
         `seed`, `value` (mean over sets), `standard_error` (of that mean; NaN for exact numbers and
         single sets), `sets`, `count` (images or samples in all).
         """
-        keys = list(self._groups)
-        groups = list(self._groups.values())
-        sizes = np.array([len(group.values_N) for group in groups], dtype=np.int64)
-        of_N = np.repeat(np.arange(len(groups)), sizes)
-        seeds_N, values_N, counts_N = (
-            np.concatenate([getattr(group, name) for group in groups] or [np.empty(0)])
-            for name in ("seeds_N", "values_N", "counts_N")
+        found = self._rows.groupby(["group", "seed"], sort=False).agg(
+            value=("value", "mean"),
+            deviation=("value", "std"),
+            sets=("value", "size"),
+            count=("count", "sum"),
         )
-        new_N = np.ones(len(of_N), dtype=bool)
-        new_N[1:] = (of_N[1:] != of_N[:-1]) | (seeds_N[1:] != seeds_N[:-1])
-        starts = np.flatnonzero(new_N)
-        means, deviations, sets = _moments(values_N, starts)
-        labels = pd.DataFrame([self._labels(*key) for key in keys], columns=_LABELLED)
+        found["standard_error"] = found.pop("deviation") / np.sqrt(found["sets"])
+        labels = pd.DataFrame([self._labels(*key) for key in self._groups], columns=_LABELLED)
         labels = labels.astype({name: _DTYPES.get(name, "object") for name in _LABELLED})
-        return (
-            labels.iloc[of_N[starts]]
-            .reset_index(drop=True)
-            .assign(
-                seed=seeds_N[starts].astype(np.int64),
-                value=means,
-                standard_error=deviations / np.sqrt(sets),
-                sets=sets,
-                count=_sums(counts_N, starts).astype(np.int64),
-            )
-        )
+        return found.reset_index().join(labels, on="group").drop(columns="group")
 
     def _labels(self, name: str, plan: PlanKey, metric: str) -> tuple[object, ...]:
-        way = self.way(name)
-        return (
-            way.name,
-            way.kind,
-            math.nan if way.share is None else way.share,
-            way.train_switch,
-            plan.label,
-            plan.switch,
-            plan.subnet_depth,
-            plan.selector,
-            way.trains(plan),
-            metric,
-        )
+        way = self._by_name[name]
+        share = math.nan if way.share is None else way.share
+        trained = (way.name, way.kind, share, way.train_switch)
+        zones = (plan.label, plan.switch, plan.subnet_depth, plan.selector)
+        return (*trained, *zones, way.trains(plan), metric)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -291,27 +266,20 @@ class Levels:
         one seed), `sample_sd` (root mean square of the seeds' standard errors: what measuring adds
         to `seed_sd`), `seeds`, `sets` (a seed), `count` (images or samples in all).
         """
-        models = self.models
-        starts = np.flatnonzero(~models.duplicated(_KEY))
-        means, deviations, seeds = _moments(models["value"].to_numpy(), starts)
-        squares = _sums(models["standard_error"].to_numpy() ** 2, starts)
-        spans = [self._span(key, group) for key, group in self._groups.items()]
+        models = self.models.assign(square=self.models["standard_error"] ** 2)
+        found = models.groupby(["schedule", "plan", "metric"], sort=False).agg(
+            value=("value", lambda values: values.mean()),  # a plain sum, as published
+            seed_sd=("value", "std"),
+            square=("square", "mean"),
+            seeds=("seed", "size"),
+            sets=("sets", "first"),
+            count=("count", "sum"),
+            **{name: (name, "first") for name in _LABELLED if name not in _KEY},
+        )
+        found["sample_sd"] = np.sqrt(found.pop("square"))
+        spans = [_span(metric, group) for (*_, metric), group in self._groups.items()]
         ends = pd.DataFrame(spans, columns=["low", "high", "over"])
-        table = models.loc[starts, [*_LABELLED, "sets"]].reset_index(drop=True).join(ends)
-        return table.assign(
-            value=means,
-            seed_sd=deviations,
-            sample_sd=np.sqrt(squares / seeds),
-            seeds=seeds,
-            count=_sums(models["count"].to_numpy(), starts).astype(np.int64),
-        )[[*_LABELLED, *_OVER_SEEDS]]
-
-    def _span(self, key: tuple[str, PlanKey, str], group: _Group) -> tuple[float, float, str]:
-        if parse_metric(key[-1]).exact:
-            return math.nan, math.nan, "exact"
-        observed = _observations(group.seeds_N, group.values_N)
-        interval = observed.interval()
-        return interval.low, interval.high, observed.over
+        return found.reset_index().join(ends)[[*_LABELLED, *_OVER_SEEDS]]
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -329,7 +297,7 @@ class Levels:
             if found:
                 i = found.interval()
                 values = (i.estimate, i.low, i.high, i.p_value, found.over, len(found.seeds))
-                rows.append((name, plan.label, self.way(name).trains(plan), metric, *values))
+                rows.append((name, plan.label, self._by_name[name].trains(plan), metric, *values))
         columns = ["schedule", "plan", "trained", "metric"]
         columns += ["damage", "low", "high", "p_value", "over", "seeds"]
         table = pd.DataFrame(rows, columns=columns)
@@ -346,19 +314,23 @@ _DTYPES = {"share": "float64", "trained": "bool"}
 _DTYPES |= dict.fromkeys(("train_switch", "switch", "subnet_depth"), "Int64")
 
 
-def _sums(values_N: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The sum of each run of values, in the order of the values."""
-    sizes = np.diff(starts, append=len(values_N))
-    return np.bincount(np.repeat(np.arange(len(starts)), sizes), weights=values_N)
+def _span(metric: str, group: _Group) -> tuple[float, float, str]:
+    """Ends of a mean's interval, and what that runs over."""
+    if parse_metric(metric).exact:
+        return math.nan, math.nan, "exact"
+    interval = group.observed.interval()
+    return interval.low, interval.high, group.observed.over
 
 
-def _moments(values_N: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, standard deviation (NaN of one value) and size of each run of values."""
-    sizes = np.diff(starts, append=len(values_N))
-    means = _sums(values_N, starts) / sizes
-    squares = _sums((values_N - np.repeat(means, sizes)) ** 2, starts)
-    freedom = np.where(sizes > 1, sizes - 1.0, math.nan)
-    return means, np.sqrt(squares / freedom), sizes
+def _way(row: Any) -> Way:
+    """Of a row of a frame."""
+    return Way(
+        name=str(row.schedule),
+        kind=str(row.kind),
+        share=None if pd.isna(row.share) else float(row.share),
+        selector=None if row.kind == CONTROL else str(row.selector),
+        train_switch=None if pd.isna(row.train_switch) else int(row.train_switch),
+    )
 
 
 def _plans_of(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[PlanKey, ...]]:
@@ -379,26 +351,3 @@ def _plans_of(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[PlanKey, ...]]:
         for depth, switch, selector in typed.drop_duplicates().itertuples(index=False)
     )
     return of_N, tuple(plans)
-
-
-def _grouped(
-    finished: pd.DataFrame, plan_of_N: np.ndarray, plans: tuple[PlanKey, ...]
-) -> dict[tuple[str, PlanKey, str], _Group]:
-    """The finished rows of each way, plan and metric, in the frame's order of these."""
-    way_N, ways = pd.factorize(finished["schedule"])
-    metric_N, metrics = pd.factorize(finished["metric"])
-    seed_N = finished["seed"].to_numpy(dtype=np.int64)
-    set_N = finished["set"].to_numpy(dtype=np.int64, na_value=-1)
-    order = np.lexsort((set_N, seed_N, metric_N, plan_of_N, way_N))
-    keys_3N = np.stack([way_N, plan_of_N, metric_N])[:, order]
-    new_N = np.ones(len(order), dtype=bool)
-    new_N[1:] = (keys_3N[:, 1:] != keys_3N[:, :-1]).any(axis=0)
-    starts = np.flatnonzero(new_N)
-    columns = (seed_N, set_N, finished["value"].to_numpy(), finished["count"].to_numpy())
-    parts = zip(*(np.split(column[order], starts[1:]) for column in columns), strict=True)
-    names = ("seeds_N", "sets_N", "values_N", "counts_N")
-    found = {}
-    for (i, j, k), part in zip(keys_3N[:, starts].T, parts, strict=False):
-        group = _Group(**dict(zip(names, part, strict=True)))
-        found[str(ways[i]), plans[j], str(metrics[k])] = group
-    return found

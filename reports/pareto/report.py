@@ -27,44 +27,55 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
             "two files of one study together, or run it again"
         )
     found = analyse(study, frame, load_curves(folder / "curves.parquet"))
-    verdict, levels = words.verdict_words(found.ledger), found.levels
+    levels = found.levels
     page = Page(
         study,
-        title="How deep, where to switch, how to train?",
-        subtitle=(
-            f"Pareto study on {study.dataset.name}: {counted(len(study.schedules), 'schedule')} "
-            f"of {study.budget_images:,} image passes a model, "
-            f"{counted(len(study.seeds), 'training seed')}"
-        ),
+        "How deep, where to switch, how to train?",
+        f"{counted(len(study.schedules), 'schedule')} of {study.budget_images:,} image passes a "
+        "model",
+        counted(len(study.seeds), "training seed"),
     )
-    page.heading("Question and answer")
-    page.paragraph(study.question)
-    page.answer(verdict, words.answer_words(found))
+    page.answer(study.question, words.verdict_words(found.ledger), words.answer_words(found))
     tables.ledger_table(page, found.ledger)
     tables.component_table(page, found.ledger)
     page.heading("Quality against memory")
     for data in found.frontiers:
         draw = partial(figures.frontier_plate, found, data)
-        page.figure(f"frontier_{data.metric.kind}", draw, words.frontier_caption(found, data))
+        name, caption = data.metric.short, words.frontier_caption(found, data)
+        lead = f"{name[0].upper()}{name[1:]} against KV memory. "
+        page.figure(f"frontier_{data.metric.kind}", draw, lead, caption)
     tables.chosen_table(page, found)
     page.heading("Full network against subnets")
     for metric in found.metrics:
         if found.trades[metric.name]:
             draw = partial(figures.trade_plate, found, metric)
-            page.figure(f"trade_{metric.kind}", draw, words.trade_caption(found, metric))
+            lead = f"The trade between full network and subnets, {metric.short}. "
+            page.figure(f"trade_{metric.kind}", draw, lead, words.trade_caption(found, metric))
     tables.level_table(page, found)
     tables.spread_table(page, found)
     tables.difference_table(page, found)
     if not found.hypervolumes.empty:
         page.heading("Hypervolume")
         draw = partial(figures.hypervolume_plate, found)
-        page.figure("hypervolume", draw, words.hypervolume_caption(found))
+        page.figure("hypervolume", draw, "Hypervolume. ", words.hypervolume_caption(found))
     if found.curves is not None:
         page.heading("Training")
         draw = partial(figures.curves_plate, found)
-        page.figure("curves", draw, words.curves_caption(found.curves.images))
-    page.heading("Samples")
-    add_samples(page, folder, words.SAMPLES_CAPTION)
+        page.figure(
+            "curves",
+            draw,
+            "Curves over training. ",
+            f"Teacher-forced NLL in nats/token on {found.curves.images:,} images of the select "
+            "split, which chooses nothing here; mean over seeds, with their range. Image passes in "
+            "thousands.",
+        )
+    add_samples(
+        page,
+        folder,
+        "Samples. ",
+        "A row a model and plan, a column a class; the same random numbers in every row. First "
+        "training seed.",
+    )
     page.heading("Negative results")
     if items := words.negative_results(found):
         page.bullets(items)
@@ -78,4 +89,4 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     supernet_tables.unfinished(page, levels, study)
     page.limits(words.limits(found))
     supernet_tables.every_plan(page, levels, found.frontiers)
-    return page.report(verdict=verdict, answer=words.answer_json(found), summary=levels.table)
+    return page.report(answer=words.answer_json(found), summary=levels.table)

@@ -133,11 +133,9 @@ def spread_table(page: Page, found: ParetoFindings) -> None:
 def difference_table(page: Page, found: ParetoFindings) -> None:
     """Every schedule against the control."""
     table = _of_metrics(found, found.levels.differences)
+    rows = estimates(table, "damage", signed=True)
     page.table(
-        by_plan(
-            estimates(table, "damage", signed=True),
-            {m.name: m.damage_heading for m in found.levels.metrics},
-        ),
+        by_plan(rows, {m.name: m.damage_heading for m in found.levels.metrics}),
         "Against the control, the base trained on without subnet steps: paired difference of "
         "the same plan, positive is worse (for accuracy: lost), 95 % interval over "
         f"{over_words(table['over'])}; {STAR} marks p < 0.05 after Holm's correction over the "
@@ -159,23 +157,21 @@ def _of_metrics(found: ParetoFindings, table: pd.DataFrame) -> pd.DataFrame:
 
 def chosen_table(page: Page, found: ParetoFindings) -> None:
     """The best plan for each memory budget."""
-    rows = []
-    for plan in found.chosen:
-        tests = {
-            metric.short: words.interval(plan.test.get(metric.name), signed=False)
-            for metric in found.metrics
+    rows = [
+        {
+            "KV up to": words.percent(plan.kv_share_limit),
+            "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}"),
+            "KV": words.percent(plan.kv_share),
+            "select NLL": words.fixed(plan.select_nll, 3),
+            **{
+                m.short: words.unbroken(words.interval(plan.test.get(m.name), signed=False))
+                for m in found.metrics
+            },
+            "Loss": words.unbroken(words.interval(plan.loss)),
+            "No worse": {True: "yes", False: "no", None: words.NOTHING}[plan.non_inferior],
         }
-        rows.append(
-            {
-                "KV up to": words.percent(plan.kv_share_limit),
-                "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}"),
-                "KV": words.percent(plan.kv_share),
-                "select NLL": words.fixed(plan.select_nll, 3),
-                **{name: words.unbroken(text) for name, text in tests.items()},
-                "Loss": words.unbroken(words.interval(plan.loss)),
-                "No worse": {True: "yes", False: "no", None: words.NOTHING}[plan.non_inferior],
-            }
-        )
+        for plan in found.chosen
+    ]
     if not rows:
         page.paragraph("No plan fits any of the memory budgets.")
     page.table(

@@ -14,6 +14,7 @@ from reports.pareto.findings import ParetoFindings
 from reports.pareto.tables import value_words
 from reports.parts import words
 from reports.parts.blocks import Run, Text, strong
+from reports.parts.report import picked
 
 Parts = list[str | Run]
 
@@ -55,38 +56,33 @@ def answer_words(found: ParetoFindings) -> Parts:
     return parts
 
 
-def frontier_caption(found: ParetoFindings, data: Frontier) -> Text:
+def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     low, high = frontier_limits(data)
     beyond = int((~data.plans["value"].between(low, high)).sum())
     budgets = words.listed([words.percent(share) for share in found.study.kv_budgets])
-    name = data.metric.short
-    parts: Parts = [
-        strong(f"{name[0].upper()}{name[1:]} against KV memory. "),
+    text = (
         "A panel a schedule. Filled: plans that its models were trained for; hollow: other switch "
         "points, which decide nothing. Grey staircase: the non-dominated front of all schedules' "
         "filled points. Dotted line: the full network's own peak KV "
         f"({words.size(found.study.kv_full_bytes)} an image); pale lines: the memory limits "
-        f"{budgets}. ",
-    ]
+        f"{budgets}. "
+    )
     if len(found.study.seeds) > 1:
-        parts.append(
-            "Coloured staircases: attainment surfaces over the seeds, the median solid, best and "
-            "worst dotted. "
-        )
+        text += "Coloured staircases: attainment surfaces over the seeds, the median solid, best "
+        text += "and worst dotted. "
     if beyond:
-        parts.append(f"{words.counted(beyond, 'point')} lie above the panels. ")
-    return [*parts, _basis(found, data.metric)]
+        text += f"{words.counted(beyond, 'point')} lie above the panels. "
+    return text + _basis(found, data.metric)
 
 
-def trade_caption(found: ParetoFindings, metric: Metric) -> Text:
+def trade_caption(found: ParetoFindings, metric: Metric) -> str:
     several = len(found.study.seeds) > 1
     bars = "crosses: 95 % intervals over seeds, dots: seeds" if several else "one seed, no interval"
-    return [
-        strong(f"The trade between full network and subnets, {metric.short}. "),
+    return (
         "A point a schedule, lower left is better; the control trains no subnet. Grey line: the "
-        f"interpolated front of the fixed shares (claims C2 and C3); {bars}. ",
-        _basis(found, metric),
-    ]
+        f"interpolated front of the fixed shares (claims C2 and C3); {bars}. "
+        + _basis(found, metric)
+    )
 
 
 def _basis(found: ParetoFindings, metric: Metric) -> str:
@@ -98,32 +94,16 @@ def _basis(found: ParetoFindings, metric: Metric) -> str:
     return f"{what}: {each:,} images or samples a model in {row['sets']} sets, {seeds}."
 
 
-def hypervolume_caption(found: ParetoFindings) -> Text:
+def hypervolume_caption(found: ParetoFindings) -> str:
     corner = found.study.reference_point
     plans = words.listed([str(count) for count in sorted(set(found.hypervolumes["points"]))])
-    return [
-        strong("Hypervolume. "),
+    return (
         "Area between the front of a model's trained plans and a reference point, as a share of "
         "the reference rectangle; more is better. Reference point, fixed in the config: kv_share "
         f"{words.number(corner.kv_share)}, nll/mean {words.number(corner.nll)}, fd "
         f"{words.number(corner.fd)}. Each schedule enters with the same {plans} plans; the "
-        "control trains no subnets and has no front. Ticks: seeds; bars: 95 % interval over them.",
-    ]
-
-
-def curves_caption(images: int) -> Text:
-    return [
-        strong("Curves over training. "),
-        f"Teacher-forced NLL in nats/token on {images:,} images of the select split, which "
-        "chooses nothing here; mean over seeds, with their range. Image passes in thousands.",
-    ]
-
-
-SAMPLES_CAPTION: Text = [
-    strong("Samples. "),
-    "A row a model and plan, a column a class; the same random numbers in every row. First "
-    "training seed.",
-]
+        "control trains no subnets and has no front. Ticks: seeds; bars: 95 % interval over them."
+    )
 
 
 def negative_results(found: ParetoFindings) -> list[Text]:
@@ -202,48 +182,25 @@ def limits(found: ParetoFindings) -> list[Text]:
 
 def answer_json(found: ParetoFindings) -> dict[str, Any]:
     """What `answer.json` says: ledger, chosen plans, hypervolumes, cells without numbers."""
+    limits = ("kv_share_limit", "kv_share", "schedule", "seed", "select_nll", "non_inferior")
+    columns = ["schedule", "metric", "value", "low", "high", "seeds"]
     return {
         "ledger": [
-            {
-                "claim": row.claim.id,
-                "verdict": row.verdict.value,
-                "setting": row.setting,
-                "reason": row.reason,
-                "rests_on": row.rests_on,
-                "components": [
-                    {
-                        "label": c.label,
-                        "metric": c.metric.name if c.metric else None,
-                        "estimate": c.interval.estimate,
-                        "low": c.interval.low,
-                        "high": c.interval.high,
-                        "margin": c.margin,
-                        "p_holm": c.p_holm,
-                        "outcome": c.outcome,
-                        "seeds": list(c.seeds),
-                    }
-                    for c in row.components
-                ],
-            }
+            {"claim": row.claim.id, "verdict": row.verdict.value}
+            | picked(row, "setting", "reason", "rests_on")
+            | {"components": [_component_json(c) for c in row.components]}
             for row in found.ledger
         ],
-        "chosen": [
-            {
-                "kv_share_limit": plan.kv_share_limit,
-                "kv_share": plan.kv_share,
-                "schedule": plan.schedule,
-                "plan": plan.plan.label,
-                "seed": plan.seed,
-                "select_nll": plan.select_nll,
-                "non_inferior": plan.non_inferior,
-            }
-            for plan in found.chosen
-        ],
+        "chosen": [picked(plan, *limits) | {"plan": plan.plan.label} for plan in found.chosen],
         "unfinished_cells": [
             f"{row.schedule} s{row.seed} {row.plan}: {row.status}"
             for row in found.levels.unfinished.itertuples()
         ],
-        "hypervolume": found.hypervolumes[
-            ["schedule", "metric", "value", "low", "high", "seeds"]
-        ].to_dict("records"),
+        "hypervolume": found.hypervolumes[columns].to_dict("records"),
     }
+
+
+def _component_json(c: Component) -> dict[str, Any]:
+    ends = picked(c.interval, "estimate", "low", "high")
+    own = picked(c, "label", "margin", "p_holm", "outcome", "seeds")
+    return own | ends | {"metric": c.metric and c.metric.name}

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV
-from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm, paired_t
+from analysis.statistics.intervals import SIGNIFICANCE, grouped_t, holm
 from reports.parts import words
 from reports.parts.page import Page
 
@@ -32,16 +32,10 @@ def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(cell=frame.groupby(key, dropna=False, sort=False).ngroup())
     finished = frame[frame["status"] == FINISHED]
     kv = finished[finished["metric"] == KV].groupby("cell")["value"].mean()
-    several = {name for name in NETWORK if frame[name].nunique() > 1}
-    cells = frame.drop_duplicates("cell").to_dict("records")
-    rows: list[dict[str, Any]] = [
-        {
-            "name": _name(cell, several),
-            "status": cell["status"],
-            "kv": kv.get(cell["cell"], float("nan")),
-        }
-        for cell in cells
-    ]
+    several = [name for name in ("seed", "base_seed") if frame[name].nunique() > 1]
+    cells = frame.drop_duplicates("cell").set_index("cell")
+    names = [_name(cell, several) for cell in cells.to_dict("records")]
+    table = pd.DataFrame({"name": names, "status": cells["status"], "kv": kv}, index=cells.index)
     observed = [*NETWORK, "metric", "set"]
     full = finished[finished["family"] == "full"].drop_duplicates(observed)
     pairs = finished.merge(
@@ -49,29 +43,28 @@ def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
     )
     for metric in headline_metrics(frame):
         mine = pairs[pairs["metric"] == metric.name]
-        for cell, values in mine.groupby("cell"):
-            row = rows[cell]
-            level = paired_t(values["value"].to_numpy())
-            row |= _columns(metric.name, level)
-            damages = metric.damage_sign * (values["value"] - values["value_of_full"]).dropna()
-            if cells[cell]["family"] != "full" and len(damages):
-                damage = paired_t(damages.to_numpy())
-                row |= _columns(f"{metric.name} damage", damage)
-                row[f"{metric.name} damage p"] = damage.p_value
-    table = pd.DataFrame(rows)
-    for column in [c for c in table.columns if c.endswith(" damage p")]:
-        table[column] = holm(table[column].to_numpy(dtype=float))
-    return table
+        losses = metric.damage_sign * (mine["value"] - mine["value_of_full"])
+        losses = mine.assign(loss=losses)[mine["family"] != "full"].dropna(subset="loss")
+        if len(mine):
+            table = table.join(_columns(metric.name, grouped_t(mine, ["cell"], "value")))
+        if len(losses):
+            found, name = grouped_t(losses, ["cell"], "loss"), f"{metric.name} damage"
+            adjusted = {f"{name} p": holm(found["p_value"].to_numpy())}
+            table = table.join(_columns(name, found).assign(**adjusted))
+    return table.reset_index(drop=True)
 
 
-def _name(cell: Mapping[str, Any], several: set[str]) -> str:
+def _name(cell: Mapping[str, Any], several: Sequence[str]) -> str:
     parts = [] if pd.isna(cell["schedule"]) else [cell["schedule"]]
-    parts += [f"s{cell[name]}" for name in ("seed", "base_seed") if name in several]
+    parts += [f"s{cell[name]}" for name in several]
     return " ".join([*parts, words.plan_name(cell["family"], cell["plan"], cell["selector"])])
 
 
-def _columns(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.estimate, f"{name} low": interval.low, f"{name} high": interval.high}
+def _columns(name: str, found: pd.DataFrame) -> pd.DataFrame:
+    """Estimates with their ends, under their names in the table."""
+    return found[["estimate", "low", "high"]].set_axis(
+        [name, f"{name} low", f"{name} high"], axis=1
+    )
 
 
 def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) -> None:
@@ -103,10 +96,8 @@ def _texts(
         return words.unbroken(said + mark)
 
     rows = cells.to_dict("records") if columns else []
-    return pd.DataFrame(
-        {"Cell": [words.unbroken(row["name"]) for row in rows]}
-        | {heading: [text(row, name) for row in rows] for heading, name in columns.items()}
-    )
+    texts = {heading: [text(row, name) for row in rows] for heading, name in columns.items()}
+    return pd.DataFrame({"Cell": [words.unbroken(row["name"]) for row in rows]} | texts)
 
 
 def add_failed_cells(page: Page, cells: pd.DataFrame) -> None:

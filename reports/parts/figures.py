@@ -5,6 +5,7 @@ They are drawn within `analysis.figures.theme.style`, which `Page.figure` sets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -18,19 +19,18 @@ ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
 
 
-def heatmap_plate(grid: Sequence[Sequence[Heatmap]]) -> Figure:
-    """Heatmaps in rows and columns; axis labels only on the outside."""
-    rows, columns = len(grid), max(len(row) for row in grid)
-    depths = max(len(data.rows) for row in grid for data in row)
+def heatmap_plate(maps: Sequence[Heatmap]) -> Figure:
+    """Heatmaps, two a row; axis labels only on the outside."""
+    rows, columns = math.ceil(len(maps) / 2), min(len(maps), 2)
+    depths = max(len(data.rows) for data in maps)
     figure = new_figure(height=rows * (0.36 + depths * ROW_HEIGHT) + 0.25)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for i, row in enumerate(grid):
-        for j, data in enumerate(row):
-            draw_heatmap(axes[i, j], data, row_label=j == 0)
-            if i + 1 < rows:
-                axes[i, j].set_xlabel("")
-        for j in range(len(row), columns):
-            axes[i, j].set_axis_off()
+    for i, (ax, data) in enumerate(zip(axes.flat, maps, strict=False)):
+        draw_heatmap(ax, data, row_label=i % columns == 0)
+        if i // columns + 1 < rows:
+            ax.set_xlabel("")
+    for ax in axes.flat[len(maps) :]:
+        ax.set_axis_off()
     return figure
 
 

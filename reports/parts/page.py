@@ -22,12 +22,17 @@ QUICK = "This was a quick run on tiny data: nothing in it is a result."
 class Page:
     """Collects a report's blocks; `report` gives the whole."""
 
-    def __init__(self, study: StudyFile, *, title: str, subtitle: str) -> None:
-        self._study, self._title, self._subtitle = study, title, subtitle
+    def __init__(self, study: StudyFile, title: str, *facts: str) -> None:
+        """`facts` say, under the title, how large the study was."""
+        self._study, self._title = study, title
+        self._subtitle = f"Study {study.study} on {study.dataset.name}"
+        if facts:
+            name = study.study.capitalize()
+            self._subtitle = f"{name} study on {study.dataset.name}: {', '.join(facts)}"
         self._blocks: list[dict[str, Any]] = []
         self._draws: dict[str, Callable[[], Figure]] = {}
         self._heading: str | None = None
-        self._said = ""
+        self._verdict = self._said = ""
 
     def heading(self, text: str) -> None:
         """A section; one that nothing follows is left out."""
@@ -46,12 +51,15 @@ class Page:
         """A list of short paragraphs."""
         self._add("bullets", items=[runs(item) for item in items])
 
-    def answer(self, verdict: str, text: Text) -> None:
-        """The answer in a paragraph, set apart from the rest; `answer.json` repeats it as text."""
+    def answer(self, question: str, verdict: str, text: Text) -> None:
+        """The question, then the answer in a paragraph apart; `answer.json` repeats it as text."""
+        self.heading("Question and answer")
+        for paragraph in question.strip().split("\n\n"):
+            self.paragraph(" ".join(paragraph.split()))
         parts: list[str | Run] = [text] if isinstance(text, str) else list(text)
         if self._study.quick:
             parts = [strong("Quick run, not a result."), " ", *parts]
-        self._said = plain(parts)
+        self._verdict, self._said = verdict, plain(parts)
         self._add("answer", verdict=verdict, runs=runs(parts))
 
     def table(
@@ -92,11 +100,14 @@ class Page:
             spans=spans,
         )
 
-    def figure(self, name: str, draw: Callable[[], Figure], caption: Text) -> None:
-        """A figure, drawn at the end in the house's style: `figures/<name>.svg` and `.png`."""
+    def figure(self, name: str, draw: Callable[[], Figure], lead: str, *caption: str | Run) -> None:
+        """A figure, drawn at the end in the house's style: `figures/<name>.svg` and `.png`.
+
+        Its caption starts with `lead` in bold.
+        """
         self._draws[name] = draw
-        alt = name.replace("_", " ")
-        self._add("figure", path=f"/figures/{name}.svg", caption=runs(caption), alt=alt)
+        text, alt = runs([strong(lead), *caption]), name.replace("_", " ")
+        self._add("figure", path=f"/figures/{name}.svg", caption=text, alt=alt)
 
     def limits(self, items: Sequence[Text]) -> None:
         """What the study cannot say."""
@@ -110,7 +121,7 @@ class Page:
                 mark_quick(figure)
             return figure_bytes(figure)
 
-    def report(self, *, verdict: str, answer: Mapping[str, Any], summary: pd.DataFrame) -> Report:
+    def report(self, *, answer: Mapping[str, Any], summary: pd.DataFrame) -> Report:
         """The whole, with what `answer.json` says beside verdict and answer, and the main table."""
         content = {
             "title": self._title,
@@ -123,7 +134,7 @@ class Page:
             content=content,
             plates={name: self._drawn(draw) for name, draw in self._draws.items()},
             summary=summary,
-            answer={"verdict": verdict, "quick": self._study.quick, "answer": self._said}
+            answer={"verdict": self._verdict, "quick": self._study.quick, "answer": self._said}
             | dict(answer),
-            verdict=verdict,
+            verdict=self._verdict,
         )

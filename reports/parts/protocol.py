@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
-from analysis.study_file import StudyFile, SupernetFile
+from analysis.study_file import BaseFacts, StudyFile, SupernetFile
 from reports.parts import words
 from reports.parts.blocks import Run, Text, code
 from reports.parts.page import Page
@@ -31,26 +31,12 @@ def protocol_table(
         plans: the grid, see `grid`.
         training: how the models were trained; None where nothing follows the base.
     """
-    rows: list[tuple[str, Text | None]] = [
-        ("Data", _data(study)),
-        ("Model", _model(study)),
-        ("Tokenizer", _tokenizer(study)),
-        ("Base networks", _bases(study, trained=training is not None)),
-        ("Training", training),
-        ("Plans", plans),
-        ("Samples", _sampling(study)),
-        ("NLL", _nll(study)),
-        ("Extractor", _extractor(study)),
-        ("Metrics", _metrics(frame, deciding)),
-        ("Hardware", _hardware(study)),
-        ("Wall time", _time(study)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
-        ("Command", [code(study.command)]),
-        ("Identity", _identity(study)),
-    ]
+    facts: dict[str, Text | None] = {**_measured_on(study, trained=training is not None)}
+    facts |= {"Training": training, "Plans": plans, **_measured_with(study)}
+    facts |= {"Metrics": _metrics(frame, deciding), **_made_by(study)}
     page.heading("Protocol")
     page.table(
-        pd.DataFrame([row for row in rows if row[1]], columns=["What", "How"]),
+        pd.DataFrame([fact for fact in facts.items() if fact[1]], columns=["What", "How"]),
         "Protocol. Everything that the numbers of this report depend on.",
         widths=[0.19, 0.81],
         numeric_from=9,
@@ -96,77 +82,67 @@ def _joined(*parts: str | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _data(study: StudyFile) -> str:
-    d = study.dataset
-    return _joined(
-        f"{d.name}, digest {_digest(d.digest)}",
-        f"{d.image_side} x {d.image_side} pixels",
-        f"{d.num_classes} classes",
-        f"{d.train_images:,} train, {d.select_images:,} select and {d.test_images:,} test images",
-        "reported numbers use test images only",
-    )
+def _measured_on(study: StudyFile, *, trained: bool) -> dict[str, Text]:
+    d, g, t = study.dataset, study.geometry, study.tokenizer
+    return {
+        "Data": _joined(
+            f"{d.name}, digest {_digest(d.digest)}",
+            f"{d.image_side} x {d.image_side} pixels",
+            f"{d.num_classes} classes",
+            f"{d.train_images:,} train, {d.select_images:,} select and {d.test_images:,} test "
+            "images",
+            "reported numbers use test images only",
+        ),
+        "Model": _joined(
+            study.model,
+            f"depth {g.depth}, width {g.width}, heads {g.heads}, vocab size {g.vocab_size}",
+            f"{len(g.patch_nums)} scales with sides {', '.join(map(str, g.patch_nums))} "
+            f"({sum(p * p for p in g.patch_nums)} tokens)",
+        ),
+        "Tokenizer": _joined(
+            t.description, f"PSNR {t.psnr_db:.1f} dB", f"digest {_digest(t.digest)}"
+        ),
+        "Base networks": _joined(
+            *map(_base, study.bases),
+            "every model starts from it" if trained else "no training after the base",
+        ),
+    }
 
 
-def _model(study: StudyFile) -> str:
-    g = study.geometry
-    return _joined(
-        study.model,
-        f"depth {g.depth}, width {g.width}, heads {g.heads}, vocab size {g.vocab_size}",
-        f"{len(g.patch_nums)} scales with sides {', '.join(map(str, g.patch_nums))} "
-        f"({sum(p * p for p in g.patch_nums)} tokens)",
-    )
+def _base(base: BaseFacts) -> str:
+    parts = [f"seed {base.base_seed}: digest {_digest(base.digest)}"]
+    parts.append(f"{base.parameters:,} parameters")
+    if base.training_images is not None:
+        parts.append(f"trained on {base.training_images:,} images")
+    if base.nll_mean is not None:
+        parts.append(f"NLL {base.nll_mean:.3f} nats/token")
+    if base.class_accuracy is not None:
+        parts.append(f"class accuracy {base.class_accuracy:.3f}")
+    return ", ".join(parts)
 
 
-def _tokenizer(study: StudyFile) -> str:
-    t = study.tokenizer
-    return _joined(t.description, f"PSNR {t.psnr_db:.1f} dB", f"digest {_digest(t.digest)}")
-
-
-def _bases(study: StudyFile, *, trained: bool) -> str:
-    said = []
-    for base in study.bases:
-        parts = [
-            f"seed {base.base_seed}: digest {_digest(base.digest)}",
-            f"{base.parameters:,} parameters",
-        ]
-        if base.training_images is not None:
-            parts.append(f"trained on {base.training_images:,} images")
-        if base.nll_mean is not None:
-            parts.append(f"NLL {base.nll_mean:.3f} nats/token")
-        if base.class_accuracy is not None:
-            parts.append(f"class accuracy {base.class_accuracy:.3f}")
-        said.append(", ".join(parts))
-    after = "every model starts from it" if trained else "no training after the base"
-    return _joined(*said, after)
-
-
-def _sampling(study: StudyFile) -> str:
-    s = study.sampling
+def _measured_with(study: StudyFile) -> dict[str, Text]:
+    s, n, e = study.sampling, study.likelihood, study.extractor
     filters = (("guidance", s.cfg), ("top-k", s.top_k), ("top-p", s.top_p))
-    return _joined(
-        f"{s.samples:,} a cell in {s.sets} disjoint sets",
-        ", ".join(f"{name} {value:g}" if value else f"no {name}" for name, value in filters),
-        f"seed {s.seed}",
-        "every cell draws with the same uniforms, so differences are paired",
-    )
-
-
-def _nll(study: StudyFile) -> str:
-    likelihood = study.likelihood
-    chosen = likelihood.select_images
-    return _joined(
-        f"{likelihood.nll_images:,} test images in {likelihood.nll_sets} disjoint sets, "
-        "teacher-forced, paired with the full network image by image",
-        f"{chosen:,} select images, which choose plans and report nothing" if chosen else None,
-    )
-
-
-def _extractor(study: StudyFile) -> str:
-    e = study.extractor
-    return _joined(
-        f"{e.name}, {e.features} features, digest {_digest(e.digest)}",
-        "distances on its features are not FID and compare only with themselves at equal counts",
-    )
+    chosen = f"{n.select_images:,} select images, which choose plans and report nothing"
+    return {
+        "Samples": _joined(
+            f"{s.samples:,} a cell in {s.sets} disjoint sets",
+            ", ".join(f"{name} {value:g}" if value else f"no {name}" for name, value in filters),
+            f"seed {s.seed}",
+            "every cell draws with the same uniforms, so differences are paired",
+        ),
+        "NLL": _joined(
+            f"{n.nll_images:,} test images in {n.nll_sets} disjoint sets, teacher-forced, paired "
+            "with the full network image by image",
+            chosen if n.select_images else None,
+        ),
+        "Extractor": _joined(
+            f"{e.name}, {e.features} features, digest {_digest(e.digest)}",
+            "distances on its features are not FID and compare only with themselves at equal "
+            "counts",
+        ),
+    }
 
 
 def _metrics(frame: pd.DataFrame, deciding: Collection[Metric] | None) -> list[str | Run]:
@@ -174,38 +150,28 @@ def _metrics(frame: pd.DataFrame, deciding: Collection[Metric] | None) -> list[s
     for m in headline_metrics(frame):
         decides = m.decides if deciding is None else m in deciding
         said = "decides" if decides else "reported, never decides"
-        parts += [
-            *(["; "] if parts else []),
-            code(m.name),
-            f" ({m.label}, {m.better.value} is better, {said})",
-        ]
+        parts += ["; "] if parts else []
+        parts += [code(m.name), f" ({m.label}, {m.better.value} is better, {said})"]
     return parts
 
 
-def _hardware(study: StudyFile) -> str:
-    h = study.hardware
-    return _joined(
-        f"{h.cpu}, {words.counted(h.cores, 'core')}",
-        f"device {h.device}",
-        f"{words.counted(h.workers, 'worker')} of {words.counted(h.threads_per_process, 'thread')}",
-        h.platform,
-    )
-
-
-def _time(study: StudyFile) -> str:
-    wall, preparation, cells = (
-        words.seconds(s)
-        for s in (study.seconds.wall, study.seconds.preparation, study.seconds.cells)
-    )
-    return (
-        f"last invocation {wall}, of which preparation (data, tokenizer, base) {preparation}; "
-        f"process time of all cells, earlier invocations' too, {cells}"
-    )
-
-
-def _identity(study: StudyFile) -> str:
-    return _joined(
-        f"config digest {_digest(study.config_digest)}",
-        f"code version {study.code_version}",
-        f"created {study.created.isoformat()}",
-    )
+def _made_by(study: StudyFile) -> dict[str, Text]:
+    h, spent, counted = study.hardware, study.seconds, words.counted
+    wall, preparation, cells = map(words.seconds, (spent.wall, spent.preparation, spent.cells))
+    return {
+        "Hardware": _joined(
+            f"{h.cpu}, {counted(h.cores, 'core')}",
+            f"device {h.device}",
+            f"{counted(h.workers, 'worker')} of {counted(h.threads_per_process, 'thread')}",
+            h.platform,
+        ),
+        "Wall time": f"last invocation {wall}, of which preparation (data, tokenizer, base) "
+        f"{preparation}; process time of all cells, earlier invocations' too, {cells}",
+        "Versions": ", ".join(f"{name} {version}" for name, version in study.versions.items()),
+        "Command": [code(study.command)],
+        "Identity": _joined(
+            f"config digest {_digest(study.config_digest)}",
+            f"code version {study.code_version}",
+            f"created {study.created.isoformat()}",
+        ),
+    }

@@ -31,6 +31,11 @@ class Report:
     verdict: str
 
 
+def picked(source: object, *names: str) -> dict[str, Any]:
+    """Attributes by name, as `answer.json` takes them."""
+    return {name: getattr(source, name) for name in names}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportPaths:
     """What a report wrote, and its verdict in words."""

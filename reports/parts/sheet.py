@@ -10,7 +10,6 @@ import numpy as np
 
 from analysis.figures.samples import SampleSheet
 from analysis.frame import FrameError
-from reports.parts.blocks import Text
 from reports.parts.figures import sample_plate
 from reports.parts.page import Page
 
@@ -40,8 +39,11 @@ def load_sheet(path: Path) -> SampleSheet | None:
     return SampleSheet(images=images, rows=rows, columns=columns)
 
 
-def add_samples(page: Page, folder: Path, caption: Text, *, name: str = "samples") -> None:
-    """The sample sheet of a study's folder, where the study wrote one."""
+def add_samples(
+    page: Page, folder: Path, lead: str, caption: str, *, name: str = "samples"
+) -> None:
+    """The section of the sample sheet of a study's folder, where the study wrote one."""
+    page.heading("Samples")
     sheet = load_sheet(folder / "samples.npz")
     if sheet is not None:
-        page.figure(name, partial(sample_plate, sheet), caption)
+        page.figure(name, partial(sample_plate, sheet), lead, caption)

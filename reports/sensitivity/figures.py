@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -12,11 +12,11 @@ from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.maps.heatmap import Heatmap
 from analysis.statistics.asymmetry import Normalisation
-from reports.parts.blocks import Run
 from reports.parts.figures import heatmap_plate
 from reports.parts.page import Page
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import Findings, SelectorFindings
+from reports.sensitivity.words import Caption
 
 
 def asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:
@@ -51,31 +51,27 @@ def add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
     main, label = mine is found.main, found.metrics[0].label
     nll = [m for m in found.metrics if m.kind == "nll"]
 
-    def section(title: str) -> None:
-        if main:
-            page.heading(title)
+    def add(name: str, draw: Callable[[], Figure], caption: Caption, basis: str) -> None:
+        lead, rest = caption
+        if not main:
+            name, lead = f"{name}_{mine.selector}", f"Selector {mine.selector}. {lead}"
+        page.figure(name, draw, lead, *rest, basis)
 
-    def add(
-        name: str, draw: Callable[[], Figure], caption: Sequence[str | Run], basis: str
-    ) -> None:
-        lead = "" if main else f"Selector {mine.selector}. "
-        page.figure(name if main else f"{name}_{mine.selector}", draw, [lead, *caption, basis])
-
-    basis, caption = sentences.basis(found), sentences.asymmetry_caption(mine.asymmetry)
-    add("asymmetry", partial(asymmetry_plate, found, mine), caption, basis)
-    section("Scale by scale")
+    basis = sentences.basis(found)
+    draw = partial(asymmetry_plate, found, mine)
+    add("asymmetry", draw, sentences.asymmetry_caption(mine.asymmetry), basis)
+    if main:
+        page.heading("Scale by scale")
     if mine.scales:
+        draw = partial(heatmap_plate, [panel for pair in mine.scales for panel in pair])
         caption = sentences.scale_depth_caption(label, mine.scales)
-        add("scale_depth_heatmap", partial(heatmap_plate, mine.scales), caption, basis)
+        add("scale_depth_heatmap", draw, caption, basis)
     if mine.propagation is not None:
-        caption, of_nll = (
-            sentences.propagation_caption(mine.propagation),
-            sentences.basis(found, nll),
-        )
-        add("propagation", partial(propagation_plate, mine.propagation), caption, of_nll)
-    section("Where to switch")
+        caption = sentences.propagation_caption(mine.propagation)
+        draw = partial(propagation_plate, mine.propagation)
+        add("propagation", draw, caption, sentences.basis(found, nll))
+    if main:
+        page.heading("Where to switch")
     if mine.switches:
-        maps = [*mine.switches, *mine.savings]
-        pairs = [maps[i : i + 2] for i in range(0, len(maps), 2)]
-        caption = sentences.switch_depth_caption(label, mine)
-        add("switch_depth_heatmap", partial(heatmap_plate, pairs), caption, basis)
+        draw = partial(heatmap_plate, [*mine.switches, *mine.savings])
+        add("switch_depth_heatmap", draw, sentences.switch_depth_caption(label, mine), basis)

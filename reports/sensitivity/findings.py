@@ -98,18 +98,15 @@ def analyse(study: SensitivityFile, frame: pd.DataFrame) -> Findings:
             (maps.scale_depth(m, per_token=False), maps.scale_depth(m, per_token=True))
             for m in metrics
         ]
-        switches = [maps.switch_depth(m) for m in metrics]
-        saved = [maps.saving(m, title) for m, title in savings]
         spread = maps.propagation(study.half_depth)
+        shown = [*metrics, *(m for m, _ in savings)]
         selectors.append(
             SelectorFindings(
                 asymmetry=asymmetry,
-                windows=maps.windows(
-                    tuple(study.windows), study.half_depth, [*metrics, *(m for m, _ in savings)]
-                ),
+                windows=maps.windows(tuple(study.windows), study.half_depth, shown),
                 scales=tuple(pair for pair in scales if pair[0].rows),
-                switches=tuple(m for m in switches if m.rows),
-                savings=tuple(m for m in saved if m.rows),
+                switches=tuple(d for m in metrics if (d := maps.switch_depth(m)).rows),
+                savings=tuple(d for m, said in savings if (d := maps.saving(m, said)).rows),
                 propagation=spread if spread.tests or spread.failed.any() else None,
             )
         )

@@ -10,7 +10,7 @@ from analysis.statistics.asymmetry import AsymmetryStudy
 from analysis.study_file import SensitivityFile
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report
+from reports.parts.report import Report, picked
 from reports.parts.sheet import add_samples
 from reports.sensitivity import tables
 from reports.sensitivity import words as sentences
@@ -23,25 +23,18 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     frame = load_frame(folder / "frame.parquet")
     check_together(study, frame, source=folder / "frame.parquet")
     found = analyse(study, frame)
-    verdict = sentences.verdict_words(found.claim)
-    page = Page(
-        study,
-        title="Which scales need depth?",
-        subtitle=(
-            f"Sensitivity study on {study.dataset.name}: {len(study.geometry.patch_nums)} scales, "
-            f"{study.geometry.depth} layers"
-        ),
-    )
-    page.heading("Question and answer")
-    page.paragraph(sentences.QUESTION)
-    page.answer(verdict, sentences.answer_text(found.claim, found.main.asymmetry))
+    g = study.geometry
+    facts = (f"{len(g.patch_nums)} scales", f"{g.depth} layers")
+    page = Page(study, "Which scales need depth?", *facts)
+    text = sentences.answer_text(found.claim, found.main.asymmetry)
+    page.answer(sentences.QUESTION, sentences.verdict_words(found.claim), text)
     tables.claim_ledger(page, found)
     page.heading("Early against late scales")
     tables.window_rows(page, found)
     tables.asymmetry_rows(page, found.main.asymmetry)
     add_figures(page, found, found.main)
-    page.heading("Samples")
-    add_samples(page, folder, sentences.sample_caption(found), name="sample_sheet")
+    said = sentences.sample_caption(found)
+    add_samples(page, folder, "What the plans generate. ", said, name="sample_sheet")
     protocol_table(page, study, frame, plans=sentences.plans_measured(study))
     tables.level_rows(page, found)
     page.heading("Failed cells")
@@ -53,7 +46,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
         add_figures(page, found, mine)
     page.heading("All cells")
     tables.cell_tables(page, found)
-    return page.report(verdict=verdict, answer=_answer(found), summary=found.damage)
+    return page.report(answer=_answer(found), summary=found.damage)
 
 
 def _answer(found: Findings) -> dict[str, Any]:
@@ -63,9 +56,7 @@ def _answer(found: Findings) -> dict[str, Any]:
     return {
         "claim": claim.claim.id,
         "verdict": claim.verdict.value,
-        "network_only": claim.network_only,
-        "setting": claim.setting,
-        "rests_on": claim.rests_on,
+        **picked(claim, "network_only", "setting", "rests_on"),
         "dissent": [*claim.dissent, *claim.nll_dissent],
         "verdicts": {
             study.selector: {n.value: verdict.value for n, verdict in study.verdicts.items()}
@@ -81,26 +72,12 @@ def _answer(found: Findings) -> dict[str, Any]:
 
 def _asymmetry_rows(study: AsymmetryStudy) -> list[dict[str, Any]]:
     """The estimates, one row for each metric and normalisation."""
+    own = ("early_divisor", "late_divisor", "p_holm", "base_seeds", "sets", "count")
     return [
-        {
-            "selector": study.selector,
-            "normalisation": a.normalisation.value,
-            "metric": a.metric.name,
-            "decides": a.metric.decides,
-            "early_divisor": a.early_divisor,
-            "late_divisor": a.late_divisor,
-            "early": a.early.estimate,
-            "late": a.late.estimate,
-            "asymmetry": a.difference.estimate,
-            "low": a.difference.low,
-            "high": a.difference.high,
-            "standard_error": a.difference.standard_error,
-            "degrees_of_freedom": a.difference.degrees_of_freedom,
-            "p_value": a.difference.p_value,
-            "p_holm": a.p_holm,
-            "base_seeds": a.base_seeds,
-            "sets": a.sets,
-            "count": a.count,
-        }
+        {"selector": study.selector, "normalisation": a.normalisation.value}
+        | {"metric": a.metric.name, "decides": a.metric.decides}
+        | {"early": a.early.estimate, "late": a.late.estimate, "asymmetry": a.difference.estimate}
+        | picked(a.difference, "low", "high", "standard_error", "degrees_of_freedom", "p_value")
+        | picked(a, *own)
         for a in study.estimates
     ]

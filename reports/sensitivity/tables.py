@@ -9,9 +9,9 @@ import pandas as pd
 from analysis.figures.asymmetry import scale_range
 from analysis.figures.heatmap import number_format
 from analysis.metrics import parse_metric
-from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy, Normalisation
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.statistics.damage import cells_by
-from analysis.statistics.intervals import SIGNIFICANCE
+from analysis.statistics.intervals import SIGNIFICANCE, Interval
 from reports.parts import words
 from reports.parts.blocks import Run, code, strong
 from reports.parts.page import Page
@@ -55,27 +55,19 @@ def asymmetry_rows(page: Page, study: AsymmetryStudy) -> None:
             "network, so the asymmetry A is not known."
         )
         return
-    rows = []
-    for normalisation, verdict in study.verdicts.items():
-        for i, a in enumerate(study.under(normalisation)):
-            decimals = words.decimals_for(a.difference.low, a.difference.high)
-            early, late = (
-                words.number(term.estimate, signed=True)
-                if decimals is None
-                else words.fixed(term.estimate, decimals, signed=True)
-                for term in (a.early, a.late)
-            )
-            rows.append(
-                {
-                    "Normalisation": normalisation.value + NOTES.get(normalisation, ""),
-                    "Metric": a.metric.short,
-                    "Early": early,
-                    "Late": late,
-                    "A [95 % interval]": words.interval(a.difference),
-                    "p": words.p_value(a.p_value),
-                    "Verdict": "" if i else [strong(verdict.value)],
-                }
-            )
+    rows = [
+        {
+            "Normalisation": normalisation.value + NOTES.get(normalisation, ""),
+            "Metric": a.metric.short,
+            "Early": _term(a, a.early),
+            "Late": _term(a, a.late),
+            "A [95 % interval]": words.interval(a.difference),
+            "p": words.p_value(a.p_value),
+            "Verdict": "" if i else [strong(verdict.value)],
+        }
+        for normalisation, verdict in study.verdicts.items()
+        for i, a in enumerate(study.under(normalisation))
+    ]
     selector = f" Selector {study.selector}." if study.selector != "equidistant" else ""
     page.table(
         pd.DataFrame(rows),
@@ -90,6 +82,14 @@ def asymmetry_rows(page: Page, study: AsymmetryStudy) -> None:
         small=False,
         grouped=True,
     )
+
+
+def _term(a: Asymmetry, term: Interval) -> str:
+    """With as many decimals as A itself."""
+    decimals = words.decimals_for(a.difference.low, a.difference.high)
+    if decimals is None:
+        return words.number(term.estimate, signed=True)
+    return words.fixed(term.estimate, decimals, signed=True)
 
 
 def _observations(study: AsymmetryStudy) -> str:
@@ -187,10 +187,10 @@ def cell_tables(page: Page, found: Findings) -> None:
     """Every cell of the scale and switch families with intervals, one table a selector."""
     metrics = [*found.metrics, *(m for m, _ in found.savings)]
     families = (("scale", "one scale loses depth"), ("switch", "two-zone plans"))
+    place = ["scale", "switch", "subnet_depth"]
     for mine in found.selectors:
+        of = f", selector {mine.selector}" if len(found.selectors) > 1 else ""
         for family, said in families:
-            if len(found.selectors) > 1:
-                said = f"{said}, selector {mine.selector}"
             damage, failed = (
                 t[(t["family"] == family) & (t["selector"] == mine.selector)]
                 for t in (found.damage, found.failures)
@@ -198,15 +198,13 @@ def cell_tables(page: Page, found: Findings) -> None:
             plans = pd.concat([damage, failed]).drop_duplicates("plan")
             if plans.empty:
                 continue
-            plans = plans.sort_values(
-                ["scale", "switch", "subnet_depth"], ascending=[True, True, False]
-            )
+            plans = plans.sort_values(place, ascending=[True, True, False])
             texts = _cost_texts(found, cells_by(damage, failed, "plan", plans["plan"], metrics))
             texts.insert(0, "Cell", texts.index.map(words.unbroken))
             page.table(
                 texts,
-                f"All cells, {said}: damage against the full network with 95 % interval; {STAR} "
-                "marks p < 0.05 after Holm's correction over the column. "
+                f"All cells, {said}{of}: damage against the full network with 95 % interval; "
+                f"{STAR} marks p < 0.05 after Holm's correction over the column. "
                 f"{sentences.basis(found)}",
             )
 

@@ -18,6 +18,9 @@ from reports.parts.blocks import Run, strong
 from reports.parts.protocol import grid
 from reports.sensitivity.findings import Findings, SelectorFindings
 
+Caption = tuple[str, list[str | Run]]
+"""What a figure shows, in bold, and how to read it."""
+
 QUESTION = (
     "Which scales of a visual autoregressive network need depth? A VAR draws an image as token "
     "maps of growing side, and a depth plan says which of its layers run at each of these scales. "
@@ -66,11 +69,9 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
     signs = [a.sign for a in claim.evidence]
     text += [
         words.listed(said) + ". ",
-        (
-            f"After Holm's correction it is significantly positive for {signs.count(1)} of "
-            f"{words.counted(len(signs), 'deciding metric')} and significantly negative for "
-            f"{signs.count(-1)}. "
-        ),
+        f"After Holm's correction it is significantly positive for {signs.count(1)} of "
+        f"{words.counted(len(signs), 'deciding metric')} and significantly negative for "
+        f"{signs.count(-1)}. ",
         *_other_verdicts(study),
         *(f"{sentence} " for sentence in claim.nll_dissent),
     ]
@@ -174,80 +175,71 @@ def _value(data: Heatmap, at: tuple[int, int]) -> str:
     return words.estimate(data.values[at], data.low[at], data.high[at]) + unit
 
 
-def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> list[str | Run]:
+def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> Caption:
     """What the scale x depth heatmap shows, from its first metric, and how to read it."""
     per_scale, per_token = pairs[0]
-    text: list[str | Run] = []
+    lead = finding = ""
     worst, of_token = _largest(per_scale), _largest(per_token)
     if worst is not None and of_token is not None:
         scale, depth = per_scale.columns[worst[1]], per_scale.rows[worst[0]]
-        text = [
-            strong(
-                f"By {name}, the largest damage is at scale {scale}, depth {depth}; for each token "
-                f"of the scale, at scale {per_token.columns[of_token[1]]}."
-            ),
-            (
-                f" At scale {scale} it is {_value(per_scale, worst)} (95 % interval); "
-                f"{counts_finding(per_scale)}. "
-            ),
-        ]
+        lead = (
+            f"By {name}, the largest damage is at scale {scale}, depth {depth}; for each token "
+            f"of the scale, at scale {per_token.columns[of_token[1]]}."
+        )
+        finding = (
+            f" At scale {scale} it is {_value(per_scale, worst)} (95 % interval); "
+            f"{counts_finding(per_scale)}. "
+        )
     reading = (
         "Damage against the full network when one scale (column) runs at a depth (row) and every "
         "other scale in full: left as measured, right divided by the tokens of that scale. "
     )
-    return [*text, reading, MARKS]
+    return lead, [finding, reading, MARKS]
 
 
-def switch_depth_caption(name: str, mine: SelectorFindings) -> list[str | Run]:
+def switch_depth_caption(name: str, mine: SelectorFindings) -> Caption:
     """What moving the switch buys at half depth or the nearest of the map, and how to read it."""
-    text: list[str | Run] = []
+    lead = ""
     quality, depth = mine.switches[0], mine.asymmetry.half_depth
     row = min(range(len(quality.rows)), key=lambda i: abs(int(quality.rows[i]) - depth))
     there = np.flatnonzero(~np.isnan(quality.values[row]))
     if there.size > 1:
         first, last = (row, int(there[0])), (row, int(there[-1]))
-        moved = [
-            f"the {quality.title} from {_value(quality, first)} to {_value(quality, last)}",
-            *(
-                f"the {s.title} from {words.percent(s.values[first])} to "
-                f"{words.percent(s.values[last])}"
-                for s in mine.savings
-            ),
-        ]
-        said = (
+        moved = [f"the {quality.title} from {_value(quality, first)} to {_value(quality, last)}"]
+        for saving in mine.savings:
+            ends = (words.percent(saving.values[at]) for at in (first, last))
+            moved.append(f"the {saving.title} from {' to '.join(ends)}")
+        lead = (
             f"At depth {quality.rows[row]}, a switch after scale {quality.columns[last[1]]} "
-            f"instead of {quality.columns[first[1]]} moves {words.listed(moved)}."
+            f"instead of {quality.columns[first[1]]} moves {words.listed(moved)}. "
         )
-        text = [strong(said), " "]
     reading = (
         "Two-zone plans: all layers up to the switch (column), a subnet of that depth (row) after "
         f"it; switch 0 is a subnet everywhere. By {name}, {counts_finding(quality)}. The last "
         "panels are what the plan saves of the full network's peak KV cache and FLOPs, counted "
         "exactly. "
     )
-    return [*text, reading, MARKS]
+    return lead, [reading, MARKS]
 
 
-def propagation_caption(data: Heatmap) -> list[str | Run]:
+def propagation_caption(data: Heatmap) -> Caption:
     """Whether damage stays at the scale that lost depth, and how to read the map."""
     ones = np.ones(data.values.shape, dtype=bool)
     after = np.triu(ones, 1)
     own, later = _largest(data, np.eye(len(ones), dtype=bool)), _largest(data, after)
-    text: list[str | Run] = []
+    lead, text = "", list[str | Run]()
     if own is not None and later is not None:
         spread = (data.significant & after & (data.values > 0)).sum()
         pairs = (after & ~np.isnan(data.values)).sum()
-        text = [
-            strong(
-                f"{spread} of {pairs} pairs of a scale and a later one show significant damage to "
-                "the later."
-            ),
-            (
-                f" The largest such effect is of scale {later[0] + 1} on scale {later[1] + 1}, "
-                f"{_value(data, later)} (95 % interval); the largest on a scale itself is "
-                f"{_value(data, own)} (scale {own[0] + 1}). "
-            ),
-        ]
+        lead = (
+            f"{spread} of {pairs} pairs of a scale and a later one show significant damage to "
+            "the later."
+        )
+        text.append(
+            f" The largest such effect is of scale {later[0] + 1} on scale {later[1] + 1}, "
+            f"{_value(data, later)} (95 % interval); the largest on a scale itself is "
+            f"{_value(data, own)} (scale {own[0] + 1}). "
+        )
     if _largest(data, np.tril(ones, -1)) is not None:
         said = "Scales before the one that lost depth changed, which causality forbids: the model "
         text.append(strong(said + "or the evaluation has an error. "))
@@ -257,26 +249,24 @@ def propagation_caption(data: Heatmap) -> list[str | Run]:
         "shallower keys and values but are fed the true tokens: errors in sampled tokens, which "
         "would propagate further, do not show here. "
     )
-    return [*text, reading, MARKS]
+    return lead, [*text, reading, MARKS]
 
 
-def asymmetry_caption(study: AsymmetryStudy) -> list[str | Run]:
+def asymmetry_caption(study: AsymmetryStudy) -> Caption:
     """The verdict under each normalisation, and how to read the figure."""
     verdicts = [f"{n.value} {verdict.value}" for n, verdict in study.verdicts.items()]
     if not verdicts:
-        return [strong("No pair of early and late windows finished, so A is not known.")]
-    return [
-        strong("Claim C1 is " + words.listed(verdicts) + "."),
-        (
-            f" Above: damage when all scales of a window run at depth {study.half_depth}, the "
-            "others in full, with 95 % interval (higher is worse; some intervals are narrower than "
-            "their mark). Below: the asymmetry A under each normalisation, divided by the sum of "
-            "its terms' sizes so that metrics share an axis (+1: all damage is early, "
-            f"{words.MINUS}1: all is late; intervals are cut at the axis' ends). Filled marks are "
-            "significant after Holm's correction over the deciding metrics; grey diamonds are "
-            "teacher-forced NLL, which never decides. "
-        ),
-    ]
+        return "No pair of early and late windows finished, so A is not known.", []
+    reading = (
+        f" Above: damage when all scales of a window run at depth {study.half_depth}, the "
+        "others in full, with 95 % interval (higher is worse; some intervals are narrower than "
+        "their mark). Below: the asymmetry A under each normalisation, divided by the sum of "
+        "its terms' sizes so that metrics share an axis (+1: all damage is early, "
+        f"{words.MINUS}1: all is late; intervals are cut at the axis' ends). Filled marks are "
+        "significant after Holm's correction over the deciding metrics; grey diamonds are "
+        "teacher-forced NLL, which never decides. "
+    )
+    return f"Claim C1 is {words.listed(verdicts)}.", [reading]
 
 
 def _windows(study: SensitivityFile) -> list[str]:
@@ -290,18 +280,15 @@ def plans_measured(study: SensitivityFile) -> str:
     return f"{measured}; windows (scales) {windows} at half depth {study.half_depth}"
 
 
-def sample_caption(found: Findings) -> list[str | Run]:
+def sample_caption(found: Findings) -> str:
     """How to read the sample sheet, with the plan names spelled out."""
     layers, windows = found.study.geometry.depth, words.listed(_windows(found.study))
-    return [
-        strong("What the plans generate. "),
-        (
-            f"Rows are plans of the network of base seed {found.seeds[0]}: full runs all {layers} "
-            "layers; \u201cd4 on early\u201d runs 4 layers on the scales of that window (scales "
-            f"{windows}); \u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of "
-            "a column share class and uniforms, so that a column shows what the plan alone changes."
-        ),
-    ]
+    return (
+        f"Rows are plans of the network of base seed {found.seeds[0]}: full runs all {layers} "
+        "layers; \u201cd4 on early\u201d runs 4 layers on the scales of that window (scales "
+        f"{windows}); \u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of "
+        "a column share class and uniforms, so that a column shows what the plan alone changes."
+    )
 
 
 def limits(found: Findings) -> list[str]:
@@ -319,24 +306,16 @@ def limits(found: Findings) -> list[str]:
             "so intervals are wide."
         )
     items += [
-        (
-            "The claim was published for ImageNet and a network of two billion parameters. This is "
-            f"an analogue on {found.study.dataset.name}: it can agree or disagree, and settles "
-            "nothing there."
-        ),
-        (
-            "Fréchet distance and KID speak of one extractor's features, not of people's eyes. "
-            "Fréchet distance is biased upwards at the sample counts used; paired differences at "
-            "equal counts lose most of that bias, not all."
-        ),
-        (
-            "Teacher-forced NLL feeds every scale the true earlier tokens. It resolves small "
-            "differences but hides how errors propagate, so it never decides."
-        ),
-        (
-            "No plan was trained: a network fine-tuned for its plan would lose less, and perhaps "
-            "elsewhere."
-        ),
+        "The claim was published for ImageNet and a network of two billion parameters. This is an "
+        f"analogue on {found.study.dataset.name}: it can agree or disagree, and settles nothing "
+        "there.",
+        "Fréchet distance and KID speak of one extractor's features, not of people's eyes. Fréchet "
+        "distance is biased upwards at the sample counts used; paired differences at equal counts "
+        "lose most of that bias, not all.",
+        "Teacher-forced NLL feeds every scale the true earlier tokens. It resolves small "
+        "differences but hides how errors propagate, so it never decides.",
+        "No plan was trained: a network fine-tuned for its plan would lose less, and perhaps "
+        "elsewhere.",
     ]
     if found.claim.verdict is Verdict.INCONCLUSIVE:
         items.append(

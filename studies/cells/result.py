@@ -51,7 +51,7 @@ class CellResult:
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Its rows of a study's frame: one for each value, one where it did not finish."""
-        shared = {"cell_digest": self.digest, "status": self.status}
+        shared: dict[str, object] = {"cell_digest": self.digest, "status": self.status}
         if self.status != FINISHED:
             yield shared | {"metric": "", "set": None, "value": math.nan, "count": 0}
         for metric, found in self.metrics.items():

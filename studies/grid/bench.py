@@ -17,7 +17,6 @@ from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Extractor
 from varant.evaluation.reconstructions import prepare_reference
 from varant.evaluation.reference import load_reference_npz
-from varant.model.geometry import Geometry
 from varant.progress import progress_bar, silent
 from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
@@ -28,31 +27,21 @@ SELECT_IMAGES, SELECT_SETS = 1000, 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """What is known of a study's bench before anything is made.
+class Planned(Resolved):
+    """What is known of a study's bench before anything is made: its start, and how to measure.
 
     Attributes:
-        resolved: data and networks to start from.
         extractor: of the features that samples are scored on.
         evaluation: how cells are measured.
     """
 
-    resolved: Resolved
     extractor: Extractor
     evaluation: Evaluation
 
     @property
-    def dataset(self) -> Dataset:
-        return self.resolved.dataset
-
-    @property
-    def geometry(self) -> Geometry:
-        return self.resolved.geometry
-
-    @property
     def base_seeds(self) -> tuple[int, ...]:
         """Of the networks that the study starts from."""
-        return self.resolved.seeds
+        return self.seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +68,7 @@ def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) 
     if config.evaluation.reference is not None:
         load_reference_npz(config.evaluation.reference, features=extractor.features)
     evaluation = _evaluation(config, resolved, select=select)
-    return Planned(resolved=resolved, extractor=extractor, evaluation=evaluation)
+    return Planned(**vars(resolved), extractor=extractor, evaluation=evaluation)
 
 
 def _extractor(config: EvaluationConfig, dataset: Dataset) -> ExtractorSpec:
@@ -143,9 +132,7 @@ def prepare_bench(
         for future in [executor.submit(job.run, silent) for job in jobs]:
             future.result()
 
-    start = materialise(
-        planned.resolved, workspace, progress_bar, device=run.device, run_jobs=side_by_side
-    )
+    start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
     spec, reference, digest = _extractor(wanted, planned.dataset), wanted.reference, None
     if reference is not None:
         digest = load_reference_npz(reference, features=planned.extractor.features).digest

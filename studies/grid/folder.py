@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from analysis.frame import COLUMNS, checked_frame
 from analysis.study_file import FILE, StudyHead
@@ -24,6 +25,7 @@ from studies.grid.point import BoundPoint, Outcome
 from varant import __version__
 from varant.files import replacing
 from varant.model.cost import parameter_count
+from varant.start.config import RunConfig
 
 FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
@@ -60,28 +62,19 @@ def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> Non
     }
     if not shown:
         return
-    content: dict[str, Any] = {
-        "images": np.stack(list(shown.values())),
-        "rows": np.array(list(shown)),
-        "columns": np.array(outcome.bench.dataset.class_names),
-    }
+    images, names = np.stack(list(shown.values())), np.array(list(shown))
+    classes = np.array(outcome.bench.dataset.class_names)
     with replacing(outcome.folder / SHEET_FILE) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, **content)
+        np.savez_compressed(file, images=images, rows=names, columns=classes)
 
 
-def head_facts(
-    study: str, *, command: str, workers: int, device: str, quick: bool
-) -> dict[str, Any]:
+def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dict[str, Any]:
     """What `study.json` says of any study, of this machine and installation."""
-    gpu = None
-    if device.startswith("cuda"):
-        import torch
-
-        gpu = torch.cuda.get_device_name(device)
+    gpu = torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else None
     versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,
-        "quick": quick,
+        "quick": run.quick,
         "command": command,
         "code_version": __version__,
         "created": datetime.now(UTC).replace(microsecond=0),
@@ -90,7 +83,7 @@ def head_facts(
             "cores": os.cpu_count() or 1,
             "threads_per_process": 1,
             "workers": workers,
-            "device": device,
+            "device": run.device,
             "platform": f"{platform.system()} {platform.machine()}",
             "gpu": gpu,
         },
@@ -123,7 +116,7 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
         },
         "extractor": bench.extractor,
         "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
-        "model": bench.resolved.source.description,
+        "model": bench.source.description,
         "geometry": bench.geometry,
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,
@@ -139,7 +132,7 @@ def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
         "base_seed": seed,
         "digest": bench.site.networks[seed].model,
         "parameters": parameter_count(bench.geometry),
-        "training_images": bench.resolved.training_images,
+        "training_images": bench.training_images,
     }
     for point in outcome.where(base_seed=seed, family="full", schedule=None)[:1]:
         found = outcome.result(point).metrics

@@ -19,11 +19,7 @@ from varant.progress import update_interval
 from varant.store.workspace import Workspace
 
 LOSSES = 2  # workers that a cell may lose before it counts as interrupted
-_BAD = {
-    FAILED: "its network's training failed",
-    DIVERGED: "its network's training diverged",
-    INTERRUPTED: "its network's training was interrupted",
-}
+_BAD = {FAILED: "failed", DIVERGED: "diverged", INTERRUPTED: "was interrupted"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +81,8 @@ def run_cells(
                 status = results[cell.needs].status if cell.needs else FINISHED
                 if status != FINISHED:
                     del waiting[cell.digest]
-                    end(cell, CellResult(digest=cell.digest, status=status, error=_BAD[status]))
+                    error = f"its network's training {_BAD[status]}"
+                    end(cell, CellResult(digest=cell.digest, status=status, error=error))
                 elif len(running) < executor.capacity:
                     del waiting[cell.digest]
                     running[executor.submit(run_cell, cell, workspace.cell(cell.digest))] = cell
@@ -129,19 +126,18 @@ def _progress(
     def keep(bar: tqdm) -> None:
         while True:
             last = over.wait(interval)
-            ended = list(results.values())
-            done = started = 0
-            for digest, cell in split.open.items():
-                if digest in results:
-                    done += cell.task.images - before[digest]
-                elif digest not in waiting:
-                    started += 1
-                    images = cell.task.images_done(workspace.cell(digest))
-                    done += max(0, images - before[digest])
-            bad = sum(result.status != FINISHED for result in ended)
+            begun = {d: c for d, c in split.open.items() if d not in waiting}
+            ended = dict(results)
+            seen = {
+                d: c.task.images if d in ended else c.task.images_done(workspace.cell(d))
+                for d, c in begun.items()
+            }
+            done = sum(max(0, images - before[d]) for d, images in seen.items())
+            running = sum(d not in ended for d in begun)
+            bad = sum(result.status != FINISHED for result in ended.values())
             bar.set_description_str(
                 f"{len(ended)}/{len(split.done) + len(split.open)} cells, "
-                f"{min(started, slots)} running, {bad} failed",
+                f"{min(running, slots)} running, {bad} failed",
                 refresh=False,
             )
             bar.update(max(0, done - bar.n))

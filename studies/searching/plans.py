@@ -5,7 +5,7 @@ NSGA-II (or TPE), begun from every two-zone plan that fits; no plan is scored tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -127,12 +127,9 @@ class PlanSearch:
             if not batch:
                 return
             found = self.scores_of([plan for _, plan in batch])
+            self.scored |= found
             for trial, plan in batch:
-                if plan.digest in found:
-                    self.scored[plan.digest] = found[plan.digest]
-                    self._tell(proposals, trial, found[plan.digest])
-                else:
-                    proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
+                self._tell(proposals, trial, found.get(plan.digest))
 
     def _ask(self, proposals: optuna.Study, most: int) -> list[tuple[optuna.Trial, DepthPlan]]:
         """New plans within the limit; what is known is told at once and costs nothing."""
@@ -141,25 +138,22 @@ class PlanSearch:
         repeats = 0
         while len(batch) < most and repeats < MOST_REPEATS:
             trial = proposals.ask()
-            plan = self.space.of(
-                [
-                    trial.suggest_int(f"scale {k + 1}", 1, geometry.depth)
-                    for k in range(len(geometry.patch_nums))
-                ]
-            )
+            scales = range(1, len(geometry.patch_nums) + 1)
+            depths = [trial.suggest_int(f"scale {k}", 1, geometry.depth) for k in scales]
+            plan = self.space.of(depths)
             known = self.scored.get(plan.digest)
             if known is None and plan.digest not in batch and self.space.fits(plan):
                 batch[plan.digest] = (trial, plan)
                 continue
             repeats += 1
-            if known is not None:
-                self._tell(proposals, trial, known)
-            else:
-                proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
+            self._tell(proposals, trial, known)
         return list(batch.values())
 
-    def _tell(self, proposals: optuna.Study, trial: optuna.Trial, found: Scored) -> None:
-        proposals.tell(trial, (found.nll, float(found.weighed(self.weighed))))
+    def _tell(self, proposals: optuna.Study, trial: optuna.Trial, found: Scored | None) -> None:
+        if found is not None:
+            proposals.tell(trial, (found.nll, float(found.weighed(self.weighed))))
+        else:
+            proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def scores_of(self, plans: Plans) -> dict[str, Scored]:
         """The plans that could be scored, by their digest."""
@@ -176,12 +170,11 @@ class PlanSearch:
             "two-zone": [s for digest, s in self.scored.items() if digest in seeds],
             "found": list(self.scored.values()),
         }
-        return {
-            name: tuple(
-                group[i] for i in front_of([(s.weighed(self.weighed), s.nll) for s in group])
-            )
-            for name, group in groups.items()
-        }
+        found = {}
+        for name, group in groups.items():
+            front = front_of([(one.weighed(self.weighed), one.nll) for one in group])
+            found[name] = tuple(group[i] for i in front)
+        return found
 
     def rank(self, plan_of: Callable[[Sequence[int]], DepthPlan]) -> dict[int, tuple[int, ...]]:
         """Depth to the layers that greedy removal on select images leaves.
@@ -193,14 +186,10 @@ class PlanSearch:
         ranked: dict[int, tuple[int, ...]] = {}
         while len(kept) > 1:
             smaller = {layer: plan_of([k for k in kept if k != layer]) for layer in kept}
-            scores = self.scores_of(list(smaller.values()))
-            nll: Mapping[int, float] = {
-                layer: scores[plan.digest].nll
-                for layer, plan in smaller.items()
-                if plan.digest in scores
-            }
-            if not nll:
+            found = self.scores_of(list(smaller.values()))
+            scored = [layer for layer, plan in smaller.items() if plan.digest in found]
+            if not scored:
                 break
-            kept.remove(min(nll, key=nll.__getitem__))
+            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].nll))
             ranked[len(kept)] = tuple(kept)
         return ranked

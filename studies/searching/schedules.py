@@ -6,7 +6,7 @@ each trial has a sampler of its own: what is proposed does not depend on where a
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,11 +79,9 @@ def check_storage(path: Path) -> None:
     if not path.is_file():
         raise wrong
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
+        opened = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(opened) as connection:
             rows = connection.execute("select study_name from studies").fetchall()
-        finally:
-            connection.close()
     except sqlite3.Error:
         raise wrong from None
     if [name for (name,) in rows] not in ([], [STUDY_NAME]):
@@ -133,9 +131,8 @@ class ScheduleSearch:
                 "flags that it was begun with"
             )
         for label, schedule in fixed_points().items():
-            study.enqueue_trial(
-                params_of(schedule), user_attrs={"label": label}, skip_if_exists=True
-            )
+            named = {"label": label}
+            study.enqueue_trial(params_of(schedule), user_attrs=named, skip_if_exists=True)
         return cls(study=study, storage=storage, seed=seed)
 
     def advance(
@@ -196,10 +193,6 @@ def _propose(trial: optuna.Trial) -> None:
     trial.suggest_categorical(SHAPE, RAMPS)
 
 
-def _value_of(objective: int, trial: FrozenTrial) -> float:
-    return float(trial.values[objective])
-
-
 def importances_of(trials: Sequence[FrozenTrial], *, seed: int) -> Importances:
     """Objective to parameter to its fANOVA importance, over forests.
 
@@ -214,22 +207,18 @@ def importances_of(trials: Sequence[FrozenTrial], *, seed: int) -> Importances:
         return {}
     study = optuna.create_study(directions=["minimize"] * len(OBJECTIVES))
     study.add_trials(scored)
+    fanova = optuna.importance.FanovaImportanceEvaluator
+    forests = [fanova(n_trees=TREES, seed=seed + forest) for forest in range(FORESTS)]
     found: dict[Zone, dict[str, Importance]] = {}
     for i, objective in enumerate(OBJECTIVES):
+
+        def objective_of(trial: FrozenTrial, i: int = i) -> float:
+            return float(trial.values[i])
+
         drawn = [
-            optuna.importance.get_param_importances(
-                study,
-                evaluator=optuna.importance.FanovaImportanceEvaluator(
-                    n_trees=TREES, seed=seed + forest
-                ),
-                target=functools.partial(_value_of, i),
-            )
-            for forest in range(FORESTS)
+            optuna.importance.get_param_importances(study, evaluator=forest, target=objective_of)
+            for forest in forests
         ]
-        found[objective] = {
-            name: Importance(
-                mean=fmean(one[name] for one in drawn), sd=stdev(one[name] for one in drawn)
-            )
-            for name in PARAMETERS
-        }
+        values = {name: [one[name] for one in drawn] for name in PARAMETERS}
+        found[objective] = {k: Importance(mean=fmean(v), sd=stdev(v)) for k, v in values.items()}
     return found

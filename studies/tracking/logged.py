@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from studies.cells.result import CellResult
+
 if TYPE_CHECKING:  # torch takes seconds to import as well
-    from varant.data.datasets import Dataset
-    from varant.model.geometry import Geometry
+    from studies.grid.bench import Planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,8 @@ class LoggedStudy:
         question: the first line of the run's note.
         config_digest: by which it is found again.
         params: its children repeat them.
-        dataset: an input of the run and of its children.
-        geometry, training_images: of the network that cells start from; images that it has seen.
+        bench: the data set, an input of the run and of its children, and the network that cells
+            start from; None for what measures neither.
     """
 
     experiment: str
@@ -30,17 +31,13 @@ class LoggedStudy:
     question: str
     config_digest: str
     params: Mapping[str, object]
-    dataset: Dataset | None = None
-    geometry: Geometry | None = None
-    training_images: int | None = None
+    bench: Planned | None = None
 
     @property
     def tags(self) -> dict[str, str]:
         tags = {"study": self.experiment, "quick": str(self.quick).lower()}
-        if self.dataset is not None:
-            tags["dataset"] = self.dataset.name
-        if self.geometry is not None:
-            shape = self.geometry
+        if self.bench is not None:
+            shape, tags["dataset"] = self.bench.geometry, self.bench.dataset.name
             tags["geometry"] = f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales"
         return tags | {"mlflow.source.type": "LOCAL"}
 
@@ -55,16 +52,14 @@ class LoggedCell:
         curve: points of (images seen, metrics by name); its names are none of `metrics`.
     """
 
-    digest: str
+    result: CellResult
     name: str
     place: int
-    status: str
     params: Mapping[str, object]
     metrics: Mapping[str, float]
     curve: Sequence[tuple[int, Mapping[str, float]]]
     images_seen: int
     tags: Mapping[str, str]
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,16 +139,14 @@ class Mirror:
         in_curve = {name for _, metrics in curve for name in metrics}
         metrics = _metrics(result, baseline)
         return LoggedCell(
-            digest=digest,
+            result=result,
             name=first.name,
             place=list(self._points).index(digest),
-            status=result.status,
             params=params,
             metrics={name: value for name, value in metrics.items() if name not in in_curve},
             curve=curve,
             images_seen=images_seen,
             tags=self._study.tags | {name: text for name, text in own_tags.items() if text},
-            seconds=result.seconds,
         )
 
     def _params(self, points: Sequence[BoundPoint]) -> dict[str, object]:
@@ -160,13 +158,10 @@ class Mirror:
         for point in points:
             columns = {k: v for k, v in point.columns.items() if v is not None} | columns
         columns.pop("plan", None)
-        network = {
-            "schedule": CONTROL,
-            "kind": CONTROL,
-            "subnet_depth": self._study.geometry.depth if self._study.geometry else None,
-            "seed": columns.get("base_seed"),
-            "budget_images": self._study.training_images,
-        }
+        network = {"schedule": CONTROL, "kind": CONTROL, "seed": columns.get("base_seed")}
+        if (bench := self._study.bench) is not None:
+            network["subnet_depth"] = bench.geometry.depth
+            network["budget_images"] = bench.training_images
         return {k: v for k, v in network.items() if v is not None} | columns
 
 

@@ -55,50 +55,39 @@ class StudyRecord:
 
     def record_cell(self, cell: LoggedCell) -> None:
         """Write a cell as a child run; one that is there is brought up to date, nothing twice."""
-        run = self.children.get(cell.digest) or self._begin(cell)
-        run_id = run.info.run_id
-        points = self._missing_points(run, cell)
-        tags, ended = {"status": cell.status, **cell.tags}, _ENDED[cell.status]
-        if not points and tags.items() <= run.data.tags.items() and run.info.status == ended:
+        run = self.children.get(cell.result.digest) or self._begin(cell)
+        run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
+        new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in known}
+        status = cell.result.status
+        tags, ended = {"status": status, **cell.tags}, _ENDED[status]
+        if not new and tags.items() <= run.data.tags.items() and run.info.status == ended:
             return
-        for start in range(0, len(points), BATCH_METRICS):
-            self.client.log_batch(run_id, metrics=points[start : start + BATCH_METRICS])
+        # A point that is there, with its time, is not stored again.
+        points = [
+            Metric(_metric_name(name), float(value), start, images)
+            for images, metrics in [(cell.images_seen, new), *cell.curve]
+            for name, value in metrics.items()
+        ]
+        for i in range(0, len(points), BATCH_METRICS):
+            self.client.log_batch(run_id, metrics=points[i : i + BATCH_METRICS])
         params = _params({**self.study.params, **cell.params})
         self.client.log_batch(run_id, params=params, tags=_tags(tags))
         if "error" in run.data.tags and "error" not in tags:
             self.client.delete_tag(run_id, "error")  # of a visit before this one
-        end_time = run.info.start_time + int(1000 * cell.seconds)  # it lasts as the cell did
+        end_time = start + int(1000 * cell.result.seconds)  # it lasts as long as the cell did
         self.client.set_terminated(run_id, ended, end_time=end_time)
-        self.children[cell.digest] = self.client.get_run(run_id)
+        self.children[cell.result.digest] = self.client.get_run(run_id)
 
     def _begin(self, cell: LoggedCell) -> Run:
         run = self.client.create_run(
             self.experiment_id,
             run_name=cell.name,
             start_time=self.start_time + 1000 - cell.place,  # the page orders runs by their start
-            tags={"mlflow.parentRunId": self.run_id, "cell_digest": cell.digest},
+            tags={"mlflow.parentRunId": self.run_id, "cell_digest": cell.result.digest},
         )
-        _log_input(self.client, run.info.run_id, self.study.dataset)
-        self.children[cell.digest] = run
+        _log_input(self.client, run.info.run_id, self.study)
+        self.children[cell.result.digest] = run
         return run
-
-    def _missing_points(self, run: Run, cell: LoggedCell) -> list[Metric]:
-        """What the run lacks of the cell's metrics, one point each, and of its curve."""
-        now, logged = _now(), run.data.metrics
-        in_curve = {_metric_name(name) for _, metrics in cell.curve for name in metrics}
-        steps = {
-            name: {m.step for m in self.client.get_metric_history(run.info.run_id, name)}
-            for name in in_curve & logged.keys()
-        }
-        new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in logged}
-        found = [(k, v, cell.images_seen) for k, v in new.items()]
-        found += [
-            (k, v, images)
-            for images, metrics in cell.curve
-            for k, v in metrics.items()
-            if images not in steps.get(_metric_name(k), ())
-        ]
-        return [Metric(_metric_name(k), float(v), now, step) for k, v, step in found]
 
     def finish(
         self,
@@ -113,7 +102,7 @@ class StudyRecord:
 
         A study that was finished before keeps its metrics: each has one point, not one a visit.
         """
-        known, now = self.client.get_run(self.run_id).data.metrics, _now()
+        known, now = self.client.get_run(self.run_id).data.metrics, int(time.time() * 1000)
         new = [Metric(k, float(v), now, 0) for k, v in metrics.items() if k not in known]
         self.client.log_batch(self.run_id, metrics=new, tags=_tags(tags))
         for folder, files in artifacts.items():
@@ -158,7 +147,7 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
         tags = _tags(study.tags | own_tags)
         client.log_batch(run.info.run_id, params=_params(study.params), tags=tags)
-        _log_input(client, run.info.run_id, study.dataset)
+        _log_input(client, run.info.run_id, study)
     of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
     return StudyRecord(
@@ -169,10 +158,6 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         start_time=run.info.start_time,
         children={child.data.tags["cell_digest"]: child for child in children},
     )
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
 
 
 def _metric_name(name: str) -> str:
@@ -188,9 +173,10 @@ def _tags(tags: Mapping[str, object]) -> list[RunTag]:
     return [RunTag(k, str(v)) for k, v in tags.items()]
 
 
-def _log_input(client: MlflowClient, run_id: str, dataset: datasets.Dataset | None) -> None:
-    if dataset is None:
+def _log_input(client: MlflowClient, run_id: str, study: LoggedStudy) -> None:
+    if study.bench is None:
         return
+    dataset = study.bench.dataset
     entity = Dataset(
         name=dataset.name,
         digest=dataset.digest[:16],

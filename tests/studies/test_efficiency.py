@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from mlflow_runs import finished_runs
 
 from studies.cells import timing
 from studies.cells.timing import Stopwatch
@@ -44,12 +45,7 @@ def test_the_quick_study_leaves_its_numbers(tmp_path, capsys):
     assert (
         timings["step time d2@6 / full"]["expected"] > timings["step time d1@6 / full"]["expected"]
     )
-    from studies.tracking.mlflow_runs import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("efficiency-quick")
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.status == "FINISHED"
+    (run,) = finished_runs(tmp_path, "efficiency-quick")
     assert run.data.metrics["training speed small default"] == pytest.approx(
         timings["training speed, small default"]["value"]
     )

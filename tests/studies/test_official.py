@@ -9,8 +9,9 @@ import reference
 import torch
 from image_files import paint
 from inception_stand_in import StandIn, saved
+from study_commands import Command
 
-from studies.pareto import Pareto, ParetoFlags
+from studies.pareto import Pareto, ParetoConfig
 from varant.evaluation import inception as inception_module
 from varant.evaluation.inception import InceptionExtractor
 
@@ -18,7 +19,7 @@ FEATURES = 16  # of the stand-in; the distance of 2048 takes 15 s a set
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_the_paper_s_path(tmp_path, monkeypatch, capsys):
+def test_the_paper_s_path(tmp_path, monkeypatch, request):
     monkeypatch.setattr(inception_module, "INCEPTION_FEATURES", FEATURES)
     monkeypatch.setattr(InceptionExtractor, "features", FEATURES)
     vae, var = reference.official_files("tiny", tmp_path)
@@ -31,42 +32,43 @@ def test_the_paper_s_path(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     real = rng.standard_normal((100, FEATURES))
     np.savez(tmp_path / "adm.npz", mu=real.mean(0), sigma=np.cov(real, rowvar=False))
-    flags = ParetoFlags(
-        workspace=tmp_path / "runs",
-        vae=vae,
-        var=var,
-        dataset="folder",
-        data_path=tmp_path / "photos",
-        extractor="inception",
-        inception=network,
-        reference=tmp_path / "adm.npz",
-        budget="64",
-        batch=8,
-        schedules="full,fixed,progressive",
-        shares="1",
-        depths="1",
-        samples=40,
-        sets=2,
-        sample_batch=16,
-        cfg=1.5,
-        top_k=900,
-        top_p=0.96,
+    official = Command(
+        study=Pareto,
+        config=ParetoConfig,
+        flags={
+            "vae": vae,
+            "var": var,
+            "dataset": "folder",
+            "data_path": tmp_path / "photos",
+            "extractor": "inception",
+            "inception": network,
+            "reference": tmp_path / "adm.npz",
+            "budget": 64,
+            "batch": 8,
+            "schedules": "full,fixed,progressive",
+            "shares": 1,
+            "depths": 1,
+            "samples": 40,
+            "sets": 2,
+            "sample_batch": 16,
+            "cfg": 1.5,
+            "top_k": 900,
+            "top_p": 0.96,
+        },
     )
-    paths = Pareto(flags, "test").run()
-    assert paths.pdf.exists()
-    folder = tmp_path / "runs" / "pareto"
+    workspace = tmp_path / "runs"
+    assert official.run(workspace).pdf.exists()
+    folder = workspace / "pareto"
     frame = pd.read_parquet(folder / "frame.parquet")
     assert set(frame["status"]) == {"finished"}
     (name,) = {m for m in frame["metric"] if m.startswith(("fid/", "fd/"))}
     assert name.startswith("fid/inception-") and name.endswith("/n20")
     assert not any(m.startswith(("kid/", "class_accuracy")) for m in frame["metric"])
     facts = json.loads((folder / "study.json").read_text())
-    assert facts["learning_rate"] == pytest.approx(1e-6), "the paper's rate"
+    assert facts["lr"] == pytest.approx(1e-6), "the paper's rate"
     assert facts["model"] == "var.pth"
     assert list(folder.glob("plan-kv*.json"))
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("cells/*/result.json")}
-    Pareto(flags, "test").run()
-    assert before == {
-        p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("cells/*/result.json")
-    }
-    capsys.readouterr()
+    before = {p: p.stat().st_mtime_ns for p in workspace.glob("cells/*/result.json")}
+    request.getfixturevalue("undrawn")
+    official.run(workspace)
+    assert before == {p: p.stat().st_mtime_ns for p in workspace.glob("cells/*/result.json")}

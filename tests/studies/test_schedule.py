@@ -1,14 +1,12 @@
-"""The schedule search: parameters, winners and retraining on known numbers, and the command."""
+"""The schedule search: parameters and importances on known numbers, and the command."""
+
+from __future__ import annotations
 
 import importlib.util
 import json
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +14,39 @@ import optuna
 import pandas as pd
 import pytest
 from mlflow_runs import finished_runs
-from pareto_frames import FD, NLL
+from study_commands import ROOT, Command, end_when
 
-from analysis.frame import checked_frame
-from analysis.metrics import parse_metric
-from analysis.searches.schedules import COMPROMISE, PAPER, SUBNETS, retrained, trial_table, winners
+from analysis.searches.schedules import PARAMETERS
 from reports import build
-from studies.schedule import (
-    PARAMETERS,
-    ScheduleFlags,
+from studies.schedule import ScheduleConfig, ScheduleStudy
+from studies.searching.schedules import (
+    PAPER,
+    STUDY_NAME,
     ScheduleSearch,
     fixed_points,
     importances_of,
-    open_search,
     params_of,
     schedule_of,
 )
-from varant.errors import exit_codes
 from varant.store.workspace import Workspace
 from varant.training.schedule import Schedule
 
-ROOT = Path(__file__).parents[2]
+SCHEDULE = Command(study=ScheduleStudy, config=ScheduleConfig)
+TRIALS = 7
+SMALL = Command(
+    study=ScheduleStudy,
+    config=ScheduleConfig,
+    flags={
+        "quick": True,
+        "trials": TRIALS,
+        "seeds": 1,
+        "depths": "1,2",
+        "budget": 640,
+        "batch": 32,
+        "samples": 80,
+        "nll_images": 40,
+    },
+)
 
 
 def test_parameters_and_schedules_are_inverse():
@@ -57,104 +67,12 @@ def test_parameters_and_schedules_are_inverse():
 def test_fixed_points_are_the_papers_and_its_rivals():
     points = fixed_points()
     assert next(iter(points)) == PAPER
-    paper = schedule_of(points[PAPER])
+    paper = points[PAPER]
     assert (paper.start_share, paper.end_share) == (0.2, 1.0)
     np.testing.assert_allclose(paper.phases, (5 / 30, 15 / 30, 10 / 30))
-    backwards = schedule_of(points["reversed"])
+    backwards = points["reversed"]
     np.testing.assert_allclose(backwards.share_at(0.1), 1.0)
     np.testing.assert_allclose(backwards.share_at(0.95), 0.2)
-
-
-def trial(number: int, full: float, subnets: float, label: str | None = None, **more) -> dict:
-    values = dict.fromkeys(PARAMETERS, 0.5) | {"ramp shape": "linear"}
-    return (
-        {"number": number, "label": label, "status": "finished", "full": full, "subnets": subnets}
-        | values
-        | more
-    )
-
-
-def test_winners_of_known_trials():
-    trials = [
-        trial(0, 2.0, 3.0, PAPER),
-        trial(1, 1.0, 3.5),
-        trial(2, 3.0, 1.5),  # the least mean
-        trial(3, 1.9, 2.9),  # the best subnets at a full network no worse than the paper's
-        trial(4, 0.0, 0.0, status="failed"),
-    ]
-    table = trial_table(trials)
-    assert list(table["number"]) == [1, 2, 3, 0]  # of equal means the earlier first
-    assert winners(table) == {COMPROMISE: 1, SUBNETS: 3}
-    assert set(table.loc[table["front"], "number"]) == {1, 2, 3}
-    assert winners(trial_table([trial(0, 1.0, 1.0, PAPER), trial(1, 2.0, 2.0)])) == {}
-    assert winners(trial_table([trial(0, 2.0, 2.0, PAPER), trial(1, 1.0, 1.0)])) == {COMPROMISE: 1}
-    assert winners(trial_table([])) == {}
-
-
-def planted(*, full: float, subnets: float, seeds=(1, 2, 3)) -> pd.DataFrame:
-    """The winner differs from the paper's point by `full` and, on average, `subnets`."""
-    rows = []
-    for schedule, damages in (
-        (PAPER, (0.0, 0.0, 0.0)),
-        (COMPROMISE, (full, subnets - 0.1, subnets + 0.1)),
-    ):
-        for seed in seeds:
-            for cell, damage in zip(("full", "d4@3", "d2@3"), damages, strict=True):
-                shared = {
-                    "study": "schedule",
-                    "base_seed": 0,
-                    "scale": None,
-                    "window": None,
-                    "family": "full" if cell == "full" else "switch",
-                    "cell": cell,
-                    "switch": None if cell == "full" else 3,
-                    "subnet_depth": None,
-                    "selector": "equidistant",
-                    "cell_digest": f"{schedule}-{seed}-{cell}",
-                    "status": "finished",
-                    "schedule": schedule,
-                    "share": None,
-                    "seed": seed,
-                    "train_switch": 3,
-                }
-                noise = 0.002 * (-1) ** seed * (schedule != PAPER)
-                for metric in (NLL, FD):
-                    rows += [
-                        shared
-                        | {"metric": metric, "set": i, "value": 3 + damage + noise, "count": 9}
-                        for i in range(4)
-                    ]
-    return checked_frame(pd.DataFrame(rows), training=True)
-
-
-def test_retrained_differences_of_known_models():
-    metrics = [parse_metric(NLL), parse_metric(FD)]
-    found = retrained(
-        planted(full=0.0, subnets=-0.3),
-        metrics,
-        reference=PAPER,
-        schedules=[COMPROMISE],
-        subnets=["d4@3", "d2@3"],
-    )
-    by_place = {(r.metric.kind, r.zone): r for r in found}
-    assert set(by_place) == {("nll", "full"), ("nll", "subnets"), ("fd", "full"), ("fd", "subnets")}
-    assert by_place["nll", "subnets"].damage.estimate == pytest.approx(-0.3, abs=0.01)
-    assert by_place["nll", "subnets"].sign == -1
-    assert by_place["nll", "full"].sign == 0
-    assert by_place["nll", "full"].seeds == 3
-
-
-def test_a_lost_model_leaves_no_number_that_is_half_a_mean():
-    frame = planted(full=0.0, subnets=-0.3)
-    lost = (frame["schedule"] == COMPROMISE) & (frame["cell"] == "d2@3") & (frame["seed"] == 2)
-    found = retrained(
-        frame[~lost],
-        [parse_metric(NLL)],
-        reference=PAPER,
-        schedules=[COMPROMISE],
-        subnets=["d4@3", "d2@3"],
-    )
-    assert {r.zone for r in found} == {"full"}
 
 
 def test_importances_find_the_parameter_that_matters():
@@ -174,72 +92,59 @@ def test_importances_find_the_parameter_that_matters():
             )
         )
     found = importances_of(study.get_trials(), seed=0)
-    assert found["full"][PARAMETERS[1]]["mean"] > 0.8
-    assert found["subnets"][PARAMETERS[2]]["mean"] > 0.8
-    assert all(value["sd"] >= 0 for values in found.values() for value in values.values())
+    assert found["full"][PARAMETERS[1]].mean > 0.8
+    assert found["subnets"][PARAMETERS[2]].mean > 0.8
+    assert all(value.sd >= 0 for values in found.values() for value in values.values())
     assert importances_of(study.get_trials()[:5], seed=0) == {}
 
 
-COMMAND = [
-    sys.executable,
-    "-m",
-    "studies.schedule",
-    "--quick",
-    "--trials",
-    "7",
-    "--seeds",
-    "1",
-    "--budget",
-    "1600",
-]
-
-
-def trials_of(workspace: Path) -> list[optuna.trial.FrozenTrial]:
-    (path,) = (workspace / "schedule-quick").glob("trials-*.db")
-    study = optuna.load_study(study_name="schedule", storage=f"sqlite:///{path}")
+def trials_in(storage: Path) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{storage}")
     return study.get_trials()
 
 
+def storage_of(workspace: Path) -> Path:
+    """The file of the workspace's search."""
+    (path,) = (workspace / "schedule-quick").glob("trials-*.db")
+    return path
+
+
+def assert_same_search(one: Path, other: Path) -> None:
+    """Two files hold the same proposals, and the same scores of them."""
+    found = [[(t.params, t.values) for t in trials_in(path)] for path in (one, other)]
+    assert found[0] == found[1]
+
+
 @pytest.fixture(scope="module")
-def finished(quick_workspace):
-    """A study that was killed in its search and again after it."""
+def finished(quick_workspace: Path) -> Path:
+    """The workspace of a study that was killed twice in its search."""
+    workspace = quick_workspace
 
-    def start() -> subprocess.Popen:
-        return subprocess.Popen(
-            [*COMMAND, "--workspace", str(quick_workspace), "--workers", "2"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def results() -> int:
+        return len(list(workspace.glob("cells/*/result.json")))
 
-    before = len(list(quick_workspace.glob("cells/*/result.json")))
-    for results in (2, 6):
-        process = start()
-        deadline = time.monotonic() + 200
-        while len(list(quick_workspace.glob("cells/*/result.json"))) < before + results:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    last = start()
-    output, errors = last.communicate(timeout=300)
-    assert last.returncode == 0, errors
-    return quick_workspace, output
+    # Within a batch of trials, and where two processes run them.
+    end_when(SMALL.start(workspace, workers=2), lambda: results() >= 2, signal.SIGKILL)
+    end_when(SMALL.start(workspace), lambda: results() >= 6, signal.SIGKILL)
+    SMALL.run(workspace)
+    return workspace
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the workspace of the finished study."""
+    return shutil.copytree(finished, tmp_path / "runs")
 
 
 def test_killed_twice_no_trial_is_lost_or_repeated(finished):
-    workspace, output = finished
-    assert "report.pdf" in output
-    trials = trials_of(workspace)
-    assert [t.number for t in trials] == list(range(7))
+    trials = trials_in(storage_of(finished))
+    assert [t.number for t in trials] == list(range(TRIALS))
     assert {t.state.name for t in trials} == {"COMPLETE"}
     assert [t.user_attrs.get("label") for t in trials] == [*fixed_points(), None]
-    facts = json.loads((workspace / "schedule-quick" / "study.json").read_text())
-    assert len({one["digest"] for one in facts["trials"]}) == 7
+    facts = json.loads((finished / "schedule-quick" / "study.json").read_text())
+    assert len({one["digest"] for one in facts["trials"]}) == TRIALS
     for one in facts["trials"]:
-        cell = Workspace(folder=workspace).cell(one["digest"])
+        cell = Workspace(folder=finished).cell(one["digest"])
         result = json.loads((cell / "result.json").read_text())
         values = {
             name.rsplit("/", 1)[1]: found["values"][0] for name, found in result["metrics"].items()
@@ -249,33 +154,39 @@ def test_killed_twice_no_trial_is_lost_or_repeated(finished):
 
 
 def test_every_trial_is_a_run_with_its_ratios(finished):
-    runs = finished_runs(finished[0], "schedule-quick")
+    runs = finished_runs(finished, "schedule-quick")
     trials = [run for run in runs if run.data.params.get("family") == "trial"]
-    assert len(trials) == 7
+    assert len(trials) == TRIALS
     for run in trials:
         assert set(PARAMETERS) <= set(run.data.params)
         assert any(name.startswith("select/nll/mean/") for name in run.data.metrics)
 
 
-def test_an_undisturbed_search_proposes_the_same(finished, tmp_path):
-    workspace, _ = finished
-    flags = ScheduleFlags(
-        workspace=workspace,
-        quick=True,
-        trials=7,
-        seeds="1",
-        budget="1600",
-        storage=tmp_path / "other.db",
-    )
-    ScheduleSearch(flags, "test").run()  # its cells are there: only the search is new
-    again = optuna.load_study(study_name="schedule", storage=f"sqlite:///{tmp_path / 'other.db'}")
-    assert [t.params for t in again.get_trials()] == [t.params for t in trials_of(workspace)]
-    assert [t.values for t in again.get_trials()] == [t.values for t in trials_of(workspace)]
+def test_an_undisturbed_search_proposes_the_same(finished, copied, tmp_path, undrawn):
+    SMALL.run(copied, storage=tmp_path / "other.db")  # cells are there: only the search is new
+    assert_same_search(tmp_path / "other.db", storage_of(finished))
+
+
+def test_half_a_proposal_is_completed(finished, copied, tmp_path, undrawn):
+    """A search that was killed between two parameters of a trial."""
+    path = storage_of(finished)
+    known = optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{path}")
+    half = tmp_path / "half.db"
+    search = ScheduleSearch.opened(half, identity=known.user_attrs["identity"], seed=0)
+    search.study.ask().suggest_float(PARAMETERS[0], 0.0, 1.0)
+    SMALL.run(copied, storage=half)
+    assert_same_search(half, path)
+
+
+def test_more_trials_go_on_with_the_search(finished, copied, undrawn):
+    SMALL.run(copied, trials=TRIALS + 1)
+    before, after = trials_in(storage_of(finished)), trials_in(storage_of(copied))
+    assert [t.params for t in after[:TRIALS]] == [t.params for t in before]
+    assert len(after) == TRIALS + 1
 
 
 def test_what_is_reported_is_retrained_and_on_test_images(finished):
-    workspace, _ = finished
-    folder = workspace / "schedule-quick"
+    folder = finished / "schedule-quick"
     frame = pd.read_parquet(folder / "frame.parquet")
     facts = json.loads((folder / "study.json").read_text())
     answer = json.loads((folder / "answer.json").read_text())
@@ -293,38 +204,6 @@ def test_what_is_reported_is_retrained_and_on_test_images(finished):
     assert build(folder).pdf.read_bytes() == before
 
 
-def test_half_a_proposal_is_completed(finished, tmp_path):
-    """A search that was killed between two parameters of a trial."""
-    workspace, _ = finished
-    flags = ScheduleFlags(
-        workspace=workspace,
-        quick=True,
-        trials=7,
-        seeds="1",
-        budget="1600",
-        storage=tmp_path / "half.db",
-    )
-    (path,) = (workspace / "schedule-quick").glob("trials-*.db")
-    identity = optuna.load_study(study_name="schedule", storage=f"sqlite:///{path}").user_attrs[
-        "identity"
-    ]
-    search = open_search(tmp_path / "half.db", identity)
-    for label, params in fixed_points().items():
-        search.enqueue_trial(params, user_attrs={"label": label})
-    search.ask().suggest_float(PARAMETERS[0], 0.0, 1.0)
-    ScheduleSearch(flags, "test").run()
-    again = optuna.load_study(study_name="schedule", storage=f"sqlite:///{tmp_path / 'half.db'}")
-    assert [t.params for t in again.get_trials()] == [t.params for t in trials_of(workspace)]
-
-
-def refused(capsys, **flags) -> str:
-    with pytest.raises(SystemExit) as ended, exit_codes():
-        ScheduleSearch(ScheduleFlags(**flags), "test").run()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err.splitlines()
-    return said[-1]
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -337,22 +216,19 @@ def refused(capsys, **flags) -> str:
     ],
 )
 def test_flags(capsys, tmp_path, flags, message):
-    assert message in refused(capsys, workspace=tmp_path / "runs", **flags)
-    assert not (tmp_path / "runs").exists()
+    assert message in SCHEDULE.refused(capsys, tmp_path / "runs", **flags)
 
 
 def test_without_scikit_learn(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    said = refused(capsys, workspace=tmp_path / "runs")
+    said = SCHEDULE.refused(capsys, tmp_path / "runs")
     assert said.endswith("pip install 'varant[schedule]'")
 
 
 def test_a_storage_of_another_study_is_refused_and_kept(finished, tmp_path, capsys):
-    workspace, _ = finished
-    (path,) = (workspace / "schedule-quick").glob("trials-*.db")
+    path = storage_of(finished)
     before = path.read_bytes()
-    common = {"workspace": workspace, "quick": True, "trials": 7, "seeds": "1", "storage": path}
-    said = refused(capsys, **common, budget="1280")
+    said = SMALL.refused(capsys, finished, storage=path, budget=320)
     assert "holds the search of another study" in said
     assert path.read_bytes() == before
     foreign = tmp_path / "foreign.db"
@@ -360,53 +236,6 @@ def test_a_storage_of_another_study_is_refused_and_kept(finished, tmp_path, caps
         connection.execute("create table other (x)")
     connection.close()
     content = foreign.read_bytes()
-    said = refused(capsys, **(common | {"storage": foreign, "budget": "1600"}))
+    said = SMALL.refused(capsys, finished, storage=foreign)
     assert "not a storage of a schedule search" in said
     assert foreign.read_bytes() == content
-
-
-def test_more_trials_go_on_with_the_search(finished):
-    workspace, _ = finished
-    before = trials_of(workspace)
-    flags = ScheduleFlags(
-        workspace=workspace, quick=True, trials=7, seeds="1", budget="1600", workers=2
-    )
-    ScheduleSearch(replace(flags, trials=8), "test").run()
-    after = trials_of(workspace)
-    assert [t.params for t in after[:7]] == [t.params for t in before]
-    assert len(after) == 8
-
-
-def damaged(folder: Path, tmp_path: Path, *, schedules=(), trials=()) -> dict:
-    """The answer of a copy of the study in which these models and trials failed."""
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    frame = pd.read_parquet(copy / "frame.parquet")
-    bad = frame["schedule"].isin(schedules)
-    frame.loc[bad, ["status", "metric", "value"]] = ["failed", "", float("nan")]
-    frame.loc[bad, "set"] = pd.NA
-    frame.loc[bad, "count"] = 0
-    frame = frame[~bad | ~frame.duplicated(["cell_digest"])]
-    frame.to_parquet(copy / "frame.parquet", index=False)
-    facts = json.loads((copy / "study.json").read_text())
-    for one in facts["trials"]:
-        if one["number"] in trials:
-            one["status"] = "failed"
-            del one["full"], one["subnets"]
-    (copy / "study.json").write_text(json.dumps(facts))
-    return json.loads(build(copy).answer.read_text())
-
-
-def test_a_study_with_failures_still_reports(finished, tmp_path):
-    folder = finished[0] / "schedule-quick"
-    facts = json.loads((folder / "study.json").read_text())
-    names = [s["label"] for s in facts["schedules"] if s["label"] != PAPER]
-    answer = damaged(folder, tmp_path / "a", schedules=names)
-    assert not answer["retrained"]
-    assert all(f"{name}: no numbers" in answer["verdict"] for name in names)
-    answer = damaged(folder, tmp_path / "b", schedules=[*names, PAPER])
-    assert not answer["retrained"]
-    answer = damaged(folder, tmp_path / "c", trials=range(1, len(facts["trials"])))
-    assert "1 schedule" in answer["answer"] and "did not finish" in answer["answer"]
-    answer = damaged(folder, tmp_path / "d", trials=range(len(facts["trials"])))
-    assert answer["winners"] == {}

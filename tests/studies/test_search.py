@@ -1,119 +1,72 @@
-"""The plan search: fronts of known points, and the command from end to end."""
+"""The plan search from end to end, of a given supernet and of one that it trains."""
+
+from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from dataclasses import replace
-from types import SimpleNamespace
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from command_lines import config_of
 from mlflow_runs import finished_runs
-from pareto_frames import FD, NLL
+from study_commands import Command
 
-from analysis.frame import checked_frame
-from analysis.metrics import parse_metric
-from analysis.searches.plans import front_of, group_values, hypervolume_difference
-from reports import build
-from studies.search import Scored, Search, SearchFlags
+from reports import ReportPaths, build
+from studies.search import Search, SearchConfig
+from studies.searching.plans import PlanSearch
 from varant import generate, load
-from varant.errors import exit_codes
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
+from varant.sample import SampleConfig
+from varant.sample import main as sample_main
 
-SETS = 5
-
-
-def test_front_of_known_points():
-    points = [(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 2.0), (2.5, 2.5), (1.0, 4.0)]
-    assert front_of(points) == [1, 2, 0]
-    assert front_of([]) == []
-
-
-def planted(*, gain: float, broken: bool = False) -> pd.DataFrame:
-    """Two fronts of one point each at half the full network's KV; found is better by `gain`."""
-    rows = []
-    for family, cell, level in (
-        ("full", "full", 2.0),
-        ("two-zone", "two-zone d2@3", 3.0),
-        ("found", "found 4,4,2,2,2", 3.0 - gain),
-    ):
-        shared = {
-            "study": "search",
-            "base_seed": 0,
-            "scale": None,
-            "window": None,
-            "family": family,
-            "cell": cell,
-            "switch": None,
-            "subnet_depth": None,
-            "selector": "equidistant",
-            "cell_digest": cell,
-            "status": "finished",
-        }
-        for metric in (NLL, FD):
-            for i in range(SETS):
-                if broken and family == "found" and i == 2:
-                    continue
-                value = level + 0.1 * i
-                rows.append(shared | {"metric": metric, "set": i, "value": value, "count": 50})
-        kv = 100.0 if family == "full" else 50.0
-        rows.append(shared | {"metric": "kv_bytes/peak", "set": None, "value": kv, "count": 0})
-    return checked_frame(pd.DataFrame(rows), training=False)
-
-
-@pytest.mark.parametrize("gain", [0.5, -0.5])
-def test_hypervolumes_of_known_fronts(gain):
-    frame = planted(gain=gain)
-    found = hypervolume_difference(
-        frame, parse_metric(NLL), one="found", other="two-zone", corner=(1.0, 5.0), full_kv=100.0
-    )
-    # One point at (x, y) covers (1 - x)(5 - y) of a rectangle of area 5.
-    assert found.estimate == pytest.approx(gain * 0.5 / 5.0)
-    assert not hypervolume_difference(
-        frame, parse_metric(NLL), one="nobody", other="found", corner=(1.0, 5.0), full_kv=100.0
-    )
-
-
-def test_a_plan_that_lacks_a_set_is_in_no_front():
-    frame = planted(gain=0.5, broken=True)
-    assert group_values(frame, parse_metric(NLL), "found").empty
-    assert group_values(frame, parse_metric(NLL), "two-zone").shape == (1, SETS)
+SEARCH = Command(study=Search, config=SearchConfig)
+TRIALS = 20
+SMALL = Command(
+    study=Search,
+    config=SearchConfig,
+    flags={
+        "quick": True,
+        "trials": TRIALS,
+        "kv_limit": 0.6,
+        "score_images": 60,
+        "samples": 80,
+        "nll_images": 40,
+    },
+)
 
 
 @pytest.fixture(scope="module")
-def finished(quick_workspace):
-    flags = SearchFlags(
-        workspace=quick_workspace,
-        model=quick_workspace / "supernet",
-        quick=True,
-        kv_limit="0.6",
-        selectors="ranked,equidistant,nested",
-        workers=2,
-    )
-    paths = Search(flags, "test").run()
-    return flags, quick_workspace / "search-quick", paths
+def finished(quick_workspace: Path) -> tuple[Path, ReportPaths]:
+    """The study's folder, and its report."""
+    selectors = "ranked,equidistant,nested"
+    paths = SMALL.run(quick_workspace, model=quick_workspace / "supernet", selectors=selectors)
+    return quick_workspace / "search-quick", paths
+
+
+@pytest.fixture
+def copied(finished: tuple[Path, ReportPaths], tmp_path: Path) -> Path:
+    """A copy of the finished study's workspace."""
+    return shutil.copytree(finished[0].parent, tmp_path / "runs")
 
 
 def test_the_study_end_to_end(finished):
-    _, folder, paths = finished
+    folder, paths = finished
     facts = json.loads((folder / "study.json").read_text())
-    assert facts["trials"] == 24
-    assert len({one["plan"] for one in facts["scored"]}) == 24
+    assert len({one["plan"] for one in facts["scored"]}) == len(facts["scored"]) == TRIALS
     assert max(one["kv"] for one in facts["scored"]) <= facts["kv_limit_bytes"]
     assert facts["kv_limit_bytes"] == int(0.6 * facts["kv_full_bytes"])
     assert facts["trained_switch"] == facts["switch"] == 3
-    by_plan = {one["plan"]: one for one in facts["scored"]}
-    for front in facts["fronts"].values():
-        assert front
-        for one in front:  # nothing that was scored is better in both
-            assert not any(
-                other["nll"] < one["select_nll"] and other["kv"] < one["kv"]
-                for other in by_plan.values()
-                if front is facts["fronts"]["found"]
-            )
+    assert set(facts["fronts"]) == {"two-zone", "found"} and all(facts["fronts"].values())
+    for one in facts["fronts"]["found"]:  # nothing that was scored is better in both
+        assert not any(
+            other["select_nll"] < one["select_nll"] and other["kv"] < one["kv"]
+            for other in facts["scored"]
+        )
     frame = pd.read_parquet(folder / "frame.parquet")
     assert set(frame["family"]) == {"full", "two-zone", "found", "selector"}
     assert set(frame.loc[frame["family"] == "selector", "selector"]) == {
@@ -129,18 +82,17 @@ def test_the_study_end_to_end(finished):
 
 
 def test_every_scored_plan_is_a_run(finished):
-    flags, folder, _ = finished
-    runs = finished_runs(flags.workspace, "search-quick")
-    facts = json.loads((folder / "study.json").read_text())
+    folder, _ = finished
+    runs = finished_runs(folder.parent, "search-quick")
     scored = [run for run in runs if run.data.params.get("family") == "scored"]
-    assert len(scored) == facts["trials"]
+    assert len(scored) == TRIALS
     for run in scored:
         assert {f"depth_scale_0{k}" for k in range(1, 6)} <= set(run.data.params)
         assert "select/nll/mean" in run.data.metrics
     assert {run.data.params.get("family") for run in runs} >= {"full", "two-zone", "found"}
 
 
-def test_ranking_leaves_out_the_layer_that_costs_least(monkeypatch):
+def test_ranking_leaves_out_the_layer_that_costs_least():
     """Planted: each layer has a price; 0 and 3 replace each other, so both are never left out."""
     prices = (0.1, 0.5, 0.3, 0.2)
     geometry = Geometry(
@@ -153,50 +105,57 @@ def test_ranking_leaves_out_the_layer_that_costs_least(monkeypatch):
         num_classes=10,
     )
 
-    def score(self, bench, plans, run):
-        found = {}
-        for plan in plans:
-            assert all(layers == (0, 1, 2, 3) for layers in plan.layers[:3])
-            assert plan.layers[3] == plan.layers[4]
-            gone = set(range(4)) - set(plan.layers[4])
-            nll = sum(prices[layer] for layer in gone) + 9.0 * ({0, 3} <= gone)
-            found[plan.digest] = Scored(plan=plan, nll=nll, kv=1, flops=1)
-        return found
+    def price(plan: DepthPlan) -> float:
+        assert all(layers == (0, 1, 2, 3) for layers in plan.layers[:3])
+        assert plan.layers[3] == plan.layers[4]
+        gone = set(range(4)) - set(plan.layers[4])
+        return sum(prices[layer] for layer in gone) + 9.0 * ({0, 3} <= gone)
 
-    monkeypatch.setattr(Search, "_score", score)
-    search = Search(SearchFlags(switch=3), "test")
-    ranked = search._rank(SimpleNamespace(geometry=geometry), run=None)
-    assert ranked == {3: (1, 2, 3), 2: (1, 3), 1: (3,)}
+    def plan_of(layers: Sequence[int]) -> DepthPlan:
+        return study._late_plan(geometry, layers)
+
+    study = SEARCH.of(switch=3)
+    search = PlanSearch(
+        space=study.space(geometry),
+        score=lambda plans: [price(plan) for plan in plans],
+        weighed="kv",
+        sampler="nsga2",
+        seed=0,
+    )
+    assert search.rank(plan_of) == {3: (1, 2, 3), 2: (1, 3), 1: (3,)}
 
 
 def test_ranked_plans_are_measured(finished):
-    _, folder, _ = finished
-    ranked = json.loads((folder / "study.json").read_text())["ranked"]
-    kept = [set(ranked[str(depth)]) for depth in (3, 2, 1)]
+    folder, _ = finished
+    facts = json.loads((folder / "study.json").read_text())
+    kept = [set(facts["ranked"][str(depth)]) for depth in (3, 2, 1)]
     assert kept[2] < kept[1] < kept[0] and [len(layers) for layers in kept] == [3, 2, 1]
     frame = pd.read_parquet(folder / "frame.parquet")
-    mine = frame[frame["selector"] == "ranked"]
-    assert set(mine["cell"]) == {"d1@3 ranked", "d2@3 ranked", "d3@3 ranked"}
+    mine = frame[frame["selector"] == "ranked"].drop_duplicates("cell_digest")
+    assert set(mine["plan"]) == {"d1@3", "d2@3", "d3@3"}
+    for digest, depth in zip(mine["cell_digest"], mine["subnet_depth"], strict=True):
+        assert facts["plans"][digest][3:] == [facts["ranked"][str(depth)]] * 2
 
 
-def test_no_plan_is_scored_twice(finished, capsys):
-    flags, folder, _ = finished
-    cells = {path: path.stat().st_mtime_ns for path in flags.workspace.glob("cells/*/*")}
-    answer = (folder / "answer.json").read_text()
-    Search(flags, "test").run()
-    again = {path: path.stat().st_mtime_ns for path in flags.workspace.glob("cells/*/*")}
-    assert again == cells
-    assert (folder / "answer.json").read_text() == answer
+def test_no_plan_is_scored_twice(finished, copied, capsys, undrawn):
+    cells = {path: path.stat().st_mtime_ns for path in copied.glob("cells/*/*")}
+    answer = (copied / "search-quick" / "answer.json").read_text()
+    selectors = "ranked,equidistant,nested"
+    SMALL.run(copied, model=finished[0].parent / "supernet", selectors=selectors)
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("cells/*/*")} == cells
+    assert (copied / "search-quick" / "answer.json").read_text() == answer
     assert "cells are finished already" in capsys.readouterr().err
 
 
 def test_found_plans_are_obeyed(finished, tmp_path):
-    flags, folder, _ = finished
+    folder, _ = finished
     listed = json.loads((folder / "plans.json").read_text())
     best = folder / "plan-best.json"
     assert listed[0]["file"] == best.name
     assert [one["select_nll"] for one in listed] == sorted(one["select_nll"] for one in listed)
-    tokenizer, model = load(flags.model)
+    supernet = folder.parent / "supernet"
+    assert {one["model"] for one in listed} == {str(supernet)}
+    tokenizer, model = load(supernet)
     plan = DepthPlan.load(best)
     assert plan.name == listed[0]["plan"]
     sample = generate(model, tokenizer, torch.tensor([0, 1]), plan=str(best), cfg=0.0, seed=3)
@@ -205,61 +164,64 @@ def test_found_plans_are_obeyed(finished, tmp_path):
         == plan_cost(model.geometry, plan, batch=2, guidance=False, kv_bytes=4).kv_bytes_peak
     )
     out = tmp_path / "samples.png"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "varant.sample",
-            "--model",
-            flags.model,
-            "--plan",
-            best,
-            "--out",
-            out,
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    sample_main(config_of(SampleConfig, model=supernet, plan=best, out=out))
     assert out.exists()
 
 
-def test_another_switch_is_said_loudly(finished, capsys):
-    flags, _, _ = finished
-    Search(replace(flags, switch=2, selectors="ranked", trials=2, workers=1), "test").run()
+def test_another_switch_is_said_loudly(finished, copied, capsys, undrawn):
+    given = {"model": finished[0].parent / "supernet", "selectors": "ranked"}
+    SMALL.run(copied, switch=2, trials=2, **given)
     assert "warning: --switch 2: the supernet was trained for 3" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("sampler", ["tpe"])
-@pytest.mark.parametrize("cost", ["flops"])
-def test_other_samplers_and_costs(finished, sampler, cost):
-    flags, folder, _ = finished
-    Search(replace(flags, sampler=sampler, cost=cost, selectors="equidistant"), "test").run()
+def test_other_samplers_and_costs(finished, copied, undrawn):
+    supernet = finished[0].parent / "supernet"
+    SMALL.run(copied, model=supernet, sampler="tpe", cost="flops")
+    facts = json.loads((copied / "search-quick" / "study.json").read_text())
+    assert facts["weighed"] == "flops" and facts["sampler"] == "tpe"
+    assert len(facts["scored"]) == TRIALS
+
+
+def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undrawn):
+    workspace = shutil.copytree(prepared, tmp_path / "runs")
+    tiny = {"budget": 320, "batch": 32, "depths": "1,2", "kv_limit": 0.4, "trials": 2}
+    SMALL.of(workspace=workspace, dry_run=True, **tiny).run()
+    assert "a supernet is trained first" in capsys.readouterr().out
+    SMALL.run(workspace, **tiny)
+    (supernet,) = (path.parent for path in workspace.glob("cells/*/model.safetensors"))
+    folder = workspace / "search-quick"
+    listed = json.loads((folder / "plans.json").read_text())
+    assert {one["model"] for one in listed} == {str(supernet)}
+    note = json.loads((supernet / "config.json").read_text())["note"]["identity"]["training"]
+    assert (note["schedule"]["name"], note["depths"], note["switch"]) == ("progressive", [1, 2], 3)
     facts = json.loads((folder / "study.json").read_text())
-    assert facts["weighed"] == cost and facts["sampler"] == sampler
-    assert facts["trials"] == 24
+    assert facts["trained_switch"] == facts["switch"] == 3
+    assert set(pd.read_parquet(folder / "frame.parquet")["status"]) == {"finished"}
+    runs = finished_runs(workspace, "search-quick")
+    assert [r.info.run_name for r in runs if r.data.params.get("family") == "training"] == [
+        "supernet"
+    ]
+    cells = {path: path.stat().st_mtime_ns for path in workspace.glob("cells/*/*")}
+    SMALL.run(workspace, **tiny)
+    assert {path: path.stat().st_mtime_ns for path in workspace.glob("cells/*/*")} == cells
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"model": None}, "--model: give a supernet's folder"),
         ({"kv_limit": "0.01"}, "the smallest plan needs"),
         ({"kv_limit": "100"}, "--kv-limit 100: 100 bytes an image; the smallest plan needs"),
-        ({"kv_limit": "half"}, "--kv-limit half: give a share"),
+        ({"kv_limit": "half"}, "--kv-limit half: not a number"),
         ({"trials": 0}, "--trials 0"),
         ({"sampler": "grid"}, "--sampler grid: use one of nsga2, tpe"),
         ({"cost": "euro"}, "--cost euro: use one of kv, flops"),
         ({"selectors": "best"}, "--selectors best: use one of ranked"),
         ({"switch": 7}, "--switch 7: the network has 5 scales; use 0 to 4"),
         ({"score_images": 0}, "--score-images 0"),
+        ({"seeds": "0,1"}, "--seeds 0,1: one supernet is searched; give one seed"),
     ],
 )
-def test_bad_input(capsys, quick_workspace, tmp_path, flags, message):
-    flags = {"model": quick_workspace / "supernet"} | flags
-    with pytest.raises(SystemExit) as ended, exit_codes():
-        Search(SearchFlags(workspace=tmp_path / "runs", **flags), "test").run()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize("given", [True, False])
+def test_bad_input(capsys, prepared, tmp_path, flags, message, given):
+    model = {"model": prepared / "supernet"} if given else {}
+    assert message in SEARCH.refused(capsys, tmp_path / "runs", **model, **flags)

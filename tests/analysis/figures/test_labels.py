@@ -13,7 +13,7 @@ from pareto_frames import SCHEDULES, WAYS, pareto_frame
 from analysis.figures.colours import FIXED, KINDS, colours_of
 from analysis.figures.curves import draw_curves, draw_hypervolume
 from analysis.figures.labels import spread
-from analysis.figures.points import ScatterPanel, draw_scatter
+from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure, style
 from analysis.figures.trade import draw_trade
 from analysis.metrics import parse_metric
@@ -75,12 +75,8 @@ def test_names_of_curves_do_not_overlap(ax, ways):
 
 
 def test_names_of_a_scatter_do_not_overlap(ax, ways):
-    ones = [1.0] * len(ways)
-    names = [way.name for way in ways]
-    panel = ScatterPanel(
-        title="NLL", x_label="KV", names=names, x=ones, y=ones, low=ones, high=ones
-    )
-    draw_scatter(ax, panel)
+    names = pd.DataFrame({"name": [way.name for way in ways]})
+    draw_scatter(ax, names.assign(x=1.0, y=1.0, low=1.0, high=1.0), title="NLL", x_label="KV")
     assert not overlaps(ax)
 
 

@@ -176,13 +176,6 @@ def test_the_same_numbers_whatever_the_workers(cluster, tmp_path):
     assert found["dask"][0]["class_accuracy"].values == (1.0,), "more than one thread"
 
 
-def test_a_cluster_fails_and_finishes_cells_as_others_do(cluster, tmp_path):
-    workspace = Workspace(folder=tmp_path)
-    cells = [probe(seed=0, deed="fail"), probe(seed=1), probe(seed=2, deed="die")]
-    results, _ = run(cells, workspace, scheduler=cluster.scheduler_address)
-    assert [results[i].status for i in range(3)] == ["failed", "finished", "interrupted"]
-
-
 def test_schedulers_that_do_not_serve(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "SCHEDULER_SECONDS", 0.5)
 
@@ -198,6 +191,13 @@ def test_schedulers_that_do_not_serve(cluster, tmp_path, monkeypatch):
     assert "--scheduler nonsense: no answer" in refused("nonsense")
     monkeypatch.undo()
     assert "no worker has a GPU" in refused(cluster.scheduler_address, device="cuda")
+
+
+def test_a_cluster_fails_and_finishes_cells_as_others_do(cluster, tmp_path):
+    workspace = Workspace(folder=tmp_path)
+    cells = [probe(seed=0, deed="fail"), probe(seed=1), probe(seed=2, deed="die")]
+    results, _ = run(cells, workspace, scheduler=cluster.scheduler_address)
+    assert [results[i].status for i in range(3)] == ["failed", "finished", "interrupted"]
 
 
 def test_inline_runs_one_after_another():

@@ -2,13 +2,10 @@
 
 import errno
 import json
-import os
 import random
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,17 +21,7 @@ from varant.training import resume as checkpoints
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState
 from varant.training.run import TIMES, RunFolder, read_metrics
 
-SCRIPT = Path(small_run.__file__)
-ROOT = SCRIPT.parent.parent
-
-
-def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, folder, *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SELDOM = 1000.0  # seconds between checkpoints: one at the end
 
 
 def lines_of(folder: Path) -> list[dict]:
@@ -74,21 +61,21 @@ def kill_at_random(folder: Path, rng: random.Random, moments: int) -> None:
     """Start, kill at a random step and moment of it, again and again, then let it end."""
     for _ in range(moments):
         # A write after every step, or seldom, so that metric lines run ahead of checkpoints.
-        seconds = rng.choice(["0", "0.1"])
-        process = start(folder, "slow_step=0.005", f"checkpoint_seconds={seconds}")
+        seconds = rng.choice([0, 0.1])
+        process = small_run.Process(folder, slow_step=0.005, checkpoint_seconds=seconds)
         metrics = folder / "metrics.jsonl"
         wanted = rng.randrange(small_run.STEPS)
         pause = rng.random() * 0.03  # about a step: the kill lands in training or in a write
-        while process.poll() is None:
+        while process.running:
             if metrics.exists() and metrics.read_bytes().count(b"\n") > wanted:
                 break
             time.sleep(0.002)
         time.sleep(pause)
-        process.kill()
-        process.wait()
-    process = start(folder)
-    _, text = process.communicate()
-    assert process.returncode == 0, text
+        if process.running:
+            process.send(signal.SIGKILL)
+        process.end()
+    code, text = small_run.Process(folder, checkpoint_seconds=SELDOM).end()
+    assert code == 0, text
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -125,7 +112,7 @@ def test_killed_inside_a_checkpoint_write(whole, tmp_path, monkeypatch, file):
         with pytest.raises(Killed):
             small_run.run(folder)
     monkeypatch.undo()
-    small_run.run(folder)
+    small_run.run(folder, checkpoint_seconds=SELDOM)
     assert_same_run(folder, whole)
 
 
@@ -146,7 +133,7 @@ def test_a_finished_run_loads_and_its_parts_are_there(whole):
 
 
 def test_evaluations_are_logged_between_logged_steps(whole, tmp_path):
-    small_run.run(tmp_path, log_every=25, checkpoint_seconds=1000)
+    small_run.run(tmp_path, log_every=25, checkpoint_seconds=SELDOM)
     every = {line["step"]: line for line in lines_of(whole)}
     lines = lines_of(tmp_path)
     assert [line["step"] for line in lines] == [0, 13, 25, 38, 50, 60]
@@ -156,20 +143,20 @@ def test_evaluations_are_logged_between_logged_steps(whole, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_signals_save_within_a_step_and_exit_with_75(whole, tmp_path, number):
     folder = tmp_path / "run"
-    process = start(folder, "slow_step=0.02", "checkpoint_seconds=1000")
+    process = small_run.Process(folder, slow_step=0.02, checkpoint_seconds=SELDOM)
     metrics = folder / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 10):
-        assert process.poll() is None
+        assert process.running
         time.sleep(0.005)
     before = metrics.read_bytes().count(b"\n")
-    process.send_signal(number)
-    _, text = process.communicate()
-    assert process.returncode == 75, text
+    process.send(number)
+    code, text = process.end()
+    assert code == 75, text
     saved = CheckpointFolder(folder=folder / "checkpoints").latest(pytest.fail)
     assert f"stopped after step {saved.step} of 60" in text
     assert saved.step <= before + 1, "within one step"
     assert not (folder / "config.json").exists()
-    small_run.run(folder)
+    small_run.run(folder, checkpoint_seconds=SELDOM)
     assert_same_run(folder, whole)
 
 
@@ -192,6 +179,14 @@ def interrupted(folder: Path, steps: int) -> None:
         small_run.run_training = original
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """A run that ended after 20 steps."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    interrupted(folder, 20)
+    return folder
+
+
 DAMAGES = {
     "flipped bit": lambda p: p.write_bytes(p.read_bytes()[:-9] + b"\x07" + p.read_bytes()[-8:]),
     "truncated": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
@@ -203,12 +198,11 @@ DAMAGES = {
 @pytest.mark.parametrize("file", ["state.safetensors", "facts.json", "manifest.json"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
-    whole, tmp_path, capsys, damage, file
+    whole, stopped, tmp_path, capsys, damage, file
 ):
-    folder = tmp_path / "run"
-    interrupted(folder, 20)
+    folder = shutil.copytree(stopped, tmp_path / "run")
     DAMAGES[damage](folder / "checkpoints" / "step-00000019" / file)
-    small_run.run(folder)
+    small_run.run(folder, checkpoint_seconds=SELDOM)
     said = capsys.readouterr().err
     assert "warning: " in said
     assert "step-00000019" in said
@@ -219,9 +213,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     assert_same_run(folder, whole)
 
 
-def test_no_good_checkpoint_is_an_error_and_nothing_is_lost(tmp_path):
-    folder = tmp_path / "run"
-    interrupted(folder, 20)
+def test_no_good_checkpoint_is_an_error_and_nothing_is_lost(stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "run")
     for state in folder.glob("checkpoints/step-*/state.safetensors"):
         state.write_bytes(b"")
     before = sorted(path.relative_to(folder) for path in folder.rglob("*"))
@@ -248,7 +241,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(whole, tmp_path, monkeypatc
             small_run.run(folder)
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert names == ["latest", "step-00000013", "step-00000014"]
-    small_run.run(folder)
+    small_run.run(folder, checkpoint_seconds=SELDOM)
     assert_same_run(folder, whole)
 
 
@@ -278,7 +271,7 @@ def test_damage_does_not_make_good_checkpoints_go(tmp_path):
 def test_divergence_keeps_the_last_good_state(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Diverged, match="diverged at step 13"):
-        small_run.run(folder, nan_step=12, checkpoint_seconds=1000)
+        small_run.run(folder, nan_step=12, checkpoint_seconds=SELDOM)
     saved = CheckpointFolder(folder=folder / "checkpoints").latest(pytest.fail)
     assert saved.step == 12
     assert not (folder / "config.json").exists()
@@ -313,7 +306,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def run_ranks(folder: Path, options: list[list[str]]) -> list[tuple[int, str]]:
+def run_ranks(folder: Path, options: list[dict[str, object]]) -> list[tuple[int | None, str]]:
     """One process a rank; exit code and stderr of each."""
     common = {
         "WORLD_SIZE": str(len(options)),
@@ -321,21 +314,22 @@ def run_ranks(folder: Path, options: list[list[str]]) -> list[tuple[int, str]]:
         "MASTER_PORT": free_port(),
     }
     processes = [
-        start(folder, *each, RANK=str(rank), LOCAL_RANK=str(rank), **common)
+        small_run.Process(folder, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **each)
         for rank, each in enumerate(options)
     ]
-    return [(p.returncode, text) for p in processes for text in [p.communicate()[1]]]
+    return [process.end() for process in processes]
 
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["schedule=sandwich"], ["switch=0", "schedule=fixed"], ["accumulate=2"]],
+    [{}, {"schedule": "sandwich"}, {"switch": 0, "schedule": "fixed"}, {"accumulate": 2}],
     ids=["progressive", "sandwich", "layers without gradient", "accumulate"],
 )
 def test_two_ranks_give_the_losses_of_one(tmp_path, options):
+    options = options | {"checkpoint_seconds": SELDOM}
     found = run_ranks(tmp_path / "two", [options] * 2)
     assert [code for code, _ in found] == [0, 0], found
-    small_run.run(tmp_path / "one", **dict(pair.split("=") for pair in options))
+    small_run.run(tmp_path / "one", **options)
     one, two = lines_of(tmp_path / "one"), lines_of(tmp_path / "two")
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
@@ -346,7 +340,7 @@ def test_two_ranks_give_the_losses_of_one(tmp_path, options):
 
 
 def test_ranks_that_disagree_are_told(tmp_path):
-    found = run_ranks(tmp_path / "run", [[], ["lr=0.1"]])
+    found = run_ranks(tmp_path / "run", [{}, {"lr": 0.1}])
     for code, text in found:
         assert code == 2
         line = next(line for line in text.splitlines() if line.startswith("error:"))
