@@ -294,11 +294,12 @@ def _plain_spec(kind: Any) -> Spec | None:
 def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -> C:
     said, registry = io.StringIO(), ConstructorRegistry()
     registry.primitive_rule(lambda info: _plain_spec(info.type))
-    options: dict[str, Any] = {"config": (tyro.conf.OmitArgPrefixes,), "registry": registry}
+    flat = (tyro.conf.OmitArgPrefixes,)
     try:
         with contextlib.redirect_stderr(said):
-            config: C = tyro.cli(kind, args=argv, default=default, description=about, **options)
-            return config
+            return tyro.cli(
+                kind, args=argv, default=default, description=about, config=flat, registry=registry
+            )
     except BadValue as bad:
         raise UserError(f"{_flag_before(bad.text, argv)} {bad.item}: {bad.expected}") from None
     except SystemExit as end:

@@ -17,7 +17,6 @@ take about 4 minutes on one core; on more devices: torchrun --nproc-per-node 2 -
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -35,15 +34,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
     from varant.training.distributed import Ranks
 
 # Flags that say where and how fast, not what: they may change when a run goes on.
-NOT_IDENTITY = (
-    "out",
-    "workspace",
-    "device",
-    "threads",
-    "checkpoint_every",
-    "dry_run",
-    "skip_unreadable",
-)
+NOT_IDENTITY = ["out", "workspace", "device", "threads", "checkpoint_every", "dry_run"]
+NOT_IDENTITY += ["skip_unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,34 +68,16 @@ class TrainConfig:
         return plain(self, without=NOT_IDENTITY)
 
     def resolve(self) -> Resolved:
-        """What training starts from.
-
-        Raises:
-            UserError: files or data that cannot be read, or that do not fit each other.
-        """
+        """What training starts from; see `varant.start.sources.resolve`."""
         from varant.start.sources import resolve
 
-        return resolve(
-            self.start,
-            self.data,
-            seeds=(self.seed,),
-            quick=self.run.quick,
-            batch=self.training.batch,
-        )
+        quick, batch = self.run.quick, self.training.batch
+        return resolve(self.start, self.data, seeds=(self.seed,), quick=quick, batch=batch)
 
     def training_of(self, resolved: Resolved) -> TrainingConfig:
-        """How this start is trained.
-
-        Raises:
-            UserError: flags that do not suit the network.
-        """
-        return TrainingConfig.of(
-            self.training,
-            resolved.geometry,
-            self.schedule.make(),
-            lr=resolved.lr if self.training.lr is None else self.training.lr,
-            seed=self.seed,
-        )
+        """How this start is trained; `UserError` where flags do not suit the network."""
+        lr, schedule = self.training.lr or resolved.lr, self.schedule.make()
+        return TrainingConfig.of(self.training, resolved.geometry, schedule, lr=lr, seed=self.seed)
 
 
 def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:
@@ -122,28 +96,24 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
     device = run.device
     if ranks.count > 1 and device.startswith("cuda"):
         device = f"cuda:{ranks.local_rank}"
-    online = config.data.online
+    online, workspace = config.data.online, Workspace(folder=run.workspace)
     wanted = Tokenising(flips=config.data.flip and not online, splits=SPLITS[online:])
     if not ranks.first:
         ranks.wait()
-    start = materialise(
-        resolved, Workspace(folder=run.workspace), progress, device=device, tokenising=wanted
-    )
+    start = materialise(resolved, workspace, progress, device=device, tokenising=wanted)
     if ranks.first:
         ranks.wait()
     tokens = start.tokens.read()
     _say_skipped(tokens.skipped)
     batches, source = _batches(config, start, training)
-    folder = RunFolder(
-        folder=out,
-        identity={
-            "flags": config.identity,
-            "training": training.as_dict(),
-            "start": start.origin,
-            "tokenizer": start.tokenizer_sha256,
-            "tokens": source,
-        },
-    )
+    identity = {
+        "flags": config.identity,
+        "training": training.as_dict(),
+        "start": start.origin,
+        "tokenizer": start.tokenizer_sha256,
+        "tokens": source,
+    }
+    folder = RunFolder(folder=out, identity=identity)
     with contextlib.ExitStack() as held:
         if ranks.first:
             held.enter_context(folder.locked())
@@ -176,22 +146,16 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
 def _batches(config: TrainConfig, start: Start, training: TrainingConfig) -> tuple[Batches, str]:
     """Training batches, and the digest of what they are made of."""
     from varant.data.batches import CachedBatches, OnlineBatches
+    from varant.data.folders import readable
 
-    seed, batch = training.seed, training.batch
+    seed, batch, flips = training.seed, training.batch, config.data.flip
     if not config.data.online:
         train = start.tokens.read().train
         assert train is not None
         return CachedBatches(train, seed=seed, batch=batch), start.tokens.digest
-    dataset = start.resolved.dataset
-    batches = OnlineBatches(
-        dataset.train,
-        start.tokenizer,
-        seed=seed,
-        batch=batch,
-        flips=config.data.flip,
-        skip_unreadable=config.data.skip_unreadable,
-    )
-    return batches, f"online {dataset.digest}"
+    split = readable(start.resolved.dataset.train, config.data.skip_unreadable)
+    batches = OnlineBatches(split, start.tokenizer, seed=seed, batch=batch, flips=flips)
+    return batches, f"online {start.resolved.dataset.digest}"
 
 
 def _say_skipped(paths: tuple[str, ...]) -> None:
@@ -203,11 +167,9 @@ def _say_skipped(paths: tuple[str, ...]) -> None:
 
 def _say_result(out: Path, line: dict[str, Any], images: int) -> None:
     """The last evaluation, in one line."""
-    found = ", ".join(
-        f"{name.rsplit('/', 1)[1]} {value:.3f}"
-        for name, value in line.items()
-        if name.startswith("select/nll/mean/")
-    )
+    nll = "select/nll/mean/"
+    means = {name.removeprefix(nll): line[name] for name in line if name.startswith(nll)}
+    found = ", ".join(f"{plan} {mean:.3f}" for plan, mean in means.items())
     print(
         f"{out}: {line['images_seen']:,} image passes; NLL in nats/token on {images} images of the "
         f"select split: {found}"
@@ -243,25 +205,15 @@ def dry_run_text(config: TrainConfig, out: Path, resolved: Resolved) -> str:
 
 
 def finished(out: Path, identity: dict[str, Any]) -> bool:
-    """Whether the run of these flags is finished in `out`.
-
-    Raises:
-        UserError: another run is.
-    """
-    from varant.training.run import RUN_FILE, RunFolder, differing
+    """Whether the run of these flags is finished in `out`; `UserError` where another is."""
+    from varant.training.run import RunFolder, differing
 
     run = RunFolder(folder=out, identity={})
-    if not run.finished or not (out / RUN_FILE).exists():
+    if not run.finished or (stored := run.stored()) is None:
         return False
-    try:
-        stored = json.loads((out / RUN_FILE).read_text())["identity"]["flags"]
-        differences = differing(stored, json.loads(json.dumps(identity)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{out / RUN_FILE}: damaged; name another --out folder") from None
-    if differences:
+    if differences := "; ".join(differing(stored.get("flags", {}), identity)[:3]):
         raise UserError(
-            f"--out {out}: holds a finished run of other flags ({'; '.join(differences[:3])}); "
-            "name another folder"
+            f"--out {out}: holds a finished run of other flags ({differences}); name another folder"
         )
     return True
 
@@ -273,9 +225,8 @@ def main(config: TrainConfig) -> None:
     from varant.devices import check_device
     from varant.training.distributed import joined_ranks
 
-    run = config.run
+    run, out = config.run, config.out or config.run.workspace / "supernet"
     check_device(run.device)
-    out = config.out or run.workspace / "supernet"
     resolved = config.resolve()
     training = config.training_of(resolved)
     if run.dry_run:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from varant.data.datasets import Split, images_to_float
-from varant.data.folders import ReplacingSplit, readable
+from varant.data.folders import ImagesRead, ReplacingSplit
 from varant.data.tokens import TokenBatch, TokenSplit
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream
@@ -49,20 +47,12 @@ class OnlineBatches:
     """
 
     def __init__(
-        self,
-        split: Split,
-        tokenizer: Tokenizer,
-        *,
-        seed: int,
-        batch: int,
-        flips: bool = False,
-        skip_unreadable: bool = False,
+        self, split: Split, tokenizer: Tokenizer, *, seed: int, batch: int, flips: bool = False
     ) -> None:
-        self.split = readable(split, skip_unreadable)
-        self.tokenizer = tokenizer
+        self.split, self.tokenizer = split, tokenizer
         self.seed, self.size, self.flips = seed, batch, flips
         self._reader = ThreadPoolExecutor(1)
-        self._reading: dict[tuple[int, int, int], Future[_Read]] = {}
+        self._reading: dict[tuple[int, int, int], Future[ImagesRead]] = {}
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -75,29 +65,20 @@ class OnlineBatches:
         read = ready.result() if ready else self._read(step, start, stop)
         following = (step + 1, start, stop)
         self._reading[following] = self._reader.submit(self._read, *following)
-        images = images_to_float(read.pixels_N3HW).to(next(self.tokenizer.parameters()).device)
-        with torch.no_grad():
-            tokens_NL = self.tokenizer.encode(images)
-        return TokenBatch(tokens_NL=tokens_NL, labels_N=torch.from_numpy(read.labels_N))
+        images = images_to_float(read.images_N3HW).to(next(self.tokenizer.parameters()).device)
+        labels_N = torch.from_numpy(self.split.labels_N[read.indices])
+        return TokenBatch(tokens_NL=self.tokenizer.encode(images), labels_N=labels_N)
 
-    def _read(self, step: int, start: int, stop: int) -> _Read:
+    def _read(self, step: int, start: int, stop: int) -> ImagesRead:
         """Images of a step; what is drawn for an image does not depend on how the step is cut."""
         chosen = batch_indices(self.seed, step, batch=self.size, images=len(self.split))
-        chosen = chosen[start:stop]
-        places = stream(self.seed, "crop", step).random((self.size, 2))[start:stop]
+        places = stream(self.seed, "crop", step).random((self.size, 2))
+        chosen, places = chosen[start:stop], places[start:stop]
         if isinstance(self.split, ReplacingSplit):
             read = self.split.read(chosen, places)
-            pixels, chosen = read.images_N3HW, read.indices
         else:
-            pixels = self.split.images(chosen, places)
+            read = ImagesRead(images_N3HW=self.split.images(chosen, places), indices=chosen)
         if self.flips:
             mirror = stream(self.seed, "flip", step).random(self.size)[start:stop] < 0.5
-            pixels = pixels.copy()
-            pixels[mirror] = pixels[mirror, :, :, ::-1]
-        return _Read(pixels_N3HW=pixels, labels_N=self.split.labels_N[chosen])
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    pixels_N3HW: np.ndarray
-    labels_N: np.ndarray
+            read.images_N3HW[mirror] = read.images_N3HW[mirror, :, :, ::-1]
+        return read

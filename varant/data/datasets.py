@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -95,93 +96,75 @@ class Dataset:
         return self.make_split("test")
 
 
+def _shapes(split: str, count: int, part: int = 500) -> ArraySplit:
+    """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
+    firsts, stream = range(0, count, part), SPLITS.index(split)
+    images = [shapes.render(0, stream, first, min(part, count - first)) for first in firsts]
+    return ArraySplit(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
+
+
+def _digits(split: str, count: int) -> ArraySplit:
+    """scikit-learn's 8 x 8 digits, 1,797 images, enlarged to 24 x 24 RGB."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(digits.target))
+    start = sum(DATASETS["digits"].sizes[s] for s in SPLITS[: SPLITS.index(split)])
+    chosen = order[start : start + count]
+    large = np.kron(digits.images[chosen], np.ones((3, 3)))
+    grey = np.rint(large * (255 / 16)).astype(np.uint8)
+    labels_N = digits.target[chosen].astype(np.int64)
+    return ArraySplit(images_N3HW=np.repeat(grey[:, None], 3, axis=1), labels_N=labels_N)
+
+
+class Embedded(NamedTuple):
+    """A data set of the package: how a split is made, and what fixes the pixels besides sizes."""
+
+    make: Callable[[str, int], Split]
+    sizes: dict[str, int]
+    class_names: tuple[str, ...]
+    recipe: dict[str, int]
+
+
+DATASETS = {
+    "shapes": Embedded(
+        make=_shapes,
+        sizes={"train": 25_000, "select": 2_500, "test": 5_000},
+        class_names=shapes.CLASSES,
+        recipe={"renderer": shapes.RENDERER_VERSION, "seed": 0, "side": shapes.SIDE},
+    ),
+    "digits": Embedded(
+        make=_digits,
+        sizes={"train": 1_197, "select": 200, "test": 400},
+        class_names=tuple("0123456789"),
+        recipe={"version": 1},
+    ),
+}
+
+
 def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
-    """An embedded data set.
+    """An embedded data set; `UserError` for an unknown name, or digits without scikit-learn.
 
     Args:
         limit: training images to keep, with held-out splits in proportion but of at least 500
             where there are as many; None keeps all.
-
-    Raises:
-        UserError: an unknown name, or digits without scikit-learn.
     """
     if name not in DATASETS:
         raise UserError(f"--dataset {name}: use one of {', '.join(sorted(DATASETS))}")
-    full = _FULL_SIZES[name]
+    if name == "digits" and importlib.util.find_spec("sklearn") is None:
+        raise UserError("--dataset digits: needs scikit-learn; pip install 'varant[digits]'")
+    make, full, class_names, recipe = DATASETS[name]
     kept = full["train"] if limit is None else min(limit, full["train"])
     least = {"train": 0, "select": LEAST_HELD_OUT, "test": LEAST_HELD_OUT}
-    return DATASETS[name](
-        {
-            split: min(count, max(least[split], count * kept // full["train"]))
-            for split, count in full.items()
-        }
-    )
-
-
-_FULL_SIZES = {
-    "shapes": {"train": 25_000, "select": 2_500, "test": 5_000},
-    "digits": {"train": 1_197, "select": 200, "test": 400},
-}
-
-
-def _shapes(sizes: dict[str, int]) -> Dataset:
-    seed = 0
-
-    def make_split(split: str, part: int = 500) -> Split:
-        """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
-        stream, count = SPLITS.index(split), sizes[split]
-        images = [
-            shapes.render(seed, stream, first, min(part, count - first))
-            for first in range(0, count, part)
-        ]
-        return ArraySplit(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
-
-    spec = {
-        "name": "shapes",
-        "renderer": shapes.RENDERER_VERSION,
-        "seed": seed,
-        "side": shapes.SIDE,
-        "sizes": sizes,
+    sizes = {
+        split: min(count, max(least[split], count * kept // full["train"]))
+        for split, count in full.items()
     }
     return Dataset(
-        name="shapes",
+        name=name,
         image_side=shapes.SIDE,
-        class_names=shapes.CLASSES,
-        digest=digest_of(spec),
+        class_names=class_names,
+        digest=digest_of({"name": name, "sizes": sizes} | recipe),
         sizes=sizes,
-        make_split=make_split,
+        make_split=lambda split: make(split, sizes[split]),
     )
-
-
-def _digits(sizes: dict[str, int]) -> Dataset:
-    """scikit-learn's 8 x 8 digits, 1,797 images, enlarged to 24 x 24 RGB."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UserError(
-            "--dataset digits: needs scikit-learn; pip install 'varant[digits]'"
-        ) from None
-
-    def make_split(split: str) -> Split:
-        digits = load_digits()
-        order = np.random.Generator(np.random.Philox(key=0)).permutation(len(digits.target))
-        start = sum(_FULL_SIZES["digits"][s] for s in SPLITS[: SPLITS.index(split)])
-        chosen = order[start : start + sizes[split]]
-        large = np.kron(digits.images[chosen], np.ones((3, 3)))
-        grey = np.rint(large * (255 / 16)).astype(np.uint8)
-        return ArraySplit(
-            images_N3HW=np.repeat(grey[:, None], 3, axis=1),
-            labels_N=digits.target[chosen].astype(np.int64),
-        )
-
-    return Dataset(
-        name="digits",
-        image_side=24,
-        class_names=tuple(str(i) for i in range(10)),
-        digest=digest_of({"name": "digits", "version": 1, "sizes": sizes}),
-        sizes=sizes,
-        make_split=make_split,
-    )
-
-
-DATASETS: dict[str, Callable[[dict[str, int]], Dataset]] = {"shapes": _shapes, "digits": _digits}

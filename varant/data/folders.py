@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from varant.data.datasets import SPLITS, Dataset, Split
 from varant.errors import UserError
@@ -71,11 +71,7 @@ class FolderSplit:
         return len(self.paths)
 
     def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
-        """As `Split.images`.
-
-        Raises:
-            UnreadableImage: naming the first file that cannot be decoded.
-        """
+        """As `Split.images`; `UnreadableImage` names the first file that cannot be decoded."""
         indices = np.arange(len(self))[chosen]
         places = map(self._own_place, indices) if places_N2 is None else places_N2
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -90,10 +86,10 @@ class FolderSplit:
         try:
             with Image.open(path) as file:
                 image = resized(file.convert("RGB"), round(RESIZE * self.side))
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-            raise UnreadableImage(path, int(index), type(error).__name__) from None
-        except Image.DecompressionBombError:
-            raise UnreadableImage(path, int(index), "too many pixels") from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            bomb = isinstance(error, Image.DecompressionBombError)
+            why = "too many pixels" if bomb else type(error).__name__
+            raise UnreadableImage(path, int(index), why) from None
         spare = np.array(image.size) - self.side
         if self.random_crop:
             left, top = np.minimum((np.asarray(place) * (spare + 1)).astype(int), spare)
@@ -104,7 +100,7 @@ class FolderSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replaced:
+class ImagesRead:
     """Images, and the indices of those that were read."""
 
     images_N3HW: np.ndarray
@@ -128,12 +124,8 @@ class ReplacingSplit:
     def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
         return self.read(chosen, places_N2).images_N3HW
 
-    def read(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> Replaced:
-        """As `Split.images`, saying which images they are.
-
-        Raises:
-            UnreadableImage: no image of the split can be read.
-        """
+    def read(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> ImagesRead:
+        """As `Split.images`, saying which they are; `UnreadableImage` if there is none to read."""
         indices = np.arange(len(self))[chosen]
         while True:
             try:
@@ -144,7 +136,7 @@ class ReplacingSplit:
                 self.skipped[str(error.path)] = None
                 indices = np.where(indices == error.index, (indices + 1) % len(self), indices)
             else:
-                return Replaced(images_N3HW=images, indices=indices)
+                return ImagesRead(images_N3HW=images, indices=indices)
 
 
 def readable(split: Split, skip_unreadable: bool) -> Split:
@@ -154,20 +146,12 @@ def readable(split: Split, skip_unreadable: bool) -> Split:
 
 def resized(image: Image.Image, shorter: int) -> Image.Image:
     """The image with its shorter side `shorter` pixels, its proportions kept."""
-    width, height = image.size
-    if width <= height:
-        size = (shorter, max(shorter, int(shorter * height / width)))
-    else:
-        size = (max(shorter, int(shorter * width / height)), shorter)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(shorter, int(shorter * side / min(image.size))) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Dataset:
-    """The data set in `path`.
-
-    Args:
-        side: of the square images, in pixels.
-        limit: training images to keep, taken evenly from the classes; None keeps all.
+def folder_dataset(path: Path, *, side: int) -> Dataset:
+    """The data set in `path`, of square images of `side` pixels.
 
     The digest is over the files' names and sizes in bytes and the preprocessing: reading a
     million files to find one that was changed in place would cost more than tokenising them.
@@ -178,9 +162,6 @@ def folder_dataset(path: Path, *, side: int, limit: int | None = None) -> Datase
     if not path.is_dir():
         raise UserError(f"--data-path {path}: no such folder; give one of class folders")
     listed = _split_by_folder(path) if (path / "train").is_dir() else _split_by_turn(path)
-    if limit is not None:
-        share = -(-limit // len(listed["train"]))
-        listed["train"] = {name: paths[:share] for name, paths in listed["train"].items()}
     splits = {
         name: FolderSplit.of(files, side=side, random_crop=name == "train")
         for name, files in listed.items()

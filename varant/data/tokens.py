@@ -57,9 +57,6 @@ class TokenSplit:
 
     def rows(self, chosen: np.ndarray | slice) -> TokenBatch:
         """The entries `chosen`, tokens as int64."""
-        if len(self.shards) == 1:
-            index = chosen if isinstance(chosen, slice) else torch.from_numpy(chosen)
-            return TokenBatch(tokens_NL=self.shards[0][index].long(), labels_N=self.labels_N[index])
         index_n = np.arange(len(self))[chosen]
         ends = np.cumsum([len(shard) for shard in self.shards])
         shard_n = np.searchsorted(ends, index_n, side="right")
@@ -113,14 +110,8 @@ class Tokenising:
 
         The data set's own digest holds how its images are resized and cropped.
         """
-        content = {
-            "version": VERSION,
-            "dataset": dataset.digest,
-            "tokenizer": tokenizer_sha256,
-            "flips": self.flips,
-            "splits": self.splits,
-        }
-        return digest_of(content)
+        made_of = {"version": VERSION, "dataset": dataset.digest, "tokenizer": tokenizer_sha256}
+        return digest_of(made_of | {"flips": self.flips, "splits": self.splits})
 
 
 EVERY_SPLIT = Tokenising()
@@ -137,11 +128,8 @@ def cache_tokens(
 ) -> Tokens:
     """Tokenise a data set into `folder`, unless it is there, and read it.
 
-    Args:
-        advance: called with the number of entries done.
-
-    Raises:
-        UserError: a file that cannot be read (named), or a damaged cache.
+    `advance` is called with the number of entries done; a file that cannot be read is named by an
+    `UnreadableImage`.
     """
     if not (folder / INDEX_FILE).exists():
         index: dict[str, list[str]] = {}
@@ -152,9 +140,12 @@ def cache_tokens(
             for first in range(0, entries, size):
                 path = folder / f"{name}-{first // size:05d}.safetensors"
                 chosen = np.arange(first, min(entries, first + size))
-                if _whole(path):
-                    advance(len(chosen))
-                else:
+                try:
+                    with safe_open(
+                        path, framework="pt"
+                    ):  # whole, of a tokenisation that was killed
+                        advance(len(chosen))
+                except (OSError, SafetensorError):
                     _write_shard(path, split, tokenizer, chosen, wanted, advance)
                 index[name].append(path.name)
         write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
@@ -201,20 +192,8 @@ def _read_images(
             places = places[indices[places] != error.index]
 
 
-def _whole(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
-
-
 def read_tokens(folder: Path) -> Tokens:
-    """Read a folder that `cache_tokens` wrote.
-
-    Raises:
-        UserError: damaged or foreign.
-    """
+    """Read a folder that `cache_tokens` wrote; `UserError` if it is damaged or foreign."""
     try:
         index = json.loads((folder / INDEX_FILE).read_text())
         skipped: list[str] = []

@@ -39,11 +39,7 @@ class KVCache:
         self._bytes = 0
 
     def extend(self, scale_index: int, layer: int, k_BHLc: Tensor, v_BHLc: Tensor) -> KeysValues:
-        """K and V of all tokens up to this scale that pass `layer`; stores the new ones if needed.
-
-        Args:
-            k_BHLc, v_BHLc: this scale's, in the compute type.
-        """
+        """K and V of all tokens so far that pass `layer`; stores the new ones if needed."""
         chunks = self._chunks.setdefault(layer, [])
         new = KeysValues(k_BHLc, v_BHLc)
         context = [*chunks, new]

@@ -60,29 +60,25 @@ def plan_cost(
     """Cost of one generation of `batch` images under `plan` (None: full depth).
 
     Args:
+        plan: for this network, else `UserError`.
         kv_bytes: bytes of one element of K, and of one of V (2 in half precision, 4 in float32).
-
-    Raises:
-        UserError: a plan made for another network.
     """
     plan = plan or DepthPlan.full(geometry.patch_nums, geometry.depth)
     plan.check_fits(geometry.patch_nums, geometry.depth)
     rows = batch * (2 if guidance else 1)
-    element_pair = rows * geometry.width  # K elements (and V elements) of one token
-    stored_pair = 2 * kv_bytes * element_pair
-    tokens = geometry.scale_tokens
+    elements = rows * geometry.width  # of K, and of V, of one token
+    pair = 2 * kv_bytes * elements
     steps = [(k, layer) for k, layers in enumerate(plan.layers) for layer in layers]
-    peak_tokens = _peak_tokens(plan)
+    computed = sum(plan.tokens[k] for k, _ in steps)
+    peak = pair * _peak_tokens(plan)
     return PlanCost(
-        kv_bytes_peak=stored_pair * peak_tokens,
-        kv_bytes_scratch=stored_pair * max(plan.context_tokens(k, layer) for k, layer in steps),
-        kv_bytes_planned=stored_pair * sum(tokens[k] for k, layer in steps if plan.keeps(k, layer)),
-        kv_bytes_freed_per_scale=stored_pair * _peak_tokens_freed_per_scale(plan),
-        kv_bytes_reference=REFERENCE_BYTES_PER_KV_PAIR
-        * element_pair
-        * sum(tokens[k] for k, _ in steps),
+        kv_bytes_peak=peak,
+        kv_bytes_scratch=pair * max(plan.context_tokens(k, layer) for k, layer in steps),
+        kv_bytes_planned=pair * sum(plan.tokens[k] for k, i in steps if plan.keeps(k, i)),
+        kv_bytes_freed_per_scale=pair * _peak_tokens_freed_per_scale(plan),
+        kv_bytes_reference=REFERENCE_BYTES_PER_KV_PAIR * elements * computed,
         # Our cache frees a layer's pairs right after its last reader, so it attains the limit.
-        kv_bytes_limit=stored_pair * peak_tokens,
+        kv_bytes_limit=peak,
         flops=_flops(geometry, plan, batch=batch, rows=rows, reference=False),
         flops_reference=_flops(geometry, plan, batch=batch, rows=rows, reference=True),
         parameters=parameter_count(geometry, plan),
@@ -126,29 +122,20 @@ def _flops(geometry: Geometry, plan: DepthPlan, *, batch: int, rows: int, refere
     A layer at scale k costs R (24 W^2 T_k + 4 W T_k S), with S the tokens it attends to, for an
     MLP ratio of 4: 8 W^2 for the attention's projections and 4 W^2 a unit of the ratio.
     """
-    width, vocab = geometry.width, geometry.vocab_size
-    adaln = rows * 12 * width**2
-    head_adaln = rows * 4 * width**2
-    head_rows = rows if reference else batch
-    total = 0
-    for scale_index, layers in enumerate(plan.layers):
-        tokens = plan.tokens[scale_index]
+    width, total = geometry.width, 0
+    for scale_index, (tokens, layers) in enumerate(zip(plan.tokens, plan.layers, strict=True)):
         linear = (8 + 4 * geometry.mlp_ratio) * width**2 * tokens
         for layer in layers:
             attention = 4 * width * tokens * plan.context_tokens(scale_index, layer)
             total += rows * (linear + attention)
-        if reference:
-            adaln_calls = 0 if geometry.shared_adaln else len(layers)
-            total += adaln * adaln_calls + head_adaln
-        total += 2 * head_rows * width * vocab * tokens
+        total += 2 * (rows if reference else batch) * width * geometry.vocab_size * tokens
         if scale_index:
             total += 2 * batch * geometry.code_channels * width * tokens
-    if not reference:
-        used = {layer for layers in plan.layers for layer in layers}
-        total += adaln * (0 if geometry.shared_adaln else len(used)) + head_adaln
-    if geometry.shared_adaln:
-        total += adaln
-    return total
+    used = {layer for layers in plan.layers for layer in layers}
+    calls = sum(plan.depths) if reference else len(used)  # of AdaLN
+    head_calls = len(plan.layers) if reference else 1
+    total += rows * 12 * width**2 * (1 if geometry.shared_adaln else calls)
+    return total + rows * 4 * width**2 * head_calls
 
 
 def parameter_count(geometry: Geometry, plan: DepthPlan | None = None) -> int:
@@ -159,13 +146,7 @@ def parameter_count(geometry: Geometry, plan: DepthPlan | None = None) -> int:
     mlp = 2 * width * hidden + hidden + width
     adaln = 6 * width * width + 6 * width
     block = attention + mlp + (6 * width if geometry.shared_adaln else adaln)
-    embeddings = (
-        (geometry.num_classes + 1) * width
-        + width * geometry.patch_nums[0] ** 2
-        + width * geometry.tokens
-        + width * len(geometry.patch_nums)
-        + width * geometry.code_channels
-        + width
-    )
+    vectors = geometry.num_classes + 1 + geometry.scale_tokens[0] + geometry.tokens
+    embeddings = width * (vectors + len(geometry.patch_nums) + geometry.code_channels + 1)
     head = 2 * width * width + 2 * width + geometry.vocab_size * (width + 1)
     return used * block + embeddings + head + (adaln if geometry.shared_adaln else 0)

@@ -51,17 +51,12 @@ class Geometry:
             raise UserError(f"width {self.width}: must be a multiple of heads ({self.heads})")
         sides = self.patch_nums
         if not sides or sides[0] < 1 or any(a >= b for a, b in itertools.pairwise(sides)):
-            raise UserError(
-                f"patch_nums {','.join(map(str, sides))}: need sides that grow from scale to scale"
-            )
+            shown = ",".join(map(str, sides))
+            raise UserError(f"patch_nums {shown}: need sides that grow from scale to scale")
 
     @classmethod
     def official(cls, depth: int) -> Geometry:
-        """Geometry of the published VAR-d16, d20, d24, d30 (256 px) and d36 (512 px).
-
-        Raises:
-            UserError: a depth that was not published.
-        """
+        """The published VAR-d16, d20, d24, d30 (256 px) or d36 (512 px); else `UserError`."""
         if depth not in OFFICIAL_DEPTHS:
             published = ", ".join(map(str, OFFICIAL_DEPTHS))
             raise UserError(f"depth {depth}: the published VAR depths are {published}")

@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,8 +21,7 @@ from varant.files import write_json
 
 Selector = Literal["equidistant", "nested", "first", "last"]
 SELECTORS: tuple[str, ...] = get_args(Selector)
-PLAN_FORMAT = "varant-plan"
-PLAN_VERSION = 1
+PLAN_FORMAT = {"format": "varant-plan", "version": 1}
 
 
 def equidistant(count: int, chosen: int) -> tuple[int, ...]:
@@ -59,19 +58,19 @@ def nested_order(depth: int) -> tuple[int, ...]:
 def select_layers(depth: int, subnet_depth: int, selector: str = "equidistant") -> tuple[int, ...]:
     """The ascending layer indices of a subnet of `subnet_depth` out of `depth` layers.
 
-    Raises:
-        UserError: a depth outside 1..`depth`, or a selector that is not in `SELECTORS`.
+    Raises `UserError` for a depth outside 1..`depth`, or a selector that is not in `SELECTORS`.
     """
     if not 1 <= subnet_depth <= depth:
         raise UserError(f"depth {subnet_depth}: the network has {depth} layers; use 1 to {depth}")
-    if selector == "equidistant":
-        return equidistant(depth, subnet_depth)
-    if selector == "nested":
-        return tuple(sorted(nested_order(depth)[:subnet_depth]))
-    if selector == "first":
-        return tuple(range(subnet_depth))
-    if selector == "last":
-        return tuple(range(depth - subnet_depth, depth))
+    match selector:
+        case "equidistant":
+            return equidistant(depth, subnet_depth)
+        case "nested":
+            return tuple(sorted(nested_order(depth)[:subnet_depth]))
+        case "first":
+            return tuple(range(subnet_depth))
+        case "last":
+            return tuple(range(depth - subnet_depth, depth))
     raise UserError(f"selector {selector!r}: use one of {', '.join(SELECTORS)}")
 
 
@@ -103,10 +102,10 @@ class DepthPlan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_nums", tuple(self.patch_nums))
         object.__setattr__(self, "layers", tuple(tuple(scale) for scale in self.layers))
-        if len(self.layers) != len(self.patch_nums):
+        scales = len(self.layers)
+        if scales != len(self.patch_nums):
             raise UserError(
-                f"plan with layers for {len(self.layers)} scales: "
-                f"patch_nums has {len(self.patch_nums)}"
+                f"plan with layers for {scales} scales: patch_nums has {len(self.patch_nums)}"
             )
         for scale_index, scale in enumerate(self.layers):
             ascending = list(scale) == sorted(set(scale))
@@ -133,8 +132,7 @@ class DepthPlan:
     ) -> DepthPlan:
         """VARiant's plan: all layers on scales 1..switch, the subnet on the scales after it.
 
-        Raises:
-            UserError: a switch outside 0..K, a depth outside 1..`depth`, an unknown selector.
+        Raises `UserError` for a switch outside 0..K, and as `per_scale`.
         """
         count = len(patch_nums)
         if not 0 <= switch <= count:
@@ -154,8 +152,7 @@ class DepthPlan:
     ) -> DepthPlan:
         """One subnet depth a scale, coarse to fine.
 
-        Raises:
-            UserError: not one depth a scale, a depth outside 1..`depth`, an unknown selector.
+        Raises `UserError` for another number of depths, and as `select_layers`.
         """
         if len(depths) != len(patch_nums):
             raise UserError(
@@ -176,8 +173,7 @@ class DepthPlan:
     ) -> DepthPlan:
         """A plan as a command line spells it: `full`, `d8@6`, `8,8,8,4,4`, or a `plan.json`.
 
-        Raises:
-            UserError: none of these forms, or a file made for another network.
+        Raises `UserError` for none of these forms, or a file made for another network.
         """
         text = str(text)
         if text.endswith(".json"):
@@ -199,35 +195,23 @@ class DepthPlan:
     def check_fits(self, patch_nums: Sequence[int], depth: int, *, source: str = "plan") -> None:
         """Raise `UserError` unless the plan is for a network of this depth and these scales."""
         if self.depth != depth or self.patch_nums != tuple(patch_nums):
+            made, has = (",".join(map(str, sides)) for sides in (self.patch_nums, patch_nums))
             raise UserError(
-                f"{source}: made for depth {self.depth} and scales "
-                f"{','.join(map(str, self.patch_nums))}; the network has depth {depth} and scales "
-                f"{','.join(map(str, patch_nums))}"
+                f"{source}: made for depth {self.depth} and scales {made}; the network has depth "
+                f"{depth} and scales {has}"
             )
 
     def save(self, path: str | Path) -> None:
         """Write the plan, atomically, as JSON that a sampler elsewhere can read."""
-        content = {
-            "format": PLAN_FORMAT,
-            "version": PLAN_VERSION,
-            "name": self.name,
-            "patch_nums": self.patch_nums,
-            "depth": self.depth,
-            "layers": self.layers,
-        }
-        write_json(Path(path), content)
+        write_json(Path(path), PLAN_FORMAT | {"name": self.name} | asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> DepthPlan:
-        """Read a plan that `save` wrote.
-
-        Raises:
-            UserError: no such file, or not a plan of ours.
-        """
+        """Read a plan that `save` wrote; `UserError` where there is none of ours."""
         try:
             content = json.loads(Path(path).read_text())
-            if content["format"] != PLAN_FORMAT or content["version"] != PLAN_VERSION:
-                raise KeyError("format")
+            if {key: content[key] for key in PLAN_FORMAT} != PLAN_FORMAT:
+                raise ValueError("another format")
             patch_nums, depth, layers = (content[key] for key in ("patch_nums", "depth", "layers"))
             if any(type(n) is not int for n in (depth, *patch_nums, *itertools.chain(*layers))):
                 raise TypeError("not whole numbers")
@@ -239,7 +223,7 @@ class DepthPlan:
         except UserError as error:
             raise UserError(f"plan {path}: {error}") from None
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise UserError(f"plan {path}: not a {PLAN_FORMAT} file of version 1") from None
+            raise UserError(f"plan {path}: not a varant-plan file of version 1") from None
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -41,14 +41,11 @@ class Sample:
 def image_uniforms(
     seed: int, image_indices: Sequence[int], scale_index: int, tokens: int
 ) -> np.ndarray:
-    """The uniforms in [0, 1) that images draw their tokens of one scale with.
+    """(B, tokens) float64 uniforms in [0, 1) that images draw their tokens of one scale with.
 
     Image i's are a function of (seed, i, scale) alone: Philox keyed by seed and scale, with a
     counter block of its own for each image. So batch size, order and device change nothing, and
     two plans under one seed are paired.
-
-    Returns:
-        (B, tokens) float64.
     """
     blocks = -(-tokens // 4)  # a Philox counter yields four 64-bit words, one a uniform
     indices = np.asarray(image_indices, dtype=np.int64)
@@ -65,13 +62,11 @@ def image_uniforms(
 
 
 def filter_logits(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
-    """Logits with all but the likeliest codes at -inf.
+    """(..., V) logits with all but the likeliest codes at -inf.
 
     Args:
-        logits: (..., V).
         top_k: keep the k largest (ties with the k-th are kept); 0 keeps all.
-        top_p: then keep the smallest set of likeliest codes whose probability reaches top_p; 0.0
-            keeps all.
+        top_p: then keep the smallest set of likeliest codes that reaches it; 0.0 keeps all.
     """
     if 0 < top_k < logits.shape[-1]:
         kth = logits.topk(top_k, dim=-1).values[..., -1:]
@@ -92,9 +87,8 @@ def draw_tokens(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
     cumulative = logits_BTV.double().softmax(dim=-1).cumsum(dim=-1)
     total = cumulative[..., -1:]
     # Below the total even where the product rounds up to it: the index stays in the vocabulary.
-    target = torch.minimum(
-        uniforms_BT.unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total))
-    )
+    below = total.nextafter(torch.zeros_like(total))
+    target = torch.minimum(uniforms_BT.unsqueeze(-1) * total, below)
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
 
 
@@ -129,18 +123,19 @@ def generate(
     Raises:
         UserError: a plan for another network, labels or filters out of range.
     """
-    plan = _plan(model, plan)
-    device = model.pos_1LC.device
+    sides, device = model.patch_nums, model.pos_1LC.device
+    if isinstance(plan, str | Path):
+        plan = DepthPlan.parse(plan, sides, model.depth)
+    plan = plan or DepthPlan.full(sides, model.depth)
+    plan.check_fits(sides, model.depth)
     labels_B = labels_B.to(device)
     indices = range(len(labels_B)) if image_indices is None else image_indices
     _check_inputs(model, tokenizer, labels_B, indices)
     _check_drawing(top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
     require_count("decode_chunk", decode_chunk)
     guided = cfg != 0
-    rows = labels_B
-    if guided:
-        rows = torch.cat([labels_B, torch.full_like(labels_B, model.num_classes)])
-    condition = model.condition(rows, plan)
+    halves = [labels_B, torch.full_like(labels_B, model.num_classes)]
+    condition = model.condition(torch.cat(halves) if guided else labels_B, plan)
     cache = KVCache(plan, free=free_cache)
     quantizer, last = tokenizer.quantize, len(plan.layers) - 1
     codes_RTv, features_Bvs, tokens = None, torch.zeros((), device=device), []
@@ -166,15 +161,6 @@ def generate(
     )
 
 
-def _plan(model: VAR, plan: DepthPlan | str | Path | None) -> DepthPlan:
-    if plan is None:
-        return DepthPlan.full(model.patch_nums, model.depth)
-    if isinstance(plan, str | Path):
-        return DepthPlan.parse(plan, model.patch_nums, model.depth)
-    plan.check_fits(model.patch_nums, model.depth)
-    return plan
-
-
 def _check_inputs(
     model: VAR, tokenizer: Tokenizer, labels_B: Tensor, indices: Sequence[int]
 ) -> None:
@@ -192,10 +178,11 @@ def _check_inputs(
         raise UserError(f"labels of type {labels_B.dtype}: need integers")
     if labels_B.ndim != 1 or len(labels_B) == 0:
         raise UserError(f"labels of shape {tuple(labels_B.shape)}: need (B,), at least one")
-    if labels_B.min() < 0 or labels_B.max() > model.num_classes:
+    lowest, highest, classes = int(labels_B.min()), int(labels_B.max()), model.num_classes
+    if lowest < 0 or highest > classes:
         raise UserError(
-            f"labels from {int(labels_B.min())} to {int(labels_B.max())}: the network has classes "
-            f"0 to {model.num_classes - 1}, and {model.num_classes} for unconditional"
+            f"labels from {lowest} to {highest}: the network has classes 0 to {classes - 1}, and "
+            f"{classes} for unconditional"
         )
     if len(indices) != len(labels_B):
         raise UserError(f"{len(indices)} image_indices for {len(labels_B)} labels: one a label")

@@ -141,9 +141,6 @@ class Quantizer(nn.Module):
         # Usage counts of the official training code: unused here, kept for the round trip.
         hits = torch.zeros(len(config.patch_nums), config.vocab_size)
         self.register_buffer("ema_vocab_hit_SV", hits)
-        self._add_resampling()
-
-    def _add_resampling(self) -> None:
         side = self.patch_nums[-1]
         eye_down = torch.eye(side * side).view(-1, 1, side, side)
         for k, p in enumerate(self.patch_nums[:-1]):
@@ -201,7 +198,8 @@ class Tokenizer(nn.Module):
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.patch_nums = config, config.patch_nums
+        self.vocab_size, self.image_side = config.vocab_size, config.image_side
         channels, v = config.channels, config.code_channels
         if config.backbone == "official":
             levels = config.multipliers
@@ -216,30 +214,12 @@ class Tokenizer(nn.Module):
             self.post_quant_conv = nn.Identity()
         self.quantize = Quantizer(config)
 
-    @property
-    def patch_nums(self) -> tuple[int, ...]:
-        return self.config.patch_nums
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def image_side(self) -> int:
-        return self.config.image_side
-
     def encode_features(self, images_B3HW: Tensor) -> Tensor:
-        """(B, v, s) continuous feature map of images in [-1, 1].
-
-        Raises:
-            UserError: images of another size than `image_side`.
-        """
+        """(B, v, s) continuous feature map of images in [-1, 1]; `UserError` for another size."""
         side = self.image_side
         if images_B3HW.shape[1:] != (3, side, side):
-            raise UserError(
-                f"images of shape {tuple(images_B3HW.shape)}: this tokenizer takes "
-                f"(B, 3, {side}, {side})"
-            )
+            shape = tuple(images_B3HW.shape)
+            raise UserError(f"images of shape {shape}: this tokenizer takes (B, 3, {side}, {side})")
         return self.quant_conv(self.encoder(images_B3HW)).flatten(2)
 
     @torch.no_grad()
@@ -258,9 +238,8 @@ class Tokenizer(nn.Module):
         for k, tokens_BT in enumerate(self.quantize.split(tokens_BL)[:-1]):
             total = total + self.quantize.up(self.quantize.codes(tokens_BT), k)
             parts.append(self.quantize.down(total, k + 1).transpose(1, 2))
-        if not parts:
-            return weight.new_zeros(len(tokens_BL), 0, self.config.code_channels)
-        return torch.cat(parts, dim=1)
+        none = weight.new_zeros(len(tokens_BL), 0, self.config.code_channels)
+        return torch.cat([none, *parts], dim=1)
 
     @torch.no_grad()
     def decode(self, tokens_BL: Tensor) -> Tensor:

@@ -100,17 +100,6 @@ class Block(nn.Module):
         return torch.addcmul(x_BLC, gamma2, self.ffn(modulated_norm(x_BLC, scale2, shift2)))
 
 
-class HeadNorm(nn.Module):
-    """The AdaLN before the head: (scale, shift) from the class condition."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.ada_lin = AdaLN(width, 2)
-
-    def forward(self, class_BC: Tensor) -> Tensor:
-        return self.ada_lin(class_BC)
-
-
 class VAR(nn.Module):
     """A VAR transformer whose depth a plan sets, scale by scale, at call time.
 
@@ -122,18 +111,19 @@ class VAR(nn.Module):
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
         self.geometry = geometry
-        width, scales = geometry.width, len(geometry.patch_nums)
-        first = geometry.scale_tokens[0]
+        self.depth, self.patch_nums = geometry.depth, geometry.patch_nums
+        self.num_classes, self.vocab_size = geometry.num_classes, geometry.vocab_size
+        width = geometry.width
         self.word_embed = nn.Linear(geometry.code_channels, width)
         self.class_emb = nn.Embedding(geometry.num_classes + 1, width)
-        self.pos_start = nn.Parameter(torch.empty(1, first, width))
+        self.pos_start = nn.Parameter(torch.empty(1, geometry.scale_tokens[0], width))
         self.pos_1LC = nn.Parameter(torch.empty(1, geometry.tokens, width))
-        self.lvl_embed = nn.Embedding(scales, width)
+        self.lvl_embed = nn.Embedding(len(geometry.patch_nums), width)
         if geometry.shared_adaln:
             self.shared_ada_lin = AdaLN(width, 6)
         layers = nn.ModuleList(Block(geometry) for _ in range(geometry.depth))
         self.blocks = cast(Sequence[Block], layers)
-        self.head_nm = HeadNorm(width)
+        self.head_nm = nn.ModuleDict({"ada_lin": AdaLN(width, 2)})  # (scale, shift) of the norm
         self.head = nn.Linear(width, geometry.vocab_size)
         self.register_buffer("level_L", token_levels(geometry), persistent=False)
         self.reset_parameters()
@@ -146,22 +136,6 @@ class VAR(nn.Module):
         model.load_state_dict(state, strict=True, assign=True)
         model.level_L = token_levels(geometry)
         return model
-
-    @property
-    def depth(self) -> int:
-        return self.geometry.depth
-
-    @property
-    def patch_nums(self) -> tuple[int, ...]:
-        return self.geometry.patch_nums
-
-    @property
-    def num_classes(self) -> int:
-        return self.geometry.num_classes
-
-    @property
-    def vocab_size(self) -> int:
-        return self.geometry.vocab_size
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -178,20 +152,18 @@ class VAR(nn.Module):
         width, depth = self.geometry.width, self.geometry.depth
         std = math.sqrt(1 / width / 3)
 
-        def truncated(tensor: Tensor, deviation: float = std) -> None:
-            nn.init.trunc_normal_(tensor, std=deviation, a=-2, b=2, generator=generator)
+        def truncated(tensor: Tensor) -> None:
+            nn.init.trunc_normal_(tensor, std=std, a=-2, b=2, generator=generator)
 
         for module in self.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Embedding):
                 truncated(module.weight)
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.Embedding):
-                truncated(module.weight)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
         truncated(self.pos_start)
         truncated(self.pos_1LC)
         self.head.weight.mul_(0.02)
-        self.head_nm.ada_lin.weight.mul_(0.5)
+        cast(AdaLN, self.head_nm["ada_lin"]).weight.mul_(0.5)
         for block in self.blocks:
             block.attn.scale_mul_1H11.fill_(math.log(4))
             block.attn.q_bias.zero_()
@@ -229,7 +201,8 @@ class VAR(nn.Module):
         Raises:
             UserError: a plan made for another network.
         """
-        plan = self._checked(plan)
+        plan = plan or DepthPlan.full(self.patch_nums, self.depth)
+        plan.check_fits(self.patch_nums, self.depth)
         condition = self.condition(labels_B, plan)
         first = self._first_tokens(condition.class_BC)
         x_BLC = torch.cat([first, self.word_embed(inputs_BLC)], dim=1) + self._positions()
@@ -276,15 +249,14 @@ class VAR(nn.Module):
     def condition(self, labels_B: Tensor, plan: DepthPlan) -> Conditioning:
         """Class embedding and AdaLN vectors of the layers that `plan` uses."""
         class_BC = self.class_emb(labels_B)
-        shared = None
-        if self.geometry.shared_adaln:
-            shared = self.shared_ada_lin(class_BC)
+        shared = self.shared_ada_lin(class_BC) if self.geometry.shared_adaln else None
         adaln = {
             layer: block.adaln(class_BC, shared)
             for layer, block in enumerate(self.blocks)
             if plan.scales_of(layer)
         }
-        return Conditioning(class_BC=class_BC, adaln_B6C=adaln, head_B2C=self.head_nm(class_BC))
+        head_B2C = self.head_nm["ada_lin"](class_BC)
+        return Conditioning(class_BC=class_BC, adaln_B6C=adaln, head_B2C=head_B2C)
 
     def run_scale(
         self,
@@ -305,10 +277,8 @@ class VAR(nn.Module):
         """
         start = sum(self.geometry.scale_tokens[:scale_index])
         stop = start + self.geometry.scale_tokens[scale_index]
-        if codes_BTv is None:
-            x_BTC = self._first_tokens(condition.class_BC)
-        else:
-            x_BTC = self.word_embed(codes_BTv)
+        first = codes_BTv is None
+        x_BTC = self._first_tokens(condition.class_BC) if first else self.word_embed(codes_BTv)
         x_BTC = x_BTC + self._positions()[:, start:stop]
         for layer in plan.layers[scale_index]:
             block, adaln = self.blocks[layer], condition.adaln_B6C[layer]
@@ -331,12 +301,6 @@ class VAR(nn.Module):
     def _positions(self) -> Tensor:
         """(1, L, W): position and level embeddings."""
         return self.lvl_embed(self.level_L).unsqueeze(0) + self.pos_1LC
-
-    def _checked(self, plan: DepthPlan | None) -> DepthPlan:
-        if plan is None:
-            return DepthPlan.full(self.patch_nums, self.depth)
-        plan.check_fits(self.patch_nums, self.depth)
-        return plan
 
 
 def token_levels(geometry: Geometry) -> Tensor:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,11 @@ from varant.files import write_json
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Log
 from varant.store.checkpoint import CONFIG_FILE, save
-from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState
+from varant.training.resume import CheckpointFolder, DamagedCheckpoint
 from varant.training.trainer import Trainer
 
-RUN_FILE, METRICS_FILE, CHECKPOINTS, LOCK_FILE = (
-    "training.json",
-    "metrics.jsonl",
-    "checkpoints",
-    ".lock",
-)
-RUN_FORMAT, RUN_VERSION = "varant-training", 1
+RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
+RUN_FORMAT = {"format": "varant-training", "version": 1}
 TIMES = ("seconds", "images_per_second/train")  # the metrics that differ between equal runs
 
 
@@ -62,20 +57,18 @@ class Evaluator:
     every_images: int
     images: int
 
-    def due(self, before: int, now: float, *, last: bool) -> bool:
+    def due(self, before: float, now: float, last: bool) -> bool:
         return last or before // self.every_images < now // self.every_images
 
     def __call__(self, trainer: Trainer) -> dict[str, float]:
         """`select/nll/mean/full`, `select/nll/mean/d4@3` ... in nats a token."""
         model, config = trainer.averaged.eval(), trainer.config
-        found = {}
+        tokens, found = self.tokens, {}
         for depth in sorted({model.depth, *config.depths}):
             plan = config.plan_of(depth, model.geometry)
-            per_scale_NK = nll_per_scale(
-                model, self.tokenizer, self.tokens, plan, images=self.images
-            )
-            value = mean_nll(per_scale_NK, model.patch_nums).mean()
-            found[f"select/nll/mean/{plan.name}"] = float(value)
+            nll_NK = nll_per_scale(model, self.tokenizer, tokens, plan, images=self.images)
+            mean = mean_nll(nll_NK, model.patch_nums).mean()
+            found[f"select/nll/mean/{plan.name}"] = float(mean)
         trainer.model.train()
         return found
 
@@ -95,50 +88,54 @@ class RunFolder:
     def finished(self) -> bool:
         return (self.folder / CONFIG_FILE).exists()
 
+    def stored(self) -> dict[str, Any] | None:
+        """The identity of the run that the folder holds; None where it holds none.
+
+        Raises:
+            UserError: damaged, or of another version.
+        """
+        path = self.folder / RUN_FILE
+        if not path.exists():
+            return None
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+            identity: dict[str, Any] = dict(content.pop("identity"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            content = {}
+        if content != RUN_FORMAT:
+            raise UserError(f"{path}: damaged, or of another version; name another --out folder")
+        return identity
+
     def claim(self) -> None:
         """Make the folder this run's, or check that it is.
 
         Raises:
             UserError: the folder holds another run, or a checkpoint that no run wrote.
         """
-        path = self.folder / RUN_FILE
-        if not path.exists():
-            if self.finished:
-                raise UserError(
-                    f"--out {self.folder}: holds a checkpoint that was not trained there; name "
-                    "another folder"
-                )
-            content = {"format": RUN_FORMAT, "version": RUN_VERSION, "identity": self.identity}
-            write_json(path, content)
-            return
-        try:
-            content = json.loads(path.read_text())
-            if content["format"] != RUN_FORMAT or content["version"] != RUN_VERSION:
-                raise KeyError("format")
-            stored = content["identity"]
+        stored = self.stored()
+        if stored is not None:
             differences = differing(stored, json.loads(json.dumps(self.identity)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            if differences:
+                raise UserError(
+                    f"--out {self.folder}: holds another run ({'; '.join(differences[:3])}); give "
+                    "the flags that it was started with, or name another folder"
+                )
+        elif self.finished:
             raise UserError(
-                f"{path}: damaged, or of another version; name another --out folder"
-            ) from None
-        if differences:
-            raise UserError(
-                f"--out {self.folder}: holds another run ({'; '.join(differences[:3])}); give the "
-                "flags that it was started with, or name another folder"
+                f"--out {self.folder}: holds a checkpoint that was not trained there; name another "
+                "folder"
             )
+        else:
+            write_json(self.folder / RUN_FILE, RUN_FORMAT | {"identity": self.identity})
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
         """Keep other processes from training here; the system drops the lock with the process.
 
-        Args:
-            wait: until another process that has it is done.
-
-        Raises:
-            UserError: another process has it, and we do not wait.
+        Where another process has it: wait for it, or raise `UserError`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK_FILE).open("w") as file:
+        with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError:
@@ -244,7 +241,7 @@ def run_training(
         Diverged: see `Trainer.advance`; the state before that step is saved.
         UserError: there are checkpoints, and all are damaged.
     """
-    ranks = trainer.ranks
+    ranks, images_a_step = trainer.ranks, trainer.config.batch * trainer.config.passes
     checkpoints = CheckpointFolder(folder=run.folder / CHECKPOINTS)
     metrics_length, seconds_before = 0, 0.0
     try:
@@ -253,10 +250,8 @@ def run_training(
         raise UserError(f"{damage}; delete {run.folder} to start again") from None
     if state is not None:
         trainer.restore(state)
-        metrics_length = state.facts["metrics_length"]
-        seconds_before = state.facts["seconds"]
+        metrics_length, seconds_before = state.facts["metrics_length"], state.facts["seconds"]
     ranks.check_same({"the step to go on from (is --out a folder that all share?)": trainer.step})
-    lines = MetricsLog(run.folder / METRICS_FILE, metrics_length) if ranks.first else None
 
     def elapsed() -> float:
         return seconds_before + time.monotonic() - started
@@ -265,36 +260,34 @@ def run_training(
         if lines is not None:
             state = trainer.state()
             facts = state.facts | {"metrics_length": lines.sync(), "seconds": elapsed()}
-            checkpoints.save(RunState(step=state.step, tensors=state.tensors, facts=facts))
+            checkpoints.save(replace(state, facts=facts))
 
     started = saved = logged = time.monotonic()
     unlogged = 0
     with StopRequest().listening() as stop, contextlib.ExitStack() as closing:
-        if lines is not None:
+        lines = None
+        if ranks.first:
+            lines = MetricsLog(run.folder / METRICS_FILE, metrics_length)
             closing.callback(lines.close)
             if state is None and evaluator is not None:
                 lines.write({"step": 0, "images_seen": 0} | evaluator(trainer))
         while not trainer.finished:
-            images_before = trainer.step * trainer.config.batch * trainer.config.passes
             try:
                 metrics = trainer.advance()
             except Diverged:
                 save_state()
                 raise
-            unlogged += 1
-            evaluated = False
-            if evaluator is not None:
-                evaluated = evaluator.due(
-                    images_before, metrics["images_seen"], last=trainer.finished
-                )
-                if evaluated and ranks.first:
+            evaluated = evaluator is not None and evaluator.due(
+                metrics["images_seen"] - images_a_step, metrics["images_seen"], trainer.finished
+            )
+            if evaluator is not None and evaluated:
+                if ranks.first:
                     metrics |= evaluator(trainer)
-            if evaluated:
                 ranks.wait()
+            unlogged += images_a_step
             now = time.monotonic()
-            if trainer.step % log_every == 0 or evaluated or trainer.finished:
-                images = unlogged * trainer.config.batch * trainer.config.passes
-                times = (elapsed(), images / max(1e-9, now - logged))
+            if evaluated or trainer.finished or trainer.step % log_every == 0:
+                times = (elapsed(), unlogged / max(1e-9, now - logged))
                 metrics |= dict(zip(TIMES, times, strict=True))
                 logged, unlogged = now, 0
                 log(trainer.step, metrics)

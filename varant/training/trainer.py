@@ -30,7 +30,6 @@ from varant.training.resume import RunState
 
 # Official parameter groups: no weight decay on these, nor on any one-dimensional tensor.
 NO_DECAY = ("class_emb", "pos_start", "pos_1LC", "lvl_embed", "ada_gss", "scale_mul")
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BETAS = (0.9, 0.95)  # of AdamW
 DIVERGENCE_NATS = 1.5  # a loss so far above the median of its depth's last steps ends the run
 # A step's loss is compared with the median of the last so many of its depth, once there are enough.
@@ -39,14 +38,11 @@ HISTORY, LEAST_HISTORY = 64, 16
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """AdamW groups by the official rule: embeddings, biases, scales and gammas do not decay."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        exempt = parameter.ndim == 1 or any(part in name for part in NO_DECAY)
-        (free if exempt else decayed).append(parameter)
+    named = dict(model.named_parameters())
+    free = {n for n, p in named.items() if p.ndim == 1 or any(part in n for part in NO_DECAY)}
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": [named[n] for n in named if n not in free], "weight_decay": weight_decay},
+        {"params": [named[n] for n in named if n in free], "weight_decay": 0.0},
     ]
 
 
@@ -83,15 +79,12 @@ class SupernetLoss(nn.Module):
         """
         inputs_BLC = self._teacher_inputs(tokens_BL)
         losses, rows, taught_BLV = [], [], None
-        checkpointing = self.config.activation_checkpointing
+        how = {"activation_checkpointing": self.config.activation_checkpointing}
         for plan in plans:
-            logits_BLV = self.model(
-                inputs_BLC, labels_B, plan, activation_checkpointing=checkpointing
-            )
+            logits_BLV = self.model(inputs_BLC, labels_B, plan, **how)
             logits_BLV = logits_BLV.float() if logits_BLV.dtype.itemsize < 4 else logits_BLV
-            entropy_BL = F.cross_entropy(
-                logits_BLV.flatten(0, 1), tokens_BL.flatten(), reduction="none"
-            ).view_as(tokens_BL)
+            rows_NV, targets_N = logits_BLV.flatten(0, 1), tokens_BL.flatten()
+            entropy_BL = F.cross_entropy(rows_NV, targets_N, reduction="none").view_as(tokens_BL)
             parts = entropy_BL.detach().split(self.model.geometry.scale_tokens, dim=1)
             rows.append(torch.stack([part.mean() for part in parts]))
             if taught_BLV is not None:
@@ -125,8 +118,7 @@ class Trainer:
     ) -> None:
         """Take `model` into training, on the device that it and `tokenizer` are on.
 
-        Raises:
-            UserError: a config that does not suit the network, the device or the ranks.
+        `config` must suit the network, the device and the ranks, else `UserError`.
         """
         self.device = model.pos_1LC.device
         config.check_fits(model.geometry, device=self.device.type, ranks=ranks.count)
@@ -134,23 +126,18 @@ class Trainer:
         self.config, self.batches, self.ranks = config, batches, ranks
         self.step = 0
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.ema else model
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(model, config.weight_decay), betas=BETAS, fused=True
-        )
+        groups = parameter_groups(model, config.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, betas=BETAS, fused=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.draws = config.draws(model.depth)
         depths = sorted({depth for step in self.draws.depths for depth in step})
         self.plans = {depth: config.plan_of(depth, model.geometry) for depth in depths}
-        forward = {
-            d: plan_cost(model.geometry, p, guidance=False).flops for d, p in self.plans.items()
-        }
-        backward = 3 if config.activation_checkpointing else 2  # in forward passes
-        self._flops_S = np.cumsum(
-            [sum(forward[d] for d in step) * (1 + backward) for step in self.draws.depths]
-        ) * float(config.batch)
-        self._realised_S = np.cumsum(self.draws.subnet_S(model.depth)) / np.arange(
-            1, config.steps + 1
-        )
+        costs = {d: plan_cost(model.geometry, p, guidance=False) for d, p in self.plans.items()}
+        passes = 4 if config.activation_checkpointing else 3  # forward, and backward costs two
+        flops_S = [sum(costs[d].flops for d in step) * passes for step in self.draws.depths]
+        self._flops_S = np.cumsum(flops_S) * float(config.batch)
+        subnets_S = np.cumsum(self.draws.subnet_S(model.depth))
+        self._realised_S = subnets_S / np.arange(1, config.steps + 1)
         self._recent: dict[int, list[float]] = {depth: [] for depth in depths}
         if config.compile:
             # One graph a plan: shapes taken for dynamic gave wrong attention masks (torch 2.13).
@@ -159,10 +146,9 @@ class Trainer:
         if ranks.count > 1:
             # With a switch at 0 the layers outside the subnet are in no pass of a subnet step.
             unused = config.switch == 0 and not config.schedule.sandwich
+            ids = [self.device.index] if self.device.type == "cuda" else None
             self.loss = DistributedDataParallel(
-                self.loss,
-                device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                find_unused_parameters=unused,
+                self.loss, device_ids=ids, find_unused_parameters=unused
             )
 
     @property
@@ -209,37 +195,33 @@ class Trainer:
             "images_seen": self.step * config.batch * config.passes,
             "loss": statistics.fmean(loss_P),
             "depth": depths[-1],
-            "share/scheduled": float(self.draws.share_S[step]),
-            "share/realised": float(self._realised_S[step]),
             "lr": rate,
             "gradient_norm": norm,
             "flops/training": float(self._flops_S[step]),
         }
-        if config.schedule.sandwich:
-            del metrics["share/scheduled"], metrics["share/realised"]
+        if not config.schedule.sandwich:
+            metrics["share/scheduled"] = float(self.draws.share_S[step])
+            metrics["share/realised"] = float(self._realised_S[step])
         metrics |= {f"loss/depth_{d:02d}": loss for d, loss in zip(depths, loss_P, strict=True)}
-        for k, loss in enumerate(losses_PK.mean(0).tolist()):
-            metrics[f"loss/scale_{k + 1:02d}"] = loss
-        return metrics
+        losses_K = enumerate(losses_PK.mean(0).tolist(), 1)
+        return metrics | {f"loss/scale_{k:02d}": loss for k, loss in losses_K}
 
     def _accumulate_gradients(self, step: int, plans: tuple[DepthPlan, ...]) -> Tensor:
         """Gradients of one step, summed over its parts; (P, K) losses of this rank's images."""
-        config, total_PK = self.config, torch.zeros((), device=self.device)
+        config, device, total_PK = self.config, self.device, torch.zeros((), device=self.device)
+        kind = getattr(torch, config.precision)
+        autocast = torch.autocast(device.type, dtype=kind, enabled=kind != torch.float32)
         self.optimiser.zero_grad(set_to_none=True)
         dropped_B = stream(config.seed, "class drop", step).random(config.batch) < config.class_drop
         size = config.batch // (self.ranks.count * config.accumulate)
         for part in range(config.accumulate):
             first = (self.ranks.rank * config.accumulate + part) * size
             here = slice(first, first + size)
-            batch = self.batches.batch(step, here)
-            labels_B = batch.labels_N.masked_fill(
-                torch.from_numpy(dropped_B[here]), self.model.num_classes
-            )
-            with self._synchronised(part == config.accumulate - 1), self._autocast():
-                loss, losses_PK = self.loss(
-                    batch.tokens_NL.to(self.device), labels_B.to(self.device), plans
-                )
+            batch, dropped_b = self.batches.batch(step, here), torch.from_numpy(dropped_B[here])
+            labels_B = batch.labels_N.masked_fill(dropped_b, self.model.num_classes).to(device)
             with self._synchronised(part == config.accumulate - 1):
+                with autocast:
+                    loss, losses_PK = self.loss(batch.tokens_NL.to(device), labels_B, plans)
                 self.scaler.scale(loss / config.accumulate).backward()
             total_PK = total_PK + losses_PK / config.accumulate
         return total_PK
@@ -250,23 +232,16 @@ class Trainer:
             return contextlib.nullcontext()
         return self.loss.no_sync()
 
-    def _autocast(self) -> contextlib.AbstractContextManager[None]:
-        kind = PRECISIONS[self.config.precision]
-        if kind is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=kind)
-
     def _check_loss(self, depth: int, loss: float) -> None:
         if not math.isfinite(loss):
             raise self._diverged(f"the loss of depth {depth} is {loss}")
         recent = self._recent[depth]
-        if len(recent) >= LEAST_HISTORY:
-            usual = statistics.median(recent)
-            if loss > usual + DIVERGENCE_NATS:
-                raise self._diverged(
-                    f"the loss of depth {depth} is {loss:.3f} nats a token, after a median of "
-                    f"{usual:.3f} over its last {len(recent)} steps"
-                )
+        usual = statistics.median(recent) if len(recent) >= LEAST_HISTORY else math.inf
+        if loss > usual + DIVERGENCE_NATS:
+            raise self._diverged(
+                f"the loss of depth {depth} is {loss:.3f} nats a token, after a median of "
+                f"{usual:.3f} over its last {len(recent)} steps"
+            )
 
     def _diverged(self, what: str) -> Diverged:
         first = self.step * self.config.batch

@@ -11,7 +11,7 @@ from image_files import paint
 from varant import Tokenizer, TokenizerConfig, UserError
 from varant.data.batches import CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit, Dataset, images_to_float
-from varant.data.folders import UnreadableImage, folder_dataset
+from varant.data.folders import UnreadableImage, folder_dataset, readable
 from varant.data.tokens import Tokenising, cache_tokens, read_tokens
 from varant.randomness import batch_indices, stream
 
@@ -171,7 +171,7 @@ def test_online_batches_replace_what_cannot_be_read(photographs):
     strict = OnlineBatches(data, tokenizer(), seed=0, batch=16)
     with pytest.raises(UnreadableImage):
         strict.batch(0, slice(None))
-    lax = OnlineBatches(data, tokenizer(), seed=0, batch=16, skip_unreadable=True)
+    lax = OnlineBatches(readable(data, True), tokenizer(), seed=0, batch=16)
     found = lax.batch(0, slice(None))
     chosen = batch_indices(0, 0, batch=16, images=16)
     expected = np.where(chosen == 2, 3, chosen)
