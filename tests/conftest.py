@@ -10,12 +10,16 @@ from filelock import FileLock
 # Files run side by side (pytest -n), and a process with more threads than cores crawls.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LONG = ("test_study_", "test_train", "test_own_study", "test_runner")
+# What takes minutes, longest first: no process is left alone with one at the end.
+LONG = ("studies", "test_train.py", "test_run.py", "reports", "training")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take minutes first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: not item.path.name.startswith(LONG))
+    def rank(item: pytest.Item) -> int:
+        found = [i for i, name in enumerate(LONG) if name in item.path.parts]
+        return found[0] if found else len(LONG)
+
+    items.sort(key=rank)
 
 
 # Prepared workspaces: what takes a minute to train is trained once, for all processes of a session.
