@@ -67,5 +67,5 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Page,
         "figure",
-        lambda page, name, draw, caption: figure(page, name, lambda: new_figure(height=1), caption),
+        lambda page, name, draw, *said: figure(page, name, lambda: new_figure(height=1), *said),
     )
