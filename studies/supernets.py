@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -113,9 +114,9 @@ class SupernetStudy(Study[Config, Found]):
 
     select = True
 
+    @abc.abstractmethod
     def arms(self, geometry: Geometry, found: Found | None) -> list[Arm]:
         """The ways to train that the flags ask for."""
-        raise NotImplementedError
 
     @property
     def selectors(self) -> tuple[str, ...]:

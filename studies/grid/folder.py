@@ -134,7 +134,8 @@ def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
         "parameters": parameter_count(bench.geometry),
         "training_images": bench.training_images,
     }
-    for point in outcome.where(base_seed=seed, family="full", schedule=None)[:1]:
+    whole = outcome.where(base_seed=seed, family="full")
+    for point in [point for point in whole if point.task.trained is None][:1]:
         found = outcome.result(point).metrics
         for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
             if metric in found:
