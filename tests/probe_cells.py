@@ -13,7 +13,7 @@ from studies.cells.result import CellResult, Measurements
 from varant.errors import Diverged, Preempted
 from varant.model.geometry import Geometry
 from varant.start.calibration import Speed
-from varant.training.run import StopRequest
+from varant.training.run import stop_signals
 
 
 def say_and_sleep(path: Path) -> None:
@@ -24,9 +24,9 @@ def say_and_sleep(path: Path) -> None:
 
 def say_and_save(path: Path) -> None:
     """Write the number of the process that runs this, and `saved` when it is asked to stop."""
-    with StopRequest().listening() as stop:
+    with stop_signals() as asked:
         path.write_text(str(os.getpid()))
-        while not stop.requested:
+        while not asked:
             time.sleep(0.1)
         time.sleep(1)
         path.with_name("saved").touch()

@@ -43,35 +43,32 @@ def exit_codes() -> Iterator[None]:
     """
     try:
         yield
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except Preempted as stop:
-        print(one_line(stop), file=sys.stderr)
-        raise SystemExit(75) from None
-    except PermissionError as error:
-        print(f"error: no permission: {error.filename or one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except MemoryError:
-        print("error: out of memory; use a smaller --batch or fewer --samples", file=sys.stderr)
-        raise SystemExit(1) from None
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        print(f"error: {error.filename}: {error.strerror}; name another path", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except BaseException as error:
+        said = _code_and_line(error)
+        if said is None:
             raise
-        print(f"error: disk full while writing {error.filename or 'a file'}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
+        code, line = said
+        print(line, file=sys.stderr)
+        raise SystemExit(code) from None
 
 
-def require_count(flag: str, value: int, *, least: int = 1) -> None:
-    """Raise `UserError` unless `value` is at least `least`; `flag` is named in the message."""
-    if value < least:
-        raise UserError(f"{flag} {value}: must be at least {least}")
+def _code_and_line(error: BaseException) -> tuple[int, str] | None:
+    match error:
+        case UserError():
+            return 2, f"error: {one_line(error)}"
+        case Preempted():
+            return 75, one_line(error)
+        case PermissionError():
+            return 2, f"error: no permission: {error.filename or one_line(error)}"
+        case MemoryError():
+            return 1, "error: out of memory; use a smaller --batch or fewer --samples"
+        case FileExistsError() | NotADirectoryError() | IsADirectoryError():
+            return 2, f"error: {error.filename}: {error.strerror}; name another path"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return 1, f"error: disk full while writing {error.filename or 'a file'}"
+        case KeyboardInterrupt():
+            return 130, "interrupted; run the same command again to go on"
+    return None
 
 
 def require_writable(flag: str, folder: Path) -> None:

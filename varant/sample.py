@@ -71,10 +71,8 @@ def main(config: SampleConfig) -> None:
         tokenizer,
         torch.tensor(classes * config.rows),
         plan=plan,
-        cfg=config.sampling.cfg,
-        top_k=config.sampling.top_k,
-        top_p=config.sampling.top_p,
         seed=config.seed,
+        **vars(config.sampling),
     )
     pixels = (sample.images.cpu() * 255).round().to(torch.uint8).numpy()
     sheet = image_sheet(pixels, columns=len(classes), zoom=config.zoom)

@@ -116,7 +116,7 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
         },
         "extractor": bench.extractor,
         "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
-        "model": bench.source.description,
+        "model": bench.description,
         "geometry": bench.geometry,
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varant.errors import UserError, require_count
+from varant.errors import UserError
 from varant.model.cache import KVCache
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
@@ -132,7 +132,8 @@ def generate(
     indices = range(len(labels_B)) if image_indices is None else image_indices
     _check_inputs(model, tokenizer, labels_B, indices)
     _check_drawing(top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
-    require_count("decode_chunk", decode_chunk)
+    if decode_chunk < 1:
+        raise UserError(f"decode_chunk {decode_chunk}: must be at least 1")
     guided = cfg != 0
     halves = [labels_B, torch.full_like(labels_B, model.num_classes)]
     condition = model.condition(torch.cat(halves) if guided else labels_B, plan)

@@ -30,6 +30,7 @@ from varant.store.checkpoint import (
     MODEL_FILE,
     TOKENIZER_FILE,
     LoadedModel,
+    Sizes,
     load,
     load_tokenizer,
     read_config,
@@ -42,64 +43,6 @@ from varant.training.tokenizer import reconstruction_psnr
 
 FINE_TUNING_LR = 1e-3  # of a small network that was trained before
 OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
-
-
-def scratch_lr(geometry: Geometry, batch: int) -> float:
-    """Peak learning rate from scratch: VAR's 1e-4 x batch / 256, or 5e-3 for small networks."""
-    return 1e-4 * batch / 256 if geometry.width >= 256 else 5e-3
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedHere:
-    """A tokenizer and base networks that are trained in the workspace, once."""
-
-    config: BaseConfig
-    description = "base network trained by this study"
-    lr = FINE_TUNING_LR
-
-    @property
-    def tokenizer(self) -> TokenizerConfig:
-        return self.config.tokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """A checkpoint folder of ours, or published files, which become one in the workspace.
-
-    Attributes:
-        tokenizer, geometry: read off the headers; no geometry of a published tokenizer alone.
-    """
-
-    files: NetworkConfig
-    tokenizer: TokenizerConfig
-    geometry: Geometry | None
-
-    @property
-    def description(self) -> str:
-        if self.files.model is not None:
-            return f"checkpoint {self.files.model.name}"
-        published = self.files.var or self.files.vae
-        return published.name if published else ""
-
-    @property
-    def lr(self) -> float:
-        return OFFICIAL_LR if self.files.model is None else FINE_TUNING_LR
-
-    def checkpoint(self, workspace: Workspace) -> Path:
-        """The folder, made of published files unless the workspace has it."""
-        if self.files.model is not None:
-            return self.files.model
-        vae, var, sides = self.files.vae, self.files.var, self.tokenizer.patch_nums
-        assert vae is not None
-        identity: dict[str, Any] = {"vae": sha256_file(vae), "sides": sides}
-        identity |= {"var": sha256_file(var)} if var is not None else {}
-        folder = workspace.model(digest_of(identity))
-        if not (folder / CONFIG_FILE).exists():
-            if var is None:
-                save(folder, load_official_tokenizer(vae, sides), note={"identity": identity})
-            else:
-                save(folder, *load_official(vae=vae, var=var), note={"identity": identity})
-        return folder
 
 
 def load_given(files: NetworkConfig) -> LoadedModel:
@@ -120,20 +63,36 @@ class Resolved:
     """What a run would start from; nothing is made yet.
 
     Attributes:
+        flags: they name given files, or ask for an untrained network.
+        base: tokenizer and base networks that the workspace trains, once; None of given files.
+        tokenizer, geometry: sizes; of given files read off their headers.
         seeds: of the base networks, or of an untrained one.
-        scratch: whether the network is untrained.
         lr: the default peak learning rate of such a start.
-        training_images: that the network has seen, None where that is not known.
     """
 
-    source: TrainedHere | Given
+    flags: TrainStartConfig
+    base: BaseConfig | None
     data: DataConfig
     dataset: Dataset
+    tokenizer: TokenizerConfig
     geometry: Geometry
     seeds: tuple[int, ...]
-    scratch: bool
     lr: float
-    training_images: int | None
+
+    @property
+    def training_images(self) -> int | None:
+        """Images that the network has seen; None where that is not known."""
+        if self.base is None or self.flags.from_scratch:
+            return None
+        return self.base.training.image_passes
+
+    @property
+    def description(self) -> str:
+        """Where the network is from, in words."""
+        if self.flags.model is not None:
+            return f"checkpoint {self.flags.model.name}"
+        published = self.flags.var or self.flags.vae
+        return published.name if published else "base network trained by this study"
 
 
 def resolve(
@@ -152,51 +111,50 @@ def resolve(
     Raises:
         UserError: files or data that cannot be read, or that do not fit each other.
     """
-    asked = TrainStartConfig(**vars(start))
-    source = _source(asked, quick)
-    dataset = open_dataset(data, source.tokenizer.image_side, QUICK_BASE.limit if quick else None)
-    images, lr = None, source.lr
-    if asked.from_scratch:
-        geometry = _scratch_geometry(asked, source.tokenizer, dataset)
-        lr = scratch_lr(geometry, batch)
-    elif isinstance(source, TrainedHere):
-        geometry = replace(source.config.geometry, num_classes=dataset.num_classes)
-        source = TrainedHere(config=replace(source.config, geometry=geometry))
-        images = source.config.training.image_passes
-    else:
-        assert source.geometry is not None
-        geometry = source.geometry
-        if geometry.num_classes != dataset.num_classes:
-            raise UserError(
-                f"--dataset {data.dataset}: has {dataset.num_classes} classes; the network that "
-                f"you start from has {geometry.num_classes}"
-            )
+    flags = TrainStartConfig(**vars(start))
+    base = None if flags.model or flags.vae else _base(flags, quick)
+    tokenizer, geometry = _sizes(flags) if base is None else (base.tokenizer, base.geometry)
+    dataset = open_dataset(data, tokenizer.image_side, QUICK_BASE.limit if quick else None)
+    lr = FINE_TUNING_LR if flags.vae is None else OFFICIAL_LR
+    if flags.from_scratch:
+        geometry = _scratch_geometry(flags, tokenizer, dataset)
+        lr = 1e-4 * batch / 256 if geometry.width >= 256 else 5e-3  # VAR's rule; of small networks
+    elif base is not None:
+        geometry = replace(base.geometry, num_classes=dataset.num_classes)
+        base = replace(base, geometry=geometry)
+    assert geometry is not None, "a tokenizer alone is for a start from scratch"
+    if geometry.num_classes != dataset.num_classes:
+        raise UserError(
+            f"--dataset {data.dataset}: has {dataset.num_classes} classes; the network that "
+            f"you start from has {geometry.num_classes}"
+        )
     return Resolved(
-        source=source,
+        flags=flags,
+        base=base,
         data=data,
         dataset=dataset,
+        tokenizer=tokenizer,
         geometry=geometry,
         seeds=tuple(seeds),
-        scratch=asked.from_scratch,
         lr=lr,
-        training_images=images,
     )
 
 
-def _source(start: TrainStartConfig, quick: bool) -> TrainedHere | Given:
-    sides = start.patch_nums
-    if start.model is not None:
-        return Given(files=start, **read_sizes(start.model)._asdict())
-    if start.vae is not None:
-        sizes = official_sizes(start.vae, start.var, sides or OFFICIAL_PATCH_NUMS_256)
-        return Given(files=start, **sizes._asdict())
-    base = QUICK_BASE if quick else BaseConfig()
-    base = replace(base, training=replace(base.training, budget_images=start.base_budget))
-    if sides is not None:
-        tokenizer = replace(base.tokenizer, patch_nums=sides)
-        geometry = replace(base.geometry, patch_nums=sides)
-        base = replace(base, tokenizer=tokenizer, geometry=geometry)
-    return TrainedHere(config=base)
+def _sizes(flags: TrainStartConfig) -> Sizes:
+    """Of given files."""
+    if flags.model is not None:
+        return read_sizes(flags.model)
+    assert flags.vae is not None
+    return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
+
+
+def _base(flags: TrainStartConfig, quick: bool) -> BaseConfig:
+    base, sides = QUICK_BASE if quick else BaseConfig(), flags.patch_nums
+    base = replace(base, training=replace(base.training, budget_images=flags.base_budget))
+    if sides is None:
+        return base
+    tokenizer = replace(base.tokenizer, patch_nums=sides)
+    return replace(base, tokenizer=tokenizer, geometry=replace(base.geometry, patch_nums=sides))
 
 
 def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Dataset:
@@ -218,13 +176,13 @@ def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Datas
 
 
 def _scratch_geometry(
-    start: TrainStartConfig, tokenizer: TokenizerConfig, dataset: Dataset
+    flags: TrainStartConfig, tokenizer: TokenizerConfig, dataset: Dataset
 ) -> Geometry:
     """Sizes of a network from scratch: the flags', else the small default's or VAR's rule."""
-    official, small = start.vae is not None, BaseConfig().geometry
-    depth = start.depth or (16 if official else small.depth)
-    width = start.width or (64 * depth if official else small.width)
-    heads = start.heads or max(1, width // (64 if official else small.head_dim))
+    official, small = flags.vae is not None, BaseConfig().geometry
+    depth = flags.depth or (16 if official else small.depth)
+    width = flags.width or (64 * depth if official else small.width)
+    heads = flags.heads or max(1, width // (64 if official else small.head_dim))
     return tokenizer.geometry(
         depth=depth, width=width, heads=heads, num_classes=dataset.num_classes
     )
@@ -264,10 +222,9 @@ class Start:
     @property
     def origin(self) -> dict[str, Any]:
         """What the network is: a part of the identity of what is trained from it."""
-        if self.resolved.scratch:
-            geometry = self.resolved.geometry
-            return {"scratch": geometry.as_dict(), "seed": self.resolved.seeds[0]}
-        return {"network": self.networks[0].sha256}
+        if self.networks:
+            return {"network": self.networks[0].sha256}
+        return {"scratch": self.resolved.geometry.as_dict(), "seed": self.resolved.seeds[0]}
 
     @cached_property
     def psnr_db(self) -> float:
@@ -278,7 +235,7 @@ class Start:
 
     def make_model(self) -> VAR:
         """The first network, on the CPU."""
-        if not self.resolved.scratch:
+        if self.networks:
             return load(self.networks[0].folder).model
         with torch_seed(self.resolved.seeds[0]):
             return VAR(self.resolved.geometry)
@@ -299,11 +256,11 @@ def materialise(
         tokenising: of the tokens that the run reads; base networks train on the plain ones.
         run_jobs: trains several base networks at once where it can; what it leaves is trained here.
     """
-    source, dataset, skip = resolved.source, resolved.dataset, resolved.data.skip_unreadable
-    if isinstance(source, TrainedHere):
-        folder = prepare_tokenizer(workspace, source.config, dataset, progress, skip)
+    base, dataset, skip = resolved.base, resolved.dataset, resolved.data.skip_unreadable
+    if base is not None:
+        folder = prepare_tokenizer(workspace, base, dataset, progress, skip)
     else:
-        folder = source.checkpoint(workspace)
+        folder = _given_checkpoint(resolved, workspace)
     tokenizer = load_tokenizer(folder).to(device)
     sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
 
@@ -311,13 +268,14 @@ def materialise(
         wanted = replace(wanted, skip_unreadable=skip)
         return prepare_tokens(workspace, dataset, tokenizer, sha256, progress, wanted)
 
-    folders = [] if resolved.scratch else [folder] * len(resolved.seeds)
-    if isinstance(source, TrainedHere) and not resolved.scratch:
+    scratch = resolved.flags.from_scratch
+    folders = [] if scratch else [folder] * len(resolved.seeds)
+    if base is not None and not scratch:
         plain = tokens(EVERY_SPLIT)
         jobs = [
             BaseJob(
                 workspace=workspace,
-                config=replace(source.config, training=replace(source.config.training, seed=seed)),
+                config=replace(base, training=replace(base.training, seed=seed)),
                 tokenizer_folder=folder,
                 tokens=plain,
                 device=device,
@@ -342,3 +300,21 @@ def materialise(
         tokens=tokens(tokenising),
         networks=tuple(networks),
     )
+
+
+def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:
+    """The folder that is given, or that the workspace makes of published files, once."""
+    flags, sides = resolved.flags, resolved.tokenizer.patch_nums
+    if flags.model is not None:
+        return flags.model
+    vae, var = flags.vae, flags.var
+    assert vae is not None
+    identity: dict[str, Any] = {"vae": sha256_file(vae), "sides": sides}
+    identity |= {"var": sha256_file(var)} if var is not None else {}
+    folder = workspace.model(digest_of(identity))
+    if not (folder / CONFIG_FILE).exists():
+        if var is None:
+            save(folder, load_official_tokenizer(vae, sides), note={"identity": identity})
+        else:
+            save(folder, *load_official(vae=vae, var=var), note={"identity": identity})
+    return folder

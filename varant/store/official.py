@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import pickle
 import re
-import struct
 import zipfile
 from pathlib import Path
 
@@ -103,18 +101,9 @@ def _read_official(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AssertionError,
-        AttributeError,
-        struct.error,
-        zipfile.BadZipFile,
-    ):
+    except MemoryError:
+        raise
+    except Exception:  # a damaged pickle raises nearly all there is
         raise UserError(f"{path}: truncated, or not a PyTorch checkpoint of tensors") from None
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()

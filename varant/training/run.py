@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -171,52 +171,31 @@ def _short(value: object) -> str:
     return f"{text[:12]}..." if len(text) == 64 else text  # a digest
 
 
-class MetricsLog:
-    """Lines of JSON, cut back to where a checkpoint left them when a run goes on."""
-
-    def __init__(self, path: Path, length: int) -> None:
-        if path.exists() and path.stat().st_size < length:
-            warn_on_stderr(
-                f"{path}: shorter than it was at the checkpoint; its missing lines are lost"
-            )
-        self._file = path.open("ab")
-        self._file.truncate(min(length, path.stat().st_size))
-
-    def write(self, line: dict[str, float]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-
-    def sync(self) -> int:
-        """Bring all lines to the disk; the file's length in bytes."""
-        os.fsync(self._file.fileno())
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
+def open_metrics(path: Path, length: int) -> TextIO:
+    """A file for lines of JSON, cut back to where a checkpoint left it when a run goes on."""
+    file = path.open("a", buffering=1)  # a line is in the file once it is written
+    found = os.fstat(file.fileno()).st_size
+    if found < length:
+        warn_on_stderr(f"{path}: shorter than it was at the checkpoint; its missing lines are lost")
+    file.truncate(min(length, found))
+    return file
 
 
-class StopRequest:
-    """Whether the machine asked to stop, by SIGTERM or SIGUSR1 (as batch systems do)."""
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """The signals by which the machine has asked to stop: SIGTERM or SIGUSR1, as batch systems do.
 
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[StopRequest]:
-        """Listen inside; only a process's main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        kinds = (signal.SIGTERM, signal.SIGUSR1)
-        before = {kind: signal.signal(kind, self._ask) for kind in kinds}
-        try:
-            yield self
-        finally:
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
-        self.requested = True
+    Only a process's main thread can listen; elsewhere the list stays empty.
+    """
+    asked: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    kinds = (signal.SIGTERM, signal.SIGUSR1) if main else ()
+    before = {kind: signal.signal(kind, lambda number, _: asked.append(number)) for kind in kinds}
+    try:
+        yield asked
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def run_training(
@@ -258,19 +237,21 @@ def run_training(
 
     def save_state() -> None:
         if lines is not None:
-            state = trainer.state()
-            facts = state.facts | {"metrics_length": lines.sync(), "seconds": elapsed()}
+            os.fsync(lines.fileno())
+            length, state = os.fstat(lines.fileno()).st_size, trainer.state()
+            facts = state.facts | {"metrics_length": length, "seconds": elapsed()}
             checkpoints.save(replace(state, facts=facts))
+
+    def write(line: dict[str, float]) -> None:
+        if lines is not None:
+            lines.write(json.dumps(line) + "\n")
 
     started = saved = logged = time.monotonic()
     unlogged = 0
-    with StopRequest().listening() as stop, contextlib.ExitStack() as closing:
-        lines = None
-        if ranks.first:
-            lines = MetricsLog(run.folder / METRICS_FILE, metrics_length)
-            closing.callback(lines.close)
-            if state is None and evaluator is not None:
-                lines.write({"step": 0, "images_seen": 0} | evaluator(trainer))
+    lines = open_metrics(run.folder / METRICS_FILE, metrics_length) if ranks.first else None
+    with stop_signals() as asked, lines or contextlib.nullcontext():
+        if ranks.first and state is None and evaluator is not None:
+            write({"step": 0, "images_seen": 0} | evaluator(trainer))
         while not trainer.finished:
             try:
                 metrics = trainer.advance()
@@ -291,9 +272,8 @@ def run_training(
                 metrics |= dict(zip(TIMES, times, strict=True))
                 logged, unlogged = now, 0
                 log(trainer.step, metrics)
-                if lines is not None:
-                    lines.write({"step": trainer.step} | metrics)
-            stopping = ranks.mean(torch.tensor(float(stop.requested), device=trainer.device)) > 0
+                write({"step": trainer.step} | metrics)
+            stopping = ranks.mean(torch.tensor(float(bool(asked)), device=trainer.device)) > 0
             if now - saved >= checkpoint_seconds or stopping or trainer.finished:
                 save_state()
                 saved = time.monotonic()
