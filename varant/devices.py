@@ -8,11 +8,7 @@ from varant.errors import UserError
 
 
 def check_device(device: str) -> str:
-    """The device, if this machine has it.
-
-    Raises:
-        UserError: an unknown device, or CUDA where there is none.
-    """
+    """The device; `UserError` for an unknown one, or one that this machine does not have."""
     if device == "cpu":
         return device
     if re.fullmatch(r"cuda(:\d+)?", device) is None:

@@ -17,17 +17,16 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from varant.data.datasets import Split, images_to_float, load_dataset
 from varant.errors import exit_codes
 from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
-from varant.files import replacing
 from varant.flags import Positive, flags_of
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream, torch_seed
 from varant.start.presets import LIGHT_TOKENIZER
+from varant.store.checkpoint import write_tensors
 from varant.training.tokenizer import TokenizerTraining, train_tokenizer
 
 
@@ -129,8 +128,7 @@ def main(config: FeaturesConfig) -> None:
         "num_classes": classes,
     }
     path = config.out or WEIGHTS / f"{dataset.name}.safetensors"
-    with replacing(path) as aside:
-        save_file(network.state_dict(), aside, metadata={"recipe": json.dumps(recipe)})
+    write_tensors(path, network.state_dict(), {"recipe": json.dumps(recipe)})
     extractor = load_extractor(path, name=dataset.name)
     found = extractor(reconstruct(dataset.test, tokenizer))
     accuracy = np.mean(found.classes_N == dataset.test.labels_N)

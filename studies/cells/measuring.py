@@ -15,8 +15,7 @@ from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, read_tokens
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
-from varant.evaluation.reconstructions import read_reference
-from varant.evaluation.reference import Reference
+from varant.evaluation.reference import Reference, read_reference
 from varant.evaluation.scores import score
 from varant.files import replacing
 from varant.model.cost import plan_cost

@@ -15,8 +15,7 @@ from varant.data.datasets import Dataset
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Extractor
-from varant.evaluation.reconstructions import prepare_reference
-from varant.evaluation.reference import load_reference_npz
+from varant.evaluation.reference import load_reference_npz, prepare_reference
 from varant.progress import progress_bar, silent
 from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from varant.data.datasets import SPLITS, Dataset, Split, images_to_float
 from varant.data.folders import UnreadableImage
 from varant.errors import UserError
-from varant.files import digest_of, replacing, write_json
+from varant.files import digest_of, write_json
 from varant.model.tokenizer import Tokenizer
+from varant.store.checkpoint import write_tensors
 
 VERSION = 2
 INDEX_FILE = "index.json"
@@ -141,10 +141,8 @@ def cache_tokens(
                 path = folder / f"{name}-{first // size:05d}.safetensors"
                 chosen = np.arange(first, min(entries, first + size))
                 try:
-                    with safe_open(
-                        path, framework="pt"
-                    ):  # whole, of a tokenisation that was killed
-                        advance(len(chosen))
+                    with safe_open(path, framework="pt"):
+                        advance(len(chosen))  # whole, of a tokenisation that was killed
                 except (OSError, SafetensorError):
                     _write_shard(path, split, tokenizer, chosen, wanted, advance)
                 index[name].append(path.name)
@@ -173,8 +171,7 @@ def _write_shard(
         labels.append(torch.from_numpy(split.labels_N[indices[places]]))
         advance(len(indices))
     content = {"tokens": torch.cat(tokens), "labels": torch.cat(labels)}
-    with replacing(path) as aside:
-        save_file(content, aside, metadata={"skipped": json.dumps(skipped)})
+    write_tensors(path, content, {"skipped": json.dumps(skipped)})
 
 
 def _read_images(

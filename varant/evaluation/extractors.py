@@ -30,27 +30,18 @@ class ExtractorSpec:
 
     @classmethod
     def packaged(cls, dataset: str) -> ExtractorSpec:
-        """Of the packaged network of an embedded data set.
-
-        Raises:
-            UserError: none is packaged for it.
-        """
+        """Of the packaged network of a data set; `UserError` where there is none."""
         return cls(digest=packaged_extractor(dataset).digest, dataset=dataset)
 
     @classmethod
     def inception(cls, path: Path) -> ExtractorSpec:
-        """Of a TorchScript Inception file, which is hashed and not yet loaded.
-
-        Raises:
-            UserError: no such file.
-        """
+        """Of a TorchScript Inception file, hashed and not yet loaded; `UserError` if it is none."""
         return cls(digest=inception_digest(path), path=path.absolute())
 
     def load(self, device: str = "cpu") -> Extractor:
         """The extractor; Inception on `device`, a packaged network on the CPU.
 
-        Raises:
-            UserError: weights that are not those of the digest, or as `inception_extractor`.
+        `UserError` for weights that are not those of the digest, and as `inception_extractor`.
         """
         if self.path is not None:
             return inception_extractor(self.path, device=device, digest=self.digest)

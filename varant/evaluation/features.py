@@ -117,11 +117,7 @@ class PackagedExtractor(Extractor):
 
 @functools.cache
 def packaged_extractor(dataset: str) -> PackagedExtractor:
-    """The extractor of an embedded data set, from the weights in the package.
-
-    Raises:
-        UserError: no weights are packaged for this data set.
-    """
+    """The extractor of a data set, from weights in the package; `UserError` if there are none."""
     path = WEIGHTS / f"{dataset}.safetensors"
     if not path.exists():
         raise UserError(f"--dataset {dataset}: no feature network is packaged for it")

@@ -82,11 +82,7 @@ def inception_extractor(
 
 
 def inception_digest(path: Path) -> str:
-    """SHA-256 of the file.
-
-    Raises:
-        UserError: no such file.
-    """
+    """SHA-256 of the file; `UserError` where there is none."""
     if not path.is_file():
         raise UserError(f"--inception {path}: no such file; {_WANTED}")
     return sha256_file(path)

@@ -1,4 +1,4 @@
-"""What generated images are compared with: features of real images, or their statistics alone."""
+"""What generated images are compared with: features of reconstructed test images, or an NPZ."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from varant.data.tokens import read_tokens
 from varant.errors import UserError
+from varant.evaluation.features import Extractor, Features
 from varant.evaluation.inception import INCEPTION_FEATURES
+from varant.model.tokenizer import Tokenizer
+from varant.progress import Progress, silent
+from varant.store.checkpoint import read_tensors, write_tensors
 
+DECODED = 50  # images decoded at once, where the tokenizer is
 _WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
 
 
@@ -26,11 +33,7 @@ class Gaussian:
 
     @classmethod
     def of(cls, features_NF: np.ndarray) -> Gaussian:
-        """Fitted to features, the covariance unbiased.
-
-        Raises:
-            ValueError: fewer than two rows.
-        """
+        """Fitted to features, the covariance unbiased; `ValueError` for fewer than two rows."""
         if len(features_NF) < 2:
             raise ValueError(f"{len(features_NF)} samples: a distance needs at least two")
         covariance_FF = np.atleast_2d(np.cov(features_NF, rowvar=False))
@@ -67,6 +70,42 @@ class Reference:
             return self.statistics
         assert self.features_NF is not None
         return Gaussian.of(self.features_NF)
+
+
+def prepare_reference(
+    tokens_folder: Path, tokenizer: Tokenizer, extractor: Extractor, progress: Progress = silent
+) -> Path:
+    """Features of the reconstructed test images, which samples are compared with.
+
+    Made unless the tokens' folder has them for this extractor; read back by `read_reference`.
+    """
+    path = tokens_folder / f"reference-{extractor.name}.safetensors"
+    if not path.exists():
+        test = read_tokens(tokens_folder).test.rows(slice(None))
+        device = next(tokenizer.parameters()).device
+        parts = []
+        with progress("reference", len(test), "img") as advance:
+            for part in test.tokens_NL.split(DECODED):
+                parts.append(extractor(tokenizer.decode(part.to(device)).add(1).div(2)))
+                advance(len(part))
+        features_NF = torch.from_numpy(Features.joined(parts).features_NF)
+        write_tensors(path, {"features": features_NF, "labels": test.labels_N})
+    return path
+
+
+def read_reference(path: Path, *, features: int = INCEPTION_FEATURES) -> Reference:
+    """What `prepare_reference` wrote (`.safetensors`), or else statistics in an NPZ.
+
+    Args:
+        features: that the extractor has; an NPZ must have as many.
+
+    Raises:
+        UserError: as `load_reference_npz`.
+    """
+    if path.suffix != ".safetensors":
+        return load_reference_npz(path, features=features)
+    content = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+    return Reference(features_NF=content["features"], labels_N=content["labels"])
 
 
 def load_reference_npz(path: Path, *, features: int = INCEPTION_FEATURES) -> Reference:

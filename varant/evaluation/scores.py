@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import sys
 import warnings
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
+import torch
 from scipy.linalg import LinAlgWarning
 
-from varant.evaluation.cleanfid_import import cleanfid_fid
 from varant.evaluation.features import Features
 from varant.evaluation.reference import Gaussian, Reference
 
 KID_SUBSETS = 20
+_MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
+_LIBRARIES: list[torch.library.Library] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +58,7 @@ def score(samples: Features, labels_N: np.ndarray, reference: Reference) -> Scor
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """Frechet distance between two Gaussians: 15 s on a core for 2048 features.
 
-    Raises:
-        ValueError: of different numbers of features.
+    `ValueError` where one has more features than the other.
     """
     if one.mean_F.shape != other.mean_F.shape:
         raise ValueError(
@@ -94,3 +99,38 @@ def class_kid(features_NF: np.ndarray, labels_N: np.ndarray, reference: Referenc
     finally:
         np.random.set_state(state)
     return float(np.mean(distances))
+
+
+@functools.cache
+def cleanfid_fid() -> ModuleType:
+    """The module `cleanfid.fid`.
+
+    clean-fid imports torchvision, whose registry wheel registers fake kernels for operators that
+    only its compiled part defines; beside another build of torch that import fails. None of these
+    operators is used here, so each one that is reported missing is declared, and the import is
+    tried again.
+    """
+    _import_torchvision()
+    from cleanfid import fid
+
+    module: ModuleType = fid
+    return module
+
+
+def _import_torchvision() -> None:
+    declared: set[str] = set()
+    while True:
+        try:
+            import torchvision  # noqa: F401
+
+            return
+        except RuntimeError as error:
+            missing = _MISSING_OPERATOR.search(str(error))
+            if missing is None or missing[1] in declared:
+                raise
+            declared.add(missing[1])
+            # Kept for the life of the process: dropping the library drops its operators.
+            _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+            _LIBRARIES[-1].define(f"{missing[1]}() -> ()")
+            for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+                del sys.modules[name]

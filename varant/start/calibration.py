@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch.utils.benchmark import Timer
 
 from varant.model.cache import KVCache
 from varant.model.geometry import Geometry
@@ -28,26 +28,19 @@ class Speed:
 
 def calibrate(geometry: Geometry, *, guidance: bool) -> Speed:
     """Time training, teacher-forced evaluation and generation on random inputs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        model = VAR(geometry)
-        inputs = torch.randn(
-            BATCH, geometry.tokens - geometry.scale_tokens[0], geometry.code_channels
-        )
-        labels = torch.zeros(BATCH, dtype=torch.long)
-        targets = torch.zeros(BATCH * geometry.tokens, dtype=torch.long)
+    model = VAR(geometry)
+    inputs = torch.randn(BATCH, geometry.tokens - geometry.scale_tokens[0], geometry.code_channels)
+    labels = torch.zeros(BATCH, dtype=torch.long)
+    targets = torch.zeros(BATCH * geometry.tokens, dtype=torch.long)
 
-        def step() -> None:
-            F.cross_entropy(model(inputs, labels).flatten(0, 1), targets).backward()
+    def step() -> None:
+        F.cross_entropy(model(inputs, labels).flatten(0, 1), targets).backward()
 
-        training = _images_per_second(step)
-        with torch.inference_mode():
-            nll = _images_per_second(lambda: model(inputs, labels))
-            rows = labels.repeat(2) if guidance else labels
-            sampling = _images_per_second(lambda: _scales(model, rows))
-    finally:
-        torch.set_num_threads(threads)
+    training = _images_per_second(step)
+    with torch.inference_mode():
+        nll = _images_per_second(lambda: model(inputs, labels))
+        rows = labels.repeat(2) if guidance else labels
+        sampling = _images_per_second(lambda: _scales(model, rows))
     return Speed(
         training_images_per_second=training, nll_images_per_second=nll, samples_per_second=sampling
     )
@@ -63,9 +56,6 @@ def _scales(model: VAR, rows: torch.Tensor) -> None:
         model.head(model.head_input(model.run_scale(k, codes, condition, plan, cache), condition))
 
 
-def _images_per_second(work: Callable[[], object], repeats: int = 3) -> float:
-    work()
-    started = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    return BATCH * repeats / (time.perf_counter() - started)
+def _images_per_second(work: Callable[[], object]) -> float:
+    timer = Timer("work()", globals={"work": work})  # on one thread, and warmed up
+    return BATCH / timer.timeit(3).median

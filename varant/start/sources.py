@@ -46,11 +46,7 @@ OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
 
 
 def load_given(files: NetworkConfig) -> LoadedModel:
-    """Tokenizer and network that `--model`, or `--vae` and `--var`, name.
-
-    Raises:
-        UserError: neither, or files that cannot be read.
-    """
+    """Tokenizer and network that `--model`, or `--vae` and `--var`, name; else `UserError`."""
     if files.model is not None:
         return load(files.model)
     if files.vae is None or files.var is None:
@@ -158,11 +154,7 @@ def _base(flags: TrainStartConfig, quick: bool) -> BaseConfig:
 
 
 def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Dataset:
-    """The data set of the flags, with images of `side` pixels.
-
-    Raises:
-        UserError: a folder that is none of images, or embedded images of another size.
-    """
+    """The data set of the flags, with images of `side` pixels; `UserError` where it has others."""
     if data.dataset == "folder":
         assert data.data_path is not None
         return folder_dataset(data.data_path, side=side)

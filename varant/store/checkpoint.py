@@ -20,14 +20,28 @@ from varant.model.transformer import VAR
 
 FORMAT = "varant-checkpoint"
 VERSION = 1
-CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE = (
-    "config.json",
-    "model.safetensors",
-    "tokenizer.safetensors",
-)
-
+CONFIG_FILE, MODEL_FILE = "config.json", "model.safetensors"
+TOKENIZER_FILE = "tokenizer.safetensors"
 
 T = TypeVar("T")
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file atomically."""
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as aside:
+        save_file(content, aside, metadata=metadata)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    The tensors are copied out of the mapped file, where they are not aligned: the results of
+    vector code differ in the last bit with alignment.
+    """
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 class LoadedModel(NamedTuple):
@@ -57,9 +71,7 @@ def save(
     if model is not None:
         modules[MODEL_FILE] = model
     for name, module in modules.items():
-        state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-        with replacing(folder / name) as aside:
-            save_file(state, aside)
+        write_tensors(folder / name, module.state_dict())
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -72,11 +84,7 @@ def save(
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The `config.json` of a checkpoint of ours.
-
-    Raises:
-        UserError: no such folder, or not a checkpoint of ours.
-    """
+    """The `config.json` of a checkpoint of ours; `UserError` where there is none."""
     path = Path(folder) / CONFIG_FILE
     try:
         content: dict[str, Any] = json.loads(path.read_text())
@@ -103,11 +111,7 @@ class Sizes(NamedTuple):
 
 
 def read_sizes(folder: str | Path) -> Sizes:
-    """The sizes of tokenizer and network in a checkpoint of ours.
-
-    Raises:
-        UserError: no such folder, or not a checkpoint of ours with a network.
-    """
+    """The sizes in a checkpoint of ours; `UserError` where there is none, or none of a network."""
     content = read_config(folder)
     if content["geometry"] is None:
         raise UserError(f"checkpoint {folder}: a tokenizer without a network")
@@ -132,11 +136,7 @@ def load(folder: str | Path) -> LoadedModel:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Read the tokenizer of a checkpoint of ours, on the CPU.
-
-    Raises:
-        UserError: as `load`.
-    """
+    """Read the tokenizer of a checkpoint of ours, on the CPU; raises `UserError` as `load`."""
     content = read_config(folder)
     tokenizer = Tokenizer(_from_config(TokenizerConfig, content, "tokenizer", folder))
     expected = shapes(tokenizer.state_dict())
@@ -160,9 +160,7 @@ def _read_checked(
     try:
         if sha256_file(path) != content["sha256"][path.name]:
             raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
-        # Copied out of the mapped file: its tensors are not aligned, and the results of vector
-        # code differ in the last bit with alignment.
-        state = {name: tensor.clone() for name, tensor in load_file(path).items()}
+        state = read_tensors(path)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     check_names(state, shapes, path)

@@ -52,8 +52,7 @@ def load_official(*, vae: str | Path, var: str | Path) -> LoadedModel:
 def load_official_tokenizer(vae: str | Path, patch_nums: tuple[int, ...]) -> Tokenizer:
     """Read the published tokenizer alone; its file does not say which scales it is used at.
 
-    Raises:
-        UserError: as `load_official`.
+    Raises `UserError` as `load_official`.
     """
     state = _read_official(vae)
     tokenizer = Tokenizer(_official_tokenizer_config(state, vae, patch_nums))
@@ -65,11 +64,7 @@ def load_official_tokenizer(vae: str | Path, patch_nums: tuple[int, ...]) -> Tok
 def official_sizes(vae: Path, var: Path | None, patch_nums: tuple[int, ...]) -> Sizes:
     """Sizes of tokenizer and network, off the files' headers.
 
-    Args:
-        var: None for the tokenizer alone, which is then used at `patch_nums`.
-
-    Raises:
-        UserError: as `load_official`.
+    The tokenizer alone (`var` None) is used at `patch_nums`. Raises `UserError` as `load_official`.
     """
     geometry = None if var is None else _official_geometry(_read_official(var), var)
     sides = patch_nums if geometry is None else geometry.patch_nums
@@ -80,8 +75,7 @@ def official_sizes(vae: Path, var: Path | None, patch_nums: tuple[int, ...]) -> 
 def save_official(tokenizer: Tokenizer, model: VAR, *, vae: str | Path, var: str | Path) -> None:
     """Write files that load into the reference implementation, strictly.
 
-    Raises:
-        UserError: a light tokenizer, which the reference does not have.
+    `UserError` for a light tokenizer, which the reference does not have.
     """
     if tokenizer.config.backbone != "official":
         raise UserError(

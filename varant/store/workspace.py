@@ -31,11 +31,7 @@ class Workspace:
         return self.folder / name
 
     def claim(self) -> None:
-        """Write which version of the layout this folder has, or check that it is ours.
-
-        Raises:
-            UserError: it is another.
-        """
+        """Write which version of the layout this folder has; `UserError` if it is not ours."""
         path = self.folder / FILE
         if not path.exists():
             write_json(path, {"format": FORMAT, "version": VERSION})

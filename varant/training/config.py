@@ -70,11 +70,7 @@ class ScheduleFlags:
     """Shape of its ramp: linear (the paper's), cosine, early (rises fast at first) or late."""
 
     def make(self) -> Schedule:
-        """The schedule.
-
-        Raises:
-            UserError: phases that make none.
-        """
+        """The schedule; `UserError` for phases that make none."""
         match self.kind:
             case "full":
                 return Schedule.full()

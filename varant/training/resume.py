@@ -20,17 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from varant.files import replacing, sha256_file
+from varant.store.checkpoint import read_tensors
 
-STATE_FILE, FACTS_FILE, MANIFEST_FILE, POINTER_FILE = (
-    "state.safetensors",
-    "facts.json",
-    "manifest.json",
-    "latest",
-)
+STATE_FILE, FACTS_FILE = "state.safetensors", "facts.json"
+MANIFEST_FILE, POINTER_FILE = "manifest.json", "latest"
 KEPT = 2
 
 
@@ -54,11 +51,7 @@ class CheckpointFolder:
     folder: Path
 
     def save(self, state: RunState) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OSError: the disk is full or gone; earlier checkpoints stay as they were.
-        """
+        """Write a checkpoint; after an `OSError` the earlier ones are as they were."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"step-{state.step:08d}"
         aside, final = self.folder / f".{name}", self.folder / name
@@ -124,12 +117,8 @@ class CheckpointFolder:
                         f"{folder / file}: damaged (its SHA-256 is not the manifest's)"
                     )
             facts = json.loads((folder / FACTS_FILE).read_text())
-            # Copied out of the mapped file: its tensors are not aligned, and the results of
-            # vector code differ in the last bit with alignment.
-            tensors = {k: v.clone() for k, v in load_file(folder / STATE_FILE).items()}
-            return RunState(
-                step=int(folder.name.removeprefix("step-")), tensors=tensors, facts=facts
-            )
+            step, tensors = folder.name.removeprefix("step-"), read_tensors(folder / STATE_FILE)
+            return RunState(step=int(step), tensors=tensors, facts=facts)
         except FileNotFoundError as error:
             raise DamagedCheckpoint(f"{error.filename}: missing") from None
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

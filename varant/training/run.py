@@ -89,11 +89,7 @@ class RunFolder:
         return (self.folder / CONFIG_FILE).exists()
 
     def stored(self) -> dict[str, Any] | None:
-        """The identity of the run that the folder holds; None where it holds none.
-
-        Raises:
-            UserError: damaged, or of another version.
-        """
+        """The identity of the run that the folder holds, or None; `UserError` if it is damaged."""
         path = self.folder / RUN_FILE
         if not path.exists():
             return None
@@ -109,8 +105,7 @@ class RunFolder:
     def claim(self) -> None:
         """Make the folder this run's, or check that it is.
 
-        Raises:
-            UserError: the folder holds another run, or a checkpoint that no run wrote.
+        `UserError` for one that holds another run, or a checkpoint that no run wrote.
         """
         stored = self.stored()
         if stored is not None:

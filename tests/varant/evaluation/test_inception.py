@@ -20,8 +20,13 @@ from varant import Tokenizer, TokenizerConfig, UserError
 from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Features, packaged_extractor
 from varant.evaluation.inception import INCEPTION_FEATURES, inception_extractor
-from varant.evaluation.reconstructions import prepare_reference, read_reference
-from varant.evaluation.reference import Gaussian, Reference, load_reference_npz
+from varant.evaluation.reference import (
+    Gaussian,
+    Reference,
+    load_reference_npz,
+    prepare_reference,
+    read_reference,
+)
 from varant.evaluation.scores import frechet_distance, score
 from varant.files import sha256_file
 
