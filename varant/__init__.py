@@ -6,15 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from varant.errors import UserError
-    from varant.model.cost import PlanCost, plan_cost
-    from varant.model.geometry import Geometry
-    from varant.model.plan import DepthPlan
-    from varant.model.sampling import Sample, generate
-    from varant.model.tokenizer import Tokenizer, TokenizerConfig
-    from varant.model.transformer import VAR
-    from varant.store.checkpoint import load, save
-    from varant.store.official import load_official, save_official
+    from varant.errors import UserError as UserError
+    from varant.model.cost import PlanCost as PlanCost
+    from varant.model.cost import plan_cost as plan_cost
+    from varant.model.geometry import Geometry as Geometry
+    from varant.model.plan import DepthPlan as DepthPlan
+    from varant.model.sampling import Sample as Sample
+    from varant.model.sampling import generate as generate
+    from varant.model.tokenizer import Tokenizer as Tokenizer
+    from varant.model.tokenizer import TokenizerConfig as TokenizerConfig
+    from varant.model.transformer import VAR as VAR
+    from varant.store.checkpoint import load as load
+    from varant.store.checkpoint import save as save
+    from varant.store.official import load_official as load_official
+    from varant.store.official import save_official as save_official
 
 # Where each name lives. Imported when first asked for: torch takes seconds, and a command's --help
 # or a report needs none of it.
@@ -34,22 +39,7 @@ _HOMES = {
     "save": "store.checkpoint",
     "save_official": "store.official",
 }
-__all__ = [
-    "VAR",
-    "DepthPlan",
-    "Geometry",
-    "PlanCost",
-    "Sample",
-    "Tokenizer",
-    "TokenizerConfig",
-    "UserError",
-    "generate",
-    "load",
-    "load_official",
-    "plan_cost",
-    "save",
-    "save_official",
-]
+__all__ = list(_HOMES)
 __version__ = "0.1.0"
 
 

@@ -82,6 +82,7 @@ class TrainConfig:
 
 def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:
     """Prepare and train; on every rank, of which the first prepares before the others."""
+    from varant.data.batches import OnlineBatches
     from varant.data.datasets import SPLITS
     from varant.data.tokens import Tokenising
     from varant.progress import progress_bar, silent
@@ -139,7 +140,7 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
             lines = read_metrics(out)
             save_curves(out, lines, trainer, select_images=evaluator.images)
             _say_result(out, lines[-1], evaluator.images)
-    if online:
+    if isinstance(batches, OnlineBatches):
         _say_skipped(batches.skipped)
 
 

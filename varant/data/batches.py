@@ -17,11 +17,6 @@ from varant.randomness import batch_indices, stream
 class Batches(Protocol):
     """The images of every training step."""
 
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """Files that could not be read so far."""
-        ...
-
     def batch(self, step: int, part: slice) -> TokenBatch:
         """Tokens and labels of the images `part` of step `step` (0-based)."""
         ...
@@ -29,8 +24,6 @@ class Batches(Protocol):
 
 class CachedBatches:
     """Batches from a data set that was tokenised before."""
-
-    skipped = ()
 
     def __init__(self, tokens: TokenSplit, *, seed: int, batch: int) -> None:
         self.tokens, self.seed, self.size = tokens, seed, batch
@@ -56,6 +49,7 @@ class OnlineBatches:
 
     @property
     def skipped(self) -> tuple[str, ...]:
+        """Files that could not be read so far."""
         return tuple(self.split.skipped) if isinstance(self.split, ReplacingSplit) else ()
 
     def batch(self, step: int, part: slice) -> TokenBatch:

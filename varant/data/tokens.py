@@ -21,6 +21,7 @@ from varant.data.folders import UnreadableImage
 from varant.errors import UserError
 from varant.files import digest_of, write_json
 from varant.model.tokenizer import Tokenizer
+from varant.progress import Progress, silent
 from varant.store.checkpoint import write_tensors
 
 VERSION = 2
@@ -124,29 +125,29 @@ def cache_tokens(
     tokenizer: Tokenizer,
     wanted: Tokenising = EVERY_SPLIT,
     *,
-    advance: Callable[[int], object] = lambda count: None,
+    progress: Progress = silent,
 ) -> Tokens:
     """Tokenise a data set into `folder`, unless it is there, and read it.
 
-    `advance` is called with the number of entries done; a file that cannot be read is named by an
-    `UnreadableImage`.
+    A file that cannot be read is named by an `UnreadableImage`.
     """
-    if not (folder / INDEX_FILE).exists():
-        index: dict[str, list[str]] = {}
-        for name in wanted.splits:
-            split: Split = getattr(dataset, name)
-            entries, size = wanted.entries(name, len(split)), wanted.shard_entries
-            index[name] = []
-            for first in range(0, entries, size):
+    if (folder / INDEX_FILE).exists():
+        return read_tokens(folder)
+    entries = {name: wanted.entries(name, dataset.sizes[name]) for name in wanted.splits}
+    index: dict[str, list[str]] = {name: [] for name in entries}
+    with progress("tokens", sum(entries.values()), "img") as advance:
+        for name, shards in index.items():
+            size = wanted.shard_entries
+            for first in range(0, entries[name], size):
                 path = folder / f"{name}-{first // size:05d}.safetensors"
-                chosen = np.arange(first, min(entries, first + size))
+                chosen = np.arange(first, min(entries[name], first + size))
                 try:
                     with safe_open(path, framework="pt"):
                         advance(len(chosen))  # whole, of a tokenisation that was killed
                 except (OSError, SafetensorError):
-                    _write_shard(path, split, tokenizer, chosen, wanted, advance)
-                index[name].append(path.name)
-        write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
+                    _write_shard(path, getattr(dataset, name), tokenizer, chosen, wanted, advance)
+                shards.append(path.name)
+    write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
     return read_tokens(folder)
 
 
@@ -156,7 +157,7 @@ def _write_shard(
     tokenizer: Tokenizer,
     chosen: np.ndarray,
     wanted: Tokenising,
-    advance: Callable[[int], object],
+    advance: Callable[..., object],
 ) -> None:
     device = next(tokenizer.parameters()).device
     small = torch.int16 if tokenizer.vocab_size <= 2**15 else torch.int32

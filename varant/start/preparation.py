@@ -13,9 +13,8 @@ from pathlib import Path
 from varant.data.batches import CachedBatches
 from varant.data.datasets import Dataset
 from varant.data.folders import readable
-from varant.data.tokens import INDEX_FILE, Tokenising, Tokens, cache_tokens, read_tokens
+from varant.data.tokens import Tokens, read_tokens
 from varant.files import digest_of
-from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.progress import Progress
 from varant.randomness import torch_seed
@@ -69,24 +68,6 @@ class PreparedTokens:
 
     def read(self) -> Tokens:
         return read_tokens(self.folder)
-
-
-def prepare_tokens(
-    workspace: Workspace,
-    dataset: Dataset,
-    tokenizer: Tokenizer,
-    tokenizer_sha256: str,
-    progress: Progress,
-    wanted: Tokenising,
-) -> PreparedTokens:
-    """Tokenise the data set where the tokenizer is, unless the workspace has its tokens."""
-    digest = wanted.digest(dataset, tokenizer_sha256)
-    folder = workspace.tokens(digest)
-    if not (folder / INDEX_FILE).exists():
-        entries = sum(wanted.entries(name, dataset.sizes[name]) for name in wanted.splits)
-        with progress("tokens", entries, "img") as advance:
-            cache_tokens(folder, dataset, tokenizer, wanted, advance=advance)
-    return PreparedTokens(folder=folder, digest=digest)
 
 
 @dataclass(frozen=True, kw_only=True)

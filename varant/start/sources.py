@@ -14,7 +14,7 @@ from typing import Any
 
 from varant.data.datasets import Dataset, load_dataset
 from varant.data.folders import folder_dataset
-from varant.data.tokens import EVERY_SPLIT, Tokenising
+from varant.data.tokens import EVERY_SPLIT, Tokenising, cache_tokens
 from varant.errors import UserError
 from varant.files import digest_of, sha256_file
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
@@ -23,7 +23,7 @@ from varant.model.transformer import VAR
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
-from varant.start.preparation import BaseJob, PreparedTokens, prepare_tokenizer, prepare_tokens
+from varant.start.preparation import BaseJob, PreparedTokens, prepare_tokenizer
 from varant.start.presets import QUICK_BASE, BaseConfig
 from varant.store.checkpoint import (
     CONFIG_FILE,
@@ -258,7 +258,10 @@ def materialise(
 
     def tokens(wanted: Tokenising) -> PreparedTokens:
         wanted = replace(wanted, skip_unreadable=skip)
-        return prepare_tokens(workspace, dataset, tokenizer, sha256, progress, wanted)
+        digest = wanted.digest(dataset, sha256)
+        prepared = PreparedTokens(folder=workspace.tokens(digest), digest=digest)
+        cache_tokens(prepared.folder, dataset, tokenizer, wanted, progress=progress)
+        return prepared
 
     scratch = resolved.flags.from_scratch
     folders = [] if scratch else [folder] * len(resolved.seeds)

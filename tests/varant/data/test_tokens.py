@@ -1,5 +1,6 @@
 """Token shards against the tokenizer itself; skipping, resuming, batches."""
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -62,9 +63,17 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
         if sum(done) > 12:
             raise KeyboardInterrupt
 
+    def progress(title, total, unit):
+        assert total == 3 * 20
+        return contextlib.nullcontext(stop)
+
     with pytest.raises(KeyboardInterrupt):
         cache_tokens(
-            tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2), advance=stop
+            tmp_path,
+            dataset(),
+            tokenizer(),
+            Tokenising(shard_entries=5, batch=2),
+            progress=progress,
         )
     whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert len(whole) == 2
