@@ -32,8 +32,7 @@ from varant.flags import AboveZero, Natural, Shares, choices, command_words, fla
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
-from varant.training.config import ScheduleFlags
-from varant.training.schedule import KINDS, Kind, Schedule
+from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
 
 PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30
 

@@ -21,7 +21,8 @@ from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switc
 from varant.errors import exit_codes
 from varant.flags import Places, PositiveShare, command_words, flags_of
 from varant.model.geometry import Geometry
-from varant.training.config import REFERENCE_SHARE, ScheduleFlags, SupernetTraining
+from varant.training.config import SupernetTraining
+from varant.training.schedule import REFERENCE_SHARE, ScheduleFlags
 
 if TYPE_CHECKING:
     pass

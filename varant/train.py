@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import Natural, flags_of, plain
 from varant.start.config import QUICK_BASE_BUDGET, TrainDataConfig, TrainRunConfig, TrainStartConfig
-from varant.training.config import ScheduleFlags, TrainingConfig, TrainingFlags
+from varant.training.config import TrainingConfig, TrainingFlags
+from varant.training.schedule import ScheduleFlags
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
     from varant.data.batches import Batches

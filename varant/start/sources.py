@@ -25,18 +25,8 @@ from varant.randomness import torch_seed
 from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
 from varant.start.preparation import BaseJob, PreparedTokens, prepare_tokenizer
 from varant.start.presets import QUICK_BASE, BaseConfig
-from varant.store.checkpoint import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    TOKENIZER_FILE,
-    LoadedModel,
-    Sizes,
-    load,
-    load_tokenizer,
-    read_config,
-    read_sizes,
-    save,
-)
+from varant.store import checkpoint
+from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, LoadedModel, Sizes
 from varant.store.official import load_official, load_official_tokenizer, official_sizes
 from varant.store.workspace import Workspace
 from varant.training.tokenizer import reconstruction_psnr
@@ -48,7 +38,7 @@ OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
 def load_given(files: NetworkConfig) -> LoadedModel:
     """Tokenizer and network that `--model`, or `--vae` and `--var`, name; else `UserError`."""
     if files.model is not None:
-        return load(files.model)
+        return checkpoint.load(files.model)
     if files.vae is None or files.var is None:
         raise UserError("--model: give a checkpoint folder, or --vae and --var, and not both")
     return load_official(vae=files.vae, var=files.var)
@@ -139,7 +129,7 @@ def resolve(
 def _sizes(flags: TrainStartConfig) -> Sizes:
     """Of given files."""
     if flags.model is not None:
-        return read_sizes(flags.model)
+        return checkpoint.read_sizes(flags.model)
     assert flags.vae is not None
     return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
 
@@ -221,14 +211,14 @@ class Start:
     @cached_property
     def psnr_db(self) -> float:
         """Of reconstructed select images: as noted beside the tokenizer, else measured now."""
-        noted = (read_config(self.tokenizer_folder).get("note") or {}).get("psnr_db")
+        noted = (checkpoint.read_config(self.tokenizer_folder).get("note") or {}).get("psnr_db")
         select = self.resolved.dataset.select
         return noted if noted is not None else reconstruction_psnr(self.tokenizer, select)
 
     def make_model(self) -> VAR:
         """The first network, on the CPU."""
         if self.networks:
-            return load(self.networks[0].folder).model
+            return checkpoint.load(self.networks[0].folder).model
         with torch_seed(self.resolved.seeds[0]):
             return VAR(self.resolved.geometry)
 
@@ -253,8 +243,8 @@ def materialise(
         folder = prepare_tokenizer(workspace, base, dataset, progress, skip)
     else:
         folder = _given_checkpoint(resolved, workspace)
-    tokenizer = load_tokenizer(folder).to(device)
-    sha256 = read_config(folder)["sha256"][TOKENIZER_FILE]
+    tokenizer = checkpoint.load_tokenizer(folder).to(device)
+    sha256 = checkpoint.read_config(folder)["sha256"][TOKENIZER_FILE]
 
     def tokens(wanted: Tokenising) -> PreparedTokens:
         wanted = replace(wanted, skip_unreadable=skip)
@@ -284,7 +274,7 @@ def materialise(
             job.run(progress)
         folders = [job.run_folder.folder for job in jobs]
     networks = (
-        NetworkFiles(folder=at, sha256=read_config(at)["sha256"][MODEL_FILE], seed=seed)
+        NetworkFiles(folder=at, sha256=checkpoint.read_config(at)["sha256"][MODEL_FILE], seed=seed)
         for at, seed in zip(folders, resolved.seeds, strict=False)  # none from scratch
     )
     return Start(
@@ -309,7 +299,9 @@ def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():
         if var is None:
-            save(folder, load_official_tokenizer(vae, sides), note={"identity": identity})
+            checkpoint.save(
+                folder, load_official_tokenizer(vae, sides), note={"identity": identity}
+            )
         else:
-            save(folder, *load_official(vae=vae, var=var), note={"identity": identity})
+            checkpoint.save(folder, *load_official(vae=vae, var=var), note={"identity": identity})
     return folder

@@ -21,7 +21,6 @@ from varant.flags import (
     Depths,
     Natural,
     NotNegative,
-    Phases,
     Positive,
     Share,
     Weights,
@@ -29,19 +28,8 @@ from varant.flags import (
 )
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan, Selector, default_depths
-from varant.training.schedule import (
-    PAPER_PHASES,
-    PAPER_SHARES,
-    Draw,
-    Draws,
-    Kind,
-    Ramp,
-    Schedule,
-    check_subnets,
-    draw_steps,
-)
+from varant.training.schedule import Draw, Draws, Schedule, check_subnets, draw_steps
 
-REFERENCE_SHARE = 2 / 3  # the progressive schedule's own mean share
 Precision = Literal["float32", "bfloat16", "float16"]
 RateSchedule = Literal["cosine", "constant"]
 FINAL_RATE_SHARE = 0.05  # of the peak, that a cosine ends at
@@ -50,36 +38,6 @@ FINAL_RATE_SHARE = 0.05  # of the peak, that a cosine ends at
 def default_switch(scales: int) -> int:
     """Six tenths of the scales: the paper's 6 of 10."""
     return round(0.6 * scales)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleFlags:
-    """Which steps train a subnet."""
-
-    kind: Annotated[Kind, arg(name="schedule")] = "progressive"
-    """How the subnet share goes: full is 0 throughout, the control."""
-    share: Share = REFERENCE_SHARE
-    """Subnet share of --schedule fixed; default: the mean share of the progressive one."""
-    start_share: Share = PAPER_SHARES[0]
-    """Subnet share of the progressive schedule's first phase."""
-    end_share: Share = PAPER_SHARES[1]
-    """Subnet share of its last phase."""
-    phases: Phases = PAPER_PHASES
-    """Its phases' lengths, first, ramp, last, as fractions of the budget; they sum to 1."""
-    ramp: Ramp = "linear"
-    """Shape of its ramp: linear (the paper's), cosine, early (rises fast at first) or late."""
-
-    def make(self) -> Schedule:
-        """The schedule; `UserError` for phases that make none."""
-        match self.kind:
-            case "full":
-                return Schedule.full()
-            case "sandwich":
-                return Schedule.sandwich_rule()
-            case "fixed":
-                return Schedule.fixed(self.share)
-        ramp = Schedule.progressive(self.start_share, self.end_share, self.phases, self.ramp)
-        return ramp.reversed() if self.kind == "reversed" else ramp
 
 
 @dataclass(frozen=True, kw_only=True)

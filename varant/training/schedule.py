@@ -27,6 +27,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 RAMPS: tuple[str, ...] = get_args(Ramp)
 PAPER_PHASES = (5 / 30, 15 / 30, 10 / 30)  # epochs 5 : 15 : 10
 PAPER_SHARES = (0.2, 1.0)
+REFERENCE_SHARE = 2 / 3  # the progressive schedule's own mean share
 _RAMP_MEANS = {"linear": 1 / 2, "cosine": 1 / 2, "early": 2 / 3, "late": 1 / 3}
 _BACKWARDS: dict[Ramp, Ramp] = {"early": "late", "late": "early"}
 
@@ -143,6 +144,36 @@ class Schedule:
         if self.ramp == "linear":
             del fields["ramp"]
         return fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFlags:
+    """Which steps train a subnet."""
+
+    kind: Annotated[Kind, arg(name="schedule")] = "progressive"
+    """How the subnet share goes: full is 0 throughout, the control."""
+    share: Share = REFERENCE_SHARE
+    """Subnet share of --schedule fixed; default: the mean share of the progressive one."""
+    start_share: Share = PAPER_SHARES[0]
+    """Subnet share of the progressive schedule's first phase."""
+    end_share: Share = PAPER_SHARES[1]
+    """Subnet share of its last phase."""
+    phases: Phases = PAPER_PHASES
+    """Its phases' lengths, first, ramp, last, as fractions of the budget; they sum to 1."""
+    ramp: Ramp = "linear"
+    """Shape of its ramp: linear (the paper's), cosine, early (rises fast at first) or late."""
+
+    def make(self) -> Schedule:
+        """The schedule; `UserError` for phases that make none."""
+        match self.kind:
+            case "full":
+                return Schedule.full()
+            case "sandwich":
+                return Schedule.sandwich_rule()
+            case "fixed":
+                return Schedule.fixed(self.share)
+        ramp = Schedule.progressive(self.start_share, self.end_share, self.phases, self.ramp)
+        return ramp.reversed() if self.kind == "reversed" else ramp
 
 
 @dataclass(frozen=True, kw_only=True)
