@@ -296,12 +296,10 @@ def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:
     assert vae is not None
     identity: dict[str, Any] = {"vae": sha256_file(vae), "sides": sides}
     identity |= {"var": sha256_file(var)} if var is not None else {}
-    folder = workspace.model(digest_of(identity))
+    folder, note = workspace.model(digest_of(identity)), {"identity": identity}
     if not (folder / CONFIG_FILE).exists():
         if var is None:
-            checkpoint.save(
-                folder, load_official_tokenizer(vae, sides), note={"identity": identity}
-            )
+            checkpoint.save(folder, load_official_tokenizer(vae, sides), note=note)
         else:
-            checkpoint.save(folder, *load_official(vae=vae, var=var), note={"identity": identity})
+            checkpoint.save(folder, *load_official(vae=vae, var=var), note=note)
     return folder
