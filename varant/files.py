@@ -6,24 +6,33 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it is synced and takes its place."""
+    """Yield a temporary path beside `path`; on success it is synced and takes its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    aside = Path(name)
     try:
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
+        os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_json(path: Path, content: object) -> None:
