@@ -25,9 +25,6 @@ class PlanCost:
             `Sample.kv_bytes_peak` measures.
         kv_bytes_scratch: largest K and V of one attention call (cached context and own scale side
             by side), held beside the cache while that layer runs.
-        kv_bytes_planned: buffers for every pair that a later scale reads, all allocated at the
-            start and kept to the end.
-        kv_bytes_freed_per_scale: as the peak, with dead pairs freed at the end of a scale only.
         kv_bytes_reference: the reference's cache: every computed pair, 6 bytes a K and V element.
         kv_bytes_limit: the lower bound of any schedule that frees a pair once its last reader has
             run ("freed per layer").
@@ -40,8 +37,6 @@ class PlanCost:
 
     kv_bytes_peak: int
     kv_bytes_scratch: int
-    kv_bytes_planned: int
-    kv_bytes_freed_per_scale: int
     kv_bytes_reference: int
     kv_bytes_limit: int
     flops: int
@@ -74,8 +69,6 @@ def plan_cost(
     return PlanCost(
         kv_bytes_peak=peak,
         kv_bytes_scratch=pair * max(plan.context_tokens(k, layer) for k, layer in steps),
-        kv_bytes_planned=pair * sum(plan.tokens[k] for k, i in steps if plan.keeps(k, i)),
-        kv_bytes_freed_per_scale=pair * _peak_tokens_freed_per_scale(plan),
         kv_bytes_reference=REFERENCE_BYTES_PER_KV_PAIR * elements * computed,
         # Our cache frees a layer's pairs right after its last reader, so it attains the limit.
         kv_bytes_limit=peak,
@@ -100,19 +93,6 @@ def _peak_tokens(plan: DepthPlan) -> int:
             peak = max(peak, sum(held))
             if plan.last_reader[layer] == scale_index:
                 held[layer] = 0
-    return peak
-
-
-def _peak_tokens_freed_per_scale(plan: DepthPlan) -> int:
-    """As `_peak_tokens`, with dead pairs freed only once their last scale has ended."""
-    peak = 0
-    for scale_index in range(len(plan.layers)):
-        alive = 0
-        for layer in range(plan.depth):
-            scales = plan.scales_of(layer)
-            stored = (j for j in scales if j <= scale_index <= scales[-1] and plan.keeps(j, layer))
-            alive += sum(plan.tokens[j] for j in stored)
-        peak = max(peak, alive)
     return peak
 
 

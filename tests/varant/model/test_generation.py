@@ -103,7 +103,7 @@ def test_measured_cache_is_the_analytic_one(pair, cfg):
             pair[1].geometry, plan, batch=len(LABELS), guidance=cfg != 0, kv_bytes=8
         )
         assert draw(pair, plan=plan, cfg=cfg).kv_bytes_peak == cost.kv_bytes_peak
-        assert cost.kv_bytes_limit <= cost.kv_bytes_peak <= cost.kv_bytes_planned
+        assert cost.kv_bytes_limit <= cost.kv_bytes_peak
 
 
 def test_the_last_scale_is_never_stored(pair):
