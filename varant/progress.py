@@ -6,19 +6,14 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 from tqdm import tqdm
 
 Log = Callable[[int, dict[str, float]], object]  # called with a step and its metrics
 
 
-class Progress(Protocol):
-    """How a long step reports: `with progress(title, total, unit) as advance: advance(n, ...)`."""
-
-    def __call__(
-        self, title: str, total: int, unit: str
-    ) -> AbstractContextManager[Callable[..., object]]: ...
+# How a long step reports: `with progress(title, total, unit) as advance: advance(n, ...)`.
+Progress = Callable[[str, int, str], AbstractContextManager[Callable[..., object]]]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ are cropped anywhere, held-out ones in the middle (VAR's data pipeline).
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,13 +60,9 @@ class FolderSplit:
     @classmethod
     def of(cls, files: Files, *, side: int, random_crop: bool) -> FolderSplit:
         """Of image files by class."""
-        labels = [i for i, paths in enumerate(files.values()) for _ in paths]
-        return cls(
-            paths=tuple(path for paths in files.values() for path in paths),
-            labels_N=np.array(labels, dtype=np.int64),
-            side=side,
-            random_crop=random_crop,
-        )
+        paths = tuple(itertools.chain.from_iterable(files.values()))
+        labels_N = np.repeat(np.arange(len(files)), [len(group) for group in files.values()])
+        return cls(paths=paths, labels_N=labels_N, side=side, random_crop=random_crop)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from varant.errors import UserError
 
@@ -85,7 +84,3 @@ class Geometry:
     def tokens(self) -> int:
         """Tokens L of an image, all scales together."""
         return sum(self.scale_tokens)
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready fields; `Geometry(**fields)` gives the same geometry back."""
-        return asdict(self) | {"patch_nums": list(self.patch_nums)}

@@ -11,8 +11,8 @@ s positions of the feature map (its sides multiplied), V codes.
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -95,10 +95,6 @@ class TokenizerConfig:
             code_channels=self.code_channels,
             num_classes=num_classes,
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready fields; `TokenizerConfig(**fields)` gives the same config back."""
-        return asdict(self)
 
 
 class Phis(nn.Module):

@@ -45,7 +45,7 @@ def prepare_tokenizer(
     identity = {
         "recipe": RECIPE_VERSION,
         "dataset": dataset.digest,
-        "tokenizer": config.tokenizer.as_dict(),
+        "tokenizer": asdict(config.tokenizer),
         "training": asdict(training),
     }
     folder = workspace.model(digest_of(identity))
@@ -85,7 +85,7 @@ class BaseJob:
         identity = {
             "recipe": RECIPE_VERSION,
             "tokens": self.tokens.digest,
-            "geometry": self.config.geometry.as_dict(),
+            "geometry": asdict(self.config.geometry),
             "training": self.config.training.as_dict(),
         }
         return RunFolder(folder=self.workspace.model(digest_of(identity)), identity=identity)

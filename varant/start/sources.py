@@ -7,7 +7,7 @@ workspace lacks. Both serve training, sampling and studies alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ class Start:
         """What the network is: a part of the identity of what is trained from it."""
         if self.networks:
             return {"network": self.networks[0].sha256}
-        return {"scratch": self.resolved.geometry.as_dict(), "seed": self.resolved.seeds[0]}
+        return {"scratch": asdict(self.resolved.geometry), "seed": self.resolved.seeds[0]}
 
     @cached_property
     def psnr_db(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -75,8 +76,8 @@ def save(
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "geometry": model.geometry.as_dict() if model is not None else None,
-        "tokenizer": tokenizer.config.as_dict(),
+        "geometry": asdict(model.geometry) if model is not None else None,
+        "tokenizer": asdict(tokenizer.config),
         "sha256": {name: sha256_file(folder / name) for name in modules},
         "note": note or {},
     }

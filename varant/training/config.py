@@ -215,8 +215,4 @@ class TrainingConfig(TrainingFlags):
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
-        return asdict(self) | {
-            "depths": list(self.depths),
-            "scale_weights": list(self.scale_weights) if self.scale_weights else None,
-            "schedule": self.schedule.as_dict(),
-        }
+        return asdict(self) | {"schedule": self.schedule.as_dict()}

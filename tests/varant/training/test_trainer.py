@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from dataclasses import replace
 
 import dense_reference
 import numpy as np
@@ -88,7 +89,7 @@ def test_learning_rate_warms_up_and_ends_at_five_percent():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_embeddings_biases_scales_and_gammas_do_not_decay(shared):
-    model = VAR(Geometry(**(GEOMETRY.as_dict() | {"shared_adaln": shared})))
+    model = VAR(replace(GEOMETRY, shared_adaln=shared))
     names = {id(p): name for name, p in model.named_parameters()}
     decayed, free = parameter_groups(model, 0.1)
     assert decayed["weight_decay"] == 0.1
@@ -110,7 +111,7 @@ def test_a_budget_below_one_batch():
 
 
 SUPERNET = {"schedule": Schedule.fixed(0.5), "depths": (1, 2), "switch": 1}
-DEEP = Geometry(**(GEOMETRY.as_dict() | {"depth": 3}))
+DEEP = replace(GEOMETRY, depth=3)
 
 
 def make_trainer(geometry=DEEP, *, double=False, **options) -> Trainer:
@@ -335,10 +336,7 @@ def test_compiled_graphs_of_a_supernet_give_the_same_losses():
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no C++ compiler")
 @pytest.mark.parametrize(
     ("geometry", "options"),
-    [
-        (Geometry(**(GEOMETRY.as_dict() | {"depth": 1})), {}),
-        pytest.param(DEEP, SUPERNET, marks=pytest.mark.long),
-    ],
+    [(replace(GEOMETRY, depth=1), {}), pytest.param(DEEP, SUPERNET, marks=pytest.mark.long)],
     ids=["one layer", "supernet"],
 )
 def test_compiled_training_gives_the_same_losses(geometry, options):
