@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from small_networks import small_geometry, small_tokenizer
 
-from varant import VAR, DepthPlan, Geometry, Tokenizer, UserError
+from varant import VAR, DepthPlan, Tokenizer, UserError
 from varant.data.batches import CachedBatches
 from varant.data.tokens import TokenSplit
 from varant.errors import Diverged
