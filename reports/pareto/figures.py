@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -66,10 +67,8 @@ def hypervolume_plate(found: ParetoFindings) -> Figure:
     return figure
 
 
-def curves_plate(found: ParetoFindings) -> Figure:
+def curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
     """A panel a plan: select NLL over training."""
-    assert found.curves is not None
-    lines = found.curves.lines
     plans = [plan for plan in found.shown if (lines["plan"] == plan).any()]
     figure, axes = _stack(len(plans), panel=1.2, step=1.65)
     for ax, plan in zip(axes, plans, strict=True):

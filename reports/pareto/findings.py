@@ -55,14 +55,9 @@ class ParetoFindings:
     curves: Curves | None
 
     @property
-    def subnets(self) -> tuple[PlanKey, ...]:
-        """The subnets that models were trained for, the deepest first."""
-        return subnets_of(self.study)
-
-    @property
     def shown(self) -> list[str]:
         """Names of the plans that the main tables show: full, and what was trained for."""
-        return [plan.label for plan in (FULL, *self.subnets)]
+        return [plan.label for plan in (FULL, *subnets_of(self.study))]
 
 
 def subnets_of(study: ParetoFile) -> tuple[PlanKey, ...]:

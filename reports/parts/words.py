@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.statistics.intervals import Interval
+from analysis.statistics.intervals import SIGNIFICANCE, Interval
 
 MINUS = "\u2212"
 NOTHING = "\u2013"  # what a table shows where there is no number
+STAR = "*"  # what marks a significant estimate in a table
 
 
 def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
@@ -45,6 +46,14 @@ def interval(found: Interval | None, *, signed: bool = True) -> str:
     if found is None:
         return NOTHING
     return estimate(found.estimate, found.low, found.high, signed=signed)
+
+
+def starred(
+    value: float, low: float, high: float, p_holm: float = 1.0, *, signed: bool = True
+) -> str:
+    """An estimate in the cell of a table: unbroken, with `STAR` where it is significant."""
+    mark = STAR if p_holm < SIGNIFICANCE else ""
+    return unbroken(estimate(value, low, high, signed=signed) + mark)
 
 
 def decimals_for(low: float, high: float) -> int | None:
@@ -125,6 +134,14 @@ def listed(words: Sequence[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 cell`, `7 cells`, `24,000 cells`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def analogue(published: str, dataset: str) -> str:
+    """The limit of every study that tests what `published` names, "The claim was"."""
+    return (
+        f"{published} published for ImageNet and a network of two billion parameters. This is an "
+        f"analogue on {dataset}: it can agree or disagree, and settles nothing there."
+    )
 
 
 def plan_name(family: str, plan: str, selector: str) -> str:

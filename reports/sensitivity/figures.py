@@ -49,13 +49,12 @@ def propagation_plate(data: Heatmap) -> Figure:
 def add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
     """Every figure that the study has data for; those of other selectors bear their names."""
     main, label = mine is found.main, found.metrics[0].label
-    nll = [m for m in found.metrics if m.kind == "nll"]
 
     def add(name: str, draw: Callable[[], Figure], caption: Caption, basis: str) -> None:
         lead, rest = caption
         if not main:
             name, lead = f"{name}_{mine.selector}", f"Selector {mine.selector}. {lead}"
-        page.figure(name, draw, lead, *rest, basis)
+        page.figure(name, draw, lead, rest, basis)
 
     basis = sentences.basis(found)
     draw = partial(asymmetry_plate, found, mine)
@@ -67,9 +66,9 @@ def add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
         caption = sentences.scale_depth_caption(label, mine.scales)
         add("scale_depth_heatmap", draw, caption, basis)
     if mine.propagation is not None:
-        caption = sentences.propagation_caption(mine.propagation)
         draw = partial(propagation_plate, mine.propagation)
-        add("propagation", draw, caption, sentences.basis(found, nll))
+        nll = sentences.basis(found, [m for m in found.metrics if m.kind == "nll"])
+        add("propagation", draw, sentences.propagation_caption(mine.propagation), nll)
     if main:
         page.heading("Where to switch")
     if mine.switches:
