@@ -29,9 +29,8 @@ SIDES = {1: "worse", -1: "better", 0: "no different"}
 LIMITS = (
     "Every trial is one training with one seed: ranks that are near each other may be luck, "
     "which is why winners are trained again.",
-    "One base network and one budget. A cosine learning rate starves the last phase of a "
-    "schedule, and so favours schedules that do their work early; --lr-schedule constant "
-    "removes that.",
+    "One base network and one budget. A cosine learning rate starves the last phase of a schedule, "
+    "and so favours schedules that do their work early; --lr-schedule constant removes that.",
     "The paper's point with this budget is a small-scale analogue of its 30 epochs from a "
     "trained VAR-d30.",
     "Importances describe the surrogate forests of a few trials, not causes.",

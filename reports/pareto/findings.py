@@ -21,20 +21,6 @@ CURVE_COLUMNS = ("schedule", "seed", "images_seen", "plan", "value", "images")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curves:
-    """Select NLL over training, in nats/token.
-
-    Attributes:
-        lines: `schedule`, `plan`, `thousands` (of image passes), and over seeds `mean`, `low`,
-            `high` (the range).
-        images: behind each value.
-    """
-
-    lines: pd.DataFrame
-    images: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ParetoFindings:
     """A study's tables and verdicts: everything that the report arranges.
 
@@ -42,6 +28,7 @@ class ParetoFindings:
         metrics: those that decide.
         frontiers: one for each of them that some trained plan was measured by.
         trades: by name of the metric, a subnet each, the deepest first.
+        curves: of `load_curves`.
     """
 
     study: ParetoFile
@@ -52,7 +39,7 @@ class ParetoFindings:
     hypervolumes: pd.DataFrame
     chosen: tuple[ChosenPlan, ...]
     ledger: tuple[LedgerRow, ...]
-    curves: Curves | None
+    curves: pd.DataFrame | None
 
     @property
     def shown(self) -> list[str]:
@@ -66,7 +53,7 @@ def subnets_of(study: ParetoFile) -> tuple[PlanKey, ...]:
     return tuple(PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths)
 
 
-def analyse(study: ParetoFile, frame: pd.DataFrame, curves: Curves | None) -> ParetoFindings:
+def analyse(study: ParetoFile, frame: pd.DataFrame, curves: pd.DataFrame | None) -> ParetoFindings:
     """All estimates and verdicts of a study; draws and writes nothing."""
     levels, full_kv = Levels(frame), study.kv_full_bytes
     metrics = deciding_metrics(levels.metrics)
@@ -91,8 +78,11 @@ def analyse(study: ParetoFile, frame: pd.DataFrame, curves: Curves | None) -> Pa
     )
 
 
-def load_curves(path: Path) -> Curves | None:
-    """`curves.parquet`, averaged over seeds; None where the study wrote none.
+def load_curves(path: Path) -> pd.DataFrame | None:
+    """`curves.parquet` over seeds; None where the study wrote none.
+
+    Columns: `schedule`, `plan`, `thousands` (of image passes), select NLL in nats/token as `mean`,
+    `low` and `high` (the range), and `images` behind each value.
 
     Raises:
         FrameError: a file that is no parquet, or lacks a column.
@@ -105,7 +95,9 @@ def load_curves(path: Path) -> Curves | None:
         raise FrameError(f"{path}: missing columns {', '.join(missing)}; run the study again")
     if table.empty:
         return None
-    grouped = table.groupby(["schedule", "plan", "images_seen"], sort=False)["value"]
-    lines = grouped.agg(mean="mean", low="min", high="max").reset_index()
-    lines["thousands"] = lines.pop("images_seen") / 1000
-    return Curves(lines=lines, images=int(table["images"].iloc[0]))
+    grouped = table.groupby(["schedule", "plan", "images_seen"], sort=False)
+    ends = {
+        name: ("value", how) for name, how in (("mean", "mean"), ("low", "min"), ("high", "max"))
+    }
+    lines = grouped.agg(**ends, images=("images", "first")).reset_index()
+    return lines.assign(thousands=lines["images_seen"] / 1000)

@@ -20,7 +20,7 @@ from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_together
-from reports.parts.tables import add_every_plan, add_models, by_plan, estimates
+from reports.parts.tables import add_every_plan, add_models, by_plan, with_texts
 
 SIGNS = {1: "supports", 0: "open", -1: "contradicts"}
 
@@ -63,11 +63,11 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         page.heading("Training")
         page.figure(
             "curves",
-            partial(figures.curves_plate, found, found.curves.lines),
+            partial(figures.curves_plate, found, found.curves),
             "Curves over training. ",
-            f"Teacher-forced NLL in nats/token on {found.curves.images:,} images of the select "
-            "split, which chooses nothing here; mean over seeds, with their range. Image passes in "
-            "thousands.",
+            f"Teacher-forced NLL in nats/token on {found.curves['images'].iloc[0]:,} images of the "
+            "select split, which chooses nothing here; mean over seeds, with their range. Image "
+            "passes in thousands.",
         )
     add_samples(
         page,
@@ -175,7 +175,7 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
     metrics, levels = found.levels.metrics, _shown(found, found.levels.table)
     over = sentences.over(levels)
     hollow = np.where(levels["trained"], "", " (untrained)")
-    rows = estimates(levels.assign(plan=levels["plan"] + hollow), "value")
+    rows = with_texts(levels.assign(plan=levels["plan"] + hollow), "value")
     page.table(
         by_plan(rows, {m.name: m.heading for m in metrics}),
         f"Levels on test images and samples: mean and 95 % interval (Student's t over {over}). The "
@@ -199,7 +199,7 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
     differences = _shown(found, found.levels.differences)
     over = sentences.over(differences)
     page.table(
-        by_plan(estimates(differences, "damage"), {m.name: m.damage_heading for m in metrics}),
+        by_plan(with_texts(differences, "damage"), {m.name: m.damage_heading for m in metrics}),
         "Against the control, the base trained on without subnet steps: paired difference of the "
         f"same plan, positive is worse (for accuracy: lost), 95 % interval over {over}; "
         f"{words.STAR} marks p < 0.05 after Holm's correction over the schedules.",

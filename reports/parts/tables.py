@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, Frontier
-from analysis.statistics.intervals import grouped_t, holm
+from analysis.statistics.intervals import SIGNIFICANCE, grouped_t, holm
 from analysis.statistics.levels import Levels
 from analysis.study_file import ModelFacts, SupernetFile
 from reports.parts import words
@@ -67,12 +67,13 @@ def _name(cell: Mapping[str, Any], several: Sequence[str]) -> str:
 
 def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) -> None:
     """The two tables of what `cell_table` made: levels, and damage against the full network."""
-    metrics = [m for m in metrics if m.name in cells]
+    levels = {m.heading: m.name for m in metrics if m.name in cells}
+    texts = _texts(cells if levels else cells[:0], levels, signed=False)
     page.table(
-        _texts(cells, {m.heading: m.name for m in metrics}, missing="status", signed=False),
+        texts.where(texts != words.NOTHING, cells["status"], axis="index"),
         "Every cell: mean with 95 % interval (Student's t over disjoint sets).",
     )
-    damages = {m.damage: column for m in metrics if (column := f"{m.name} damage") in cells}
+    damages = {m.damage: name for m in metrics if (name := f"{m.name} damage") in cells}
     page.table(
         _texts(cells.dropna(how="all", subset=list(damages.values())), damages, signed=True),
         "Every cell against full: paired damage, positive being worse, with 95 % interval over "
@@ -80,20 +81,27 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
     )
 
 
-def _texts(
-    cells: pd.DataFrame, columns: Mapping[str, str], *, signed: bool, missing: str | None = None
-) -> pd.DataFrame:
-    """Names, and an interval under each heading; without one, what stands in column `missing`."""
+def _texts(cells: pd.DataFrame, columns: Mapping[str, str], *, signed: bool) -> pd.DataFrame:
+    """Names, and an interval under each heading."""
+    texts = {"Cell": cells["name"].map(words.unbroken)}
+    for heading, name in columns.items():
+        shown = cells.reindex(columns=[name, *(f"{name} {end}" for end in ("low", "high", "p"))])
+        texts[heading] = estimate_texts(shown, signed=signed)
+    return pd.DataFrame(texts)
 
-    def text(row: Mapping[str, Any], name: str) -> str:
-        if pd.isna(row[name]):
-            return str(row[missing]) if missing else words.NOTHING
-        ends, p_holm = (row[f"{name} {end}"] for end in ("low", "high")), row.get(f"{name} p", 1.0)
-        return words.starred(row[name], *ends, p_holm, signed=signed)
 
-    rows = cells.to_dict("records") if columns else []
-    texts = {heading: [text(row, name) for row in rows] for heading, name in columns.items()}
-    return pd.DataFrame({"Cell": [words.unbroken(row["name"]) for row in rows]} | texts)
+def estimate_texts(shown: pd.DataFrame, *, signed: bool = True) -> pd.Series[str]:
+    """Estimates as a table shows them: unbroken, with `words.STAR` where they are significant.
+
+    Args:
+        shown: an estimate, the ends of its interval, and its p after Holm's correction (NaN where
+            none was made), in this order of columns.
+    """
+    texts = [
+        words.estimate(*estimate, signed=signed) + (words.STAR if p < SIGNIFICANCE else "")
+        for *estimate, p in shown.itertuples(index=False)
+    ]
+    return pd.Series(texts, shown.index, dtype=object).map(words.unbroken)
 
 
 def add_failed_cells(page: Page, cells: pd.DataFrame) -> None:
@@ -107,9 +115,8 @@ def add_models(page: Page, study: SupernetFile, levels: Levels) -> None:
     """Every model that was to be trained, whatever became of it, and the cells without numbers."""
     page.table(
         pd.DataFrame([_model(model) for model in study.models]),
-        "Models: image passes, how many of them through the full network, training FLOPs "
-        "(forward and backward), share of subnet steps as drawn, process time, and the "
-        "weights' digest.",
+        "Models: image passes, how many of them through the full network, training FLOPs (forward "
+        "and backward), share of subnet steps as drawn, process time, and the weights' digest.",
         numeric_from=3,
     )
     page.heading("Cells without numbers")
@@ -146,15 +153,10 @@ def _model(model: ModelFacts) -> dict[str, Text]:
     }
 
 
-def estimates(table: pd.DataFrame, value: str) -> pd.DataFrame:
-    """`table` with `text`: its column `value` with `low` and `high`.
-
-    Damages have their sign, and a star where their `p_holm` is significant.
-    """
-    signed = value == "damage"
-    shown = table[[value, "low", "high", *(["p_holm"] if signed else [])]]
-    texts = [words.starred(*row, signed=signed) for row in shown.itertuples(index=False)]
-    return table.assign(text=texts)
+def with_texts(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """`table` with `text`: its column `value` with `low` and `high`; damages have their sign."""
+    shown = table.reindex(columns=[value, "low", "high", "p_holm"])
+    return table.assign(text=estimate_texts(shown, signed=value == "damage"))
 
 
 def by_plan(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -175,7 +177,8 @@ def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = (
     """A table a schedule of all of its plans; with how often each is on the `frontiers`."""
     page.heading("All plans")
     table = levels.table
-    kv = table[table["metric"] == KV]
+    sizes = table[table["metric"] == KV]
+    sizes = sizes.assign(text=sizes["value"].map(words.size))
     shown = table[table["metric"].isin([m.name for m in levels.metrics])]
     fronts = pd.DataFrame(
         [
@@ -187,8 +190,7 @@ def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = (
     )
     columns = {KV: "KV peak"} | {metric.name: metric.short for metric in levels.metrics}
     columns |= {f"front, {f.metric.name}": f"front, {f.metric.short}" for f in frontiers}
-    sizes = kv.assign(text=kv["value"].map(words.size))
-    rows = pd.concat([estimates(shown, "value"), sizes, fronts])
+    rows = pd.concat([with_texts(shown, "value"), sizes, fronts])
     said = " Front: share of training seeds in which the plan is on the front of all schedules' "
     said += "trained plans (KV against the metric); none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):

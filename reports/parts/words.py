@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.statistics.intervals import SIGNIFICANCE, Interval
+from analysis.statistics.intervals import Interval
 
 MINUS = "\u2212"
 NOTHING = "\u2013"  # what a table shows where there is no number
@@ -46,14 +46,6 @@ def interval(found: Interval | None, *, signed: bool = True) -> str:
     if found is None:
         return NOTHING
     return estimate(found.estimate, found.low, found.high, signed=signed)
-
-
-def starred(
-    value: float, low: float, high: float, p_holm: float = 1.0, *, signed: bool = True
-) -> str:
-    """An estimate in the cell of a table: unbroken, with `STAR` where it is significant."""
-    mark = STAR if p_holm < SIGNIFICANCE else ""
-    return unbroken(estimate(value, low, high, signed=signed) + mark)
 
 
 def decimals_for(low: float, high: float) -> int | None:

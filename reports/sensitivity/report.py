@@ -21,7 +21,7 @@ from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked
-from reports.parts.tables import ALL_FINISHED
+from reports.parts.tables import ALL_FINISHED, estimate_texts
 from reports.sensitivity import words as sentences
 from reports.sensitivity.figures import add_figures
 from reports.sensitivity.findings import SAVINGS, Findings, analyse
@@ -188,9 +188,8 @@ def _add_windows(page: Page, found: Findings) -> None:
         texts,
         "What a window costs and saves: damage against the full network when its scales run at "
         f"depth {study.half_depth}, with 95 % interval (positive is worse), and the share of the "
-        "full network's peak KV cache and FLOPs that it saves. "
-        f"{words.STAR} marks p < 0.05 after Holm's correction over the column. "
-        f"{sentences.basis(found)}",
+        f"full network's peak KV cache and FLOPs that it saves. {words.STAR} marks p < 0.05 after "
+        f"Holm's correction over the column. {sentences.basis(found)}",
         numeric_from=2,
     )
 
@@ -203,8 +202,7 @@ def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
         exponent = number_format(mine["damage"]).exponent
         factor = f", {words.power_of_ten(exponent)}" if exponent else ""
         scaled = mine[["damage", "low", "high"]] / 10.0**exponent
-        shown = scaled.join(mine["p_holm"]).itertuples(index=False)
-        texts = pd.Series([words.starred(*row) for row in shown], mine.index)
+        texts = estimate_texts(scaled.join(mine["p_holm"]))
         columns.append(texts.mask(mine["failed"], "failed").rename(metric.damage + factor))
     for metric in found.savings:
         mine = cells.loc[metric.name]
