@@ -25,6 +25,7 @@ class ParetoFindings:
     """A study's tables and verdicts: everything that the report arranges.
 
     Attributes:
+        shown: plans of the main tables: full, and what was trained for, the deepest first.
         metrics: those that decide.
         frontiers: one for each of them that some trained plan was measured by.
         trades: by name of the metric, a subnet each, the deepest first.
@@ -33,6 +34,7 @@ class ParetoFindings:
 
     study: ParetoFile
     levels: Levels
+    shown: tuple[str, ...]
     metrics: tuple[Metric, ...]
     frontiers: tuple[Frontier, ...]
     trades: dict[str, tuple[Trade, ...]]
@@ -41,33 +43,23 @@ class ParetoFindings:
     ledger: tuple[LedgerRow, ...]
     curves: pd.DataFrame | None
 
-    @property
-    def shown(self) -> list[str]:
-        """Names of the plans that the main tables show: full, and what was trained for."""
-        return [plan.label for plan in (FULL, *subnets_of(self.study))]
-
-
-def subnets_of(study: ParetoFile) -> tuple[PlanKey, ...]:
-    """The subnets that models were trained for, the deepest first."""
-    depths = sorted(study.depths, reverse=True)
-    return tuple(PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths)
-
 
 def analyse(study: ParetoFile, frame: pd.DataFrame, curves: pd.DataFrame | None) -> ParetoFindings:
     """All estimates and verdicts of a study; draws and writes nothing."""
     levels, full_kv = Levels(frame), study.kv_full_bytes
+    depths = sorted(study.depths, reverse=True)
+    subnets = [PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths]
     metrics = deciding_metrics(levels.metrics)
     planes = [frontier(levels, metric, full_kv=full_kv) for metric in metrics]
     frontiers = tuple(plane for plane in planes if len(plane.front))
     trades = {
-        metric.name: tuple(
-            found for subnet in subnets_of(study) if (found := trade(levels, metric, subnet))
-        )
+        metric.name: tuple(found for subnet in subnets if (found := trade(levels, metric, subnet)))
         for metric in metrics
     }
     return ParetoFindings(
         study=study,
         levels=levels,
+        shown=tuple(plan.label for plan in (FULL, *subnets)),
         metrics=metrics,
         frontiers=frontiers,
         trades=trades,

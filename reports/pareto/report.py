@@ -1,17 +1,25 @@
-"""The report of the pareto study: its order and its tables; figures and words are beside it."""
+"""The report of the pareto study: its order, its tables and figures; words are beside it."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from analysis.figures.colours import colours_of
+from analysis.figures.curves import draw_curves, draw_hypervolume
+from analysis.figures.frontier import draw_frontier
+from analysis.figures.theme import new_figure
+from analysis.figures.trade import draw_trade
 from analysis.frame import load_frame
-from analysis.statistics.fronts import NON_INFERIORITY_NATS
+from analysis.metrics import Metric, parse_metric
+from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
 from analysis.study_file import ParetoFile
-from reports.pareto import figures
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, analyse, load_curves
 from reports.parts import words
@@ -22,6 +30,7 @@ from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_together
 from reports.parts.tables import add_every_plan, add_models, by_plan, with_texts
 
+COLUMNS = 3  # small multiples a row
 SIGNS = {1: "supports", 0: "open", -1: "contradicts"}
 
 
@@ -43,7 +52,7 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     _add_ledger(page, found)
     page.heading("Quality against memory")
     for data in found.frontiers:
-        draw = partial(figures.frontier_plate, found, data)
+        draw = partial(_frontier_plate, found, data)
         name, caption = data.metric.short, sentences.frontier_caption(found, data)
         lead = f"{name[0].upper()}{name[1:]} against KV memory. "
         page.figure(f"frontier_{data.metric.kind}", draw, lead, caption)
@@ -51,19 +60,19 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     page.heading("Full network against subnets")
     for metric in found.metrics:
         if found.trades[metric.name]:
-            draw = partial(figures.trade_plate, found, metric)
+            draw = partial(_trade_plate, found, metric)
             lead = f"The trade between full network and subnets, {metric.short}. "
             page.figure(f"trade_{metric.kind}", draw, lead, sentences.trade_caption(found, metric))
     _add_levels(page, found)
     if not found.hypervolumes.empty:
         page.heading("Hypervolume")
-        draw = partial(figures.hypervolume_plate, found)
+        draw = partial(_hypervolume_plate, found)
         page.figure("hypervolume", draw, "Hypervolume. ", sentences.hypervolume_caption(found))
     if found.curves is not None:
         page.heading("Training")
         page.figure(
             "curves",
-            partial(figures.curves_plate, found, found.curves),
+            partial(_curves_plate, found, found.curves),
             "Curves over training. ",
             f"Teacher-forced NLL in nats/token on {found.curves['images'].iloc[0]:,} images of the "
             "select split, which chooses nothing here; mean over seeds, with their range. Image "
@@ -216,3 +225,69 @@ def _shown(found: ParetoFindings, table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(
         list(order), key=lambda names: names.map(order[str(names.name)].index), kind="stable"
     )
+
+
+def _frontier_plate(found: ParetoFindings, data: Frontier) -> Figure:
+    """A panel a schedule in the (KV, quality) plane."""
+    colours = colours_of(found.levels.ways)
+    shown = list(dict.fromkeys(data.plans["schedule"]))
+    rows = math.ceil(len(shown) / COLUMNS)
+    figure = new_figure(height=1.75 * rows + 0.3)
+    axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).flat
+    for i, ax in enumerate(axes):
+        if i >= len(shown):
+            ax.set_axis_off()
+            continue
+        budgets = found.study.kv_budgets
+        draw_frontier(ax, data, shown[i], colour=colours[shown[i]], budgets=budgets)
+        if i % COLUMNS == 0:
+            ax.set_ylabel(data.metric.heading)
+        if i + COLUMNS >= len(shown):
+            ax.set_xlabel("peak KV, share of the full network's")
+            ax.tick_params(labelbottom=True)
+    return figure
+
+
+def _trade_plate(found: ParetoFindings, metric: Metric) -> Figure:
+    """A panel a subnet in the (full, subnet) plane."""
+    panels = found.trades[metric.name]
+    figure, axes = _stack(len(panels), panel=1.35, step=2.0)
+    for ax, data in zip(axes, panels, strict=True):
+        draw_trade(ax, data, colours_of(found.levels.ways))
+        dotted = "" if data.control is None else " (dotted: the control's)"
+        ax.set_title(f"full network against {data.subnet.label}")
+        ax.set_xlabel(f"full: {metric.heading}{dotted}")
+        ax.set_ylabel(data.subnet.label)
+    return figure
+
+
+def _hypervolume_plate(found: ParetoFindings) -> Figure:
+    """A panel a metric."""
+    tables = list(found.hypervolumes.groupby("metric", sort=False))
+    rows = max(len(table) for _, table in tables)
+    figure = new_figure(height=0.75 + 0.2 * rows)
+    axes = figure.subplots(1, len(tables), squeeze=False, sharey=True)[0]
+    for ax, (name, table) in zip(axes, tables, strict=True):
+        metric = parse_metric(str(name))
+        draw_hypervolume(ax, table, colours_of(found.levels.ways))
+        ax.set_title(metric.heading)
+    return figure
+
+
+def _curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
+    """A panel a plan: select NLL over training."""
+    plans = [plan for plan in found.shown if (lines["plan"] == plan).any()]
+    figure, axes = _stack(len(plans), panel=1.2, step=1.65)
+    for ax, plan in zip(axes, plans, strict=True):
+        draw_curves(ax, lines[lines["plan"] == plan], colours_of(found.levels.ways))
+        ax.set_title(plan)
+    axes[-1].set_xlabel("image passes [thousands]")
+    return figure
+
+
+def _stack(count: int, *, panel: float, step: float) -> tuple[Figure, list[Axes]]:
+    """Axes above each other, `panel` inches high, one each `step`, with a column for names."""
+    height = step * count + 0.25
+    figure = new_figure(height=height, constrained=False)
+    bottoms = [height - 0.25 - step * i - panel for i in range(count)]
+    return figure, [figure.add_axes((0.1, b / height, 0.69, panel / height)) for b in bottoms]

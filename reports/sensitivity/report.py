@@ -1,30 +1,35 @@
-"""The report of the sensitivity study: its order and its tables; figures and words beside it."""
+"""The report of the sensitivity study: its order, its tables and figures; words are beside it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from analysis.figures.asymmetry import scale_range
-from analysis.figures.heatmap import number_format
+from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
+from analysis.figures.heatmap import draw_heatmap, number_format
+from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.frame import load_frame
+from analysis.maps.heatmap import Heatmap
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.statistics.damage import cells_by
 from analysis.statistics.intervals import Interval
 from analysis.study_file import SensitivityFile
 from reports.parts import words
 from reports.parts.blocks import code, strong
-from reports.parts.figures import add_samples
+from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked
 from reports.parts.tables import ALL_FINISHED, estimate_texts
 from reports.sensitivity import words as sentences
-from reports.sensitivity.figures import add_figures
-from reports.sensitivity.findings import SAVINGS, Findings, analyse
+from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
+from reports.sensitivity.words import Caption
 
 NOTES = {PRIMARY: " (primary)", Normalisation.WINDOW: " (as published)"}
 FAMILIES = {"scale": "one scale loses depth", "switch": "two-zone plans"}
@@ -45,7 +50,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     page.heading("Early against late scales")
     _add_windows(page, found)
     _add_asymmetry(page, found.main.asymmetry)
-    add_figures(page, found, found.main)
+    _add_figures(page, found, found.main)
     said = sentences.sample_caption(found)
     add_samples(page, folder, said, lead="What the plans generate. ", name="sample_sheet")
     protocol_table(page, study, frame, plans=sentences.plans_measured(study))
@@ -56,7 +61,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     page.heading("Other selectors")
     for mine in found.selectors[1:]:
         _add_asymmetry(page, mine.asymmetry)
-        add_figures(page, found, mine)
+        _add_figures(page, found, mine)
     page.heading("All cells")
     _add_cells(page, found)
     return page.report(answer=_answer(found), summary=found.damage)
@@ -280,3 +285,60 @@ def _add_failures(page: Page, found: Findings) -> None:
         widths=[0.4, 0.2, 0.2, 0.2],
         small=False,
     )
+
+
+def _asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:
+    """Above, what each window costs; below, the asymmetry statistic under each normalisation."""
+    groups = [group for n in Normalisation if (group := mine.asymmetry.under(n))]
+    above, below = 1.55, 0.75 + 0.19 * len(found.metrics)
+    figure = new_figure(height=above + (below if groups else 0))
+    top = bottom = figure
+    if groups:
+        top, bottom = figure.subfigures(2, 1, height_ratios=(above, below), squeeze=False)[:, 0]
+    axes = top.subplots(1, len(found.metrics), squeeze=False)[0]
+    for ax, metric in zip(axes, found.metrics, strict=True):
+        draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
+    if groups:
+        bottom.supxlabel("A divided by the sum of its two terms' sizes", fontsize=8)
+        axes = bottom.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+        for ax, group in zip(axes, groups, strict=True):
+            draw_asymmetry(ax, group)
+    return figure
+
+
+def _propagation_plate(data: Heatmap) -> Figure:
+    """The propagation map alone, near square."""
+    scales = len(data.rows)
+    figure = new_figure(width=min(PAGE_WIDTH, 1.2 + 0.58 * scales), height=0.75 + 0.29 * scales)
+    draw_heatmap(figure.subplots(), data)
+    return figure
+
+
+def _add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
+    """Every figure that the study has data for; those of other selectors bear their names."""
+    main, label = mine is found.main, found.metrics[0].label
+
+    def add(name: str, draw: Callable[[], Figure], caption: Caption, basis: str) -> None:
+        lead, rest = caption
+        if not main:
+            name, lead = f"{name}_{mine.selector}", f"Selector {mine.selector}. {lead}"
+        page.figure(name, draw, lead, rest, basis)
+
+    basis = sentences.basis(found)
+    draw = partial(_asymmetry_plate, found, mine)
+    add("asymmetry", draw, sentences.asymmetry_caption(mine.asymmetry), basis)
+    if main:
+        page.heading("Scale by scale")
+    if mine.scales:
+        draw = partial(heatmap_plate, [panel for pair in mine.scales for panel in pair])
+        caption = sentences.scale_depth_caption(label, mine.scales)
+        add("scale_depth_heatmap", draw, caption, basis)
+    if mine.propagation is not None:
+        draw = partial(_propagation_plate, mine.propagation)
+        nll = sentences.basis(found, [m for m in found.metrics if m.kind == "nll"])
+        add("propagation", draw, sentences.propagation_caption(mine.propagation), nll)
+    if main:
+        page.heading("Where to switch")
+    if mine.switches:
+        draw = partial(heatmap_plate, [*mine.switches, *mine.savings])
+        add("switch_depth_heatmap", draw, sentences.switch_depth_caption(label, mine), basis)
