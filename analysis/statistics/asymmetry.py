@@ -125,6 +125,11 @@ class AsymmetryStudy:
         return self.networks > 1
 
     @property
+    def evidence(self) -> tuple[Asymmetry, ...]:
+        """The estimates that decide the claim."""
+        return tuple(a for a in self.under(PRIMARY) if a.metric.decides)
+
+    @property
     def verdicts(self) -> dict[Normalisation, Verdict]:
         """By the rule in this module's docstring, under each normalisation that applies."""
         return {n: self.verdict(n) for n in Normalisation if self.under(n)}

@@ -151,7 +151,7 @@ def _metrics(frame: pd.DataFrame, deciding: Collection[Metric] | None) -> list[s
         decides = m.decides if deciding is None else m in deciding
         said = "decides" if decides else "reported, never decides"
         parts += ["; "] if parts else []
-        parts += [code(m.name), f" ({m.label}, {m.better.value} is better, {said})"]
+        parts += [code(m.name), f" ({m.label}, {m.better} is better, {said})"]
     return parts
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.claims.c1 import ClaimVerdict, judge_c1
+from analysis.claims.c1 import judge_c1
+from analysis.claims.claim import LedgerRow
 from analysis.frame import FrameError, find_metric, headline_metrics
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.scale_depth import DepthMaps
@@ -68,7 +69,7 @@ class Findings:
     savings: tuple[tuple[Metric, str], ...]
     seeds: tuple[int, ...]
     selectors: tuple[SelectorFindings, ...]
-    claim: ClaimVerdict
+    claim: LedgerRow
 
     @property
     def main(self) -> SelectorFindings:

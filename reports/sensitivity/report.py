@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from analysis.claims.c1 import dissent, nll_dissent
 from analysis.frame import load_frame
 from analysis.statistics.asymmetry import AsymmetryStudy
 from analysis.study_file import SensitivityFile
@@ -26,8 +27,8 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     g = study.geometry
     facts = (f"{len(g.patch_nums)} scales", f"{g.depth} layers")
     page = Page(study, "Which scales need depth?", *facts)
-    text = sentences.answer_text(found.claim, found.main.asymmetry)
-    page.answer(sentences.QUESTION, sentences.verdict_words(found.claim), text)
+    text = sentences.answer_text(found)
+    page.answer(sentences.QUESTION, sentences.verdict_words(found), text)
     tables.claim_ledger(page, found)
     page.heading("Early against late scales")
     tables.window_rows(page, found)
@@ -51,13 +52,14 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
 
 def _answer(found: Findings) -> dict[str, Any]:
     """What `answer.json` says beside the answer: verdicts, asymmetries, failures."""
-    claim = found.claim
+    claim, main = found.claim, found.main.asymmetry
     studies = [mine.asymmetry for mine in found.selectors]
     return {
         "claim": claim.claim.id,
         "verdict": claim.verdict.value,
-        **picked(claim, "network_only", "setting", "rests_on"),
-        "dissent": [*claim.dissent, *claim.nll_dissent],
+        "network_only": not main.over_seeds,
+        **picked(claim, "setting", "rests_on"),
+        "dissent": [*dissent(main), *nll_dissent(main)],
         "verdicts": {
             study.selector: {n.value: verdict.value for n, verdict in study.verdicts.items()}
             for study in studies

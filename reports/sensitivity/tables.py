@@ -25,9 +25,10 @@ NOTES = {PRIMARY: " (primary)", Normalisation.WINDOW: " (as published)"}
 def claim_ledger(page: Page, found: Findings) -> None:
     """The claim, what was published, what we found, the verdict."""
     claim = found.claim
-    estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in claim.evidence]
-    verdict: list[str | Run] = [strong(sentences.verdict_words(claim))]
-    if claim.evidence:
+    evidence = found.main.asymmetry.evidence
+    estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in evidence]
+    verdict: list[str | Run] = [strong(sentences.verdict_words(found))]
+    if evidence:
         published = found.main.asymmetry.verdict(Normalisation.WINDOW)
         verdict.append(f"; per window, as published: {published.value}")
     row = {
@@ -168,7 +169,7 @@ def level_rows(page: Page, found: Findings) -> None:
             {
                 "Metric": [code(name)],
                 "Unit": metric.unit or words.NOTHING,
-                "Better": metric.better.value,
+                "Better": metric.better,
                 "Value": said,
                 "Images or samples": counted,
             }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.claims.c1 import ClaimVerdict
+from analysis.claims.c1 import dissent, nll_dissent
 from analysis.figures.asymmetry import scale_range
 from analysis.maps.heatmap import Heatmap
 from analysis.metrics import Metric
@@ -39,20 +39,21 @@ LEADS = {
 }
 
 
-def verdict_words(claim: ClaimVerdict) -> str:
+def verdict_words(found: Findings) -> str:
     """The verdict, and how far it reaches."""
-    if claim.network_only and claim.verdict is not Verdict.UNTESTED:
-        return f"{claim.verdict.value}, for this network only"
-    return claim.verdict.value
+    verdict, over_seeds = found.claim.verdict, found.main.asymmetry.over_seeds
+    reach = "" if over_seeds or verdict is Verdict.UNTESTED else ", for this network only"
+    return f"{verdict.value}{reach}"
 
 
-def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
+def answer_text(found: Findings) -> list[str | Run]:
     """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
-    lead = LEADS[claim.verdict]
-    if claim.dissent:
+    study, verdict = found.main.asymmetry, found.claim.verdict
+    lead = LEADS[verdict]
+    if dissent(study):
         lead += f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
     text: list[str | Run] = [strong(lead), " "]
-    if claim.verdict is Verdict.UNTESTED:
+    if verdict is Verdict.UNTESTED:
         return text
     early, late = (
         f"{'scale' if len(study.windows[w]) == 1 else 'scales'} {scale_range(study.windows[w])}"
@@ -65,23 +66,23 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
         f"that early scales need depth more. {PRIMARY.sentence_start} "
         f"({_divided(study, PRIMARY)}; this study's primary reading) A is, with 95 % interval, "
     )
-    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in claim.evidence]
-    signs = [a.sign for a in claim.evidence]
+    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in study.evidence]
+    signs = [a.sign for a in study.evidence]
     text += [
         words.listed(said) + ". ",
         f"After Holm's correction it is significantly positive for {signs.count(1)} of "
         f"{words.counted(len(signs), 'deciding metric')} and significantly negative for "
         f"{signs.count(-1)}. ",
         *_other_verdicts(study),
-        *(f"{sentence} " for sentence in claim.nll_dissent),
+        *(f"{sentence} " for sentence in nll_dissent(study)),
     ]
-    if claim.network_only:
+    if not study.over_seeds:
         text.append(
             "With one base network the intervals run over its sample sets, so the verdict is about "
             "this network only; one trained from another seed may differ."
         )
     else:
-        used = max(a.base_seeds for a in claim.evidence)
+        used = max(a.base_seeds for a in study.evidence)
         of = f" of {study.networks} (the others lack a window)" if used < study.networks else ""
         text.append(f"The intervals run over {words.counted(used, 'base network')}{of}.")
     return text
@@ -295,7 +296,7 @@ def limits(found: Findings) -> list[str]:
     """What the study cannot say."""
     items = []
     networks = found.main.asymmetry.networks
-    if found.claim.network_only:
+    if not found.main.asymmetry.over_seeds:
         items.append(
             "One base network. Its intervals say how well this network was measured, not how much "
             "networks trained alike differ; several base seeds say that."

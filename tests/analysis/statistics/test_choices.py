@@ -84,7 +84,7 @@ def test_one_seed_is_judged_over_sets():
     values = levels.paired((plan.schedule, plan.plan), ("control", FULL), NLL).values
     assert plan.seeds == 1 and len(values) == 40
     assert plan.loss.estimate == pytest.approx(values.mean())
-    assert plan.test[FD].observations == 8
+    assert plan.test[FD].degrees_of_freedom == 7
 
 
 def test_no_control_no_loss():
