@@ -28,11 +28,14 @@ KV = "kv_bytes/peak"
 NON_INFERIORITY_NATS = 0.05
 
 
-def non_dominated(points_N2: np.ndarray) -> np.ndarray:
-    """(N,) which points no other is at least as low in both and lower in one; ties all stay."""
+def non_dominated(points_N2: np.ndarray, *, ties: bool = True) -> np.ndarray:
+    """(N,) which points no other is at least as low in both and lower in one.
+
+    Of equal points all stay, or without `ties` the first.
+    """
     if not len(points_N2):
         return np.zeros(0, dtype=bool)
-    return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=True), dtype=bool)
+    return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=ties), dtype=bool)
 
 
 def staircase(points_N2: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from analysis.figures.asymmetry import scale_range
-from analysis.figures.heatmap import number_format
+from analysis.figures.heatmap import exponent_of
 from analysis.metrics import parse_metric
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
 from analysis.statistics.damage import cells_by
@@ -136,7 +136,7 @@ def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
     columns = []  # two metrics may have one heading
     for metric in found.metrics:
         mine = cells.loc[metric.name]
-        exponent = number_format(mine["damage"]).exponent
+        exponent = exponent_of(mine["damage"])
         factor = f", {words.power_of_ten(exponent)}" if exponent else ""
         texts = []
         for row in mine.itertuples():
