@@ -231,6 +231,10 @@ class Levels:
         found = first.minus(second).observed
         return replace(found, values=parse_metric(metric).damage_sign * found.values)
 
+    def loss(self, place: Place, metric: str) -> Observations:
+        """Damage of `place` against the control's full network; nothing without a control."""
+        return self.paired(place, (self.control.name, FULL), metric) if self.control else NOTHING
+
     @cached_property
     def models(self) -> pd.DataFrame:
         """A row a model, plan and metric.
