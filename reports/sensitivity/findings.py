@@ -86,14 +86,7 @@ def analyse(study: SensitivityFile, frame: pd.DataFrame) -> Findings:
     patch_nums = study.geometry.patch_nums
     selectors = []
     for selector in sorted(study.selectors, key=lambda s: s != study.selector):
-        asymmetry = asymmetry_study(
-            pairs,
-            patch_nums=patch_nums,
-            windows=study.windows,
-            half_depth=study.half_depth,
-            selector=selector,
-            networks=len(seeds),
-        )
+        asymmetry = asymmetry_study(pairs, study, selector=selector, networks=len(seeds))
         maps = DepthMaps(damage=damage, failures=failures, selector=selector, patch_nums=patch_nums)
         scales = [
             (maps.scale_depth(m, per_token=False), maps.scale_depth(m, per_token=True))

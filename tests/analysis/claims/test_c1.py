@@ -8,31 +8,28 @@ from sensitivity_frames import (
     EQUAL,
     FD,
     FIVE,
-    HALF,
     KID,
     LATE,
     MIXED,
     REPRODUCED,
     TEN,
     WINDOWS,
+    Truth,
     make_frame,
+    sensitivity_facts,
 )
 
 from analysis.claims.c1 import dissent, judge_c1, nll_dissent
 from analysis.statistics.asymmetry import Normalisation, asymmetry_study
 from analysis.statistics.damage import base_seeds, damage_table, paired_differences
 from analysis.statistics.intervals import Verdict, holm
+from analysis.study_file import SensitivityFile
 
 
 def study_of(frame, *, patch_nums=FIVE, selector="equidistant"):
-    return asymmetry_study(
-        paired_differences(frame),
-        patch_nums=patch_nums,
-        windows=WINDOWS[len(patch_nums)],
-        half_depth=HALF,
-        selector=selector,
-        networks=len(base_seeds(frame)),
-    )
+    study = SensitivityFile.model_validate(sensitivity_facts(Truth(patch_nums=patch_nums)))
+    networks = len(base_seeds(frame))
+    return asymmetry_study(paired_differences(frame), study, selector=selector, networks=networks)
 
 
 @pytest.mark.parametrize(
