@@ -23,11 +23,8 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
 
     Lower is better in both.
     """
-    first: dict[tuple[float, float], int] = {}
-    mask = non_dominated(np.asarray(points, dtype=float).reshape(-1, 2))
-    for i in np.flatnonzero(mask).tolist():
-        first.setdefault(points[i], i)
-    return [first[point] for point in sorted(first)]
+    mask = non_dominated(np.asarray(points, dtype=float).reshape(-1, 2), ties=False)
+    return sorted(np.flatnonzero(mask).tolist(), key=lambda i: points[i])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def interval_table(
     if over_seeds:
         by_seed = values.groupby([*keys, "base_seed"], dropna=False, sort=False)
         observed = by_seed[column].mean().reset_index()
-    found = grouped_t(observed, keys, column).drop(columns="observations")
+    found = grouped_t(observed, keys, column)
     rests_on = values.groupby(keys, dropna=False, sort=False).agg(
         base_seeds=("base_seed", "nunique"), sets=("set", "count"), count=("count", "sum")
     )
