@@ -3,8 +3,6 @@
 It is read from the name by `parse_metric` and nowhere else: a direction of better is never guessed.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import dataclass

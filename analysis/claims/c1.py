@@ -1,7 +1,5 @@
 """What a sensitivity study says of claim C1, by the rule of `analysis.statistics.asymmetry`."""
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, Component, LedgerRow
 from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
 from analysis.statistics.intervals import Verdict

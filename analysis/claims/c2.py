@@ -4,8 +4,6 @@ From the smallest to the largest fixed share the full network must get worse and
 the layers better.
 """
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
 from analysis.claims.rules import Case, ruled, untested
 from analysis.statistics.levels import FULL

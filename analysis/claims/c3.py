@@ -4,8 +4,6 @@ Its subnet of half the layers must lie beyond the front of the fixed shares, and
 no worse than that of the smallest fixed share.
 """
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
 from analysis.claims.rules import FULL_MARGIN, Case, ruled, tested, untested
 from analysis.statistics.fronts import fixed_gaps

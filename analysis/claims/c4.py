@@ -4,8 +4,6 @@ The progressive schedule's subnets of half and of a quarter of the layers must b
 full network of the control.
 """
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
 from analysis.claims.rules import FREE_MARGIN, Case, ruled, untested
 from analysis.statistics.levels import FULL

@@ -1,8 +1,6 @@
 """C5: memory falls. Arithmetic for VAR-d30, trusted as far as our sampler's measured cache equals
 it."""
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, Component, LedgerRow
 from analysis.claims.rules import Case, untested
 from analysis.statistics.fronts import KV

@@ -1,7 +1,5 @@
 """C6: latency falls. Not tested by training; what FLOPs alone would allow is said."""
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
 from analysis.claims.rules import Case, untested
 

@@ -4,8 +4,6 @@ The full network of the progressive schedule must be no worse than that of the c
 trained as long without subnets.
 """
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
 from analysis.claims.rules import FULL_MARGIN, Case, ruled, untested
 from analysis.statistics.levels import FULL

@@ -3,8 +3,6 @@
 Source of claims and published figures: VARiant, arXiv 2511.16546v1 and its CVPR 2026 version.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

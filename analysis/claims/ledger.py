@@ -1,7 +1,5 @@
 """The ledger: what a study that trains says of each of the paper's claims."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from analysis.claims import c1, c2, c3, c4, c5, c6, c7

@@ -17,8 +17,6 @@ A metric reproduces a claim when all of its components do and contradicts it whe
 metrics that say both disagree.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

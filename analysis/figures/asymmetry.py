@@ -1,7 +1,5 @@
 """Drawing of what windows cost, and of claim C1's asymmetry."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Drawing the (KV, quality) plane: a panel a way to train."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

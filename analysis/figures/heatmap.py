@@ -1,7 +1,5 @@
 """Drawing of a map of estimates, with its numbers in the cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

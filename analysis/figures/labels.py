@@ -1,7 +1,5 @@
 """Names beside points, so that nothing overlaps at any number of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Optuna's own plots of slices and importances want its database and plotly, and k
 nor a spread over forests; ours draw what the study wrote down.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np

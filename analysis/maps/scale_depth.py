@@ -5,8 +5,6 @@ correction over the tests of that map. Cells that failed are marked failed; cell
 does not have are NaN and not failed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ sets and seeds. *Loss* is what switching costs at all: the model trained at M, u
 the full network of the control, which was trained as long without subnets.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

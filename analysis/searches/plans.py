@@ -4,8 +4,6 @@ A plan is told by the digest of the cell that measured it, whatever group it is 
 the frame; a plan may be in several).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

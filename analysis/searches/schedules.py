@@ -5,8 +5,6 @@ A trial is scored on select images by two numbers in nats/token: the NLL of the 
 test images, on models trained again with other seeds.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

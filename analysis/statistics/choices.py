@@ -1,7 +1,5 @@
 """Plans chosen within memory budgets: on select images, over all schedules; reported on test."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

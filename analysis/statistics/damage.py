@@ -10,8 +10,6 @@ several (`over_seeds`) they run over the networks' own means, so that B networks
 of freedom. A network counts that failed: what it leaves over is no statement on networks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

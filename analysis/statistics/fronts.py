@@ -6,8 +6,6 @@ schedule; the fixed shares trace a front there, and claim C3 says that the progr
 lies beyond it. Pareto sets, hypervolume and attainment surfaces are moocore's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

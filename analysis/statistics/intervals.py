@@ -4,8 +4,6 @@ Everything here works on differences that are already paired: over disjoint sets
 is said holds for one network) or over base seeds (what is said holds for networks so trained).
 """
 
-from __future__ import annotations
-
 import enum
 import math
 from collections.abc import Sequence

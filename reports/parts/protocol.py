@@ -1,7 +1,5 @@
 """The protocol table: what was measured, on what, with what."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """All estimates, maps and verdicts of a sensitivity study, for the report to arrange."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The report of the sensitivity study: its order, its tables and figures; words are beside it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

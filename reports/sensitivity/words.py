@@ -1,7 +1,5 @@
 """Sentences that state what the data show: the answer, and the finding of each caption."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
