@@ -1,7 +1,5 @@
 """From a study's folder to its report: the study's name says which report it gets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The report of a study that has none of its own: every cell, every interval, the protocol."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The report of the schedule study: which ratios, and is any better than the paper's?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The report of the search study: does the found front beat two zones?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

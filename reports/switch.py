@@ -1,7 +1,5 @@
 """The report of the switch study: where may I switch, and does training at N matter?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial

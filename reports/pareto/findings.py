@@ -1,7 +1,5 @@
 """All estimates and verdicts of a pareto study, in one value that the report arranges."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The report of the pareto study: its order, its tables and figures; words are beside it."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from pathlib import Path

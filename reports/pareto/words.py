@@ -1,7 +1,5 @@
 """The sentences of the pareto report: answer, captions, negative results, cost, limits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

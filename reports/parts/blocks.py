@@ -4,8 +4,6 @@ It travels as JSON strings and is set as text, never as markup, so nothing that 
 (a path, a label) can become Typst code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal

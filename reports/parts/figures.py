@@ -3,8 +3,6 @@
 They are drawn within `analysis.figures.theme.style`, which `Page.figure` sets.
 """
 
-from __future__ import annotations
-
 import math
 import zipfile
 from collections.abc import Sequence

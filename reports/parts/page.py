@@ -3,8 +3,6 @@
 The builder alone knows whether the study was a quick run, and marks answer, figures and limits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The protocol table: what was measured, on what, with what."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import pandas as pd
@@ -39,7 +37,7 @@ def protocol_table(
         decides = m.decides if deciding is None else m in deciding
         said = "decides" if decides else "reported, never decides"
         separator = "; " if metrics else ""
-        metrics += [separator, code(m.name), f" ({m.label}, {m.better.value} is better, {said})"]
+        metrics += [separator, code(m.name), f" ({m.label}, {m.better} is better, {said})"]
     facts: dict[str, Text | None] = {
         **_networks(study),
         "Base networks": _joined(*map(_base, study.bases), start),

@@ -1,7 +1,5 @@
 """What a study's report is made from, what it is before and after it is written, the writing."""
 
-from __future__ import annotations
-
 import datetime
 import io
 import json

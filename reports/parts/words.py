@@ -1,7 +1,5 @@
 """Numbers as people read them: signs, intervals, p values, bytes, times."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

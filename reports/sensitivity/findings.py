@@ -1,12 +1,11 @@
 """All estimates, maps and verdicts of a sensitivity study, for the report to arrange."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims.c1 import ClaimVerdict, judge_c1
+from analysis.claims.c1 import judge_c1
+from analysis.claims.claim import LedgerRow
 from analysis.frame import find_metric, headline_metrics
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.scale_depth import DepthMaps
@@ -57,7 +56,7 @@ class Findings:
     savings: tuple[Metric, ...]
     seeds: tuple[int, ...]
     selectors: tuple[SelectorFindings, ...]
-    claim: ClaimVerdict
+    claim: LedgerRow
 
     @property
     def main(self) -> SelectorFindings:
@@ -75,14 +74,7 @@ def analyse(study: SensitivityFile, frame: pd.DataFrame) -> Findings:
     patch_nums, half = study.geometry.patch_nums, study.half_depth
     selectors = []
     for selector in sorted(study.selectors, key=lambda s: s != study.selector):
-        asymmetry = asymmetry_study(
-            pairs,
-            patch_nums=patch_nums,
-            windows=study.windows,
-            half_depth=half,
-            selector=selector,
-            networks=len(seeds),
-        )
+        asymmetry = asymmetry_study(pairs, study, selector=selector, networks=len(seeds))
         maps = DepthMaps(damage=damage, failures=failures, selector=selector, patch_nums=patch_nums)
         scales = [[maps.scale_depth(m, per_token=each) for each in (False, True)] for m in metrics]
         saved = (maps.saving(m, SAVINGS[m.name]) for m in savings)

@@ -1,7 +1,5 @@
 """The report of the sensitivity study: its order, its tables and figures; words are beside it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.c1 import dissent, nll_dissent
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
-from analysis.figures.heatmap import draw_heatmap, number_format
+from analysis.figures.heatmap import draw_heatmap, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
@@ -44,8 +43,8 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     check_together(folder, frame[frame["family"] != "full"], allowed)
     found = analyse(study, frame)
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers")
-    text = sentences.answer_text(found.claim, found.main.asymmetry)
-    page.answer(sentences.QUESTION, sentences.verdict_words(found.claim), text)
+    text = sentences.answer_text(found)
+    page.answer(sentences.QUESTION, sentences.verdict_words(found), text)
     _add_ledger(page, found)
     page.heading("Early against late scales")
     _add_windows(page, found)
@@ -69,14 +68,15 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
 
 def _answer(found: Findings) -> dict[str, Any]:
     """What `answer.json` says beside the answer: verdicts, asymmetries, failures."""
-    claim = found.claim
+    claim, main = found.claim, found.main.asymmetry
     studies = [mine.asymmetry for mine in found.selectors]
     own = ("early_divisor", "late_divisor", "p_holm", "base_seeds", "sets", "count")
     return {
         "claim": claim.claim.id,
         "verdict": claim.verdict.value,
-        **picked(claim, "network_only", "setting", "rests_on"),
-        "dissent": [*claim.dissent, *claim.nll_dissent],
+        "network_only": not main.over_seeds,
+        **picked(claim, "setting", "rests_on"),
+        "dissent": [*dissent(main), *nll_dissent(main)],
         "verdicts": {
             study.selector: {n.value: verdict.value for n, verdict in study.verdicts.items()}
             for study in studies
@@ -101,14 +101,15 @@ def _answer(found: Findings) -> dict[str, Any]:
 def _add_ledger(page: Page, found: Findings) -> None:
     """The claim, what was published, what we found, the verdict."""
     claim, published = found.claim, found.main.asymmetry.verdict(Normalisation.WINDOW)
-    estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in claim.evidence]
+    evidence = found.main.asymmetry.evidence
+    estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in evidence]
     as_published = f"; per window, as published: {published.value}"
     row = {
         "": strong(claim.claim.id),
         "Claim of the paper": claim.claim.sentence,
         "Published": claim.claim.published,
         "Ours": f"{claim.setting}: {words.listed(estimates) or 'no estimate'}",
-        "Verdict": [strong(sentences.verdict_words(claim)), as_published if claim.evidence else ""],
+        "Verdict": [strong(sentences.verdict_words(found)), as_published if evidence else ""],
     }
     page.table(
         pd.DataFrame([row]),
@@ -204,7 +205,7 @@ def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
     columns = []  # two metrics may have one heading
     for metric in found.metrics:
         mine = cells.loc[metric.name]
-        exponent = number_format(mine["damage"]).exponent
+        exponent = exponent_of(mine["damage"])
         factor = f", {words.power_of_ten(exponent)}" if exponent else ""
         scaled = mine[["damage", "low", "high"]] / 10.0**exponent
         texts = estimate_texts(scaled.join(mine["p_holm"]))
@@ -233,7 +234,7 @@ def _add_levels(page: Page, found: Findings) -> None:
             {
                 "Metric": code(metric.name),
                 "Unit": metric.unit or words.NOTHING,
-                "Better": metric.better.value,
+                "Better": metric.better,
                 "Value": said,
                 "Images or samples": counted,
             }

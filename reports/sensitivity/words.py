@@ -1,12 +1,10 @@
 """Sentences that state what the data show: the answer, and the finding of each caption."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.claims.c1 import ClaimVerdict
+from analysis.claims.c1 import dissent, nll_dissent
 from analysis.figures.asymmetry import scale_range
 from analysis.maps.heatmap import Heatmap
 from analysis.metrics import Metric
@@ -39,25 +37,26 @@ LEADS = {
 }
 
 
-def verdict_words(claim: ClaimVerdict) -> str:
+def verdict_words(found: Findings) -> str:
     """The verdict, and how far it reaches."""
-    if claim.network_only and claim.verdict is not Verdict.UNTESTED:
-        return f"{claim.verdict.value}, for this network only"
-    return claim.verdict.value
+    verdict, over_seeds = found.claim.verdict, found.main.asymmetry.over_seeds
+    reach = "" if over_seeds or verdict is Verdict.UNTESTED else ", for this network only"
+    return f"{verdict.value}{reach}"
 
 
-def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> Text:
+def answer_text(found: Findings) -> Text:
     """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
-    if claim.verdict is Verdict.UNTESTED:
-        return [strong(LEADS[claim.verdict]), " "]
+    study, verdict = found.main.asymmetry, found.claim.verdict
+    if verdict is Verdict.UNTESTED:
+        return [strong(LEADS[verdict]), " "]
     other = f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
     early, late = (_scales(study.windows[side]) for side in ("early", "late"))
-    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in claim.evidence]
-    signs = [a.sign for a in claim.evidence]
-    used = max(a.base_seeds for a in claim.evidence)
+    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in study.evidence]
+    signs = [a.sign for a in study.evidence]
+    used = max(a.base_seeds for a in study.evidence)
     of = f" of {study.networks} (the others lack a window)" if used < study.networks else ""
     return [
-        strong(LEADS[claim.verdict] + (other if claim.dissent else "")),
+        strong(LEADS[verdict] + (other if dissent(study) else "")),
         f" We ran half the layers ({study.half_depth}) on the early scales only ({early}), then on "
         f"the late scales only ({late}). Damage is how much worse than the full network a metric "
         "gets, and A is early damage minus late damage, each divided as said: A above zero means "
@@ -67,10 +66,10 @@ def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> Text:
         f"{signs.count(1)} of {words.counted(len(signs), 'deciding metric')} and significantly "
         f"negative for {signs.count(-1)}. ",
         _other_verdicts(study),
-        [f"{sentence} " for sentence in claim.nll_dissent],
+        [f"{sentence} " for sentence in nll_dissent(study)],
         "With one base network the intervals run over its sample sets, so the verdict is about "
         "this network only; one trained from another seed may differ."
-        if claim.network_only
+        if not study.over_seeds
         else f"The intervals run over {words.counted(used, 'base network')}{of}.",
     ]
 
@@ -286,7 +285,7 @@ def limits(found: Findings) -> list[str]:
         "intervals are wide."
     )
     return [
-        one if found.claim.network_only else few if networks < 5 else "",
+        one if not found.main.asymmetry.over_seeds else few if networks < 5 else "",
         words.analogue("The claim was", found.study.dataset.name),
         "Fréchet distance and KID speak of one extractor's features, not of people's eyes. Fréchet "
         "distance is biased upwards at the sample counts used; paired differences at equal counts "
