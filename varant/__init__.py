@@ -1,7 +1,5 @@
 """varant: a VAR supernet whose depth a plan sets, scale by scale, at run time."""
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

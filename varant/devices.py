@@ -1,7 +1,5 @@
 """The `--device` flag, checked before anything is loaded."""
 
-from __future__ import annotations
-
 import re
 
 from varant.errors import UserError

@@ -1,7 +1,5 @@
 """The one exception that means "the user can mend this", and how a command line reports it."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -5,8 +5,6 @@ them as groups, flag names stay flat. Types of fields say what a value must be (
 `Literal`, ...); a value that is not gets one line with flag, value and what would be right.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import io

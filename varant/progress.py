@@ -1,7 +1,5 @@
 """How long work shows that it goes on."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Every random decision of a run as a function of (seed, purpose, step), never of history."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import zlib

@@ -7,8 +7,6 @@ same random numbers, so their sheets can be compared image by image. Takes a sec
 for the embedded data.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

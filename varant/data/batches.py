@@ -1,7 +1,5 @@
 """Training batches as a function of (seed, step): from cached tokens, or tokenised on the way."""
 
-from __future__ import annotations
-
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Data sets: what a split is, and those that come with the package. Nothing is downloaded."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ the class: with small shapes of free hue it would sit in the last scale alone.
 Shape suffixes: N images, H and W pixels.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@ The index is written last, so a folder that has one is whole; a tokenisation tha
 on after its last whole shard.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ evaluator use, and which clean-fid calls. Nothing is downloaded. A TorchScript f
 that runs with your rights: load only one that you trust.
 """
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Teacher-forced negative log-likelihood, scale by scale and image by image."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Scores of generated images from features: distances by clean-fid's functions, and accuracy."""
 
-from __future__ import annotations
-
 import functools
 import re
 import sys

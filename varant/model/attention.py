@@ -3,8 +3,6 @@
 Shape suffixes: B images, L tokens, C width, H heads, c channels of a head.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -4,8 +4,6 @@ The official pair follows VAR's tokenizer (ch 160, multipliers 1,1,2,2,4) and it
 names. Shape suffixes: B images, C channels, H and W pixels or features.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

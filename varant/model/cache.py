@@ -1,7 +1,5 @@
 """The KV cache of generation: it holds a pair only while a later scale will read it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

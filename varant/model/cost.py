@@ -4,8 +4,6 @@ Nothing is run: VAR-d30's table takes milliseconds on a laptop. Formulas are PAP
 (two FLOPs a multiply-add); rows R are `batch`, doubled with classifier-free guidance.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from varant.model.geometry import Geometry

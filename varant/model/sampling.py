@@ -4,8 +4,6 @@ Shape suffixes: B images, R rows of the network (B, or 2B with guidance), L toke
 T tokens of one scale, V vocabulary, v channels of a code, s positions of the feature map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

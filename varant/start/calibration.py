@@ -1,7 +1,5 @@
 """How fast this machine is, from a second of work: what `--dry-run` bases its estimates on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Sections of a command's config that say what a run starts from; see `varant.flags`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

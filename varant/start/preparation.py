@@ -4,8 +4,6 @@ Everything lands in the workspace under the digest of all that it depends on, an
 is written when it is whole: a preparation that was killed is made again, never taken for done.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path

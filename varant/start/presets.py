@@ -1,7 +1,5 @@
 """The embedded setting: a light tokenizer and a small base network, as recipes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from varant.model.geometry import Geometry

@@ -4,8 +4,6 @@
 workspace lacks. Both serve training, sampling and studies alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Checkpoints of ours: one folder of safetensors and JSON, digests within."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict

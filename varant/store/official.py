@@ -1,7 +1,5 @@
 """The published VAR checkpoints, both ways: files of the reference implementation."""
 
-from __future__ import annotations
-
 import math
 import re
 import zipfile

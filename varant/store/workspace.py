@@ -1,7 +1,5 @@
 """Where things lie under `--workspace`."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

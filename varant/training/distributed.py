@@ -1,7 +1,5 @@
 """The processes that train one network together, as `torchrun` starts them."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import os

@@ -9,8 +9,6 @@ A checkpoint is written in a folder aside, synced and renamed, then the pointer 
 all but the newest two are removed: there is a good one at every moment from the first on.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

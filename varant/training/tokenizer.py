@@ -4,8 +4,6 @@ Shape suffixes: B images, T tokens of one scale, v channels of a code, s positio
 map, V codes, n vectors.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Shape suffixes: B images, L tokens of all scales, K scales, P passes of a step, V vocabulary.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math
