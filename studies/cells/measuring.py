@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from studies.cells.cell import Cell, Network
-from studies.cells.protocol import Evaluation
+from studies.cells.cell import Cell, Evaluation, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, read_tokens
 from varant.evaluation.features import Extractor, Features
@@ -90,14 +89,21 @@ def evaluate(
         # A last, smaller batch would report its own size: bytes are those of a full batch.
         kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
     metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
-    cost = plan_cost(loaded.model.geometry, plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4)
     metrics["kv_bytes/peak"] = Measurements.exact(kv_bytes_peak)
-    metrics["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
-    metrics["flops/transformer"] = Measurements.exact(cost.flops)
+    metrics |= costs_of(loaded, plan, guidance=wanted.cfg != 0)
     sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
         np.save(file, sheet)
     return metrics
+
+
+def costs_of(
+    loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool
+) -> dict[str, Measurements]:
+    """What an image costs under a plan, by arithmetic."""
+    cost = plan_cost(loaded.model.geometry, plan, guidance=guidance, kv_bytes=4)
+    exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}
+    return {name: Measurements.exact(value) for name, value in exact.items()}
 
 
 def test_likelihood(
@@ -141,9 +147,9 @@ def _scores(
         f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
         "class_accuracy": [s.class_accuracy for s in scores],
     }
-    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
+    known = {name: tuple(v for v in values if v is not None) for name, values in columns.items()}
     return {
-        name: Measurements(values=tuple(values), count=size)
+        name: Measurements(values=values, count=size)
         for name, values in known.items()
         if len(values) == len(sets)
     }

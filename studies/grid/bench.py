@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from studies.cells.cell import Network, Site
-from studies.cells.protocol import Evaluation
+from studies.cells.cell import Evaluation, Network, Site
 from studies.grid.flags import EvaluationConfig, StudyConfig
 from studies.running.executors import Executor
 from varant.data.datasets import Dataset

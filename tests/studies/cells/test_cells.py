@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.cells.cell import Network, Site
+from studies.cells.cell import Evaluation, Network, Site
 from studies.cells.evaluation import Measurement, Scoring
-from studies.cells.protocol import Evaluation
 from studies.cells.result import CellResult, Measurements
 from studies.cells.training import Training
 from varant import DepthPlan, Geometry
