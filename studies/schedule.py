@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 from analysis.study_file import ScheduleFile, TrialFacts
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
-from studies.grid.point import BoundPoint, Outcome, Point
+from studies.grid.point import Outcome, Point
 from studies.study import Run
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError, exit_codes
@@ -237,7 +237,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             f"{','.join(map(str, self.config.seeds))}",
         ]
 
-    def sheet(self, outcome: Outcome, found: Explored | None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[Explored]) -> list[tuple[str, Point]]:
         """Full network and shallowest subnet of every retrained schedule, first seed."""
         geometry = outcome.bench.geometry
         shown = (None, self.depths(geometry)[0])
@@ -247,13 +247,12 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             if point.columns.get("subnet_depth") in shown
         ]
 
-    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
         from studies.searching.schedules import EVALUATOR, PAPER, SAMPLER
 
-        assert found is not None
         bench = outcome.bench
-        return super().facts(outcome, found) | {
-            **vars(found),
+        return super().facts(outcome) | {
+            **vars(outcome.found),
             "train_switch": self.train_switch(bench.geometry),
             "reference": PAPER,
             "search_seed": self.config.seed,

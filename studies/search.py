@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from analysis.study_file import SearchFile
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
-from studies.grid.point import BoundPoint, Outcome, Point
+from studies.grid.point import Outcome, Point
 from studies.study import Run
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError, exit_codes
@@ -213,22 +213,22 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         geometry, config, space = bench.geometry, self.config, self.space(bench.geometry)
         supernet = self.supernet(bench)
+        measured = partial(self.plan_point, bench, trained=supernet)
         if supernet is not None:
             columns = {"family": "training", "base_seed": supernet.base_seed}
             trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
             yield Point(name="supernet", task=supernet, columns=columns | trained)
-        full = DepthPlan.full(geometry.patch_nums, geometry.depth)
-        yield self._point(bench, "full", "full", full)
+        yield measured("full", DepthPlan.full(geometry.patch_nums, geometry.depth))
         if found is not None:
             scored = [one.plan for one in found.scored]
-            for group, front in found.fronts.items():
-                for one in front:  # a plan may be on both
-                    yield self._point(bench, group, f"{group} {one.plan.name}", one.plan)
+            fronts = {group: [one.plan for one in front] for group, front in found.fronts.items()}
         else:  # what is found is not known; these cost about as much
             seeds = space.two_zone()
             scored = space.examples(max(config.trials, len(seeds)), seed=config.seed)
-            for plan in seeds:
-                yield self._point(bench, "found", f"found {plan.name}", plan)
+            fronts = {"found": seeds}
+        for group, front in fronts.items():
+            for plan in front:  # a plan may be on both
+                yield measured(f"{group} {plan.name}", plan, family=group)
         for plan in scored:  # in MLflow, where parallel coordinates compare plans
             depths = {f"depth_scale_{k + 1:02d}": depth for k, depth in enumerate(plan.depths)}
             task = self._scoring(bench, plan)
@@ -249,13 +249,8 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             else:
                 continue
             placed: dict[str, Any] = {"plan": name, "selector": selector, **kept}
-            yield self._point(bench, "selector", f"{name} {selector}", plan, **placed)
-
-    def _point(
-        self, bench: Planned, family: str, name: str, plan: DepthPlan, /, **columns: Any
-    ) -> Point:
-        supernet = self.supernet(bench)
-        return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)
+            named, trained = f"{name} {selector}", self.supernet(bench)
+            yield self.plan_point(bench, named, plan, trained=trained, family="selector", **placed)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         families = [point.columns["family"] for point in points]
@@ -272,21 +267,18 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def run_name(self, bench: Planned) -> str:
         return super(SupernetStudy, self).run_name(bench)
 
-    def sheet(self, outcome: Outcome, found: Explored | None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[Explored]) -> list[tuple[str, Point]]:
         """Full, best two-zone and best found plan, by select NLL, under the same seeds."""
-        assert found is not None
         shown = [("full", outcome.where(family="full")[0])]
-        for group, front in found.fronts.items():
-            best = min(front, key=lambda s: s.nll, default=None)
-            for point in outcome.where(family=group):
-                if best is not None and point.plan == best.plan:
-                    shown.append((point.name, point))
+        for group, front in outcome.found.fronts.items():
+            best = [one.plan for one in sorted(front, key=lambda one: one.nll)[:1]]
+            points = outcome.where(family=group)
+            shown += [(point.name, point) for point in points if point.plan in best]
         return shown
 
-    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
         """The fields of `SearchFile`; not those of studies that compare trainings."""
-        assert found is not None
-        geometry, config = outcome.bench.geometry, self.config
+        geometry, config, found = outcome.bench.geometry, self.config, outcome.found
         return {
             **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
             "switch": self.switch(geometry),
@@ -301,12 +293,11 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             "ranked": found.ranked,
         }
 
-    def write_more(self, outcome: Outcome, found: Explored | None) -> list[Path]:
+    def write_more(self, outcome: Outcome[Explored]) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
-        assert found is not None
-        measured = outcome.where(family="full")[0].cell.network
-        model, plans = str(self.config.start.model or measured.model_folder), []
-        for i, one in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
+        measured = outcome.model_folder(outcome.where(family="full")[0])
+        model, plans = str(self.config.start.model or measured), []
+        for i, one in enumerate(sorted(outcome.found.fronts["found"], key=lambda one: one.nll)):
             said = {"plan": one.plan.name, "select_nll": one.nll}
             said |= {"kv_bytes": one.cost.kv_bytes_peak, "model": model}
             plans.append((f"plan-{i}.json" if i else "plan-best.json", one.plan, said))

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from analysis.study_file import SensitivityFile
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome, Point
+from studies.grid.point import Outcome, Point
 from studies.study import Study
 from studies.tracking.logged import Answer
 from varant.errors import UserError, exit_codes
@@ -155,7 +155,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 columns = entry.columns | {"plan": entry.name, "base_seed": seed}
                 yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
 
-    def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""
         middle = len(outcome.bench.geometry.patch_nums) // 2
         of = {"base_seed": outcome.bench.base_seeds[0], "selector": self.config.selectors[0]}
@@ -166,7 +166,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 shown += outcome.where(family="switch", **place, **of)
         return [(str(point.columns["plan"]), point) for point in shown]
 
-    def facts(self, outcome: Outcome, found: None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         geometry = outcome.bench.geometry
         return {
             "depths": self.depths(outcome.bench),
@@ -178,7 +178,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
     def run_name(self, bench: Planned) -> str:
         return f"{super().run_name(bench)}, s{','.join(map(str, bench.base_seeds))}"
 
-    def answer(self, outcome: Outcome, paths: ReportPaths) -> Answer:
+    def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
         import json
         from statistics import fmean
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.study import Found, Study
+from studies.grid.point import Found, Outcome, Point
+from studies.study import Study
 from varant.errors import UserError
 from varant.files import replacing, write_json
 from varant.flags import Seeds
@@ -189,10 +189,10 @@ class SupernetStudy(Study[Config, Found]):
         images = self.config.training.budget_images
         return f"{super().run_name(bench)}, {images:,} images, seeds {seeds}"
 
-    def facts(self, outcome: Outcome, found: Found | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Found]) -> dict[str, Any]:
         """Of all studies that train: the fields of `SupernetFile`."""
         geometry = outcome.bench.geometry
-        arms = self.arms(geometry, found)
+        arms = self.arms(geometry, outcome.found)
         config = self.training(outcome.bench, arms[0], self.config.seeds[0]).config
         labels = {arm.label for arm in arms}
         return {
@@ -213,7 +213,7 @@ class SupernetStudy(Study[Config, Found]):
         """What a plan costs an image, as cells measure it; default: the full network."""
         return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
-    def write_more(self, outcome: Outcome, found: Found | None) -> list[Path]:
+    def write_more(self, outcome: Outcome[Found]) -> list[Path]:
         """Training curves."""
         import pandas as pd
 
@@ -239,7 +239,7 @@ class SupernetStudy(Study[Config, Found]):
         return [outcome.folder / CURVES_FILE]
 
 
-def _model_facts(outcome: Outcome, point: BoundPoint, training: Training) -> dict[str, Any]:
+def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dict[str, Any]:
     """The fields of `ModelFacts`."""
     result = outcome.result(point)
     return {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -66,6 +68,23 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def stop_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Inside, SIGTERM and SIGUSR1, by which batch systems end jobs, call `handler`.
+
+    Only a process's main thread can listen; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {kind: signal.signal(kind, handler) for kind in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for kind, kept in before.items():
+            signal.signal(kind, kept)
 
 
 def require_count(flag: str, value: int, *, least: int = 1) -> None:

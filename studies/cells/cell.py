@@ -149,11 +149,6 @@ class Cell:
     def digest(self) -> str:
         return digest_of(self.identity)
 
-    def baseline(self) -> Cell | None:
-        """The cell whose values this one's are compared with."""
-        task = self.task.baseline()
-        return None if task is None else replace(self, task=task)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Site:

@@ -97,9 +97,7 @@ def evaluate(
     return metrics
 
 
-def costs_of(
-    loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool
-) -> dict[str, Measurements]:
+def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[str, Measurements]:
     """What an image costs under a plan, by arithmetic."""
     cost = plan_cost(loaded.model.geometry, plan, guidance=guidance, kv_bytes=4)
     exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}

@@ -21,7 +21,7 @@ from analysis.study_file import FILE, StudyHead
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome
+from studies.grid.point import Outcome, Point
 from varant import __version__
 from varant.files import replacing
 from varant.model.cost import parameter_count
@@ -31,7 +31,7 @@ FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 
 
-def write_frame(study: str, outcome: Outcome) -> Path:
+def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     """Write the results of the points' cells under their columns, once they pass for a frame."""
     rows = [
         {"study": study, **point.columns, **row}
@@ -53,7 +53,7 @@ def write_study(folder: Path, facts: StudyHead) -> Path:
     return folder / FILE
 
 
-def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> None:
+def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     shown = {
         name: np.load(outcome.folder_of(point) / SAMPLES_FILE)
@@ -91,7 +91,7 @@ def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dic
     }
 
 
-def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
+def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]:
     """What `study.json` says of any study that measures plans: the fields of `StudyFile`."""
     bench, dataset = outcome.bench, outcome.bench.dataset
     tokenizer = bench.start.tokenizer.config
@@ -121,12 +121,14 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,
         "plans": {
-            point.cell.digest: point.plan.layers for point in outcome.points if point.in_frame
+            outcome.result(point).digest: point.plan.layers
+            for point in outcome.points
+            if point.in_frame
         },
     }
 
 
-def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
+def _base_facts(outcome: Outcome[Any], seed: int) -> dict[str, Any]:
     bench = outcome.bench
     facts = {
         "base_seed": seed,

@@ -18,9 +18,9 @@ from analysis.frame import CONTROL
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import paired_t
 from reports import ReportPaths
-from studies.cells.cell import Cell
+from studies.cells.cell import Cell, Task
 from studies.cells.result import FINISHED, CellResult
-from studies.grid.point import BoundPoint, Results
+from studies.grid.point import Point
 from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.errors import one_line
 from varant.store.workspace import Workspace
@@ -49,12 +49,16 @@ class Mirror:
     """
 
     def __init__(
-        self, study: LoggedStudy, points: Sequence[BoundPoint], workspace: Workspace
+        self,
+        study: LoggedStudy,
+        points: Sequence[Point],
+        cells: Mapping[Task, Cell],
+        workspace: Workspace,
     ) -> None:
         self._study, self._workspace, self._live = study, workspace, True
-        self._points: dict[str, list[BoundPoint]] = {}
+        self._points: dict[str, list[Point]] = {}
         for point in points:
-            self._points.setdefault(point.cell.digest, []).append(point)
+            self._points.setdefault(cells[point.task].digest, []).append(point)
         with_thread = ThreadPoolExecutor(max_workers=1)
         self._opening: Future[StudyRecord | None] = with_thread.submit(self._open)
         with_thread.shutdown(wait=False)
@@ -75,7 +79,7 @@ class Mirror:
 
     def finish(
         self,
-        results: Results,
+        results: Mapping[Task, CellResult],
         answer: Answer,
         paths: ReportPaths,
         written: Sequence[Path],
@@ -91,14 +95,14 @@ class Mirror:
         note = [
             self._study.question.strip().splitlines()[0],
             f"{quick}**{paths.verdict}**. {answer.note}",
-            f"{len(results)} cells; report.pdf and the figures are in the Artifacts tab.",
+            f"{len(self._points)} cells; report.pdf and the figures are in the Artifacts tab.",
         ]
 
         def write(record: StudyRecord) -> None:
             for digest, (point, *_) in self._points.items():
-                baseline = point.cell.baseline()
-                compared = results.get(baseline.digest) if baseline is not None else None
-                record.record_cell(self._logged(digest, results[digest], compared))
+                baseline = point.task.baseline()
+                compared = results.get(baseline) if baseline is not None else None
+                record.record_cell(self._logged(digest, results[point.task], compared))
             record.finish(
                 note="\n\n".join(note),
                 metrics={f"study/seconds {k}": v for k, v in seconds.items()}
@@ -149,7 +153,7 @@ class Mirror:
             tags=self._study.tags | {name: text for name, text in own_tags.items() if text},
         )
 
-    def _params(self, points: Sequence[BoundPoint]) -> dict[str, object]:
+    def _params(self, points: Sequence[Point]) -> dict[str, object]:
         """The typed columns of a cell's points, the first point's first, not what they are called.
 
         What is not trained on has the depth, seed and budget of its network.

@@ -14,9 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +24,7 @@ from typing import Any
 import torch
 
 from varant.data.tokens import TokenSplit
-from varant.errors import Diverged, Preempted, UserError
+from varant.errors import Diverged, Preempted, UserError, stop_signals
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import write_json
 from varant.model.tokenizer import Tokenizer
@@ -204,16 +202,8 @@ class StopRequest:
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Listen inside; only a process's main thread can."""
-        if threading.current_thread() is not threading.main_thread():
+        with stop_signals(self._ask):
             yield self
-            return
-        kinds = (signal.SIGTERM, signal.SIGUSR1)
-        before = {kind: signal.signal(kind, self._ask) for kind in kinds}
-        try:
-            yield self
-        finally:
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
 
     def _ask(self, number: int, frame: object) -> None:
         self.requested = True
