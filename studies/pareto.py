@@ -26,9 +26,9 @@ from typing import Annotated, Any, Self
 
 from analysis.study_file import PaperCost, ParetoFile
 from studies.grid.point import Outcome, Point
+from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
-from varant.errors import exit_codes
-from varant.flags import AboveZero, Natural, Shares, choices, command_words, flags_of, show_number
+from varant.flags import AboveZero, Natural, Shares, choices, show_number
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
@@ -174,6 +174,4 @@ def paper_cost() -> dict[str, PaperCost]:
 
 
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(ParetoConfig, __doc__)
-        Pareto(config, command_words("studies.pareto")).run()
+    main(Pareto, ParetoConfig, __doc__)

@@ -20,28 +20,27 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from analysis.study_file import SearchFile
+from analysis.study_file import ScoredPlan, SearchFile
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
-from studies.study import Run
+from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
-from varant.errors import UserError, exit_codes
-from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
+from varant.errors import UserError
+from varant.flags import AboveZero, Natural, Positive, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from studies.grid.bench import Planned, Prepared
-    from studies.searching.plans import PlanSpace, Scored
+    from studies.searching.plans import PlanSpace
 
 RANKED = "ranked"
 SCORE_SETS = 20
@@ -80,16 +79,16 @@ class SearchConfig(SupernetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Explored:
-    """What the search found.
+    """What the search found, as in its file.
 
     Attributes:
         fronts: "two-zone" and "found".
         ranked: depth to the layers that ranking keeps.
     """
 
-    scored: tuple[Scored, ...]
-    fronts: dict[str, tuple[Scored, ...]]
-    ranked: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    scored: tuple[ScoredPlan, ...]
+    fronts: dict[str, tuple[ScoredPlan, ...]]
+    ranked: dict[int, tuple[int, ...]]
 
 
 class Search(SupernetStudy[SearchConfig, Explored]):
@@ -174,8 +173,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         def score(plans: Plans) -> list[float | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
-            found = [results[task].metrics.get("select/nll/mean") for task in tasks]
-            return [None if nll is None else fmean(nll.values) for nll in found]
+            return [results[task].means.get("select/nll/mean") for task in tasks]
 
         search = PlanSearch(
             space=self.space(geometry),
@@ -196,7 +194,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         sets = min(SCORE_SETS, images)
         return Scoring(
             plan=plan,
-            base_seed=bench.base_seeds[0],
+            base_seed=bench.seeds[0],
             trained=self.supernet(bench),
             select_images=images - images % sets,
             select_sets=sets,
@@ -220,8 +218,8 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             yield Point(name="supernet", task=supernet, columns=columns | trained)
         yield measured("full", DepthPlan.full(geometry.patch_nums, geometry.depth))
         if found is not None:
-            scored = [one.plan for one in found.scored]
-            fronts = {group: [one.plan for one in front] for group, front in found.fronts.items()}
+            scored = space.again(found.scored)
+            fronts = {group: space.again(front) for group, front in found.fronts.items()}
         else:  # what is found is not known; these cost about as much
             seeds = space.two_zone()
             scored = space.examples(max(config.trials, len(seeds)), seed=config.seed)
@@ -271,15 +269,16 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         """Full, best two-zone and best found plan, by select NLL, under the same seeds."""
         shown = [("full", outcome.where(family="full")[0])]
         for group, front in outcome.found.fronts.items():
-            best = [one.plan for one in sorted(front, key=lambda one: one.nll)[:1]]
+            best = [one.layers for one in _by_nll(front)[:1]]
             points = outcome.where(family=group)
-            shown += [(point.name, point) for point in points if point.plan in best]
+            shown += [(point.name, point) for point in points if point.plan.layers in best]
         return shown
 
     def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
         """The fields of `SearchFile`; not those of studies that compare trainings."""
-        geometry, config, found = outcome.bench.geometry, self.config, outcome.found
+        geometry, config = outcome.bench.geometry, self.config
         return {
+            **vars(outcome.found),
             **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
             "switch": self.switch(geometry),
             "trained_switch": self.trained_switch(geometry),
@@ -288,23 +287,23 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             "reference_nll": math.log(geometry.vocab_size),
             "reference_fd": 10.0,
             "weighed": config.cost,
-            "scored": [one.facts for one in found.scored],
-            "fronts": {n: [one.facts for one in front] for n, front in found.fronts.items()},
-            "ranked": found.ranked,
         }
 
     def write_more(self, outcome: Outcome[Explored]) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
-        measured = outcome.model_folder(outcome.where(family="full")[0])
-        model, plans = str(self.config.start.model or measured), []
-        for i, one in enumerate(sorted(outcome.found.fronts["found"], key=lambda one: one.nll)):
-            said = {"plan": one.plan.name, "select_nll": one.nll}
-            said |= {"kv_bytes": one.cost.kv_bytes_peak, "model": model}
-            plans.append((f"plan-{i}.json" if i else "plan-best.json", one.plan, said))
+        geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
+        model, plans = str(self.config.start.model or outcome.model_folder(measured)), []
+        best = _by_nll(outcome.found.fronts["found"])
+        for i, (one, plan) in enumerate(zip(best, self.space(geometry).again(best), strict=True)):
+            said = {"plan": one.plan, "select_nll": one.select_nll}
+            said |= {"kv_bytes": one.kv, "model": model}
+            plans.append((f"plan-{i}.json" if i else "plan-best.json", plan, said))
         return write_plans(outcome.folder, plans)
 
 
+def _by_nll(plans: Sequence[ScoredPlan]) -> list[ScoredPlan]:
+    return sorted(plans, key=lambda one: one.select_nll)
+
+
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(SearchConfig, __doc__)
-        Search(config, command_words("studies.search")).run()
+    main(Search, SearchConfig, __doc__)

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.study_file import StudyFile
-from studies.cells.cell import Cell, Task
+from studies.cells.cell import Task
 from studies.cells.evaluation import Measurement
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
 from studies.tracking.logged import Answer, LoggedStudy
-from varant.errors import Preempted, UserError, require_writable, stop_signals
+from varant.errors import Preempted, UserError, exit_codes, require_writable, stop_signals
 from varant.files import digest_of
+from varant.flags import command_words, flags_of
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
@@ -131,7 +132,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         Args:
             base_seed: of the base network; default: the first of the bench.
         """
-        seed = bench.base_seeds[0] if base_seed is None else base_seed
+        seed = bench.seeds[0] if base_seed is None else base_seed
         task = Measurement(plan=plan, evaluation=bench.evaluation, base_seed=seed, trained=trained)
         family = "full" if plan.is_full else "plan"
         placed = {"base_seed": seed, "family": family, "plan": plan.name}
@@ -320,3 +321,9 @@ def _preempted_by_signals() -> Iterator[None]:
 
 class _Terminated(KeyboardInterrupt):
     """Like Ctrl-C no `Exception`: nothing that copes with errors swallows it."""
+
+
+def main(study: type[Study[Config, Any]], config: type[Config], about: str | None) -> None:
+    """The command `studies.<name>`; its help page says `about`."""
+    with exit_codes():
+        study(flags_of(config, about), command_words(f"studies.{study.name}")).run()

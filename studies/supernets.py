@@ -140,7 +140,7 @@ class SupernetStudy(Study[Config, Found]):
         chosen["lr"] = bench.lr if flags.lr is None else flags.lr
         config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(
-            base_seed=bench.base_seeds[0],
+            base_seed=bench.seeds[0],
             config=config,
             evaluate_images=min(images, bench.dataset.sizes["select"]),
             evaluate_every=max(1, config.budget_images // 10),
@@ -176,8 +176,8 @@ class SupernetStudy(Study[Config, Found]):
         return points
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
-        trainings = [point for point in points if not point.in_frame]
-        plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.in_frame))
+        trainings = [point for point in points if not point.task.tabled]
+        plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.task.tabled))
         return [
             f"{len(trainings)} models of {trainings[0].task.images:,} image passes: "
             + ", ".join(point.name for point in trainings),

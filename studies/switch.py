@@ -17,9 +17,9 @@ from typing import Literal
 
 from analysis.study_file import SwitchFile
 from studies.grid.point import Outcome, Point
+from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
-from varant.errors import exit_codes
-from varant.flags import Places, PositiveShare, command_words, flags_of
+from varant.flags import Places, PositiveShare
 from varant.model.geometry import Geometry
 from varant.training.config import REFERENCE_SHARE, ScheduleFlags, SupernetTraining
 
@@ -73,6 +73,4 @@ class Switch(SupernetStudy[SwitchConfig, None]):
 
 
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(SwitchConfig, __doc__)
-        Switch(config, command_words("studies.switch")).run()
+    main(Switch, SwitchConfig, __doc__)

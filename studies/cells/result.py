@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -52,6 +53,11 @@ class CellResult:
     facts: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Of the sets of each metric."""
+        return {name: fmean(found.values) for name, found in self.metrics.items()}
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Its rows of a study's frame: one for each value, one where it did not finish."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     rows = [
         {"study": study, **point.columns, **row}
         for point in outcome.points
-        if point.in_frame
+        if point.task.tabled
         for row in outcome.result(point).rows()
     ]
     columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
@@ -115,7 +114,7 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
             "psnr_db": bench.start.psnr_db,
         },
         "extractor": bench.extractor,
-        "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
+        "bases": [_base_facts(outcome, seed) for seed in bench.seeds],
         "model": bench.source.description,
         "geometry": bench.geometry,
         "sampling": bench.evaluation,
@@ -123,7 +122,7 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "plans": {
             outcome.result(point).digest: point.plan.layers
             for point in outcome.points
-            if point.in_frame
+            if point.task.tabled
         },
     }
 
@@ -138,10 +137,10 @@ def _base_facts(outcome: Outcome[Any], seed: int) -> dict[str, Any]:
     }
     whole = outcome.where(base_seed=seed, family="full")
     for point in [point for point in whole if point.task.trained is None][:1]:
-        found = outcome.result(point).metrics
+        means = outcome.result(point).means
         for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
-            if metric in found:
-                facts[fact] = fmean(found[metric].values)
+            if metric in means:
+                facts[fact] = means[metric]
     return facts
 
 

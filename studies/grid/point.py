@@ -34,10 +34,6 @@ class Point:
     columns: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def in_frame(self) -> bool:
-        return self.task.tabled
-
-    @property
     def plan(self) -> DepthPlan:
         """That a point of the frame measures."""
         assert isinstance(self.task, Measurement), "points of the frame measure plans"
@@ -78,5 +74,5 @@ class Outcome(Generic[Found]):
         return [
             point
             for point in self.points
-            if point.in_frame and all(point.columns.get(k) == v for k, v in columns.items())
+            if point.task.tabled and all(point.columns.get(k) == v for k, v in columns.items())
         ]

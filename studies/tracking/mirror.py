@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from analysis.frame import CONTROL
@@ -171,9 +170,8 @@ class Mirror:
 
 def _metrics(result: CellResult, baseline: CellResult | None) -> dict[str, float]:
     """Means over the sets; against the baseline the paired damage with its standard error."""
-    metrics = {name: fmean(found.values) for name, found in result.metrics.items()}
-    metrics |= {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
-    metrics["seconds/cell"] = result.seconds
+    facts = {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
+    metrics = result.means | facts | {"seconds/cell": result.seconds}
     if baseline is None or not (result.metrics and baseline.metrics):
         return metrics
     for name, found in result.metrics.items():
