@@ -89,8 +89,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         schedules: dict[str, Schedule] = {}
         for kind in config.schedules:
             if kind == "fixed":
-                fixed = {f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares}
-                schedules |= fixed
+                schedules |= {f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares}
             elif kind != "full":
                 schedules[kind] = ScheduleFlags(kind=kind).make()
         for selector in config.selectors:

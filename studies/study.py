@@ -205,13 +205,12 @@ class Study(abc.ABC, Generic[Config, Found]):
         digest = digest_of({"flags": self.config.measured, "cells": digests})
         with Mirror(self._logged(bench, digest), points, cells, workspace) as mirror:
             ended = run_cells(split, workspace, executor, on_result=mirror.on_result)
-            results = {task: ended[cell.digest] for task, cell in cells.items()}
             started, prepared = times
             outcome = Outcome(
                 bench=bench,
                 found=found,
                 points=points,
-                results=results,
+                results={task: ended[cell.digest] for task, cell in cells.items()},
                 folder=workspace.study(self.folder_name),
                 workers=executor.slots,
                 seconds={"wall": time.monotonic() - started, "preparation": prepared},
@@ -223,7 +222,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             except FrameError as error:
                 raise UserError(f"no report: {error}") from None
             answer = self.answer(outcome, paths)
-            mirror.finish(results, answer, paths, written, outcome.seconds)
+            mirror.finish(outcome, answer, paths, written)
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:

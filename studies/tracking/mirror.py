@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.frame import CONTROL
 from analysis.metrics import parse_metric
@@ -19,7 +19,7 @@ from analysis.statistics.intervals import paired_t
 from reports import ReportPaths
 from studies.cells.cell import Cell, Task
 from studies.cells.result import FINISHED, CellResult
-from studies.grid.point import Point
+from studies.grid.point import Outcome, Point
 from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.errors import one_line
 from varant.store.workspace import Workspace
@@ -77,12 +77,7 @@ class Mirror:
             )
 
     def finish(
-        self,
-        results: Mapping[Task, CellResult],
-        answer: Answer,
-        paths: ReportPaths,
-        written: Sequence[Path],
-        seconds: Mapping[str, float],
+        self, outcome: Outcome[Any], answer: Answer, paths: ReportPaths, written: Sequence[Path]
     ) -> None:
         """Write what is missing of any cell, and the answer with its files on the parent run."""
         files = {
@@ -91,6 +86,7 @@ class Mirror:
             "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
         }
         quick = "QUICK RUN: not a result. " if self._study.quick else ""
+        results = outcome.results
         note = [
             self._study.question.strip().splitlines()[0],
             f"{quick}**{paths.verdict}**. {answer.note}",
@@ -104,7 +100,7 @@ class Mirror:
                 record.record_cell(self._logged(digest, results[point.task], compared))
             record.finish(
                 note="\n\n".join(note),
-                metrics={f"study/seconds {k}": v for k, v in seconds.items()}
+                metrics={f"study/seconds {k}": v for k, v in outcome.seconds.items()}
                 | dict(answer.metrics),
                 tags={"verdict": paths.verdict} | dict(answer.tags),
                 artifacts=files,
