@@ -11,7 +11,7 @@ import torch
 
 from studies.cells.cell import Cell, Evaluation, Network
 from studies.cells.result import Measurements
-from varant.data.tokens import Tokens, read_tokens
+from varant.data.tokens import Tokens, TokenSplit, read_tokens
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.reconstructions import read_reference
@@ -63,7 +63,7 @@ def evaluate(
     (classes, H, W, 3) uint8, an image each of the first classes.
     """
     loaded = load_network(cell.network, cell.device)
-    metrics = test_likelihood(loaded, plan, wanted)
+    metrics = likelihood(loaded, loaded.tokens.test, plan, wanted.nll_images, wanted.nll_sets)
     if wanted.select_images:
         metrics |= select_likelihood(loaded, plan, wanted.select_images, wanted.select_sets)
     classes = loaded.model.num_classes
@@ -104,33 +104,24 @@ def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[
     return {name: Measurements.exact(value) for name, value in exact.items()}
 
 
-def test_likelihood(
-    loaded: LoadedNetwork, plan: DepthPlan, wanted: Evaluation
+def likelihood(
+    loaded: LoadedNetwork, tokens: TokenSplit, plan: DepthPlan, images: int, sets: int
 ) -> dict[str, Measurements]:
-    """Teacher-forced NLL of test images in nats/token, in disjoint sets: mean, scale by scale."""
-    per_scale_NK = nll_per_scale(
-        loaded.model, loaded.tokenizer, loaded.tokens.test, plan, images=wanted.nll_images
-    )
-    columns = {"nll/mean": mean_nll(per_scale_NK, loaded.model.patch_nums)}
-    for k in range(per_scale_NK.shape[1]):
-        columns[f"nll/scale_{k + 1:02d}"] = per_scale_NK[:, k]
-    return {name: _in_sets(values_N, wanted.nll_sets) for name, values_N in columns.items()}
+    """Teacher-forced NLL in nats/token, in disjoint sets: mean, scale by scale."""
+    nll_NK = nll_per_scale(loaded.model, loaded.tokenizer, tokens, plan, images=images)
+    columns = {"nll/mean": mean_nll(nll_NK, loaded.model.patch_nums)}
+    columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
+    size = len(nll_NK) // sets
+    means = {name: nll_N.reshape(sets, size).mean(1) for name, nll_N in columns.items()}
+    return {k: Measurements(values=tuple(m.tolist()), count=size) for k, m in means.items()}
 
 
 def select_likelihood(
     loaded: LoadedNetwork, plan: DepthPlan, images: int, sets: int
 ) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
-    per_scale_NK = nll_per_scale(
-        loaded.model, loaded.tokenizer, loaded.tokens.select, plan, images=images
-    )
-    return {"select/nll/mean": _in_sets(mean_nll(per_scale_NK, loaded.model.patch_nums), sets)}
-
-
-def _in_sets(values_N: np.ndarray, sets: int) -> Measurements:
-    size = len(values_N) // sets
-    means = values_N.reshape(sets, size).mean(1)
-    return Measurements(values=tuple(means.tolist()), count=size)
+    found = likelihood(loaded, loaded.tokens.select, plan, images, sets)
+    return {"select/nll/mean": found["nll/mean"]}
 
 
 def _scores(

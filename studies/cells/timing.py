@@ -44,15 +44,14 @@ class Stopwatch:
         before, untimed.
         """
         cuda = self.device.startswith("cuda")
+        clock = time.perf_counter if cuda else time.process_time
+        wait: Work = torch.cuda.synchronize if cuda else lambda: None
 
         def seconds(work: Work) -> float:
-            if cuda:
-                torch.cuda.synchronize()
-            clock = time.perf_counter if cuda else time.process_time
+            wait()
             started = clock()
             work()
-            if cuda:
-                torch.cuda.synchronize()
+            wait()
             return clock() - started
 
         for work in works:

@@ -93,7 +93,7 @@ class Training(Task):
             return 0
 
     def curve(self, folder: Path) -> list[tuple[int, dict[str, float]]]:
-        """As `Cell.curve`: every evaluation, and some steps between."""
+        """Every evaluation, and some steps between."""
         from varant.training.run import read_metrics
 
         try:

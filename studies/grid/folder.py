@@ -129,19 +129,17 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
 
 def _base_facts(outcome: Outcome[Any], seed: int) -> dict[str, Any]:
     bench = outcome.bench
-    facts = {
+    whole = outcome.where(base_seed=seed, family="full")
+    own = [outcome.result(point).means for point in whole if point.task.trained is None]
+    means = own[0] if own else {}
+    return {
         "base_seed": seed,
         "digest": bench.site.networks[seed].model,
         "parameters": parameter_count(bench.geometry),
         "training_images": bench.training_images,
+        "nll_mean": means.get("nll/mean"),
+        "class_accuracy": means.get("class_accuracy"),
     }
-    whole = outcome.where(base_seed=seed, family="full")
-    for point in [point for point in whole if point.task.trained is None][:1]:
-        means = outcome.result(point).means
-        for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
-            if metric in means:
-                facts[fact] = means[metric]
-    return facts
 
 
 def _processor() -> str:

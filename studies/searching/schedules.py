@@ -77,8 +77,6 @@ def check_storage(path: Path) -> None:
     wrong = UserError(f"--storage {path}: not a storage of a schedule search; name another file")
     if not path.exists():
         return
-    if not path.is_file():
-        raise wrong
     try:
         opened = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         with contextlib.closing(opened) as connection:
