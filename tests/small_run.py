@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from small_networks import small_geometry, small_tokenizer
 
-from varant import VAR, Geometry, Tokenizer, TokenizerConfig
+from varant import VAR, Tokenizer
 from varant.data.batches import CachedBatches
 from varant.data.tokens import TokenSplit
 from varant.errors import exit_codes
@@ -35,18 +36,8 @@ SCHEDULES = {
 def parts() -> tuple[Tokenizer, VAR, TokenSplit]:
     """A tokenizer, a network and tokens that the class decides."""
     torch.manual_seed(0)
-    config = TokenizerConfig(
-        patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, backbone="light", channels=8, phis=0
-    )
-    geometry = Geometry(
-        depth=3,
-        width=16,
-        heads=2,
-        patch_nums=PATCH_NUMS,
-        vocab_size=8,
-        code_channels=4,
-        num_classes=3,
-    )
+    config = small_tokenizer(PATCH_NUMS, 8)
+    geometry = small_geometry(PATCH_NUMS, 8, depth=3, width=16)
     labels = torch.arange(96) % 3
     noise = torch.randint(0, 2, (96, 14), generator=torch.Generator().manual_seed(1))
     tokens = TokenSplit(shards=((labels[:, None] * 2 + noise).short(),), labels_N=labels)

@@ -54,7 +54,7 @@ class TrainConfig:
 
     @classmethod
     def quick_defaults(cls) -> TrainConfig:
-        training = TrainingFlags(budget_images=6_400)
+        training = TrainingFlags(budget_images=3_200)
         start = TrainStartConfig(base_budget=QUICK_BASE_BUDGET)
         return cls(training=training, start=start, run=TrainRunConfig(evaluate_images=100))
 

@@ -165,15 +165,20 @@ def test_poor_studies_still_report(tmp_path, settings):
     assert paths.pdf.stat().st_size > 10_000
 
 
+def said_by(code: str) -> str:
+    """What a fresh Python prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def test_no_heavy_imports():
     code = (
         "import sys, reports, reports.__main__; "
         "print(sorted({'torch', 'mlflow', 'varant', 'studies'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert said_by(code) == "[]"
 
 
 def test_import_changes_no_matplotlib_global():
@@ -181,10 +186,7 @@ def test_import_changes_no_matplotlib_global():
         "import matplotlib; before = dict(matplotlib.rcParams); import reports; "
         "print(before == dict(matplotlib.rcParams))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "True"
+    assert said_by(code) == "True"
 
 
 def truncated(path: Path) -> None:

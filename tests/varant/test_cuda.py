@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import small_geometry, small_tokenizer
 
 import varant
 from varant.data.batches import CachedBatches
@@ -17,18 +18,8 @@ PATCH_NUMS = (1, 2, 3)
 
 def pair(device: str, dtype=torch.float64):
     torch.manual_seed(0)
-    geometry = varant.Geometry(
-        depth=4,
-        width=32,
-        heads=2,
-        patch_nums=PATCH_NUMS,
-        vocab_size=16,
-        code_channels=4,
-        num_classes=3,
-    )
-    config = varant.TokenizerConfig(
-        patch_nums=PATCH_NUMS, vocab_size=16, code_channels=4, backbone="light", channels=8, phis=0
-    )
+    geometry = small_geometry(PATCH_NUMS, 16, depth=4)
+    config = small_tokenizer(PATCH_NUMS, 16)
     tokenizer, model = varant.Tokenizer(config).eval(), varant.VAR(geometry)
     return tokenizer.to(device, dtype), model.to(device, dtype)
 

@@ -102,8 +102,8 @@ def test_training_lowers_the_subnets_loss_and_draws_as_scheduled(quick_workspace
     for plan in ("full", "d1@3", "d2@3", "d3@3"):
         key = f"select/nll/mean/{plan}"
         assert last[key] < first[key] - 0.05, plan
-    assert last["share/realised"] == pytest.approx(2 / 3, abs=0.011)
-    assert last["images_seen"] == 6400
+    assert last["share/realised"] == pytest.approx(2 / 3, abs=0.02)
+    assert last["images_seen"] == 3200
     noted = json.loads((quick_workspace / "supernet" / "config.json").read_text())["note"]
     assert noted["identity"]["training"]["schedule"]["name"] == "progressive"
 
@@ -123,6 +123,10 @@ def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
         str(tmp_path / "runs"),
         "--depths",
         "2",
+        "--samples",
+        "80",
+        "--nll-images",
+        "40",
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "sensitivity-quick" / "report.pdf").exists()
@@ -142,14 +146,13 @@ def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
     ids=["full", "fixed", "reversed", "sandwich", "scratch", "online", "digits"],
 )
 def test_every_schedule_and_start(quick_workspace, tmp_path, flags):
-    train(
-        workspace=quick_workspace, out=tmp_path / "out", quick=True, evaluate_every="10k", **flags
-    )
+    small = {"quick": True, "budget": 1_280, "evaluate_every": 1_280, "evaluate_images": 20}
+    train(workspace=quick_workspace, out=tmp_path / "out", **small | flags)
     model = varant.load(tmp_path / "out").model
     assert model.depth == flags.get("depth", 4)
     lines = read_metrics(tmp_path / "out")
     passes = 3 if flags.get("schedule") == "sandwich" else 1
-    assert lines[-1]["images_seen"] == 6400 // (64 * passes) * 64 * passes
+    assert lines[-1]["images_seen"] == 1280 // (64 * passes) * 64 * passes
     subnet = {line["depth"] for line in lines[1:]} != {4}
     assert subnet == (flags.get("schedule") != "full")
     assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000

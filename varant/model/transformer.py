@@ -100,6 +100,14 @@ class Block(nn.Module):
         return torch.addcmul(x_BLC, gamma2, self.ffn(modulated_norm(x_BLC, scale2, shift2)))
 
 
+class Embedding(nn.Embedding):
+    """`nn.Embedding`, without torch's two seconds of imports to initialise a meta tensor."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class VAR(nn.Module):
     """A VAR transformer whose depth a plan sets, scale by scale, at call time.
 
@@ -115,10 +123,10 @@ class VAR(nn.Module):
         self.num_classes, self.vocab_size = geometry.num_classes, geometry.vocab_size
         width = geometry.width
         self.word_embed = nn.Linear(geometry.code_channels, width)
-        self.class_emb = nn.Embedding(geometry.num_classes + 1, width)
+        self.class_emb = Embedding(geometry.num_classes + 1, width)
         self.pos_start = nn.Parameter(torch.empty(1, geometry.scale_tokens[0], width))
         self.pos_1LC = nn.Parameter(torch.empty(1, geometry.tokens, width))
-        self.lvl_embed = nn.Embedding(len(geometry.patch_nums), width)
+        self.lvl_embed = Embedding(len(geometry.patch_nums), width)
         if geometry.shared_adaln:
             self.shared_ada_lin = AdaLN(width, 6)
         layers = nn.ModuleList(Block(geometry) for _ in range(geometry.depth))
@@ -126,7 +134,8 @@ class VAR(nn.Module):
         self.head_nm = nn.ModuleDict({"ada_lin": AdaLN(width, 2)})  # (scale, shift) of the norm
         self.head = nn.Linear(width, geometry.vocab_size)
         self.register_buffer("level_L", token_levels(geometry), persistent=False)
-        self.reset_parameters()
+        if not self.pos_1LC.is_meta:
+            self.reset_parameters()
 
     @classmethod
     def from_state(cls, geometry: Geometry, state: dict[str, Tensor]) -> VAR:

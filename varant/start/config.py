@@ -9,7 +9,7 @@ from typing import Literal
 from varant.errors import UserError
 from varant.flags import Count, Natural, NotNegative, Positive, Share, Sides
 
-BASE_BUDGET, QUICK_BASE_BUDGET = 48_000, 6_400  # training images of a base network
+BASE_BUDGET, QUICK_BASE_BUDGET = 48_000, 3_200  # training images of a base network
 
 DatasetName = Literal["shapes", "digits", "folder"]
 

@@ -38,7 +38,7 @@ class BaseConfig:
 
 QUICK_BASE = BaseConfig(
     limit=2_000,
-    tokenizer_training=TokenizerTraining(steps=120),
+    tokenizer_training=TokenizerTraining(steps=60),
     geometry=replace(SMALL_GEOMETRY, depth=4, width=32, heads=2),
     training=TrainingConfig(budget_images=QUICK_BASE_BUDGET),
 )

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_networks import small_geometry
 
 from studies.cells.cell import Evaluation, Network, Site
 from studies.cells.evaluation import Measurement, Scoring
 from studies.cells.result import CellResult, Measurements
 from studies.cells.training import Training
-from varant import DepthPlan, Geometry
+from varant import DepthPlan
 from varant.evaluation.extractors import ExtractorSpec
 from varant.start.calibration import Speed
 from varant.store.workspace import Workspace
@@ -18,9 +19,7 @@ from varant.training.config import TrainingConfig
 from varant.training.schedule import Schedule
 
 PATCH_NUMS = (1, 2, 3)
-GEOMETRY = Geometry(
-    depth=4, width=16, heads=2, patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, num_classes=3
-)
+GEOMETRY = small_geometry(PATCH_NUMS, 8, depth=4, width=16)
 FULL = DepthPlan.full(PATCH_NUMS, 4)
 HALF = DepthPlan.two_zone(PATCH_NUMS, 4, subnet_depth=2, switch=0)
 NETWORK = Network(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from image_files import paint
+from small_networks import small_tokenizer
 
-from varant import Tokenizer, TokenizerConfig, UserError
+from varant import Tokenizer, UserError
 from varant.data.batches import CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit, Dataset, images_to_float
 from varant.data.folders import UnreadableImage, folder_dataset, readable
@@ -18,9 +19,7 @@ from varant.randomness import batch_indices, stream
 
 def tokenizer() -> Tokenizer:
     torch.manual_seed(0)
-    config = TokenizerConfig(
-        patch_nums=(1, 2, 4), vocab_size=32, code_channels=4, backbone="light", channels=8, phis=0
-    )
+    config = small_tokenizer((1, 2, 4), 32)
     return Tokenizer(config).eval()
 
 

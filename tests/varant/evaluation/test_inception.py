@@ -14,9 +14,10 @@ import pytest
 import torch
 from inception_stand_in import StandIn, saved
 from safetensors.torch import save_file
+from small_networks import small_tokenizer
 from torch import Tensor
 
-from varant import Tokenizer, TokenizerConfig, UserError
+from varant import Tokenizer, UserError
 from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Features, packaged_extractor
 from varant.evaluation.inception import INCEPTION_FEATURES, inception_extractor
@@ -315,9 +316,7 @@ def test_files_that_are_no_npz(tmp_path):
 def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
     """Made once, in the tokens' folder: of 7 test images in 2 classes."""
     torch.manual_seed(0)
-    config = TokenizerConfig(
-        patch_nums=(1, 2), vocab_size=16, code_channels=4, backbone="light", channels=8, phis=0
-    )
+    config = small_tokenizer((1, 2), 16)
     tokenizer, tokens_NL = Tokenizer(config).eval(), torch.randint(0, 16, (7, 5))
     split = {"tokens": tokens_NL.short(), "labels": torch.arange(7) % 2}
     save_file(split, tmp_path / "test.safetensors")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from small_networks import small_geometry
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -215,7 +216,5 @@ def adaln_flops(plan: DepthPlan, shared: bool, rows: int, width: int) -> int:
 
 
 def test_parameters_of_a_first_map_of_several_tokens():
-    geometry = Geometry(
-        depth=2, width=12, heads=2, patch_nums=(2, 3), vocab_size=7, code_channels=5, num_classes=4
-    )
+    geometry = small_geometry((2, 3), 7, depth=2, width=12, num_classes=4, code_channels=5)
     assert parameter_count(geometry) == sum(p.numel() for p in VAR(geometry).parameters())

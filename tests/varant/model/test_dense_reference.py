@@ -6,6 +6,7 @@ import dense_reference
 import pytest
 import reference
 import torch
+from small_networks import small_geometry
 
 from varant import VAR, DepthPlan, Geometry, load_official
 from varant.model import attention
@@ -28,15 +29,8 @@ PLANS = {
 
 def network(shared_adaln: bool, dtype=torch.float64) -> VAR:
     """A network whose every tensor is random: the official initialisation hides AdaLN and bias."""
-    geometry = Geometry(
-        depth=DEPTH,
-        width=32,
-        heads=2,
-        patch_nums=PATCH_NUMS,
-        vocab_size=17,
-        code_channels=5,
-        num_classes=4,
-        shared_adaln=shared_adaln,
+    geometry = small_geometry(
+        PATCH_NUMS, 17, depth=DEPTH, num_classes=4, code_channels=5, shared_adaln=shared_adaln
     )
     model = VAR(geometry).to(dtype)
     generator = torch.Generator().manual_seed(1)

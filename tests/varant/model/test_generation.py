@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from small_networks import small_geometry, small_tokenizer
 
 import varant
 from varant import DepthPlan, UserError
@@ -29,18 +30,8 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2])
 def pair():
     """A tokenizer and network in float64: rounding then never decides a token."""
     torch.manual_seed(3)
-    geometry = varant.Geometry(
-        depth=DEPTH,
-        width=32,
-        heads=2,
-        patch_nums=PATCH_NUMS,
-        vocab_size=23,
-        code_channels=4,
-        num_classes=4,
-    )
-    config = varant.TokenizerConfig(
-        patch_nums=PATCH_NUMS, vocab_size=23, code_channels=4, backbone="light", channels=8, phis=2
-    )
+    geometry = small_geometry(PATCH_NUMS, 23, depth=DEPTH, num_classes=4)
+    config = small_tokenizer(PATCH_NUMS, 23, phis=2)
     model, tokenizer = varant.VAR(geometry).double(), varant.Tokenizer(config).double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -132,18 +123,8 @@ def test_batch_size_and_order_change_no_image(pair, top_k):
 def test_the_cache_is_in_the_compute_type_under_autocast():
     """l2 normalisation promotes K to float32; the cache must hold it in half precision."""
     torch.manual_seed(0)
-    geometry = varant.Geometry(
-        depth=DEPTH,
-        width=32,
-        heads=2,
-        patch_nums=PATCH_NUMS,
-        vocab_size=23,
-        code_channels=4,
-        num_classes=4,
-    )
-    config = varant.TokenizerConfig(
-        patch_nums=PATCH_NUMS, vocab_size=23, code_channels=4, backbone="light", channels=8, phis=0
-    )
+    geometry = small_geometry(PATCH_NUMS, 23, depth=DEPTH, num_classes=4)
+    config = small_tokenizer(PATCH_NUMS, 23)
     model, tokenizer = varant.VAR(geometry), varant.Tokenizer(config).eval()
     for name in ("full", "d3@2"):
         plan = PLANS[name]

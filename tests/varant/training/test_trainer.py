@@ -8,29 +8,25 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_networks import small_geometry, small_tokenizer
 
-from varant import VAR, DepthPlan, Geometry, Tokenizer, TokenizerConfig, UserError
+from varant import VAR, DepthPlan, Geometry, Tokenizer, UserError
 from varant.data.batches import CachedBatches
 from varant.data.tokens import TokenSplit
 from varant.errors import Diverged
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.model.cost import plan_cost
-from varant.randomness import batch_indices, stream
 from varant.training.config import TrainingConfig
 from varant.training.schedule import Schedule
 from varant.training.trainer import Trainer, parameter_groups
 
 PATCH_NUMS = (1, 2, 3)
-GEOMETRY = Geometry(
-    depth=2, width=16, heads=2, patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, num_classes=3
-)
+GEOMETRY = small_geometry(PATCH_NUMS, 8, depth=2, width=16)
 
 
 def tokenizer() -> Tokenizer:
     torch.manual_seed(0)
-    config = TokenizerConfig(
-        patch_nums=PATCH_NUMS, vocab_size=8, code_channels=4, backbone="light", channels=8, phis=0
-    )
+    config = small_tokenizer(PATCH_NUMS, 8)
     return Tokenizer(config).eval()
 
 
@@ -371,27 +367,6 @@ def test_compiled_training_gives_the_same_losses(geometry, options):
 def test_bad_configs(options, message):
     with pytest.raises(UserError, match=message):
         make_trainer(**options)
-
-
-def test_every_epoch_sees_every_image_once():
-    drawn = np.concatenate([batch_indices(3, step, batch=7, images=20) for step in range(20)])
-    for epoch in range(7):
-        assert sorted(drawn[epoch * 20 : (epoch + 1) * 20]) == list(range(20))
-    assert not np.array_equal(drawn[:20], drawn[20:40])
-    assert not np.array_equal(drawn[:20], batch_indices(4, 0, batch=20, images=20))
-    # A batch larger than the data set takes several epochs.
-    assert np.bincount(batch_indices(0, 0, batch=50, images=20)).tolist().count(2) == 10
-
-
-def test_streams_are_apart():
-    draws = {
-        (seed, purpose, step): stream(seed, purpose, step).random()
-        for seed in (0, 1)
-        for purpose in ("data order", "class drop")
-        for step in (0, 1)
-    }
-    assert len(set(draws.values())) == len(draws)
-    assert stream(0, "class drop", 1).random() == draws[0, "class drop", 1]
 
 
 def test_nll_against_a_direct_sum():
