@@ -148,11 +148,10 @@ class SupernetStudy(Study[Config, Found]):
 
     def points(self, bench: Planned, found: Found | None) -> Iterator[Point]:
         """Seed by seed the trainings, and each model's plans."""
-        for seed in self.config.seeds:
-            for arm in self.arms(bench.geometry, found):
-                yield from self.model_points(bench, arm, seed)
+        for seed, arm in product(self.config.seeds, self.arms(bench.geometry, found)):
+            yield from self.model_points(bench, arm, seed)
 
-    def model_points(self, bench: Planned, arm: Arm, seed: int) -> list[Point]:
+    def model_points(self, bench: Planned, arm: Arm, seed: int) -> Iterator[Point]:
         """A model's training, and its plans: full, and every switch point and depth."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
         training = self.training(bench, arm, seed)
@@ -162,18 +161,15 @@ class SupernetStudy(Study[Config, Found]):
         columns |= {"selector": arm.selector, "budget_images": training.config.budget_images}
         full, selector = DepthPlan.full(sides, depth), arm.selector or "equidistant"
         selectors = (arm.selector,) if arm.selector else self.selectors
-        points = [
-            Point(name=name, task=training, columns=columns),
-            measured(f"{name} full", full, selector=selector),
-        ]
+        yield Point(name=name, task=training, columns=columns)
+        yield measured(f"{name} full", full, selector=selector)
         for selector, switch, subnet in product(
             selectors, range(len(sides)), self.depths(bench.geometry)
         ):
             kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
             plan, label = DepthPlan.two_zone(sides, depth, **kept), f"d{subnet}@{switch}"
             shown = label if selector == "equidistant" else f"{label} ({selector})"
-            points.append(measured(f"{name} {shown}", plan, family="switch", plan=label, **kept))
-        return points
+            yield measured(f"{name} {shown}", plan, family="switch", plan=label, **kept)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         trainings = [point for point in points if not point.task.tabled]
