@@ -9,8 +9,6 @@ Which plan a row is of, and how its network was trained, is in typed columns (`P
 in figures and tables, group rows of one thing, and are never parsed nor compared with a text.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

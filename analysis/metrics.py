@@ -3,19 +3,10 @@
 It is read from the name by `parse_metric` and nowhere else: a direction of better is never guessed.
 """
 
-from __future__ import annotations
-
-import enum
 import functools
 import re
 from dataclasses import dataclass
-
-
-class Better(enum.Enum):
-    """Which direction of a metric is better."""
-
-    LOWER = "lower"
-    HIGHER = "higher"
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +19,16 @@ class Metric:
     short: str  # as a table's column or an axis names it
     damage: str  # what "worse than the full network" is called
     unit: str
-    better: Better
+    better: Literal["lower", "higher"]
     decides: bool = False  # may decide a claim; teacher-forced NLL never does
     exact: bool = False  # counted, not sampled: has no interval
     scale: int | None = None  # from 1, for the NLL of one scale
     extractor: str | None = None
-    samples: int | None = None  # samples behind one value, as the name states
-    split: str = "test"  # whose images; what is measured on `select` chooses, and is no result
 
     @property
     def damage_sign(self) -> float:
         """Factor that turns (value - full network's value) into damage, positive being worse."""
-        return 1.0 if self.better is Better.LOWER else -1.0
+        return 1.0 if self.better == "lower" else -1.0
 
     @property
     def heading(self) -> str:
@@ -55,7 +44,7 @@ class Metric:
         return f"{name} [{self.unit}]" if self.unit else name
 
 
-_SAMPLES = r"(?P<extractor>[^/]+)/n(?P<samples>\d+)"
+_SAMPLES = r"(?P<extractor>[^/]+)/n\d+"
 _OF = r"(?P<of>\w+)"
 _NLL = "teacher-forced NLL"
 # A name's pattern, to label, short, damage and unit.
@@ -97,12 +86,10 @@ def parse_metric(name: str) -> Metric:
                 short=short,
                 damage=damage,
                 unit=unit,
-                better=Better.HIGHER if kind in _HIGHER_IS_BETTER else Better.LOWER,
+                better="higher" if kind in _HIGHER_IS_BETTER else "lower",
                 decides=kind in ("fd", "kid", "fid", "class_accuracy"),
                 exact=kind in ("kv_bytes", "flops"),
                 scale=int(said["scale"]) if "scale" in said else None,
                 extractor=said.get("extractor"),
-                samples=int(said["samples"]) if "samples" in said else None,
-                split="select" if name.startswith("select/") else "test",
             )
     raise ValueError(f"metric {name!r} is not one that this code knows")

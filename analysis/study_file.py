@@ -4,8 +4,6 @@ Studies make a `StudyFile` (or the class of their kind), reports and analysis re
 up keys. Every class is frozen and refuses fields that it does not know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self

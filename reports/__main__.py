@@ -7,8 +7,6 @@ Takes a few seconds, needs neither torch nor MLflow, and changes only what the r
 the user can mend, 1 what the machine did.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The report of a study that has none of its own: every cell, every interval, the protocol."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +12,11 @@ from analysis.frame import FINISHED, headline_metrics, load_frame
 from analysis.metrics import Metric
 from analysis.study_file import StudyFile
 from reports.parts import words
-from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
+from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report
-from reports.parts.sheet import add_samples
+from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table
 
 LIMITS = (
     "Intervals run over disjoint sets of images or samples of one network: they say how well "
@@ -33,9 +31,9 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
     finished = int((cells["status"] == FINISHED).sum())
-    verdict, finding = f"{finished} of {len(cells)} cells measured", _finding(cells, metrics)
     page = Page(study, study.title or study.study)
-    page.answer(study.question, verdict, finding)
+    verdict = f"{finished} of {len(cells)} cells measured"
+    page.answer(study.question, verdict, _finding(cells, metrics))
     add_cell_tables(page, cells, metrics)
     page.heading("Figures")
     for metric in metrics:
@@ -47,7 +45,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
                 f"{metric.short} against KV memory. ",
                 f"{metric.label}, 95 % interval over disjoint sets.",
             )
-    add_samples(page, folder, "Samples. ", "The same random numbers in every row.")
+    add_samples(page, folder)
     protocol_table(page, study, frame)
     add_failed_cells(page, cells)
     page.limits(LIMITS)

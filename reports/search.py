@@ -1,7 +1,5 @@
 """The report of the search study: does the found front beat two zones?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +18,12 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
 from analysis.study_file import ScoredPlan, SearchFile
 from reports.parts import words
-from reports.parts.blocks import Run, Text, code, strong
-from reports.parts.cell_tables import add_cell_tables, add_failed_cells, cell_table
+from reports.parts.blocks import Text, code, strong
+from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import grid, protocol_table
 from reports.parts.report import Report, picked
-from reports.parts.sheet import add_samples
+from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
 MOST_GRIDS = 12  # plans that are drawn
@@ -50,13 +48,10 @@ class Finding:
         difference: the best found plan minus the best two-zone plan, each by select NLL.
     """
 
+    metric: Metric
     plans: PlanValues
     gain: Interval | None
     difference: Interval | None
-
-    @property
-    def metric(self) -> Metric:
-        return self.plans.metric
 
 
 def findings_of(study: SearchFile, frame: pd.DataFrame) -> list[Finding]:
@@ -69,13 +64,9 @@ def findings_of(study: SearchFile, frame: pd.DataFrame) -> list[Finding]:
         plans = plan_values(frame, metric, full_kv=study.kv_full_bytes)
         limit = study.reference_nll if metric.kind == "nll" else study.reference_fd
         corner = (1.05 * study.kv_limit_bytes / study.kv_full_bytes, limit)
-        findings.append(
-            Finding(
-                plans=plans,
-                gain=hypervolume_difference(plans, "found", "two-zone", corner=corner),
-                difference=plans.difference(chosen.get("found"), chosen.get("two-zone")),
-            )
-        )
+        gain = hypervolume_difference(plans, "found", "two-zone", corner=corner)
+        difference = plans.difference(chosen.get("found"), chosen.get("two-zone"))
+        findings.append(Finding(metric=metric, plans=plans, gain=gain, difference=difference))
     return findings
 
 
@@ -88,10 +79,8 @@ def _best_plans(study: SearchFile) -> dict[str, ScoredPlan]:
 def make_report(folder: Path, study: SearchFile) -> Report:
     """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
-    found = findings_of(study, frame)
-    cells = cell_table(frame)
-    title, scored = "A better plan than two zones?", f"{len(study.scored)} plans scored"
-    page = Page(study, title, scored)
+    found, cells = findings_of(study, frame), cell_table(frame)
+    page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")
     page.answer(study.question, _verdict(found), _answer(study, found))
     if any(one.plans.groups.get(group) for one in found for group in GROUPS):
         page.heading("Fronts")
@@ -113,7 +102,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
             f"(at most {MOST_GRIDS} each).",
         )
     _add_selectors(page, study, frame, found)
-    add_samples(page, folder, "Samples. ", "The same random numbers in every row.")
+    add_samples(page, folder)
     deciding = [one.metric for one in found]
     protocol_table(page, study, frame, deciding=deciding, plans=grid(study, (), study.selectors))
     add_failed_cells(page, cells)
@@ -150,8 +139,8 @@ def _verdict(found: Sequence[Finding]) -> str:
 
 
 def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
-    limit = words.percent(study.kv_limit_bytes / study.kv_full_bytes)
-    parts: list[str | Run] = [
+    limit, best = words.percent(study.kv_limit_bytes / study.kv_full_bytes), _best_plans(study)
+    parts: list[Text] = [
         f"Within {limit} of the full network's peak KV ({words.size(study.kv_limit_bytes)} an "
         f"image), {len(study.scored)} different plans were scored on {study.score_images} select "
         "images. "
@@ -164,7 +153,6 @@ def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
                 f"{words.interval(one.gain)} of the reference rectangle (positive: found is "
                 "better; paired over disjoint test sets). ",
             ]
-    best = _best_plans(study)
     if "found" in best:
         parts.append(f"The best plan by select NLL is {best['found'].plan} (plan-best.json). ")
     differences = [
@@ -179,12 +167,10 @@ def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
 
 
 def _fronts(study: SearchFile, found: Sequence[Finding]) -> Figure:
-    figure = new_figure(height=2.5)
+    figure, limit = new_figure(height=2.5), study.kv_limit_bytes / study.kv_full_bytes
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, one in zip(axes, found, strict=True):
-        points = {group: one.plans.points(group) for group in GROUPS}
-        limit = study.kv_limit_bytes / study.kv_full_bytes
-        draw_fronts(ax, points, GROUPS, limit=limit)
+        draw_fronts(ax, {group: one.plans.points(group) for group in GROUPS}, GROUPS, limit=limit)
         ax.set_title(one.metric.heading)
     return figure
 
@@ -211,30 +197,31 @@ def _add_selectors(
     page: Page, study: SearchFile, frame: pd.DataFrame, found: Sequence[Finding]
 ) -> None:
     """Which layers to keep at equal depth, against equidistant ones."""
-    mine = frame[frame["family"] == "selector"]
-    mine = mine.drop_duplicates(["subnet_depth", "selector"]).reset_index(drop=True)
+    mine = frame[frame["family"] == "selector"].drop_duplicates(["subnet_depth", "selector"])
     own = mine["selector"] == "equidistant"
-    digests = mine[own].set_index("subnet_depth")["cell_digest"]
-    references = mine["subnet_depth"].map(digests).mask(own)
-    names = map(words.plan_name, mine["family"], mine["plan"], mine["selector"])
-    columns: dict[str, list[str]] = {"Plan": [words.unbroken(name) for name in names]}
-    for one in found:
-        levels = [one.plans.level(plan) for plan in mine["cell_digest"]]
-        damages = map(one.plans.difference, mine["cell_digest"], references)
-        columns[one.metric.short] = [
-            words.interval(level, signed=False) if level else "failed" for level in levels
-        ]
-        columns[f"{one.metric.damage} against equidistant"] = [
-            "same layers" if damage and same else words.interval(damage)
-            for damage, same in zip(damages, mine["cell_digest"] == references, strict=True)
-        ]
+    references = mine["subnet_depth"].map(mine[own].set_index("subnet_depth")["cell_digest"])
+    rows = []
+    for cell, reference in zip(mine.itertuples(), references.mask(own), strict=True):
+        name = words.plan_name(cell.family, cell.plan, cell.selector)
+        row = {"Plan": words.unbroken(name)}
+        for one in found:
+            level = one.plans.level(cell.cell_digest)
+            damage = one.plans.difference(cell.cell_digest, reference)
+            same = damage and cell.cell_digest == reference
+            row |= {
+                one.metric.short: words.interval(level, signed=False) if level else "failed",
+                f"{one.metric.damage} against equidistant": "same layers"
+                if same
+                else words.interval(damage),
+            }
+        rows.append(row)
     page.heading("Which layers to keep")
     page.table(
-        pd.DataFrame(columns),
+        pd.DataFrame(rows),
         "The same depth after the same switch point, other layers: levels on test images and "
         "paired differences from equidistant ones with 95 % interval over disjoint sets; positive "
         "is worse. The supernet was trained for one choice of layers, which has the advantage.",
     )
-    if len(mine) and study.ranked:
+    if rows and study.ranked:
         kept = "; ".join(f"{d}: {', '.join(map(str, ls))}" for d, ls in study.ranked.items())
         page.paragraph(["Layers that ranking kept, by depth (from 0): ", code(kept)])

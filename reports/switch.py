@@ -1,12 +1,9 @@
 """The report of the switch study: where may I switch, and does training at N matter?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +19,13 @@ from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import Levels
 from analysis.study_file import SwitchFile
-from reports.parts import supernet_tables, words
+from reports.parts import words
 from reports.parts.blocks import Text, strong
-from reports.parts.figures import heatmap_plate
+from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report
-from reports.parts.sheet import add_samples
+from reports.parts.report import Report, picked
+from reports.parts.tables import add_every_plan, add_models
 
 LIMITS = (
     "One base network, and one schedule for all models; the best schedule may differ from "
@@ -85,9 +82,9 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
     page.answer(study.question, _verdict(first, nll), _answer(study, first, nll))
     page.heading("Where may I switch?")
     several = len(study.seeds) > 1
-    _add_losses(page, found, over="training seeds" if several else "disjoint sets of one model")
+    over = "training seeds" if several else "disjoint sets of one model"
+    _add_losses(page, found, over=over)
     page.heading("Does training at N matter?")
-    over = "training seeds" if several else "disjoint sets of one model each"
     for one in found:
         page.figure(
             f"transfer_{one.metric.kind}",
@@ -95,24 +92,19 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
             f"Trained at against used at, {one.metric.short}. ",
             "How much worse a model is than the one trained for the switch point that both are "
             "used at; negative is better. In brackets: not different from zero at p < 0.05 "
-            f"after Holm's correction over the map, by t over {over}.",
+            f"after Holm's correction over the map, by t over {over}{'' if several else ' each'}.",
         )
-    add_samples(
-        page, folder, "Samples. ", "The same random numbers in every row; first training seed."
-    )
+    add_samples(page, folder, "The same random numbers in every row; first training seed.")
     supernet_protocol(page, study, frame)
     page.heading("Models")
-    supernet_tables.models(page, study)
-    supernet_tables.unfinished(page, levels, study)
-    page.limits(LIMITS if several else [ONE_SEED, *LIMITS])
-    supernet_tables.every_plan(page, levels)
-    return page.report(
-        answer={
-            "earliest": {str(depth): one and one.switch for depth, one in first.items()},
-            "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
-        },
-        summary=levels.table,
-    )
+    add_models(page, study, levels)
+    page.limits(["" if several else ONE_SEED, *LIMITS])
+    add_every_plan(page, levels)
+    answer = {
+        "earliest": {str(depth): one and one.switch for depth, one in first.items()},
+        "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
+    }
+    return page.report(answer=answer, summary=levels.table)
 
 
 def _verdict(first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None) -> str:
@@ -127,31 +119,31 @@ def _verdict(first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None)
 def _answer(
     study: SwitchFile, first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None
 ) -> Text:
-    parts: list[Any] = []
-    if len(study.seeds) == 1:
-        parts.append(
-            "One training seed: intervals are over disjoint sets of one model each, and training "
-            "variance is not measured. "
-        )
     limit = f"{NON_INFERIORITY_NATS} nats/token of NLL"
-    parts.append(strong("Where may I switch? "))
-    for depth, one in sorted(first.items(), reverse=True):
-        parts.append(
+    return [
+        "One training seed: intervals are over disjoint sets of one model each, and training "
+        "variance is not measured. "
+        if len(study.seeds) == 1
+        else "",
+        strong("Where may I switch? "),
+        [
             f"With {depth} layers from scale {one.switch} on a loss of {limit} against the "
             "control's full network is excluded (one-sided 95 %), for "
             f"{words.percent(one.kv_share)} of its KV and {words.percent(one.flops_share)} of its "
             "FLOPs. "
             if one
             else f"With {depth} layers at no switch point is a loss of {limit} excluded. "
-        )
-    if nll is not None:
-        parts += [
+            for depth, one in sorted(first.items(), reverse=True)
+        ],
+        [
             strong("Does training at N matter? "),
             "Used at another switch point than the one that it was trained for, a model is "
             f"significantly worse than one trained there in {nll.worse} of {nll.pairs} pairs (Holm "
             f"within a depth), at most by {words.number(nll.largest)} nats/token.",
         ]
-    return parts
+        if nll
+        else "",
+    ]
 
 
 def _add_losses(page: Page, found: Sequence[MetricFindings], *, over: str) -> None:
@@ -196,19 +188,21 @@ def _loss_rows(found: Sequence[MetricFindings]) -> pd.DataFrame:
 
 def _loss_figure(found: MetricFindings) -> Figure:
     """A panel a quantity, a line a depth."""
-    losses, exact = found.losses, {"low": np.nan, "high": np.nan}
+    table = pd.DataFrame(
+        [
+            {"name": f"d{x.depth}", "x": x.switch, "KV": x.kv_share, "FLOPs": x.flops_share}
+            | picked(x.loss, "estimate", "low", "high")
+            for x in found.losses
+        ]
+    )
+    exact = table.assign(low=np.nan, high=np.nan)
     panels = {
-        f"loss in {found.metric.heading}": [
-            {"y": i.estimate, "low": i.low, "high": i.high} for i in (x.loss for x in losses)
-        ],
-        "peak KV, share of full": [{"y": x.kv_share} | exact for x in losses],
-        "FLOPs, share of full": [{"y": x.flops_share} | exact for x in losses],
+        f"loss in {found.metric.heading}": table.assign(y=table["estimate"]),
+        "peak KV, share of full": exact.assign(y=table["KV"]),
+        "FLOPs, share of full": exact.assign(y=table["FLOPs"]),
     }
     figure = new_figure(height=2.15, constrained=False)
-    for i, (title, values) in enumerate(panels.items()):
-        table = pd.DataFrame(values).assign(
-            name=[f"d{x.depth}" for x in losses], x=[x.switch for x in losses]
-        )
+    for i, (title, shown) in enumerate(panels.items()):
         ax = figure.add_axes((0.07 + 0.33 * i, 0.2, 0.21, 0.62))
-        draw_lines(ax, table, title=title, x_label="switch point N")
+        draw_lines(ax, shown, title=title, x_label="switch point N")
     return figure

@@ -4,10 +4,8 @@ From the smallest to the largest fixed share the full network must get worse and
 the layers better.
 """
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
-from analysis.claims.rules import Case, direction, ruled, untested
+from analysis.claims.rules import Case, ruled, untested
 from analysis.statistics.levels import FULL
 
 CLAIM = Claim(
@@ -15,21 +13,19 @@ CLAIM = Claim(
     short="fixed shares trade",
     sentence="A fixed subnet share trades the full network against the subnets.",
     published="FID at share 0.1: full 1.96, subnet 2.68; at share 1: full 2.32, subnet 2.15",
+    needs="needs two fixed shares and a subnet of half the layers",
 )
 
 
 def judge(case: Case) -> LedgerRow:
     """Two directions a metric."""
     ends, half, components = case.fixed_ends, case.half, []
-    missing = "needs two fixed shares and a subnet of half the layers"
     if ends is None or half is None:
-        return untested(CLAIM, case.setting, missing)
+        return untested(CLAIM, case.setting)
     low, high = (way.name for way in ends)
     for metric in case.metrics:
         for plan, worse, better in ((FULL, high, low), (half, low, high)):
-            observed = case.levels.paired((worse, plan), (better, plan), metric.name)
-            if observed:
-                label = f"{plan.label}: {worse} worse than {better}"
-                components.append(direction(label, metric, observed))
+            label = f"{plan.label}: {worse} worse than {better}"
+            components += case.compared(label, metric, (worse, plan), (better, plan))
     rests_on = f"{low} and {high}: full and {half.label}"
-    return ruled(CLAIM, case, components, tests=2, missing=missing, rests_on=rests_on)
+    return ruled(CLAIM, case, components, tests=2, rests_on=rests_on)

@@ -4,16 +4,16 @@ The progressive schedule's subnets of half and of a quarter of the layers must b
 full network of the control.
 """
 
-from __future__ import annotations
-
 from analysis.claims.claim import Claim, LedgerRow
 from analysis.claims.rules import FREE_MARGIN, Case, ruled, untested
+from analysis.statistics.levels import FULL
 
 CLAIM = Claim(
     id="C4",
     short="subnets nearly free",
     sentence="Subnets of half and a quarter of the layers are nearly free in quality.",
     published="FID 2.05 (d16) and 2.12 (d8) against 1.95",
+    needs="needs the control, the progressive schedule and its subnets",
 )
 
 
@@ -22,14 +22,14 @@ def judge(case: Case) -> LedgerRow:
     way, control = case.levels.progressive, case.levels.control
     wanted = dict.fromkeys((case.half, case.quarter))
     plans = [plan for plan in wanted if plan is not None]
-    missing = "needs the control, the progressive schedule and its subnets"
     if way is None or control is None:
-        return untested(CLAIM, case.setting, missing)
+        return untested(CLAIM, case.setting)
     components = []
     for metric in case.metrics:
         for plan in plans:
             label = f"{plan.label} of {way.name} against the control's full network"
-            components += case.no_loss(label, metric, (way.name, plan), control, FREE_MARGIN)
+            places = (way.name, plan), (control.name, FULL)
+            components += case.compared(label, metric, *places, FREE_MARGIN)
     shown = ", ".join(plan.label for plan in plans)
     rests_on = f"{way.name} {shown} against {control.name} full"
-    return ruled(CLAIM, case, components, tests=len(wanted), missing=missing, rests_on=rests_on)
+    return ruled(CLAIM, case, components, tests=len(wanted), rests_on=rests_on)

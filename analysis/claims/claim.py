@@ -3,8 +3,6 @@
 Source of claims and published figures: VARiant, arXiv 2511.16546v1 and its CVPR 2026 version.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -14,12 +12,17 @@ from analysis.statistics.intervals import Interval, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the paper, in short and whole, with the figures it published."""
+    """A sentence of the paper, in short and whole, with the figures it published.
+
+    Attributes:
+        needs: what a study has to have so that it can be tested, as a reason why it was not.
+    """
 
     id: str
     short: str
     sentence: str
     published: str
+    needs: str
 
 
 @dataclass(frozen=True, kw_only=True)

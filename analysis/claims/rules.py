@@ -17,19 +17,23 @@ A metric reproduces a claim when all of its components do and contradicts it whe
 metrics that say both disagree.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from analysis.claims.claim import Claim, Component, LedgerRow
 from analysis.metrics import Metric
-from analysis.statistics.intervals import SIGNIFICANCE, Verdict, equivalence, holm, verdict_of_signs
-from analysis.statistics.levels import FULL, Levels, Observations, Place, PlanKey, Way
+from analysis.statistics.intervals import (
+    SIGNIFICANCE,
+    Verdict,
+    holm,
+    p_beyond,
+    p_within,
+    verdict_of_signs,
+)
+from analysis.statistics.levels import Levels, Observations, Place, PlanKey, Way
 from analysis.study_file import ParetoFile
 
 LEAST_SEEDS = 5
@@ -47,11 +51,11 @@ class Margin:
     share: float
     nats: float
 
-    def of(self, levels: Levels, metric: Metric, reference: Way) -> float:
-        """In the metric's unit; NaN where the reference's full network has no number."""
+    def of(self, levels: Levels, metric: Metric, reference: Place) -> float:
+        """In the metric's unit; NaN where the reference has no number."""
         if metric.kind == "nll":
             return self.nats
-        return self.share * levels.value((reference.name, FULL), metric.name)
+        return self.share * levels.value(reference, metric.name)
 
 
 # Full networks count as equal within 5 % of the control's Frechet distance: retraining alone moves
@@ -99,36 +103,42 @@ class Case:
         fixed = sorted(self.levels.fixed, key=lambda way: way.share or 0.0)
         return (fixed[0], fixed[-1]) if len(fixed) > 1 else None
 
-    def no_loss(
-        self, label: str, metric: Metric, place: Place, reference: Way, margin: Margin
+    def compared(
+        self, label: str, metric: Metric, one: Place, other: Place, margin: Margin | None = None
     ) -> list[Component]:
-        """A test of whether a place is within a margin of the reference's full network, if any."""
-        observed = self.levels.paired(place, (reference.name, FULL), metric.name)
-        if not observed:
-            return []
-        most = margin.of(self.levels, metric, reference)
-        p = equivalence(observed.values, margin=most).p_value if most > 0 else math.nan
-        i, seeds = observed.interval(), observed.seeds
-        return [
-            Component(label=label, metric=metric, interval=i, margin=most, p_value=p, seeds=seeds)
-        ]
+        """A test of whether one place is worse than the other, or within a margin of it."""
+        observed = self.levels.paired(one, other, metric.name)
+        most = None if margin is None else margin.of(self.levels, metric, other)
+        return tested(label, metric, observed, margin=most)
 
 
-def direction(label: str, metric: Metric, observed: Observations, *, note: str = "") -> Component:
-    """A test of whether a mean is zero."""
-    i, seeds = observed.interval(), observed.seeds
-    return Component(
-        label=label, metric=metric, interval=i, p_value=i.p_value, seeds=seeds, note=note
-    )
-
-
-def _beyond(component: Component) -> float:
-    """One-sided p of a loss that is larger than the margin; NaN where that is not asked."""
-    interval, margin = component.interval, component.margin
-    if margin is None or not margin > 0 or not interval.standard_error > 0:
-        return math.nan
-    t = (interval.estimate - margin) / interval.standard_error
-    return float(stats.t.sf(t, interval.degrees_of_freedom))
+def tested(
+    label: str,
+    metric: Metric,
+    observed: Observations,
+    *,
+    margin: float | None = None,
+    note: str = "",
+) -> list[Component]:
+    """A test of whether a mean is zero, or within a margin; none where nothing was observed."""
+    if not observed:
+        return []
+    interval, p = observed.interval(), math.nan
+    if margin is None:
+        p = interval.p_value
+    elif margin > 0:
+        p = p_within(interval, margin)
+    return [
+        Component(
+            label=label,
+            metric=metric,
+            interval=interval,
+            margin=margin,
+            p_value=p,
+            seeds=observed.seeds,
+            note=note,
+        )
+    ]
 
 
 def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
@@ -140,10 +150,11 @@ def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
     """
     asked, beyond = [], []
     for component in components:
-        p_beyond = _beyond(component)
-        beyond.append(p_beyond < component.p_value)
+        margin = component.margin or 0.0
+        p = p_beyond(component.interval, margin) if margin > 0 else math.nan
+        beyond.append(p < component.p_value)
         if beyond[-1]:
-            component = replace(component, p_value=p_beyond, note="p of a loss beyond the margin")
+            component = replace(component, p_value=p, note="p of a loss beyond the margin")
         asked.append(component)
     decided = []
     for component, loses, p in zip(asked, beyond, holm([c.p_value for c in asked]), strict=True):
@@ -168,17 +179,11 @@ def _combined(components: Sequence[Component], *, tests: int) -> Verdict:
 
 
 def ruled(
-    claim: Claim,
-    case: Case,
-    components: Sequence[Component],
-    *,
-    tests: int,
-    missing: str,
-    rests_on: str,
+    claim: Claim, case: Case, components: Sequence[Component], *, tests: int, rests_on: str
 ) -> LedgerRow:
-    """The row of a claim that takes `tests` components of a metric; `missing` where none is."""
+    """The row of a claim that takes `tests` components of a metric."""
     if not components:
-        return untested(claim, case.setting, missing)
+        return untested(claim, case.setting)
     decided = _decided(components)
     row = LedgerRow(
         claim=claim,
@@ -201,6 +206,8 @@ def ruled(
     return replace(row, reason=reason)
 
 
-def untested(claim: Claim, setting: str, reason: str) -> LedgerRow:
-    """The row of a claim on which a study says nothing."""
-    return LedgerRow(claim=claim, setting=setting, verdict=Verdict.UNTESTED, reason=reason)
+def untested(claim: Claim, setting: str, *, but: str = "") -> LedgerRow:
+    """The row of a claim on which a study says nothing: for want of what the claim needs."""
+    return LedgerRow(
+        claim=claim, setting=setting, verdict=Verdict.UNTESTED, reason=f"{claim.needs}{but}"
+    )

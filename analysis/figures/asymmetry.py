@@ -1,7 +1,5 @@
 """Drawing of what windows cost, and of claim C1's asymmetry."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,14 +14,14 @@ from analysis.metrics import Metric
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry
 
 EDGE = 1.45  # where the axis of an asymmetry that lies within -1 and 1 is cut
+POINT = ["name", "estimate", "low", "high", "colour", "marker", "filled"]
 
 
 def draw_points(ax: Axes, points: pd.DataFrame, *, along: Literal["x", "y"]) -> None:
     """A category a row at the axis `along`, as a mark with its interval.
 
     Args:
-        points: `name`, `estimate`, `low`, `high` (NaN for what there is not), `colour`, `marker`
-            and `filled`.
+        points: the columns of `POINT`; numbers are NaN for what there is not.
     """
     across, places = ("y" if along == "x" else "x"), range(len(points))
     points = points.assign(**{along: places})  # two metrics may have one name
@@ -106,19 +104,10 @@ def draw_asymmetry(ax: Axes, group: Sequence[Asymmetry]) -> None:
             for v in (a.difference.estimate, a.difference.low, a.difference.high)
         )
         side = EARLY if estimate > 0 else LATE
-        rows.append(
-            {
-                "name": a.metric.short,
-                "estimate": estimate,
-                "low": low,
-                "high": high,
-                "colour": side if a.metric.decides else FAINT,
-                "marker": "o" if a.metric.decides else "D",
-                "filled": a.sign != 0,
-            }
-        )
+        colour, marker = (side, "o") if a.metric.decides else (FAINT, "D")
+        rows.append((a.metric.short, estimate, low, high, colour, marker, a.sign != 0))
     ax.axvline(0, color=INK, linewidth=0.6, zorder=1)
-    draw_points(ax, pd.DataFrame(rows), along="y")
+    draw_points(ax, pd.DataFrame(rows, columns=POINT), along="y")
     ax.set_xlim(-EDGE, EDGE)
     ax.set_xticks([-1, 0, 1], ["\u22121\nlate", "0\n", "+1\nearly"])
     for label, colour in zip(ax.get_xticklabels(), (LATE, INK, EARLY), strict=True):

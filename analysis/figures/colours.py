@@ -1,7 +1,5 @@
 """The colour of each way to train: one place, by typed columns, so that figures agree."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from analysis.frame import CONTROL

@@ -1,7 +1,5 @@
 """Drawing training curves, and hypervolumes with their spread over seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Drawing the (KV, quality) plane: a panel a way to train."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +16,8 @@ EDGE = 1.08  # KV share at which panels end
 def draw_staircase(ax: Axes, front_N2: np.ndarray, *, edge: float, **line: Any) -> None:
     """Steps through a front of points that are better to the lower left, out to x = `edge`."""
     ordered = front_N2[np.argsort(front_N2[:, 0])]
-    x, y = (np.repeat(ordered[:, i], 2) for i in (0, 1))
-    ax.plot(np.append(x[1:], edge), y, **line)
+    x, y = ordered.T
+    ax.step([*x, edge], [*y, *y[-1:]], where="post", **line)
 
 
 def frontier_limits(data: Frontier) -> tuple[float, float]:

@@ -1,10 +1,7 @@
 """Drawing of a map of estimates, with its numbers in the cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,37 +17,25 @@ from analysis.maps.heatmap import Heatmap
 LIGHT = 0.2  # luminance from which dark type contrasts more than white
 
 
-@dataclass(frozen=True, kw_only=True)
-class NumberFormat:
-    """How the numbers of one panel are written: all times ten to the minus `exponent`."""
-
-    exponent: int
-
-    def text(self, value: float) -> str:
-        """Up to three significant digits with a proper minus sign; a bare 0 is exactly zero."""
-        if value == 0:
-            return "0"
-        scaled = value / 10.0**self.exponent
-        size = abs(scaled)
-        digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
-        return f"{scaled:.{digits}f}".replace("-", "\u2212")
-
-    @property
-    def suffix(self) -> str:
-        """What the panel's title says of the factor, in mathtext: the font has no raised minus."""
-        return f"$\\times 10^{{{self.exponent}}}$" if self.exponent else ""
-
-
-def number_format(values: np.ndarray | pd.Series) -> NumberFormat:
-    """The power of ten that leaves at most three digits before the point, and small ones visible.
+def exponent_of(values: np.ndarray | pd.Series) -> int:
+    """The power of ten that numbers are divided by: small ones stay visible, none is long.
 
     Numbers whose largest is within 1 to 1000 stay as they are; others are brought to 10 to 100.
     """
     finite = np.abs(np.asarray(values, dtype=float))
     largest = float(finite[np.isfinite(finite)].max(initial=0.0))
     if largest == 0 or 1 <= largest < 1000:
-        return NumberFormat(exponent=0)
-    return NumberFormat(exponent=math.floor(math.log10(largest)) - 1)
+        return 0
+    return math.floor(math.log10(largest)) - 1
+
+
+def _text(value: float) -> str:
+    """Up to three significant digits with a proper minus sign; a bare 0 is exactly zero."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
+    return f"{value:.{digits}f}".replace("-", "\u2212")
 
 
 def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
@@ -70,14 +55,14 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
         colours, lowest, highest = "Greys", 0.0, 130.0
     else:
         colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
-    numbers = number_format(values)
+    exponent = exponent_of(values)
     # What stands inside a cell needs no room in the layout, which would measure it at length.
     inside: dict[str, Any] = {
         "fontsize": _font_size(ax, len(data.columns)),
         "va": "center_baseline",
     }
     inside |= {"ha": "center", "in_layout": False}
-    texts = np.array([[numbers.text(v) for v in row] for row in values])
+    texts = np.array([[_text(v / 10.0**exponent) for v in row] for row in values])
     sure = data.significant | data.exact
     seaborn.heatmap(
         pd.DataFrame(
@@ -103,7 +88,9 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     for row, column in np.argwhere(data.failed):
         _draw_failed(ax, int(row), int(column), inside)
     unit = "% of full" if data.share else data.unit
-    about = ", ".join(part for part in (numbers.suffix, unit) if part)
+    # In mathtext, since the font has no raised minus.
+    factor = f"$\\times 10^{{{exponent}}}$" if exponent else ""
+    about = ", ".join(part for part in (factor, unit) if part)
     ax.set_title(f"{data.title} [{about}]" if about else data.title)
     ax.tick_params(length=0)
     ax.set_yticks(ax.get_yticks(), data.rows, rotation=0, va="center_baseline")

@@ -1,13 +1,12 @@
 """Names beside points, so that nothing overlaps at any number of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
 
 
 def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int | None = 5, whole: bool = False) -> None:
@@ -22,27 +21,15 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.n
 
     They lie in low..high where that has room for all, else evenly from low to high.
     """
-    wanted = np.asarray(places, dtype=float)
-    order = np.argsort(wanted, kind="stable")
-    count = len(wanted)
-    if count and gap * (count - 1) >= high - low:
-        result = np.empty(count)
+    order, count = np.argsort(places, kind="stable"), len(places)
+    result = np.empty(count)
+    if not count or gap * (count - 1) >= high - low:
         result[order] = np.linspace(low, high, count)
         return result
     # Least squares under a monotone constraint, once each place is moved back by its rank's gap.
-    shifted = wanted[order] - gap * np.arange(count)
-    blocks: list[list[float]] = []
-    for value in shifted:
-        blocks.append([value, 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            value2, weight2 = blocks.pop()
-            value1, weight1 = blocks.pop()
-            weight = weight1 + weight2
-            blocks.append([(value1 * weight1 + value2 * weight2) / weight, weight])
-    level = np.concatenate([np.full(int(w), v) for v, w in blocks]) if blocks else np.empty(0)
-    level = np.clip(level, low, high - gap * (count - 1))
-    result = np.empty(count)
-    result[order] = level + gap * np.arange(count)
+    moved = gap * np.arange(count)
+    level = isotonic_regression(np.asarray(places, dtype=float)[order] - moved).x
+    result[order] = np.clip(level, low, high - moved[-1]) + moved
     return result
 
 

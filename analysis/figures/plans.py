@@ -1,7 +1,5 @@
 """Drawing of a search over plans: fronts in the (KV, metric) plane, and plans as grids."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

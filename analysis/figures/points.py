@@ -1,7 +1,5 @@
 """Points and lines with given intervals, each named beside the axes."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.axes import Axes
 

@@ -1,7 +1,5 @@
 """Drawing of generated images side by side."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Optuna's own plots of slices and importances want its database and plotly, and k
 nor a spread over forests; ours draw what the study wrote down.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -105,27 +103,19 @@ def draw_slice(ax: Axes, table: pd.DataFrame, parameter: str, objective: str) ->
 
 def draw_importances(ax: Axes, found: Mapping[Zone, Mapping[str, Importance]]) -> None:
     """A bar a parameter and objective, with one standard deviation over forests."""
-    bars = pd.DataFrame(
-        [
-            {"parameter": name, "objective": f"NLL of {zone}", "mean": one.mean, "sd": one.sd}
-            for zone, values in found.items()
-            for name, one in values.items()
-        ]
+    means, spreads = (
+        pd.DataFrame(
+            {
+                f"NLL of {zone}": {name: getattr(one, fact) for name, one in values.items()}
+                for zone, values in found.items()
+            }
+        )
+        for fact in ("mean", "sd")
     )
-    seaborn.barplot(
-        bars,
-        x="mean",
-        y="parameter",
-        hue="objective",
-        palette=[OBJECTIVE_COLOURS[zone] for zone in found],
-        saturation=1,
-        errorbar=None,
-        ax=ax,
-    )
-    by_objective = bars.groupby("objective", sort=False)
-    for drawn, (_, mine) in zip(tuple(ax.containers), by_objective, strict=True):
-        middles = [bar.get_y() + bar.get_height() / 2 for bar in drawn]
-        ax.errorbar(mine["mean"], middles, xerr=mine["sd"], fmt="none", ecolor=INK, elinewidth=0.8)
+    colours = [OBJECTIVE_COLOURS[zone] for zone in found]
+    look = {"width": 0.8, "ecolor": INK, "error_kw": {"elinewidth": 0.8}, "legend": False}
+    means.plot.barh(ax=ax, xerr=spreads, color=colours, **look)
+    ax.invert_yaxis()
     ax.set_xlim(0, None)
     ax.set_xlabel("share of the explained variance")
     ax.set_ylabel("")

@@ -5,8 +5,6 @@ size in which it will be read, and the fonts are ones that come with matplotlib.
 touched: callers make and save figures inside `with style():`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Iterator

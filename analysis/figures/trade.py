@@ -1,7 +1,5 @@
 """Drawing the (full, subnet) plane: a point a way to train."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """A map of estimates, ready to draw, and how it is made from rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ correction over the tests of that map. Cells that failed are marked failed; cell
 does not have are NaN and not failed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,8 @@ from analysis.statistics.damage import cells_by
 
 # Causality makes a scale's loss independent of later scales; float noise stays far below this.
 NATS_OF_ROUNDING = 1e-6
+# Family to the first of the places that its maps go across, and to what those are.
+ACROSS = {"scale": (1, "scale that lost depth"), "switch": (0, "switch after scale")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +46,30 @@ class DepthMaps:
             tokens = found["scale"].map(lambda scale: self.patch_nums[scale - 1] ** 2)
             found = found.assign(**{name: found[name] / tokens for name in ENDS})
         title = f"{metric.damage}, {'per token of the scale' if per_token else 'per scale'}"
-        scales = range(1, len(self.patch_nums) + 1)
-        look = {"title": title, "unit": metric.unit, "column_title": "scale that lost depth"}
-        return _by_depth(found, failed, metric, ("scale", scales), **look)
+        return self._by_depth("scale", found, failed, metric, title=title, unit=metric.unit)
 
     def switch_depth(self, metric: Metric) -> Heatmap:
         """Damage of the two-zone plan d@N: depth d (row) on all scales after switch N (column)."""
         look = {"title": metric.damage, "unit": metric.unit}
-        return self._by_switch(*self._of("switch"), metric, **look)
+        return self._by_depth("switch", *self._of("switch"), metric, **look)
 
     def saving(self, metric: Metric, title: str) -> Heatmap:
         """What the two-zone plan saves of an exact cost, as a share of the full network's."""
         found, failed = self._of("switch")
         found = found.assign(damage=-found["damage"] / found["full_value"])
         look = {"title": title, "unit": "", "exact": metric.exact, "share": True}
-        return self._by_switch(found, failed, metric, **look)
+        return self._by_depth("switch", found, failed, metric, **look)
 
-    def _by_switch(
-        self, found: pd.DataFrame, failed: pd.DataFrame, metric: Metric, **look: Any
+    def _by_depth(
+        self, family: str, found: pd.DataFrame, failed: pd.DataFrame, metric: Metric, **look: Any
     ) -> Heatmap:
-        switches = ("switch", range(len(self.patch_nums)))
-        return _by_depth(found, failed, metric, switches, column_title="switch after scale", **look)
+        """A map of a family, over the depths that it has and the places that the network has."""
+        first, title = ACROSS[family]
+        across = range(first, first + len(self.patch_nums))
+        depths = {int(d) for cells in (found, failed) for d in cells["subnet_depth"].dropna()}
+        mine, down = found[found["metric"] == metric.name], sorted(depths, reverse=True)
+        grid = placed(mine, failed, ("subnet_depth", down), (family, across))
+        return Heatmap(row_title="depth", column_title=title, **look, **grid)
 
     def propagation(self, depth: int) -> Heatmap:
         """NLL increase at each scale (column) when one (row) runs at `depth`, the others in full.
@@ -74,7 +77,7 @@ class DepthMaps:
         A scale cannot see later ones, so entries before the diagonal are zero by construction: they
         are left out, unless one is not zero, which would be an error of the model and must show.
         """
-        found, failed = self._at_depth("scale", depth)
+        found, failed = self._of("scale", subnet_depth=depth)
         scales = range(1, len(self.patch_nums) + 1)
         seen = [parse_metric(name).scale for name in found["metric"]]
         found = found.assign(seen=pd.array(seen, dtype="Int64"))
@@ -94,34 +97,12 @@ class DepthMaps:
         self, windows: Sequence[str], depth: int, metrics: Sequence[Metric]
     ) -> pd.DataFrame:
         """What it costs to run a window's scales at `depth`, by `cells_by`."""
-        return cells_by(*self._at_depth("window", depth), "window", windows, metrics)
+        found, failed = self._of("window", subnet_depth=depth)
+        return cells_by(found, failed, "window", windows, metrics)
 
-    def _of(self, family: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Damage and failures of one family."""
-        mine = {"family": family, "selector": self.selector}
-        return _where(self.damage, **mine), _where(self.failures, **mine)
-
-    def _at_depth(self, family: str, depth: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        found, failed = self._of(family)
-        return _where(found, subnet_depth=depth), _where(failed, subnet_depth=depth)
-
-
-def _where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """Rows with these values in the columns of these names."""
-    for name, value in values.items():
-        table = table[(table[name] == value).fillna(False)]
-    return table
-
-
-def _by_depth(
-    found: pd.DataFrame,
-    failed: pd.DataFrame,
-    metric: Metric,
-    across: tuple[str, range],
-    **look: Any,
-) -> Heatmap:
-    """A depth x `across` map of one metric; every depth of the family has its row."""
-    depths = {int(d) for cells in (found, failed) for d in cells["subnet_depth"].dropna()}
-    mine, down = found[found["metric"] == metric.name], sorted(depths, reverse=True)
-    grid = placed(mine, failed, ("subnet_depth", down), across)
-    return Heatmap(row_title="depth", **look, **grid)
+    def _of(self, family: str, **place: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Damage and failures of one family, with these values in the columns of these names."""
+        found, failed = self.damage, self.failures
+        for name, value in ({"family": family, "selector": self.selector} | place).items():
+            found, failed = (t[(t[name] == value).fillna(False)] for t in (found, failed))
+        return found, failed

@@ -6,8 +6,6 @@ sets and seeds. *Loss* is what switching costs at all: the model trained at M, u
 the full network of the control, which was trained as long without subnets.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import pandas as pd
 
 from analysis.maps.heatmap import ENDS, Heatmap, placed
 from analysis.metrics import Metric
-from analysis.statistics.fronts import KV, NON_INFERIORITY_NATS
+from analysis.statistics.fronts import KV, non_inferior
 from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, Levels, PlanKey
 
@@ -66,28 +64,20 @@ class SwitchLoss:
 
     Attributes:
         loss: against the control's full network, 95 % interval, in the metric's unit.
-        upper: upper end of the one-sided 95 % interval of the loss; NaN where there is none.
+        acceptable: whether a loss is excluded, by `non_inferior`; of NLL only.
         kv_share, flops_share: of the full network's.
     """
 
     depth: int
     switch: int
     loss: Interval
-    upper: float
+    acceptable: bool
     kv_share: float
     flops_share: float
-
-    @property
-    def acceptable(self) -> bool:
-        """Whether a loss of `NON_INFERIORITY_NATS` is excluded; of NLL only."""
-        return math.isfinite(self.upper) and self.upper < NON_INFERIORITY_NATS
 
 
 def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> list[SwitchLoss]:
     """The loss of every depth at every trained switch point, with what it saves."""
-    if levels.control is None:
-        return []
-    full = (levels.control.name, FULL)
 
     def share(plan: PlanKey, cost: str) -> float:
         return levels.counted(plan, cost) / levels.counted(FULL, cost)
@@ -97,14 +87,14 @@ def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> list
             depth=depth,
             switch=switch,
             loss=loss.interval(),
-            upper=loss.interval(confidence=0.90).high,
+            acceptable=non_inferior(loss) is True,
             kv_share=share(plan, KV),
             flops_share=share(plan, "flops/transformer"),
         )
         for depth in depths
         for switch, name in trained_at(levels).items()
         for plan in [PlanKey(subnet_depth=depth, switch=switch)]
-        if (loss := levels.paired((name, plan), full, metric.name))
+        if (loss := levels.loss((name, plan), metric.name))
     ]
 
 

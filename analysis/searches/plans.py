@@ -4,8 +4,6 @@ A plan is told by the digest of the cell that measured it, whatever group it is 
 the frame; a plan may be in several).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,11 +21,8 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
 
     Lower is better in both.
     """
-    first: dict[tuple[float, float], int] = {}
-    mask = non_dominated(np.asarray(points, dtype=float).reshape(-1, 2))
-    for i in np.flatnonzero(mask).tolist():
-        first.setdefault(points[i], i)
-    return [first[point] for point in sorted(first)]
+    mask = non_dominated(np.asarray(points, dtype=float).reshape(-1, 2), ties=False)
+    return sorted(np.flatnonzero(mask).tolist(), key=lambda i: points[i])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ A trial is scored on select images by two numbers in nats/token: the NLL of the 
 test images, on models trained again with other seeds.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -98,26 +98,19 @@ def retrained(
     rows = []
     for metric in metrics:
         found = []
-        for schedule in schedules:
-            for zone, plans in zones.items():
-                parts = [
-                    levels.paired((schedule, plan), (reference, plan), metric.name)
-                    for plan in plans
-                ]
-                if not all(parts) or len({(len(part.values), part.seeds) for part in parts}) > 1:
-                    continue  # a subnet lacks a seed that others have
-                damage = paired_t(np.mean([part.values for part in parts], axis=0))
-                found.append((schedule, zone, damage, len(parts[0].seeds)))
-        adjusted = holm([damage.p_value for _, _, damage, _ in found])
-        rows += [
-            Retrained(
+        for schedule, (zone, plans) in product(schedules, zones.items()):
+            parts = [levels.paired((schedule, p), (reference, p), metric.name) for p in plans]
+            if not all(parts) or len({(len(part.values), part.seeds) for part in parts}) > 1:
+                continue  # a subnet lacks a seed that others have
+            one = Retrained(
                 schedule=schedule,
                 zone=zone,
                 metric=metric,
-                damage=damage,
-                p_holm=float(p),
-                seeds=seeds,
+                damage=paired_t(np.mean([part.values for part in parts], axis=0)),
+                p_holm=math.nan,
+                seeds=len(parts[0].seeds),
             )
-            for (schedule, zone, damage, seeds), p in zip(found, adjusted, strict=True)
-        ]
+            found.append(one)
+        adjusted = holm([one.damage.p_value for one in found])
+        rows += [replace(one, p_holm=float(p)) for one, p in zip(found, adjusted, strict=True)]
     return rows

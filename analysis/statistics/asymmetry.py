@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -49,6 +49,7 @@ from analysis.statistics.intervals import (
     significant_sign,
     verdict_of_signs,
 )
+from analysis.study_file import SensitivityFile
 
 MIB = 2**20
 SIDES = ("early", "late")
@@ -125,6 +126,11 @@ class AsymmetryStudy:
         return self.networks > 1
 
     @property
+    def evidence(self) -> tuple[Asymmetry, ...]:
+        """The estimates that decide the claim."""
+        return tuple(a for a in self.under(PRIMARY) if a.metric.decides)
+
+    @property
     def verdicts(self) -> dict[Normalisation, Verdict]:
         """By the rule in this module's docstring, under each normalisation that applies."""
         return {n: self.verdict(n) for n in Normalisation if self.under(n)}
@@ -139,13 +145,7 @@ class AsymmetryStudy:
 
 
 def asymmetry_study(
-    pairs: pd.DataFrame,
-    *,
-    patch_nums: Sequence[int],
-    windows: Mapping[str, Sequence[int]],
-    half_depth: int,
-    selector: str,
-    networks: int,
+    pairs: pd.DataFrame, study: SensitivityFile, *, selector: str, networks: int
 ) -> AsymmetryStudy:
     """Estimate A for every headline metric under every normalisation.
 
@@ -154,29 +154,27 @@ def asymmetry_study(
 
     Args:
         pairs: of `paired_differences`.
-        windows: the scales (from 1) of at least "early" and "late".
         networks: base networks of the study, failed ones included.
     """
     mine = pairs[
         (pairs["family"] == "window")
         & (pairs["selector"] == selector)
-        & (pairs["subnet_depth"] == half_depth).fillna(False)
+        & (pairs["subnet_depth"] == study.half_depth).fillna(False)
     ]
     both = _both_windows(mine)
+    of_metric = [(m, both[both["metric"] == m.name]) for m in headline_metrics(both)]
     estimates: list[Asymmetry] = []
-    for normalisation, divisors in _divisors(mine, patch_nums, windows).items():
+    for normalisation, divisors in _divisors(mine, study).items():
         group = [
-            _asymmetry(
-                both[both["metric"] == m.name], m, normalisation, divisors, over_seeds=networks > 1
-            )
-            for m in headline_metrics(both)
+            _asymmetry(observed, m, normalisation, divisors, over_seeds=networks > 1)
+            for m, observed in of_metric
         ]
         adjusted = holm([a.difference.p_value if a.metric.decides else math.nan for a in group])
         estimates += [replace(a, p_holm=float(p)) for a, p in zip(group, adjusted, strict=True)]
     return AsymmetryStudy(
         selector=selector,
-        half_depth=half_depth,
-        windows={name: tuple(scales) for name, scales in windows.items()},
+        half_depth=study.half_depth,
+        windows=study.windows,
         networks=networks,
         estimates=tuple(estimates),
     )
@@ -194,18 +192,18 @@ def _both_windows(windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _divisors(
-    pairs: pd.DataFrame, patch_nums: Sequence[int], windows: Mapping[str, Sequence[int]]
+    pairs: pd.DataFrame, study: SensitivityFile
 ) -> dict[Normalisation, tuple[float, float]]:
     """n of the early and of the late window, under each normalisation where both are positive.
 
     MiB are of the measured KV peak, means over base networks.
     """
-    scales = [windows.get(side, ()) for side in SIDES]
+    scales, sides = [study.windows.get(side, ()) for side in SIDES], study.geometry.patch_nums
     kv = pairs[pairs["metric"] == "kv_bytes/peak"].groupby("window")["damage"].mean()
     found = {
         Normalisation.SCALE: [len(mine) for mine in scales],
         Normalisation.WINDOW: [1, 1],
-        Normalisation.TOKEN: [sum(patch_nums[k - 1] ** 2 for k in mine) for mine in scales],
+        Normalisation.TOKEN: [sum(sides[k - 1] ** 2 for k in mine) for mine in scales],
         Normalisation.KV: [-kv.get(side, 0.0) / MIB for side in SIDES],
     }
     return {n: (float(a), float(b)) for n, (a, b) in found.items() if min(a, b) > 0}

@@ -1,15 +1,12 @@
 """Plans chosen within memory budgets: on select images, over all schedules; reported on test."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.metrics import Metric
-from analysis.statistics.fronts import KV, NON_INFERIORITY_NATS
+from analysis.statistics.fronts import KV, non_inferior
 from analysis.statistics.intervals import Interval
-from analysis.statistics.levels import FULL, Levels, Place, PlanKey
+from analysis.statistics.levels import Levels, PlanKey
 
 SELECT, TEST = "select/nll/mean", "nll/mean"
 
@@ -23,9 +20,9 @@ class ChosenPlan:
         seed: of the model to use: that of the best select NLL among the schedule's.
         select_nll: mean over seeds, in nats/token, which chose.
         test: metric name to its interval on test images: over seeds, or over sets for one seed.
-        loss: paired test NLL against the control's full network, in nats/token; None without one.
-        non_inferior: whether the upper end of the one-sided 95 % interval of `loss` lies below
-            `NON_INFERIORITY_NATS`; None where that cannot be said.
+        loss: paired test NLL against the control's full network, in nats/token, with its 90 %
+            interval; None without one.
+        non_inferior: whether that is acceptable, by `fronts.non_inferior`.
     """
 
     kv_share_limit: float
@@ -37,7 +34,6 @@ class ChosenPlan:
     test: Mapping[str, Interval]
     loss: Interval | None
     non_inferior: bool | None
-    seeds: int
 
 
 def choose_plans(
@@ -64,7 +60,7 @@ def choose_plans(
         if not fitting:
             continue
         best = min(fitting, key=lambda place: means[place])
-        loss, non_inferior = _loss(levels, best)
+        loss = levels.loss(best, TEST)
         test = {m.name: levels.observed(best, m.name) for m in metrics}
         chosen.append(
             ChosenPlan(
@@ -75,19 +71,9 @@ def choose_plans(
                 seed=min(seeds[best], key=lambda seed: seeds[best][seed]),
                 select_nll=means[best],
                 test={name: one.interval() for name, one in test.items() if one},
-                loss=loss,
-                non_inferior=non_inferior,
-                seeds=most,
+                # Its upper end is the one-sided 95 % limit.
+                loss=loss.interval(confidence=0.90) if loss else None,
+                non_inferior=non_inferior(loss),
             )
         )
     return chosen
-
-
-def _loss(levels: Levels, place: Place) -> tuple[Interval | None, bool | None]:
-    """`loss` and `non_inferior` of a chosen plan."""
-    control = levels.control
-    pairs = control and levels.paired(place, (control.name, FULL), TEST)
-    if not pairs:
-        return None, None
-    loss = pairs.interval(confidence=0.90)  # its upper end is the one-sided 95 % limit
-    return loss, loss.high < NON_INFERIORITY_NATS if math.isfinite(loss.high) else None

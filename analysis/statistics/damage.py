@@ -10,8 +10,6 @@ several (`over_seeds`) they run over the networks' own means, so that B networks
 of freedom. A network counts that failed: what it leaves over is no statement on networks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -61,7 +59,7 @@ def interval_table(
     if over_seeds:
         by_seed = values.groupby([*keys, "base_seed"], dropna=False, sort=False)
         observed = by_seed[column].mean().reset_index()
-    found = grouped_t(observed, keys, column).drop(columns="observations")
+    found = grouped_t(observed, keys, column)
     rests_on = values.groupby(keys, dropna=False, sort=False).agg(
         base_seeds=("base_seed", "nunique"), sets=("set", "count"), count=("count", "sum")
     )

@@ -6,8 +6,6 @@ schedule; the fixed shares trace a front there, and claim C3 says that the progr
 lies beyond it. Pareto sets, hypervolume and attainment surfaces are moocore's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +22,28 @@ from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
 from analysis.study_file import ReferencePoint
 
 KV = "kv_bytes/peak"
-# Non-inferiority of a chosen plan: at most so much worse than the control's full network.
 NON_INFERIORITY_NATS = 0.05
+"""Of a plan that may replace the control's full network: at most so much worse."""
 
 
-def non_dominated(points_N2: np.ndarray) -> np.ndarray:
-    """(N,) which points no other is at least as low in both and lower in one; ties all stay."""
+def non_inferior(loss: Observations) -> bool | None:
+    """Whether a loss of `NON_INFERIORITY_NATS` is excluded; of NLL only.
+
+    That is, whether the upper end of the one-sided 95 % interval lies below it; None where there
+    is none.
+    """
+    high = loss.interval(confidence=0.90).high if loss else math.nan
+    return high < NON_INFERIORITY_NATS if math.isfinite(high) else None
+
+
+def non_dominated(points_N2: np.ndarray, *, ties: bool = True) -> np.ndarray:
+    """(N,) which points no other is at least as low in both and lower in one.
+
+    Of equal points all stay, or without `ties` the first.
+    """
     if not len(points_N2):
         return np.zeros(0, dtype=bool)
-    return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=True), dtype=bool)
+    return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=ties), dtype=bool)
 
 
 def staircase(points_N2: np.ndarray) -> np.ndarray:
@@ -222,7 +233,6 @@ class Trade:
         control: full-network value of the control; None without one.
     """
 
-    metric: Metric
     subnet: PlanKey
     points: pd.DataFrame
     models: pd.DataFrame
@@ -248,7 +258,6 @@ def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
     fixed = points[points["schedule"].isin([way.name for way in levels.fixed])]
     control = levels.value((levels.control.name, FULL), metric.name) if levels.control else math.nan
     return Trade(
-        metric=metric,
         subnet=subnet,
         points=points,
         models=pd.DataFrame(models, columns=["schedule", "seed", "full", "subnet"]),

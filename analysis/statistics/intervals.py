@@ -1,19 +1,17 @@
-"""Estimates with intervals, corrections for many tests, equivalence, and verdicts.
+"""Estimates with intervals, corrections for many tests, tests of margins, and verdicts.
 
 Everything here works on differences that are already paired: over disjoint sets of samples (what
 is said holds for one network) or over base seeds (what is said holds for networks so trained).
 """
 
-from __future__ import annotations
-
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 SIGNIFICANCE = 0.05
 
@@ -30,15 +28,17 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its two-sided confidence interval; NaN is what the data cannot say."""
+    """A mean with its two-sided confidence interval; NaN is what the data cannot say.
+
+    Defaults are those of a number that is known exactly.
+    """
 
     estimate: float
     low: float
     high: float
-    standard_error: float
-    degrees_of_freedom: int
-    p_value: float  # of the mean being zero, two-sided
-    observations: int
+    standard_error: float = 0.0
+    degrees_of_freedom: int = 0
+    p_value: float = math.nan  # of the mean being zero, two-sided
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> Interval:
@@ -104,7 +104,6 @@ def _student(
         "standard_error": error,
         "degrees_of_freedom": n - 1,
         "p_value": np.where(alone, math.nan, p_value),
-        "observations": n,
     }
 
 
@@ -125,41 +124,27 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
-@dataclass(frozen=True, kw_only=True)
-class Equivalence:
-    """Whether a mean difference lies within (-margin, margin)."""
-
-    margin: float
-    p_value: float  # the larger of the two one-sided tests'
-    low: float  # of the (1 - 2 alpha) interval, which lies inside the margins iff equivalent
-    high: float
-    equivalent: bool | None  # None where the data cannot say
+def p_beyond(interval: Interval, margin: float) -> float:
+    """One-sided p of a mean that exceeds `margin`; NaN without a spread to judge by."""
+    if not interval.standard_error > 0:
+        return math.nan
+    t = (interval.estimate - margin) / interval.standard_error
+    return float(special.stdtr(interval.degrees_of_freedom, -t))
 
 
-def equivalence(
-    differences: Sequence[float] | np.ndarray, *, margin: float, alpha: float = SIGNIFICANCE
-) -> Equivalence:
-    """Two one-sided t tests of |mean difference| < `margin`, in the differences' own unit.
+def p_within(interval: Interval, margin: float) -> float:
+    """The p of equivalence: two one-sided t tests of |mean| < `margin`, the larger of the two.
 
-    Source: D. J. Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987), 657-680.
-    Raises `ValueError` for a margin that is not positive, and as `paired_t` does.
+    Without a spread it is 0 for a mean of zero, else NaN. Source: D. J. Schuirmann,
+    J. Pharmacokinetics and Biopharmaceutics 15 (1987), 657-680. Raises `ValueError` for a margin
+    that is not positive.
     """
     if not margin > 0:
         raise ValueError(f"an equivalence margin must be positive, not {margin}")
-    interval = paired_t(differences, confidence=1 - 2 * alpha)
-    mean, error, freedom = interval.estimate, interval.standard_error, interval.degrees_of_freedom
-    if error > 0:
-        above_low = stats.t.sf((mean + margin) / error, freedom)
-        p_value = float(max(above_low, stats.t.cdf((mean - margin) / error, freedom)))
-    else:
-        p_value = 0.0 if error == mean == 0 else math.nan
-    return Equivalence(
-        margin=margin,
-        p_value=p_value,
-        low=interval.low,
-        high=interval.high,
-        equivalent=None if math.isnan(p_value) else p_value < alpha,
-    )
+    if interval.estimate == interval.standard_error == 0:
+        return 0.0
+    size = abs(interval.estimate)
+    return p_beyond(replace(interval, estimate=-size), -margin)
 
 
 def significant_sign(interval: Interval, adjusted_p: float) -> int:

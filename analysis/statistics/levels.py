@@ -26,8 +26,22 @@ from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Interval, holm, paired_t
 
 EQUIDISTANT = "equidistant"  # the paper's selector: the one that claims speak of
-LABELS = ["schedule", "kind", "share", "train_switch", "plan", "switch", "subnet_depth", "selector"]
-"""The columns that tell a plan of one way to train from another, whatever the seed."""
+LABELS = {
+    "schedule": "object",
+    "kind": "object",
+    "share": "float64",
+    "train_switch": "Int64",
+    "plan": "object",
+    "switch": "Int64",
+    "subnet_depth": "Int64",
+    "selector": "object",
+    "trained": "bool",
+    "metric": "object",
+}
+"""The columns, with dtypes, that tell what was measured of which plan of which way to train,
+whatever the seed. `trained`: whether the models were trained for this plan."""
+MEASURES = ["value", "low", "high", "over", "seed_sd", "sample_sd", "seeds", "sets", "count"]
+"""The columns of `Levels.table` that say how much it is, beside those of `LABELS`."""
 
 
 @dataclass(frozen=True)
@@ -231,13 +245,16 @@ class Levels:
         found = first.minus(second).observed
         return replace(found, values=parse_metric(metric).damage_sign * found.values)
 
+    def loss(self, place: Place, metric: str) -> Observations:
+        """Damage of `place` against the control's full network; nothing without a control."""
+        return self.paired(place, (self.control.name, FULL), metric) if self.control else NOTHING
+
     @cached_property
     def models(self) -> pd.DataFrame:
         """A row a model, plan and metric.
 
-        Columns: `LABELS`, `trained` (whether the model was trained for this plan), `metric`,
-        `seed`, `value` (mean over sets), `standard_error` (of that mean; NaN for exact numbers and
-        single sets), `sets`, `count` (images or samples in all).
+        Columns: `LABELS`, `seed`, `value` (mean over sets), `standard_error` (of that mean; NaN for
+        exact numbers and single sets), `sets`, `count` (images or samples in all).
         """
         found = self._rows.groupby(["group", "seed"], sort=False).agg(
             value=("value", "mean"),
@@ -246,40 +263,41 @@ class Levels:
             count=("count", "sum"),
         )
         found["standard_error"] = found.pop("deviation") / np.sqrt(found["sets"])
-        labels = pd.DataFrame([self._labels(*key) for key in self._groups], columns=_LABELLED)
-        labels = labels.astype({name: _DTYPES.get(name, "object") for name in _LABELLED})
-        return found.reset_index().join(labels, on="group").drop(columns="group")
+        return found.reset_index("seed").join(self._labels)
 
-    def _labels(self, name: str, plan: PlanKey, metric: str) -> tuple[object, ...]:
-        way = self._by_name[name]
-        share = math.nan if way.share is None else way.share
-        trained = (way.name, way.kind, share, way.train_switch)
-        zones = (plan.label, plan.switch, plan.subnet_depth, plan.selector)
-        return (*trained, *zones, way.trains(plan), metric)
+    @cached_property
+    def _labels(self) -> pd.DataFrame:
+        """A row a group, in their order."""
+        rows = []
+        for name, plan, metric in self._groups:
+            way = self._by_name[name]
+            trained = (way.name, way.kind, way.share, way.train_switch)
+            zones = (plan.label, plan.switch, plan.subnet_depth, plan.selector)
+            rows.append((*trained, *zones, way.trains(plan), metric))
+        return pd.DataFrame(rows, columns=list(LABELS)).astype(LABELS)
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row a way, plan and metric, over the seeds.
 
-        Columns: `LABELS`, `trained`, `metric`, `value` (mean over seeds), `low` and `high` of its
-        95 % interval, `over` (what that runs over: `seeds`, `sets`, or `exact`), `seed_sd` (NaN for
-        one seed), `sample_sd` (root mean square of the seeds' standard errors: what measuring adds
-        to `seed_sd`), `seeds`, `sets` (a seed), `count` (images or samples in all).
+        Columns: `LABELS`, `value` (mean over seeds), `low` and `high` of its 95 % interval, `over`
+        (what that runs over: `seeds`, `sets`, or `exact`), `seed_sd` (NaN for one seed),
+        `sample_sd` (root mean square of the seeds' standard errors: what measuring adds to
+        `seed_sd`), `seeds`, `sets` (a seed), `count` (images or samples in all).
         """
         models = self.models.assign(square=self.models["standard_error"] ** 2)
-        found = models.groupby(["schedule", "plan", "metric"], sort=False).agg(
+        found = models.groupby("group", sort=False).agg(
             value=("value", lambda values: values.mean()),  # a plain sum, as published
             seed_sd=("value", "std"),
             square=("square", "mean"),
             seeds=("seed", "size"),
             sets=("sets", "first"),
             count=("count", "sum"),
-            **{name: (name, "first") for name in _LABELLED if name not in _KEY},
         )
         found["sample_sd"] = np.sqrt(found.pop("square"))
         spans = [_span(metric, group) for (*_, metric), group in self._groups.items()]
         ends = pd.DataFrame(spans, columns=["low", "high", "over"])
-        return found.reset_index().join(ends)[[*_LABELLED, *_OVER_SEEDS]]
+        return self._labels.join(found).join(ends)[[*LABELS, *MEASURES]]
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -307,13 +325,6 @@ class Levels:
         return table
 
 
-_KEY = ["schedule", "plan", "metric"]
-_LABELLED = [*LABELS, "trained", "metric"]
-_OVER_SEEDS = ["value", "low", "high", "over", "seed_sd", "sample_sd", "seeds", "sets", "count"]
-_DTYPES = {"share": "float64", "trained": "bool"}
-_DTYPES |= dict.fromkeys(("train_switch", "switch", "subnet_depth"), "Int64")
-
-
 def _span(metric: str, group: _Group) -> tuple[float, float, str]:
     """Ends of a mean's interval, and what that runs over."""
     if parse_metric(metric).exact:
@@ -335,19 +346,14 @@ def _way(row: Any) -> Way:
 
 def _plans_of(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[PlanKey, ...]]:
     """The plan of each row of a frame, as an index into the distinct plans in order."""
-    full_N = (frame["family"] == "full").to_numpy(dtype=bool)
-    depth_N, switch_N = (
-        np.where(full_N, -1, frame[name].to_numpy(dtype=np.int64, na_value=-1))
-        for name in ("subnet_depth", "switch")
-    )
-    strange = frame.loc[~full_N & ((depth_N < 0) | (switch_N < 0)), "plan"]
+    full = frame["family"] == "full"
+    typed = frame[["subnet_depth", "switch", "selector"]].mask(full)
+    strange = frame.loc[~full & typed[["subnet_depth", "switch"]].isna().any(axis=1), "plan"]
     if len(strange):
         raise FrameError(f"frame: plan {strange.iloc[0]!r} is neither full nor of two zones")
-    selector = frame["selector"].where(~full_N, EQUIDISTANT).to_numpy()
-    typed = pd.DataFrame({"depth": depth_N, "switch": switch_N, "selector": selector})
     of_N = typed.groupby(list(typed), sort=False, dropna=False).ngroup().to_numpy()
     plans = (
-        FULL if depth < 0 else PlanKey(int(depth), int(switch), str(selector))
+        FULL if pd.isna(depth) else PlanKey(int(depth), int(switch), str(selector))
         for depth, switch, selector in typed.drop_duplicates().itertuples(index=False)
     )
     return of_N, tuple(plans)

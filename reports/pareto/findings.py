@@ -1,7 +1,5 @@
 """All estimates and verdicts of a pareto study, in one value that the report arranges."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,71 +19,45 @@ CURVE_COLUMNS = ("schedule", "seed", "images_seen", "plan", "value", "images")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curves:
-    """Select NLL over training, in nats/token.
-
-    Attributes:
-        lines: `schedule`, `plan`, `thousands` (of image passes), and over seeds `mean`, `low`,
-            `high` (the range).
-        images: behind each value.
-    """
-
-    lines: pd.DataFrame
-    images: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ParetoFindings:
     """A study's tables and verdicts: everything that the report arranges.
 
     Attributes:
+        shown: plans of the main tables: full, and what was trained for, the deepest first.
         metrics: those that decide.
         frontiers: one for each of them that some trained plan was measured by.
         trades: by name of the metric, a subnet each, the deepest first.
+        curves: of `load_curves`.
     """
 
     study: ParetoFile
     levels: Levels
+    shown: tuple[str, ...]
     metrics: tuple[Metric, ...]
     frontiers: tuple[Frontier, ...]
     trades: dict[str, tuple[Trade, ...]]
     hypervolumes: pd.DataFrame
     chosen: tuple[ChosenPlan, ...]
     ledger: tuple[LedgerRow, ...]
-    curves: Curves | None
-
-    @property
-    def subnets(self) -> tuple[PlanKey, ...]:
-        """The subnets that models were trained for, the deepest first."""
-        return subnets_of(self.study)
-
-    @property
-    def shown(self) -> list[str]:
-        """Names of the plans that the main tables show: full, and what was trained for."""
-        return [plan.label for plan in (FULL, *self.subnets)]
+    curves: pd.DataFrame | None
 
 
-def subnets_of(study: ParetoFile) -> tuple[PlanKey, ...]:
-    """The subnets that models were trained for, the deepest first."""
-    depths = sorted(study.depths, reverse=True)
-    return tuple(PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths)
-
-
-def analyse(study: ParetoFile, frame: pd.DataFrame, curves: Curves | None) -> ParetoFindings:
+def analyse(study: ParetoFile, frame: pd.DataFrame, curves: pd.DataFrame | None) -> ParetoFindings:
     """All estimates and verdicts of a study; draws and writes nothing."""
     levels, full_kv = Levels(frame), study.kv_full_bytes
+    depths = sorted(study.depths, reverse=True)
+    subnets = [PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths]
     metrics = deciding_metrics(levels.metrics)
     planes = [frontier(levels, metric, full_kv=full_kv) for metric in metrics]
     frontiers = tuple(plane for plane in planes if len(plane.front))
     trades = {
-        metric.name: tuple(
-            found for subnet in subnets_of(study) if (found := trade(levels, metric, subnet))
-        )
+        metric.name: tuple(found for subnet in subnets if (found := trade(levels, metric, subnet)))
         for metric in metrics
     }
     return ParetoFindings(
         study=study,
         levels=levels,
+        shown=tuple(plan.label for plan in (FULL, *subnets)),
         metrics=metrics,
         frontiers=frontiers,
         trades=trades,
@@ -96,8 +68,11 @@ def analyse(study: ParetoFile, frame: pd.DataFrame, curves: Curves | None) -> Pa
     )
 
 
-def load_curves(path: Path) -> Curves | None:
-    """`curves.parquet`, averaged over seeds; None where the study wrote none.
+def load_curves(path: Path) -> pd.DataFrame | None:
+    """`curves.parquet` over seeds; None where the study wrote none.
+
+    Columns: `schedule`, `plan`, `thousands` (of image passes), select NLL in nats/token as `mean`,
+    `low` and `high` (the range), and `images` behind each value.
 
     Raises:
         FrameError: a file that is no parquet, or lacks a column.
@@ -110,7 +85,9 @@ def load_curves(path: Path) -> Curves | None:
         raise FrameError(f"{path}: missing columns {', '.join(missing)}; run the study again")
     if table.empty:
         return None
-    grouped = table.groupby(["schedule", "plan", "images_seen"], sort=False)["value"]
-    lines = grouped.agg(mean="mean", low="min", high="max").reset_index()
-    lines["thousands"] = lines.pop("images_seen") / 1000
-    return Curves(lines=lines, images=int(table["images"].iloc[0]))
+    grouped = table.groupby(["schedule", "plan", "images_seen"], sort=False)
+    ends = {
+        name: ("value", how) for name, how in (("mean", "mean"), ("low", "min"), ("high", "max"))
+    }
+    lines = grouped.agg(**ends, images=("images", "first")).reset_index()
+    return lines.assign(thousands=lines["images_seen"] / 1000)

@@ -1,22 +1,20 @@
 """The sentences of the pareto report: answer, captions, negative results, cost, limits."""
 
-from __future__ import annotations
-
 from typing import Any
+
+import pandas as pd
 
 from analysis.claims.claim import Component, LedgerRow
 from analysis.claims.rules import LEAST_SEEDS
 from analysis.figures.frontier import frontier_limits
 from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
-from analysis.statistics.intervals import Verdict
+from analysis.statistics.intervals import Interval, Verdict
+from analysis.study_file import ParetoFile
 from reports.pareto.findings import ParetoFindings
-from reports.pareto.tables import value_words
 from reports.parts import words
-from reports.parts.blocks import Run, Text, strong
+from reports.parts.blocks import Text, strong
 from reports.parts.report import picked
-
-Parts = list[str | Run]
 
 
 def verdict_words(ledger: tuple[LedgerRow, ...]) -> str:
@@ -26,34 +24,56 @@ def verdict_words(ledger: tuple[LedgerRow, ...]) -> str:
     return said or "no claim could be tested"
 
 
-def answer_words(found: ParetoFindings) -> Parts:
+def measured(i: Interval) -> str:
+    """An estimate with its interval, unless it is exact."""
+    if i.low == i.high == i.estimate:
+        return words.number(i.estimate, signed=True)
+    return words.interval(i)
+
+
+def _value(component: Component) -> str:
+    """`NLL +0.24 [0.22, 0.26]`, or `42 %` of what is arithmetic."""
+    i = component.interval
+    if component.metric is None:
+        return words.percent(i.estimate)
+    return f"{component.metric.short} {measured(i)}"
+
+
+def ours(row: LedgerRow) -> str:
+    """What was found of a claim, by what it is an estimate of."""
+    by_label: dict[str, list[str]] = {}
+    for component in row.components:
+        by_label.setdefault(component.label, []).append(_value(component))
+    return "; ".join(f"{label}: {', '.join(values)}" for label, values in by_label.items())
+
+
+def over(table: pd.DataFrame) -> str:
+    """What the intervals of a table run over, from its column `over`."""
+    return "training seeds" if "seeds" in set(table["over"]) else "disjoint sets of one model"
+
+
+def answer_words(found: ParetoFindings) -> Text:
     """The answer in a paragraph."""
-    parts: Parts = []
     seeds = len(found.study.seeds)
-    if seeds == 1:
-        parts.append(
-            "One training seed: training variance is not measured, so no claim is called "
-            "reproduced. "
-        )
-    elif seeds < LEAST_SEEDS:
-        parts.append(f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}. ")
+    verdicts: list[Text] = []
     for verdict in Verdict:
         rows = [row.claim for row in found.ledger if row.verdict is verdict]
         if rows and verdict is not Verdict.UNTESTED:
             named = words.listed([f"{claim.id} ({claim.short})" for claim in rows])
-            parts += [strong(verdict.value[0].upper() + verdict.value[1:]), f": {named}. "]
+            verdicts += [strong(verdict.value[0].upper() + verdict.value[1:]), f": {named}. "]
     said = "; ".join(
         f"within {words.percent(plan.kv_share_limit)} of the full network's KV {plan.schedule} "
-        f"{plan.plan.label} ({words.percent(plan.kv_share)}) at " + words.interval(plan.loss)
+        f"{plan.plan.label} ({words.percent(plan.kv_share)}) at {words.interval(plan.loss)}"
         for plan in found.chosen
         if plan.loss is not None
     )
-    if said:
-        parts.append(
-            "Chosen on select images, the best plans cost on test images, in NLL nats/token "
-            f"against the control's full network (90 % interval): {said}."
-        )
-    return parts
+    few = f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}. " if seeds < LEAST_SEEDS else ""
+    one = "One training seed: training variance is not measured, so no claim is called reproduced. "
+    chosen = (
+        "Chosen on select images, the best plans cost on test images, in NLL nats/token against "
+        f"the control's full network (90 % interval): {said}."
+    )
+    return [one if seeds == 1 else few, verdicts, chosen if said else ""]
 
 
 def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
@@ -108,18 +128,16 @@ def hypervolume_caption(found: ParetoFindings) -> str:
 
 def negative_results(found: ParetoFindings) -> list[Text]:
     """What did not come out, said as plainly as what did."""
-    items: list[Text] = []
-    for row in found.ledger:
-        if row.verdict in (Verdict.REPRODUCED, Verdict.UNTESTED):
-            continue
-        parts: Parts = [strong(f"{row.claim.id}, {row.verdict.value}. ")]
-        for outcome, said in ((-1, "Against it"), (0, "Neither for nor against")):
-            tests = [_component(c) for c in row.components if c.outcome == outcome]
-            if tests:
-                parts.append(f"{said}: {'; '.join(tests)}. ")
-        if row.reason:
-            parts.append(f"({row.reason}.)")
-        items.append(parts)
+    items: list[Text] = [
+        [
+            strong(f"{row.claim.id}, {row.verdict.value}. "),
+            _tests(row, -1, "Against it"),
+            _tests(row, 0, "Neither for nor against"),
+            f"({row.reason}.)" if row.reason else "",
+        ]
+        for row in found.ledger
+        if row.verdict not in (Verdict.REPRODUCED, Verdict.UNTESTED)
+    ]
     items += [
         f"No plan within {words.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
         f"than the control's full network by less than {NON_INFERIORITY_NATS} nats/token: the one "
@@ -130,17 +148,18 @@ def negative_results(found: ParetoFindings) -> list[Text]:
     return items
 
 
-def _component(component: Component) -> str:
-    """`full: fixed 1 worse than fixed 0.1, NLL +0.24 [0.22, 0.26], margin 0.02`."""
-    value = value_words(component)
-    if component.metric is None:
-        return f"{component.label} {value}"
-    margin = f", margin {words.number(component.margin)}" if component.margin is not None else ""
-    return f"{component.label}, {value}{margin}"
+def _tests(row: LedgerRow, outcome: int, said: str) -> str:
+    """`Against it: full: fixed 1 worse than fixed 0.1, NLL +0.24 [0.22, 0.26], margin 0.02. `"""
+    tests = []
+    for c in row.components:
+        if c.outcome == outcome:
+            between = " " if c.metric is None else ", "
+            margin = "" if c.margin is None else f", margin {words.number(c.margin)}"
+            tests.append(f"{c.label}{between}{_value(c)}{margin}")
+    return f"{said}: {'; '.join(tests)}. " if tests else ""
 
 
-def cost_words(found: ParetoFindings) -> str:
-    study = found.study
+def cost_words(study: ParetoFile) -> str:
     training = sum(model.seconds or 0.0 for model in study.models)
     return (
         f"Training {words.seconds(training)} of process time for "
@@ -153,36 +172,29 @@ def cost_words(found: ParetoFindings) -> str:
 
 def limits(found: ParetoFindings) -> list[Text]:
     """What the study cannot say."""
-    study, items = found.study, list[Text]()
-    if len(study.seeds) == 1:
-        items.append(
-            "One training seed: intervals run over the disjoint sets of one model each and say how "
-            "well it was measured, not how much models trained alike differ."
-        )
-    items += [
+    study = found.study
+    return [
+        "One training seed: intervals run over the disjoint sets of one model each and say how "
+        "well it was measured, not how much models trained alike differ."
+        if len(study.seeds) == 1
+        else "",
         "One base network, one tokenizer: seeds vary the order of the data and the draws of "
         "steps, not what training starts from.",
-        "The claims were published for ImageNet and a network of two billion parameters. This is "
-        f"an analogue on {study.dataset.name}: it can agree or disagree, and settles nothing "
-        "there.",
-    ]
-    if not any(metric.kind == "fid" for metric in found.metrics):
-        items.append(
-            "The Fréchet distance is on a small network's features: it is not FID, compares only "
-            "with itself at equal sample counts, and is biased upwards at these counts."
-        )
-    items += [
+        words.analogue("The claims were", study.dataset.name),
+        ""
+        if any(metric.kind == "fid" for metric in found.metrics)
+        else "The Fréchet distance is on a small network's features: it is not FID, compares only "
+        "with itself at equal sample counts, and is biased upwards at these counts.",
         "The learning rate's schedule is a confound: a cosine starves the last phase of every "
         "schedule, and the progressive one trains its subnets there "
         f"(this study: {study.lr_schedule}).",
         "Points whose switch is not the trained one are hollow in the figures and decide nothing.",
     ]
-    return items
 
 
 def answer_json(found: ParetoFindings) -> dict[str, Any]:
     """What `answer.json` says: ledger, chosen plans, hypervolumes, cells without numbers."""
-    limits = ("kv_share_limit", "kv_share", "schedule", "seed", "select_nll", "non_inferior")
+    chosen = ("kv_share_limit", "kv_share", "schedule", "seed", "select_nll", "non_inferior")
     columns = ["schedule", "metric", "value", "low", "high", "seeds"]
     return {
         "ledger": [
@@ -191,7 +203,7 @@ def answer_json(found: ParetoFindings) -> dict[str, Any]:
             | {"components": [_component_json(c) for c in row.components]}
             for row in found.ledger
         ],
-        "chosen": [picked(plan, *limits) | {"plan": plan.plan.label} for plan in found.chosen],
+        "chosen": [picked(plan, *chosen) | {"plan": plan.plan.label} for plan in found.chosen],
         "unfinished_cells": [
             f"{row.schedule} s{row.seed} {row.plan}: {row.status}"
             for row in found.levels.unfinished.itertuples()

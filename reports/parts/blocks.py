@@ -4,8 +4,6 @@ It travels as JSON strings and is set as text, never as markup, so nothing that 
 (a path, a label) can become Typst code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -16,10 +14,11 @@ class Run:
     """A stretch of text in one style."""
 
     text: str
-    style: Literal["plain", "strong", "emph", "code"] = "plain"
+    style: Literal["plain", "strong", "code"] = "plain"
 
 
-Text = str | Sequence[str | Run]
+Text = str | Run | Sequence["Text"]
+"""Plain text, a stretch in a style, or such texts one after the other."""
 
 
 def strong(text: str) -> Run:
@@ -34,11 +33,11 @@ def code(text: str) -> Run:
 
 def plain(text: Text) -> str:
     """The text without its styles."""
-    parts = [text] if isinstance(text, str) else text
-    return "".join(p if isinstance(p, str) else p.text for p in parts).strip()
+    return "".join(run["text"] for run in runs(text)).strip()
 
 
 def runs(text: Text) -> list[dict[str, str]]:
     """The text as the template takes it: stretches of one style each."""
-    parts = [text] if isinstance(text, str) else text
-    return [asdict(p if isinstance(p, Run) else Run(text=p)) for p in parts]
+    if isinstance(text, str | Run):
+        return [asdict(text if isinstance(text, Run) else Run(text=text))]
+    return [run for part in text for run in runs(part)]

@@ -1,22 +1,27 @@
-"""Plates that several reports have: which panels share a figure, and at what size.
+"""Figures that several reports have: which panels share one, at what size; the sample sheet.
 
 They are drawn within `analysis.figures.theme.style`, which `Page.figure` sets.
 """
 
-from __future__ import annotations
-
 import math
+import zipfile
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.samples import SampleSheet, draw_sample_sheet, label_extents
 from analysis.figures.theme import PAGE_WIDTH, new_figure
+from analysis.frame import FrameError
 from analysis.maps.heatmap import Heatmap
+from reports.parts.page import Page
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
+SAME_NUMBERS = "The same random numbers in every row."
 
 
 def heatmap_plate(maps: Sequence[Heatmap]) -> Figure:
@@ -32,6 +37,46 @@ def heatmap_plate(maps: Sequence[Heatmap]) -> Figure:
     for ax in axes.flat[len(maps) :]:
         ax.set_axis_off()
     return figure
+
+
+def add_samples(
+    page: Page,
+    folder: Path,
+    caption: str = SAME_NUMBERS,
+    *,
+    lead: str = "Samples. ",
+    name: str = "samples",
+) -> None:
+    """The section of the sample sheet of a study's folder, where the study wrote one."""
+    page.heading("Samples")
+    sheet = load_sheet(folder / "samples.npz")
+    if sheet is not None:
+        page.figure(name, partial(sample_plate, sheet), lead, caption)
+
+
+def load_sheet(path: Path) -> SampleSheet | None:
+    """The sample sheet, its rows as the study wrote them, or None where it wrote none.
+
+    Raises `FrameError` for a file that is damaged or whose arrays do not fit each other.
+    """
+    if not path.exists():
+        return None
+    remedy = "delete it to go without, or run the study again"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images = arrays["images"]
+            rows, columns = (tuple(map(str, arrays[name])) for name in ("rows", "columns"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise FrameError(
+            f"{path}: not a readable sample sheet ({' '.join(str(error).split())}); {remedy}"
+        ) from error
+    fits = images.ndim == 5 and images.shape[:2] == (len(rows), len(columns))
+    if images.dtype != np.uint8 or not fits or images.shape[-1] != 3 or not images.size:
+        raise FrameError(
+            f"{path}: images are {images.dtype} {images.shape} for {len(rows)} rows and "
+            f"{len(columns)} columns; {remedy}"
+        )
+    return SampleSheet(images=images, rows=rows, columns=columns)
 
 
 def sample_plate(data: SampleSheet) -> Figure:

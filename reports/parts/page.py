@@ -3,8 +3,6 @@
 The builder alone knows whether the study was a quick run, and marks answer, figures and limits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, style
 from analysis.study_file import StudyFile
-from reports.parts.blocks import Run, Text, plain, runs, strong
+from reports.parts.blocks import Text, plain, runs, strong
 from reports.parts.report import Report
 
 QUICK = "This was a quick run on tiny data: nothing in it is a result."
@@ -25,10 +23,10 @@ class Page:
     def __init__(self, study: StudyFile, title: str, *facts: str) -> None:
         """`facts` say, under the title, how large the study was."""
         self._study, self._title = study, title
-        self._subtitle = f"Study {study.study} on {study.dataset.name}"
+        on = f"on {study.dataset.name}"
+        self._subtitle = f"Study {study.study} {on}"
         if facts:
-            name = study.study.capitalize()
-            self._subtitle = f"{name} study on {study.dataset.name}: {', '.join(facts)}"
+            self._subtitle = f"{study.study.capitalize()} study {on}: {', '.join(facts)}"
         self._blocks: list[dict[str, Any]] = []
         self._draws: dict[str, Callable[[], Figure]] = {}
         self._heading: str | None = None
@@ -47,20 +45,23 @@ class Page:
     def paragraph(self, text: Text) -> None:
         self._add("paragraph", runs=runs(text))
 
-    def bullets(self, items: Sequence[Text]) -> None:
-        """A list of short paragraphs."""
-        self._add("bullets", items=[runs(item) for item in items])
+    def bullets(self, items: Sequence[Text], *, none: str = "") -> None:
+        """A list of short paragraphs, empty ones left out; `none` is said where there is none."""
+        shown = [runs(item) for item in items if item]
+        if shown:
+            self._add("bullets", items=shown)
+        else:
+            self.paragraph(none)
 
     def answer(self, question: str, verdict: str, text: Text) -> None:
         """The question, then the answer in a paragraph apart; `answer.json` repeats it as text."""
         self.heading("Question and answer")
         for paragraph in question.strip().split("\n\n"):
             self.paragraph(" ".join(paragraph.split()))
-        parts: list[str | Run] = [text] if isinstance(text, str) else list(text)
         if self._study.quick:
-            parts = [strong("Quick run, not a result."), " ", *parts]
-        self._verdict, self._said = verdict, plain(parts)
-        self._add("answer", verdict=verdict, runs=runs(parts))
+            text = [strong("Quick run, not a result."), " ", text]
+        self._verdict, self._said = verdict, plain(text)
+        self._add("answer", verdict=verdict, runs=runs(text))
 
     def table(
         self,
@@ -68,7 +69,7 @@ class Page:
         caption: Text,
         *,
         widths: Sequence[float | None] | None = None,
-        numeric_from: int = 1,
+        numeric_from: int | None = None,
         small: bool = True,
         grouped: bool = False,
     ) -> None:
@@ -76,7 +77,8 @@ class Page:
 
         Args:
             widths: fractions of the page (None fits the content); one a column.
-            numeric_from: columns from this one on are set right-aligned.
+            numeric_from: columns from this one on are set right-aligned; None: all but the first,
+                of a table with widths none.
             grouped: the first column, in bold, names runs of rows that no page break parts.
         """
         if rows.empty:
@@ -87,8 +89,9 @@ class Page:
             first = rows.iloc[:, 0]
             run = (first != first.shift()).cumsum()
             spans = run.map(run.value_counts()).where(~run.duplicated(), 0).tolist()
-            for row in cells:
-                row[0] = [strong(str(row[0]))]
+            cells = [[strong(str(first)), *others] for first, *others in cells]
+        if numeric_from is None:
+            numeric_from = len(rows.columns) if widths else 1
         self._add(
             "table",
             caption=runs(caption),
@@ -100,19 +103,19 @@ class Page:
             spans=spans,
         )
 
-    def figure(self, name: str, draw: Callable[[], Figure], lead: str, *caption: str | Run) -> None:
+    def figure(self, name: str, draw: Callable[[], Figure], lead: str, *caption: Text) -> None:
         """A figure, drawn at the end in the house's style: `figures/<name>.svg` and `.png`.
 
         Its caption starts with `lead` in bold.
         """
         self._draws[name] = draw
-        text, alt = runs([strong(lead), *caption]), name.replace("_", " ")
+        text, alt = runs([strong(lead), caption]), name.replace("_", " ")
         self._add("figure", path=f"/figures/{name}.svg", caption=text, alt=alt)
 
     def limits(self, items: Sequence[Text]) -> None:
-        """What the study cannot say."""
+        """What the study cannot say; empty items are left out."""
         self.heading("Limits")
-        self.bullets([*([[strong(QUICK)]] if self._study.quick else []), *items])
+        self.bullets([strong(QUICK) if self._study.quick else "", *items])
 
     def _drawn(self, draw: Callable[[], Figure]) -> FigureBytes:
         with style():
@@ -123,18 +126,18 @@ class Page:
 
     def report(self, *, answer: Mapping[str, Any], summary: pd.DataFrame) -> Report:
         """The whole, with what `answer.json` says beside verdict and answer, and the main table."""
-        content = {
-            "title": self._title,
-            "subtitle": self._subtitle,
-            "date": self._study.created.date().isoformat(),
-            "quick": self._study.quick,
-            "blocks": self._blocks,
-        }
+        quick, created = self._study.quick, self._study.created
         return Report(
-            content=content,
+            content={
+                "title": self._title,
+                "subtitle": self._subtitle,
+                "date": created.date().isoformat(),
+                "quick": quick,
+                "blocks": self._blocks,
+            },
             plates={name: self._drawn(draw) for name, draw in self._draws.items()},
             summary=summary,
-            answer={"verdict": self._verdict, "quick": self._study.quick, "answer": self._said}
-            | dict(answer),
+            answer={"verdict": self._verdict, "quick": quick, "answer": self._said} | dict(answer),
             verdict=self._verdict,
+            created=created,
         )

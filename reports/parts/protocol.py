@@ -1,7 +1,5 @@
 """The protocol table: what was measured, on what, with what."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import pandas as pd
@@ -10,9 +8,11 @@ from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
 from analysis.study_file import BaseFacts, StudyFile, SupernetFile
-from reports.parts import words
-from reports.parts.blocks import Run, Text, code
+from reports.parts.blocks import Text, code
 from reports.parts.page import Page
+from reports.parts.words import counted, seconds
+
+DIGITS = 12  # of a digest, enough to tell artifacts apart
 
 
 def protocol_table(
@@ -31,15 +31,27 @@ def protocol_table(
         plans: the grid, see `grid`.
         training: how the models were trained; None where nothing follows the base.
     """
-    facts: dict[str, Text | None] = {**_measured_on(study, trained=training is not None)}
-    facts |= {"Training": training, "Plans": plans, **_measured_with(study)}
-    facts |= {"Metrics": _metrics(frame, deciding), **_made_by(study)}
+    start = "every model starts from it" if training else "no training after the base"
+    metrics: list[Text] = []
+    for m in headline_metrics(frame):
+        decides = m.decides if deciding is None else m in deciding
+        said = "decides" if decides else "reported, never decides"
+        separator = "; " if metrics else ""
+        metrics += [separator, code(m.name), f" ({m.label}, {m.better} is better, {said})"]
+    facts: dict[str, Text | None] = {
+        **_networks(study),
+        "Base networks": _joined(*map(_base, study.bases), start),
+        "Training": training,
+        "Plans": plans,
+        **_measuring(study),
+        "Metrics": metrics,
+        **_making(study),
+    }
     page.heading("Protocol")
     page.table(
         pd.DataFrame([fact for fact in facts.items() if fact[1]], columns=["What", "How"]),
         "Protocol. Everything that the numbers of this report depend on.",
         widths=[0.19, 0.81],
-        numeric_from=9,
         small=False,
     )
 
@@ -55,14 +67,9 @@ def supernet_protocol(
         f"seeds {', '.join(map(str, study.seeds))}",
         "subnet steps drawn stratified: shares hold over every short window",
     )
-    protocol_table(
-        page,
-        study,
-        frame,
-        deciding=deciding_metrics(headline_metrics(frame)),
-        plans=_joined(grid(study, study.depths, study.selectors), plans),
-        training=training,
-    )
+    deciding = deciding_metrics(headline_metrics(frame))
+    plans = _joined(grid(study, study.depths, study.selectors), plans)
+    protocol_table(page, study, frame, deciding=deciding, plans=plans, training=training)
 
 
 def grid(study: StudyFile, depths: Sequence[int], selectors: Sequence[str]) -> str:
@@ -73,20 +80,15 @@ def grid(study: StudyFile, depths: Sequence[int], selectors: Sequence[str]) -> s
     )
 
 
-def _digest(value: str) -> str:
-    """The first twelve digits, enough to tell artifacts apart."""
-    return value[:12]
-
-
 def _joined(*parts: str | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _measured_on(study: StudyFile, *, trained: bool) -> dict[str, Text]:
+def _networks(study: StudyFile) -> dict[str, str]:
     d, g, t = study.dataset, study.geometry, study.tokenizer
     return {
         "Data": _joined(
-            f"{d.name}, digest {_digest(d.digest)}",
+            f"{d.name}, digest {d.digest[:DIGITS]}",
             f"{d.image_side} x {d.image_side} pixels",
             f"{d.num_classes} classes",
             f"{d.train_images:,} train, {d.select_images:,} select and {d.test_images:,} test "
@@ -99,18 +101,12 @@ def _measured_on(study: StudyFile, *, trained: bool) -> dict[str, Text]:
             f"{len(g.patch_nums)} scales with sides {', '.join(map(str, g.patch_nums))} "
             f"({sum(p * p for p in g.patch_nums)} tokens)",
         ),
-        "Tokenizer": _joined(
-            t.description, f"PSNR {t.psnr_db:.1f} dB", f"digest {_digest(t.digest)}"
-        ),
-        "Base networks": _joined(
-            *map(_base, study.bases),
-            "every model starts from it" if trained else "no training after the base",
-        ),
+        "Tokenizer": f"{t.description}; PSNR {t.psnr_db:.1f} dB; digest {t.digest[:DIGITS]}",
     }
 
 
 def _base(base: BaseFacts) -> str:
-    parts = [f"seed {base.base_seed}: digest {_digest(base.digest)}"]
+    parts = [f"seed {base.base_seed}: digest {base.digest[:DIGITS]}"]
     parts.append(f"{base.parameters:,} parameters")
     if base.training_images is not None:
         parts.append(f"trained on {base.training_images:,} images")
@@ -121,7 +117,7 @@ def _base(base: BaseFacts) -> str:
     return ", ".join(parts)
 
 
-def _measured_with(study: StudyFile) -> dict[str, Text]:
+def _measuring(study: StudyFile) -> dict[str, str]:
     s, n, e = study.sampling, study.likelihood, study.extractor
     filters = (("guidance", s.cfg), ("top-k", s.top_k), ("top-p", s.top_p))
     chosen = f"{n.select_images:,} select images, which choose plans and report nothing"
@@ -137,41 +133,22 @@ def _measured_with(study: StudyFile) -> dict[str, Text]:
             "with the full network image by image",
             chosen if n.select_images else None,
         ),
-        "Extractor": _joined(
-            f"{e.name}, {e.features} features, digest {_digest(e.digest)}",
-            "distances on its features are not FID and compare only with themselves at equal "
-            "counts",
-        ),
+        "Extractor": f"{e.name}, {e.features} features, digest {e.digest[:DIGITS]}; distances on "
+        "its features are not FID and compare only with themselves at equal counts",
     }
 
 
-def _metrics(frame: pd.DataFrame, deciding: Collection[Metric] | None) -> list[str | Run]:
-    parts: list[str | Run] = []
-    for m in headline_metrics(frame):
-        decides = m.decides if deciding is None else m in deciding
-        said = "decides" if decides else "reported, never decides"
-        parts += ["; "] if parts else []
-        parts += [code(m.name), f" ({m.label}, {m.better.value} is better, {said})"]
-    return parts
-
-
-def _made_by(study: StudyFile) -> dict[str, Text]:
-    h, spent, counted = study.hardware, study.seconds, words.counted
-    wall, preparation, cells = map(words.seconds, (spent.wall, spent.preparation, spent.cells))
+def _making(study: StudyFile) -> dict[str, Text]:
+    h, spent = study.hardware, study.seconds
     return {
-        "Hardware": _joined(
-            f"{h.cpu}, {counted(h.cores, 'core')}",
-            f"device {h.device}",
-            f"{counted(h.workers, 'worker')} of {counted(h.threads_per_process, 'thread')}",
-            h.platform,
-        ),
-        "Wall time": f"last invocation {wall}, of which preparation (data, tokenizer, base) "
-        f"{preparation}; process time of all cells, earlier invocations' too, {cells}",
+        "Hardware": f"{h.cpu}, {counted(h.cores, 'core')}; device {h.device}; "
+        f"{counted(h.workers, 'worker')} of {counted(h.threads_per_process, 'thread')}; "
+        f"{h.platform}",
+        "Wall time": f"last invocation {seconds(spent.wall)}, of which preparation (data, "
+        f"tokenizer, base) {seconds(spent.preparation)}; process time of all cells, earlier "
+        f"invocations' too, {seconds(spent.cells)}",
         "Versions": ", ".join(f"{name} {version}" for name, version in study.versions.items()),
-        "Command": [code(study.command)],
-        "Identity": _joined(
-            f"config digest {_digest(study.config_digest)}",
-            f"code version {study.code_version}",
-            f"created {study.created.isoformat()}",
-        ),
+        "Command": code(study.command),
+        "Identity": f"config digest {study.config_digest[:DIGITS]}; code version "
+        f"{study.code_version}; created {study.created.isoformat()}",
     }

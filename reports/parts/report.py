@@ -1,39 +1,21 @@
-"""What a study's report is before and after it is written."""
+"""What a study's report is made from, what it is before and after it is written, the writing."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import datetime
+import io
+import json
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import typst
 
 from analysis.figures.theme import FigureBytes
+from analysis.frame import FrameError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """A report before it is written.
-
-    Attributes:
-        content: blocks for the template.
-        plates: figures by file name.
-        summary: the main table.
-        answer: JSON-ready; NaN becomes null.
-        verdict: in a few words.
-    """
-
-    content: Mapping[str, Any]
-    plates: Mapping[str, FigureBytes]
-    summary: pd.DataFrame
-    answer: Mapping[str, Any]
-    verdict: str
-
-
-def picked(source: object, *names: str) -> dict[str, Any]:
-    """Attributes by name, as `answer.json` takes them."""
-    return {name: getattr(source, name) for name in names}
+TEMPLATE = Path(__file__).with_name("report.typ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +27,98 @@ class ReportPaths:
     summary: tuple[Path, ...]
     figures: tuple[Path, ...]
     verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A report before it is written.
+
+    Attributes:
+        content: what the template sets, see `report.typ`.
+        plates: figures by file name.
+        summary: the main table.
+        answer: JSON-ready; NaN becomes null.
+        verdict: in a few words.
+        created: the document's date: the study's, not the clock's, so that a rebuild gives the
+            same bytes.
+    """
+
+    content: Mapping[str, Any]
+    plates: Mapping[str, FigureBytes]
+    summary: pd.DataFrame
+    answer: Mapping[str, Any]
+    verdict: str
+    created: datetime.datetime
+
+    def write(self, folder: Path) -> ReportPaths:
+        """Write all files into a study's folder, each whole or not at all."""
+        figures = [
+            write_atomically((folder / "figures" / name).with_suffix(suffix), content)
+            for name, plate in self.plates.items()
+            for suffix, content in ((".svg", plate.svg), (".png", plate.png))
+        ]
+        parquet = io.BytesIO()
+        self.summary.to_parquet(parquet, index=False)
+        table = self.summary.to_csv(index=False).encode()
+        # JSON has no NaN: null stands for it.
+        said = json.loads(json.dumps(self.answer), parse_constant=lambda _: None)
+        answer = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+        return ReportPaths(
+            figures=tuple(figures),
+            summary=(
+                write_atomically(folder / "summary.parquet", parquet.getvalue()),
+                write_atomically(folder / "summary.csv", table),
+            ),
+            answer=write_atomically(folder / "answer.json", answer.encode()),
+            pdf=write_atomically(folder / "report.pdf", self._pdf(folder)),
+            verdict=self.verdict,
+        )
+
+    def _pdf(self, folder: Path) -> bytes:
+        """By Typst, offline, with embedded fonts only; image paths start at `folder`."""
+        try:
+            pdf: bytes = typst.compile(  # type: ignore[call-overload]  # wants input and root alike
+                TEMPLATE.read_bytes(),
+                root=str(folder),
+                format="pdf",
+                ignore_system_fonts=True,
+                sys_inputs={"content": json.dumps(self.content, ensure_ascii=False)},
+                timestamp=int(self.created.timestamp()),
+            )
+            return pdf
+        except typst.TypstError as error:  # an error of ours
+            raise RuntimeError(f"Typst could not set the report: {error}") from error
+
+
+def write_atomically(path: Path, payload: bytes) -> Path:
+    """Write `payload` to `path` so that a reader sees the old file or the whole new one.
+
+    Raises `OSError` where the folder cannot be written; the temporary file is gone by then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(payload)
+        part.chmod(0o644)  # a report is for others too
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def check_together(
+    folder: Path, frame: pd.DataFrame, allowed: Mapping[str, Collection[object]]
+) -> None:
+    """The columns of a frame have values that the study file allows, else a `FrameError`."""
+    for column, values in allowed.items():
+        strange = set(frame[column].dropna()) - set(values)
+        if strange:
+            raise FrameError(
+                f"{folder / 'frame.parquet'}: {column} {min(strange)!r} is not in study.json; keep "
+                "the two files of one study together, or run it again"
+            )
+
+
+def picked(source: object, *names: str) -> dict[str, Any]:
+    """Attributes by name, as `answer.json` takes them."""
+    return {name: getattr(source, name) for name in names}

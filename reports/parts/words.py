@@ -1,7 +1,5 @@
 """Numbers as people read them: signs, intervals, p values, bytes, times."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -9,6 +7,7 @@ from analysis.statistics.intervals import Interval
 
 MINUS = "\u2212"
 NOTHING = "\u2013"  # what a table shows where there is no number
+STAR = "*"  # what marks a significant estimate in a table
 
 
 def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
@@ -125,6 +124,14 @@ def listed(words: Sequence[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 cell`, `7 cells`, `24,000 cells`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def analogue(published: str, dataset: str) -> str:
+    """The limit of every study that tests what `published` names, "The claim was"."""
+    return (
+        f"{published} published for ImageNet and a network of two billion parameters. This is an "
+        f"analogue on {dataset}: it can agree or disagree, and settles nothing there."
+    )
 
 
 def plan_name(family: str, plan: str, selector: str) -> str:

@@ -1,28 +1,20 @@
 """All estimates, maps and verdicts of a sensitivity study, for the report to arrange."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from analysis.claims.c1 import ClaimVerdict, judge_c1
-from analysis.frame import FrameError, find_metric, headline_metrics
+from analysis.claims.c1 import judge_c1
+from analysis.claims.claim import LedgerRow
+from analysis.frame import find_metric, headline_metrics
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.scale_depth import DepthMaps
 from analysis.metrics import Metric
+from analysis.statistics import damage as damages
 from analysis.statistics.asymmetry import AsymmetryStudy, asymmetry_study
-from analysis.statistics.damage import (
-    base_seeds,
-    damage_table,
-    failed_cells,
-    full_levels,
-    paired_differences,
-)
 from analysis.study_file import SensitivityFile
 
-SAVINGS = (("kv_bytes/peak", "KV saved"), ("flops/transformer", "FLOPs saved"))
+SAVINGS = {"kv_bytes/peak": "KV saved", "flops/transformer": "FLOPs saved"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +28,13 @@ class SelectorFindings:
         propagation: None without a plan at half depth.
     """
 
+    selector: str
     asymmetry: AsymmetryStudy
     windows: pd.DataFrame
     scales: tuple[tuple[Heatmap, Heatmap], ...]
     switches: tuple[Heatmap, ...]
     savings: tuple[Heatmap, ...]
     propagation: Heatmap | None
-
-    @property
-    def selector(self) -> str:
-        return self.asymmetry.selector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,20 +44,19 @@ class Findings:
     Attributes:
         damage, failures, levels: of `analysis.statistics.damage`.
         metrics: of quality, in the order of a report.
-        savings: exact metrics with their titles.
+        savings: exact metrics, those of `SAVINGS`.
         selectors: the study's main one first.
     """
 
     study: SensitivityFile
-    frame: pd.DataFrame
     damage: pd.DataFrame
     failures: pd.DataFrame
     levels: pd.DataFrame
     metrics: tuple[Metric, ...]
-    savings: tuple[tuple[Metric, str], ...]
+    savings: tuple[Metric, ...]
     seeds: tuple[int, ...]
     selectors: tuple[SelectorFindings, ...]
-    claim: ClaimVerdict
+    claim: LedgerRow
 
     @property
     def main(self) -> SelectorFindings:
@@ -78,65 +66,38 @@ class Findings:
 
 def analyse(study: SensitivityFile, frame: pd.DataFrame) -> Findings:
     """All estimates and verdicts of a study; draws and writes nothing."""
-    seeds, pairs, failures = base_seeds(frame), paired_differences(frame), failed_cells(frame)
-    damage = damage_table(pairs, over_seeds=len(seeds) > 1)
+    seeds, failures = damages.base_seeds(frame), damages.failed_cells(frame)
+    pairs = damages.paired_differences(frame)
+    damage = damages.damage_table(pairs, over_seeds=len(seeds) > 1)
     metrics = headline_metrics(frame)
-    savings = tuple((m, title) for name, title in SAVINGS if (m := find_metric(frame, name)))
-    patch_nums = study.geometry.patch_nums
+    savings = tuple(metric for name in SAVINGS if (metric := find_metric(frame, name)))
+    patch_nums, half = study.geometry.patch_nums, study.half_depth
     selectors = []
     for selector in sorted(study.selectors, key=lambda s: s != study.selector):
-        asymmetry = asymmetry_study(
-            pairs,
-            patch_nums=patch_nums,
-            windows=study.windows,
-            half_depth=study.half_depth,
-            selector=selector,
-            networks=len(seeds),
-        )
+        asymmetry = asymmetry_study(pairs, study, selector=selector, networks=len(seeds))
         maps = DepthMaps(damage=damage, failures=failures, selector=selector, patch_nums=patch_nums)
-        scales = [
-            (maps.scale_depth(m, per_token=False), maps.scale_depth(m, per_token=True))
-            for m in metrics
-        ]
-        spread = maps.propagation(study.half_depth)
-        shown = [*metrics, *(m for m, _ in savings)]
+        scales = [[maps.scale_depth(m, per_token=each) for each in (False, True)] for m in metrics]
+        saved = (maps.saving(m, SAVINGS[m.name]) for m in savings)
+        spread = maps.propagation(half)
         selectors.append(
             SelectorFindings(
+                selector=selector,
                 asymmetry=asymmetry,
-                windows=maps.windows(tuple(study.windows), study.half_depth, shown),
-                scales=tuple(pair for pair in scales if pair[0].rows),
-                switches=tuple(d for m in metrics if (d := maps.switch_depth(m)).rows),
-                savings=tuple(d for m, said in savings if (d := maps.saving(m, said)).rows),
+                windows=maps.windows(tuple(study.windows), half, [*metrics, *savings]),
+                scales=tuple((whole, each) for whole, each in scales if whole.rows),
+                switches=tuple(d for d in map(maps.switch_depth, metrics) if d.rows),
+                savings=tuple(d for d in saved if d.rows),
                 propagation=spread if spread.tests or spread.failed.any() else None,
             )
         )
     return Findings(
         study=study,
-        frame=frame,
         damage=damage,
         failures=failures,
-        levels=full_levels(frame),
+        levels=damages.full_levels(frame),
         metrics=metrics,
         savings=savings,
         seeds=seeds,
         selectors=tuple(selectors),
         claim=judge_c1(selectors[0].asymmetry, dataset=study.dataset.name),
     )
-
-
-def check_together(study: SensitivityFile, frame: pd.DataFrame, *, source: Path) -> None:
-    """The frame speaks of scales, switches, depths and windows that the study file has."""
-    scales = len(study.geometry.patch_nums)
-    for column, allowed in (
-        ("scale", range(1, scales + 1)),
-        ("switch", range(scales + 1)),
-        ("subnet_depth", range(1, study.geometry.depth + 1)),
-        ("window", study.windows),
-        ("selector", study.selectors),
-    ):
-        strange = set(frame.loc[frame["family"] != "full", column].dropna()) - set(allowed)
-        if strange:
-            raise FrameError(
-                f"{source}: {column} {min(strange)!r} is not in study.json; keep the two files of "
-                "one study together, or run it again"
-            )

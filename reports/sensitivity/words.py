@@ -1,12 +1,10 @@
 """Sentences that state what the data show: the answer, and the finding of each caption."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.claims.c1 import ClaimVerdict
+from analysis.claims.c1 import dissent, nll_dissent
 from analysis.figures.asymmetry import scale_range
 from analysis.maps.heatmap import Heatmap
 from analysis.metrics import Metric
@@ -14,11 +12,11 @@ from analysis.statistics.asymmetry import MIB, PRIMARY, AsymmetryStudy, Normalis
 from analysis.statistics.intervals import Verdict
 from analysis.study_file import SensitivityFile
 from reports.parts import words
-from reports.parts.blocks import Run, strong
+from reports.parts.blocks import Text, strong
 from reports.parts.protocol import grid
 from reports.sensitivity.findings import Findings, SelectorFindings
 
-Caption = tuple[str, list[str | Run]]
+Caption = tuple[str, Text]
 """What a figure shows, in bold, and how to read it."""
 
 QUESTION = (
@@ -39,66 +37,57 @@ LEADS = {
 }
 
 
-def verdict_words(claim: ClaimVerdict) -> str:
+def verdict_words(found: Findings) -> str:
     """The verdict, and how far it reaches."""
-    if claim.network_only and claim.verdict is not Verdict.UNTESTED:
-        return f"{claim.verdict.value}, for this network only"
-    return claim.verdict.value
+    verdict, over_seeds = found.claim.verdict, found.main.asymmetry.over_seeds
+    reach = "" if over_seeds or verdict is Verdict.UNTESTED else ", for this network only"
+    return f"{verdict.value}{reach}"
 
 
-def answer_text(claim: ClaimVerdict, study: AsymmetryStudy) -> list[str | Run]:
+def answer_text(found: Findings) -> Text:
     """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
-    lead = LEADS[claim.verdict]
-    if claim.dissent:
-        lead += f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
-    text: list[str | Run] = [strong(lead), " "]
-    if claim.verdict is Verdict.UNTESTED:
-        return text
-    early, late = (
-        f"{'scale' if len(study.windows[w]) == 1 else 'scales'} {scale_range(study.windows[w])}"
-        for w in ("early", "late")
-    )
-    text.append(
-        f"We ran half the layers ({study.half_depth}) on the early scales only ({early}), then on "
+    study, verdict = found.main.asymmetry, found.claim.verdict
+    if verdict is Verdict.UNTESTED:
+        return [strong(LEADS[verdict]), " "]
+    other = f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
+    early, late = (_scales(study.windows[side]) for side in ("early", "late"))
+    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in study.evidence]
+    signs = [a.sign for a in study.evidence]
+    used = max(a.base_seeds for a in study.evidence)
+    of = f" of {study.networks} (the others lack a window)" if used < study.networks else ""
+    return [
+        strong(LEADS[verdict] + (other if dissent(study) else "")),
+        f" We ran half the layers ({study.half_depth}) on the early scales only ({early}), then on "
         f"the late scales only ({late}). Damage is how much worse than the full network a metric "
         "gets, and A is early damage minus late damage, each divided as said: A above zero means "
         f"that early scales need depth more. {PRIMARY.sentence_start} "
         f"({_divided(study, PRIMARY)}; this study's primary reading) A is, with 95 % interval, "
-    )
-    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in claim.evidence]
-    signs = [a.sign for a in claim.evidence]
-    text += [
-        words.listed(said) + ". ",
-        f"After Holm's correction it is significantly positive for {signs.count(1)} of "
-        f"{words.counted(len(signs), 'deciding metric')} and significantly negative for "
-        f"{signs.count(-1)}. ",
-        *_other_verdicts(study),
-        *(f"{sentence} " for sentence in claim.nll_dissent),
+        f"{words.listed(said)}. After Holm's correction it is significantly positive for "
+        f"{signs.count(1)} of {words.counted(len(signs), 'deciding metric')} and significantly "
+        f"negative for {signs.count(-1)}. ",
+        _other_verdicts(study),
+        [f"{sentence} " for sentence in nll_dissent(study)],
+        "With one base network the intervals run over its sample sets, so the verdict is about "
+        "this network only; one trained from another seed may differ."
+        if not study.over_seeds
+        else f"The intervals run over {words.counted(used, 'base network')}{of}.",
     ]
-    if claim.network_only:
-        text.append(
-            "With one base network the intervals run over its sample sets, so the verdict is about "
-            "this network only; one trained from another seed may differ."
-        )
-    else:
-        used = max(a.base_seeds for a in claim.evidence)
-        of = f" of {study.networks} (the others lack a window)" if used < study.networks else ""
-        text.append(f"The intervals run over {words.counted(used, 'base network')}{of}.")
-    return text
 
 
-def _other_verdicts(study: AsymmetryStudy) -> list[str | Run]:
+def _scales(window: Sequence[int]) -> str:
+    return f"{'scale' if len(window) == 1 else 'scales'} {scale_range(window)}"
+
+
+def _other_verdicts(study: AsymmetryStudy) -> Text:
     """The verdict under each normalisation but the primary one, and what it divides by."""
-    text: list[str | Run] = ["The same by other normalisations: "]
+    text: list[Text] = ["The same by other normalisations: "]
     for normalisation, verdict in study.verdicts.items():
         if normalisation is not PRIMARY:
             said = f"{normalisation.value} ({_divided(study, normalisation)}) "
             text += [said, strong(verdict.value), "; "]
-    text[-1] = ". "
-    if len(study.windows["early"]) == len(study.windows["late"]):
-        scales = words.counted(len(study.windows["early"]), "scale")
-        text.append(f"Both windows have {scales}, so per scale and per window are the same test. ")
-    return text
+    early, late = (len(study.windows[side]) for side in ("early", "late"))
+    same = f"Both windows have {words.counted(early, 'scale')}, so per scale and per window are "
+    return [*text[:-1], ". ", f"{same}the same test. " if early == late else ""]
 
 
 def _divided(study: AsymmetryStudy, normalisation: Normalisation) -> str:
@@ -120,19 +109,15 @@ def _divided(study: AsymmetryStudy, normalisation: Normalisation) -> str:
 def basis(found: Findings, metrics: Sequence[Metric] | None = None) -> str:
     """What the numbers of `metrics`, or of all of quality, rest on: sets, counts, networks."""
     metrics = found.metrics if metrics is None else metrics
-    groups: dict[tuple[int, int, str], list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for metric in metrics:
-        if metric.name not in found.levels.index:
-            continue
-        row = found.levels.loc[metric.name]
-        sets = round(row["sets"])
-        size = round(row["count"] / (row["sets"] * row["base_seeds"]))
-        of = "test images" if metric.kind == "nll" else "samples"
-        groups.setdefault((sets, size, of), []).append(metric.short)
-    said = [
-        f"{words.listed(names)} from {words.counted(sets, 'disjoint set')} of {size} {of}"
-        for (sets, size, of), names in groups.items()
-    ]
+        if metric.name in found.levels.index:
+            row = found.levels.loc[metric.name]
+            size = round(row["count"] / (row["sets"] * row["base_seeds"]))
+            of = "test images" if metric.kind == "nll" else "samples"
+            sets = words.counted(round(row["sets"]), "disjoint set")
+            groups.setdefault(f"{sets} of {size} {of}", []).append(metric.short)
+    said = [f"{words.listed(names)} from {sets}" for sets, names in groups.items()]
     if extractors := sorted({m.extractor for m in metrics if m.extractor}):
         said.append(f"distances on features of {words.listed(extractors)}")
     seeds = [str(seed) for seed in found.seeds]
@@ -149,16 +134,13 @@ MARKS = (
 
 def counts_finding(data: Heatmap) -> str:
     """How many cells of a heatmap are worse, better, undecided, failed."""
-    worse, better = (
-        int((data.significant & side).sum()) for side in (data.values > 0, data.values < 0)
+    worse, better = ((data.significant & side).sum() for side in (data.values > 0, data.values < 0))
+    known, failed = int((~np.isnan(data.values)).sum()), data.failed.sum()
+    better_said = f", {better} significantly better" if better else ""
+    failed_said = f", {failed} failed" if failed else ""
+    return (
+        f"{worse} of {words.counted(known, 'cell')} significantly worse{better_said}{failed_said}"
     )
-    known = int((~np.isnan(data.values)).sum())
-    parts = [f"{worse} of {words.counted(known, 'cell')} significantly worse"]
-    if better:
-        parts.append(f"{better} significantly better")
-    if data.failed.any():
-        parts.append(f"{int(data.failed.sum())} failed")
-    return ", ".join(parts)
 
 
 def _largest(data: Heatmap, where: np.ndarray | bool = True) -> tuple[int, int] | None:
@@ -180,16 +162,14 @@ def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> 
     per_scale, per_token = pairs[0]
     lead = finding = ""
     worst, of_token = _largest(per_scale), _largest(per_token)
-    if worst is not None and of_token is not None:
+    if worst and of_token:
         scale, depth = per_scale.columns[worst[1]], per_scale.rows[worst[0]]
         lead = (
             f"By {name}, the largest damage is at scale {scale}, depth {depth}; for each token "
             f"of the scale, at scale {per_token.columns[of_token[1]]}."
         )
-        finding = (
-            f" At scale {scale} it is {_value(per_scale, worst)} (95 % interval); "
-            f"{counts_finding(per_scale)}. "
-        )
+        finding = f" At scale {scale} it is {_value(per_scale, worst)} (95 % interval); "
+        finding += f"{counts_finding(per_scale)}. "
     reading = (
         "Damage against the full network when one scale (column) runs at a depth (row) and every "
         "other scale in full: left as measured, right divided by the tokens of that scale. "
@@ -202,9 +182,9 @@ def switch_depth_caption(name: str, mine: SelectorFindings) -> Caption:
     lead = ""
     quality, depth = mine.switches[0], mine.asymmetry.half_depth
     row = min(range(len(quality.rows)), key=lambda i: abs(int(quality.rows[i]) - depth))
-    there = np.flatnonzero(~np.isnan(quality.values[row]))
-    if there.size > 1:
-        first, last = (row, int(there[0])), (row, int(there[-1]))
+    there = np.flatnonzero(~np.isnan(quality.values[row])).tolist()
+    if len(there) > 1:
+        first, last = (row, there[0]), (row, there[-1])
         moved = [f"the {quality.title} from {_value(quality, first)} to {_value(quality, last)}"]
         for saving in mine.savings:
             ends = (words.percent(saving.values[at]) for at in (first, last))
@@ -227,36 +207,38 @@ def propagation_caption(data: Heatmap) -> Caption:
     ones = np.ones(data.values.shape, dtype=bool)
     after = np.triu(ones, 1)
     own, later = _largest(data, np.eye(len(ones), dtype=bool)), _largest(data, after)
-    lead, text = "", list[str | Run]()
-    if own is not None and later is not None:
+    lead = finding = ""
+    if own and later:
         spread = (data.significant & after & (data.values > 0)).sum()
         pairs = (after & ~np.isnan(data.values)).sum()
         lead = (
             f"{spread} of {pairs} pairs of a scale and a later one show significant damage to "
             "the later."
         )
-        text.append(
+        finding = (
             f" The largest such effect is of scale {later[0] + 1} on scale {later[1] + 1}, "
             f"{_value(data, later)} (95 % interval); the largest on a scale itself is "
             f"{_value(data, own)} (scale {own[0] + 1}). "
         )
-    if _largest(data, np.tril(ones, -1)) is not None:
-        said = "Scales before the one that lost depth changed, which causality forbids: the model "
-        text.append(strong(said + "or the evaluation has an error. "))
+    broken = (
+        "Scales before the one that lost depth changed, which causality forbids: the model or the "
+        "evaluation has an error. "
+    )
     reading = (
         f"{data.title} (rows), seen at each scale (columns), teacher-forced on test images. A "
         "scale cannot see later ones, so nothing stands before the diagonal. Later scales read the "
         "shallower keys and values but are fed the true tokens: errors in sampled tokens, which "
         "would propagate further, do not show here. "
     )
-    return lead, [*text, reading, MARKS]
+    before = _largest(data, np.tril(ones, -1))
+    return lead, [finding, strong(broken) if before else "", reading, MARKS]
 
 
 def asymmetry_caption(study: AsymmetryStudy) -> Caption:
     """The verdict under each normalisation, and how to read the figure."""
     verdicts = [f"{n.value} {verdict.value}" for n, verdict in study.verdicts.items()]
     if not verdicts:
-        return "No pair of early and late windows finished, so A is not known.", []
+        return "No pair of early and late windows finished, so A is not known.", ""
     reading = (
         f" Above: damage when all scales of a window run at depth {study.half_depth}, the "
         "others in full, with 95 % interval (higher is worse; some intervals are narrower than "
@@ -266,7 +248,7 @@ def asymmetry_caption(study: AsymmetryStudy) -> Caption:
         "significant after Holm's correction over the deciding metrics; grey diamonds are "
         "teacher-forced NLL, which never decides. "
     )
-    return f"Claim C1 is {words.listed(verdicts)}.", [reading]
+    return f"Claim C1 is {words.listed(verdicts)}.", reading
 
 
 def _windows(study: SensitivityFile) -> list[str]:
@@ -293,22 +275,18 @@ def sample_caption(found: Findings) -> str:
 
 def limits(found: Findings) -> list[str]:
     """What the study cannot say."""
-    items = []
     networks = found.main.asymmetry.networks
-    if found.claim.network_only:
-        items.append(
-            "One base network. Its intervals say how well this network was measured, not how much "
-            "networks trained alike differ; several base seeds say that."
-        )
-    elif networks < 5:
-        items.append(
-            f"{networks} base networks leave {words.counted(networks - 1, 'degree')} of freedom, "
-            "so intervals are wide."
-        )
-    items += [
-        "The claim was published for ImageNet and a network of two billion parameters. This is an "
-        f"analogue on {found.study.dataset.name}: it can agree or disagree, and settles nothing "
-        "there.",
+    one = (
+        "One base network. Its intervals say how well this network was measured, not how much "
+        "networks trained alike differ; several base seeds say that."
+    )
+    few = (
+        f"{networks} base networks leave {words.counted(networks - 1, 'degree')} of freedom, so "
+        "intervals are wide."
+    )
+    return [
+        one if not found.main.asymmetry.over_seeds else few if networks < 5 else "",
+        words.analogue("The claim was", found.study.dataset.name),
         "Fréchet distance and KID speak of one extractor's features, not of people's eyes. Fréchet "
         "distance is biased upwards at the sample counts used; paired differences at equal counts "
         "lose most of that bias, not all.",
@@ -316,10 +294,8 @@ def limits(found: Findings) -> list[str]:
         "differences but hides how errors propagate, so it never decides.",
         "No plan was trained: a network fine-tuned for its plan would lose less, and perhaps "
         "elsewhere.",
+        "Inconclusive is not a finding of no asymmetry; the intervals show what sizes remain "
+        "possible."
+        if found.claim.verdict is Verdict.INCONCLUSIVE
+        else "",
     ]
-    if found.claim.verdict is Verdict.INCONCLUSIVE:
-        items.append(
-            "Inconclusive is not a finding of no asymmetry; the intervals show what sizes remain "
-            "possible."
-        )
-    return items

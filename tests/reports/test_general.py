@@ -22,7 +22,7 @@ from analysis.frame import checked_frame
 from analysis.study_file import StudyFile
 from reports import build
 from reports.general import make_report
-from reports.parts.cell_tables import cell_table
+from reports.parts.tables import cell_table
 
 
 def report_of(tmp_path, frame, **facts):

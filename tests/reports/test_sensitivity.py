@@ -287,7 +287,7 @@ def findings(**settings) -> Findings:
 def test_answer_of_every_verdict(settings, verdict, lead):
     found = findings(seed=4, **settings)
     study = found.main.asymmetry
-    text = plain(sentences.answer_text(found.claim, study))
+    text = plain(sentences.answer_text(found))
     assert found.claim.verdict.value == verdict and text.startswith(lead)
     assert "  " not in text and "nan" not in text
     if verdict == "untested":

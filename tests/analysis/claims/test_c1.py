@@ -8,31 +8,28 @@ from sensitivity_frames import (
     EQUAL,
     FD,
     FIVE,
-    HALF,
     KID,
     LATE,
     MIXED,
     REPRODUCED,
     TEN,
     WINDOWS,
+    Truth,
     make_frame,
+    sensitivity_facts,
 )
 
-from analysis.claims.c1 import judge_c1
+from analysis.claims.c1 import dissent, judge_c1, nll_dissent
 from analysis.statistics.asymmetry import Normalisation, asymmetry_study
 from analysis.statistics.damage import base_seeds, damage_table, paired_differences
 from analysis.statistics.intervals import Verdict, holm
+from analysis.study_file import SensitivityFile
 
 
 def study_of(frame, *, patch_nums=FIVE, selector="equidistant"):
-    return asymmetry_study(
-        paired_differences(frame),
-        patch_nums=patch_nums,
-        windows=WINDOWS[len(patch_nums)],
-        half_depth=HALF,
-        selector=selector,
-        networks=len(base_seeds(frame)),
-    )
+    study = SensitivityFile.model_validate(sensitivity_facts(Truth(patch_nums=patch_nums)))
+    networks = len(base_seeds(frame))
+    return asymmetry_study(paired_differences(frame), study, selector=selector, networks=networks)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +47,9 @@ def test_verdicts(effects, verdict, base_seeds):
     assert study.verdict() is verdict
     claim = judge_c1(study, dataset="shapes")
     assert claim.verdict is verdict
-    assert claim.network_only == (len(base_seeds) == 1)
+    assert study.over_seeds == (len(base_seeds) > 1)
+    signs = [a.sign for a in study.evidence]
+    assert [component.outcome for component in claim.components] == signs
 
 
 def test_untested_without_both_windows():
@@ -72,7 +71,7 @@ def test_nll_never_decides():
     assert nll.sign == -1 and np.isnan(nll.p_holm)
     claim = judge_c1(study, dataset="shapes")
     assert claim.verdict is Verdict.INCONCLUSIVE
-    assert any("NLL" in sentence for sentence in claim.nll_dissent)
+    assert any("NLL" in sentence for sentence in nll_dissent(study))
 
 
 @pytest.mark.parametrize("patch_nums", [FIVE, TEN])
@@ -100,9 +99,9 @@ def test_normalisations_divide_by_what_they_name(patch_nums):
 def test_other_normalisation_is_reported_as_dissent():
     # Equal per scale is more per window for the late scales, of which there are more at K = 10.
     frame = make_frame(patch_nums=TEN, effects=EQUAL, seed=4)
-    claim = judge_c1(study_of(frame, patch_nums=TEN), dataset="shapes")
-    assert claim.verdict is Verdict.INCONCLUSIVE
-    assert any(s.startswith("Per window") and "contradicted" in s for s in claim.dissent)
+    study = study_of(frame, patch_nums=TEN)
+    assert judge_c1(study, dataset="shapes").verdict is Verdict.INCONCLUSIVE
+    assert any(s.startswith("Per window") and "contradicted" in s for s in dissent(study))
 
 
 def test_holm_runs_over_deciding_metrics():

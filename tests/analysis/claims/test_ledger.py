@@ -282,10 +282,10 @@ def test_margins():
     levels = Levels(make())
     full = levels.value(("control", FULL), FD)
     margin = Margin(share=0.05, nats=0.02)
-    assert margin.of(levels, parse_metric(FD), levels.control) == pytest.approx(0.05 * full)
-    assert margin.of(levels, parse_metric(NLL), levels.control) == 0.02
+    assert margin.of(levels, parse_metric(FD), ("control", FULL)) == pytest.approx(0.05 * full)
+    assert margin.of(levels, parse_metric(NLL), ("control", FULL)) == 0.02
     lost = Levels(make(status={("control", None, FULL): "failed"}))
-    assert np.isnan(margin.of(lost, parse_metric(FD), lost.control))
+    assert np.isnan(margin.of(lost, parse_metric(FD), ("control", FULL)))
 
 
 def case(frame=None, **facts) -> Case:

@@ -16,7 +16,6 @@ from analysis.figures.labels import spread
 from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure, style
 from analysis.figures.trade import draw_trade
-from analysis.metrics import parse_metric
 from analysis.statistics.fronts import Trade
 from analysis.statistics.levels import EQUIDISTANT, Levels, PlanKey, Way
 
@@ -55,7 +54,6 @@ def test_names_of_a_trade_do_not_overlap(ax, ways):
     points = pd.DataFrame({"schedule": [way.name for way in ways]})
     points[["full", "subnet"]] = rng.normal(3, 1e-3, (len(ways), 2))
     data = Trade(
-        metric=parse_metric("nll/mean"),
         subnet=PlanKey(4, 3),
         points=points.assign(full_half=np.nan, subnet_half=np.nan),
         models=points,

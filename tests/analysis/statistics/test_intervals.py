@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.intervals import Verdict, equivalence, holm, paired_t, verdict_of_signs
+from analysis.statistics.intervals import (
+    Verdict,
+    holm,
+    p_beyond,
+    p_within,
+    paired_t,
+    verdict_of_signs,
+)
 
 
 def test_interval_agrees_with_scipy():
@@ -80,23 +87,26 @@ def test_holm_bounds_false_alarms():
     assert alarms / 4000 < 0.065
 
 
-def test_equivalence_against_two_t_tests():
-    differences = np.random.default_rng(5).normal(0.02, 0.1, 20)
-    ours = equivalence(differences, margin=0.1)
+@pytest.mark.parametrize("mean", [0.02, -0.02, 0.2, -0.2])
+def test_margins_against_one_sided_t_tests(mean):
+    differences = np.random.default_rng(5).normal(mean, 0.1, 20)
+    ours = paired_t(differences)
     above = stats.ttest_1samp(differences, -0.1, alternative="greater").pvalue
     below = stats.ttest_1samp(differences, 0.1, alternative="less").pvalue
-    assert ours.p_value == pytest.approx(max(above, below), rel=1e-9)
-    assert ours.equivalent
-    assert ours.low > -0.1 and ours.high < 0.1
+    assert p_within(ours, 0.1) == pytest.approx(max(above, below), rel=1e-9)
+    beyond = stats.ttest_1samp(differences, 0.1, alternative="greater").pvalue
+    assert p_beyond(ours, 0.1) == pytest.approx(beyond, rel=1e-9)
+    inside = paired_t(differences, confidence=0.90)
+    inside = inside.low > -0.1 and inside.high < 0.1
+    assert (p_within(ours, 0.1) < 0.05) == inside == (abs(mean) < 0.1)
 
 
 def test_equivalence_is_not_absence_of_difference():
-    wide = equivalence([-1.0, 1.1, 0.4, -0.6], margin=0.1)
-    assert wide.equivalent is False
-    assert equivalence([0.01], margin=0.1).equivalent is None
-    assert equivalence([0.0, 0.0], margin=0.1).equivalent is True
+    assert p_within(paired_t([-1.0, 1.1, 0.4, -0.6]), 0.1) > 0.05
+    assert math.isnan(p_within(paired_t([0.01]), 0.1))
+    assert p_within(paired_t([0.0, 0.0]), 0.1) == 0.0
     with pytest.raises(ValueError, match="margin"):
-        equivalence([0.0, 0.1], margin=0.0)
+        p_within(paired_t([0.0, 0.1]), 0.0)
 
 
 @pytest.mark.parametrize(

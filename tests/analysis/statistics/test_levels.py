@@ -11,7 +11,7 @@ from pareto_frames import ACCURACY, FD, HALF, NLL, pareto_frame
 from scipy import stats
 
 from analysis.frame import TRAINING_COLUMNS, FrameError, checked_frame
-from analysis.statistics.intervals import equivalence, holm, paired_t
+from analysis.statistics.intervals import holm, p_within, paired_t
 from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
 
 PLANS = (FULL, HALF, PlanKey(4, 2))
@@ -283,5 +283,5 @@ def test_equivalence_holds_its_size_at_the_margin(deviation):
     below = stats.t.cdf((draws.mean(axis=1) - 1) / errors, 4)
     p_values = np.maximum(above, below)
     assert (p_values < 0.05).mean() < 0.057
-    ours = [equivalence(row, margin=1.0).p_value for row in draws[:200]]
+    ours = [p_within(paired_t(row), 1.0) for row in draws[:200]]
     assert ours == pytest.approx(p_values[:200], rel=1e-9)
