@@ -16,8 +16,6 @@ Cost on two idle cores with --workers 2 and the base in the workspace: about 15 
 Expect subnets that gain and a full network that loses as the share rises.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import asdict, dataclass, replace

@@ -10,8 +10,6 @@ Cost on two idle cores with --workers 2 and the base in the workspace: about 7 m
 Expect losses that fall as N grows, and most where the subnet is shallow.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What evaluation and score cells do: everything here needs torch, and runs where cells run."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from pathlib import Path

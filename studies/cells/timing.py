@@ -1,7 +1,5 @@
 """Timing things by turns, and what `studies.efficiency` times."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What a study measures with: planned from flags and headers, then prepared."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

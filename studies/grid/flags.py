@@ -1,7 +1,5 @@
 """Sections of a study's config, and the config that every study has."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

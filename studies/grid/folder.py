@@ -1,7 +1,5 @@
 """What a study leaves behind for `reports`: frame, facts and sample sheet, in one folder."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

@@ -1,7 +1,5 @@
 """Running the cells of a study: skip what is done, run the rest, in the order that they need."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections import Counter

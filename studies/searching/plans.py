@@ -3,8 +3,6 @@
 NSGA-II (or TPE), begun from every two-zone plan that fits; no plan is scored twice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

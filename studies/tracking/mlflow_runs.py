@@ -4,8 +4,6 @@ Import it late: `mlflow` takes two seconds. One experiment a study; a parent run
 the study, its children are the cells. A study that is run again goes on in the same runs.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
