@@ -16,8 +16,6 @@ Cost on two idle cores with --workers 2 and the base in the workspace: about 15 
 Expect subnets that gain and a full network that loses as the share rises.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from dataclasses import asdict, dataclass, replace
@@ -25,10 +23,10 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from analysis.study_file import PaperCost, ParetoFile
-from studies.grid.point import BoundPoint, Outcome
+from studies.grid.point import Outcome, Point
+from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
-from varant.errors import exit_codes
-from varant.flags import AboveZero, Natural, Shares, choices, command_words, flags_of, show_number
+from varant.flags import AboveZero, Natural, Shares, choices, show_number
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
@@ -88,8 +86,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         schedules: dict[str, Schedule] = {}
         for kind in config.schedules:
             if kind == "fixed":
-                fixed = {f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares}
-                schedules |= fixed
+                schedules |= {f"fixed {show_number(s)}": Schedule.fixed(s) for s in config.shares}
             elif kind != "full":
                 schedules[kind] = ScheduleFlags(kind=kind).make()
         for selector in config.selectors:
@@ -100,24 +97,24 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             ]
         return arms
 
-    def facts(self, outcome: Outcome, found: None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         config, geometry = self.config, outcome.bench.geometry
         nll = config.reference_nll or math.log(geometry.vocab_size)
         corner = {"kv_share": config.reference_kv, "nll": nll, "fd": config.reference_fd}
-        return super().facts(outcome, found) | {
+        return super().facts(outcome) | {
             "train_switch": self.train_switch(geometry),
             "reference_point": corner,
             "kv_budgets": config.kv_budgets,
             "paper_cost": paper_cost(),
         }
 
-    def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Full network and shallowest trained subnet of three arms, first seed.
 
         The control, the last arm, and the largest fixed share.
         """
         geometry = outcome.bench.geometry
-        arms = self.arms(geometry, found)
+        arms = self.arms(geometry, None)
         shown = [arms[0], arms[-1], *[arm for arm in arms if arm.kind == "fixed"][-1:]]
         subnet = {"subnet_depth": self.depths(geometry)[0], "switch": self.train_switch(geometry)}
         return [
@@ -127,7 +124,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             for point in outcome.where(schedule=arm.label, seed=self.config.seeds[0], **plan)
         ]
 
-    def write_more(self, outcome: Outcome, found: None) -> list[Path]:
+    def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the best plan of each memory budget.
 
         Folders of models are relative to the study's.
@@ -147,13 +144,13 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
                 subnet_depth=chosen.plan.subnet_depth,
                 switch=chosen.plan.switch,
             )[0]
-            model = os.path.relpath(point.cell.network.model_folder, outcome.folder)
+            model = os.path.relpath(outcome.model_folder(point), outcome.folder)
             name = f"plan-kv{100 * chosen.kv_share_limit:g}.json"
             said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
             said["loss_nats"] = said.pop("loss")
             del said["seeds"]  # how many chose it; a folder holds one model
             plans.append((name, point.plan, said))
-        return [*super().write_more(outcome, found), *write_plans(outcome.folder, plans)]
+        return [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
 
 
 def paper_cost() -> dict[str, PaperCost]:
@@ -173,6 +170,4 @@ def paper_cost() -> dict[str, PaperCost]:
 
 
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(ParetoConfig, __doc__)
-        Pareto(config, command_words("studies.pareto")).run()
+    main(Pareto, ParetoConfig, __doc__)

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any, Self
 from analysis.study_file import ScheduleFile, TrialFacts
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.study import Run
+from studies.grid.point import Outcome, Point
+from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
-from varant.errors import UserError, exit_codes
+from varant.errors import UserError
 from varant.files import digest_of
-from varant.flags import Natural, Positive, Seeds, command_words, flags_of
+from varant.flags import Natural, Positive, Seeds
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -202,7 +202,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         yield from self._trial_points(bench, found)
         shown = (None, self.train_switch(bench.geometry))
         for point in super().points(bench, found):
-            if not point.in_frame or point.columns.get("switch") in shown:
+            if not point.task.tabled or point.columns.get("switch") in shown:
                 yield point
 
     def _trial_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
@@ -237,7 +237,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             f"{','.join(map(str, self.config.seeds))}",
         ]
 
-    def sheet(self, outcome: Outcome, found: Explored | None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[Explored]) -> list[tuple[str, Point]]:
         """Full network and shallowest subnet of every retrained schedule, first seed."""
         geometry = outcome.bench.geometry
         shown = (None, self.depths(geometry)[0])
@@ -247,13 +247,12 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             if point.columns.get("subnet_depth") in shown
         ]
 
-    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
         from studies.searching.schedules import EVALUATOR, PAPER, SAMPLER
 
-        assert found is not None
         bench = outcome.bench
-        return super().facts(outcome, found) | {
-            **vars(found),
+        return super().facts(outcome) | {
+            **vars(outcome.found),
             "train_switch": self.train_switch(bench.geometry),
             "reference": PAPER,
             "search_seed": self.config.seed,
@@ -270,13 +269,10 @@ def _scores(
     """NLL of the full network, and the mean of its subnets', on select images."""
     if result.status != FINISHED:
         return None
-    last = {name: found.values[0] for name, found in result.metrics.items()}
-    by_depth = training.select_nll(last, geometry)
+    by_depth = training.select_nll(result.means, geometry)
     full = by_depth.pop(geometry.depth)
     return full, fmean(by_depth.values())
 
 
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(ScheduleConfig, __doc__)
-        ScheduleStudy(config, command_words("studies.schedule")).run()
+    main(ScheduleStudy, ScheduleConfig, __doc__)

@@ -20,28 +20,27 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from analysis.study_file import SearchFile
+from analysis.study_file import ScoredPlan, SearchFile
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.study import Run
+from studies.grid.point import Outcome, Point
+from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
-from varant.errors import UserError, exit_codes
-from varant.flags import AboveZero, Natural, Positive, choices, command_words, flags_of
+from varant.errors import UserError
+from varant.flags import AboveZero, Natural, Positive, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from studies.grid.bench import Planned, Prepared
-    from studies.searching.plans import PlanSpace, Scored
+    from studies.searching.plans import PlanSpace
 
 RANKED = "ranked"
 SCORE_SETS = 20
@@ -80,16 +79,16 @@ class SearchConfig(SupernetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Explored:
-    """What the search found.
+    """What the search found, as in its file.
 
     Attributes:
         fronts: "two-zone" and "found".
         ranked: depth to the layers that ranking keeps.
     """
 
-    scored: tuple[Scored, ...]
-    fronts: dict[str, tuple[Scored, ...]]
-    ranked: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    scored: tuple[ScoredPlan, ...]
+    fronts: dict[str, tuple[ScoredPlan, ...]]
+    ranked: dict[int, tuple[int, ...]]
 
 
 class Search(SupernetStudy[SearchConfig, Explored]):
@@ -174,8 +173,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         def score(plans: Plans) -> list[float | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
-            found = [results[task].metrics.get("select/nll/mean") for task in tasks]
-            return [None if nll is None else fmean(nll.values) for nll in found]
+            return [results[task].means.get("select/nll/mean") for task in tasks]
 
         search = PlanSearch(
             space=self.space(geometry),
@@ -196,7 +194,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         sets = min(SCORE_SETS, images)
         return Scoring(
             plan=plan,
-            base_seed=bench.base_seeds[0],
+            base_seed=bench.seeds[0],
             trained=self.supernet(bench),
             select_images=images - images % sets,
             select_sets=sets,
@@ -213,22 +211,22 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
         geometry, config, space = bench.geometry, self.config, self.space(bench.geometry)
         supernet = self.supernet(bench)
+        measured = partial(self.plan_point, bench, trained=supernet)
         if supernet is not None:
             columns = {"family": "training", "base_seed": supernet.base_seed}
             trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
             yield Point(name="supernet", task=supernet, columns=columns | trained)
-        full = DepthPlan.full(geometry.patch_nums, geometry.depth)
-        yield self._point(bench, "full", "full", full)
+        yield measured("full", DepthPlan.full(geometry.patch_nums, geometry.depth))
         if found is not None:
-            scored = [one.plan for one in found.scored]
-            for group, front in found.fronts.items():
-                for one in front:  # a plan may be on both
-                    yield self._point(bench, group, f"{group} {one.plan.name}", one.plan)
+            scored = space.again(found.scored)
+            fronts = {group: space.again(front) for group, front in found.fronts.items()}
         else:  # what is found is not known; these cost about as much
             seeds = space.two_zone()
             scored = space.examples(max(config.trials, len(seeds)), seed=config.seed)
-            for plan in seeds:
-                yield self._point(bench, "found", f"found {plan.name}", plan)
+            fronts = {"found": seeds}
+        for group, front in fronts.items():
+            for plan in front:  # a plan may be on both
+                yield measured(f"{group} {plan.name}", plan, family=group)
         for plan in scored:  # in MLflow, where parallel coordinates compare plans
             depths = {f"depth_scale_{k + 1:02d}": depth for k, depth in enumerate(plan.depths)}
             task = self._scoring(bench, plan)
@@ -249,13 +247,8 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             else:
                 continue
             placed: dict[str, Any] = {"plan": name, "selector": selector, **kept}
-            yield self._point(bench, "selector", f"{name} {selector}", plan, **placed)
-
-    def _point(
-        self, bench: Planned, family: str, name: str, plan: DepthPlan, /, **columns: Any
-    ) -> Point:
-        supernet = self.supernet(bench)
-        return self.plan_point(bench, name, plan, trained=supernet, family=family, **columns)
+            named, trained = f"{name} {selector}", self.supernet(bench)
+            yield self.plan_point(bench, named, plan, trained=trained, family="selector", **placed)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         families = [point.columns["family"] for point in points]
@@ -272,22 +265,20 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def run_name(self, bench: Planned) -> str:
         return super(SupernetStudy, self).run_name(bench)
 
-    def sheet(self, outcome: Outcome, found: Explored | None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[Explored]) -> list[tuple[str, Point]]:
         """Full, best two-zone and best found plan, by select NLL, under the same seeds."""
-        assert found is not None
         shown = [("full", outcome.where(family="full")[0])]
-        for group, front in found.fronts.items():
-            best = min(front, key=lambda s: s.nll, default=None)
-            for point in outcome.where(family=group):
-                if best is not None and point.plan == best.plan:
-                    shown.append((point.name, point))
+        for group, front in outcome.found.fronts.items():
+            best = [one.layers for one in _by_nll(front)[:1]]
+            points = outcome.where(family=group)
+            shown += [(point.name, point) for point in points if point.plan.layers in best]
         return shown
 
-    def facts(self, outcome: Outcome, found: Explored | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
         """The fields of `SearchFile`; not those of studies that compare trainings."""
-        assert found is not None
         geometry, config = outcome.bench.geometry, self.config
         return {
+            **vars(outcome.found),
             **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
             "switch": self.switch(geometry),
             "trained_switch": self.trained_switch(geometry),
@@ -296,24 +287,23 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             "reference_nll": math.log(geometry.vocab_size),
             "reference_fd": 10.0,
             "weighed": config.cost,
-            "scored": [one.facts for one in found.scored],
-            "fronts": {n: [one.facts for one in front] for n, front in found.fronts.items()},
-            "ranked": found.ranked,
         }
 
-    def write_more(self, outcome: Outcome, found: Explored | None) -> list[Path]:
+    def write_more(self, outcome: Outcome[Explored]) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
-        assert found is not None
-        measured = outcome.where(family="full")[0].cell.network
-        model, plans = str(self.config.start.model or measured.model_folder), []
-        for i, one in enumerate(sorted(found.fronts["found"], key=lambda s: s.nll)):
-            said = {"plan": one.plan.name, "select_nll": one.nll}
-            said |= {"kv_bytes": one.cost.kv_bytes_peak, "model": model}
-            plans.append((f"plan-{i}.json" if i else "plan-best.json", one.plan, said))
+        geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
+        model, plans = str(self.config.start.model or outcome.model_folder(measured)), []
+        best = _by_nll(outcome.found.fronts["found"])
+        for i, (one, plan) in enumerate(zip(best, self.space(geometry).again(best), strict=True)):
+            said = {"plan": one.plan, "select_nll": one.select_nll}
+            said |= {"kv_bytes": one.kv, "model": model}
+            plans.append((f"plan-{i}.json" if i else "plan-best.json", plan, said))
         return write_plans(outcome.folder, plans)
 
 
+def _by_nll(plans: Sequence[ScoredPlan]) -> list[ScoredPlan]:
+    return sorted(plans, key=lambda one: one.select_nll)
+
+
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(SearchConfig, __doc__)
-        Search(config, command_words("studies.search")).run()
+    main(Search, SearchConfig, __doc__)

@@ -20,6 +20,7 @@ network; under 90 s with the base in the workspace. Expect a full network with c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -27,11 +28,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from analysis.study_file import SensitivityFile
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.study import Study
+from studies.grid.point import Outcome, Point
+from studies.study import Study, main
 from studies.tracking.logged import Answer
-from varant.errors import UserError, exit_codes
-from varant.flags import Depths, Positive, choices, command_words, flags_of
+from varant.errors import UserError
+from varant.flags import Depths, Positive, choices
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
 if TYPE_CHECKING:
@@ -50,16 +51,14 @@ class SensitivityConfig(StudyConfig):
     base_seeds: Positive = 1
     """Base networks to train, with seeds from --seed on; several are pooled in the verdict."""
 
+    default_workers = 2
+
     def check(self) -> None:
         super().check()
         if self.start.model is not None and self.base_seeds > 1:
             raise UserError(
                 f"--base-seeds {self.base_seeds}: --model gives one network; leave it 1"
             )
-
-    @property
-    def default_workers(self) -> int:
-        return 2
 
 
 def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
@@ -144,21 +143,21 @@ class Sensitivity(Study[SensitivityConfig, None]):
     def points(self, bench: Planned, found: None) -> Iterator[Point]:
         """In the order in which the MLflow page lists: full network and windows first."""
         geometry, selectors = bench.geometry, self.config.selectors
-        for seed in bench.base_seeds:
+        for seed in bench.seeds:
             for entry in entries_of(
                 geometry.patch_nums, geometry.depth, self.depths(bench), selectors
             ):
-                named = [f"s{seed}"] if len(bench.base_seeds) > 1 else []
+                named = [f"s{seed}"] if len(bench.seeds) > 1 else []
                 named.append(entry.name)
                 if entry.columns["selector"] != "equidistant":
                     named.append(f"({entry.columns['selector']})")
                 columns = entry.columns | {"plan": entry.name, "base_seed": seed}
                 yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
 
-    def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""
         middle = len(outcome.bench.geometry.patch_nums) // 2
-        of = {"base_seed": outcome.bench.base_seeds[0], "selector": self.config.selectors[0]}
+        of = {"base_seed": outcome.bench.seeds[0], "selector": self.config.selectors[0]}
         shown = [*outcome.where(family="full", **of), *outcome.where(family="window", **of)]
         for depth in reversed(self.depths(outcome.bench)):
             for switch in (middle, 0):
@@ -166,7 +165,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 shown += outcome.where(family="switch", **place, **of)
         return [(str(point.columns["plan"]), point) for point in shown]
 
-    def facts(self, outcome: Outcome, found: None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         geometry = outcome.bench.geometry
         return {
             "depths": self.depths(outcome.bench),
@@ -176,17 +175,13 @@ class Sensitivity(Study[SensitivityConfig, None]):
         }
 
     def run_name(self, bench: Planned) -> str:
-        return f"{super().run_name(bench)}, s{','.join(map(str, bench.base_seeds))}"
+        return f"{super().run_name(bench)}, s{','.join(map(str, bench.seeds))}"
 
-    def answer(self, outcome: Outcome, paths: ReportPaths) -> Answer:
-        import json
-        from statistics import fmean
-
+    def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
         from studies.tracking.mirror import flat
 
         said = json.loads(paths.answer.read_text())
-        full = outcome.result(outcome.where(family="full")[0])
-        metrics = {name: fmean(found.values) for name, found in full.metrics.items()}
+        metrics = outcome.result(outcome.where(family="full")[0]).means
         for row in said["asymmetry"]:
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
@@ -208,6 +203,4 @@ class Sensitivity(Study[SensitivityConfig, None]):
 
 
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(SensitivityConfig, __doc__)
-        Sensitivity(config, command_words("studies.sensitivity")).run()
+    main(Sensitivity, SensitivityConfig, __doc__)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import abc
 import functools
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,15 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.study_file import StudyFile
-from studies.cells.cell import Cell, Task
+from studies.cells.cell import Task
 from studies.cells.evaluation import Measurement
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome, Point
+from studies.grid.point import Found, Outcome, Point
 from studies.tracking.logged import Answer, LoggedStudy
-from varant.errors import Preempted, UserError, require_writable
+from varant.errors import Preempted, UserError, exit_codes, require_writable, stop_signals
 from varant.files import digest_of
+from varant.flags import command_words, flags_of
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:  # what runs is imported when it runs: --help and bad flags wa
     from studies.running.runner import Split
 
 Config = TypeVar("Config", bound=StudyConfig)
-Found = TypeVar("Found")
 Run = Callable[[Sequence[Task]], Mapping[Task, CellResult]]
 
 
@@ -81,19 +79,19 @@ class Study(abc.ABC, Generic[Config, Found]):
     def check(self, bench: Planned) -> None:
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
-    def explore(self, bench: Prepared, run: Run) -> Found | None:
+    def explore(self, bench: Prepared, run: Run) -> Found:
         """Look before the grid is made: `run` gives the results of tasks, which are cached."""
-        return None
+        return None  # type: ignore[return-value]  # `Found` is None for those that do not look
 
-    def facts(self, outcome: Outcome, found: Found | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Found]) -> dict[str, Any]:
         """What `study.json` says beyond what it says of any study: the other fields of `file`."""
         return {}
 
-    def sheet(self, outcome: Outcome, found: Found | None) -> Sequence[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[Found]) -> Sequence[tuple[str, Point]]:
         """Rows of the sample sheet in reading order, a name and whose samples; none: no sheet."""
         return list({point.name: point for point in outcome.where()}.items())[:8]
 
-    def write_more(self, outcome: Outcome, found: Found | None) -> list[Path]:
+    def write_more(self, outcome: Outcome[Found]) -> list[Path]:
         """Write files of this study's own into its folder; they become artifacts."""
         return []
 
@@ -102,7 +100,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         geometry, samples = bench.geometry, self.config.evaluation.samples
         return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
-    def answer(self, outcome: Outcome, paths: ReportPaths) -> Answer:
+    def answer(self, outcome: Outcome[Found], paths: ReportPaths) -> Answer:
         """What the MLflow run shows of the report besides its verdict."""
         return Answer(note=paths.verdict)
 
@@ -134,7 +132,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         Args:
             base_seed: of the base network; default: the first of the bench.
         """
-        seed = bench.base_seeds[0] if base_seed is None else base_seed
+        seed = bench.seeds[0] if base_seed is None else base_seed
         task = Measurement(plan=plan, evaluation=bench.evaluation, base_seed=seed, trained=trained)
         family = "full" if plan.is_full else "plan"
         placed = {"base_seed": seed, "family": family, "plan": plan.name}
@@ -169,13 +167,9 @@ class Study(abc.ABC, Generic[Config, Found]):
         )
         with _preempted_by_signals(), executing as executor:
             bench = prepare_bench(planned, self.config, workspace, executor)
-            prepared = time.monotonic() - started
+            times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
-            bound = tuple(
-                BoundPoint(**vars(point), cell=bench.site.cell(point.task))
-                for point in self.points(bench, found)
-            )
-            paths = self._record(bench, bound, found, executor, times=(started, prepared))
+            paths = self._record(bench, found, executor, times)
         shown = self.config.run.workspace / self.folder_name / paths.pdf.name
         print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
         return paths
@@ -183,56 +177,52 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _run_tasks(
         self, bench: Prepared, executor: Executor, tasks: Sequence[Task]
     ) -> Mapping[Task, CellResult]:
-        from studies.running.runner import run_cells
+        from studies.running.runner import run_cells, split_cells
 
         cells, workspace = {task: bench.site.cell(task) for task in tasks}, bench.site.workspace
-        results = run_cells(self._split(cells.values(), workspace), workspace, executor)
+        split = split_cells(cells.values(), workspace, retry_failed=self.config.run.retry_failed)
+        results = run_cells(split, workspace, executor)
         return {task: results[cell.digest] for task, cell in cells.items()}
 
-    def _split(self, cells: Iterable[Cell], workspace: Workspace) -> Split:
-        from studies.running.runner import split_cells
-
-        return split_cells(cells, workspace, retry_failed=self.config.run.retry_failed)
-
     def _record(
-        self,
-        bench: Prepared,
-        points: tuple[BoundPoint, ...],
-        found: Found | None,
-        executor: Executor,
-        *,
-        times: tuple[float, float],
+        self, bench: Prepared, found: Found, executor: Executor, times: tuple[float, float]
     ) -> ReportPaths:
-        """Run the points' cells, write the folder, build the report; all of it in MLflow."""
+        """Run the points' cells, write the folder, build the report; all of it in MLflow.
+
+        Args:
+            times: when the study began, and the seconds of its preparation.
+        """
         from analysis.frame import FrameError
         from reports import build
-        from studies.running.runner import run_cells
+        from studies.running.runner import run_cells, split_cells
         from studies.tracking.mirror import Mirror
 
-        started, prepared = times
-        workspace = bench.site.workspace
-        split = self._split([point.cell for point in points], workspace)
+        points, workspace = tuple(self.points(bench, found)), bench.site.workspace
+        cells = {point.task: bench.site.cell(point.task) for point in points}
+        split = split_cells(cells.values(), workspace, retry_failed=self.config.run.retry_failed)
         _say_done(split)
-        cells = sorted({point.cell.digest for point in points})
-        digest = digest_of({"flags": self.config.measured, "cells": cells})
-        with Mirror(self._logged(bench, digest), points, workspace) as mirror:
-            results = run_cells(split, workspace, executor, on_result=mirror.on_result)
+        digests = sorted({cell.digest for cell in cells.values()})
+        digest = digest_of({"flags": self.config.measured, "cells": digests})
+        with Mirror(self._logged(bench, digest), points, cells, workspace) as mirror:
+            ended = run_cells(split, workspace, executor, on_result=mirror.on_result)
+            started, prepared = times
             outcome = Outcome(
                 bench=bench,
+                found=found,
                 points=points,
-                results=results,
+                results={task: ended[cell.digest] for task, cell in cells.items()},
                 folder=workspace.study(self.folder_name),
                 workers=executor.slots,
                 seconds={"wall": time.monotonic() - started, "preparation": prepared},
             )
-            _say_bad(outcome)
+            _say_bad(ended)
             try:
-                written = self._write_folder(outcome, found, digest)
+                written = self._write_folder(outcome, digest)
                 paths = build(outcome.folder)
             except FrameError as error:
                 raise UserError(f"no report: {error}") from None
             answer = self.answer(outcome, paths)
-            mirror.finish(results, answer, paths, written, outcome.seconds)
+            mirror.finish(outcome, answer, paths, written)
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
@@ -246,17 +236,17 @@ class Study(abc.ABC, Generic[Config, Found]):
             bench=bench,
         )
 
-    def _write_folder(self, outcome: Outcome, found: Found | None, digest: str) -> list[Path]:
+    def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
         from studies.grid import folder
 
         frame = folder.write_frame(self.folder_name, outcome)
-        folder.write_sheet(outcome, self.sheet(outcome, found))
+        folder.write_sheet(outcome, self.sheet(outcome))
         facts = folder.head_facts(self.name, self.command, self.config.run, workers=outcome.workers)
-        facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome, found)
+        facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome)
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         study_file = folder.write_study(outcome.folder, self.file(**facts))
-        return [frame, study_file, *self.write_more(outcome, found)]
+        return [frame, study_file, *self.write_more(outcome)]
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
@@ -305,8 +295,8 @@ def _say_done(split: Split) -> None:
         print(f"{bad} of them without success; --retry-failed runs them again", file=sys.stderr)
 
 
-def _say_bad(outcome: Outcome) -> None:
-    counts = Counter(result.status for result in outcome.results.values())
+def _say_bad(results: Mapping[str, CellResult]) -> None:
+    counts = Counter(result.status for result in results.values())
     for status, count in sorted(counts.items()):
         if status != FINISHED:
             print(f"{count} cells {status}; the report names them", file=sys.stderr)
@@ -319,21 +309,20 @@ def _preempted_by_signals() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise _Terminated
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kinds = (signal.SIGTERM, signal.SIGUSR1)
-    before = {kind: signal.signal(kind, stop) for kind in kinds}
     try:
-        yield
+        with stop_signals(stop):
+            yield
     except _Terminated:
         raise Preempted(
             "stopped; finished cells and checkpoints are kept: run the same command to go on"
         ) from None
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 class _Terminated(KeyboardInterrupt):
     """Like Ctrl-C no `Exception`: nothing that copes with errors swallows it."""
+
+
+def main(study: type[Study[Config, Any]], config: type[Config], about: str | None) -> None:
+    """The command `studies.<name>`; its help page says `about`."""
+    with exit_codes():
+        study(flags_of(config, about), command_words(f"studies.{study.name}")).run()

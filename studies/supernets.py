@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome, Point
-from studies.study import Found, Study
+from studies.grid.point import Found, Outcome, Point
+from studies.study import Study
 from varant.errors import UserError
 from varant.files import replacing, write_json
 from varant.flags import Seeds
@@ -140,7 +140,7 @@ class SupernetStudy(Study[Config, Found]):
         chosen["lr"] = bench.lr if flags.lr is None else flags.lr
         config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(
-            base_seed=bench.base_seeds[0],
+            base_seed=bench.seeds[0],
             config=config,
             evaluate_images=min(images, bench.dataset.sizes["select"]),
             evaluate_every=max(1, config.budget_images // 10),
@@ -148,11 +148,10 @@ class SupernetStudy(Study[Config, Found]):
 
     def points(self, bench: Planned, found: Found | None) -> Iterator[Point]:
         """Seed by seed the trainings, and each model's plans."""
-        for seed in self.config.seeds:
-            for arm in self.arms(bench.geometry, found):
-                yield from self.model_points(bench, arm, seed)
+        for seed, arm in product(self.config.seeds, self.arms(bench.geometry, found)):
+            yield from self.model_points(bench, arm, seed)
 
-    def model_points(self, bench: Planned, arm: Arm, seed: int) -> list[Point]:
+    def model_points(self, bench: Planned, arm: Arm, seed: int) -> Iterator[Point]:
         """A model's training, and its plans: full, and every switch point and depth."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
         training = self.training(bench, arm, seed)
@@ -162,22 +161,19 @@ class SupernetStudy(Study[Config, Found]):
         columns |= {"selector": arm.selector, "budget_images": training.config.budget_images}
         full, selector = DepthPlan.full(sides, depth), arm.selector or "equidistant"
         selectors = (arm.selector,) if arm.selector else self.selectors
-        points = [
-            Point(name=name, task=training, columns=columns),
-            measured(f"{name} full", full, selector=selector),
-        ]
+        yield Point(name=name, task=training, columns=columns)
+        yield measured(f"{name} full", full, selector=selector)
         for selector, switch, subnet in product(
             selectors, range(len(sides)), self.depths(bench.geometry)
         ):
             kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
             plan, label = DepthPlan.two_zone(sides, depth, **kept), f"d{subnet}@{switch}"
             shown = label if selector == "equidistant" else f"{label} ({selector})"
-            points.append(measured(f"{name} {shown}", plan, family="switch", plan=label, **kept))
-        return points
+            yield measured(f"{name} {shown}", plan, family="switch", plan=label, **kept)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
-        trainings = [point for point in points if not point.in_frame]
-        plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.in_frame))
+        trainings = [point for point in points if not point.task.tabled]
+        plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.task.tabled))
         return [
             f"{len(trainings)} models of {trainings[0].task.images:,} image passes: "
             + ", ".join(point.name for point in trainings),
@@ -189,10 +185,10 @@ class SupernetStudy(Study[Config, Found]):
         images = self.config.training.budget_images
         return f"{super().run_name(bench)}, {images:,} images, seeds {seeds}"
 
-    def facts(self, outcome: Outcome, found: Found | None) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[Found]) -> dict[str, Any]:
         """Of all studies that train: the fields of `SupernetFile`."""
         geometry = outcome.bench.geometry
-        arms = self.arms(geometry, found)
+        arms = self.arms(geometry, outcome.found)
         config = self.training(outcome.bench, arms[0], self.config.seeds[0]).config
         labels = {arm.label for arm in arms}
         return {
@@ -213,7 +209,7 @@ class SupernetStudy(Study[Config, Found]):
         """What a plan costs an image, as cells measure it; default: the full network."""
         return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
-    def write_more(self, outcome: Outcome, found: Found | None) -> list[Path]:
+    def write_more(self, outcome: Outcome[Found]) -> list[Path]:
         """Training curves."""
         import pandas as pd
 
@@ -239,7 +235,7 @@ class SupernetStudy(Study[Config, Found]):
         return [outcome.folder / CURVES_FILE]
 
 
-def _model_facts(outcome: Outcome, point: BoundPoint, training: Training) -> dict[str, Any]:
+def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dict[str, Any]:
     """The fields of `ModelFacts`."""
     result = outcome.result(point)
     return {

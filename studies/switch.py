@@ -10,22 +10,17 @@ Cost on two idle cores with --workers 2 and the base in the workspace: about 7 m
 Expect losses that fall as N grows, and most where the subnet is shallow.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from analysis.study_file import SwitchFile
-from studies.grid.point import BoundPoint, Outcome
+from studies.grid.point import Outcome, Point
+from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
-from varant.errors import exit_codes
-from varant.flags import Places, PositiveShare, command_words, flags_of
+from varant.flags import Places, PositiveShare
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import REFERENCE_SHARE, ScheduleFlags
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +60,10 @@ class Switch(SupernetStudy[SwitchConfig, None]):
             Arm(label=f"switch {n}", schedule=schedule, switch=n) for n in switches
         ]
 
-    def sheet(self, outcome: Outcome, found: None) -> list[tuple[str, BoundPoint]]:
+    def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """The control, and every model's shallowest subnet where it was trained for, first seed."""
         geometry, seed = outcome.bench.geometry, self.config.seeds[0]
-        arms, depth = self.arms(geometry, found), self.depths(geometry)[0]
+        arms, depth = self.arms(geometry, None), self.depths(geometry)[0]
         shown = outcome.where(schedule=arms[0].label, seed=seed, family="full")
         for arm in arms[1:]:
             place = {"subnet_depth": depth, "switch": arm.switch}
@@ -77,6 +72,4 @@ class Switch(SupernetStudy[SwitchConfig, None]):
 
 
 if __name__ == "__main__":
-    with exit_codes():
-        config = flags_of(SwitchConfig, __doc__)
-        Switch(config, command_words("studies.switch")).run()
+    main(Switch, SwitchConfig, __doc__)

@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -67,6 +69,23 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
         case KeyboardInterrupt():
             return 130, "interrupted; run the same command again to go on"
     return None
+
+
+@contextlib.contextmanager
+def stop_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Inside, SIGTERM and SIGUSR1, by which batch systems end jobs, call `handler`.
+
+    Only a process's main thread can listen; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {kind: signal.signal(kind, handler) for kind in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for kind, kept in before.items():
+            signal.signal(kind, kept)
 
 
 def require_writable(flag: str, folder: Path) -> None:

@@ -50,6 +50,30 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How every cell of a study is measured.
+
+    Attributes:
+        samples, sets: generated images, in so many disjoint sets of equal size; image i has
+            class i mod `num_classes` and draws with the uniforms of (seed, i) under any plan.
+        nll_images, nll_sets: test images for the teacher-forced NLL, and their disjoint sets.
+        select_images, select_sets: the same of the select split, for choosing; 0 for none.
+        cfg, top_k, top_p: as `varant.generate`.
+    """
+
+    samples: int
+    sets: int
+    nll_images: int
+    nll_sets: int
+    select_images: int = 0
+    select_sets: int = 0
+    cfg: float
+    top_k: int
+    top_p: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task(abc.ABC):
     """What is to be done, known before anything is made.
 
@@ -124,11 +148,6 @@ class Cell:
     @functools.cached_property
     def digest(self) -> str:
         return digest_of(self.identity)
-
-    def baseline(self) -> Cell | None:
-        """The cell whose values this one's are compared with."""
-        task = self.task.baseline()
-        return None if task is None else replace(self, task=task)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from studies.cells.cell import Cell, Network, Task
-from studies.cells.protocol import Evaluation
-from studies.cells.result import CellResult, Measurements
+from studies.cells.cell import Cell, Evaluation, Network, Task
+from studies.cells.result import CellResult
 from varant.files import write_json
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -61,12 +60,10 @@ class Measurement(PlanTask):
         return self.flops_share(geometry) * (sampling + likelihood) + SCORING_SECONDS
 
     def identity(self, network: Network) -> dict[str, object]:
-        reference = network.reference_digest
         own = {"schema": RESULT_SCHEMA, "extractor": network.extractor.digest}
-        own |= {"evaluation": asdict(self.evaluation)} | (
-            {"reference": reference} if reference else {}
-        )
-        return super().identity(network) | own
+        own |= {"evaluation": asdict(self.evaluation)}
+        reference = network.reference_digest
+        return super().identity(network) | own | ({"reference": reference} if reference else {})
 
     def baseline(self) -> Measurement | None:
         """The full plan of the same network."""
@@ -101,11 +98,9 @@ class Scoring(PlanTask):
         return super().identity(network) | {"score": SCORE_SCHEMA, "select": select}
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
-        from studies.cells.measuring import load_network, select_likelihood
+        from studies.cells.measuring import costs_of, load_network, select_likelihood
 
         loaded = load_network(cell.network, cell.device)
         found = select_likelihood(loaded, self.plan, self.select_images, self.select_sets)
-        cost = plan_cost(loaded.model.geometry, self.plan, guidance=False, kv_bytes=4)
-        found["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
-        found["flops/transformer"] = Measurements.exact(cost.flops)
+        found |= costs_of(loaded, self.plan, guidance=False)
         return CellResult(digest=cell.digest, metrics=found)

@@ -1,7 +1,5 @@
 """What evaluation and score cells do: everything here needs torch, and runs where cells run."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from studies.cells.cell import Cell, Network
-from studies.cells.protocol import Evaluation
+from studies.cells.cell import Cell, Evaluation, Network
 from studies.cells.result import Measurements
-from varant.data.tokens import Tokens, read_tokens
+from varant.data.tokens import Tokens, TokenSplit, read_tokens
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.reference import Reference, read_reference
@@ -63,7 +60,7 @@ def evaluate(
     (classes, H, W, 3) uint8, an image each of the first classes.
     """
     loaded = load_network(cell.network, cell.device)
-    metrics = test_likelihood(loaded, plan, wanted)
+    metrics = likelihood(loaded, loaded.tokens.test, plan, wanted.nll_images, wanted.nll_sets)
     if wanted.select_images:
         metrics |= select_likelihood(loaded, plan, wanted.select_images, wanted.select_sets)
     classes = loaded.model.num_classes
@@ -89,43 +86,39 @@ def evaluate(
         # A last, smaller batch would report its own size: bytes are those of a full batch.
         kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
     metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
-    cost = plan_cost(loaded.model.geometry, plan, batch=1, guidance=wanted.cfg != 0, kv_bytes=4)
     metrics["kv_bytes/peak"] = Measurements.exact(kv_bytes_peak)
-    metrics["kv_bytes/analytic"] = Measurements.exact(cost.kv_bytes_peak)
-    metrics["flops/transformer"] = Measurements.exact(cost.flops)
+    metrics |= costs_of(loaded, plan, guidance=wanted.cfg != 0)
     sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
         np.save(file, sheet)
     return metrics
 
 
-def test_likelihood(
-    loaded: LoadedNetwork, plan: DepthPlan, wanted: Evaluation
+def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[str, Measurements]:
+    """What an image costs under a plan, by arithmetic."""
+    cost = plan_cost(loaded.model.geometry, plan, guidance=guidance, kv_bytes=4)
+    exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}
+    return {name: Measurements.exact(value) for name, value in exact.items()}
+
+
+def likelihood(
+    loaded: LoadedNetwork, tokens: TokenSplit, plan: DepthPlan, images: int, sets: int
 ) -> dict[str, Measurements]:
-    """Teacher-forced NLL of test images in nats/token, in disjoint sets: mean, scale by scale."""
-    per_scale_NK = nll_per_scale(
-        loaded.model, loaded.tokenizer, loaded.tokens.test, plan, images=wanted.nll_images
-    )
-    columns = {"nll/mean": mean_nll(per_scale_NK, loaded.model.patch_nums)}
-    for k in range(per_scale_NK.shape[1]):
-        columns[f"nll/scale_{k + 1:02d}"] = per_scale_NK[:, k]
-    return {name: _in_sets(values_N, wanted.nll_sets) for name, values_N in columns.items()}
+    """Teacher-forced NLL in nats/token, in disjoint sets: mean, scale by scale."""
+    nll_NK = nll_per_scale(loaded.model, loaded.tokenizer, tokens, plan, images=images)
+    columns = {"nll/mean": mean_nll(nll_NK, loaded.model.patch_nums)}
+    columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
+    size = len(nll_NK) // sets
+    means = {name: nll_N.reshape(sets, size).mean(1) for name, nll_N in columns.items()}
+    return {k: Measurements(values=tuple(m.tolist()), count=size) for k, m in means.items()}
 
 
 def select_likelihood(
     loaded: LoadedNetwork, plan: DepthPlan, images: int, sets: int
 ) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
-    per_scale_NK = nll_per_scale(
-        loaded.model, loaded.tokenizer, loaded.tokens.select, plan, images=images
-    )
-    return {"select/nll/mean": _in_sets(mean_nll(per_scale_NK, loaded.model.patch_nums), sets)}
-
-
-def _in_sets(values_N: np.ndarray, sets: int) -> Measurements:
-    size = len(values_N) // sets
-    means = values_N.reshape(sets, size).mean(1)
-    return Measurements(values=tuple(means.tolist()), count=size)
+    found = likelihood(loaded, loaded.tokens.select, plan, images, sets)
+    return {"select/nll/mean": found["nll/mean"]}
 
 
 def _scores(
@@ -140,9 +133,9 @@ def _scores(
         f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
         "class_accuracy": [s.class_accuracy for s in scores],
     }
-    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
+    known = {name: tuple(v for v in values if v is not None) for name, values in columns.items()}
     return {
-        name: Measurements(values=tuple(values), count=size)
+        name: Measurements(values=values, count=size)
         for name, values in known.items()
         if len(values) == len(sets)
     }

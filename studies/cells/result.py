@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
+from typing import ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from varant.errors import UserError
 from varant.files import write_json
@@ -42,12 +45,19 @@ class CellResult:
         facts: what else the cell says of itself, JSON-ready.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     digest: str
     status: str = FINISHED
     metrics: Mapping[str, Measurements] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     error: str | None = None
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Of the sets of each metric."""
+        return {name: fmean(found.values) for name, found in self.metrics.items()}
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Its rows of a study's frame: one for each value, one where it did not finish."""
@@ -58,6 +68,9 @@ class CellResult:
             for i, value in enumerate(found.values):
                 of_set = {"set": i if found.count else None, "value": value, "count": found.count}
                 yield shared | {"metric": metric} | of_set
+
+
+_FILE = TypeAdapter(CellResult)
 
 
 def write_result(folder: Path, result: CellResult) -> None:
@@ -76,13 +89,8 @@ def read_result(folder: Path, digest: str) -> CellResult | None:
         return None
     damaged = UserError(f"{path}: damaged; delete the folder {folder} and run again")
     try:
-        content = json.loads(path.read_text())
-        metrics = {
-            name: Measurements(values=tuple(map(float, m["values"])), count=int(m["count"]))
-            for name, m in content.pop("metrics").items()
-        }
-        result = CellResult(metrics=metrics, **content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        result = _FILE.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         raise damaged from None
     if result.digest != digest or result.status not in (FINISHED, FAILED, DIVERGED):
         raise damaged

@@ -1,7 +1,5 @@
 """Timing things by turns, and what `studies.efficiency` times."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,15 +42,14 @@ class Stopwatch:
         before, untimed.
         """
         cuda = self.device.startswith("cuda")
+        clock = time.perf_counter if cuda else time.process_time
+        wait: Work = torch.cuda.synchronize if cuda else lambda: None
 
         def seconds(work: Work) -> float:
-            if cuda:
-                torch.cuda.synchronize()
-            clock = time.perf_counter if cuda else time.process_time
+            wait()
             started = clock()
             work()
-            if cuda:
-                torch.cuda.synchronize()
+            wait()
             return clock() - started
 
         for work in works:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 TRAINING_SCHEMA = 1  # raise it when a change of code changes what training gives
 CURVE_STEPS = 40  # steps that a curve shows besides the evaluations
 CURVE_METRICS = ("loss", "share/scheduled", "share/realised", "lr", "gradient_norm")
-_TAIL_BYTES = 8192  # of metrics.jsonl, more than its longest line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +58,12 @@ class Training(Task):
 
     def mean_flops(self, geometry: Geometry) -> float:
         """FLOPs of its average pass, as a share of a full one's."""
-        counts = self._drawn(geometry)
-        full = plan_cost(geometry, guidance=False).flops
+        counts, full = self._drawn(geometry), plan_cost(geometry, guidance=False).flops
         total = sum(
             n * plan_cost(geometry, self.config.plan_of(d, geometry), guidance=False).flops
             for d, n in counts.items()
         )
-        return total / (sum(counts.values()) * full)
+        return total / (counts.total() * full)
 
     def select_nll(self, metrics: Mapping[str, float], geometry: Geometry) -> dict[int, float]:
         """NLL of an evaluation on select images in nats/token, by depth; the full one's last."""
@@ -90,14 +88,12 @@ class Training(Task):
 
         try:
             with (folder / METRICS_FILE).open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-                lines = file.read().splitlines()
-            return int(json.loads(lines[-1])["images_seen"])
+                return int(json.loads(deque(file, maxlen=1)[0])["images_seen"])
         except (OSError, ValueError, KeyError, IndexError):
             return 0
 
     def curve(self, folder: Path) -> list[tuple[int, dict[str, float]]]:
-        """As `Cell.curve`: every evaluation, and some steps between."""
+        """Every evaluation, and some steps between."""
         from varant.training.run import read_metrics
 
         try:

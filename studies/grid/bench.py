@@ -1,17 +1,13 @@
 """What a study measures with: planned from flags and headers, then prepared."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from studies.cells.cell import Network, Site
-from studies.cells.protocol import Evaluation
-from studies.grid.flags import EvaluationConfig, StudyConfig
+from studies.cells.cell import Evaluation, Network, Site
+from studies.grid.flags import StudyConfig
 from studies.running.executors import Executor
-from varant.data.datasets import Dataset
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Extractor
@@ -30,17 +26,14 @@ class Planned(Resolved):
     """What is known of a study's bench before anything is made: its start, and how to measure.
 
     Attributes:
-        extractor: of the features that samples are scored on.
-        evaluation: how cells are measured.
+        extractor, extractor_spec: of the features that samples are scored on.
+        reference_digest: of the file that samples are compared with, where one is given.
     """
 
     extractor: Extractor
+    extractor_spec: ExtractorSpec
+    reference_digest: str | None
     evaluation: Evaluation
-
-    @property
-    def base_seeds(self) -> tuple[int, ...]:
-        """Of the networks that the study starts from."""
-        return self.seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +54,22 @@ def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) 
     Raises:
         UserError: flags that make no sense together, or files that cannot be read.
     """
-    seeds = range(config.seed, config.seed + networks)
+    seeds, wanted, digest = range(config.seed, config.seed + networks), config.evaluation, None
     resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
-    extractor = _extractor(config.evaluation, resolved.dataset).load()
-    if config.evaluation.reference is not None:
-        load_reference_npz(config.evaluation.reference, features=extractor.features)
-    evaluation = _evaluation(config, resolved, select=select)
-    return Planned(**vars(resolved), extractor=extractor, evaluation=evaluation)
-
-
-def _extractor(config: EvaluationConfig, dataset: Dataset) -> ExtractorSpec:
-    if config.inception is not None:
-        return ExtractorSpec.inception(config.inception)
-    return ExtractorSpec.packaged(dataset.name)
+    if wanted.inception is not None:
+        spec = ExtractorSpec.inception(wanted.inception)
+    else:
+        spec = ExtractorSpec.packaged(resolved.dataset.name)
+    extractor = spec.load()
+    if wanted.reference is not None:
+        digest = load_reference_npz(wanted.reference, features=extractor.features).digest
+    return Planned(
+        **vars(resolved),
+        extractor=extractor,
+        extractor_spec=spec,
+        reference_digest=digest,
+        evaluation=_evaluation(config, resolved, select=select),
+    )
 
 
 def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Evaluation:
@@ -125,18 +121,15 @@ def prepare_bench(
     Several base networks that are missing train side by side.
     """
     torch.set_num_threads(1)
-    run, wanted = config.run, config.evaluation
+    run, reference = config.run, config.evaluation.reference
 
     def side_by_side(jobs: Sequence[BaseJob]) -> None:
         for future in [executor.submit(job.run, silent) for job in jobs]:
             future.result()
 
     start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
-    spec, reference, digest = _extractor(wanted, planned.dataset), wanted.reference, None
-    if reference is not None:
-        digest = load_reference_npz(reference, features=planned.extractor.features).digest
-    else:
-        extractor = spec.load(run.device)
+    if reference is None:
+        extractor = planned.extractor_spec.load(run.device)
         reference = prepare_reference(start.tokens.folder, start.tokenizer, extractor, progress_bar)
     networks = {
         files.seed: Network(
@@ -146,14 +139,12 @@ def prepare_bench(
             base_seed=files.seed,
             tokens_folder=start.tokens.folder.resolve(),
             tokens_digest=start.tokens.digest,
-            extractor=spec,
+            extractor=planned.extractor_spec,
             reference_path=reference.resolve(),
-            reference_digest=digest,
+            reference_digest=planned.reference_digest,
         )
         for files in start.networks
     }
-    workspace = Workspace(folder=workspace.folder.resolve())
-    site = Site(
-        networks=networks, workspace=workspace, device=run.device, batch=wanted.sample_batch
-    )
+    batch, workspace = config.evaluation.sample_batch, Workspace(folder=workspace.folder.resolve())
+    site = Site(networks=networks, workspace=workspace, device=run.device, batch=batch)
     return Prepared(**vars(planned), start=start, site=site)

@@ -1,11 +1,9 @@
 """Sections of a study's config, and the config that every study has."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from varant.errors import UserError
 from varant.flags import Natural, Positive, plain
@@ -87,6 +85,7 @@ class StudyConfig:
     run: StudyRunConfig = StudyRunConfig()
     seed: Natural = 0
     """Seed of the base network and of sampling."""
+    default_workers: ClassVar[int] = 1
 
     @classmethod
     def quick_defaults(cls) -> Self:
@@ -110,10 +109,6 @@ class StudyConfig:
     @property
     def workers(self) -> int:
         return self.run.workers or self.default_workers
-
-    @property
-    def default_workers(self) -> int:
-        return 1
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """What a study leaves behind for `reports`: frame, facts and sample sheet, in one folder."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys
@@ -9,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,7 +18,7 @@ from analysis.study_file import FILE, StudyHead
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
-from studies.grid.point import BoundPoint, Outcome
+from studies.grid.point import Outcome, Point
 from varant import __version__
 from varant.files import replacing
 from varant.model.cost import parameter_count
@@ -31,12 +28,12 @@ FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
 
 
-def write_frame(study: str, outcome: Outcome) -> Path:
+def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     """Write the results of the points' cells under their columns, once they pass for a frame."""
     rows = [
         {"study": study, **point.columns, **row}
         for point in outcome.points
-        if point.in_frame
+        if point.task.tabled
         for row in outcome.result(point).rows()
     ]
     columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
@@ -53,7 +50,7 @@ def write_study(folder: Path, facts: StudyHead) -> Path:
     return folder / FILE
 
 
-def write_sheet(outcome: Outcome, rows: Sequence[tuple[str, BoundPoint]]) -> None:
+def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     shown = {
         name: np.load(outcome.folder_of(point) / SAMPLES_FILE)
@@ -91,7 +88,7 @@ def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dic
     }
 
 
-def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
+def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]:
     """What `study.json` says of any study that measures plans: the fields of `StudyFile`."""
     bench, dataset = outcome.bench, outcome.bench.dataset
     tokenizer = bench.start.tokenizer.config
@@ -115,32 +112,32 @@ def measured_facts(outcome: Outcome, config: StudyConfig) -> dict[str, Any]:
             "psnr_db": bench.start.psnr_db,
         },
         "extractor": bench.extractor,
-        "bases": [_base_facts(outcome, seed) for seed in bench.base_seeds],
+        "bases": [_base_facts(outcome, seed) for seed in bench.seeds],
         "model": bench.description,
         "geometry": bench.geometry,
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,
         "plans": {
-            point.cell.digest: point.plan.layers for point in outcome.points if point.in_frame
+            outcome.result(point).digest: point.plan.layers
+            for point in outcome.points
+            if point.task.tabled
         },
     }
 
 
-def _base_facts(outcome: Outcome, seed: int) -> dict[str, Any]:
+def _base_facts(outcome: Outcome[Any], seed: int) -> dict[str, Any]:
     bench = outcome.bench
-    facts = {
+    whole = outcome.where(base_seed=seed, family="full")
+    own = [outcome.result(point).means for point in whole if point.task.trained is None]
+    means = own[0] if own else {}
+    return {
         "base_seed": seed,
         "digest": bench.site.networks[seed].model,
         "parameters": parameter_count(bench.geometry),
         "training_images": bench.training_images,
+        "nll_mean": means.get("nll/mean"),
+        "class_accuracy": means.get("class_accuracy"),
     }
-    whole = outcome.where(base_seed=seed, family="full")
-    for point in [point for point in whole if point.task.trained is None][:1]:
-        found = outcome.result(point).metrics
-        for fact, metric in (("nll_mean", "nll/mean"), ("class_accuracy", "class_accuracy")):
-            if metric in found:
-                facts[fact] = fmean(found[metric].values)
-    return facts
 
 
 def _processor() -> str:

@@ -1,13 +1,13 @@
-"""Places of a study's grid: planned, bound to what was prepared, and with their results."""
+"""Places of a study's grid, and the grid with its results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from studies.cells.cell import Cell, Task
+from studies.cells.cell import Task
 from studies.cells.evaluation import Measurement
 from studies.cells.result import CellResult
 from varant.model.plan import DepthPlan
@@ -15,7 +15,7 @@ from varant.model.plan import DepthPlan
 if TYPE_CHECKING:
     from studies.grid.bench import Prepared
 
-Results = Mapping[str, CellResult]  # by digest
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,6 @@ class Point:
     columns: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def in_frame(self) -> bool:
-        return self.task.tabled
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoundPoint(Point):
-    """A place with the cell that its task became."""
-
-    cell: Cell
-
-    @property
     def plan(self) -> DepthPlan:
         """That a point of the frame measures."""
         assert isinstance(self.task, Measurement), "points of the frame measure plans"
@@ -52,32 +41,38 @@ class BoundPoint(Point):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(Generic[Found]):
     """A study's grid with the results of its cells.
 
     Attributes:
+        found: what the study found before its grid was made.
         folder: of the study.
         seconds: wall time of this invocation (`wall`), and of preparation within it.
     """
 
     bench: Prepared
-    points: tuple[BoundPoint, ...]
-    results: Results
+    found: Found
+    points: tuple[Point, ...]
+    results: Mapping[Task, CellResult]
     folder: Path
     workers: int
     seconds: Mapping[str, float]
 
-    def folder_of(self, point: BoundPoint) -> Path:
+    def result(self, point: Point) -> CellResult:
+        return self.results[point.task]
+
+    def folder_of(self, point: Point) -> Path:
         """Of the point's cell."""
-        return self.bench.site.workspace.cell(point.cell.digest)
+        return self.bench.site.workspace.cell(self.result(point).digest)
 
-    def result(self, point: BoundPoint) -> CellResult:
-        return self.results[point.cell.digest]
+    def model_folder(self, point: Point) -> Path:
+        """Of the network that the point measures."""
+        return self.bench.site.cell(point.task).network.model_folder
 
-    def where(self, **columns: object) -> list[BoundPoint]:
+    def where(self, **columns: object) -> list[Point]:
         """The points of the frame whose columns have these values."""
         return [
             point
             for point in self.points
-            if point.in_frame and all(point.columns.get(k) == v for k, v in columns.items())
+            if point.task.tabled and all(point.columns.get(k) == v for k, v in columns.items())
         ]

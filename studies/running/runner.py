@@ -1,7 +1,5 @@
 """Running the cells of a study: skip what is done, run the rest, in the order that they need."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections import Counter
@@ -122,35 +120,29 @@ def _progress(
     before = {d: c.task.images_done(workspace.cell(d)) for d, c in split.open.items()}
     total = sum(cell.task.images - before[digest] for digest, cell in split.open.items())
     interval, over = update_interval(), threading.Event()
+    bar = tqdm(total=total, unit="img", unit_scale=True, mininterval=interval, smoothing=0.05)
 
-    def keep(bar: tqdm) -> None:
-        while True:
+    def keep() -> None:
+        last = False
+        while not last:
             last = over.wait(interval)
-            begun = {d: c for d, c in split.open.items() if d not in waiting}
-            ended = dict(results)
+            begun, ended = {d: c for d, c in split.open.items() if d not in waiting}, dict(results)
             seen = {
                 d: c.task.images if d in ended else c.task.images_done(workspace.cell(d))
                 for d, c in begun.items()
             }
             done = sum(max(0, images - before[d]) for d, images in seen.items())
-            running = sum(d not in ended for d in begun)
+            running = min(slots, len(begun.keys() - ended.keys()))
             bad = sum(result.status != FINISHED for result in ended.values())
-            bar.set_description_str(
-                f"{len(ended)}/{len(split.done) + len(split.open)} cells, "
-                f"{min(running, slots)} running, {bad} failed",
-                refresh=False,
-            )
+            cells = f"{len(ended)}/{len(split.done) + len(split.open)} cells"
+            bar.set_description_str(f"{cells}, {running} running, {bad} failed", refresh=False)
             bar.update(max(0, done - bar.n))
-            if last:
-                return
 
-    with tqdm(
-        total=total, unit="img", unit_scale=True, mininterval=interval, smoothing=0.05
-    ) as bar:
-        keeper = threading.Thread(target=keep, args=(bar,), daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            over.set()
-            keeper.join()
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+        bar.close()

@@ -3,8 +3,6 @@
 NSGA-II (or TPE), begun from every two-zone plan that fits; no plan is scored twice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +40,11 @@ class PlanSpace:
         """The plan of one depth a scale."""
         return DepthPlan.per_scale(self.geometry.patch_nums, self.geometry.depth, depths=depths)
 
+    def again(self, scored: Sequence[ScoredPlan]) -> list[DepthPlan]:
+        """The plans that were scored."""
+        sides, depth = self.geometry.patch_nums, self.geometry.depth
+        return [DepthPlan(sides, depth, one.layers) for one in scored]
+
     def fits(self, plan: DepthPlan) -> bool:
         return self.cost_of(plan).kv_bytes_peak <= self.kv_limit
 
@@ -70,36 +73,12 @@ class PlanSpace:
         return list(plans.values())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A plan with what the search knows of it: select NLL in nats/token, and what it costs."""
-
-    plan: DepthPlan
-    nll: float
-    cost: PlanCost
-
-    def weighed(self, kind: str) -> int:
-        """The cost that is weighed against quality."""
-        return self.cost.kv_bytes_peak if kind == "kv" else self.cost.flops
-
-    @property
-    def facts(self) -> ScoredPlan:
-        """What `study.json` says of it."""
-        return ScoredPlan(
-            plan=self.plan.name,
-            layers=self.plan.layers,
-            select_nll=self.nll,
-            kv=self.cost.kv_bytes_peak,
-            flops=self.cost.flops,
-        )
-
-
 @dataclass(kw_only=True)
 class PlanSearch:
     """Proposes plans, has them scored, and remembers them by digest.
 
     Attributes:
-        weighed: what quality is weighed against, kv or flops.
+        weighed: what quality is weighed against, kv or flops: a field of `ScoredPlan`.
     """
 
     space: PlanSpace
@@ -107,7 +86,7 @@ class PlanSearch:
     weighed: str
     sampler: str
     seed: int
-    scored: dict[str, Scored] = field(default_factory=dict)
+    scored: dict[str, ScoredPlan] = field(default_factory=dict)
 
     def run(self, trials: int) -> None:
         """Score so many plans; all two-zone ones, however many: they are the comparison."""
@@ -149,21 +128,28 @@ class PlanSearch:
             self._tell(proposals, trial, known)
         return list(batch.values())
 
-    def _tell(self, proposals: optuna.Study, trial: optuna.Trial, found: Scored | None) -> None:
-        if found is not None:
-            proposals.tell(trial, (found.nll, float(found.weighed(self.weighed))))
-        else:
+    def _tell(self, proposals: optuna.Study, trial: optuna.Trial, found: ScoredPlan | None) -> None:
+        if found is None:
             proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            proposals.tell(trial, (found.select_nll, float(getattr(found, self.weighed))))
 
-    def scores_of(self, plans: Plans) -> dict[str, Scored]:
+    def scores_of(self, plans: Plans) -> dict[str, ScoredPlan]:
         """The plans that could be scored, by their digest."""
-        return {
-            plan.digest: Scored(plan=plan, nll=nll, cost=self.space.cost_of(plan))
-            for plan, nll in zip(plans, self.score(plans), strict=True)
-            if nll is not None
-        }
+        found = {}
+        for plan, nll in zip(plans, self.score(plans), strict=True):
+            if nll is not None:
+                cost = self.space.cost_of(plan)
+                found[plan.digest] = ScoredPlan(
+                    plan=plan.name,
+                    layers=plan.layers,
+                    select_nll=nll,
+                    kv=cost.kv_bytes_peak,
+                    flops=cost.flops,
+                )
+        return found
 
-    def fronts(self) -> dict[str, tuple[Scored, ...]]:
+    def fronts(self) -> dict[str, tuple[ScoredPlan, ...]]:
         """The two-zone front and the found front, by select NLL and cost."""
         seeds = {plan.digest for plan in self.space.two_zone()}
         groups = {
@@ -172,7 +158,7 @@ class PlanSearch:
         }
         found = {}
         for name, group in groups.items():
-            front = front_of([(one.weighed(self.weighed), one.nll) for one in group])
+            front = front_of([(getattr(one, self.weighed), one.select_nll) for one in group])
             found[name] = tuple(group[i] for i in front)
         return found
 
@@ -190,6 +176,6 @@ class PlanSearch:
             scored = [layer for layer, plan in smaller.items() if plan.digest in found]
             if not scored:
                 break
-            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].nll))
+            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].select_nll))
             ranked[len(kept)] = tuple(kept)
         return ranked

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.searches.schedules import END, FIRST, OBJECTIVES, PARAMETERS, RAMP, SHAPE, START
 from analysis.study_file import Importance, Zone
 from varant.errors import UserError, one_line
+from varant.flags import show_number
 from varant.randomness import stream
 from varant.training.schedule import PAPER_PHASES, PAPER_SHARES, RAMPS, Schedule
 
@@ -29,7 +30,7 @@ BATCH = 4  # trials asked for at once: fixed, so that a search is the same whate
 STARTUP = 10  # trials, fixed points included, before TPE looks at what they gave
 FORESTS, TREES = 10, 64  # of the importance evaluator
 PAPER = "paper"
-FIXED_SHARES = {"fixed 0.1": 0.1, "fixed 0.5": 0.5, "fixed 2/3": 2 / 3, "fixed 1": 1.0}
+FIXED_SHARES = (0.1, 0.5, 2 / 3, 1.0)
 SAMPLER = f"TPE (multivariate, {STARTUP} startup trials)"
 EVALUATOR = f"fANOVA of {TREES} trees, {FORESTS} forests"
 
@@ -66,9 +67,9 @@ def params_of(schedule: Schedule) -> dict[str, float | str]:
 
 def fixed_points() -> dict[str, Schedule]:
     """Trials that are made whatever the sampler proposes, by label; the paper's first."""
-    points = {PAPER: Schedule.progressive(*PAPER_SHARES, PAPER_PHASES)}
-    points |= {label: Schedule.fixed(share) for label, share in FIXED_SHARES.items()}
-    return points | {"reversed": points[PAPER].reversed()}
+    paper = Schedule.progressive(*PAPER_SHARES, PAPER_PHASES)
+    fixed = {f"fixed {show_number(share)}": Schedule.fixed(share) for share in FIXED_SHARES}
+    return {PAPER: paper, **fixed, "reversed": paper.reversed()}
 
 
 def check_storage(path: Path) -> None:
@@ -76,8 +77,6 @@ def check_storage(path: Path) -> None:
     wrong = UserError(f"--storage {path}: not a storage of a schedule search; name another file")
     if not path.exists():
         return
-    if not path.is_file():
-        raise wrong
     try:
         opened = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         with contextlib.closing(opened) as connection:

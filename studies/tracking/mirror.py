@@ -11,16 +11,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.frame import CONTROL
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import paired_t
 from reports import ReportPaths
-from studies.cells.cell import Cell
+from studies.cells.cell import Cell, Task
 from studies.cells.result import FINISHED, CellResult
-from studies.grid.point import BoundPoint, Results
+from studies.grid.point import Outcome, Point
 from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.errors import one_line
 from varant.store.workspace import Workspace
@@ -49,12 +48,16 @@ class Mirror:
     """
 
     def __init__(
-        self, study: LoggedStudy, points: Sequence[BoundPoint], workspace: Workspace
+        self,
+        study: LoggedStudy,
+        points: Sequence[Point],
+        cells: Mapping[Task, Cell],
+        workspace: Workspace,
     ) -> None:
         self._study, self._workspace, self._live = study, workspace, True
-        self._points: dict[str, list[BoundPoint]] = {}
+        self._points: dict[str, list[Point]] = {}
         for point in points:
-            self._points.setdefault(point.cell.digest, []).append(point)
+            self._points.setdefault(cells[point.task].digest, []).append(point)
         with_thread = ThreadPoolExecutor(max_workers=1)
         self._opening: Future[StudyRecord | None] = with_thread.submit(self._open)
         with_thread.shutdown(wait=False)
@@ -74,12 +77,7 @@ class Mirror:
             )
 
     def finish(
-        self,
-        results: Results,
-        answer: Answer,
-        paths: ReportPaths,
-        written: Sequence[Path],
-        seconds: Mapping[str, float],
+        self, outcome: Outcome[Any], answer: Answer, paths: ReportPaths, written: Sequence[Path]
     ) -> None:
         """Write what is missing of any cell, and the answer with its files on the parent run."""
         files = {
@@ -88,20 +86,21 @@ class Mirror:
             "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
         }
         quick = "QUICK RUN: not a result. " if self._study.quick else ""
+        results = outcome.results
         note = [
             self._study.question.strip().splitlines()[0],
             f"{quick}**{paths.verdict}**. {answer.note}",
-            f"{len(results)} cells; report.pdf and the figures are in the Artifacts tab.",
+            f"{len(self._points)} cells; report.pdf and the figures are in the Artifacts tab.",
         ]
 
         def write(record: StudyRecord) -> None:
             for digest, (point, *_) in self._points.items():
-                baseline = point.cell.baseline()
-                compared = results.get(baseline.digest) if baseline is not None else None
-                record.record_cell(self._logged(digest, results[digest], compared))
+                baseline = point.task.baseline()
+                compared = results.get(baseline) if baseline is not None else None
+                record.record_cell(self._logged(digest, results[point.task], compared))
             record.finish(
                 note="\n\n".join(note),
-                metrics={f"study/seconds {k}": v for k, v in seconds.items()}
+                metrics={f"study/seconds {k}": v for k, v in outcome.seconds.items()}
                 | dict(answer.metrics),
                 tags={"verdict": paths.verdict} | dict(answer.tags),
                 artifacts=files,
@@ -149,7 +148,7 @@ class Mirror:
             tags=self._study.tags | {name: text for name, text in own_tags.items() if text},
         )
 
-    def _params(self, points: Sequence[BoundPoint]) -> dict[str, object]:
+    def _params(self, points: Sequence[Point]) -> dict[str, object]:
         """The typed columns of a cell's points, the first point's first, not what they are called.
 
         What is not trained on has the depth, seed and budget of its network.
@@ -167,9 +166,8 @@ class Mirror:
 
 def _metrics(result: CellResult, baseline: CellResult | None) -> dict[str, float]:
     """Means over the sets; against the baseline the paired damage with its standard error."""
-    metrics = {name: fmean(found.values) for name, found in result.metrics.items()}
-    metrics |= {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
-    metrics["seconds/cell"] = result.seconds
+    facts = {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
+    metrics = result.means | facts | {"seconds/cell": result.seconds}
     if baseline is None or not (result.metrics and baseline.metrics):
         return metrics
     for name, found in result.metrics.items():

@@ -4,8 +4,6 @@ Import it late: `mlflow` takes two seconds. One experiment a study; a parent run
 the study, its children are the cells. A study that is run again goes on in the same runs.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -19,7 +17,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 from studies.tracking.logged import LoggedCell, LoggedStudy
 from varant.data import datasets
@@ -30,10 +28,7 @@ PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
 MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
 
-RUNNING, KILLED, FAILED, FINISHED = (
-    RunStatus.to_string(status)
-    for status in (RunStatus.RUNNING, RunStatus.KILLED, RunStatus.FAILED, RunStatus.FINISHED)
-)
+RUNNING, KILLED, FAILED, FINISHED = "RUNNING", "KILLED", "FAILED", "FINISHED"  # MLflow's words
 _ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "interrupted": KILLED}
 
 

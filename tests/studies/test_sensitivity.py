@@ -18,9 +18,8 @@ import pytest
 from mlflow_runs import artifacts, finished_runs, histories
 from study_commands import ROOT, Command, end_when
 
-from studies.cells.cell import run_cell
+from studies.cells.cell import Evaluation, run_cell
 from studies.cells.evaluation import Measurement
-from studies.cells.protocol import Evaluation
 from studies.cells.result import CellResult, read_result
 from studies.grid.bench import plan_bench, prepare_bench
 from studies.running.executors import InlineExecutor

@@ -14,9 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +24,7 @@ from typing import Any, TextIO
 import torch
 
 from varant.data.tokens import TokenSplit
-from varant.errors import Diverged, Preempted, UserError
+from varant.errors import Diverged, Preempted, UserError, stop_signals
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import write_json
 from varant.model.tokenizer import Tokenizer
@@ -176,23 +174,6 @@ def open_metrics(path: Path, length: int) -> TextIO:
     return file
 
 
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """The signals by which the machine has asked to stop: SIGTERM or SIGUSR1, as batch systems do.
-
-    Only a process's main thread can listen; elsewhere the list stays empty.
-    """
-    asked: list[int] = []
-    main = threading.current_thread() is threading.main_thread()
-    kinds = (signal.SIGTERM, signal.SIGUSR1) if main else ()
-    before = {kind: signal.signal(kind, lambda number, _: asked.append(number)) for kind in kinds}
-    try:
-        yield asked
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-
 def run_training(
     run: RunFolder,
     trainer: Trainer,
@@ -244,7 +225,8 @@ def run_training(
     started = saved = logged = time.monotonic()
     unlogged = 0
     lines = open_metrics(run.folder / METRICS_FILE, metrics_length) if ranks.first else None
-    with stop_signals() as asked, lines or contextlib.nullcontext():
+    asked: list[int] = []  # the signals by which the machine said that it stops
+    with stop_signals(lambda number, _: asked.append(number)), lines or contextlib.nullcontext():
         if ranks.first and state is None and evaluator is not None:
             write({"step": 0, "images_seen": 0} | evaluator(trainer))
         while not trainer.finished:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from small_networks import small_geometry
 
-from studies.cells.cell import Network, Site
+from studies.cells.cell import Evaluation, Network, Site
 from studies.cells.evaluation import Measurement, Scoring
-from studies.cells.protocol import Evaluation
 from studies.cells.result import CellResult, Measurements
 from studies.cells.training import Training
 from varant import DepthPlan
@@ -72,11 +71,11 @@ def test_a_trained_network_is_its_training_s_cell():
 
 
 def test_a_plan_is_compared_with_the_full_network_measured_alike():
-    baseline = SITE.cell(EVALUATION).baseline()
-    assert baseline.digest == SITE.cell(replace(EVALUATION, plan=FULL)).digest
+    baseline = EVALUATION.baseline()
+    assert baseline == replace(EVALUATION, plan=FULL)
     assert baseline.baseline() is None
-    assert SITE.cell(SCORE).baseline() is None
-    assert SITE.cell(TRAINING).baseline() is None
+    assert SCORE.baseline() is None
+    assert TRAINING.baseline() is None
 
 
 def test_expected_seconds_follow_images_and_flops():
