@@ -312,19 +312,12 @@ class Importance(Facts):
     sd: float
 
 
-class ScheduleFile(SupernetFile):
-    """Of a search over schedules. `reference`: the label that the winners are compared with."""
+class FoundSchedules(Facts):
+    """What a search over schedules found. `winners`: numbers of trials, by what they won."""
 
-    train_switch: int
-    reference: str
-    search_seed: int
-    score_images: int
     trials: tuple[TrialFacts, ...]
     winners: Mapping[str, int]
     importances: Mapping[Zone, Mapping[str, Importance]]
-    importance_evaluator: str
-    sampler: str
-    storage: str
 
     @model_validator(mode="after")
     def _winners_are_trials(self) -> Self:
@@ -333,6 +326,24 @@ class ScheduleFile(SupernetFile):
             if number not in numbers:
                 raise ValueError(f"winner {name!r} is trial {number}, which is none of its trials")
         return self
+
+    @property
+    def won(self) -> dict[str, TrialFacts]:
+        """The trials that won, by what they won."""
+        trials = {trial.number: trial for trial in self.trials}
+        return {name: trials[number] for name, number in self.winners.items()}
+
+
+class ScheduleFile(SupernetFile, FoundSchedules):
+    """Of a search over schedules. `reference`: the label that the winners are compared with."""
+
+    train_switch: int
+    reference: str
+    search_seed: int
+    score_images: int
+    importance_evaluator: str
+    sampler: str
+    storage: str
 
 
 class ScoredPlan(Facts):
@@ -345,8 +356,25 @@ class ScoredPlan(Facts):
     flops: int
 
 
-class SearchFile(StudyFile, extra="forbid"):
-    """Of a search over plans. `fronts`: "two-zone" and "found", by ascending KV."""
+class FoundPlans(Facts):
+    """What a search over plans found.
+
+    Attributes:
+        fronts: "two-zone" and "found", by ascending cost.
+        ranked: depth to the layers that ranking keeps.
+    """
+
+    scored: tuple[ScoredPlan, ...]
+    fronts: Mapping[str, tuple[ScoredPlan, ...]]
+    ranked: Mapping[int, tuple[int, ...]]
+
+    def by_nll(self, group: str) -> list[ScoredPlan]:
+        """The plans of a front, the least select NLL first."""
+        return sorted(self.fronts.get(group, ()), key=lambda plan: plan.select_nll)
+
+
+class SearchFile(StudyFile, FoundPlans, extra="forbid"):
+    """Of a search over plans."""
 
     selectors: tuple[str, ...]
     switch: int
@@ -358,9 +386,6 @@ class SearchFile(StudyFile, extra="forbid"):
     sampler: str
     weighed: str
     score_images: int
-    scored: tuple[ScoredPlan, ...]
-    fronts: Mapping[str, tuple[ScoredPlan, ...]]
-    ranked: Mapping[int, tuple[int, ...]]
 
 
 class TimingFacts(Facts):

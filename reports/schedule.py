@@ -1,8 +1,8 @@
 """The report of the schedule study: which ratios, and is any better than the paper's?"""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,8 +11,9 @@ from analysis.claims.rules import deciding_metrics
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
+from analysis.metrics import parse_metric
 from analysis.searches import schedules
-from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START, Retrained
+from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START
 from analysis.statistics.levels import Levels, PlanKey
 from analysis.study_file import ScheduleFile, TrialFacts
 from reports.parts import words
@@ -20,7 +21,7 @@ from reports.parts.blocks import Text, strong
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, picked
+from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models
 
 SIDES = {1: "worse", -1: "better", 0: "no different"}
@@ -61,31 +62,25 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     add_models(page, study, levels)
     page.limits([ONE_SEED if len(study.seeds) == 1 else "", *LIMITS])
     add_every_plan(page, levels)
-    rows = [
-        picked(row, "schedule", "zone", "p_holm", "seeds")
-        | {"metric": row.metric.name, "damage": row.damage.estimate}
-        | picked(row.damage, "low", "high")
-        for row in again
-    ]
+    rows = again.drop(columns=["p_value", "sign"]).to_dict("records")
     answer = {"winners": dict(study.winners), "retrained": rows}
     return page.report(answer=answer, summary=levels.table)
 
 
-def _by_nll(again: Sequence[Retrained], schedule: str) -> list[Retrained]:
+def _by_nll(again: pd.DataFrame, schedule: str) -> pd.DataFrame:
     """What a winner's NLL says, which resolves most: of the full network, of the subnets."""
-    return [one for one in again if one.schedule == schedule and one.metric.kind == "nll"]
+    return again[(again["schedule"] == schedule) & (again["metric"] == "nll/mean")]
 
 
-def _verdict(study: ScheduleFile, again: Sequence[Retrained]) -> str:
+def _verdict(study: ScheduleFile, again: pd.DataFrame) -> str:
     """By NLL: every winner against the reference."""
     if not study.winners:
         return "the search found nothing better than the paper's schedule"
     said = []
     for name in study.winners:
-        signs = [f"{one.zone} {SIDES[one.sign]}" for one in _by_nll(again, name)]
-        said.append(
-            f"{name}: {', '.join(signs) if len(signs) == len(OBJECTIVES) else 'no numbers'}"
-        )
+        signs = [f"{one.zone} {SIDES[one.sign]}" for one in _by_nll(again, name).itertuples()]
+        shown = ", ".join(signs) if len(signs) == len(OBJECTIVES) else "no numbers"
+        said.append(f"{name}: {shown}")
     return "; ".join(said) + " than the paper's"
 
 
@@ -98,16 +93,15 @@ def _described(trial: TrialFacts) -> str:
     return f"share {start:.2f} to {end:.2f}, phases {phases}, ramp {shape}"
 
 
-def _answer(study: ScheduleFile, scored: int, again: Sequence[Retrained]) -> Text:
+def _answer(study: ScheduleFile, scored: int, again: pd.DataFrame) -> Text:
     failed, winners = len(study.trials) - scored, list[Text]()
-    trials = {trial.number: trial for trial in study.trials}
     zones = {"full": "full network", "subnets": "subnets"}
-    for name, number in study.winners.items():
-        label = f" ({trials[number].label})" if trials[number].label else ""
-        winners += [strong(f"{name}: "), f"trial {number}{label}, {_described(trials[number])}. "]
+    for name, trial in study.won.items():
+        label = f" ({trial.label})" if trial.label else ""
+        winners += [strong(f"{name}: "), f"trial {trial.number}{label}, {_described(trial)}. "]
         differences = [
-            f"{zones[one.zone]} {words.interval(one.damage)} ({words.p_value(one.p_holm)})"
-            for one in _by_nll(again, name)
+            f"{zones[one.zone]} {_difference(one)} ({words.p_value(one.p_holm)})"
+            for one in _by_nll(again, name).itertuples()
         ]
         if differences:
             winners.append(
@@ -124,23 +118,27 @@ def _answer(study: ScheduleFile, scored: int, again: Sequence[Retrained]) -> Tex
     ]
 
 
-def _add_retrained(page: Page, again: Sequence[Retrained]) -> None:
+def _difference(row: Any) -> str:
+    return words.estimate(row.damage, row.low, row.high)
+
+
+def _add_retrained(page: Page, again: pd.DataFrame) -> None:
     """The winners against the reference."""
-    if not again:
+    if again.empty:
         page.paragraph("No schedule was trained again beside the paper's.")
         return
     rows = [
         {
             "Schedule": strong(row.schedule),
             "Of": row.zone,
-            "Metric": row.metric.short,
-            "Difference": words.interval(row.damage),
+            "Metric": parse_metric(row.metric).short,
+            "Difference": _difference(row),
             "p": words.p_value(row.p_holm),
             "Than the paper's": SIDES[row.sign],
         }
-        for row in again
+        for row in again.itertuples()
     ]
-    seeds = again[0].seeds
+    seeds = again["seeds"].iloc[0]
     over = words.counted(seeds, "training seed") if seeds > 1 else "disjoint sets of one seed"
     page.table(
         pd.DataFrame(rows),

@@ -24,8 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
-from analysis.study_file import ScheduleFile, TrialFacts
-from studies.cells.result import FINISHED, CellResult
+from analysis.study_file import FoundSchedules, ScheduleFile, TrialFacts
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import Run, main
@@ -38,8 +37,9 @@ from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from studies.grid.bench import Planned, Prepared
-    from studies.searching.schedules import Importances
 
 SCORE_IMAGES = 1_000  # at most
 CURVE_POINTS = 61  # of a schedule's curve, over training progress from 0 to 1
@@ -72,16 +72,7 @@ class ScheduleConfig(SupernetConfig):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explored:
-    """What the search found: its trials, which of them win what, what mattered; as in its file."""
-
-    trials: tuple[TrialFacts, ...]
-    winners: dict[str, int]
-    importances: Importances
-
-
-class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
+class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
     """Searches schedules, and trains those that win again."""
 
     name = "schedule"
@@ -109,7 +100,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
     def _arm(self, geometry: Geometry, label: str, schedule: Schedule) -> Arm:
         return Arm(label=label, schedule=schedule, switch=self.train_switch(geometry))
 
-    def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
+    def arms(self, geometry: Geometry, found: FoundSchedules | None) -> list[Arm]:
         """The schedules that are trained with fresh seeds: the paper's, and the winners."""
         from studies.searching.schedules import PAPER, fixed_points, schedule_of
 
@@ -117,9 +108,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         if found is None:  # winners are not known; these cost about as much
             chosen |= {f"winner {i}": Schedule.progressive(0.2 + 0.01 * i) for i in (1, 2)}
         else:
-            trials = {trial.number: trial for trial in found.trials}
-            for name, number in found.winners.items():
-                chosen[name] = schedule_of(trials[number].parameters)
+            chosen |= {name: schedule_of(won.parameters) for name, won in found.won.items()}
         return [self._arm(geometry, label, schedule) for label, schedule in chosen.items()]
 
     # The search.
@@ -139,10 +128,9 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         arm = self._arm(bench.geometry, "trial", schedule)
         return self.training(bench, arm, self.config.seed)
 
-    def storage(self, identity: str) -> Path:
-        if self.config.storage is not None:
-            return self.config.storage
-        return self.config.run.workspace / self.folder_name / f"trials-{identity[:8]}.db"
+    def storage(self, bench: Prepared) -> Path:
+        folder = self.config.run.workspace / self.folder_name
+        return self.config.storage or folder / f"trials-{self._identity(bench)[:8]}.db"
 
     def _identity(self, bench: Prepared) -> str:
         """Digest of all that the results of trials depend on, but for how many there are."""
@@ -151,33 +139,31 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
         cell = bench.site.cell(self.trial(bench, Schedule.fixed(0.5)))
         return digest_of({"space": SPACE, "cell": cell.identity, "seed": self.config.seed})
 
-    def explore(self, bench: Prepared, run: Run) -> Explored:
+    def explore(self, bench: Prepared, run: Run) -> FoundSchedules:
         from analysis.searches.schedules import trial_table, winners
         from studies.searching.schedules import PAPER, ScheduleSearch, importances_of
 
         geometry, seed, identity = bench.geometry, self.config.seed, self._identity(bench)
-        search = ScheduleSearch.opened(self.storage(identity), identity=identity, seed=seed)
+        search = ScheduleSearch.opened(self.storage(bench), identity=identity, seed=seed)
 
         def score(schedules: Sequence[Schedule]) -> list[tuple[float, float] | None]:
             trainings = [self.trial(bench, schedule) for schedule in schedules]
             # The longest first: workers that end at different times wait for the batch.
             ordered = sorted(set(trainings), key=lambda t: (-t.mean_flops(geometry), repr(t)))
             results = run(ordered)
-            return [_scores(training, results[training], geometry) for training in trainings]
+            return [_scores(t.select_nll(results[t].means, geometry)) for t in trainings]
 
         ended = search.advance(self.config.trials, score)
         trials = tuple(self._facts(bench, trial) for trial in ended)
-        return Explored(
+        return FoundSchedules(
             trials=trials,
             winners=winners(trial_table(trials), reference=PAPER),
             importances=importances_of(ended, seed=seed),
         )
 
-    def _facts(self, bench: Prepared, trial: Any) -> TrialFacts:
-        """An Optuna trial for `study.json`."""
+    def _facts(self, bench: Prepared, trial: FrozenTrial) -> TrialFacts:
         import numpy as np
 
-        from analysis.searches.schedules import PARAMETERS
         from studies.searching.schedules import schedule_of
 
         schedule = schedule_of(trial.params)
@@ -186,7 +172,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             number=trial.number,
             label=trial.user_attrs.get("label"),
             status="finished" if trial.values else "failed",
-            parameters={name: trial.params[name] for name in PARAMETERS},
+            parameters=trial.params,
             phases=schedule.phases,
             mean_share=schedule.mean_share,
             curve=tuple(schedule.share_at(np.linspace(0, 1, CURVE_POINTS)).tolist()),
@@ -197,7 +183,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
 
     # What is measured on test images.
 
-    def points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
+    def points(self, bench: Planned, found: FoundSchedules | None) -> Iterator[Point]:
         """The trials, and the models with fresh seeds with their plans."""
         yield from self._trial_points(bench, found)
         shown = (None, self.train_switch(bench.geometry))
@@ -205,7 +191,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             if not point.task.tabled or point.columns.get("switch") in shown:
                 yield point
 
-    def _trial_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
+    def _trial_points(self, bench: Planned, found: FoundSchedules | None) -> Iterator[Point]:
         from studies.searching.schedules import fixed_points, params_of, schedule_of
 
         most = self.config.trials
@@ -237,7 +223,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             f"{','.join(map(str, self.config.seeds))}",
         ]
 
-    def sheet(self, outcome: Outcome[Explored]) -> list[tuple[str, Point]]:
+    def sheet(self, outcome: Outcome[FoundSchedules]) -> list[tuple[str, Point]]:
         """Full network and shallowest subnet of every retrained schedule, first seed."""
         geometry = outcome.bench.geometry
         shown = (None, self.depths(geometry)[0])
@@ -247,7 +233,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             if point.columns.get("subnet_depth") in shown
         ]
 
-    def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[FoundSchedules]) -> dict[str, Any]:
         from studies.searching.schedules import EVALUATOR, PAPER, SAMPLER
 
         bench = outcome.bench
@@ -259,19 +245,16 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, Explored]):
             "score_images": self.score_images(bench),
             "importance_evaluator": EVALUATOR,
             "sampler": SAMPLER,
-            "storage": str(self.storage(self._identity(bench))),
+            "storage": str(self.storage(bench)),
         }
 
 
-def _scores(
-    training: Training, result: CellResult, geometry: Geometry
-) -> tuple[float, float] | None:
-    """NLL of the full network, and the mean of its subnets', on select images."""
-    if result.status != FINISHED:
+def _scores(by_depth: Mapping[int, float]) -> tuple[float, float] | None:
+    """NLL of the full network, and the mean of its subnets'; None for a failed training's none."""
+    if not by_depth:
         return None
-    by_depth = training.select_nll(result.means, geometry)
-    full = by_depth.pop(geometry.depth)
-    return full, fmean(by_depth.values())
+    *subnets, full = by_depth.values()
+    return full, fmean(subnets)
 
 
 if __name__ == "__main__":

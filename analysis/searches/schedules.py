@@ -5,9 +5,7 @@ A trial is scored on select images by two numbers in nats/token: the NLL of the 
 test images, on models trained again with other seeds.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import product
 from typing import get_args
 
@@ -16,7 +14,7 @@ import pandas as pd
 
 from analysis.metrics import Metric
 from analysis.statistics.fronts import non_dominated
-from analysis.statistics.intervals import Interval, holm, paired_t, significant_sign
+from analysis.statistics.intervals import SIGNIFICANCE, holm, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.study_file import TrialFacts, Zone
 
@@ -33,12 +31,7 @@ def trial_table(trials: Sequence[TrialFacts]) -> pd.DataFrame:
     `OBJECTIVES`, and `compromise`: the mean of the objectives, in nats/token; `rank` by it, from 1;
     `front`: no other trial is better in both objectives.
     """
-    rows = [
-        {"number": t.number, "label": t.label, "curve": t.curve, "full": t.full}
-        | {"subnets": t.subnets, **t.parameters}
-        for t in trials
-        if t.status == "finished"
-    ]
+    rows = [{**t.model_dump(), **t.parameters} for t in trials if t.status == "finished"]
     table = pd.DataFrame(rows, columns=["number", "label", "curve", *PARAMETERS, *OBJECTIVES])
     table["compromise"] = table[list(OBJECTIVES)].mean(axis=1)
     table["front"] = non_dominated(table[list(OBJECTIVES)].to_numpy(dtype=float).reshape(-1, 2))
@@ -65,52 +58,29 @@ def winners(table: pd.DataFrame, *, reference: str) -> dict[str, int]:
     return {name: number for name, number in found.items() if number not in set(known["number"])}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Retrained:
-    """A schedule against the reference, both trained with fresh seeds and measured on test images.
-
-    Attributes:
-        zone: `full`, or `subnets`: the mean over depths at the trained switch point.
-        damage: the paired difference; positive is worse than the reference.
-        p_holm: over schedules and zones of one metric.
-        seeds: training seeds that the interval runs over; with one, it runs over disjoint sets.
-    """
-
-    schedule: str
-    zone: Zone
-    metric: Metric
-    damage: Interval
-    p_holm: float
-    seeds: int
-
-    @property
-    def sign(self) -> int:
-        """+1 worse, -1 better, 0 not different at 5 % after Holm."""
-        return significant_sign(self.damage, self.p_holm)
-
-
 def retrained(
     levels: Levels, metrics: Sequence[Metric], *, reference: str, subnets: Sequence[PlanKey]
-) -> list[Retrained]:
-    """Every other schedule against `reference`, full network and subnets, for each metric."""
+) -> pd.DataFrame:
+    """Every other schedule against `reference`: trained with fresh seeds, measured on test images.
+
+    Columns: `schedule`; `zone`: `full`, or `subnets`, the mean over these plans; `metric`;
+    `damage`, the paired difference (positive is worse), with `low`, `high` and `p_value`; `seeds`
+    that the interval runs over (with one, it runs over disjoint sets); `p_holm`, over schedules and
+    zones of one metric; `sign`: +1 worse, -1 better, 0 not different at 5 % after Holm.
+    """
     zones: dict[Zone, Sequence[PlanKey]] = {"full": (FULL,), "subnets": subnets}
     schedules = [way.name for way in levels.ways if way.name != reference]
     rows = []
-    for metric in metrics:
-        found = []
-        for schedule, (zone, plans) in product(schedules, zones.items()):
-            parts = [levels.paired((schedule, p), (reference, p), metric.name) for p in plans]
-            if not all(parts) or len({(len(part.values), part.seeds) for part in parts}) > 1:
-                continue  # a subnet lacks a seed that others have
-            one = Retrained(
-                schedule=schedule,
-                zone=zone,
-                metric=metric,
-                damage=paired_t(np.mean([part.values for part in parts], axis=0)),
-                p_holm=math.nan,
-                seeds=len(parts[0].seeds),
-            )
-            found.append(one)
-        adjusted = holm([one.damage.p_value for one in found])
-        rows += [replace(one, p_holm=float(p)) for one, p in zip(found, adjusted, strict=True)]
-    return rows
+    for metric, schedule, (zone, plans) in product(metrics, schedules, zones.items()):
+        parts = [levels.paired((schedule, p), (reference, p), metric.name) for p in plans]
+        if not all(parts) or len({(len(part.values), part.seeds) for part in parts}) > 1:
+            continue  # a subnet lacks a seed that others have
+        i = paired_t(np.mean([part.values for part in parts], axis=0))
+        measured = (i.estimate, i.low, i.high, i.p_value, len(parts[0].seeds))
+        rows.append((schedule, zone, metric.name, *measured))
+    columns = ["schedule", "zone", "metric", "damage", "low", "high", "p_value", "seeds"]
+    table = pd.DataFrame(rows, columns=columns)
+    p_values = table.groupby("metric")["p_value"]
+    table["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy()))
+    table["sign"] = np.sign(table["damage"]).where(table["p_holm"] < SIGNIFICANCE, 0).astype(int)
+    return table

@@ -144,52 +144,39 @@ class ScheduleSearch:
         """
         while True:
             made = self._made()
-            open_ = [trial.number for trial in made if not trial.state.is_finished()]
-            first = min(open_, default=len(made))
+            first = next((t.number for t in made if not t.state.is_finished()), len(made))
             if first >= trials:
-                return [trial for trial in made if trial.number < trials]
+                return made[:trials]
             end = min(BATCH * (first // BATCH + 1), trials)
-            self._ask(end)
-            batch = [
-                trial
-                for trial in self.study.get_trials()
-                if first <= trial.number < end and not trial.state.is_finished()
-            ]
+            for number in range(first, end):
+                self._ask(number)
+            batch = [trial for trial in self._made()[first:end] if not trial.state.is_finished()]
             scores = score([schedule_of(trial.params) for trial in batch])
             for trial, found in zip(batch, scores, strict=True):
                 state = TrialState.FAIL if found is None else None
                 self.study.tell(trial.number, found, state=state, skip_if_finished=True)
 
     def _made(self) -> list[FrozenTrial]:
-        """Trials that were asked for; enqueued ones are not yet."""
+        """Trials that were asked for, by number; enqueued ones are not yet."""
         trials = self.study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state != TrialState.WAITING]
 
-    def _ask(self, end: int) -> None:
-        """Trials up to number `end`, all of them with all of their parameters."""
-        for trial in self._made():  # a killed search may have left one half proposed
-            if trial.state == TrialState.RUNNING and len(trial.params) < len(PARAMETERS):
-                self.study.sampler = self._sampler(trial.number)
-                search = self.storage.get_study_id_from_name(STUDY_NAME)
-                known = self.storage.get_trial_id_from_study_id_trial_number(search, trial.number)
-                _propose(optuna.trial.Trial(self.study, known))
-        while (number := len(self._made())) < end:
-            self.study.sampler = self._sampler(number)
-            _propose(self.study.ask())
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """A sampler for one trial, so that proposals do not depend on who asked before."""
+    def _ask(self, number: int) -> None:
+        """Give a trial all of its parameters; those that it has stay."""
+        # A sampler for one trial, so that proposals do not depend on who asked before.
         seed = int(stream(self.seed, "schedule search", number).integers(2**31))
-        return optuna.samplers.TPESampler(n_startup_trials=STARTUP, multivariate=True, seed=seed)
-
-
-def _propose(trial: optuna.Trial) -> None:
-    """Give a trial its parameters; those that it has stay."""
-    trial.suggest_float(START, 0.0, 1.0)
-    trial.suggest_float(END, 0.0, 1.0)
-    trial.suggest_float(FIRST, 0.0, 0.8)
-    trial.suggest_float(RAMP, 0.0, 1.0)
-    trial.suggest_categorical(SHAPE, RAMPS)
+        self.study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=STARTUP, multivariate=True, seed=seed
+        )
+        if number == len(self._made()):
+            trial = self.study.ask()
+        else:  # a killed search may have left it half proposed
+            search = self.storage.get_study_id_from_name(STUDY_NAME)
+            known = self.storage.get_trial_id_from_study_id_trial_number(search, number)
+            trial = optuna.Trial(self.study, known)
+        for name, most in ((START, 1.0), (END, 1.0), (FIRST, 0.8), (RAMP, 1.0)):
+            trial.suggest_float(name, 0.0, most)
+        trial.suggest_categorical(SHAPE, RAMPS)
 
 
 def importances_of(trials: Sequence[FrozenTrial], *, seed: int) -> Importances:
