@@ -368,9 +368,11 @@ class FoundPlans(Facts):
     fronts: Mapping[str, tuple[ScoredPlan, ...]]
     ranked: Mapping[int, tuple[int, ...]]
 
-    def by_nll(self, group: str) -> list[ScoredPlan]:
-        """The plans of a front, the least select NLL first."""
-        return sorted(self.fronts.get(group, ()), key=lambda plan: plan.select_nll)
+    @property
+    def best(self) -> dict[str, ScoredPlan]:
+        """Each front's plan with the least select NLL."""
+        fronts = {group: front for group, front in self.fronts.items() if front}
+        return {g: min(front, key=lambda plan: plan.select_nll) for g, front in fronts.items()}
 
 
 class SearchFile(StudyFile, FoundPlans, extra="forbid"):

@@ -1,7 +1,6 @@
 """The report of the search study: does the found front beat two zones?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,18 +11,17 @@ from analysis.claims.rules import deciding_metrics
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
-from analysis.metrics import Metric
-from analysis.searches.plans import PlanValues, hypervolume_difference, plan_values
+from analysis.searches.plans import PlanValues, plan_values
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
-from analysis.study_file import ScoredPlan, SearchFile
+from analysis.study_file import SearchFile
 from reports.parts import words
 from reports.parts.blocks import Text, code, strong
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import grid, protocol_table
 from reports.parts.report import Report, picked
-from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table
+from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table, level_texts
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
 MOST_GRIDS = 12  # plans that are drawn
@@ -38,51 +36,14 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What one deciding metric says.
-
-    Attributes:
-        plans: every measured plan.
-        gain: the found front's hypervolume minus the two-zone front's.
-        difference: the best found plan minus the best two-zone plan, each by select NLL.
-    """
-
-    metric: Metric
-    plans: PlanValues
-    gain: Interval | None
-    difference: Interval | None
-
-
-def findings_of(study: SearchFile, frame: pd.DataFrame) -> list[Finding]:
-    """A finding a deciding metric."""
-    best, measured = _best_plans(study), set(frame["cell_digest"])
-    digests = {layers: digest for digest, layers in study.plans.items() if digest in measured}
-    chosen = {group: digests.get(plan.layers) for group, plan in best.items()}
-    findings = []
-    for metric in deciding_metrics(headline_metrics(frame)):
-        plans = plan_values(frame, metric, full_kv=study.kv_full_bytes)
-        limit = study.reference_nll if metric.kind == "nll" else study.reference_fd
-        corner = (1.05 * study.kv_limit_bytes / study.kv_full_bytes, limit)
-        gain = hypervolume_difference(plans, "found", "two-zone", corner=corner)
-        difference = plans.difference(chosen.get("found"), chosen.get("two-zone"))
-        findings.append(Finding(metric=metric, plans=plans, gain=gain, difference=difference))
-    return findings
-
-
-def _best_plans(study: SearchFile) -> dict[str, ScoredPlan]:
-    """Each group's plan with the least select NLL."""
-    fronts = {group: front for group, front in study.fronts.items() if front}
-    return {g: min(front, key=lambda plan: plan.select_nll) for g, front in fronts.items()}
-
-
 def make_report(folder: Path, study: SearchFile) -> Report:
     """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
-    found, cells = findings_of(study, frame), cell_table(frame)
+    deciding = deciding_metrics(headline_metrics(frame))
+    found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")
     page.answer(study.question, _verdict(found), _answer(study, found))
-    if any(one.plans.groups.get(group) for one in found for group in GROUPS):
+    if any(one.groups.get(group) for one in found for group in GROUPS):
         page.heading("Fronts")
         page.figure(
             "fronts",
@@ -103,7 +64,6 @@ def make_report(folder: Path, study: SearchFile) -> Report:
         )
     _add_selectors(page, study, frame, found)
     add_samples(page, folder)
-    deciding = [one.metric for one in found]
     protocol_table(page, study, frame, deciding=deciding, plans=grid(study, (), study.selectors))
     add_failed_cells(page, cells)
     page.limits(LIMITS)
@@ -112,7 +72,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     answer = {
         "hypervolume_difference": {one.metric.name: _ends(one.gain) for one in found},
         "best_found_minus_best_two_zone": {
-            one.metric.name: _ends(one.difference) for one in found if one.difference
+            one.metric.name: _ends(one.best_difference) for one in found if one.best_difference
         },
         "plans_scored": len(study.scored),
     }
@@ -133,13 +93,13 @@ def _said(gain: Interval | None) -> str:
     return "loses to" if gain.high < 0 else "does not differ from"
 
 
-def _verdict(found: Sequence[Finding]) -> str:
+def _verdict(found: Sequence[PlanValues]) -> str:
     said = [f"the found front {_said(one.gain)} two zones in {one.metric.short}" for one in found]
     return "; ".join(said) or "nothing was measured"
 
 
-def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
-    limit, best = words.percent(study.kv_limit_bytes / study.kv_full_bytes), _best_plans(study)
+def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
+    limit, best = words.percent(study.kv_limit_bytes / study.kv_full_bytes), study.best
     parts: list[Text] = [
         f"Within {limit} of the full network's peak KV ({words.size(study.kv_limit_bytes)} an "
         f"image), {len(study.scored)} different plans were scored on {study.score_images} select "
@@ -156,7 +116,9 @@ def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
     if "found" in best:
         parts.append(f"The best plan by select NLL is {best['found'].plan} (plan-best.json). ")
     differences = [
-        f"{one.metric.short} {words.interval(one.difference)}" for one in found if one.difference
+        f"{one.metric.short} {words.interval(one.best_difference)}"
+        for one in found
+        if one.best_difference
     ]
     if differences and best["found"].layers != best["two-zone"].layers:
         parts.append(
@@ -166,11 +128,11 @@ def _answer(study: SearchFile, found: Sequence[Finding]) -> Text:
     return parts
 
 
-def _fronts(study: SearchFile, found: Sequence[Finding]) -> Figure:
+def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
     figure, limit = new_figure(height=2.5), study.kv_limit_bytes / study.kv_full_bytes
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, one in zip(axes, found, strict=True):
-        draw_fronts(ax, {group: one.plans.points(group) for group in GROUPS}, GROUPS, limit=limit)
+        draw_fronts(ax, {group: one.points(group) for group in GROUPS}, GROUPS, limit=limit)
         ax.set_title(one.metric.heading)
     return figure
 
@@ -194,34 +156,32 @@ def _plans(study: SearchFile) -> Figure:
 
 
 def _add_selectors(
-    page: Page, study: SearchFile, frame: pd.DataFrame, found: Sequence[Finding]
+    page: Page, study: SearchFile, frame: pd.DataFrame, found: Sequence[PlanValues]
 ) -> None:
     """Which layers to keep at equal depth, against equidistant ones."""
-    mine = frame[frame["family"] == "selector"].drop_duplicates(["subnet_depth", "selector"])
+    every = frame[frame["family"] == "selector"]
+    if every.empty:
+        return
+    mine = every.drop_duplicates(["subnet_depth", "selector"])
     own = mine["selector"] == "equidistant"
-    references = mine["subnet_depth"].map(mine[own].set_index("subnet_depth")["cell_digest"])
-    rows = []
-    for cell, reference in zip(mine.itertuples(), references.mask(own), strict=True):
-        name = words.plan_name(cell.family, cell.plan, cell.selector)
-        row = {"Plan": words.unbroken(name)}
-        for one in found:
-            level = one.plans.level(cell.cell_digest)
-            damage = one.plans.difference(cell.cell_digest, reference)
-            same = damage and cell.cell_digest == reference
-            row |= {
-                one.metric.short: words.interval(level, signed=False) if level else "failed",
-                f"{one.metric.damage} against equidistant": "same layers"
-                if same
-                else words.interval(damage),
-            }
-        rows.append(row)
+    equidistant = dict(mine.loc[own, ["subnet_depth", "cell_digest"]].itertuples(index=False))
+    references = [equidistant.get(depth) for depth in mine["subnet_depth"].mask(own)]
+    rows = level_texts(cell_table(every), [one.metric for one in found])
+    for i, one in enumerate(found):
+        texts = [
+            "same layers"
+            if digest == reference and digest in one.values.index
+            else words.interval(one.difference(digest, reference))
+            for digest, reference in zip(mine["cell_digest"], references, strict=True)
+        ]
+        rows.insert(2 * i + 2, f"{one.metric.damage} against equidistant", texts)
     page.heading("Which layers to keep")
     page.table(
-        pd.DataFrame(rows),
+        rows,
         "The same depth after the same switch point, other layers: levels on test images and "
         "paired differences from equidistant ones with 95 % interval over disjoint sets; positive "
         "is worse. The supernet was trained for one choice of layers, which has the advantage.",
     )
-    if rows and study.ranked:
+    if study.ranked:
         kept = "; ".join(f"{d}: {', '.join(map(str, ls))}" for d, ls in study.ranked.items())
         page.paragraph(["Layers that ranking kept, by depth (from 0): ", code(kept)])

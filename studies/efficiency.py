@@ -48,12 +48,11 @@ class EfficiencyConfig:
 
 def table(timings: Sequence[TimingFacts]) -> str:
     """Plain text: median, range, and what it is compared with."""
-    lines = [f"{'':48} {'median':>8}  {'range':>17}  compared with"]
-    for t in timings:
-        spread = f"{t.low:.4g} to {t.high:.4g}"
-        against = f"{t.against} {t.expected:.4g}" if t.expected is not None else ""
-        lines.append(f"{t.name:48} {t.value:8.4g}  {spread:>17}  {against} ({t.unit})")
-    return "\n".join(lines)
+    import pandas as pd
+
+    rows = pd.DataFrame([timing.model_dump() for timing in timings]).set_index("name")
+    named = rows.rename(columns={"value": "median"}).rename_axis(None)
+    return named.to_string(float_format=lambda value: f"{value:.4g}")
 
 
 def main(config: EfficiencyConfig, command: str) -> None:

@@ -26,7 +26,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from analysis.study_file import ScoredPlan, SearchFile
+from analysis.study_file import FoundPlans, SearchFile
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
@@ -77,21 +77,7 @@ class SearchConfig(SupernetConfig):
             raise UserError(f"--seeds {shown}: one supernet is searched; give one seed")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explored:
-    """What the search found, as in its file.
-
-    Attributes:
-        fronts: "two-zone" and "found".
-        ranked: depth to the layers that ranking keeps.
-    """
-
-    scored: tuple[ScoredPlan, ...]
-    fronts: dict[str, tuple[ScoredPlan, ...]]
-    ranked: dict[int, tuple[int, ...]]
-
-
-class Search(SupernetStudy[SearchConfig, Explored]):
+class Search(SupernetStudy[SearchConfig, FoundPlans]):
     """Searches plans on select images and measures fronts on test images."""
 
     name = "search"
@@ -128,7 +114,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     # The supernet.
 
-    def arms(self, geometry: Geometry, found: Explored | None) -> list[Arm]:
+    def arms(self, geometry: Geometry, found: FoundPlans | None) -> list[Arm]:
         """How the supernet is trained where none is given."""
         switch = switch_of("--switch", self.config.switch, geometry)
         return [Arm(label="supernet", schedule=Schedule.progressive(), switch=switch)]
@@ -160,7 +146,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     # The search.
 
-    def explore(self, bench: Prepared, run: Run) -> Explored:
+    def explore(self, bench: Prepared, run: Run) -> FoundPlans:
         from studies.searching.plans import Plans, PlanSearch
 
         geometry, config = bench.geometry, self.config
@@ -185,9 +171,9 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         search.run(config.trials)
         if not search.scored:
             raise UserError("studies.search: no plan could be scored; see its cells' errors")
-        late = partial(self._late_plan, geometry)
+        late, scored = partial(self._late_plan, geometry), tuple(search.scored.values())
         ranked = search.rank(late) if RANKED in config.selectors else {}
-        return Explored(scored=tuple(search.scored.values()), fronts=search.fronts(), ranked=ranked)
+        return FoundPlans(scored=scored, fronts=search.fronts(), ranked=ranked)
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
         images = min(self.config.score_images, bench.dataset.sizes["select"])
@@ -208,7 +194,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
 
     # What is measured on test images.
 
-    def points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
+    def points(self, bench: Planned, found: FoundPlans | None) -> Iterator[Point]:
         geometry, config, space = bench.geometry, self.config, self.space(bench.geometry)
         supernet = self.supernet(bench)
         measured = partial(self.plan_point, bench, trained=supernet)
@@ -222,7 +208,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             fronts = {group: space.again(front) for group, front in found.fronts.items()}
         else:  # what is found is not known; these cost about as much
             seeds = space.two_zone()
-            scored = space.examples(max(config.trials, len(seeds)), seed=config.seed)
+            scored = space.examples(config.trials, seed=config.seed)
             fronts = {"found": seeds}
         for group, front in fronts.items():
             for plan in front:  # a plan may be on both
@@ -235,7 +221,7 @@ class Search(SupernetStudy[SearchConfig, Explored]):
         if len(config.selectors) > 1 or config.selectors == (RANKED,):
             yield from self._selector_points(bench, found)
 
-    def _selector_points(self, bench: Planned, found: Explored | None) -> Iterator[Point]:
+    def _selector_points(self, bench: Planned, found: FoundPlans | None) -> Iterator[Point]:
         geometry, switch = bench.geometry, self.switch(bench.geometry)
         for depth, selector in product(default_depths(geometry.depth), self.config.selectors):
             name, kept = f"d{depth}@{switch}", {"subnet_depth": depth, "switch": switch}
@@ -265,16 +251,15 @@ class Search(SupernetStudy[SearchConfig, Explored]):
     def run_name(self, bench: Planned) -> str:
         return super(SupernetStudy, self).run_name(bench)
 
-    def sheet(self, outcome: Outcome[Explored]) -> list[tuple[str, Point]]:
+    def sheet(self, outcome: Outcome[FoundPlans]) -> list[tuple[str, Point]]:
         """Full, best two-zone and best found plan, by select NLL, under the same seeds."""
-        shown = [("full", outcome.where(family="full")[0])]
-        for group, front in outcome.found.fronts.items():
-            best = [one.layers for one in _by_nll(front)[:1]]
+        shown = outcome.where(family="full")
+        for group, best in outcome.found.best.items():
             points = outcome.where(family=group)
-            shown += [(point.name, point) for point in points if point.plan.layers in best]
-        return shown
+            shown += [point for point in points if point.plan.layers == best.layers]
+        return [(point.name, point) for point in shown]
 
-    def facts(self, outcome: Outcome[Explored]) -> dict[str, Any]:
+    def facts(self, outcome: Outcome[FoundPlans]) -> dict[str, Any]:
         """The fields of `SearchFile`; not those of studies that compare trainings."""
         geometry, config = outcome.bench.geometry, self.config
         return {
@@ -289,20 +274,16 @@ class Search(SupernetStudy[SearchConfig, Explored]):
             "weighed": config.cost,
         }
 
-    def write_more(self, outcome: Outcome[Explored]) -> list[Path]:
+    def write_more(self, outcome: Outcome[FoundPlans]) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
         geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
         model, plans = str(self.config.start.model or outcome.model_folder(measured)), []
-        best = _by_nll(outcome.found.fronts["found"])
+        best = sorted(outcome.found.fronts["found"], key=lambda one: one.select_nll)
         for i, (one, plan) in enumerate(zip(best, self.space(geometry).again(best), strict=True)):
             said = {"plan": one.plan, "select_nll": one.select_nll}
             said |= {"kv_bytes": one.kv, "model": model}
             plans.append((f"plan-{i}.json" if i else "plan-best.json", plan, said))
         return write_plans(outcome.folder, plans)
-
-
-def _by_nll(plans: Sequence[ScoredPlan]) -> list[ScoredPlan]:
-    return sorted(plans, key=lambda one: one.select_nll)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,9 @@ def _name(cell: Mapping[str, Any], several: Sequence[str]) -> str:
 
 def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) -> None:
     """The two tables of what `cell_table` made: levels, and damage against the full network."""
-    levels = {m.heading: m.name for m in metrics if m.name in cells}
-    texts = _texts(cells if levels else cells[:0], levels, signed=False)
+    known = [m for m in metrics if m.name in cells]
     page.table(
-        texts.where(texts != words.NOTHING, cells["status"], axis="index"),
+        level_texts(cells if known else cells[:0], known),
         "Every cell: mean with 95 % interval (Student's t over disjoint sets).",
     )
     damages = {m.damage: name for m in metrics if (name := f"{m.name} damage") in cells}
@@ -79,6 +78,12 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
         "Every cell against full: paired damage, positive being worse, with 95 % interval over "
         f"disjoint sets; {words.STAR} marks p < 0.05 after Holm's correction over the cells.",
     )
+
+
+def level_texts(cells: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Names, and the level by each metric; the status of cells that have none."""
+    texts = _texts(cells, {m.heading: m.name for m in metrics}, signed=False)
+    return texts.where(texts != words.NOTHING, cells["status"], axis="index")
 
 
 def _texts(cells: pd.DataFrame, columns: Mapping[str, str], *, signed: bool) -> pd.DataFrame:

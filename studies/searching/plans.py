@@ -3,12 +3,14 @@
 NSGA-II (or TPE), begun from every two-zone plan that fits; no plan is scored twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
+import numpy as np
 import optuna
 
-from analysis.searches.plans import front_of
+from analysis.statistics.fronts import non_dominated
 from analysis.study_file import ScoredPlan
 from varant.model.cost import PlanCost
 from varant.model.geometry import Geometry
@@ -59,18 +61,22 @@ class PlanSpace:
         return [plan for plan in [*plans, DepthPlan.full(sides, depth)] if self.fits(plan)]
 
     def examples(self, count: int, *, seed: int) -> list[DepthPlan]:
-        """So many plans, to reckon with: the two-zone ones and random ones."""
-        plans = {plan.digest: plan for plan in self.two_zone()}
-        rng = stream(seed, "example plans")
-        scales = len(self.geometry.patch_nums)
-        for _ in range(20 * count):
-            if len(plans) >= count:
-                break
+        """At least so many plans, to reckon with: the two-zone ones and random ones."""
+        plans, rng = self.two_zone(), stream(seed, "example plans")
+        while len(plans) < count:
+            scales = len(self.geometry.patch_nums)
             depths = rng.integers(1, self.geometry.depth + 1, size=scales).tolist()
             while not self.fits(plan := self.of(depths)):
                 depths[depths.index(max(depths))] -= 1
-            plans[plan.digest] = plan
-        return list(plans.values())
+            plans.append(plan)
+        return plans
+
+
+def front_of(plans: Collection[ScoredPlan], weighed: str) -> tuple[ScoredPlan, ...]:
+    """Plans that no other is better than, by ascending cost; of equals the first."""
+    points = np.array([(getattr(one, weighed), one.select_nll) for one in plans], dtype=float)
+    front = compress(plans, non_dominated(points.reshape(-1, 2), ties=False))
+    return tuple(sorted(front, key=lambda one: (getattr(one, weighed), one.select_nll)))
 
 
 @dataclass(kw_only=True)
@@ -152,15 +158,9 @@ class PlanSearch:
     def fronts(self) -> dict[str, tuple[ScoredPlan, ...]]:
         """The two-zone front and the found front, by select NLL and cost."""
         seeds = {plan.digest for plan in self.space.two_zone()}
-        groups = {
-            "two-zone": [s for digest, s in self.scored.items() if digest in seeds],
-            "found": list(self.scored.values()),
-        }
-        found = {}
-        for name, group in groups.items():
-            front = front_of([(getattr(one, self.weighed), one.select_nll) for one in group])
-            found[name] = tuple(group[i] for i in front)
-        return found
+        two_zone = [one for digest, one in self.scored.items() if digest in seeds]
+        groups = {"two-zone": two_zone, "found": self.scored.values()}
+        return {name: front_of(plans, self.weighed) for name, plans in groups.items()}
 
     def rank(self, plan_of: Callable[[Sequence[int]], DepthPlan]) -> dict[int, tuple[int, ...]]:
         """Depth to the layers that greedy removal on select images leaves.

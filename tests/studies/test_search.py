@@ -14,9 +14,10 @@ from command_lines import config_of
 from mlflow_runs import finished_runs
 from study_commands import Command
 
+from analysis.study_file import ScoredPlan
 from reports import ReportPaths, build
 from studies.search import Search, SearchConfig
-from studies.searching.plans import PlanSearch
+from studies.searching.plans import PlanSearch, front_of
 from varant import generate, load
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -123,6 +124,16 @@ def test_ranking_leaves_out_the_layer_that_costs_least():
         seed=0,
     )
     assert search.rank(plan_of) == {3: (1, 2, 3), 2: (1, 3), 1: (3,)}
+
+
+def test_front_of_known_points():
+    costs = [(3, 1.0), (1, 3.0), (2, 2.0), (2, 2.0), (2, 2.5), (1, 4.0)]
+    plans = [
+        ScoredPlan(plan=str(i), layers=((0,),), select_nll=nll, kv=kv, flops=0)
+        for i, (kv, nll) in enumerate(costs)
+    ]
+    assert [one.plan for one in front_of(plans, "kv")] == ["1", "2", "0"]
+    assert front_of([], "kv") == ()
 
 
 def test_ranked_plans_are_measured(finished):
