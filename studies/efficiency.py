@@ -52,7 +52,7 @@ def table(timings: Sequence[TimingFacts]) -> str:
 
     rows = pd.DataFrame([timing.model_dump() for timing in timings]).set_index("name")
     named = rows.rename(columns={"value": "median"}).rename_axis(None)
-    return named.to_string(float_format=lambda value: f"{value:.4g}")
+    return str(named.to_string(float_format=lambda value: f"{value:.4g}"))
 
 
 def main(config: EfficiencyConfig, command: str) -> None:

@@ -116,12 +116,8 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
     def training(self, bench: Planned, arm: Arm, seed: int) -> Training:
         """Scored once, at its end: nobody looks at these models' curves."""
         training = super().training(bench, arm, seed)
-        images, every = self.score_images(bench), training.config.budget_images
-        return replace(training, evaluate_images=images, evaluate_every=every)
-
-    def score_images(self, bench: Planned) -> int:
-        """Select images of a trial's score."""
-        return min(SCORE_IMAGES, bench.dataset.sizes["select"])
+        images, every = bench.dataset.sizes["select"], training.config.budget_images
+        return replace(training, evaluate_images=min(SCORE_IMAGES, images), evaluate_every=every)
 
     def trial(self, bench: Planned, schedule: Schedule) -> Training:
         """A trial's training."""
@@ -242,7 +238,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
             "train_switch": self.train_switch(bench.geometry),
             "reference": PAPER,
             "search_seed": self.config.seed,
-            "score_images": self.score_images(bench),
+            "score_images": self.trial(bench, Schedule.full()).evaluate_images,
             "importance_evaluator": EVALUATOR,
             "sampler": SAMPLER,
             "storage": str(self.storage(bench)),

@@ -134,10 +134,8 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
 
         note = read_config(start.model).get("note") or {}
         training = (note.get("identity") or {}).get("training") or {}
-        switch = training.get("switch")
-        if not training.get("depths") or not isinstance(switch, int):
-            return None
-        return switch if switch < len(geometry.patch_nums) else None
+        switch = training.get("switch") if training.get("depths") else None
+        return switch if switch in range(len(geometry.patch_nums)) else None
 
     def switch(self, geometry: Geometry) -> int:
         """The switch point of the selector comparison."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
@@ -27,10 +26,9 @@ def draw_fronts(
         if not len(points):
             continue
         size = 7.0 if i == 0 else 3.5  # the first shows around what others share with it
-        look: dict[str, Any] = {"color": colours[name], "markersize": size, "mew": 0, "zorder": 3}
-        ax.plot(*points.T, "o", label=name, **look)
-        front = staircase(points)
-        draw_staircase(ax, front, edge=1.03 * limit, color=colours[name], linewidth=1.0)
+        ax.plot(*points.T, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
+        line = {"color": colours[name], "linewidth": 1.0}
+        draw_staircase(ax, staircase(points), edge=1.03 * limit, **line)
     tight: dict[str, Any] = {"columnspacing": 1.0, "handletextpad": 0.2, "borderaxespad": 0.0}
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.99), "ncol": 2}
     ax.legend(frameon=False, fontsize=7, **place, **tight)
@@ -43,10 +41,8 @@ def draw_plan(ax: Axes, layers: Sequence[Sequence[int]], depth: int, *, colour: 
     grid = np.zeros((depth, len(layers)))
     for scale, chosen in enumerate(layers):
         grid[list(chosen), scale] = 1
-    look: dict[str, Any] = {
-        "cmap": ListedColormap([ABSENT, colour]),
-        "vmin": 0,
-        "vmax": 1,
-        "linewidths": 0.6,
-    }
-    seaborn.heatmap(grid, ax=ax, cbar=False, xticklabels=False, yticklabels=False, **look)
+    shades = ListedColormap([ABSENT, colour])
+    ax.pcolormesh(grid, cmap=shades, vmin=0, vmax=1, edgecolor="white", linewidth=0.6)
+    ax.invert_yaxis()
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)

@@ -5,6 +5,7 @@ nor a spread over forests; ours draw what the study wrote down.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -103,15 +104,8 @@ def draw_slice(ax: Axes, table: pd.DataFrame, parameter: str, objective: str) ->
 
 def draw_importances(ax: Axes, found: Mapping[Zone, Mapping[str, Importance]]) -> None:
     """A bar a parameter and objective, with one standard deviation over forests."""
-    means, spreads = (
-        pd.DataFrame(
-            {
-                f"NLL of {zone}": {name: getattr(one, fact) for name, one in values.items()}
-                for zone, values in found.items()
-            }
-        )
-        for fact in ("mean", "sd")
-    )
+    table = pd.DataFrame({f"NLL of {zone}": dict(values) for zone, values in found.items()})
+    means, spreads = table.map(attrgetter("mean")), table.map(attrgetter("sd"))
     colours = [OBJECTIVE_COLOURS[zone] for zone in found]
     look = {"width": 0.8, "ecolor": INK, "error_kw": {"elinewidth": 0.8}, "legend": False}
     means.plot.barh(ax=ax, xerr=spreads, color=colours, **look)

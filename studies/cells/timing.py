@@ -64,12 +64,11 @@ class Stopwatch:
             model = VAR(geometry).to(self.device)
             shard = torch.randint(geometry.vocab_size, (4 * batch, geometry.tokens)).short()
         tokens = TokenSplit(shards=(shard,), labels_N=torch.zeros(4 * batch, dtype=torch.long))
-        full = depth == geometry.depth
         config = TrainingConfig(
             budget_images=10_000 * batch,
             batch=batch,
-            schedule=Schedule.full() if full else Schedule.fixed(1.0),
-            depths=() if full else (depth,),
+            schedule=Schedule.fixed(0.0 if depth == geometry.depth else 1.0),
+            depths=(depth,),
             switch=default_switch(len(geometry.patch_nums)),
         )
         batches = CachedBatches(tokens, seed=0, batch=batch)
@@ -93,14 +92,11 @@ def _steps(watch: Stopwatch) -> Iterator[TimingFacts]:
     depths = (geometry.depth, geometry.depth // 2, geometry.depth // 4)
     trainers = [watch.trainer(geometry, tokenizer, batch=2, depth=depth) for depth in depths]
     seconds = watch.by_turns([trainer.advance for trainer in trainers])
-    flops = [
-        plan_cost(geometry, trainer.plans[depth], guidance=False).flops
-        for trainer, depth in zip(trainers, depths, strict=True)
-    ]
     for i in (1, 2):
-        name = f"step time d{depths[i]}@{trainers[i].config.switch} / full"
-        ratios = seconds[:, i] / seconds[:, 0]
-        yield _timing(name, ratios, "ratio", expected=flops[i] / flops[0], against="FLOPs ratio")
+        plan = trainers[i].plans[depths[i]]
+        flops, full = (plan_cost(geometry, p, guidance=False).flops for p in (plan, None))
+        name, ratios = f"step time {plan.name} / full", seconds[:, i] / seconds[:, 0]
+        yield _timing(name, ratios, "ratio", expected=flops / full, against="FLOPs ratio")
 
 
 def _tokenising(watch: Stopwatch) -> TimingFacts:

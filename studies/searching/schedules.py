@@ -107,7 +107,6 @@ class ScheduleSearch:
             UserError: a file that cannot be used, or that holds the search of another config.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        check_storage(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             storage = optuna.storages.RDBStorage(f"sqlite:///{path}")

@@ -7,7 +7,6 @@ section 3). p is a function of training progress, in [0, 1], and every draw is a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -246,8 +245,8 @@ def _drawn_depths(depths: Sequence[int], count: int, seed: int, draw: Draw) -> l
     if count == 0:
         return []
     if draw == "independent":
-        return [depths[i] for i in stream(seed, "depth").integers(len(depths), size=count)]
-    rounds = (
-        stream(seed, "depth", number).permutation(len(depths)) for number in itertools.count()
-    )
-    return [depths[i] for i in itertools.islice(itertools.chain.from_iterable(rounds), count)]
+        drawn = stream(seed, "depth").integers(len(depths), size=count).tolist()
+    else:
+        rounds = range(math.ceil(count / len(depths)))
+        drawn = [i for r in rounds for i in stream(seed, "depth", r).permutation(len(depths))]
+    return [depths[i] for i in drawn[:count]]
