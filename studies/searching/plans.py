@@ -129,9 +129,9 @@ class PlanSearch:
             known = self.scored.get(plan.digest)
             if known is None and plan.digest not in batch and self.space.fits(plan):
                 batch[plan.digest] = (trial, plan)
-                continue
-            repeats += 1
-            self._tell(proposals, trial, known)
+            else:
+                repeats += 1
+                self._tell(proposals, trial, known)
         return list(batch.values())
 
     def _tell(self, proposals: optuna.Study, trial: optuna.Trial, found: ScoredPlan | None) -> None:

@@ -34,8 +34,8 @@ FIXED_SHARES = (0.1, 0.5, 2 / 3, 1.0)
 SAMPLER = f"TPE (multivariate, {STARTUP} startup trials)"
 EVALUATOR = f"fANOVA of {TREES} trees, {FORESTS} forests"
 
-Scores = tuple[float, float]  # NLL of the full network, and the mean of its subnets'
 Importances = Mapping[Zone, Mapping[str, Importance]]
+Scores = tuple[float, float]  # NLL of the full network, and the mean of its subnets'
 
 
 def schedule_of(params: Mapping[str, Any]) -> Schedule:
