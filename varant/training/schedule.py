@@ -129,13 +129,9 @@ class Schedule:
     @property
     def mean_share(self) -> float:
         """p averaged over the training: the fixed share that trains as many subnet steps."""
-        first, ramp, last = self.phases
-        risen = _RAMP_MEANS[self.ramp]
-        return (
-            self.start_share * first
-            + ((1 - risen) * self.start_share + risen * self.end_share) * ramp
-            + self.end_share * last
-        )
+        _, ramp, last = self.phases
+        late = last + _RAMP_MEANS[self.ramp] * ramp  # the weight of the end share
+        return (1 - late) * self.start_share + late * self.end_share
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready fields. A linear ramp is not named: digests are older than other ramps."""
@@ -213,9 +209,8 @@ def draw_steps(
     if schedule.sandwich:
         smallest, *others = sorted(depths)
         middle = _drawn_depths(others, steps, seed, draw)
-        return Draws(
-            share_S=np.full(steps, np.nan), depths=tuple((full_depth, smallest, d) for d in middle)
-        )
+        triples = tuple((full_depth, smallest, depth) for depth in middle)
+        return Draws(share_S=np.full(steps, np.nan), depths=triples)
     if draw == "independent":
         subnet_S = stream(seed, "subnet step").random(steps) < share_S
     else:
@@ -224,10 +219,8 @@ def draw_steps(
         subnet_S = np.diff(passed_S, prepend=np.floor(start)) > 0
         subnet_S = (subnet_S & (share_S > 0)) | (share_S >= 1)  # whatever the sum's rounding
     drawn = iter(_drawn_depths(depths, int(subnet_S.sum()), seed, draw))
-    return Draws(
-        share_S=share_S,
-        depths=tuple((next(drawn),) if subnet else (full_depth,) for subnet in subnet_S),
-    )
+    single = tuple((next(drawn) if subnet else full_depth,) for subnet in subnet_S)
+    return Draws(share_S=share_S, depths=single)
 
 
 def check_subnets(depths: Sequence[int], full_depth: int) -> None:
