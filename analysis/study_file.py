@@ -279,10 +279,6 @@ class ParetoFile(SupernetFile):
     paper_cost: Mapping[str, PaperCost]
 
 
-class SwitchFile(SupernetFile):
-    """Of a study that trains a model for each switch point."""
-
-
 class TrialFacts(Facts):
     """A trial of a search over schedules.
 

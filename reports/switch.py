@@ -14,17 +14,17 @@ from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.maps.switch_depth import SwitchLoss, earliest, switch_losses, trained_at, transfer_map
+from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import Levels
-from analysis.study_file import SwitchFile
+from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.blocks import Text, strong
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, picked
+from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models
 
 LIMITS = (
@@ -41,7 +41,7 @@ class MetricFindings:
     """What one metric says: losses at the switch point trained for, and a transfer map a depth."""
 
     metric: Metric
-    losses: Sequence[SwitchLoss]
+    losses: pd.DataFrame
     maps: Sequence[Heatmap]
 
     @cached_property
@@ -59,7 +59,7 @@ class MetricFindings:
         return max((float(np.nanmax(m.values)) for m in self.maps), default=float("nan"))
 
 
-def make_report(folder: Path, study: SwitchFile) -> Report:
+def make_report(folder: Path, study: SupernetFile) -> Report:
     """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
@@ -72,7 +72,7 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
         for metric in deciding_metrics(levels.metrics)
     ]
     nll = next((one for one in found if one.metric.kind == "nll"), None)
-    first = {depth: earliest(nll.losses if nll else (), depth) for depth in study.depths}
+    first = {depth: earliest(nll.losses, depth) if nll else None for depth in study.depths}
     page = Page(
         study,
         "Where may I switch?",
@@ -101,15 +101,15 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
     page.limits(["" if several else ONE_SEED, *LIMITS])
     add_every_plan(page, levels)
     answer = {
-        "earliest": {str(depth): one and one.switch for depth, one in first.items()},
+        "earliest": {str(depth): one and one["switch"] for depth, one in first.items()},
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
     }
     return page.report(answer=answer, summary=levels.table)
 
 
-def _verdict(first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None) -> str:
+def _verdict(first: Mapping[int, Row | None], nll: MetricFindings | None) -> str:
     said = [
-        f"d{depth} from switch {one.switch}" if one else f"d{depth} nowhere"
+        f"d{depth} from switch {one['switch']}" if one else f"d{depth} nowhere"
         for depth, one in sorted(first.items(), reverse=True)
     ]
     worse, pairs = (nll.worse, nll.pairs) if nll else (0, 0)
@@ -117,7 +117,7 @@ def _verdict(first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None)
 
 
 def _answer(
-    study: SwitchFile, first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None
+    study: SupernetFile, first: Mapping[int, Row | None], nll: MetricFindings | None
 ) -> Text:
     limit = f"{NON_INFERIORITY_NATS} nats/token of NLL"
     return [
@@ -127,10 +127,10 @@ def _answer(
         else "",
         strong("Where may I switch? "),
         [
-            f"With {depth} layers from scale {one.switch} on a loss of {limit} against the "
+            f"With {depth} layers from scale {one['switch']} on a loss of {limit} against the "
             "control's full network is excluded (one-sided 95 %), for "
-            f"{words.percent(one.kv_share)} of its KV and {words.percent(one.flops_share)} of its "
-            "FLOPs. "
+            f"{words.percent(one['kv_share'])} of its KV and "
+            f"{words.percent(one['flops_share'])} of its FLOPs. "
             if one
             else f"With {depth} layers at no switch point is a loss of {limit} excluded. "
             for depth, one in sorted(first.items(), reverse=True)
@@ -149,7 +149,7 @@ def _answer(
 def _add_losses(page: Page, found: Sequence[MetricFindings], *, over: str) -> None:
     """What switching costs: a figure a metric, and a table of all."""
     for one in found:
-        if one.losses:
+        if len(one.losses):
             page.figure(
                 f"switch_{one.metric.kind}",
                 partial(_loss_figure, one),
@@ -175,11 +175,11 @@ def _loss_rows(found: Sequence[MetricFindings]) -> pd.DataFrame:
     """A row a depth and switch point, deep ones first."""
     rows: dict[tuple[int, int], dict[str, str]] = {}
     for one in found:
-        for x in one.losses:
+        for x in one.losses.itertuples():
             row = rows.setdefault((-x.depth, x.switch), {})
             row |= {"Depth": f"d{x.depth}", "N": str(x.switch)}
             row |= {"KV": words.percent(x.kv_share), "FLOPs": words.percent(x.flops_share)}
-            row[one.metric.damage] = words.interval(x.loss)
+            row[one.metric.damage] = words.estimate(x.damage, x.low, x.high)
             if one.metric.kind == "nll":
                 row["Within"] = "yes" if x.acceptable else "no"
     columns = ["Depth", "N", *(one.metric.damage for one in found), "Within", "KV", "FLOPs"]
@@ -188,18 +188,13 @@ def _loss_rows(found: Sequence[MetricFindings]) -> pd.DataFrame:
 
 def _loss_figure(found: MetricFindings) -> Figure:
     """A panel a quantity, a line a depth."""
-    table = pd.DataFrame(
-        [
-            {"name": f"d{x.depth}", "x": x.switch, "KV": x.kv_share, "FLOPs": x.flops_share}
-            | picked(x.loss, "estimate", "low", "high")
-            for x in found.losses
-        ]
-    )
+    table = found.losses.rename(columns={"switch": "x"})
+    table["name"] = [f"d{depth}" for depth in table["depth"]]
     exact = table.assign(low=np.nan, high=np.nan)
     panels = {
-        f"loss in {found.metric.heading}": table.assign(y=table["estimate"]),
-        "peak KV, share of full": exact.assign(y=table["KV"]),
-        "FLOPs, share of full": exact.assign(y=table["FLOPs"]),
+        f"loss in {found.metric.heading}": table.assign(y=table["damage"]),
+        "peak KV, share of full": exact.assign(y=table["kv_share"]),
+        "FLOPs, share of full": exact.assign(y=table["flops_share"]),
     }
     figure = new_figure(height=2.15, constrained=False)
     for i, (title, shown) in enumerate(panels.items()):

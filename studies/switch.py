@@ -13,7 +13,7 @@ Expect losses that fall as N grows, and most where the subnet is shallow.
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.study_file import SwitchFile
+from analysis.study_file import SupernetFile
 from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
@@ -45,7 +45,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
         "for? One base network is trained further for each switch point; every model is measured "
         "at every switch point."
     )
-    file = SwitchFile
+    file = SupernetFile
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         """The control, and a model a switch point.

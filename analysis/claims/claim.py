@@ -68,8 +68,3 @@ class LedgerRow:
     components: tuple[Component, ...] = ()
     reason: str = ""
     rests_on: str = ""
-
-    @property
-    def arithmetic(self) -> bool:
-        """Whether nothing of it was tested on networks."""
-        return all(component.metric is None for component in self.components)

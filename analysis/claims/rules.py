@@ -81,17 +81,8 @@ class Case:
     def setting(self) -> str:
         return f"analogue on {self.study.dataset.name}"
 
-    @property
-    def half(self) -> PlanKey | None:
-        """The trained plan of half of the layers; None where not measured."""
-        return self._subnet(2)
-
-    @property
-    def quarter(self) -> PlanKey | None:
-        """The trained plan of a quarter of the layers; None where not measured."""
-        return self._subnet(4)
-
-    def _subnet(self, parts: int) -> PlanKey | None:
+    def subnet(self, parts: int) -> PlanKey | None:
+        """The trained plan of so small a part of the layers; None where not measured."""
         wanted = max(1, self.study.geometry.depth // parts)
         if wanted not in self.study.depths:
             return None
@@ -193,12 +184,12 @@ def ruled(
         rests_on=rests_on,
     )
     seeds = min(len(c.seeds) for c in decided)
-    if seeds < LEAST_SEEDS:
-        said = (
-            "one training seed: training variance is not measured"
-            if seeds == 1
-            else f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}"
-        )
+    said = f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}" if seeds < LEAST_SEEDS else ""
+    if seeds == 1:
+        said = "one training seed: training variance is not measured"
+    if case.study.quick:
+        said = "a quick run: not a result"
+    if said:
         return replace(row, verdict=Verdict.INCONCLUSIVE, reason=said)
     reason = f"t over {seeds} training seeds, Holm over {len(decided)} tests"
     if all(sum(c.metric == d.metric for d in decided) < tests for c in decided):

@@ -300,11 +300,11 @@ def test_fixed_ends_are_the_extreme_shares():
 
 
 def test_subnets_of_half_and_a_quarter():
-    assert (case().half, case().quarter) == (HALF, QUARTER)
+    assert (case().subnet(2), case().subnet(4)) == (HALF, QUARTER)
     without = case(plans=(FULL, PlanKey(6, 3), QUARTER))
-    assert (without.half, without.quarter) == (None, QUARTER)
+    assert (without.subnet(2), without.subnet(4)) == (None, QUARTER)
     earlier = case(train_switch=2)
-    assert (earlier.half, earlier.quarter) == (PlanKey(4, 2), PlanKey(2, 2))
+    assert (earlier.subnet(2), earlier.subnet(4)) == (PlanKey(4, 2), PlanKey(2, 2))
 
 
 def test_names_decide_nothing():
