@@ -5,8 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.claims import c1
-from analysis.claims.claim import Claim, Component, LedgerRow
-from analysis.claims.rules import FREE_MARGIN, FULL_MARGIN, Case, Margin, ruled, tested, untested
+from analysis.claims.rules import (
+    FREE_MARGIN,
+    FULL_MARGIN,
+    Case,
+    Claim,
+    Component,
+    LedgerRow,
+    Margin,
+    ruled,
+    tested,
+    untested,
+)
 from analysis.statistics.fronts import KV, trade
 from analysis.statistics.intervals import Interval, Verdict
 from analysis.statistics.levels import FULL, Levels, Observations, PlanKey

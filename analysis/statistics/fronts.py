@@ -41,8 +41,6 @@ def non_dominated(points_N2: np.ndarray, *, ties: bool = True) -> np.ndarray:
 
     Of equal points all stay, or without `ties` the first.
     """
-    if not len(points_N2):
-        return np.zeros(0, dtype=bool)
     return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=ties), dtype=bool)
 
 

@@ -11,12 +11,10 @@ interval is Student's t over the seeds' means; with one it is over that model's 
 nothing about training.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -139,12 +137,12 @@ class _Group:
         values = np.array([*means.values()]) if len(means) > 1 else self.values
         return Observations(values=values, seeds=tuple(means))
 
-    def minus(self, other: _Group) -> _Group:
+    def minus(self, other: Self) -> Self:
         """What both have, by seed and set."""
         ours, theirs = ((group.seeds << 32) + group.sets for group in (self, other))
         _, i, j = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
         values = self.values[i] - other.values[j]
-        return _Group(seeds=self.seeds[i], sets=self.sets[i], values=values)
+        return replace(self, seeds=self.seeds[i], sets=self.sets[i], values=values)
 
 
 _NOTHING = _Group(seeds=np.empty(0, int), sets=np.empty(0, int), values=np.empty(0))

@@ -18,9 +18,8 @@ from pareto_frames import (
     pareto_frame,
 )
 
-from analysis.claims.claim import LedgerRow
 from analysis.claims.ledger import judge_claims
-from analysis.claims.rules import LEAST_SEEDS, Case, Margin, deciding_metrics
+from analysis.claims.rules import LEAST_SEEDS, Case, LedgerRow, Margin, deciding_metrics
 from analysis.frame import checked_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Verdict, holm

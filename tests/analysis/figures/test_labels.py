@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from pareto_frames import SCHEDULES, WAYS, pareto_frame
 
 from analysis.figures.colours import FIXED, KINDS, colours_of
-from analysis.figures.curves import draw_curves, draw_hypervolume
+from analysis.figures.frontier import draw_hypervolume, draw_trade
 from analysis.figures.labels import spread
-from analysis.figures.points import draw_scatter
+from analysis.figures.points import draw_curves, draw_scatter
 from analysis.figures.theme import new_figure, style
-from analysis.figures.trade import draw_trade
 from analysis.statistics.fronts import Trade
 from analysis.statistics.levels import EQUIDISTANT, Levels, PlanKey, Way
 
