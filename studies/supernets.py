@@ -167,9 +167,9 @@ class SupernetStudy(Study[Config, Found]):
             selectors, range(len(sides)), self.depths(bench.geometry)
         ):
             kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
-            plan, label = DepthPlan.two_zone(sides, depth, **kept), f"d{subnet}@{switch}"
-            shown = label if selector == "equidistant" else f"{label} ({selector})"
-            yield measured(f"{name} {shown}", plan, family="switch", plan=label, **kept)
+            plan = DepthPlan.two_zone(sides, depth, **kept)
+            shown = plan.name if selector == "equidistant" else f"{plan.name} ({selector})"
+            yield measured(f"{name} {shown}", plan, family="switch", **kept)
 
     def shown(self, arms: Sequence[Arm]) -> Sequence[Arm]:
         """The arms that the sample sheet shows."""
