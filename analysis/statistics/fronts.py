@@ -82,15 +82,26 @@ class Frontier:
 
     @cached_property
     def surfaces(self) -> dict[str, dict[int, np.ndarray]]:
-        """Attainment surfaces over the seeds, by schedule; see `attainment`."""
-        trained = self.models[self.models["trained"]]
-        return {
-            str(schedule): {
-                percentage: surface * [1.0, self.metric.damage_sign]
-                for percentage, surface in attainment(_points(mine), mine["seed"]).items()
+        """Attainment surfaces over the seeds, by schedule; empty for one seed.
+
+        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points of
+        (KV share, value) at which so many seeds have one at least as good.
+
+        Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
+        """
+        surfaces: dict[str, dict[int, np.ndarray]] = {}
+        trained = self.models[self.models["trained"]].sort_values("seed", kind="stable")
+        for schedule, mine in trained.groupby("schedule", sort=False):
+            seeds = mine["seed"].to_numpy(dtype=int)
+            count = len(set(seeds))
+            # moocore wants a percentile above zero: the best of n seeds is the 100/n one.
+            wanted = {p: max(100.0 / count, p) for p in (0, 50, 100)} if count > 1 else {}
+            found = moocore.eaf(_points(mine), sets=seeds, percentiles=list(wanted.values()))
+            signed = found * [1.0, self.metric.damage_sign, 1.0]
+            surfaces[str(schedule)] = {
+                p: signed[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()
             }
-            for schedule, mine in trained.groupby("schedule", sort=False)
-        }
+        return surfaces
 
     @cached_property
     def probability(self) -> dict[tuple[str, str], float]:
@@ -129,26 +140,6 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
 def _points(plane: pd.DataFrame) -> np.ndarray:
     """(N, 2) of KV share and damage."""
     return np.asarray(plane[["kv_share", "damage"]], dtype=float)
-
-
-def attainment(points_N2: np.ndarray, seeds_N: Sequence[int]) -> dict[int, np.ndarray]:
-    """Attainment surfaces over seeds, each of which has a set of points.
-
-    Returns:
-        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points at
-        which so many seeds have one at least as good. Empty for fewer than two seeds.
-
-    Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
-    """
-    seeds = np.asarray(seeds_N, dtype=int)
-    count = len(set(seeds.tolist()))
-    if count < 2:
-        return {}
-    # moocore wants a percentile above zero: the best of n seeds is the 100/n one.
-    wanted = {percentage: max(100.0 / count, percentage) for percentage in (0, 50, 100)}
-    order = np.argsort(seeds, kind="stable")
-    found = moocore.eaf(points_N2[order], sets=seeds[order], percentiles=list(wanted.values()))
-    return {p: found[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()}
 
 
 def hypervolume_table(frontiers: Sequence[Frontier], reference: ReferencePoint) -> pd.DataFrame:
