@@ -248,11 +248,6 @@ class SupernetFile(StudyFile, extra="forbid"):
     kv_full_bytes: float
     models: tuple[ModelFacts, ...]
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the ways to train, in the study's order."""
-        return tuple(schedule.label for schedule in self.schedules)
-
 
 class ReferencePoint(Facts):
     """The corner of the hypervolume: KV as a share of the full network's, NLL, distance."""
@@ -277,10 +272,6 @@ class ParetoFile(SupernetFile):
     reference_point: ReferencePoint
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
-
-
-class SwitchFile(SupernetFile):
-    """Of a study that trains a model for each switch point."""
 
 
 class TrialFacts(Facts):

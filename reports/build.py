@@ -13,7 +13,7 @@ from analysis.study_file import (
     SensitivityFile,
     StudyFile,
     StudyHead,
-    SwitchFile,
+    SupernetFile,
 )
 from reports import general, schedule, search, switch
 from reports.pareto import report as pareto
@@ -23,7 +23,7 @@ from reports.sensitivity import report as sensitivity
 REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
     "sensitivity": (SensitivityFile, sensitivity.make_report),
     "pareto": (ParetoFile, pareto.make_report),
-    "switch": (SwitchFile, switch.make_report),
+    "switch": (SupernetFile, switch.make_report),
     "schedule": (ScheduleFile, schedule.make_report),
     "search": (SearchFile, search.make_report),
 }

@@ -1,8 +1,7 @@
 """The report of the switch study: where may I switch, and does training at N matter?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,17 @@ from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.maps.switch_depth import SwitchLoss, earliest, switch_losses, trained_at, transfer_map
+from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import Levels
-from analysis.study_file import SwitchFile
+from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.blocks import Text, strong
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, picked
+from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models
 
 LIMITS = (
@@ -36,60 +35,33 @@ LIMITS = (
 ONE_SEED = "One training seed: how much models trained alike differ is not measured here."
 
 
-@dataclass(frozen=True, kw_only=True)
-class MetricFindings:
-    """What one metric says: losses at the switch point trained for, and a transfer map a depth."""
-
-    metric: Metric
-    losses: Sequence[SwitchLoss]
-    maps: Sequence[Heatmap]
-
-    @cached_property
-    def worse(self) -> int:
-        """Pairs that are significantly worse than matched training, of `pairs`."""
-        return sum(int((m.significant & (m.values > 0)).sum()) for m in self.maps)
-
-    @property
-    def pairs(self) -> int:
-        return sum(m.tests for m in self.maps)
-
-    @property
-    def largest(self) -> float:
-        """The largest loss by training elsewhere."""
-        return max((float(np.nanmax(m.values)) for m in self.maps), default=float("nan"))
-
-
-def make_report(folder: Path, study: SwitchFile) -> Report:
+def make_report(folder: Path, study: SupernetFile) -> Report:
     """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
-    found = [
-        MetricFindings(
-            metric=metric,
-            losses=switch_losses(levels, metric, study.depths),
-            maps=[transfer_map(levels, metric, depth) for depth in study.depths],
-        )
-        for metric in deciding_metrics(levels.metrics)
-    ]
-    nll = next((one for one in found if one.metric.kind == "nll"), None)
-    first = {depth: earliest(nll.losses if nll else (), depth) for depth in study.depths}
+    metrics = deciding_metrics(levels.metrics)
+    losses = {metric: switch_losses(levels, metric, study.depths) for metric in metrics}
+    maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
+    nll = next((metric for metric in metrics if metric.kind == "nll"), None)
+    first = {depth: earliest(losses[nll], depth) if nll else None for depth in study.depths}
+    mismatched = maps[nll] if nll else []
     page = Page(
         study,
         "Where may I switch?",
         f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
         words.counted(len(study.seeds), "training seed"),
     )
-    page.answer(study.question, _verdict(first, nll), _answer(study, first, nll))
+    page.answer(study.question, _verdict(first, mismatched), _answer(study, first, mismatched))
     page.heading("Where may I switch?")
     several = len(study.seeds) > 1
     over = "training seeds" if several else "disjoint sets of one model"
-    _add_losses(page, found, over=over)
+    _add_losses(page, losses, over=over)
     page.heading("Does training at N matter?")
-    for one in found:
+    for metric, panels in maps.items():
         page.figure(
-            f"transfer_{one.metric.kind}",
-            partial(heatmap_plate, one.maps),
-            f"Trained at against used at, {one.metric.short}. ",
+            f"transfer_{metric.kind}",
+            partial(heatmap_plate, panels),
+            f"Trained at against used at, {metric.short}. ",
             "How much worse a model is than the one trained for the switch point that both are "
             "used at; negative is better. In brackets: not different from zero at p < 0.05 "
             f"after Holm's correction over the map, by t over {over}{'' if several else ' each'}.",
@@ -101,24 +73,27 @@ def make_report(folder: Path, study: SwitchFile) -> Report:
     page.limits(["" if several else ONE_SEED, *LIMITS])
     add_every_plan(page, levels)
     answer = {
-        "earliest": {str(depth): one and one.switch for depth, one in first.items()},
+        "earliest": {str(depth): one and one["switch"] for depth, one in first.items()},
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
     }
     return page.report(answer=answer, summary=levels.table)
 
 
-def _verdict(first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None) -> str:
+def _pairs(maps: Sequence[Heatmap]) -> str:
+    """How many are significantly worse than matched training."""
+    worse = sum(int((m.significant & (m.values > 0)).sum()) for m in maps)
+    return f"{worse} of {sum(m.tests for m in maps)} pairs"
+
+
+def _verdict(first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> str:
     said = [
-        f"d{depth} from switch {one.switch}" if one else f"d{depth} nowhere"
+        f"d{depth} from switch {one['switch']}" if one else f"d{depth} nowhere"
         for depth, one in sorted(first.items(), reverse=True)
     ]
-    worse, pairs = (nll.worse, nll.pairs) if nll else (0, 0)
-    return f"{', '.join(said)}; training elsewhere costs in {worse} of {pairs} pairs"
+    return f"{', '.join(said)}; training elsewhere costs in {_pairs(maps)}"
 
 
-def _answer(
-    study: SwitchFile, first: Mapping[int, SwitchLoss | None], nll: MetricFindings | None
-) -> Text:
+def _answer(study: SupernetFile, first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> Text:
     limit = f"{NON_INFERIORITY_NATS} nats/token of NLL"
     return [
         "One training seed: intervals are over disjoint sets of one model each, and training "
@@ -127,10 +102,10 @@ def _answer(
         else "",
         strong("Where may I switch? "),
         [
-            f"With {depth} layers from scale {one.switch} on a loss of {limit} against the "
+            f"With {depth} layers from scale {one['switch']} on a loss of {limit} against the "
             "control's full network is excluded (one-sided 95 %), for "
-            f"{words.percent(one.kv_share)} of its KV and {words.percent(one.flops_share)} of its "
-            "FLOPs. "
+            f"{words.percent(one['kv_share'])} of its KV and "
+            f"{words.percent(one['flops_share'])} of its FLOPs. "
             if one
             else f"With {depth} layers at no switch point is a loss of {limit} excluded. "
             for depth, one in sorted(first.items(), reverse=True)
@@ -138,27 +113,27 @@ def _answer(
         [
             strong("Does training at N matter? "),
             "Used at another switch point than the one that it was trained for, a model is "
-            f"significantly worse than one trained there in {nll.worse} of {nll.pairs} pairs (Holm "
-            f"within a depth), at most by {words.number(nll.largest)} nats/token.",
+            f"significantly worse than one trained there in {_pairs(maps)} (Holm within a depth), "
+            f"at most by {words.number(max(float(np.nanmax(m.values)) for m in maps))} nats/token.",
         ]
-        if nll
+        if maps
         else "",
     ]
 
 
-def _add_losses(page: Page, found: Sequence[MetricFindings], *, over: str) -> None:
+def _add_losses(page: Page, losses: Mapping[Metric, pd.DataFrame], *, over: str) -> None:
     """What switching costs: a figure a metric, and a table of all."""
-    for one in found:
-        if one.losses:
+    for metric, table in losses.items():
+        if len(table):
             page.figure(
-                f"switch_{one.metric.kind}",
-                partial(_loss_figure, one),
-                f"{one.metric.short}, KV and FLOPs against the switch point. ",
+                f"switch_{metric.kind}",
+                partial(_loss_figure, metric, table),
+                f"{metric.short}, KV and FLOPs against the switch point. ",
                 "Each point is a model of its own, trained for the switch point that it is "
                 "used at. Loss: paired difference from the full network of the control, with "
                 f"95 % interval over {over}; positive is worse. KV and FLOPs are exact.",
             )
-    rows = _loss_rows(found)
+    rows = _loss_rows(losses)
     if rows.empty:
         page.paragraph("No model has numbers to compare with the control.")
     page.table(
@@ -171,35 +146,30 @@ def _add_losses(page: Page, found: Sequence[MetricFindings], *, over: str) -> No
     )
 
 
-def _loss_rows(found: Sequence[MetricFindings]) -> pd.DataFrame:
+def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
     """A row a depth and switch point, deep ones first."""
     rows: dict[tuple[int, int], dict[str, str]] = {}
-    for one in found:
-        for x in one.losses:
+    for metric, table in losses.items():
+        for x in table.itertuples():
             row = rows.setdefault((-x.depth, x.switch), {})
             row |= {"Depth": f"d{x.depth}", "N": str(x.switch)}
             row |= {"KV": words.percent(x.kv_share), "FLOPs": words.percent(x.flops_share)}
-            row[one.metric.damage] = words.interval(x.loss)
-            if one.metric.kind == "nll":
+            row[metric.damage] = words.estimate(x.damage, x.low, x.high)
+            if metric.kind == "nll":
                 row["Within"] = "yes" if x.acceptable else "no"
-    columns = ["Depth", "N", *(one.metric.damage for one in found), "Within", "KV", "FLOPs"]
+    columns = ["Depth", "N", *(metric.damage for metric in losses), "Within", "KV", "FLOPs"]
     return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(words.NOTHING)
 
 
-def _loss_figure(found: MetricFindings) -> Figure:
+def _loss_figure(metric: Metric, losses: pd.DataFrame) -> Figure:
     """A panel a quantity, a line a depth."""
-    table = pd.DataFrame(
-        [
-            {"name": f"d{x.depth}", "x": x.switch, "KV": x.kv_share, "FLOPs": x.flops_share}
-            | picked(x.loss, "estimate", "low", "high")
-            for x in found.losses
-        ]
-    )
+    table = losses.rename(columns={"switch": "x"})
+    table["name"] = [f"d{depth}" for depth in table["depth"]]
     exact = table.assign(low=np.nan, high=np.nan)
     panels = {
-        f"loss in {found.metric.heading}": table.assign(y=table["estimate"]),
-        "peak KV, share of full": exact.assign(y=table["KV"]),
-        "FLOPs, share of full": exact.assign(y=table["FLOPs"]),
+        f"loss in {metric.heading}": table.assign(y=table["damage"]),
+        "peak KV, share of full": exact.assign(y=table["kv_share"]),
+        "FLOPs, share of full": exact.assign(y=table["flops_share"]),
     }
     figure = new_figure(height=2.15, constrained=False)
     for i, (title, shown) in enumerate(panels.items()):

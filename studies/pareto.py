@@ -18,12 +18,13 @@ Expect subnets that gain and a full network that loses as the share rises.
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from analysis.study_file import PaperCost, ParetoFile
-from studies.grid.point import Outcome, Point
+from studies.grid.point import Outcome
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
 from varant.flags import AboveZero, Natural, Shares, choices, show_number
@@ -108,21 +109,10 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             "paper_cost": paper_cost(),
         }
 
-    def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
-        """Full network and shallowest trained subnet of three arms, first seed.
-
-        The control, the last arm, and the largest fixed share.
-        """
-        geometry = outcome.bench.geometry
-        arms = self.arms(geometry, None)
-        shown = [arms[0], arms[-1], *[arm for arm in arms if arm.kind == "fixed"][-1:]]
-        subnet = {"subnet_depth": self.depths(geometry)[0], "switch": self.train_switch(geometry)}
-        return [
-            (f"{arm.label} {point.columns['plan']}", point)
-            for arm in dict.fromkeys(shown)
-            for plan in ({"family": "full"}, subnet)
-            for point in outcome.where(schedule=arm.label, seed=self.config.seeds[0], **plan)
-        ]
+    def shown(self, arms: Sequence[Arm]) -> list[Arm]:
+        """The control, the last arm, and the largest fixed share."""
+        fixed = [arm for arm in arms if arm.kind == "fixed"]
+        return list(dict.fromkeys([arms[0], arms[-1], *fixed[-1:]]))
 
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the best plan of each memory budget.
@@ -137,7 +127,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
         full_kv = self.cost_of(outcome.bench.geometry).kv_bytes_peak
         plans = []
-        for chosen in choose_plans(levels, self.config.kv_budgets, levels.metrics, full_kv=full_kv):
+        for chosen in choose_plans(levels, self.config.kv_budgets, full_kv=full_kv):
             point = outcome.where(
                 schedule=chosen.schedule,
                 seed=chosen.seed,

@@ -219,16 +219,6 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
             f"{','.join(map(str, self.config.seeds))}",
         ]
 
-    def sheet(self, outcome: Outcome[FoundSchedules]) -> list[tuple[str, Point]]:
-        """Full network and shallowest subnet of every retrained schedule, first seed."""
-        geometry = outcome.bench.geometry
-        shown = (None, self.depths(geometry)[0])
-        return [
-            (f"{point.columns['schedule']} {point.columns['plan']}", point)
-            for point in outcome.where(seed=self.config.seeds[0])
-            if point.columns.get("subnet_depth") in shown
-        ]
-
     def facts(self, outcome: Outcome[FoundSchedules]) -> dict[str, Any]:
         from studies.searching.schedules import EVALUATOR, PAPER, SAMPLER
 

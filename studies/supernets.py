@@ -167,9 +167,24 @@ class SupernetStudy(Study[Config, Found]):
             selectors, range(len(sides)), self.depths(bench.geometry)
         ):
             kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
-            plan, label = DepthPlan.two_zone(sides, depth, **kept), f"d{subnet}@{switch}"
-            shown = label if selector == "equidistant" else f"{label} ({selector})"
-            yield measured(f"{name} {shown}", plan, family="switch", plan=label, **kept)
+            plan = DepthPlan.two_zone(sides, depth, **kept)
+            shown = plan.name if selector == "equidistant" else f"{plan.name} ({selector})"
+            yield measured(f"{name} {shown}", plan, family="switch", **kept)
+
+    def shown(self, arms: Sequence[Arm]) -> Sequence[Arm]:
+        """The arms that the sample sheet shows."""
+        return arms
+
+    def sheet(self, outcome: Outcome[Found]) -> list[tuple[str, Point]]:
+        """Full network and shallowest trained subnet of each shown arm, first seed."""
+        geometry = outcome.bench.geometry
+        depth, seed = self.depths(geometry)[0], self.config.seeds[0]
+        return [
+            (f"{arm.label} {point.columns['plan']}", point)
+            for arm in self.shown(self.arms(geometry, outcome.found))
+            for plan in ({"family": "full"}, {"subnet_depth": depth, "switch": arm.switch})
+            for point in outcome.where(schedule=arm.label, seed=seed, **plan)
+        ]
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         trainings = [point for point in points if not point.task.tabled]

@@ -13,7 +13,7 @@ Expect losses that fall as N grows, and most where the subnet is shallow.
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.study_file import SwitchFile
+from analysis.study_file import SupernetFile
 from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of
@@ -45,7 +45,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
         "for? One base network is trained further for each switch point; every model is measured "
         "at every switch point."
     )
-    file = SwitchFile
+    file = SupernetFile
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         """The control, and a model a switch point.
@@ -62,13 +62,11 @@ class Switch(SupernetStudy[SwitchConfig, None]):
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """The control, and every model's shallowest subnet where it was trained for, first seed."""
-        geometry, seed = outcome.bench.geometry, self.config.seeds[0]
-        arms, depth = self.arms(geometry, None), self.depths(geometry)[0]
-        shown = outcome.where(schedule=arms[0].label, seed=seed, family="full")
-        for arm in arms[1:]:
-            place = {"subnet_depth": depth, "switch": arm.switch}
-            shown += outcome.where(schedule=arm.label, seed=seed, **place)
-        return [(f"{p.columns['schedule']} {p.columns['plan']}", p) for p in shown]
+        return [
+            (name, point)
+            for name, point in super().sheet(outcome)
+            if (point.columns["kind"] == "full") == (point.columns["family"] == "full")
+        ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a sensitivity study says of claim C1, by the rule of `analysis.statistics.asymmetry`."""
 
-from analysis.claims.claim import Claim, Component, LedgerRow
+from analysis.claims.rules import Claim, Component, LedgerRow
 from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
 from analysis.statistics.intervals import Verdict
 

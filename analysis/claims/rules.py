@@ -15,6 +15,8 @@ is equivalence by two one-sided tests within a margin; a loss whose interval lie
 contradicts. Holm's correction runs over all tests of a claim. What is neither is inconclusive.
 A metric reproduces a claim when all of its components do and contradicts it when one does;
 metrics that say both disagree.
+
+Source of claims and published figures: VARiant, arXiv 2511.16546v1 and its CVPR 2026 version.
 """
 
 import math
@@ -23,10 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.claims.claim import Claim, Component, LedgerRow
 from analysis.metrics import Metric
 from analysis.statistics.intervals import (
     SIGNIFICANCE,
+    Interval,
     Verdict,
     holm,
     p_beyond,
@@ -37,6 +39,66 @@ from analysis.statistics.levels import Levels, Observations, Place, PlanKey, Way
 from analysis.study_file import ParetoFile
 
 LEAST_SEEDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A sentence of the paper, in short and whole, with the figures it published.
+
+    Attributes:
+        needs: what a study has to have so that it can be tested, as a reason why it was not.
+    """
+
+    id: str
+    short: str
+    sentence: str
+    published: str
+    needs: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One test of a claim.
+
+    Attributes:
+        label: what is estimated, such as "full network, share 1 against 0.1".
+        metric: None for arithmetic.
+        interval: of the estimate; positive is worse for differences, beyond the front for gaps.
+        margin: of equivalence; None for a direction.
+        p_value, p_holm: of the direction; for a margin, of equivalence or of a loss beyond it,
+            whichever is smaller (`note` says so for the latter).
+        outcome: +1 supports the claim, -1 contradicts it, 0 neither.
+        seeds: training seeds behind it.
+        note: what else a reader has to know.
+    """
+
+    label: str
+    metric: Metric | None = None
+    interval: Interval
+    margin: float | None = None
+    p_value: float = math.nan
+    p_holm: float = math.nan
+    outcome: int = 0
+    seeds: tuple[int, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerRow:
+    """A claim beside what this study says of it.
+
+    Attributes:
+        setting: "analogue on shapes", or "the paper's setting".
+        reason: why the verdict is not more, or what it rests on.
+        rests_on: schedules, plans and seeds behind the estimates.
+    """
+
+    claim: Claim
+    setting: str
+    verdict: Verdict
+    components: tuple[Component, ...] = ()
+    reason: str = ""
+    rests_on: str = ""
 
 
 def deciding_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
@@ -81,17 +143,8 @@ class Case:
     def setting(self) -> str:
         return f"analogue on {self.study.dataset.name}"
 
-    @property
-    def half(self) -> PlanKey | None:
-        """The trained plan of half of the layers; None where not measured."""
-        return self._subnet(2)
-
-    @property
-    def quarter(self) -> PlanKey | None:
-        """The trained plan of a quarter of the layers; None where not measured."""
-        return self._subnet(4)
-
-    def _subnet(self, parts: int) -> PlanKey | None:
+    def subnet(self, parts: int) -> PlanKey | None:
+        """The trained plan of so small a part of the layers; None where not measured."""
         wanted = max(1, self.study.geometry.depth // parts)
         if wanted not in self.study.depths:
             return None
@@ -120,14 +173,22 @@ def tested(
     margin: float | None = None,
     note: str = "",
 ) -> list[Component]:
-    """A test of whether a mean is zero, or within a margin; none where nothing was observed."""
+    """A test of whether a mean is zero, or within a margin; none where nothing was observed.
+
+    Its outcome is what it says if its p is small enough. For a margin both questions are asked,
+    equivalent and beyond. Unless the loss is the margin exactly, one of the two null hypotheses is
+    false and only the other can be rejected wrongly: so a component counts once, with the smaller
+    of its two p values.
+    """
     if not observed:
         return []
-    interval, p = observed.interval(), math.nan
+    interval, p, outcome = observed.interval(), math.nan, 1
     if margin is None:
-        p = interval.p_value
+        p, outcome = interval.p_value, int(np.sign(interval.estimate))
     elif margin > 0:
-        p = p_within(interval, margin)
+        p, beyond = p_within(interval, margin), p_beyond(interval, margin)
+        if beyond < p:
+            p, outcome, note = beyond, -1, "p of a loss beyond the margin"
     return [
         Component(
             label=label,
@@ -135,6 +196,7 @@ def tested(
             interval=interval,
             margin=margin,
             p_value=p,
+            outcome=outcome,
             seeds=observed.seeds,
             note=note,
         )
@@ -142,29 +204,12 @@ def tested(
 
 
 def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
-    """The components with Holm's correction over them, and their outcomes.
-
-    For a margin both questions are asked, equivalent and beyond. Unless the loss is the margin
-    exactly, one of the two null hypotheses is false and only the other can be rejected wrongly: so
-    a component counts once, with the smaller of its two p values.
-    """
-    asked, beyond = [], []
-    for component in components:
-        margin = component.margin or 0.0
-        p = p_beyond(component.interval, margin) if margin > 0 else math.nan
-        beyond.append(p < component.p_value)
-        if beyond[-1]:
-            component = replace(component, p_value=p, note="p of a loss beyond the margin")
-        asked.append(component)
-    decided = []
-    for component, loses, p in zip(asked, beyond, holm([c.p_value for c in asked]), strict=True):
-        outcome = 0
-        if p < SIGNIFICANCE:
-            outcome = -1 if loses else 1
-            if component.margin is None:
-                outcome = int(np.sign(component.interval.estimate))
-        decided.append(replace(component, p_holm=float(p), outcome=outcome))
-    return tuple(decided)
+    """The components with Holm's correction over them; only significant ones have an outcome."""
+    adjusted = holm([component.p_value for component in components])
+    return tuple(
+        replace(c, p_holm=float(p), outcome=c.outcome if p < SIGNIFICANCE else 0)
+        for c, p in zip(components, adjusted, strict=True)
+    )
 
 
 def _combined(components: Sequence[Component], *, tests: int) -> Verdict:
@@ -193,12 +238,12 @@ def ruled(
         rests_on=rests_on,
     )
     seeds = min(len(c.seeds) for c in decided)
-    if seeds < LEAST_SEEDS:
-        said = (
-            "one training seed: training variance is not measured"
-            if seeds == 1
-            else f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}"
-        )
+    said = f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}" if seeds < LEAST_SEEDS else ""
+    if seeds == 1:
+        said = "one training seed: training variance is not measured"
+    if case.study.quick:
+        said = "a quick run: not a result"
+    if said:
         return replace(row, verdict=Verdict.INCONCLUSIVE, reason=said)
     reason = f"t over {seeds} training seeds, Holm over {len(decided)} tests"
     if all(sum(c.metric == d.metric for d in decided) < tests for c in decided):

@@ -16,7 +16,7 @@ def colours_of(ways: Sequence[Way]) -> dict[str, str]:
 
     What trains other subnets than the paper's, or is a second of its kind, takes one of the rest.
     """
-    fixed = sorted((way for way in ways if way.fixed), key=lambda way: way.share or 0.0)
+    fixed = sorted((way for way in ways if way.of_paper("fixed")), key=lambda way: way.share or 0.0)
     found = {
         way.name: FIXED[round(i * (len(FIXED) - 1) / max(1, len(fixed) - 1))]
         for i, way in enumerate(fixed)

@@ -1,14 +1,16 @@
-"""Drawing the (KV, quality) plane: a panel a way to train."""
+"""Drawing of `analysis.statistics.fronts`: both of its planes, and hypervolumes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.figures.labels import plain
+from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import ABSENT, FAINT
-from analysis.statistics.fronts import Frontier
+from analysis.statistics.fronts import Frontier, Trade
 
 EDGE = 1.08  # KV share at which panels end
 
@@ -54,3 +56,57 @@ def draw_frontier(
         ax.plot(of["kv_share"], of["value"], "o", color=colour, **look)
     ax.set_title(schedule, color=colour, fontweight="bold")
     plain(ax, y_ticks=4)
+
+
+def draw_trade(ax: Axes, data: Trade, colours: Mapping[str, str]) -> None:
+    """Every schedule's full network against its subnet; nearer to the lower left is better.
+
+    Crosses are intervals over seeds, dots are seeds; the line is the front of the fixed shares,
+    the dotted one the control's full network.
+    """
+    every = pd.concat([data.points[["full", "subnet"]], data.models[["full", "subnet"]]])
+    for name, set_limits in (("full", ax.set_xlim), ("subnet", ax.set_ylim)):
+        control = [data.control] if name == "full" and data.control is not None else []
+        low, high = (end([*every[name], *control]) for end in (min, max))
+        room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+        set_limits(low - room, high + room)
+    if len(data.front) > 1:
+        ax.plot(*data.front.T, color=FAINT, linewidth=1.0, zorder=1)
+    if data.control is not None:
+        ax.axvline(data.control, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+    of = {"x": "full", "y": "subnet", "hue": "schedule", "palette": dict(colours), "legend": False}
+    seeds = data.models[data.models.duplicated("schedule", keep=False)]
+    if len(seeds):
+        sns.scatterplot(seeds, s=5, linewidth=0, alpha=0.6, ax=ax, **of)
+    sns.scatterplot(data.points, s=25, linewidth=0, zorder=3, ax=ax, **of)
+    x, y, x_half, y_half = (data.points[n] for n in ("full", "subnet", "full_half", "subnet_half"))
+    shades = [colours[name] for name in data.points["schedule"]]
+    ax.hlines(y, x - x_half, x + x_half, shades, linewidth=0.9)
+    ax.vlines(x, y - y_half, y + y_half, shades, linewidth=0.9)
+    places = data.points[["full", "subnet", "schedule"]].itertuples(index=False)
+    label_column(ax, [(x, y, name, colours[name]) for x, y, name in places])
+    plain(ax)
+
+
+def draw_hypervolume(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """A row a schedule: every seed's hypervolume as a tick, their mean and its 95 % interval.
+
+    Args:
+        table: `schedule`, `value`, `low`, `high` (NaN for no interval), `values` (a seed each).
+    """
+    names = list(table["schedule"])
+    of = {"y": "schedule", "order": names, "hue": "schedule", "palette": colours, "legend": False}
+    seeds = table[["schedule", "values"]].explode("values").astype({"values": float})
+    look = {"jitter": False, "marker": "|", "size": 6, "linewidth": 1, "alpha": 0.6}
+    if len(seeds) > len(table):
+        sns.stripplot(seeds, x="values", ax=ax, **of, **look)
+    sns.stripplot(table, x="value", ax=ax, jitter=False, size=4.5, **of)
+    ax.hlines(names, table["low"], table["high"], colors=[colours[n] for n in names], lw=1.4)
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.set_xlabel("hypervolume, share of the rectangle")
+    ax.set_ylabel("")
+    ax.grid(axis="y", color=ABSENT, linewidth=0.8)
+    ax.set_axisbelow(True)
+    plain(ax, x_ticks=4, y_ticks=None)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)

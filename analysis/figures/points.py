@@ -1,5 +1,7 @@
 """Points and lines with given intervals, each named beside the axes."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -35,3 +37,24 @@ def draw_scatter(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> 
     ax.set_title(title)
     ax.set_xlabel(x_label)
     plain(ax)
+
+
+def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """One plan over training: a line a schedule, with its range over seeds.
+
+    Args:
+        curves: `schedule`, `thousands` (of images seen), `mean`, `low`, `high`.
+    """
+    ends = []
+    for schedule, mine in curves.groupby("schedule", sort=False):
+        name, x, y = str(schedule), mine["thousands"], mine["mean"]
+        ax.plot(x, y, color=colours[name], linewidth=1.1)
+        shade = ax.fill_between(x, mine["low"], mine["high"], linewidth=0)
+        shade.set(color=colours[name], alpha=0.18)
+        ends.append((x.iloc[-1], y.iloc[-1], name, colours[name]))
+    ax.set_xlim(0, curves["thousands"].max())
+    low, high = curves["low"].min(), curves["high"].max()
+    room = 0.04 * (high - low) or 0.1
+    ax.set_ylim(low - room, high + room)
+    label_column(ax, ends)
+    plain(ax, y_ticks=4)

@@ -33,10 +33,3 @@ def draw_sample_sheet(ax: Axes, data: SampleSheet) -> None:
     ax.tick_params(axis="x", rotation=60 if crowded else 0)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-
-
-def label_extents(ax: Axes) -> tuple[float, float]:
-    """Inches by which what is drawn of `ax` reaches beyond its box, on the left and on top."""
-    drawn, box, dpi = ax.get_tightbbox(), ax.get_window_extent(), ax.figure.dpi
-    assert drawn is not None, "the axes are not visible"
-    return (box.x0 - drawn.x0) / dpi, (drawn.y1 - box.y1) / dpi

@@ -8,16 +8,18 @@ the full network of the control, which was trained as long without subnets.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from itertools import product, takewhile
+from typing import Any
 
 import pandas as pd
 
 from analysis.maps.heatmap import ENDS, Heatmap, placed
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, non_inferior
-from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, Levels, PlanKey
+
+COSTS = (KV, "flops/transformer")
+Row = dict[str, Any]
 
 
 def trained_at(levels: Levels) -> dict[int, str]:
@@ -58,47 +60,27 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SwitchLoss:
-    """A subnet depth at the switch point that its model was trained for.
+def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> pd.DataFrame:
+    """The loss of every depth at every trained switch point, with what it saves.
 
-    Attributes:
-        loss: against the control's full network, 95 % interval, in the metric's unit.
-        acceptable: whether a loss is excluded, by `non_inferior`; of NLL only.
-        kv_share, flops_share: of the full network's.
+    Columns: `depth`, `switch`, `damage` (against the control's full network, in the metric's
+    unit) with the ends `low` and `high` of its 95 % interval, `acceptable` (whether a loss is
+    excluded, by `non_inferior`; of NLL only), and `kv_share`, `flops_share` of the full network's.
     """
-
-    depth: int
-    switch: int
-    loss: Interval
-    acceptable: bool
-    kv_share: float
-    flops_share: float
-
-
-def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> list[SwitchLoss]:
-    """The loss of every depth at every trained switch point, with what it saves."""
-
-    def share(plan: PlanKey, cost: str) -> float:
-        return levels.counted(plan, cost) / levels.counted(FULL, cost)
-
-    return [
-        SwitchLoss(
-            depth=depth,
-            switch=switch,
-            loss=loss.interval(),
-            acceptable=non_inferior(loss) is True,
-            kv_share=share(plan, KV),
-            flops_share=share(plan, "flops/transformer"),
-        )
-        for depth in depths
-        for switch, name in trained_at(levels).items()
-        for plan in [PlanKey(subnet_depth=depth, switch=switch)]
-        if (loss := levels.loss((name, plan), metric.name))
-    ]
+    rows = []
+    for depth, (switch, name) in product(depths, trained_at(levels).items()):
+        plan = PlanKey(subnet_depth=depth, switch=switch)
+        if loss := levels.loss((name, plan), metric.name):
+            x, acceptable = loss.interval(), non_inferior(loss) is True
+            shares = (levels.counted(plan, c) / levels.counted(FULL, c) for c in COSTS)
+            rows.append((depth, switch, x.estimate, x.low, x.high, acceptable, *shares))
+    columns = ["depth", "switch", *ENDS, "acceptable", "kv_share", "flops_share"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def earliest(losses: Sequence[SwitchLoss], depth: int) -> SwitchLoss | None:
-    """The earliest switch from which on every measured one is acceptable; None where none is."""
-    mine = sorted((x for x in losses if x.depth == depth), key=lambda x: -x.switch)
-    return ([None, *takewhile(lambda x: x.acceptable, mine)])[-1]
+def earliest(losses: pd.DataFrame, depth: int) -> Row | None:
+    """The row of `switch_losses` from which on every measured one is acceptable; None for none."""
+    mine = losses[losses["depth"] == depth].sort_values("switch", ascending=False)
+    good = takewhile(lambda row: row["acceptable"], mine.to_dict("records"))
+    found: Row | None = [None, *good][-1]
+    return found

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, non_inferior
 from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import Levels, PlanKey
@@ -36,9 +35,7 @@ class ChosenPlan:
     non_inferior: bool | None
 
 
-def choose_plans(
-    levels: Levels, budgets: Sequence[float], metrics: Sequence[Metric], *, full_kv: float
-) -> list[ChosenPlan]:
+def choose_plans(levels: Levels, budgets: Sequence[float], *, full_kv: float) -> list[ChosenPlan]:
     """For each budget the plan and schedule of lowest select NLL, over seeds, that fits.
 
     Only what finished at as many seeds as anything did: one lucky seed beats no five.
@@ -46,7 +43,6 @@ def choose_plans(
 
     Args:
         budgets: shares of `full_kv`, the peak cache of the full network in bytes.
-        metrics: to report on test images.
     """
     seeds = {place: found for place in levels.places if (found := levels.by_seed(place, SELECT))}
     if not seeds:
@@ -61,7 +57,7 @@ def choose_plans(
             continue
         best = min(fitting, key=lambda place: means[place])
         loss = levels.loss(best, TEST)
-        test = {m.name: levels.observed(best, m.name) for m in metrics}
+        test = {m.name: levels.observed(best, m.name) for m in levels.metrics}
         chosen.append(
             ChosenPlan(
                 kv_share_limit=float(budget),

@@ -17,8 +17,8 @@ import pandas as pd
 
 from analysis.frame import CONTROL, FrameError
 from analysis.metrics import Metric
-from analysis.statistics.intervals import paired_t
-from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
+from analysis.statistics.intervals import grouped_t, paired_t
+from analysis.statistics.levels import FULL, Levels, Observations, PlanKey
 from analysis.study_file import ReferencePoint
 
 KV = "kv_bytes/peak"
@@ -41,8 +41,6 @@ def non_dominated(points_N2: np.ndarray, *, ties: bool = True) -> np.ndarray:
 
     Of equal points all stay, or without `ties` the first.
     """
-    if not len(points_N2):
-        return np.zeros(0, dtype=bool)
     return np.asarray(moocore.is_nondominated(points_N2, keep_weakly=ties), dtype=bool)
 
 
@@ -84,15 +82,26 @@ class Frontier:
 
     @cached_property
     def surfaces(self) -> dict[str, dict[int, np.ndarray]]:
-        """Attainment surfaces over the seeds, by schedule; see `attainment`."""
-        trained = self.models[self.models["trained"]]
-        return {
-            str(schedule): {
-                percentage: surface * [1.0, self.metric.damage_sign]
-                for percentage, surface in attainment(_points(mine), mine["seed"]).items()
+        """Attainment surfaces over the seeds, by schedule; empty for one seed.
+
+        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points of
+        (KV share, value) at which so many seeds have one at least as good.
+
+        Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
+        """
+        surfaces: dict[str, dict[int, np.ndarray]] = {}
+        trained = self.models[self.models["trained"]].sort_values("seed", kind="stable")
+        for schedule, mine in trained.groupby("schedule", sort=False):
+            seeds = mine["seed"].to_numpy(dtype=int)
+            count = len(set(seeds))
+            # moocore wants a percentile above zero: the best of n seeds is the 100/n one.
+            wanted = {p: max(100.0 / count, p) for p in (0, 50, 100)} if count > 1 else {}
+            found = moocore.eaf(_points(mine), sets=seeds, percentiles=list(wanted.values()))
+            signed = found * [1.0, self.metric.damage_sign, 1.0]
+            surfaces[str(schedule)] = {
+                p: signed[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()
             }
-            for schedule, mine in trained.groupby("schedule", sort=False)
-        }
+        return surfaces
 
     @cached_property
     def probability(self) -> dict[tuple[str, str], float]:
@@ -131,26 +140,6 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
 def _points(plane: pd.DataFrame) -> np.ndarray:
     """(N, 2) of KV share and damage."""
     return np.asarray(plane[["kv_share", "damage"]], dtype=float)
-
-
-def attainment(points_N2: np.ndarray, seeds_N: Sequence[int]) -> dict[int, np.ndarray]:
-    """Attainment surfaces over seeds, each of which has a set of points.
-
-    Returns:
-        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points at
-        which so many seeds have one at least as good. Empty for fewer than two seeds.
-
-    Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
-    """
-    seeds = np.asarray(seeds_N, dtype=int)
-    count = len(set(seeds.tolist()))
-    if count < 2:
-        return {}
-    # moocore wants a percentile above zero: the best of n seeds is the 100/n one.
-    wanted = {percentage: max(100.0 / count, percentage) for percentage in (0, 50, 100)}
-    order = np.argsort(seeds, kind="stable")
-    found = moocore.eaf(points_N2[order], sets=seeds[order], percentiles=list(wanted.values()))
-    return {p: found[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()}
 
 
 def hypervolume_table(frontiers: Sequence[Frontier], reference: ReferencePoint) -> pd.DataFrame:
@@ -211,83 +200,64 @@ def frontier_gap(front_N2: np.ndarray, point_2: Sequence[float]) -> Gap:
     return Gap(value=there - float(subnet), clamped=bool(clamped))
 
 
-def _trade_points(
-    levels: Levels, way: Way, metric: Metric, subnet: PlanKey
-) -> dict[int, tuple[float, float]]:
-    """(full, subnet) of each seed that has both, signed so that lower is better."""
-    full, small = (levels.by_seed((way.name, plan), metric.name) for plan in (FULL, subnet))
-    sign = metric.damage_sign
-    return {seed: (sign * full[seed], sign * small[seed]) for seed in full if seed in small}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trade:
     """The (full, subnet) plane of one metric, signed so that lower is better.
 
     Attributes:
-        points: `schedule`, `full`, `subnet`, averaged over seeds, and the half-widths of their
-            95 % intervals `full_half`, `subnet_half` (NaN for one seed). The control, which trains
-            no subnet, has no point.
-        models: `schedule`, `seed`, `full`, `subnet` of every model.
-        front: (N, 2) the non-dominated means of the fixed shares, in the order of the polyline.
+        models: `schedule`, `seed`, `full`, `subnet` of every model that trains subnets.
+        fixed: names of the fixed shares.
         control: full-network value of the control; None without one.
     """
 
     subnet: PlanKey
-    points: pd.DataFrame
     models: pd.DataFrame
-    front: np.ndarray
+    fixed: tuple[str, ...]
     control: float | None
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """`schedule`, `full`, `subnet`, averaged over seeds, and the half-widths of their 95 %
+        intervals `full_half`, `subnet_half` (NaN for one seed)."""
+        found = {name: grouped_t(self.models, ["schedule"], name) for name in ("full", "subnet")}
+        means = {name: one["estimate"] for name, one in found.items()}
+        halves = {f"{name}_half": one["high"] - one["estimate"] for name, one in found.items()}
+        return pd.DataFrame(means | halves).reset_index()
+
+    @cached_property
+    def front(self) -> np.ndarray:
+        """(N, 2) the non-dominated means of the fixed shares, in the order of the polyline."""
+        fixed = self.points[self.points["schedule"].isin(self.fixed)]
+        return staircase(fixed[["full", "subnet"]].to_numpy(dtype=float))
+
+    def gaps(self, schedule: str) -> dict[int, Gap]:
+        """How far a schedule lies beyond the front of the fixed shares, by seed.
+
+        Of the seeds in which it and every fixed share finished; none for one fixed share.
+        """
+        seeds: dict[int, dict[str, tuple[float, float]]] = {}
+        for name, seed, full, subnet in self.models.itertuples(index=False):
+            seeds.setdefault(seed, {})[name] = (full, subnet)
+        return {
+            seed: frontier_gap(np.array([at[name] for name in self.fixed]), at[schedule])
+            for seed, at in sorted(seeds.items())
+            if len(self.fixed) > 1 and at.keys() >= {schedule, *self.fixed}
+        }
 
 
 def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
     """Every schedule's full network against one subnet; None where none has both."""
-    rows, models = [], []
+    rows, sign = [], metric.damage_sign
     for way in levels.ways:
-        pairs = {} if way.control else _trade_points(levels, way, metric, subnet)
-        if not pairs:
-            continue
-        models += [(way.name, seed, *pair) for seed, pair in pairs.items()]
-        full, small = (paired_t(values) for values in zip(*pairs.values(), strict=True))
-        halves = (one.high - one.estimate for one in (full, small))
-        rows.append((way.name, full.estimate, small.estimate, *halves))
+        full, small = (levels.by_seed((way.name, plan), metric.name) for plan in (FULL, subnet))
+        both = [] if way.control else [seed for seed in full if seed in small]
+        rows += [(way.name, seed, sign * full[seed], sign * small[seed]) for seed in both]
     if not rows:
         return None
-    columns = ["schedule", "full", "subnet", "full_half", "subnet_half"]
-    points = pd.DataFrame(rows, columns=columns)
-    fixed = points[points["schedule"].isin([way.name for way in levels.fixed])]
     control = levels.value((levels.control.name, FULL), metric.name) if levels.control else math.nan
     return Trade(
         subnet=subnet,
-        points=points,
-        models=pd.DataFrame(models, columns=["schedule", "seed", "full", "subnet"]),
-        front=staircase(fixed[["full", "subnet"]].to_numpy(dtype=float)),
-        control=None if math.isnan(control) else metric.damage_sign * control,
+        models=pd.DataFrame(rows, columns=["schedule", "seed", "full", "subnet"]),
+        fixed=tuple(way.name for way in levels.fixed),
+        control=None if math.isnan(control) else sign * control,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FixedGaps:
-    """Gaps of a schedule beyond the front of the fixed shares, a value a seed.
-
-    Attributes:
-        observed: of the seeds in which the schedule and every fixed share finished.
-        clamped: in how many of them the gap was clamped.
-    """
-
-    observed: Observations
-    clamped: int
-
-
-def fixed_gaps(levels: Levels, metric: Metric, subnet: PlanKey, way: Way) -> FixedGaps:
-    """The gaps of a way to train beyond the front of the fixed shares; none for one fixed share."""
-    fronts = [_trade_points(levels, fixed, metric, subnet) for fixed in levels.fixed]
-    points = _trade_points(levels, way, metric, subnet)
-    gaps = {
-        seed: frontier_gap(np.array([front[seed] for front in fronts]), point)
-        for seed, point in points.items()
-        if len(fronts) > 1 and all(seed in front for front in fronts)
-    }
-    values = np.array([gap.value for gap in gaps.values()])
-    clamped = sum(gap.clamped for gap in gaps.values())
-    return FixedGaps(observed=Observations(values=values, seeds=tuple(gaps)), clamped=clamped)

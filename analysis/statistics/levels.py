@@ -11,12 +11,10 @@ interval is Student's t over the seeds' means; with one it is over that model's 
 nothing about training.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -90,15 +88,9 @@ class Way:
     def control(self) -> bool:
         return self.kind == CONTROL
 
-    @property
-    def fixed(self) -> bool:
-        """Whether it has a fixed share and trains the paper's subnets."""
-        return self.kind == "fixed" and self.selector == EQUIDISTANT
-
-    @property
-    def progressive(self) -> bool:
-        """Whether it is the progressive schedule and trains the paper's subnets."""
-        return self.kind == "progressive" and self.selector == EQUIDISTANT
+    def of_paper(self, kind: str) -> bool:
+        """Whether it is of this kind and trains the paper's subnets."""
+        return self.kind == kind and self.selector == EQUIDISTANT
 
     def trains(self, plan: PlanKey) -> bool:
         """Whether models so trained were trained for `plan`: the full network always, subnets at
@@ -126,9 +118,6 @@ class Observations:
         return paired_t(self.values, confidence=confidence)
 
 
-NOTHING = Observations(values=np.empty(0), seeds=())
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Group:
     """The finished values (N,) of one way, plan and metric, by seed and set; -1: no sets."""
@@ -139,9 +128,8 @@ class _Group:
 
     @property
     def by_seed(self) -> dict[int, float]:
-        seeds, starts = np.unique(self.seeds, return_index=True)
-        parts = np.split(self.values, starts[1:])
-        return {int(seed): float(part.mean()) for seed, part in zip(seeds, parts, strict=True)}
+        seeds = np.unique(self.seeds).tolist()
+        return {seed: float(self.values[self.seeds == seed].mean()) for seed in seeds}
 
     @property
     def observed(self) -> Observations:
@@ -149,12 +137,15 @@ class _Group:
         values = np.array([*means.values()]) if len(means) > 1 else self.values
         return Observations(values=values, seeds=tuple(means))
 
-    def minus(self, other: _Group) -> _Group:
+    def minus(self, other: Self) -> Self:
         """What both have, by seed and set."""
         ours, theirs = ((group.seeds << 32) + group.sets for group in (self, other))
         _, i, j = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
         values = self.values[i] - other.values[j]
-        return _Group(seeds=self.seeds[i], sets=self.sets[i], values=values)
+        return replace(self, seeds=self.seeds[i], sets=self.sets[i], values=values)
+
+
+_NOTHING = _Group(seeds=np.empty(0, int), sets=np.empty(0, int), values=np.empty(0))
 
 
 class Levels:
@@ -162,6 +153,9 @@ class Levels:
 
     Attributes:
         ways: the ways to train, in the frame's order.
+        control: that without subnet steps; None without one.
+        fixed: fixed shares that train the paper's subnets.
+        progressive: the progressive schedule that trains them; None without one.
         plans: the plans, in the frame's order.
         metrics: the headline metrics, the deciding ones first.
         unfinished: cells without numbers: `schedule`, `seed`, `plan`, `status`.
@@ -170,6 +164,9 @@ class Levels:
     def __init__(self, frame: pd.DataFrame) -> None:
         """`frame`: checked, with its training columns."""
         self.ways = tuple(_way(row) for row in frame.drop_duplicates("schedule").itertuples())
+        self.control = next((way for way in self.ways if way.control), None)
+        self.fixed = tuple(way for way in self.ways if way.of_paper("fixed"))
+        self.progressive = next((way for way in self.ways if way.of_paper("progressive")), None)
         self.metrics = headline_metrics(frame)
         self._by_name = {way.name: way for way in self.ways}
         of_N, self.plans = _plans_of(frame)
@@ -195,39 +192,25 @@ class Levels:
         }
 
     @cached_property
-    def control(self) -> Way | None:
-        """The networks that were trained on without subnet steps."""
-        return next((way for way in self.ways if way.control), None)
-
-    @cached_property
-    def fixed(self) -> tuple[Way, ...]:
-        """Fixed shares that train the paper's subnets, in the frame's order."""
-        return tuple(way for way in self.ways if way.fixed)
-
-    @cached_property
-    def progressive(self) -> Way | None:
-        """The progressive schedule that trains the paper's subnets."""
-        return next((way for way in self.ways if way.progressive), None)
-
-    @cached_property
     def places(self) -> tuple[Place, ...]:
         """Every way and plan with numbers, in the frame's order."""
         return tuple(dict.fromkeys((name, plan) for name, plan, _ in self._groups))
 
+    def _group(self, place: Place, metric: str) -> _Group:
+        return self._groups.get((*place, metric), _NOTHING)
+
     def observed(self, place: Place, metric: str) -> Observations:
         """The metric's values themselves; nothing where it has no numbers."""
-        group = self._groups.get((*place, metric))
-        return group.observed if group else NOTHING
+        return self._group(place, metric).observed
 
     def by_seed(self, place: Place, metric: str) -> dict[int, float]:
         """The metric's mean of each training seed that finished."""
-        group = self._groups.get((*place, metric))
-        return group.by_seed if group else {}
+        return self._group(place, metric).by_seed
 
     def value(self, place: Place, metric: str) -> float:
         """The metric's mean; NaN where it has no numbers."""
-        group = self._groups.get((*place, metric))
-        return float(group.values.mean()) if group else math.nan
+        values = self._group(place, metric).values
+        return float(values.mean()) if len(values) else math.nan
 
     def counted(self, plan: PlanKey, metric: str) -> float:
         """An exact metric of a plan, the same for all models; NaN where nothing counted it."""
@@ -239,15 +222,13 @@ class Levels:
 
         Paired by seed and set. Seeds are those in which both finished; nothing where none is.
         """
-        first, second = (self._groups.get((*place, metric)) for place in (one, other))
-        if first is None or second is None:
-            return NOTHING
-        found = first.minus(second).observed
+        found = self._group(one, metric).minus(self._group(other, metric)).observed
         return replace(found, values=parse_metric(metric).damage_sign * found.values)
 
     def loss(self, place: Place, metric: str) -> Observations:
         """Damage of `place` against the control's full network; nothing without a control."""
-        return self.paired(place, (self.control.name, FULL), metric) if self.control else NOTHING
+        control = self.control.name if self.control else ""
+        return self.paired(place, (control, FULL), metric)
 
     @cached_property
     def models(self) -> pd.DataFrame:

@@ -1,26 +1,22 @@
 """All estimates and verdicts of a pareto study, in one value that the report arranges."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.claims.claim import LedgerRow
 from analysis.claims.ledger import judge_claims
 from analysis.claims.rules import deciding_metrics
 from analysis.frame import FrameError, read_parquet
-from analysis.metrics import Metric
-from analysis.statistics.choices import ChosenPlan, choose_plans
-from analysis.statistics.fronts import Frontier, Trade, frontier, hypervolume_table, trade
+from analysis.statistics.choices import choose_plans
+from analysis.statistics.fronts import frontier, hypervolume_table, trade
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.study_file import ParetoFile
 
 CURVE_COLUMNS = ("schedule", "seed", "images_seen", "plan", "value", "images")
 
 
-@dataclass(frozen=True, kw_only=True)
 class ParetoFindings:
-    """A study's tables and verdicts: everything that the report arranges.
+    """A study's tables and verdicts: everything that the report arranges. Draws and writes nothing.
 
     Attributes:
         shown: plans of the main tables: full, and what was trained for, the deepest first.
@@ -30,42 +26,21 @@ class ParetoFindings:
         curves: of `load_curves`.
     """
 
-    study: ParetoFile
-    levels: Levels
-    shown: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    frontiers: tuple[Frontier, ...]
-    trades: dict[str, tuple[Trade, ...]]
-    hypervolumes: pd.DataFrame
-    chosen: tuple[ChosenPlan, ...]
-    ledger: tuple[LedgerRow, ...]
-    curves: pd.DataFrame | None
-
-
-def analyse(study: ParetoFile, frame: pd.DataFrame, curves: pd.DataFrame | None) -> ParetoFindings:
-    """All estimates and verdicts of a study; draws and writes nothing."""
-    levels, full_kv = Levels(frame), study.kv_full_bytes
-    depths = sorted(study.depths, reverse=True)
-    subnets = [PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths]
-    metrics = deciding_metrics(levels.metrics)
-    planes = [frontier(levels, metric, full_kv=full_kv) for metric in metrics]
-    frontiers = tuple(plane for plane in planes if len(plane.front))
-    trades = {
-        metric.name: tuple(found for subnet in subnets if (found := trade(levels, metric, subnet)))
-        for metric in metrics
-    }
-    return ParetoFindings(
-        study=study,
-        levels=levels,
-        shown=tuple(plan.label for plan in (FULL, *subnets)),
-        metrics=metrics,
-        frontiers=frontiers,
-        trades=trades,
-        hypervolumes=hypervolume_table(frontiers, study.reference_point),
-        chosen=tuple(choose_plans(levels, study.kv_budgets, levels.metrics, full_kv=full_kv)),
-        ledger=judge_claims(study, levels),
-        curves=curves,
-    )
+    def __init__(self, study: ParetoFile, frame: pd.DataFrame, curves: pd.DataFrame | None) -> None:
+        self.study, self.levels, self.curves = study, Levels(frame), curves
+        levels, full_kv, depths = self.levels, study.kv_full_bytes, sorted(study.depths)[::-1]
+        subnets = [PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths]
+        self.shown = tuple(plan.label for plan in (FULL, *subnets))
+        self.metrics = deciding_metrics(levels.metrics)
+        planes = [frontier(levels, metric, full_kv=full_kv) for metric in self.metrics]
+        self.frontiers = tuple(plane for plane in planes if len(plane.front))
+        self.trades = {
+            metric.name: [found for subnet in subnets if (found := trade(levels, metric, subnet))]
+            for metric in self.metrics
+        }
+        self.hypervolumes = hypervolume_table(self.frontiers, study.reference_point)
+        self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv)
+        self.ledger = judge_claims(study, levels)
 
 
 def load_curves(path: Path) -> pd.DataFrame | None:

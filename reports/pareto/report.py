@@ -10,16 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.colours import colours_of
-from analysis.figures.curves import draw_curves, draw_hypervolume
-from analysis.figures.frontier import draw_frontier
+from analysis.figures.frontier import draw_frontier, draw_hypervolume, draw_trade
+from analysis.figures.points import draw_curves
 from analysis.figures.theme import new_figure
-from analysis.figures.trade import draw_trade
 from analysis.frame import load_frame
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
 from analysis.study_file import ParetoFile
 from reports.pareto import words as sentences
-from reports.pareto.findings import ParetoFindings, analyse, load_curves
+from reports.pareto.findings import ParetoFindings, load_curves
 from reports.parts import words
 from reports.parts.blocks import strong
 from reports.parts.figures import add_samples
@@ -35,8 +34,8 @@ SIGNS = {1: "supports", 0: "open", -1: "contradicts"}
 def make_report(folder: Path, study: ParetoFile) -> Report:
     """The report of a pareto study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
-    check_together(folder, frame, {"schedule": study.labels})
-    found = analyse(study, frame, load_curves(folder / "curves.parquet"))
+    check_together(folder, frame, {"schedule": [one.label for one in study.schedules]})
+    found = ParetoFindings(study, frame, load_curves(folder / "curves.parquet"))
     page = Page(
         study,
         "How deep, where to switch, how to train?",

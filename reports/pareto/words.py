@@ -4,8 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims.claim import Component, LedgerRow
-from analysis.claims.rules import LEAST_SEEDS
+from analysis.claims.rules import LEAST_SEEDS, Component, LedgerRow
 from analysis.figures.frontier import frontier_limits
 from analysis.metrics import Metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier

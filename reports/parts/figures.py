@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.figures.heatmap import draw_heatmap
-from analysis.figures.samples import SampleSheet, draw_sample_sheet, label_extents
+from analysis.figures.samples import SampleSheet, draw_sample_sheet
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.frame import FrameError
 from analysis.maps.heatmap import Heatmap
@@ -87,7 +87,9 @@ def sample_plate(data: SampleSheet) -> Figure:
     draw_sample_sheet(ax, data)
     # Labels are measured, then given exactly their room: an image's fixed shape defeats the
     # constrained layout, which clips them.
-    left, top = (extent + 0.04 for extent in label_extents(ax))
+    drawn, box = ax.get_tightbbox(), ax.get_window_extent()
+    assert drawn is not None, "the axes are not visible"
+    left, top = (inches / figure.dpi + 0.04 for inches in (box.x0 - drawn.x0, drawn.y1 - box.y1))
     cell = min((PAGE_WIDTH - left) / columns, (SHEET_HEIGHT - top) / rows * width / height)
     wide, high = cell * columns, cell * rows * height / width
     figure.set_size_inches(left + wide, top + high)

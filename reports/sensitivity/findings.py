@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.claims.c1 import judge_c1
-from analysis.claims.claim import LedgerRow
+from analysis.claims.rules import LedgerRow
 from analysis.frame import find_metric, headline_metrics
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.scale_depth import DepthMaps

@@ -16,13 +16,13 @@ from analysis.study_file import (
     SearchFile,
     SensitivityFile,
     StudyFile,
-    SwitchFile,
+    SupernetFile,
 )
 
 KINDS = {
     SensitivityFile: lambda: sensitivity_facts(Truth()),
     ParetoFile: pareto_facts,
-    SwitchFile: switch_facts,
+    SupernetFile: switch_facts,
     ScheduleFile: schedule_facts,
     SearchFile: search_facts,
 }

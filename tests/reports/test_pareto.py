@@ -22,7 +22,7 @@ from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
 from reports.__main__ import main
-from reports.pareto.findings import analyse
+from reports.pareto.findings import ParetoFindings
 from reports.pareto.report import make_report
 from reports.pareto.words import verdict_words
 from reports.parts.report import Report
@@ -231,7 +231,7 @@ def edited(folder: Path, **changes) -> None:
 def test_the_committed_results_say_what_is_written_of_them():
     folder = Path(__file__).parents[2] / "docs" / "results" / "pareto"
     frame = load_frame(folder / "frame.parquet", training=True)
-    found = analyse(ParetoFile.load(folder / "study.json"), frame, None)
+    found = ParetoFindings(ParetoFile.load(folder / "study.json"), frame, None)
     assert verdict_words(found.ledger) == (
         "C2 reproduced, C3 contradicted, C4 contradicted, C5 reproduced, C7 contradicted"
     )
@@ -252,7 +252,7 @@ def test_large_studies_take_linear_time():
         frame = pareto_frame(**settings, levels=levels, nll_sets=10, by_scale=False)
         study = ParetoFile.model_validate(pareto_facts(**settings))
         start = time.process_time()
-        found = analyse(study, frame, None)
+        found = ParetoFindings(study, frame, None)
         assert len(found.levels.differences) == 3 * plans * 5
         return time.process_time() - start
 

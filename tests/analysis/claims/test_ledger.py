@@ -18,9 +18,8 @@ from pareto_frames import (
     pareto_frame,
 )
 
-from analysis.claims.claim import LedgerRow
 from analysis.claims.ledger import judge_claims
-from analysis.claims.rules import LEAST_SEEDS, Case, Margin, deciding_metrics
+from analysis.claims.rules import LEAST_SEEDS, Case, LedgerRow, Margin, deciding_metrics
 from analysis.frame import checked_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Verdict, holm
@@ -300,11 +299,11 @@ def test_fixed_ends_are_the_extreme_shares():
 
 
 def test_subnets_of_half_and_a_quarter():
-    assert (case().half, case().quarter) == (HALF, QUARTER)
+    assert (case().subnet(2), case().subnet(4)) == (HALF, QUARTER)
     without = case(plans=(FULL, PlanKey(6, 3), QUARTER))
-    assert (without.half, without.quarter) == (None, QUARTER)
+    assert (without.subnet(2), without.subnet(4)) == (None, QUARTER)
     earlier = case(train_switch=2)
-    assert (earlier.half, earlier.quarter) == (PlanKey(4, 2), PlanKey(2, 2))
+    assert (earlier.subnet(2), earlier.subnet(4)) == (PlanKey(4, 2), PlanKey(2, 2))
 
 
 def test_names_decide_nothing():

@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from pareto_frames import SCHEDULES, WAYS, pareto_frame
 
 from analysis.figures.colours import FIXED, KINDS, colours_of
-from analysis.figures.curves import draw_curves, draw_hypervolume
+from analysis.figures.frontier import draw_hypervolume, draw_trade
 from analysis.figures.labels import spread
-from analysis.figures.points import draw_scatter
+from analysis.figures.points import draw_curves, draw_scatter
 from analysis.figures.theme import new_figure, style
-from analysis.figures.trade import draw_trade
 from analysis.statistics.fronts import Trade
 from analysis.statistics.levels import EQUIDISTANT, Levels, PlanKey, Way
 
@@ -53,13 +52,7 @@ def test_names_of_a_trade_do_not_overlap(ax, ways):
     rng = np.random.default_rng(len(ways))
     points = pd.DataFrame({"schedule": [way.name for way in ways]})
     points[["full", "subnet"]] = rng.normal(3, 1e-3, (len(ways), 2))
-    data = Trade(
-        subnet=PlanKey(4, 3),
-        points=points.assign(full_half=np.nan, subnet_half=np.nan),
-        models=points,
-        front=np.zeros((0, 2)),
-        control=None,
-    )
+    data = Trade(subnet=PlanKey(4, 3), models=points.assign(seed=0), fixed=(), control=None)
     draw_trade(ax, data, colours_of(ways))
     assert len(ax.texts) == len(ways) and not overlaps(ax)
 
@@ -102,7 +95,9 @@ def test_colours_tell_schedules_apart_by_what_they_are():
     colours = colours_of(ways)
     assert len(set(colours.values())) == len(SCHEDULES) == len(colours)
     assert colours["control"] == KINDS[WAYS["control"].kind]
-    shares = [way.name for way in sorted(ways, key=lambda way: way.share or 0) if way.fixed]
+    shares = [
+        way.name for way in sorted(ways, key=lambda way: way.share or 0) if way.of_paper("fixed")
+    ]
     places = [FIXED.index(colours[name]) for name in shares]
     assert places == sorted(places)
     renamed = [fixed(0.5, name="a"), fixed(0.5, name="b", selector="nested")]

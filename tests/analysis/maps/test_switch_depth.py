@@ -21,18 +21,18 @@ def test_maps_and_losses_find_what_was_planted():
     assert found.significant[off].all() and not found.significant[~off].any()
     assert found.tests == 6
     losses = switch_losses(levels, METRIC, (4,))
-    assert [x.switch for x in losses] == list(SWITCHES)
-    np.testing.assert_allclose([x.loss.estimate for x in losses], [0.2, 0.1, 0.0], atol=0.01)
-    np.testing.assert_allclose([x.kv_share for x in losses], [0.6, 0.7, 0.8])
-    assert [x.acceptable for x in losses] == [False, False, True]
-    assert earliest(losses, 4).switch == 3
+    assert losses["switch"].tolist() == list(SWITCHES)
+    np.testing.assert_allclose(losses["damage"], [0.2, 0.1, 0.0], atol=0.01)
+    np.testing.assert_allclose(losses["kv_share"], [0.6, 0.7, 0.8])
+    assert losses["acceptable"].tolist() == [False, False, True]
+    assert earliest(losses, 4)["switch"] == 3
     assert earliest(losses, 2) is None
 
 
 def test_no_mismatch_is_no_finding_and_an_early_dip_is_not_the_earliest_switch():
     levels = Levels(switch_frame(mismatch=0.0, loss=lambda n: {1: 0.0, 2: 0.2, 3: 0.0}[n]))
     assert not transfer_map(levels, METRIC, 4).significant.any()
-    assert earliest(switch_losses(levels, METRIC, (4,)), 4).switch == 3
+    assert earliest(switch_losses(levels, METRIC, (4,)), 4)["switch"] == 3
 
 
 def test_models_that_did_not_finish_are_marked():
@@ -48,4 +48,4 @@ def test_without_a_control_or_model_there_is_no_loss(lost):
     frame = switch_frame()
     gone = frame["kind"] == "full" if lost == "kind" else frame["schedule"] == "for 1"
     losses = switch_losses(Levels(frame[~gone]), METRIC, (4,))
-    assert [x.switch for x in losses] == ([] if lost == "kind" else [2, 3])
+    assert losses["switch"].tolist() == ([] if lost == "kind" else [2, 3])

@@ -30,7 +30,7 @@ def levels_of(changed=None) -> Levels:
 
 
 def chosen(levels, *budgets, full_kv=100.0) -> list[ChosenPlan]:
-    return choose_plans(levels, budgets, levels.metrics, full_kv=full_kv)
+    return choose_plans(levels, budgets, full_kv=full_kv)
 
 
 def test_plans_are_chosen_on_select_images():

@@ -12,9 +12,8 @@ from analysis.frame import FrameError
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import (
     KV,
-    FixedGaps,
     Frontier,
-    fixed_gaps,
+    Gap,
     frontier,
     frontier_gap,
     hypervolume,
@@ -227,8 +226,9 @@ def traded(points) -> Levels:
     return Levels(frame_of(cells))
 
 
-def gaps_of(levels, subnet=HALF) -> FixedGaps:
-    return fixed_gaps(levels, LOSS, subnet, levels.progressive)
+def gaps_of(levels, subnet=HALF) -> dict[int, Gap]:
+    found = trade(levels, LOSS, subnet)
+    return found.gaps(levels.progressive.name) if found else {}
 
 
 def test_gap_beyond_fixed_shares_by_seed():
@@ -248,14 +248,14 @@ def test_gap_beyond_fixed_shares_by_seed():
         }
     )
     found = gaps_of(levels)
-    assert found.observed.values == pytest.approx([0.5, -0.5])
-    assert (found.observed.seeds, found.clamped) == ((0, 1), 1)
-    assert not gaps_of(levels, QUARTER).observed
+    assert [gap.value for gap in found.values()] == pytest.approx([0.5, -0.5])
+    assert (list(found), [gap.clamped for gap in found.values()]) == ([0, 1], [False, True])
+    assert not gaps_of(levels, QUARTER)
 
 
 def test_one_share_is_no_front():
     levels = traded({("fixed 1", 0): (1.0, 4.0), ("progressive", 0): (1.0, 2.0)})
-    assert not gaps_of(levels).observed
+    assert not gaps_of(levels)
 
 
 def test_trade_by_hand():
