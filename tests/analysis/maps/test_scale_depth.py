@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sensitivity_frames import FD, FIVE, HALF, TEN, make_frame
 
-from analysis.frame import COLUMNS
+from analysis.frame import checked_frame
 from analysis.maps.scale_depth import DepthMaps
 from analysis.metrics import parse_metric
 from analysis.statistics.damage import base_seeds, damage_table, failed_cells, paired_differences
@@ -56,8 +56,8 @@ def test_damage_by_hand():
             }
             for f, c, k, s, v in rows
         ]
-    ).astype(COLUMNS)
-    row = damage_of(frame).iloc[0]
+    )
+    row = damage_of(checked_frame(frame)).iloc[0]
     by_hand = stats.ttest_1samp([0.5, 0.7, 0.9], 0)
     assert row["damage"] == pytest.approx(0.7)
     assert row["p_value"] == pytest.approx(by_hand.pvalue)
