@@ -60,7 +60,7 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     size = _font_size(ax, len(data.columns))
     inside = {"fontsize": size, "va": "center_baseline", "ha": "center", "in_layout": False}
     texts = np.array([[_text(v / 10.0**exponent) for v in row] for row in values])
-    sure = data.significant | data.exact
+    sure = data.significant | data.share
     seaborn.heatmap(
         pd.DataFrame(
             values,

@@ -19,9 +19,7 @@ class Heatmap:
     Attributes:
         values, low, high: NaN where there is no estimate, or no interval.
         p_holm: NaN where no test was made.
-        failed: bool.
-        exact: counted numbers, of which significance has no meaning.
-        share: values are fractions of the full network's.
+        share: values are fractions of the full network's, counted: they have no significance.
     """
 
     title: str
@@ -35,7 +33,6 @@ class Heatmap:
     high: np.ndarray
     p_holm: np.ndarray
     failed: np.ndarray
-    exact: bool = False
     share: bool = False
 
     @property

@@ -34,9 +34,7 @@ class Report:
     Attributes:
         content: what the template sets, see `report.typ`.
         plates: figures by file name, each by its suffix.
-        summary: the main table.
         answer: JSON-ready; NaN becomes null.
-        verdict: in a few words.
         created: the document's date: the study's, not the clock's, so that a rebuild gives the
             same bytes.
     """

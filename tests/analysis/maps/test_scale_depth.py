@@ -109,7 +109,7 @@ def test_switch_map_and_savings():
     maps = maps_of(make_frame())
     kv = maps.saving(parse_metric("kv_bytes/peak"), "KV saved")
     assert kv.values[1, 0] == pytest.approx(0.5)  # half the layers everywhere
-    assert (kv.values > 0).all() and kv.exact
+    assert (kv.values > 0).all() and kv.share
     quality = maps.switch_depth(parse_metric(FD))
     assert quality.columns == ("0", "1", "2", "3", "4")
     assert (np.diff(quality.values, axis=1) < 0).all()  # a later switch hurts less
