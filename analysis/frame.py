@@ -67,18 +67,9 @@ _ORDER = ("fd", "kid", "fid", "class_accuracy", "nll")
 
 def headline_metrics(frame: pd.DataFrame) -> tuple[Metric, ...]:
     """The quality metrics of a frame in the order of a report: the deciding ones, then mean NLL."""
-    metrics = [parse_metric(name) for name in _metric_names(frame)]
+    metrics = [parse_metric(name) for name in frame["metric"].dropna().unique() if name]
     quality = [m for m in metrics if m.decides or m.name == "nll/mean"]
     return tuple(sorted(quality, key=lambda m: (_ORDER.index(m.kind), m.name)))
-
-
-def find_metric(frame: pd.DataFrame, name: str) -> Metric | None:
-    """The metric of that name where the frame has it, else None."""
-    return parse_metric(name) if name in _metric_names(frame) else None
-
-
-def _metric_names(frame: pd.DataFrame) -> list[str]:
-    return sorted(name for name in frame["metric"].dropna().unique() if name)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

@@ -82,6 +82,8 @@ class GeometryFacts(Facts):
 
 
 class SamplingFacts(Facts):
+    """Image i has class i mod `num_classes`; uniforms are those of (seed, i) under any plan."""
+
     samples: int
     sets: int
     cfg: float
@@ -91,12 +93,12 @@ class SamplingFacts(Facts):
 
 
 class LikelihoodFacts(Facts):
-    """Images of the teacher-forced NLL and their disjoint sets; select ones choose."""
+    """Test images of the teacher-forced NLL, select images that choose, and their disjoint sets."""
 
     nll_images: int
     nll_sets: int
-    select_images: int
-    select_sets: int
+    select_images: int = 0
+    select_sets: int = 0
 
 
 class SecondsFacts(Facts):

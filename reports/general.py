@@ -16,7 +16,7 @@ from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report
-from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table
+from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table, unfinished
 
 LIMITS = (
     "Intervals run over disjoint sets of images or samples of one network: they say how well "
@@ -47,7 +47,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
             )
     add_samples(page, folder)
     protocol_table(page, study, frame)
-    add_failed_cells(page, cells)
+    add_failed_cells(page, unfinished(cells))
     page.limits(LIMITS)
     return page.report(answer={}, summary=cells)
 

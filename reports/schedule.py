@@ -17,9 +17,8 @@ from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, STAR
 from analysis.statistics.levels import Levels, PlanKey
 from analysis.study_file import ScheduleFile, TrialFacts
 from reports.parts import words
-from reports.parts.blocks import Text, strong
 from reports.parts.figures import add_samples
-from reports.parts.page import Page
+from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models

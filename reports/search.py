@@ -16,12 +16,17 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
 from analysis.study_file import SearchFile
 from reports.parts import words
-from reports.parts.blocks import Text, code, strong
 from reports.parts.figures import add_samples
-from reports.parts.page import Page
+from reports.parts.page import Page, Text, code, strong
 from reports.parts.protocol import grid, protocol_table
 from reports.parts.report import Report, picked
-from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table, level_texts
+from reports.parts.tables import (
+    add_cell_tables,
+    add_failed_cells,
+    cell_table,
+    level_texts,
+    unfinished,
+)
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
 MOST_GRIDS = 12  # plans that are drawn
@@ -65,7 +70,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     _add_selectors(page, study, frame, found)
     add_samples(page, folder)
     protocol_table(page, study, frame, deciding=deciding, plans=grid(study, (), study.selectors))
-    add_failed_cells(page, cells)
+    add_failed_cells(page, unfinished(cells))
     page.limits(LIMITS)
     page.heading("All measured plans")
     add_cell_tables(page, cells, headline_metrics(frame))

@@ -19,9 +19,8 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
-from reports.parts.blocks import Text, strong
 from reports.parts.figures import add_samples, heatmap_plate
-from reports.parts.page import Page
+from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models

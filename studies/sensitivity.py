@@ -24,7 +24,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from analysis.study_file import SensitivityFile
 from studies.grid.flags import StudyConfig
@@ -77,35 +77,26 @@ def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-class Entry(NamedTuple):
-    """One place in a figure: a plan under the name that people give it.
-
-    Two entries may share a plan (`d4@4` of five scales is `d4 on scale 5`); it is measured once.
-
-    Attributes:
-        columns: that tell the entry from others, as in the frame.
-    """
-
-    name: str
-    plan: DepthPlan
-    columns: dict[str, Any]
-
-
 def entries_of(
     patch_nums: tuple[int, ...], depth: int, depths: Sequence[int], selectors: Sequence[str]
-) -> Iterator[Entry]:
-    """All entries of the study: full network, windows, switch points, single scales."""
+) -> Iterator[tuple[DepthPlan, dict[str, Any]]]:
+    """The study's plans and their columns: full network, windows, switch points, single scales.
+
+    Two may be one plan (`d4@4` of five scales is `d4 on scale 5`), which is measured once.
+    """
     scales = range(1, len(patch_nums) + 1)
     full = DepthPlan.full(patch_nums, depth)
-    yield Entry("full", full, {"family": "full", "selector": selectors[0]})
+    yield full, {"plan": "full", "family": "full", "selector": selectors[0]}
 
-    def reduced(name: str, chosen: Sequence[int], subnet: int, **columns: Any) -> Iterator[Entry]:
+    def reduced(
+        name: str, chosen: Sequence[int], subnet: int, **columns: Any
+    ) -> Iterator[tuple[DepthPlan, dict[str, Any]]]:
         """The scales `chosen` at depth `subnet`, by every selector."""
+        columns |= {"plan": f"d{subnet}{name}", "subnet_depth": subnet}
         for selector in selectors:
             kept = [subnet if scale in chosen else depth for scale in scales]
             plan = DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector)
-            placed = columns | {"subnet_depth": subnet, "selector": selector}
-            yield Entry(f"d{subnet}{name}", plan, placed)
+            yield plan, columns | {"selector": selector}
 
     for window, chosen in windows_of(len(patch_nums)).items():
         yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
@@ -144,15 +135,14 @@ class Sensitivity(Study[SensitivityConfig, None]):
         """In the order in which the MLflow page lists: full network and windows first."""
         geometry, selectors = bench.geometry, self.config.selectors
         for seed in bench.seeds:
-            for entry in entries_of(
+            for plan, columns in entries_of(
                 geometry.patch_nums, geometry.depth, self.depths(bench), selectors
             ):
                 named = [f"s{seed}"] if len(bench.seeds) > 1 else []
-                named.append(entry.name)
-                if entry.columns["selector"] != "equidistant":
-                    named.append(f"({entry.columns['selector']})")
-                columns = entry.columns | {"plan": entry.name, "base_seed": seed}
-                yield self.plan_point(bench, " ".join(named), entry.plan, **columns)
+                named.append(columns["plan"])
+                if columns["selector"] != "equidistant":
+                    named.append(f"({columns['selector']})")
+                yield self.plan_point(bench, " ".join(named), plan, base_seed=seed, **columns)
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""

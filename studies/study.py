@@ -49,7 +49,6 @@ class Study(abc.ABC, Generic[Config, Found]):
     Attributes:
         name: of the study's folder in the workspace and of its MLflow experiment.
         question: a page of text that the report begins with.
-        config: the flags.
         networks: base networks that it starts from.
         select: whether cells are measured on the select split too, for choosing.
         file: what `study.json` is.

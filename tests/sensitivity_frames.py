@@ -12,7 +12,7 @@ import pandas as pd
 from small_studies import cell_rows, study_facts
 from small_studies import make_folder as write_folder
 
-from analysis.frame import COLUMNS
+from analysis.frame import COLUMNS, TRAINING_COLUMNS
 
 FD, KID = "fd/shapes-1a2b3c/n250", "kid/shapes-1a2b3c/n250"
 FIVE = (1, 2, 3, 4, 6)
@@ -94,7 +94,8 @@ def make_frame(**settings: Any) -> pd.DataFrame:
     rows = [
         row for base_seed in truth.base_seeds for row in _rows_of_network(truth, base_seed, rng)
     ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    columns = COLUMNS | TRAINING_COLUMNS
+    frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     return frame.assign(count=frame["count"].mask(frame["metric"].isin(truth.effects), 250))
 
 

@@ -69,14 +69,9 @@ def draw_window_damage(
     ax.axhline(0, color=FAINT, linewidth=0.6, zorder=1)
     draw_points(ax, points, along="x")
     for place in np.flatnonzero(damage["failed"]):
-        look: dict[str, Any] = {
-            "color": WARNING,
-            "rotation": 90,
-            "fontsize": 7,
-            "ha": "center",
-            "va": "center",
-        }
-        ax.text(float(place), 0.5, "failed", transform=ax.get_xaxis_transform(), **look)
+        look: dict[str, Any] = {"ha": "center", "va": "center", "rotation": 90, "fontsize": 7}
+        look["transform"] = ax.get_xaxis_transform()
+        ax.text(float(place), 0.5, "failed", color=WARNING, **look)
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.set_title(metric.damage_heading)
 

@@ -57,13 +57,10 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
         colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
     exponent = exponent_of(values)
     # What stands inside a cell needs no room in the layout, which would measure it at length.
-    inside: dict[str, Any] = {
-        "fontsize": _font_size(ax, len(data.columns)),
-        "va": "center_baseline",
-    }
-    inside |= {"ha": "center", "in_layout": False}
+    size = _font_size(ax, len(data.columns))
+    inside = {"fontsize": size, "va": "center_baseline", "ha": "center", "in_layout": False}
     texts = np.array([[_text(v / 10.0**exponent) for v in row] for row in values])
-    sure = data.significant | data.exact
+    sure = data.significant | data.share
     seaborn.heatmap(
         pd.DataFrame(
             values,
@@ -105,12 +102,8 @@ def _font_size(ax: Axes, columns: int) -> float:
 
 
 def _draw_failed(ax: Axes, row: int, column: int, inside: Mapping[str, Any]) -> None:
-    look: dict[str, Any] = {
-        "facecolor": "white",
-        "edgecolor": WARNING,
-        "hatch": "////",
-        "linewidth": 0,
-    }
-    ax.add_patch(Rectangle((column, row), 1, 1, **look))
-    box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    ax.add_patch(
+        Rectangle((column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", lw=0)
+    )
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **inside)

@@ -19,9 +19,7 @@ class Heatmap:
     Attributes:
         values, low, high: NaN where there is no estimate, or no interval.
         p_holm: NaN where no test was made.
-        failed: bool.
-        exact: counted numbers, of which significance has no meaning.
-        share: values are fractions of the full network's.
+        share: values are fractions of the full network's, counted: they have no significance.
     """
 
     title: str
@@ -35,7 +33,6 @@ class Heatmap:
     high: np.ndarray
     p_holm: np.ndarray
     failed: np.ndarray
-    exact: bool = False
     share: bool = False
 
     @property
@@ -64,15 +61,11 @@ def placed(
         failed: places of cells that failed, which count where nothing was found.
     """
     (row, rows), (column, columns) = down, across
-
-    def grid(cells: pd.DataFrame, values: object, empty: object) -> np.ndarray:
-        result = np.full((len(rows), len(columns)), empty)
-        i = pd.Index(rows).get_indexer(cells[row].astype("int64"))
-        j = pd.Index(columns).get_indexer(cells[column].astype("int64"))
-        result[i, j] = values
-        return result
-
-    values, low, high, p = (grid(found, found[n], np.nan) for n in (*ENDS, "p_value"))
+    grids = [found.pivot(index=row, columns=column, values=n) for n in (*ENDS, "p_value")]
+    grids.append(pd.crosstab(failed[row], failed[column]))
+    values, low, high, p, lost = (
+        grid.reindex(index=rows, columns=columns).to_numpy(dtype=float) for grid in grids
+    )
     return {
         "rows": tuple(map(str, rows)),
         "columns": tuple(map(str, columns)),
@@ -80,5 +73,5 @@ def placed(
         "low": low,
         "high": high,
         "p_holm": holm(p.ravel()).reshape(p.shape),
-        "failed": grid(failed, True, False) & np.isnan(values),
+        "failed": (lost > 0) & np.isnan(values),
     }

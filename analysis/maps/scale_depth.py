@@ -57,8 +57,7 @@ class DepthMaps:
         """What the two-zone plan saves of an exact cost, as a share of the full network's."""
         found, failed = self._of("switch")
         found = found.assign(damage=-found["damage"] / found["full_value"])
-        look = {"title": title, "unit": "", "exact": metric.exact, "share": True}
-        return self._by_depth("switch", found, failed, metric, **look)
+        return self._by_depth("switch", found, failed, metric, title=title, unit="", share=True)
 
     def _by_depth(
         self, family: str, found: pd.DataFrame, failed: pd.DataFrame, metric: Metric, **look: Any

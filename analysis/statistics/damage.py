@@ -19,6 +19,8 @@ from analysis.frame import FINISHED, PLAN_KEY
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import grouped_t, holm
 
+NETWORK = ["schedule", "seed", "base_seed"]
+"""The columns that tell one network under test from another."""
 PLAN = ["plan", *PLAN_KEY]
 INTERVAL = ["low", "high", "standard_error", "degrees_of_freedom", "p_value"]
 
@@ -31,15 +33,14 @@ def base_seeds(frame: pd.DataFrame) -> tuple[int, ...]:
 def paired_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each finished value of a plan that is not full, beside the full network's.
 
-    Columns: `plan`, those of `PLAN_KEY`, `base_seed`, `metric`, `set`, `value`, `full_value`,
-    `damage` (in the metric's unit, positive is worse) and `count` (images or samples behind it).
+    Columns: the frame's, `full_value` and `damage` (in the metric's unit, positive is worse).
     """
-    key = ["base_seed", "metric", "set"]
+    key = [*NETWORK, "metric", "set"]
     finished = frame[frame["status"] == FINISHED]
     full = finished[finished["family"] == "full"].drop_duplicates(key)
     full = full[[*key, "value"]].rename(columns={"value": "full_value"})
     plans = finished[finished["family"] != "full"].drop_duplicates([*PLAN, *key])
-    pairs = plans[[*PLAN, *key, "value", "count"]].merge(full, on=key, how="inner")
+    pairs = plans.merge(full, on=key)
     signs = {name: parse_metric(name).damage_sign for name in pairs["metric"].unique()}
     sign = pairs["metric"].map(signs).astype("float64")
     return pairs.assign(damage=sign * (pairs["value"] - pairs["full_value"]))

@@ -20,9 +20,8 @@ from analysis.study_file import ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
 from reports.parts import words
-from reports.parts.blocks import strong
 from reports.parts.figures import add_samples
-from reports.parts.page import Page
+from reports.parts.page import Page, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_together
 from reports.parts.tables import add_every_plan, add_models, by_plan, with_texts

@@ -12,7 +12,7 @@ from analysis.statistics.intervals import Interval, Verdict
 from analysis.study_file import ParetoFile
 from reports.pareto.findings import ParetoFindings
 from reports.parts import words
-from reports.parts.blocks import Text, strong
+from reports.parts.page import Text, strong
 from reports.parts.report import picked
 
 

@@ -1,6 +1,8 @@
 """A report in the making: blocks in reading order, and figures as they are drawn.
 
 The builder alone knows whether the study was a quick run, and marks answer, figures and limits.
+Text travels as JSON strings and is set as text, never as markup, so nothing that a user wrote (a
+path, a label) can become Typst code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +11,41 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.theme import FigureBytes, figure_bytes, mark_quick, style
+from analysis.figures.theme import figure_bytes, mark_quick, style
 from analysis.study_file import StudyFile
-from reports.parts.blocks import Text, plain, runs, strong
 from reports.parts.report import Report
 
 QUICK = "This was a quick run on tiny data: nothing in it is a result."
+
+
+Run = dict[str, str]
+"""A stretch of text: `text`, and its `style`: plain, strong or code."""
+Text = str | Run | Sequence["Text"]
+"""Plain text, a stretch in a style, or such texts one after the other."""
+
+
+def strong(text: str) -> Run:
+    """Bold text within a paragraph."""
+    return {"text": text, "style": "strong"}
+
+
+def code(text: str) -> Run:
+    """Text in the fixed-width face."""
+    return {"text": text, "style": "code"}
+
+
+def plain(text: Text) -> str:
+    """The text without its styles."""
+    return "".join(run["text"] for run in runs(text)).strip()
+
+
+def runs(text: Text) -> list[Run]:
+    """The text as the template takes it: stretches of one style each."""
+    if isinstance(text, str):
+        return [{"text": text, "style": "plain"}]
+    if isinstance(text, dict):
+        return [text]
+    return [run for part in text for run in runs(part)]
 
 
 class Page:
@@ -117,7 +148,7 @@ class Page:
         self.heading("Limits")
         self.bullets([strong(QUICK) if self._study.quick else "", *items])
 
-    def _drawn(self, draw: Callable[[], Figure]) -> FigureBytes:
+    def _drawn(self, draw: Callable[[], Figure]) -> dict[str, bytes]:
         with style():
             figure = draw()
             if self._study.quick:

@@ -8,8 +8,7 @@ from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
 from analysis.study_file import BaseFacts, StudyFile, SupernetFile
-from reports.parts.blocks import Text, code
-from reports.parts.page import Page
+from reports.parts.page import Page, Text, code
 from reports.parts.words import counted, seconds
 
 DIGITS = 12  # of a digest, enough to tell artifacts apart

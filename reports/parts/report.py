@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import typst
 
-from analysis.figures.theme import FigureBytes
 from analysis.frame import FrameError
 
 TEMPLATE = Path(__file__).with_name("report.typ")
@@ -24,7 +23,6 @@ class ReportPaths:
 
     pdf: Path
     answer: Path
-    summary: tuple[Path, ...]
     figures: tuple[Path, ...]
     verdict: str
 
@@ -35,16 +33,14 @@ class Report:
 
     Attributes:
         content: what the template sets, see `report.typ`.
-        plates: figures by file name.
-        summary: the main table.
+        plates: figures by file name, each by its suffix.
         answer: JSON-ready; NaN becomes null.
-        verdict: in a few words.
         created: the document's date: the study's, not the clock's, so that a rebuild gives the
             same bytes.
     """
 
     content: Mapping[str, Any]
-    plates: Mapping[str, FigureBytes]
+    plates: Mapping[str, Mapping[str, bytes]]
     summary: pd.DataFrame
     answer: Mapping[str, Any]
     verdict: str
@@ -53,22 +49,19 @@ class Report:
     def write(self, folder: Path) -> ReportPaths:
         """Write all files into a study's folder, each whole or not at all."""
         figures = [
-            write_atomically((folder / "figures" / name).with_suffix(suffix), content)
+            write_atomically(folder / "figures" / f"{name}.{suffix}", content)
             for name, plate in self.plates.items()
-            for suffix, content in ((".svg", plate.svg), (".png", plate.png))
+            for suffix, content in plate.items()
         ]
         parquet = io.BytesIO()
         self.summary.to_parquet(parquet, index=False)
-        table = self.summary.to_csv(index=False).encode()
+        write_atomically(folder / "summary.parquet", parquet.getvalue())
+        write_atomically(folder / "summary.csv", self.summary.to_csv(index=False).encode())
         # JSON has no NaN: null stands for it.
         said = json.loads(json.dumps(self.answer), parse_constant=lambda _: None)
         answer = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
         return ReportPaths(
             figures=tuple(figures),
-            summary=(
-                write_atomically(folder / "summary.parquet", parquet.getvalue()),
-                write_atomically(folder / "summary.csv", table),
-            ),
             answer=write_atomically(folder / "answer.json", answer.encode()),
             pdf=write_atomically(folder / "report.pdf", self._pdf(folder)),
             verdict=self.verdict,

@@ -9,16 +9,13 @@ import pandas as pd
 
 from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import Metric
+from analysis.statistics.damage import NETWORK, paired_differences
 from analysis.statistics.fronts import KV, Frontier
 from analysis.statistics.intervals import SIGNIFICANCE, grouped_t, holm
 from analysis.statistics.levels import Levels
 from analysis.study_file import ModelFacts, SupernetFile
 from reports.parts import words
-from reports.parts.blocks import Text, code, strong
-from reports.parts.page import Page
-
-NETWORK = ["schedule", "seed", "base_seed"]
-"""The columns that tell one network under test from another."""
+from reports.parts.page import Page, Text, code, strong
 
 ALL_FINISHED = "None: every cell of the study finished."
 
@@ -39,22 +36,16 @@ def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
     cells = frame.drop_duplicates("cell").set_index("cell")
     names = [_name(cell, several) for cell in cells.to_dict("records")]
     table = pd.DataFrame({"name": names, "status": cells["status"], "kv": kv}, index=cells.index)
-    observed = [*NETWORK, "metric", "set"]
-    full = finished[finished["family"] == "full"].drop_duplicates(observed)
-    pairs = finished.merge(
-        full[[*observed, "value"]], on=observed, how="left", suffixes=("", "_of_full")
-    )
+    pairs = paired_differences(frame)
     for metric in headline_metrics(frame):
-        mine = pairs[pairs["metric"] == metric.name]
-        losses = metric.damage_sign * (mine["value"] - mine["value_of_full"])
-        mine = mine.assign(loss=losses.mask(mine["family"] == "full"))
-        for name, column in ((metric.name, "value"), (f"{metric.name} damage", "loss")):
-            known = mine.dropna(subset=column)
-            if known.empty:
+        damage = f"{metric.name} damage"
+        for name, column, rows in (metric.name, "value", finished), (damage, "damage", pairs):
+            mine = rows[rows["metric"] == metric.name]
+            if mine.empty:
                 continue
-            found = grouped_t(known, ["cell"], column)
+            found = grouped_t(mine, ["cell"], column)
             table[[name, f"{name} low", f"{name} high"]] = found[["estimate", "low", "high"]]
-            if column == "loss":
+            if name == damage:
                 table[f"{name} p"] = pd.Series(holm(found["p_value"].to_numpy()), found.index)
     return table.reset_index(drop=True)
 
@@ -109,11 +100,16 @@ def estimate_texts(shown: pd.DataFrame, *, signed: bool = True) -> pd.Series[str
     return pd.Series(texts, shown.index, dtype=object).map(words.unbroken)
 
 
-def add_failed_cells(page: Page, cells: pd.DataFrame) -> None:
+def unfinished(cells: pd.DataFrame) -> list[str]:
+    """Names of the cells of `cell_table` that have no numbers."""
+    return list(cells.loc[cells["status"] != FINISHED, "name"])
+
+
+def add_failed_cells(page: Page, failed: Sequence[str]) -> None:
     """The section that names cells without numbers."""
-    failed = cells.loc[cells["status"] != FINISHED, "name"]
     page.heading("Failed cells")
-    page.paragraph(ALL_FINISHED if failed.empty else f"No numbers: {', '.join(failed)}.")
+    said = f"{words.counted(len(failed), 'cell')} failed. No numbers: {', '.join(failed)}."
+    page.paragraph(said if failed else ALL_FINISHED)
 
 
 def add_models(page: Page, study: SupernetFile, levels: Levels) -> None:

@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.claims.c1 import judge_c1
 from analysis.claims.rules import LedgerRow
-from analysis.frame import find_metric, headline_metrics
+from analysis.frame import headline_metrics
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.scale_depth import DepthMaps
-from analysis.metrics import Metric
+from analysis.metrics import Metric, parse_metric
 from analysis.statistics import damage as damages
 from analysis.statistics.asymmetry import AsymmetryStudy, asymmetry_study
 from analysis.study_file import SensitivityFile
@@ -59,6 +59,14 @@ class Findings:
     claim: LedgerRow
 
     @property
+    def failed(self) -> list[str]:
+        """Names of the cells without numbers."""
+        return [
+            f"{row.plan} ({row.selector}, base seed {row.base_seed})"
+            for row in self.failures.itertuples()
+        ]
+
+    @property
     def main(self) -> SelectorFindings:
         """Of the study's main selector."""
         return self.selectors[0]
@@ -70,7 +78,7 @@ def analyse(study: SensitivityFile, frame: pd.DataFrame) -> Findings:
     pairs = damages.paired_differences(frame)
     damage = damages.damage_table(pairs, over_seeds=len(seeds) > 1)
     metrics = headline_metrics(frame)
-    savings = tuple(metric for name in SAVINGS if (metric := find_metric(frame, name)))
+    savings = tuple(parse_metric(name) for name in SAVINGS if (frame["metric"] == name).any())
     patch_nums, half = study.geometry.patch_nums, study.half_depth
     selectors = []
     for selector in sorted(study.selectors, key=lambda s: s != study.selector):

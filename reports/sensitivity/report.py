@@ -20,12 +20,11 @@ from analysis.statistics.damage import cells_by
 from analysis.statistics.intervals import Interval
 from analysis.study_file import SensitivityFile
 from reports.parts import words
-from reports.parts.blocks import code, strong
 from reports.parts.figures import add_samples, heatmap_plate
-from reports.parts.page import Page
+from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked
-from reports.parts.tables import ALL_FINISHED, estimate_texts
+from reports.parts.tables import add_failed_cells, estimate_texts
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
 from reports.sensitivity.words import Caption
@@ -48,18 +47,17 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     _add_ledger(page, found)
     page.heading("Early against late scales")
     _add_windows(page, found)
-    _add_asymmetry(page, found.main.asymmetry)
+    _add_asymmetry(page, found, found.main.asymmetry)
     _add_figures(page, found, found.main)
     said = sentences.sample_caption(found)
     add_samples(page, folder, said, lead="What the plans generate. ", name="sample_sheet")
     protocol_table(page, study, frame, plans=sentences.plans_measured(study))
     _add_levels(page, found)
-    page.heading("Failed cells")
-    _add_failures(page, found)
+    add_failed_cells(page, found.failed)
     page.limits(sentences.limits(found))
     page.heading("Other selectors")
     for mine in found.selectors[1:]:
-        _add_asymmetry(page, mine.asymmetry)
+        _add_asymmetry(page, found, mine.asymmetry)
         _add_figures(page, found, mine)
     page.heading("All cells")
     _add_cells(page, found)
@@ -81,10 +79,7 @@ def _answer(found: Findings) -> dict[str, Any]:
             study.selector: {n.value: verdict.value for n, verdict in study.verdicts.items()}
             for study in studies
         },
-        "failed_cells": [
-            f"{row.plan} ({row.selector}, base seed {row.base_seed})"
-            for row in found.failures.itertuples()
-        ],
+        "failed_cells": found.failed,
         "asymmetry": [
             {"selector": study.selector, "normalisation": a.normalisation.value}
             | {"metric": a.metric.name, "decides": a.metric.decides}
@@ -120,7 +115,7 @@ def _add_ledger(page: Page, found: Findings) -> None:
     )
 
 
-def _add_asymmetry(page: Page, study: AsymmetryStudy) -> None:
+def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
     """A under each normalisation, with its terms, interval, p and verdict."""
     if not study.estimates:
         page.paragraph(
@@ -148,8 +143,8 @@ def _add_asymmetry(page: Page, study: AsymmetryStudy) -> None:
         f"{selector} A term is the window's damage (FD and KID have no unit, NLL is in "
         "nats/token, accuracy a share of samples) divided by the window's scales, by nothing, "
         "by its tokens, or by the MiB of peak KV cache that its plan saves: a rate, since the "
-        f"cache of a small network is less than one. {_observations(study)} p is Holm-adjusted "
-        "over the deciding metrics; NLL does not decide and its p is not adjusted.",
+        "cache of a small network is less than one. p is Holm-adjusted over the deciding "
+        f"metrics; NLL does not decide and its p is not adjusted. {sentences.basis(found)}",
         widths=[0.28, 0.11, 0.1, 0.1, 0.25, 0.12, 0.15],
         numeric_from=2,
         small=False,
@@ -163,21 +158,6 @@ def _term(a: Asymmetry, term: Interval) -> str:
     if decimals is None:
         return words.number(term.estimate, signed=True)
     return words.fixed(term.estimate, decimals, signed=True)
-
-
-def _observations(study: AsymmetryStudy) -> str:
-    """What the intervals run over: networks, sets and images."""
-    counts = [
-        f"{a.metric.short} {words.counted(a.sets // a.base_seeds, 'set')} of {a.count // a.sets}"
-        for a in study.under(PRIMARY)
-    ]
-    networks = max(a.base_seeds for a in study.estimates)
-    over = (
-        f"the means of {words.counted(networks, 'base network')}, each over disjoint sets"
-        if study.over_seeds
-        else "disjoint sets of the one base network"
-    )
-    return f"Intervals are Student's t over {over} ({words.listed(counts)})."
 
 
 def _add_windows(page: Page, found: Findings) -> None:
@@ -271,21 +251,6 @@ def _add_cells(page: Page, found: Findings) -> None:
                 f"{words.STAR} marks p < 0.05 after Holm's correction over the column. "
                 f"{sentences.basis(found)}",
             )
-
-
-def _add_failures(page: Page, found: Findings) -> None:
-    """The cells without numbers."""
-    if found.failures.empty:
-        page.paragraph(ALL_FINISHED)
-    rows = found.failures[["plan", "family", "selector", "base_seed"]].astype(str)
-    rows.columns = ["Cell", "Family", "Selector", "Base seed"]
-    page.table(
-        rows.assign(Cell=rows["Cell"].map(strong)),
-        f"{words.counted(len(rows), 'cell')} failed. They have no numbers anywhere in this "
-        "report and are hatched in the figures.",
-        widths=[0.4, 0.2, 0.2, 0.2],
-        small=False,
-    )
 
 
 def _asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:

@@ -12,7 +12,7 @@ from analysis.statistics.asymmetry import MIB, PRIMARY, AsymmetryStudy, Normalis
 from analysis.statistics.intervals import Verdict
 from analysis.study_file import SensitivityFile
 from reports.parts import words
-from reports.parts.blocks import Text, strong
+from reports.parts.page import Text, strong
 from reports.parts.protocol import grid
 from reports.sensitivity.findings import Findings, SelectorFindings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -61,7 +61,7 @@ class Measurement(PlanTask):
 
     def identity(self, network: Network) -> dict[str, object]:
         own = {"schema": RESULT_SCHEMA, "extractor": network.extractor.digest}
-        own |= {"evaluation": asdict(self.evaluation)}
+        own |= {"evaluation": self.evaluation.model_dump()}
         reference = network.reference_digest
         return super().identity(network) | own | ({"reference": reference} if reference else {})
 

@@ -46,7 +46,6 @@ class Outcome(Generic[Found]):
 
     Attributes:
         found: what the study found before its grid was made.
-        folder: of the study.
         seconds: wall time of this invocation (`wall`), and of preparation within it.
     """
 

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
 from small_studies import words_of
 
-from analysis.figures.theme import FigureBytes
 from analysis.frame import load_frame
 from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
@@ -148,16 +147,16 @@ def report_of(folder: Path, **settings) -> Report:
 def drawn_once(monkeypatch) -> None:
     """Figures are drawn, but not written in two formats."""
 
-    def drawn(figure: Figure) -> FigureBytes:
+    def drawn(figure: Figure) -> dict[str, bytes]:
         figure.canvas.draw()
-        return FigureBytes(svg=b"", png=b"")
+        return {"svg": b"", "png": b""}
 
     monkeypatch.setattr("reports.parts.page.figure_bytes", drawn)
 
 
 def test_quick_is_marked(tmp_path):
     report = report_of(tmp_path / "study", quick=True, plans=(FULL, HALF))
-    assert "QUICK" in report.plates["curves"].svg.decode()
+    assert "QUICK" in report.plates["curves"]["svg"].decode()
     assert report.content["quick"] and "nothing in it is a result" in words_of(report.content)
 
 

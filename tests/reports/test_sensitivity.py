@@ -33,8 +33,8 @@ from analysis.study_file import SensitivityFile
 from reports import build
 from reports.__main__ import main
 from reports.parts import words
-from reports.parts.blocks import plain
 from reports.parts.figures import sample_plate
+from reports.parts.page import plain
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import Findings, analyse
 
@@ -316,7 +316,7 @@ def test_sheet_labels_are_not_clipped():
     )
     with style():
         plate = figure_bytes(sample_plate(sheet))
-    pixels = matplotlib.image.imread(io.BytesIO(plate.png))[..., :3]
+    pixels = matplotlib.image.imread(io.BytesIO(plate["png"]))[..., :3]
     assert (pixels[:, :3] > 0.99).all() and (pixels[:2] > 0.99).all()
     assert (pixels[:, 3:40] < 0.5).any()  # and no room is wasted
 

@@ -125,7 +125,7 @@ def test_frame_holds_every_cell_and_measures_what_it_says(finished):
     facts = json.loads((workspace / "sensitivity-quick" / "study.json").read_text())
     patch_nums, depth = tuple(facts["geometry"]["patch_nums"]), facts["geometry"]["depth"]
     entries = entries_of(patch_nums, depth, (1,), ("equidistant",))
-    assert set(frame["plan"]) == {entry.name for entry in entries}
+    assert set(frame["plan"]) == {columns["plan"] for _, columns in entries}
     kv = frame[frame["metric"].isin(["kv_bytes/peak", "kv_bytes/analytic"])]
     assert (kv.groupby("plan")["value"].nunique() == 1).all(), "measured KV is not the analytic"
     accuracy = frame[(frame["metric"] == "class_accuracy") & (frame["plan"] == "full")]
@@ -214,7 +214,7 @@ def test_windows_are_the_paper_s_for_ten_scales_and_the_docstring_s_for_five():
 def test_grid():
     patch_nums = (1, 2, 3, 4, 6)
     entries = list(entries_of(patch_nums, 8, (2, 4), ("equidistant", "last")))
-    plans = {(entry.name, entry.columns["selector"]): entry.plan for entry in entries}
+    plans = {(columns["plan"], columns["selector"]): plan for plan, columns in entries}
     assert len(entries) == len(plans) == 1 + 2 * (2 * 5 + 2 * 5 + 3)
     assert plans["d4 on scale 3", "equidistant"].depths == (8, 8, 4, 8, 8)
     d2_at_1 = DepthPlan.two_zone(patch_nums, 8, subnet_depth=2, switch=1)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sensitivity_frames import FD, FIVE, HALF, TEN, make_frame
 
-from analysis.frame import COLUMNS
+from analysis.frame import checked_frame
 from analysis.maps.scale_depth import DepthMaps
 from analysis.metrics import parse_metric
 from analysis.statistics.damage import base_seeds, damage_table, failed_cells, paired_differences
@@ -56,8 +56,8 @@ def test_damage_by_hand():
             }
             for f, c, k, s, v in rows
         ]
-    ).astype(COLUMNS)
-    row = damage_of(frame).iloc[0]
+    )
+    row = damage_of(checked_frame(frame)).iloc[0]
     by_hand = stats.ttest_1samp([0.5, 0.7, 0.9], 0)
     assert row["damage"] == pytest.approx(0.7)
     assert row["p_value"] == pytest.approx(by_hand.pvalue)
@@ -109,7 +109,7 @@ def test_switch_map_and_savings():
     maps = maps_of(make_frame())
     kv = maps.saving(parse_metric("kv_bytes/peak"), "KV saved")
     assert kv.values[1, 0] == pytest.approx(0.5)  # half the layers everywhere
-    assert (kv.values > 0).all() and kv.exact
+    assert (kv.values > 0).all() and kv.share
     quality = maps.switch_depth(parse_metric(FD))
     assert quality.columns == ("0", "1", "2", "3", "4")
     assert (np.diff(quality.values, axis=1) < 0).all()  # a later switch hurts less
