@@ -122,7 +122,6 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
             folder.claim()
         trainer = Trainer(start.make_model().to(device), start.tokenizer, batches, training, ranks)
         evaluator = Evaluator(
-            tokenizer=start.tokenizer,
             tokens=tokens.select,
             every_images=run.evaluate_every or max(1, training.budget_images // 10),
             images=min(run.evaluate_images, len(tokens.select)),

@@ -27,7 +27,6 @@ from varant.data.tokens import TokenSplit
 from varant.errors import Diverged, Preempted, UserError, stop_signals
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import write_json
-from varant.model.tokenizer import Tokenizer
 from varant.progress import Log
 from varant.store.checkpoint import CONFIG_FILE, save
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint
@@ -50,7 +49,6 @@ class Evaluator:
         every_images: between two evaluations; there is one at the end in any case.
     """
 
-    tokenizer: Tokenizer
     tokens: TokenSplit
     every_images: int
     images: int
@@ -60,11 +58,10 @@ class Evaluator:
 
     def __call__(self, trainer: Trainer) -> dict[str, float]:
         """`select/nll/mean/full`, `select/nll/mean/d4@3` ... in nats a token."""
-        model, config = trainer.averaged.eval(), trainer.config
-        tokens, found = self.tokens, {}
+        model, config, found = trainer.averaged.eval(), trainer.config, {}
         for depth in sorted({model.depth, *config.depths}):
             plan = config.plan_of(depth, model.geometry)
-            nll_NK = nll_per_scale(model, self.tokenizer, tokens, plan, images=self.images)
+            nll_NK = nll_per_scale(model, trainer.tokenizer, self.tokens, plan, images=self.images)
             mean = mean_nll(nll_NK, model.patch_nums).mean()
             found[f"select/nll/mean/{plan.name}"] = float(mean)
         trainer.model.train()
