@@ -26,14 +26,14 @@ import torch
 from varant.data.tokens import TokenSplit
 from varant.errors import Diverged, Preempted, UserError, stop_signals
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
-from varant.files import write_json
+from varant.files import read_json, write_json
 from varant.progress import Log
 from varant.store.checkpoint import CONFIG_FILE, save
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint
 from varant.training.trainer import Trainer
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
-RUN_FORMAT = {"format": "varant-training", "version": 1}
+RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
 TIMES = ("seconds", "images_per_second/train")  # the metrics that differ between equal runs
 
 
@@ -89,13 +89,11 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-            identity: dict[str, Any] = dict(content.pop("identity"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            content = {}
-        if content != RUN_FORMAT:
-            raise UserError(f"{path}: damaged, or of another version; name another --out folder")
-        return identity
+            return dict(read_json(path, RUN_FORMAT)["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path}: damaged, or of another version; name another --out folder"
+            ) from None
 
     def claim(self) -> None:
         """Make the folder this run's, or check that it is.

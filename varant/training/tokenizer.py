@@ -4,6 +4,7 @@ Shape suffixes: B images, v channels of a code, V codes, n vectors and their tok
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,9 +125,15 @@ def train_tokenizer(
 @torch.no_grad()
 def reconstruction_psnr(tokenizer: Tokenizer, split: Split) -> float:
     """Peak signal-to-noise ratio in dB, of the mean squared error over the first 2,500 images."""
-    errors = []
-    for start in range(0, min(2_500, len(split)), 250):
-        images = images_to_float(split.images(slice(start, start + 250)))
-        drawn = tokenizer.decode(tokenizer.encode(images))
-        errors.append((drawn - images).square().mean((1, 2, 3)))
+    pairs = reconstructions(tokenizer, split, min(2_500, len(split)))
+    errors = [(drawn - images).square().mean((1, 2, 3)) for images, drawn in pairs]
     return float(10 * torch.log10(4.0 / torch.cat(errors).mean()))
+
+
+def reconstructions(
+    tokenizer: Tokenizer, split: Split, count: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `count` images of a split and what the tokenizer makes of them, 250 at a time."""
+    for start in range(0, count, 250):
+        images = images_to_float(split.images(slice(start, min(count, start + 250))))
+        yield images, tokenizer.decode(tokenizer.encode(images))
