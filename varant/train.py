@@ -150,13 +150,13 @@ def _batches(
 ) -> tuple[Batches, str]:
     """Training batches, and the digest of what they are made of."""
     from varant.data.batches import CachedBatches, OnlineBatches
-    from varant.data.folders import readable
+    from varant.data.folders import ReplacingSplit
 
     seed, batch, flips = training.seed, training.batch, config.data.flip
     if not config.data.online:
         assert tokens.train is not None
         return CachedBatches(tokens.train, seed=seed, batch=batch), start.tokens_digest
-    split = readable(start.resolved.dataset.train, config.data.skip_unreadable)
+    split = ReplacingSplit(start.resolved.dataset.train, config.data.skip_unreadable)
     batches = OnlineBatches(split, start.tokenizer, seed=seed, batch=batch, flips=flips)
     return batches, f"online {start.resolved.dataset.digest}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from varant.data.batches import CachedBatches
 from varant.data.datasets import Dataset
-from varant.data.folders import readable
+from varant.data.folders import ReplacingSplit
 from varant.data.tokens import read_tokens
 from varant.files import digest_of
 from varant.model.transformer import VAR
@@ -48,7 +48,8 @@ def prepare_tokenizer(
     }
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():
-        train, select = (readable(s, skip_unreadable) for s in (dataset.train, dataset.select))
+        splits = (dataset.train, dataset.select)
+        train, select = (ReplacingSplit(split, skip_unreadable) for split in splits)
         with progress("tokenizer", training.steps * training.batch, "img") as advance:
             log = advancing(advance)
             tokenizer = train_tokenizer(train, config.tokenizer, training, log=log)
