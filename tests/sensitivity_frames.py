@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from small_studies import cell_rows, study_facts
-from small_studies import make_folder as write_folder
+from small_studies import cell_rows, make_folder as write_folder, study_facts
 
 from analysis.frame import COLUMNS, TRAINING_COLUMNS
 

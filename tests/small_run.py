@@ -81,7 +81,7 @@ def run(
         ranks.check_same(config.as_dict())
         batches = CachedBatches(tokens, seed=config.seed, batch=config.batch)
         trainer = Trainer(model, tokenizer, batches, config, ranks)
-        evaluator = Evaluator(tokenizer=tokenizer, tokens=tokens, every_images=100, images=20)
+        evaluator = Evaluator(tokens=tokens, every_images=100, images=20)
         folder_run = RunFolder(folder=folder, identity={"training": config.as_dict()})
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)

@@ -5,19 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from varant.errors import UserError as UserError
-    from varant.model.cost import PlanCost as PlanCost
-    from varant.model.cost import plan_cost as plan_cost
+    from varant.model.cost import PlanCost as PlanCost, plan_cost as plan_cost
     from varant.model.geometry import Geometry as Geometry
     from varant.model.plan import DepthPlan as DepthPlan
-    from varant.model.sampling import Sample as Sample
-    from varant.model.sampling import generate as generate
-    from varant.model.tokenizer import Tokenizer as Tokenizer
-    from varant.model.tokenizer import TokenizerConfig as TokenizerConfig
+    from varant.model.sampling import Sample as Sample, generate as generate
+    from varant.model.tokenizer import Tokenizer as Tokenizer, TokenizerConfig as TokenizerConfig
     from varant.model.transformer import VAR as VAR
-    from varant.store.checkpoint import load as load
-    from varant.store.checkpoint import save as save
-    from varant.store.official import load_official as load_official
-    from varant.store.official import save_official as save_official
+    from varant.store.checkpoint import load as load, save as save
+    from varant.store.official import load_official as load_official, save_official as save_official
 
 # Where each name lives. Imported when first asked for: torch takes seconds, and a command's --help
 # or a report needs none of it.

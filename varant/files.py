@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -37,6 +38,17 @@ def write_json(path: Path, content: object) -> None:
     """Write JSON atomically."""
     with replacing(path) as aside:
         aside.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path, marks: dict[str, object]) -> dict[str, Any]:
+    """A JSON object that holds `marks` (format and version); `OSError` or `ValueError` else."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("nested absurdly deep") from None
+    if not isinstance(content, dict) or not marks.items() <= content.items():
+        raise ValueError(f"not {marks}")
+    return content
 
 
 def sha256_file(path: Path) -> str:

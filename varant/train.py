@@ -31,6 +31,7 @@ from varant.training.schedule import ScheduleFlags
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
     from varant.data.batches import Batches
+    from varant.data.tokens import Tokens
     from varant.start.sources import Resolved, Start
     from varant.training.distributed import Ranks
 
@@ -85,7 +86,7 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
     """Prepare and train; on every rank, of which the first prepares before the others."""
     from varant.data.batches import OnlineBatches
     from varant.data.datasets import SPLITS
-    from varant.data.tokens import Tokenising
+    from varant.data.tokens import Tokenising, read_tokens
     from varant.progress import progress_bar, silent
     from varant.start.sources import materialise
     from varant.store.workspace import Workspace
@@ -105,9 +106,9 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
     start = materialise(resolved, workspace, progress, device=device, tokenising=wanted)
     if ranks.first:
         ranks.wait()
-    tokens = start.tokens.read()
+    tokens = read_tokens(start.tokens_folder)
     _say_skipped(tokens.skipped)
-    batches, source = _batches(config, start, training)
+    batches, source = _batches(config, start, tokens, training)
     identity = {
         "flags": config.identity,
         "training": training.as_dict(),
@@ -122,7 +123,6 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
             folder.claim()
         trainer = Trainer(start.make_model().to(device), start.tokenizer, batches, training, ranks)
         evaluator = Evaluator(
-            tokenizer=start.tokenizer,
             tokens=tokens.select,
             every_images=run.evaluate_every or max(1, training.budget_images // 10),
             images=min(run.evaluate_images, len(tokens.select)),
@@ -145,17 +145,18 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
         _say_skipped(batches.skipped)
 
 
-def _batches(config: TrainConfig, start: Start, training: TrainingConfig) -> tuple[Batches, str]:
+def _batches(
+    config: TrainConfig, start: Start, tokens: Tokens, training: TrainingConfig
+) -> tuple[Batches, str]:
     """Training batches, and the digest of what they are made of."""
     from varant.data.batches import CachedBatches, OnlineBatches
-    from varant.data.folders import readable
+    from varant.data.folders import ReplacingSplit
 
     seed, batch, flips = training.seed, training.batch, config.data.flip
     if not config.data.online:
-        train = start.tokens.read().train
-        assert train is not None
-        return CachedBatches(train, seed=seed, batch=batch), start.tokens.digest
-    split = readable(start.resolved.dataset.train, config.data.skip_unreadable)
+        assert tokens.train is not None
+        return CachedBatches(tokens.train, seed=seed, batch=batch), start.tokens_digest
+    split = ReplacingSplit(start.resolved.dataset.train, config.data.skip_unreadable)
     batches = OnlineBatches(split, start.tokenizer, seed=seed, batch=batch, flips=flips)
     return batches, f"online {start.resolved.dataset.digest}"
 

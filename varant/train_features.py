@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varant.data.datasets import Split, images_to_float, load_dataset
+from varant.data.datasets import Split, load_dataset
 from varant.errors import exit_codes
 from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
 from varant.flags import Positive, flags_of
@@ -25,7 +25,7 @@ from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream, torch_seed
 from varant.start.presets import LIGHT_TOKENIZER
 from varant.store.checkpoint import write_tensors
-from varant.training.tokenizer import TokenizerTraining, train_tokenizer
+from varant.training.tokenizer import TokenizerTraining, reconstructions, train_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +61,10 @@ class FeaturesConfig:
     """Where to write; default: into the package."""
 
 
-@torch.no_grad()
 def reconstruct(split: Split, tokenizer: Tokenizer) -> Tensor:
     """(N, 3, H, W) reconstructions in [0, 1]."""
-    parts = np.array_split(np.arange(len(split)), max(1, len(split) // 250))
-    drawn = [
-        tokenizer.decode(tokenizer.encode(images_to_float(split.images(part)))) for part in parts
-    ]
-    return torch.cat(drawn).add(1).div(2)
+    pairs = reconstructions(tokenizer, split, len(split))
+    return torch.cat([drawn for _, drawn in pairs]).add(1).div(2)
 
 
 def train_features(

@@ -12,6 +12,7 @@ import torch
 from analysis.study_file import TimingFacts
 from varant.data.batches import Batches, CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit
+from varant.data.folders import ReplacingSplit
 from varant.data.tokens import TokenSplit
 from varant.model.cost import plan_cost
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
@@ -112,7 +113,7 @@ def _tokenising(watch: Stopwatch) -> TimingFacts:
     side = tokenizer.image_side
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, side, side), dtype=np.uint8)
     images = ArraySplit(images_N3HW=pixels, labels_N=np.zeros(4, dtype=np.int64))
-    online = OnlineBatches(images, tokenizer, seed=0, batch=1)
+    online = OnlineBatches(ReplacingSplit(images), tokenizer, seed=0, batch=1, flips=False)
 
     def step_on(batches: Batches) -> None:
         trainer.batches = batches

@@ -146,7 +146,6 @@ class Training(Task):
         assert tokens.train is not None, "tokens of a study are made with all splits"
         batches = CachedBatches(tokens.train, seed=self.config.seed, batch=self.config.batch)
         evaluator = Evaluator(
-            tokenizer=tokenizer,
             tokens=tokens.select,
             every_images=self.evaluate_every,
             images=min(self.evaluate_images, len(tokens.select)),

@@ -130,15 +130,15 @@ def prepare_bench(
     start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
     if reference is None:
         extractor = planned.extractor_spec.load(run.device)
-        reference = prepare_reference(start.tokens.folder, start.tokenizer, extractor, progress_bar)
+        reference = prepare_reference(start.tokens_folder, start.tokenizer, extractor, progress_bar)
     networks = {
         files.seed: Network(
             model_folder=files.folder.resolve(),
             model=files.sha256,
             tokenizer_sha256=start.tokenizer_sha256,
             base_seed=files.seed,
-            tokens_folder=start.tokens.folder.resolve(),
-            tokens_digest=start.tokens.digest,
+            tokens_folder=start.tokens_folder.resolve(),
+            tokens_digest=start.tokens_digest,
             extractor=planned.extractor_spec,
             reference_path=reference.resolve(),
             reference_digest=planned.reference_digest,

@@ -22,8 +22,7 @@ from varant import generate, load
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
-from varant.sample import SampleConfig
-from varant.sample import main as sample_main
+from varant.sample import SampleConfig, main as sample_main
 
 SEARCH = Command(study=Search, config=SearchConfig)
 TRIALS = 20

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from varant.data.datasets import Split, images_to_float
+from varant.data.datasets import images_to_float
 from varant.data.folders import ImagesRead, ReplacingSplit
 from varant.data.tokens import TokenBatch, TokenSplit
 from varant.model.tokenizer import Tokenizer
@@ -38,7 +38,7 @@ class OnlineBatches:
     """
 
     def __init__(
-        self, split: Split, tokenizer: Tokenizer, *, seed: int, batch: int, flips: bool = False
+        self, split: ReplacingSplit, tokenizer: Tokenizer, *, seed: int, batch: int, flips: bool
     ) -> None:
         self.split, self.tokenizer = split, tokenizer
         self.seed, self.size, self.flips = seed, batch, flips
@@ -48,7 +48,7 @@ class OnlineBatches:
     @property
     def skipped(self) -> tuple[str, ...]:
         """Files that could not be read so far."""
-        return tuple(self.split.skipped) if isinstance(self.split, ReplacingSplit) else ()
+        return tuple(self.split.skipped)
 
     def batch(self, step: int, part: slice) -> TokenBatch:
         start, stop, _ = part.indices(self.size)
@@ -65,11 +65,7 @@ class OnlineBatches:
         """Images of a step; what is drawn for an image does not depend on how the step is cut."""
         chosen = batch_indices(self.seed, step, batch=self.size, images=len(self.split))
         places = stream(self.seed, "crop", step).random((self.size, 2))
-        chosen, places = chosen[start:stop], places[start:stop]
-        if isinstance(self.split, ReplacingSplit):
-            read = self.split.read(chosen, places)
-        else:
-            read = ImagesRead(images_N3HW=self.split.images(chosen, places), indices=chosen)
+        read = self.split.read(chosen[start:stop], places[start:stop])
         if self.flips:
             mirror = stream(self.seed, "flip", step).random(self.size)[start:stop] < 0.5
             read.images_N3HW[mirror] = read.images_N3HW[mirror, :, :, ::-1]

@@ -108,11 +108,13 @@ class ReplacingSplit:
     """A split in which the next image that can be read stands for one that cannot.
 
     Attributes:
+        skip_unreadable: False raises for the first one, as the split itself does.
         skipped: paths of the files that could not be read so far.
     """
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, skip_unreadable: bool = False) -> None:
         self.split, self.labels_N = split, split.labels_N
+        self.skip_unreadable = skip_unreadable
         self.skipped: dict[str, None] = {}
 
     def __len__(self) -> int:
@@ -128,17 +130,12 @@ class ReplacingSplit:
             try:
                 images = self.split.images(indices, places_N2)
             except UnreadableImage as error:
-                if len(self.skipped) + 1 >= len(self):
+                if not self.skip_unreadable or len(self.skipped) + 1 >= len(self):
                     raise
                 self.skipped[str(error.path)] = None
                 indices = np.where(indices == error.index, (indices + 1) % len(self), indices)
             else:
                 return ImagesRead(images_N3HW=images, indices=indices)
-
-
-def readable(split: Split, skip_unreadable: bool) -> Split:
-    """The split, or one that lets other images stand for those that cannot be read."""
-    return ReplacingSplit(split) if skip_unreadable else split
 
 
 def resized(image: Image.Image, shorter: int) -> Image.Image:

@@ -83,18 +83,25 @@ class Extractor(abc.ABC):
         kind: of the Frechet distance that it gives, as metric names begin: `fid` for Inception
             features alone, else `fd`.
         features: F, of one image.
+        batch: images that the network takes at once, if the caller does not say.
         name: the part of metric names after the kind; ends in six digits of the digest.
         digest: SHA-256 of the file of weights.
     """
 
     kind: ClassVar[str]
     features: ClassVar[int]
+    batch: ClassVar[int]
     name: str
     digest: str
 
-    @abc.abstractmethod
-    def __call__(self, images_B3HW: Tensor, *, batch: int = ...) -> Features:
+    @torch.no_grad()
+    def __call__(self, images_B3HW: Tensor, *, batch: int | None = None) -> Features:
         """Features of images in [0, 1], on any device; `batch` of them at once."""
+        return Features.joined([self.of(part) for part in images_B3HW.split(batch or self.batch)])
+
+    @abc.abstractmethod
+    def of(self, images_B3HW: Tensor) -> Features:
+        """Features of so many images as the network takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +110,13 @@ class PackagedExtractor(Extractor):
 
     kind = "fd"
     features = FEATURES
+    batch = 500
     network: FeatureNetwork
 
-    @torch.no_grad()
-    def __call__(self, images_B3HW: Tensor, *, batch: int = 500) -> Features:
-        parts = []
-        for part in images_B3HW.split(batch):
-            found = self.network(part.cpu())
-            classes = self.network.classes(found).argmax(1)
-            parts.append(Features(features_NF=found.double().numpy(), classes_N=classes.numpy()))
-        return Features.joined(parts)
+    def of(self, images_B3HW: Tensor) -> Features:
+        found = self.network(images_B3HW.cpu())
+        classes = self.network.classes(found).argmax(1)
+        return Features(features_NF=found.double().numpy(), classes_N=classes.numpy())
 
 
 @functools.cache

@@ -35,19 +35,16 @@ class InceptionExtractor(Extractor):
 
     kind = "fid"
     features = INCEPTION_FEATURES
+    batch = 50
     network: torch.jit.ScriptModule
     device: str
 
-    @torch.no_grad()
-    def __call__(self, images_B3HW: Tensor, *, batch: int = 50) -> Features:
+    def of(self, images_B3HW: Tensor) -> Features:
         """Features of images in [0, 1], rounded to 8 bits as they are in image files."""
-        parts = []
-        for part in images_B3HW.split(batch):
-            pixels = part.to(self.device).float().clamp(0, 1).mul(255).round()
-            with _full_float32(self.device):
-                found = self.network(pixels, return_features=True)
-            parts.append(Features(features_NF=found.flatten(1).double().cpu().numpy()))
-        return Features.joined(parts)
+        pixels = images_B3HW.to(self.device).float().clamp(0, 1).mul(255).round()
+        with _full_float32(self.device):
+            found = self.network(pixels, return_features=True)
+        return Features(features_NF=found.flatten(1).double().cpu().numpy())
 
 
 def inception_extractor(

@@ -150,17 +150,15 @@ def _read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise UserError(f"--reference {path}: not an NPZ file; {_WANTED}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if missing := [key for key in keys if key not in file]:
-                held = ", ".join(file.files[:8]) or "nothing"
-                raise UserError(
-                    f"--reference {path}: has no {' and no '.join(missing)} (it holds {held}); "
-                    f"{_WANTED}"
-                )
-            arrays = {key: file[key] for key in keys}
-    except UserError:
-        raise
+            held = file.files
+            arrays = {key: file[key] for key in keys if key in held}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # pickled, cut or damaged
         raise UserError(f"--reference {path}: cannot be read as an NPZ; {_WANTED}") from None
+    if missing := [key for key in keys if key not in held]:
+        raise UserError(
+            f"--reference {path}: has no {' and no '.join(missing)} (it holds "
+            f"{', '.join(held[:8]) or 'nothing'}); {_WANTED}"
+        )
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             raise UserError(f"--reference {path}: {key} is no array of numbers; {_WANTED}")

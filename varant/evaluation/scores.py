@@ -1,6 +1,7 @@
 """Scores of generated images from features: distances by clean-fid's functions, and accuracy."""
 
 import functools
+import importlib
 import re
 import sys
 import warnings
@@ -16,7 +17,7 @@ from varant.evaluation.reference import Gaussian, Reference
 
 KID_SUBSETS = 20
 _MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
-_LIBRARIES: list[torch.library.Library] = []
+_DECLARED: dict[str, torch.library.Library] = {}  # operators of torchvision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,27 +109,15 @@ def cleanfid_fid() -> ModuleType:
     operators is used here, so each one that is reported missing is declared, and the import is
     tried again.
     """
-    _import_torchvision()
-    from cleanfid import fid
-
-    module: ModuleType = fid
-    return module
-
-
-def _import_torchvision() -> None:
-    declared: set[str] = set()
     while True:
         try:
-            import torchvision  # noqa: F401
-
-            return
+            return importlib.import_module("cleanfid.fid")
         except RuntimeError as error:
             missing = _MISSING_OPERATOR.search(str(error))
-            if missing is None or missing[1] in declared:
+            if missing is None or missing[1] in _DECLARED:
                 raise
-            declared.add(missing[1])
             # Kept for the life of the process: dropping the library drops its operators.
-            _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
-            _LIBRARIES[-1].define(f"{missing[1]}() -> ()")
+            _DECLARED[missing[1]] = torch.library.Library("torchvision", "FRAGMENT")
+            _DECLARED[missing[1]].define(f"{missing[1]}() -> ()")
             for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
                 del sys.modules[name]

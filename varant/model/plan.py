@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from varant.errors import UserError
-from varant.files import write_json
+from varant.files import read_json, write_json
 
 Selector = Literal["equidistant", "nested", "first", "last"]
 SELECTORS: tuple[str, ...] = get_args(Selector)
-PLAN_FORMAT = {"format": "varant-plan", "version": 1}
+PLAN_FORMAT: dict[str, object] = {"format": "varant-plan", "version": 1}
 
 
 def equidistant(count: int, chosen: int) -> tuple[int, ...]:
@@ -209,9 +209,7 @@ class DepthPlan:
     def load(cls, path: str | Path) -> DepthPlan:
         """Read a plan that `save` wrote; `UserError` where there is none of ours."""
         try:
-            content = json.loads(Path(path).read_text())
-            if {key: content[key] for key in PLAN_FORMAT} != PLAN_FORMAT:
-                raise ValueError("another format")
+            content = read_json(Path(path), PLAN_FORMAT)
             patch_nums, depth, layers = (content[key] for key in ("patch_nums", "depth", "layers"))
             if any(type(n) is not int for n in (depth, *patch_nums, *itertools.chain(*layers))):
                 raise TypeError("not whole numbers")
@@ -222,7 +220,7 @@ class DepthPlan:
             raise UserError(f"plan {path}: {error.strerror or 'cannot be read'}") from None
         except UserError as error:
             raise UserError(f"plan {path}: {error}") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise UserError(f"plan {path}: not a varant-plan file of version 1") from None
 
     @property

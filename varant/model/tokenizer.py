@@ -11,8 +11,9 @@ s positions of the feature map (its sides multiplied), V codes.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -122,6 +123,14 @@ class Phis(nn.Module):
         return (1 - PHI_RATIO) * x_BvHW + PHI_RATIO * conv(x_BvHW)
 
 
+class QuantizedScale(NamedTuple):
+    """Tokens of one scale, the vectors that they stand for, and their part of the feature map."""
+
+    tokens_BT: Tensor
+    vectors_BTv: Tensor
+    part_Bvs: Tensor
+
+
 class Quantizer(nn.Module):
     """Residual quantisation over scales with one codebook.
 
@@ -172,13 +181,14 @@ class Quantizer(nn.Module):
         """(B, v, T) code vectors."""
         return self.embedding(tokens_BT).transpose(1, 2)
 
-    def quantize(self, features_Bvs: Tensor) -> Tensor:
-        """(B, L) tokens of a feature map."""
-        residual, tokens = features_Bvs, []
+    def scales(self, features_Bvs: Tensor) -> Iterator[QuantizedScale]:
+        """A feature map scale by scale: each takes its part off what the next ones see."""
         for k in range(len(self.patch_nums)):
-            tokens.append(self.nearest(self.down(residual, k).transpose(1, 2)))
-            residual = residual - self.up(self.codes(tokens[-1]), k)
-        return torch.cat(tokens, dim=1)
+            vectors_BTv = self.down(features_Bvs, k).transpose(1, 2)
+            tokens_BT = self.nearest(vectors_BTv)
+            part_Bvs = self.up(self.codes(tokens_BT), k)
+            yield QuantizedScale(tokens_BT, vectors_BTv, part_Bvs)
+            features_Bvs = features_Bvs - part_Bvs
 
     def split(self, tokens_BL: Tensor) -> tuple[Tensor, ...]:
         return tokens_BL.split([p * p for p in self.patch_nums], dim=1)
@@ -221,7 +231,8 @@ class Tokenizer(nn.Module):
     @torch.no_grad()
     def encode(self, images_B3HW: Tensor) -> Tensor:
         """Images in [-1, 1] to (B, L) int64 tokens, coarse to fine."""
-        return self.quantize.quantize(self.encode_features(images_B3HW))
+        scales = self.quantize.scales(self.encode_features(images_B3HW))
+        return torch.cat([scale.tokens_BT for scale in scales], dim=1)
 
     @torch.no_grad()
     def teacher_inputs(self, tokens_BL: Tensor) -> Tensor:
@@ -244,6 +255,9 @@ class Tokenizer(nn.Module):
 
     def decode_features(self, features_Bvs: Tensor) -> Tensor:
         """(B, v, s) feature map to images in [-1, 1]."""
+        return self.draw(features_Bvs).clamp(-1, 1)
+
+    def draw(self, features_Bvs: Tensor) -> Tensor:
+        """As `decode_features`, and not clamped: training wants the gradient of all pixels."""
         side = self.patch_nums[-1]
-        maps = features_Bvs.view(*features_Bvs.shape[:2], side, side)
-        return self.decoder(self.post_quant_conv(maps)).clamp(-1, 1)
+        return self.decoder(self.post_quant_conv(features_Bvs.unflatten(2, (side, side))))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from varant.data.batches import CachedBatches
 from varant.data.datasets import Dataset
-from varant.data.folders import readable
-from varant.data.tokens import Tokens, read_tokens
+from varant.data.folders import ReplacingSplit
+from varant.data.tokens import read_tokens
 from varant.files import digest_of
 from varant.model.transformer import VAR
 from varant.progress import Progress
@@ -48,7 +48,8 @@ def prepare_tokenizer(
     }
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():
-        train, select = (readable(s, skip_unreadable) for s in (dataset.train, dataset.select))
+        splits = (dataset.train, dataset.select)
+        train, select = (ReplacingSplit(split, skip_unreadable) for split in splits)
         with progress("tokenizer", training.steps * training.batch, "img") as advance:
             log = advancing(advance)
             tokenizer = train_tokenizer(train, config.tokenizer, training, log=log)
@@ -58,31 +59,20 @@ def prepare_tokenizer(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedTokens:
-    """A tokenised data set: the folder that it is in, and its identity."""
-
-    folder: Path
-    digest: str
-
-    def read(self) -> Tokens:
-        return read_tokens(self.folder)
-
-
-@dataclass(frozen=True, kw_only=True)
 class BaseJob:
     """The training of a base network, whose folder loads with `varant.load`; picklable."""
 
     workspace: Workspace
     config: BaseConfig
     tokenizer_folder: Path
-    tokens: PreparedTokens
+    tokens_digest: str
     device: str
 
     @property
     def run_folder(self) -> RunFolder:
         identity = {
             "recipe": RECIPE_VERSION,
-            "tokens": self.tokens.digest,
+            "tokens": self.tokens_digest,
             "geometry": asdict(self.config.geometry),
             "training": self.config.training.as_dict(),
         }
@@ -97,7 +87,7 @@ class BaseJob:
         with torch_seed(training.seed):
             model = VAR(self.config.geometry).to(self.device)
         tokenizer = load_tokenizer(self.tokenizer_folder).to(self.device)
-        tokens = self.tokens.read()
+        tokens = read_tokens(self.workspace.tokens(self.tokens_digest))
         assert tokens.train is not None
         batches = CachedBatches(tokens.train, seed=training.seed, batch=training.batch)
         trainer = Trainer(model, tokenizer, batches, training)

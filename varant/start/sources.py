@@ -21,7 +21,7 @@ from varant.model.transformer import VAR
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
-from varant.start.preparation import BaseJob, PreparedTokens, prepare_tokenizer
+from varant.start.preparation import BaseJob, prepare_tokenizer
 from varant.start.presets import QUICK_BASE, BaseConfig
 from varant.store import checkpoint
 from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, LoadedModel, Sizes
@@ -188,7 +188,7 @@ class Start:
 
     Attributes:
         tokenizer: on the device.
-        tokens: of the data set, by this tokenizer.
+        tokens_folder, tokens_digest: the data set by this tokenizer, for `read_tokens`.
         networks: one a seed; none from scratch.
     """
 
@@ -196,7 +196,8 @@ class Start:
     tokenizer: Tokenizer
     tokenizer_folder: Path
     tokenizer_sha256: str
-    tokens: PreparedTokens
+    tokens_folder: Path
+    tokens_digest: str
     networks: tuple[NetworkFiles, ...]
 
     @property
@@ -244,23 +245,22 @@ def materialise(
     tokenizer = checkpoint.load_tokenizer(folder).to(device)
     sha256 = checkpoint.read_config(folder)["sha256"][TOKENIZER_FILE]
 
-    def tokens(wanted: Tokenising) -> PreparedTokens:
+    def tokenised(wanted: Tokenising) -> str:
         wanted = replace(wanted, skip_unreadable=skip)
         digest = wanted.digest(dataset, sha256)
-        prepared = PreparedTokens(folder=workspace.tokens(digest), digest=digest)
-        cache_tokens(prepared.folder, dataset, tokenizer, wanted, progress=progress)
-        return prepared
+        cache_tokens(workspace.tokens(digest), dataset, tokenizer, wanted, progress=progress)
+        return digest
 
     scratch = resolved.flags.from_scratch
     folders = [] if scratch else [folder] * len(resolved.seeds)
     if base is not None and not scratch:
-        plain = tokens(EVERY_SPLIT)
+        plain = tokenised(EVERY_SPLIT)
         jobs = [
             BaseJob(
                 workspace=workspace,
                 config=replace(base, training=replace(base.training, seed=seed)),
                 tokenizer_folder=folder,
-                tokens=plain,
+                tokens_digest=plain,
                 device=device,
             )
             for seed in resolved.seeds
@@ -275,12 +275,14 @@ def materialise(
         NetworkFiles(folder=at, sha256=checkpoint.read_config(at)["sha256"][MODEL_FILE], seed=seed)
         for at, seed in zip(folders, resolved.seeds, strict=False)  # none from scratch
     )
+    digest = tokenised(tokenising)
     return Start(
         resolved=resolved,
         tokenizer=tokenizer,
         tokenizer_folder=folder,
         tokenizer_sha256=sha256,
-        tokens=tokens(tokenising),
+        tokens_folder=workspace.tokens(digest),
+        tokens_digest=digest,
         networks=tuple(networks),
     )
 

@@ -1,6 +1,5 @@
 """Checkpoints of ours: one folder of safetensors and JSON, digests within."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from varant.errors import UserError
-from varant.files import replacing, sha256_file, write_json
+from varant.files import read_json, replacing, sha256_file, write_json
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
 
-FORMAT = "varant-checkpoint"
-VERSION = 1
+FORMAT: dict[str, object] = {"format": "varant-checkpoint", "version": 1}
 CONFIG_FILE, MODEL_FILE = "config.json", "model.safetensors"
 TOKENIZER_FILE = "tokenizer.safetensors"
 
@@ -71,9 +69,7 @@ def save(
         modules[MODEL_FILE] = model
     for name, module in modules.items():
         write_tensors(folder / name, module.state_dict())
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
+    content = FORMAT | {
         "geometry": asdict(model.geometry) if model is not None else None,
         "tokenizer": asdict(tokenizer.config),
         "sha256": {name: sha256_file(folder / name) for name in modules},
@@ -86,20 +82,17 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint of ours; `UserError` where there is none."""
     path = Path(folder) / CONFIG_FILE
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise KeyError("format")
-        missing = {"geometry", "tokenizer", "sha256"} - content.keys()
-        if missing:
-            raise KeyError(missing.pop())
+        content = read_json(path, FORMAT)
+        if not {"geometry", "tokenizer", "sha256"} <= content.keys():
+            raise ValueError("incomplete")
         return content
     except OSError as error:
         raise UserError(
             f"checkpoint {folder}: no {CONFIG_FILE} ({error.strerror}); name a folder that "
             "varant.save or varant.train wrote"
         ) from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"checkpoint {path}: not a {FORMAT} config of version {VERSION}") from None
+    except ValueError:
+        raise UserError(f"checkpoint {path}: not a varant-checkpoint config of version 1") from None
 
 
 class Sizes(NamedTuple):

@@ -1,13 +1,13 @@
 """Where things lie under `--workspace`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from varant.errors import UserError
-from varant.files import write_json
+from varant.files import read_json, write_json
 
-FILE, FORMAT, VERSION = "workspace.json", "varant-workspace", 1
+FILE, VERSION = "workspace.json", 1
+FORMAT: dict[str, object] = {"format": "varant-workspace"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,11 @@ class Workspace:
         """Write which version of the layout this folder has; `UserError` if it is not ours."""
         path = self.folder / FILE
         if not path.exists():
-            write_json(path, {"format": FORMAT, "version": VERSION})
+            write_json(path, FORMAT | {"version": VERSION})
             return
         try:
-            content = json.loads(path.read_text())
-            version = content["version"] if content["format"] == FORMAT else None
-        except (OSError, ValueError, KeyError, TypeError):
+            version = read_json(path, FORMAT).get("version")
+        except (OSError, ValueError):
             version = None
         if version != VERSION:
             raise UserError(

@@ -28,7 +28,6 @@ def save_curves(folder: Path, lines: Lines, trainer: Trainer, *, select_images: 
     """
     # Drawing is seldom wanted where networks train: it costs half a second to import.
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     depths = sorted({trainer.model.depth, *trainer.config.depths}, reverse=True)
@@ -46,7 +45,6 @@ def save_curves(folder: Path, lines: Lines, trainer: Trainer, *, select_images: 
     ):
         heights = (3, 2) if trainer.config.schedule.sandwich else (3, 2, 2)
         figure = Figure(figsize=(7, sum(heights)), layout="constrained")
-        FigureCanvasAgg(figure)
         top, middle, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         _draw_evaluations(top, lines, trainer, colours)
         top.set_title(f"NLL on {select_images:,} images of the select split, teacher-forced")

@@ -26,15 +26,14 @@ import torch
 from varant.data.tokens import TokenSplit
 from varant.errors import Diverged, Preempted, UserError, stop_signals
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
-from varant.files import write_json
-from varant.model.tokenizer import Tokenizer
+from varant.files import read_json, write_json
 from varant.progress import Log
 from varant.store.checkpoint import CONFIG_FILE, save
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint
 from varant.training.trainer import Trainer
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
-RUN_FORMAT = {"format": "varant-training", "version": 1}
+RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
 TIMES = ("seconds", "images_per_second/train")  # the metrics that differ between equal runs
 
 
@@ -50,7 +49,6 @@ class Evaluator:
         every_images: between two evaluations; there is one at the end in any case.
     """
 
-    tokenizer: Tokenizer
     tokens: TokenSplit
     every_images: int
     images: int
@@ -60,11 +58,10 @@ class Evaluator:
 
     def __call__(self, trainer: Trainer) -> dict[str, float]:
         """`select/nll/mean/full`, `select/nll/mean/d4@3` ... in nats a token."""
-        model, config = trainer.averaged.eval(), trainer.config
-        tokens, found = self.tokens, {}
+        model, config, found = trainer.averaged.eval(), trainer.config, {}
         for depth in sorted({model.depth, *config.depths}):
             plan = config.plan_of(depth, model.geometry)
-            nll_NK = nll_per_scale(model, self.tokenizer, tokens, plan, images=self.images)
+            nll_NK = nll_per_scale(model, trainer.tokenizer, self.tokens, plan, images=self.images)
             mean = mean_nll(nll_NK, model.patch_nums).mean()
             found[f"select/nll/mean/{plan.name}"] = float(mean)
         trainer.model.train()
@@ -92,13 +89,11 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-            identity: dict[str, Any] = dict(content.pop("identity"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            content = {}
-        if content != RUN_FORMAT:
-            raise UserError(f"{path}: damaged, or of another version; name another --out folder")
-        return identity
+            return dict(read_json(path, RUN_FORMAT)["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path}: damaged, or of another version; name another --out folder"
+            ) from None
 
     def claim(self) -> None:
         """Make the folder this run's, or check that it is.

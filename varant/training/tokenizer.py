@@ -1,9 +1,10 @@
 """Training of the light tokenizer: reconstruction, commitment, and a codebook of running means.
 
-Shape suffixes: B images, T tokens of one scale, v channels of a code, s positions of the feature
-map, V codes, n vectors.
+Shape suffixes: B images, v channels of a code, V codes, n vectors and their tokens of all scales.
 """
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,42 +66,6 @@ class Codebook:
             self.put_on(dead, vectors_nv[chosen])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quantized:
-    """One pass of the quantizer in training.
-
-    Attributes:
-        features_Bvs: the feature map that the tokens stand for.
-        commitment: mean over scales of |features - partial sum|^2.
-        tokens_n, vectors_nv: every assignment made, all scales together.
-    """
-
-    features_Bvs: Tensor
-    commitment: Tensor
-    tokens_n: Tensor
-    vectors_nv: Tensor
-
-
-def quantize_for_training(quantizer: Quantizer, features_Bvs: Tensor) -> Quantized:
-    """Quantise a feature map and keep what the losses and the codebook need."""
-    residual, total = features_Bvs.detach(), torch.zeros_like(features_Bvs)
-    tokens, vectors, commitments = [], [], []
-    for k in range(len(quantizer.patch_nums)):
-        vectors_BTv = quantizer.down(residual, k).transpose(1, 2)
-        tokens_BT = quantizer.nearest(vectors_BTv)
-        part = quantizer.up(quantizer.codes(tokens_BT), k).detach()
-        total, residual = total + part, residual - part
-        commitments.append(F.mse_loss(features_Bvs, total))
-        tokens.append(tokens_BT.flatten())
-        vectors.append(vectors_BTv.flatten(0, 1))
-    return Quantized(
-        features_Bvs=total,
-        commitment=torch.stack(commitments).mean(),
-        tokens_n=torch.cat(tokens),
-        vectors_nv=torch.cat(vectors),
-    )
-
-
 def train_tokenizer(
     split: Split,
     config: TokenizerConfig,
@@ -139,18 +104,20 @@ def train_tokenizer(
             vectors = features.detach().transpose(1, 2).flatten(0, 1)
             picks = rng.choice(len(vectors), size=config.vocab_size, replace=True)
             codebook.put_on(torch.arange(config.vocab_size), vectors[torch.from_numpy(picks)])
-        quantized = quantize_for_training(tokenizer.quantize, features)
-        straight_through = features + (quantized.features_Bvs - features).detach()
-        side = config.patch_nums[-1]
-        maps = straight_through.view(len(images), -1, side, side)
-        drawn = tokenizer.decoder(tokenizer.post_quant_conv(maps))
-        error = F.mse_loss(drawn, images)
+        with torch.no_grad():
+            scales = list(tokenizer.quantize.scales(features))
+            sums = list(itertools.accumulate(scale.part_Bvs for scale in scales))
+        commitment = torch.stack([F.mse_loss(features, total) for total in sums]).mean()
+        straight_through = features + (sums[-1] - features).detach()
+        error = F.mse_loss(tokenizer.draw(straight_through), images)
         optimiser.zero_grad(set_to_none=True)
-        (error + training.commitment * quantized.commitment).backward()
+        (error + training.commitment * commitment).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
-        codebook.update(quantized.tokens_n, quantized.vectors_nv, rng)
+        tokens_n = torch.cat([scale.tokens_BT.flatten() for scale in scales])
+        vectors_nv = torch.cat([scale.vectors_BTv.flatten(0, 1) for scale in scales])
+        codebook.update(tokens_n, vectors_nv, rng)
         log(step + 1, {"loss": error.item(), "images_seen": (step + 1) * training.batch})
     return tokenizer.eval()
 
@@ -158,9 +125,15 @@ def train_tokenizer(
 @torch.no_grad()
 def reconstruction_psnr(tokenizer: Tokenizer, split: Split) -> float:
     """Peak signal-to-noise ratio in dB, of the mean squared error over the first 2,500 images."""
-    errors = []
-    for start in range(0, min(2_500, len(split)), 250):
-        images = images_to_float(split.images(slice(start, start + 250)))
-        drawn = tokenizer.decode(tokenizer.encode(images))
-        errors.append((drawn - images).square().mean((1, 2, 3)))
+    pairs = reconstructions(tokenizer, split, min(2_500, len(split)))
+    errors = [(drawn - images).square().mean((1, 2, 3)) for images, drawn in pairs]
     return float(10 * torch.log10(4.0 / torch.cat(errors).mean()))
+
+
+def reconstructions(
+    tokenizer: Tokenizer, split: Split, count: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `count` images of a split and what the tokenizer makes of them, 250 at a time."""
+    for start in range(0, count, 250):
+        images = images_to_float(split.images(slice(start, min(count, start + 250))))
+        yield images, tokenizer.decode(tokenizer.encode(images))
