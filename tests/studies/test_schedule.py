@@ -19,6 +19,7 @@ from study_commands import ROOT, Command, end_when
 from analysis.searches.schedules import PARAMETERS
 from reports import build
 from studies.schedule import ScheduleConfig, ScheduleStudy
+from studies.searching import schedules
 from studies.searching.schedules import (
     PAPER,
     STUDY_NAME,
@@ -75,7 +76,8 @@ def test_fixed_points_are_the_papers_and_its_rivals():
     np.testing.assert_allclose(backwards.share_at(0.95), 0.2)
 
 
-def test_importances_find_the_parameter_that_matters():
+def test_importances_find_the_parameter_that_matters(monkeypatch):
+    monkeypatch.setattr(schedules, "TREES", 16)
     rng = np.random.default_rng(0)
     study = optuna.create_study(directions=["minimize", "minimize"])
     distributions = {

@@ -78,7 +78,7 @@ def finished(quick_workspace: Path) -> tuple[Path, str, str]:
     kept = times(workspace, RESULTS)
     assert len(kept) >= 3
 
-    third = SMALL.start(workspace)
+    third = SMALL.start(workspace, workers=1)
     output, errors = third.communicate(timeout=300)
     assert third.returncode == 0, errors
     for path, before in (kept | made).items():

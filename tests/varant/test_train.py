@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,11 @@ from image_files import paint
 
 import varant
 from varant.errors import exit_codes
+from varant.start import sources
+from varant.start.presets import BaseConfig
 from varant.train import TrainConfig, main
 from varant.training.run import TIMES, read_metrics
+from varant.training.tokenizer import TokenizerTraining
 
 ROOT = Path(__file__).parents[2]
 LEFT = (
@@ -127,6 +131,8 @@ def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
         "80",
         "--nll-images",
         "40",
+        "--workers",
+        "1",
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "sensitivity-quick" / "report.pdf").exists()
@@ -141,7 +147,7 @@ def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
         {"schedule": "sandwich", "distill": True},
         {"from_scratch": True, "depth": 3, "width": 16, "ema": 0.9},
         {"online": True, "flip": True},
-        {"dataset": "digits"},
+        {"dataset": "digits", "base_budget": 640},
     ],
     ids=["full", "fixed", "reversed", "sandwich", "scratch", "online", "digits"],
 )
@@ -198,7 +204,9 @@ def test_official_files_in_and_out(quick_workspace, tmp_path):
         assert torch.equal(tensor, tokenizer.state_dict()[name]), name
 
 
-def test_a_folder_of_images_from_nothing(tmp_path):
+def test_a_folder_of_images_from_nothing(tmp_path, monkeypatch):
+    brief = TokenizerTraining(steps=30)  # of 800, which are a minute
+    monkeypatch.setattr(sources, "BaseConfig", partial(BaseConfig, tokenizer_training=brief))
     for label in ("cat", "dog"):
         for i in range(40):
             paint(tmp_path / "photos" / label / f"{i:02d}.png", (32, 27), seed=i)

@@ -103,7 +103,7 @@ def test_the_command_remakes_a_feature_network(tmp_path):
             "--steps",
             "60",
             "--tokenizer-steps",
-            "60",
+            "30",
             "--out",
             str(out),
         ],
