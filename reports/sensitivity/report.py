@@ -143,8 +143,10 @@ def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
         f"{selector} A term is the window's damage (FD and KID have no unit, NLL is in "
         "nats/token, accuracy a share of samples) divided by the window's scales, by nothing, "
         "by its tokens, or by the MiB of peak KV cache that its plan saves: a rate, since the "
-        "cache of a small network is less than one. p is Holm-adjusted over the deciding "
-        f"metrics; NLL does not decide and its p is not adjusted. {sentences.basis(found)}",
+        "cache of a small network is less than one. Intervals are Student's t over "
+        f"{'base networks' if study.over_seeds else 'the disjoint sets'}; p is "
+        "Holm-adjusted over the deciding metrics; NLL does not decide and its p is not adjusted. "
+        f"{sentences.basis(found)}",
         widths=[0.28, 0.11, 0.1, 0.1, 0.25, 0.12, 0.15],
         numeric_from=2,
         small=False,
