@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.frame import FrameError
+from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
     FILE,
     ParetoFile,
-    ScheduleFile,
-    SearchFile,
     SensitivityFile,
     StudyFile,
     StudyHead,

@@ -12,10 +12,10 @@ from analysis.figures.schedules import draw_importances, draw_objectives, draw_s
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.metrics import parse_metric
+from analysis.search_file import ScheduleFile, TrialFacts
 from analysis.searches import schedules
 from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START
 from analysis.statistics.levels import Levels, PlanKey
-from analysis.study_file import ScheduleFile, TrialFacts
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page, Text, strong

@@ -11,10 +11,10 @@ from analysis.claims.rules import deciding_metrics
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
+from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
-from analysis.study_file import SearchFile
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page, Text, code, strong

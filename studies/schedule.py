@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
-from analysis.study_file import FoundSchedules, ScheduleFile, TrialFacts
+from analysis.search_file import FoundSchedules, ScheduleFile, TrialFacts
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import Run, main

@@ -26,7 +26,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from analysis.study_file import FoundPlans, SearchFile
+from analysis.search_file import FoundPlans, SearchFile
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point

@@ -128,3 +128,14 @@ def test_nothing_private_is_committed():
             text = path.read_text()
             for pattern in patterns:
                 assert not re.search(pattern, text), f"{name} holds {pattern}"
+
+
+def test_a_file_holds_one_thing():
+    """In at most 400 lines, tests too."""
+    folders = ("varant", "studies", "analysis", "reports", "tests")
+    sizes = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {name: size for name, size in sizes.items() if size > 400} == {}

@@ -22,7 +22,14 @@ ORDER = {
         "cells",
     ),
     "reports": ("__main__ build", "sensitivity pareto switch schedule search general", "parts"),
-    "analysis": ("claims", "figures", "maps searches", "statistics", "frame metrics study_file"),
+    "analysis": (
+        "claims",
+        "figures",
+        "maps searches",
+        "statistics",
+        "search_file",
+        "frame metrics study_file",
+    ),
     "varant": (
         "train sample train_features",
         "start",

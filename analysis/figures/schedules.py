@@ -17,7 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import FAINT, INK
-from analysis.study_file import Importance, Zone
+from analysis.search_file import Importance
+from analysis.study_file import Zone
 
 RANKS = "viridis"  # the best is dark
 OBJECTIVE_COLOURS = {"full": "#0072b2", "subnets": "#d55e00"}

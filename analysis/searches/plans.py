@@ -13,9 +13,9 @@ import pandas as pd
 
 from analysis.frame import FINISHED
 from analysis.metrics import Metric
+from analysis.search_file import SearchFile
 from analysis.statistics.fronts import KV, hypervolume
 from analysis.statistics.intervals import Interval, paired_t
-from analysis.study_file import SearchFile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import Metric
+from analysis.search_file import TrialFacts
 from analysis.statistics.fronts import non_dominated
 from analysis.statistics.intervals import SIGNIFICANCE, holm, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
-from analysis.study_file import TrialFacts, Zone
+from analysis.study_file import Zone
 
 OBJECTIVES: tuple[Zone, ...] = get_args(Zone)
 PARAMETERS = ("start share", "end share", "first phase", "ramp of the rest", "ramp shape")

@@ -10,8 +10,8 @@ from itertools import compress
 import numpy as np
 import optuna
 
+from analysis.search_file import ScoredPlan
 from analysis.statistics.fronts import non_dominated
-from analysis.study_file import ScoredPlan
 from varant.model.cost import PlanCost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan

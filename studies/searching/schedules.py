@@ -17,8 +17,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.search_file import Importance
 from analysis.searches.schedules import END, FIRST, OBJECTIVES, PARAMETERS, RAMP, SHAPE, START
-from analysis.study_file import Importance, Zone
+from analysis.study_file import Zone
 from varant.errors import UserError, one_line
 from varant.flags import show_number
 from varant.randomness import stream

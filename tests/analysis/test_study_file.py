@@ -9,15 +9,8 @@ from sensitivity_frames import Truth, sensitivity_facts
 from small_studies import schedule_facts, search_facts, switch_facts
 
 from analysis.frame import FrameError
-from analysis.study_file import (
-    FILE,
-    ParetoFile,
-    ScheduleFile,
-    SearchFile,
-    SensitivityFile,
-    StudyFile,
-    SupernetFile,
-)
+from analysis.search_file import ScheduleFile, SearchFile
+from analysis.study_file import FILE, ParetoFile, SensitivityFile, StudyFile, SupernetFile
 
 KINDS = {
     SensitivityFile: lambda: sensitivity_facts(Truth()),

@@ -13,7 +13,7 @@ from small_studies import (
     words_of,
 )
 
-from analysis.study_file import ScheduleFile
+from analysis.search_file import ScheduleFile
 from reports.schedule import make_report
 
 

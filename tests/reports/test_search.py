@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from small_studies import FD, NLL, failed, make_folder, search_facts, search_frame, words_of
 
-from analysis.study_file import SearchFile
+from analysis.search_file import SearchFile
 from reports import build
 from reports.search import make_report
 

@@ -14,7 +14,7 @@ from command_lines import config_of
 from mlflow_runs import finished_runs
 from study_commands import Command
 
-from analysis.study_file import ScoredPlan
+from analysis.search_file import ScoredPlan
 from reports import ReportPaths, build
 from studies.search import Search, SearchConfig
 from studies.searching.plans import PlanSearch, front_of

@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.figures.schedules import draw_importances
 from analysis.figures.theme import new_figure, style
-from analysis.study_file import Importance
+from analysis.search_file import Importance
 
 
 def test_spreads_stand_at_the_bars_whose_they_are():

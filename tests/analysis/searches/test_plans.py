@@ -8,8 +8,8 @@ import pytest
 from small_studies import FULL_KV, KV, NLL, SETS, failed, search_facts, search_frame
 
 from analysis.metrics import parse_metric
+from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
-from analysis.study_file import SearchFile
 
 STUDY = SearchFile.model_validate(search_facts())
 

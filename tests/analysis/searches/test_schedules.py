@@ -4,6 +4,7 @@ import pytest
 from small_studies import FD, NLL, REFERENCE, WINNER, failed, schedule_frame, trial
 
 from analysis.metrics import parse_metric
+from analysis.search_file import TrialFacts
 from analysis.searches.schedules import (
     COMPROMISE,
     PARAMETERS,
@@ -13,7 +14,6 @@ from analysis.searches.schedules import (
     winners,
 )
 from analysis.statistics.levels import Levels, PlanKey
-from analysis.study_file import TrialFacts
 
 DEPTHS = [PlanKey(subnet_depth=4, switch=3), PlanKey(subnet_depth=2, switch=3)]
 
