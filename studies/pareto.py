@@ -148,7 +148,6 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             name = f"plan-kv{100 * chosen.kv_share_limit:g}.json"
             said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
             said["loss_nats"] = said.pop("loss")
-            del said["seeds"]  # how many chose it; a folder holds one model
             plans.append((name, point.plan, said))
         return [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
 

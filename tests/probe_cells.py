@@ -10,10 +10,9 @@ import torch
 
 from studies.cells.cell import Cell, Network, Task
 from studies.cells.result import CellResult, Measurements
-from varant.errors import Diverged, Preempted
+from varant.errors import Diverged, Preempted, stop_signals
 from varant.model.geometry import Geometry
 from varant.start.calibration import Speed
-from varant.training.run import stop_signals
 
 
 def say_and_sleep(path: Path) -> None:
@@ -24,7 +23,8 @@ def say_and_sleep(path: Path) -> None:
 
 def say_and_save(path: Path) -> None:
     """Write the number of the process that runs this, and `saved` when it is asked to stop."""
-    with stop_signals() as asked:
+    asked: list[int] = []
+    with stop_signals(lambda number, _: asked.append(number)):
         path.write_text(str(os.getpid()))
         while not asked:
             time.sleep(0.1)

@@ -126,9 +126,9 @@ def test_leaving_by_an_exception_ends_the_workers_once_they_have_saved(workspace
             workers=2, scheduler=None, workspace=workspace.folder, device="cpu"
         ) as executor,
     ):
-        executor.submit(say_and_sleep, said[0])
-        executor.submit(say_and_save, said[1])
+        tasks = [executor.submit(say_and_sleep, said[0]), executor.submit(say_and_save, said[1])]
         while not all(path.exists() and path.read_text() for path in said):
+            assert not any(task.done() for task in tasks), "ended before it was asked to"
             time.sleep(0.1)
         raise KeyboardInterrupt
     assert time.monotonic() - started < 40
