@@ -1,4 +1,4 @@
-"""Non-inferiority by a linear contrast, and Fieller's interval: closed forms and simulated errors."""
+"""Non-inferiority by a linear contrast, and Fieller's interval: closed forms, simulated errors."""
 
 import math
 
