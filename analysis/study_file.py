@@ -14,6 +14,7 @@ FORMAT, VERSION = "varant-study", 3
 FILE, REMEDY = "study.json", "run the study again"
 
 Zone = Literal["full", "subnets"]
+REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
 
 
 class Facts(BaseModel):
