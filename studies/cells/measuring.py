@@ -13,7 +13,7 @@ from varant.data.tokens import Tokens, TokenSplit, read_tokens
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.reference import Reference, read_reference
-from varant.evaluation.scores import score
+from varant.evaluation.scores import scores
 from varant.files import replacing
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
@@ -126,16 +126,15 @@ def _scores(
 ) -> dict[str, Measurements]:
     size = wanted.samples // wanted.sets
     sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
-    scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
+    scored = [scores(found.rows(s), labels_N[s], loaded.reference) for s in sets]
     extractor = loaded.extractor
-    columns: dict[str, list[float | None]] = {
-        f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
-        f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
-        "class_accuracy": [s.class_accuracy for s in scores],
+    names = {
+        f"{extractor.kind}/{extractor.name}/n{size}": "frechet",
+        f"kid/{extractor.name}/n{size}": "class_kid",
+        "class_accuracy": "class_accuracy",
     }
-    known = {name: tuple(v for v in values if v is not None) for name, values in columns.items()}
     return {
-        name: Measurements(values=values, count=size)
-        for name, values in known.items()
-        if len(values) == len(sets)
+        name: Measurements(values=tuple(one[key].value for one in scored), count=size)
+        for name, key in names.items()
+        if key in scored[0]
     }

@@ -9,7 +9,7 @@ from studies.cells.cell import Evaluation, Network, Site
 from studies.grid.flags import StudyConfig
 from studies.running.executors import Executor
 from varant.errors import UserError
-from varant.evaluation.extractors import ExtractorSpec
+from varant.evaluation.extractors import ExtractorSpec, extractor_specs
 from varant.evaluation.features import Extractor
 from varant.evaluation.reference import load_reference_npz, prepare_reference
 from varant.progress import progress_bar, silent
@@ -59,7 +59,7 @@ def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) 
     if wanted.inception is not None:
         spec = ExtractorSpec.inception(wanted.inception)
     else:
-        spec = ExtractorSpec.packaged(resolved.dataset.name)
+        spec = extractor_specs(f"{resolved.dataset.name}-{resolved.dataset.image_side}")[0]
     extractor = spec.load()
     if wanted.reference is not None:
         digest = load_reference_npz(wanted.reference, features=extractor.features).digest
