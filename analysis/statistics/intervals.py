@@ -20,8 +20,9 @@ class Verdict(enum.Enum):
 
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
-    DISAGREE = "the metrics disagree"
     INCONCLUSIVE = "inconclusive"
+    UNRESOLVED = "cannot resolve"  # the instrument, not chance: power, floor or units
+    DISAGREE = "metrics disagree"
     UNTESTED = "untested"
 
 
