@@ -156,8 +156,8 @@ class StudyFile(StudyHead):
         plans: cell digest to the layers of each scale.
         ladder: metric to whether it saw known damage of each zone's last scale
             (`studies.ladder`); None where that was not run for these features.
-        power: line of the ledger (`C2`, `C4 half the layers`: the claim and its part) and metric to the planned power
-            at a true loss of zero; None where nothing was planned.
+        power: line of the ledger (`C2`, `C4 half the layers`: a claim and its part) and metric to
+            the planned power at a true loss of zero; None where nothing was planned.
     """
 
     question: str
