@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import Metric, parse_metric
+from analysis.study_file import BASE, REAL
 
 VERSION = 3
 COLUMNS: dict[str, str] = {
@@ -55,9 +56,6 @@ TRAINING_COLUMNS: dict[str, str] = {
 for the control, `base` and `real` for the other anchors, else one of the training schedules;
 `share` is of the control and of `fixed`."""
 
-CONTROL = "full"
-"""The `kind` of networks that were trained on without subnet steps."""
-REAL, BASE = "real", "base"
 ANCHORS = (REAL, BASE, "control")
 
 FAMILIES = ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")

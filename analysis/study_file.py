@@ -15,6 +15,7 @@ FILE, REMEDY = "study.json", "run the study again"
 
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
+REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
 
 
 class Facts(BaseModel):

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, REAL
+from analysis.frame import FINISHED
+from analysis.study_file import REAL
 from analysis.metrics import Metric
 from analysis.search_file import SearchFile
 from analysis.statistics.fronts import KV, hypervolume

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from analysis.frame import BASE
+from analysis.study_file import BASE
 from analysis.metrics import Metric
 from analysis.search_file import TrialFacts
 from analysis.statistics.fronts import non_dominated

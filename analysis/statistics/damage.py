@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.frame import FINISHED, PLAN_KEY, REAL
+from analysis.frame import FINISHED, PLAN_KEY
+from analysis.study_file import REAL
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed

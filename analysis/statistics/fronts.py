@@ -15,7 +15,8 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.frame import BASE, CONTROL, FrameError
+from analysis.frame import FrameError
+from analysis.study_file import BASE, CONTROL
 from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey

@@ -1,8 +1,10 @@
 """Data sets: what a split is, and those that come with the package. Nothing is downloaded."""
 
+from __future__ import annotations
+
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -15,6 +17,7 @@ from varant.errors import UserError
 from varant.files import digest_of
 
 SPLITS = ("train", "select", "test")
+UNIT_SPLITS = ("test", "real")
 LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
 
 
@@ -62,12 +65,14 @@ class ArraySplit:
 class Dataset:
     """A data set whose splits are made when they are first asked for.
 
-    What chooses something looks at `select`; what is reported comes from `test`.
+    What chooses something looks at `select`; what is reported comes from the `test` images of a
+    unit, see `of_unit`.
 
     Attributes:
         digest: SHA-256 of all that fixes the pixels: name, renderer version, seed, sizes.
         sizes: images of each split.
         make_split: split name to its images.
+        make_unit: a unit's number to its held-out images; None where they are finite.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Dataset:
     digest: str
     sizes: dict[str, int]
     make_split: Callable[[str], Split]
+    make_unit: Callable[[int], Dataset] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -93,10 +99,32 @@ class Dataset:
     def test(self) -> Split:
         return self.make_split("test")
 
+    @cached_property
+    def real(self) -> Split:
+        return self.make_split("real")
 
-def _shapes(split: str, count: int, part: int = 500) -> ArraySplit:
+    def of_unit(self, unit: int) -> Dataset:
+        """The held-out images of a unit of a study: `test`, and `real` ones to be scored as samples.
+
+        Rendered images are the unit's own. Of a finite data set all units have the same: the test
+        images, and the select images as `real`.
+        """
+        if self.make_unit is not None:
+            return self.make_unit(unit)
+        held_out = {"test": "test", "real": "select"}
+        return replace(
+            self,
+            digest=digest_of({"held out of": self.digest}),
+            sizes={name: self.sizes[split] for name, split in held_out.items()},
+            make_split=lambda name: self.make_split(held_out[name]),
+        )
+
+
+def _shapes(split: str, count: int, unit: int | None = None, part: int = 500) -> ArraySplit:
     """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
     firsts, stream = range(0, count, part), SPLITS.index(split)
+    if unit is not None:  # streams of its own, after those of the splits
+        stream = len(SPLITS) + len(UNIT_SPLITS) * unit + UNIT_SPLITS.index(split)
     images = [shapes.render(0, stream, first, min(part, count - first)) for first in firsts]
     return ArraySplit(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
 
@@ -158,7 +186,7 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
         split: min(count, max(least[split], count * kept // full["train"]))
         for split, count in full.items()
     }
-    return Dataset(
+    dataset = Dataset(
         name=name,
         image_side=shapes.SIDE,
         class_names=class_names,
@@ -166,3 +194,16 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
         sizes=sizes,
         make_split=lambda split: make(split, sizes[split]),
     )
+    if make is not _shapes:
+        return dataset
+
+    def of_unit(unit: int) -> Dataset:
+        counts = {"test": sizes["test"], "real": 2 * sizes["test"]}
+        return replace(
+            dataset,
+            digest=digest_of({"unit": unit, "of": dataset.digest}),
+            sizes=counts,
+            make_split=lambda split: _shapes(split, counts[split], unit),
+        )
+
+    return replace(dataset, make_unit=of_unit)
