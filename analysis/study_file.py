@@ -258,14 +258,6 @@ class SupernetFile(StudyFile, extra="forbid"):
     models: tuple[ModelFacts, ...]
 
 
-class ReferencePoint(Facts):
-    """The corner of the hypervolume: KV as a share of the full network's, NLL, distance."""
-
-    kv_share: float
-    nll: float
-    fd: float
-
-
 class PaperCost(Facts):
     """What a plan of VAR-d30 costs at batch 64 with guidance, by arithmetic."""
 
@@ -278,7 +270,6 @@ class ParetoFile(SupernetFile):
     """`paper_cost`: by plan, as a command line spells it."""
 
     train_switch: int = Field(ge=0)
-    reference_point: ReferencePoint
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
 

@@ -244,7 +244,6 @@ def test_the_paper_s_costs():
         ({"depths": "8"}, "--depths 8: subnets of this network have 1 to 7"),
         ({"depths": "2,9"}, "--depths 9: subnets of this network have 1 to 7 of its 8 layers"),
         ({"kv_budgets": "2"}, "--kv-budgets 2: must be above 0, up to 1"),
-        ({"reference_fd": -1.0}, "--reference-fd -1.0: must be a positive number"),
         ({"lr_schedule": "step"}, "--lr-schedule step: use one of cosine, constant"),
         ({"selectors": "best"}, "--selectors best: use one of"),
         ({"dataset": "folder"}, "--data-path: goes with --dataset folder"),
