@@ -289,7 +289,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         if geometry.width >= 256:  # not a network that the processor we would time could run
             return "\n".join(lines)
         speed = calibrate(geometry, guidance=self.config.sampling.cfg != 0)
-        if images is not None:
+        if images is not None and self.networks:
             each = images / speed.training_images_per_second
             lines.append(
                 f"base network: {images:,} training images, about {each:.0f} CPU-s each; "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from analysis.instrument_file import Setting
 from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.grid.flags import StudyConfig
 from studies.running.executors import Executor
@@ -36,6 +37,16 @@ class Planned(Resolved):
     specs: tuple[ExtractorSpec, ...]
     reference_digest: str | None
     evaluation: Evaluation
+
+    @property
+    def setting(self) -> Setting:
+        """What scores depend on beside the samples: tables of the instrument hold for one."""
+        return Setting(
+            dataset=self.dataset.digest,
+            tokenizer=self.tokenizer_digest,
+            extractors=tuple(spec.digest for spec in self.specs),
+            reference=self.reference_digest,
+        )
 
     def evaluation_of(self, unit: int) -> Evaluation:
         """How cells of a unit are measured: with its own uniforms."""

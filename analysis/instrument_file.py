@@ -1,0 +1,86 @@
+"""What is known of the instrument: `table.json` of the ladder and of the noise study, which other
+studies read, and `study.json` of both.
+
+A table holds for one setting (data, tokenizer recipe, feature spaces) and is used in no other.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+
+from analysis.study_file import Facts, ScaleZone, StudyFile, validation_text
+
+TABLE = "table.json"
+
+
+class Setting(Facts):
+    """What scores depend on beside the samples, by digests.
+
+    Attributes:
+        dataset, extractors: of the data and of the feature networks' weights.
+        tokenizer: of the recipe, since weights that are trained here differ from machine to machine
+            by rounding; of the weights where they are given.
+        reference: of a given file of statistics.
+    """
+
+    dataset: str
+    tokenizer: str
+    extractors: tuple[str, ...]
+    reference: str | None = None
+
+    def difference(self, other: Self) -> str | None:
+        """The first thing in which two settings differ, in words; None where they are one."""
+        names = {"dataset": "data set", "tokenizer": "tokenizer", "extractors": "extractor"}
+        names["reference"] = "reference file"
+        found = (said for n, said in names.items() if getattr(self, n) != getattr(other, n))
+        return next(found, None)
+
+
+class Table(Facts):
+    """What both tables have. `samples`: images behind each score."""
+
+    format: str
+    version: Literal[1] = 1
+    setting: Setting
+    samples: int = Field(ge=2)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a table.
+
+        Raises:
+            FrameError: in one line, naming the file and what is wrong with it.
+        """
+        from analysis.frame import FrameError  # late: studies read tables without pandas
+
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise FrameError(f"{path}: {validation_text(error)}") from None
+        except OSError as error:
+            raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+class Passes(Facts):
+    """The zones whose damage a metric saw; `extractor` as metric names have it."""
+
+    kind: str
+    extractor: str | None = None
+    zones: Mapping[ScaleZone, bool]
+
+
+class LadderTable(Table):
+    """What each metric sees. `repeats`: units behind it, each with images of its own."""
+
+    format: Literal["varant-ladder"] = "varant-ladder"
+    repeats: int
+    metrics: tuple[Passes, ...]
+
+
+class LadderFile(StudyFile, extra="forbid"):
+    """Of the ladder. `windows`: early, middle and late scales, from 1."""
+
+    setting: Setting
+    windows: Mapping[ScaleZone, tuple[int, ...]]
