@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
-from analysis.study_file import Facts, ScaleZone, StudyFile, validation_text
+from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile, validation_text
 
 TABLE = "table.json"
 
@@ -83,4 +83,65 @@ class LadderFile(StudyFile, extra="forbid"):
     """Of the ladder. `windows`: early, middle and late scales, from 1."""
 
     setting: Setting
+    windows: Mapping[ScaleZone, tuple[int, ...]]
+
+
+class ComponentFacts(Facts):
+    """A variance in the metric's unit squared, with its 95 % interval; None where the design does
+    not tell it from the component above. Of evaluation: of one sample, or test image."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    degrees_of_freedom: int
+
+
+class NoiseFacts(Facts):
+    """How far a quantity moves between units, by one metric.
+
+    Attributes:
+        quantity: see `analysis.statistics.noise`.
+        margin: the share of the untrained damage that it is less of; None where it has none.
+        mean: of the quantity; `untrained`: of the untrained damage that the margin is a share of.
+        samples: behind each value, or test images.
+        from_jackknife: whether the evaluation's part is the jackknife's, since nothing was drawn
+            anew (teacher-forced likelihood, or one draw).
+    """
+
+    kind: str
+    extractor: str | None = None
+    quantity: str
+    margin: float | None = None
+    mean: float
+    untrained: float | None = None
+    samples: int
+    from_jackknife: bool
+    base: ComponentFacts
+    training: ComponentFacts
+    evaluation: ComponentFacts
+
+
+class NoiseTable(Table):
+    """Variance components of units, training seeds and evaluation. `depth`, `width`: of the
+    network; `budget_images`: of each training."""
+
+    format: Literal["varant-noise"] = "varant-noise"
+    depth: int
+    width: int
+    base_images: int | None
+    budget_images: int
+    units: int
+    seeds: int
+    draws: int
+    quantities: tuple[NoiseFacts, ...]
+
+
+class NoiseFile(SupernetFile, extra="forbid"):
+    """Of the noise study. `draws`: sampling seeds of each network at each count of samples, which
+    are `counts`, the largest first; `windows`: early, middle and late scales."""
+
+    setting: Setting
+    draws: int
+    counts: tuple[int, ...]
+    train_switch: int
     windows: Mapping[ScaleZone, tuple[int, ...]]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.frame import FrameError
+from analysis.instrument_file import LadderFile
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
     FILE,
@@ -14,7 +15,7 @@ from analysis.study_file import (
     StudyHead,
     SupernetFile,
 )
-from reports import general, schedule, search, switch
+from reports import general, ladder, schedule, search, switch
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
 from reports.sensitivity import report as sensitivity
@@ -25,6 +26,7 @@ REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
     "switch": (SupernetFile, switch.make_report),
     "schedule": (ScheduleFile, schedule.make_report),
     "search": (SearchFile, search.make_report),
+    "ladder": (LadderFile, ladder.make_report),
 }
 """What reads a study's file and makes its report, by name; others get the general one."""
 GENERAL: tuple[type[StudyFile], Callable[[Path, Any], Report]] = (StudyFile, general.make_report)
