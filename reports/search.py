@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
@@ -17,6 +16,7 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
 from reports.parts import words
 from reports.parts.figures import add_samples
+from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, code, strong
 from reports.parts.protocol import grid, protocol_table
 from reports.parts.report import Report, picked
@@ -44,7 +44,7 @@ LIMITS = (
 def make_report(folder: Path, study: SearchFile) -> Report:
     """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
-    deciding = deciding_metrics(headline_metrics(frame))
+    deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")
     page.answer(study.question, _verdict(found), _answer(study, found))

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -20,6 +19,7 @@ from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
+from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
@@ -36,7 +36,7 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
-    metrics = deciding_metrics(levels.metrics)
+    metrics = judging_metrics(study, levels.metrics)
     losses = {metric: switch_losses(levels, metric, study.depths) for metric in metrics}
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     nll = next((metric for metric in metrics if metric.kind == "nll"), None)

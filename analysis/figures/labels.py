@@ -23,7 +23,7 @@ def memory_axes(ax: Axes, full_kv: float, *, above: bool = True, below: bool = T
 
     Args:
         full_kv: bytes an image of the full network.
-        above, below: which of the two is named, where panels stand side by side.
+        above, below: whether it is named, where panels stand side by side.
     """
     unit, scale = next((u, s) for u, s in UNITS if full_kv >= s or s == 1)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x / scale:g}")

@@ -16,6 +16,7 @@ from analysis.statistics.levels import Levels
 from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import ModelFacts, SupernetFile
 from reports.parts import words
+from reports.parts.metrics import headings
 from reports.parts.page import Page, Text, code, strong
 
 ALL_FINISHED = "None: every cell of the study finished."
@@ -85,7 +86,11 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
         f"Every plan: mean with 95 % interval by {over_words(cells)}. Real images are "
         "reconstructions of held-out ones, scored as samples are: the floor.",
     )
-    damages = {m.damage: f"{m.name} damage" for m in known}
+    kinds = [m.kind for m in known]
+    damages = {
+        m.damage + (f", {m.extractor}" if kinds.count(m.kind) > 1 else ""): f"{m.name} damage"
+        for m in known
+    }
     page.table(
         _texts(cells.dropna(how="all", subset=list(damages.values())), damages, signed=True),
         "Every plan against full: paired damage, positive being worse, with 95 % interval by "
@@ -95,7 +100,8 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
 
 def level_texts(cells: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """Names, and the level by each metric; the status of cells that have none."""
-    texts = _texts(cells, {m.heading: m.name for m in metrics}, signed=False)
+    shown = {text: name for name, text in headings(metrics).items()}
+    texts = _texts(cells, shown, signed=False)
     return texts.where(texts != words.NOTHING, cells["status"], axis="index")
 
 
@@ -206,13 +212,15 @@ def by_plan(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
 
 
-def level_columns(levels: Levels, *, heading: bool) -> dict[str, str]:
-    """For `by_plan`: every headline metric, and its excess over the floor where there is one."""
+def level_columns(
+    levels: Levels, metrics: Sequence[Metric], *, unit: bool = True
+) -> dict[str, str]:
+    """For `by_plan`: every metric, and its excess over the floor where there is one."""
     columns = {}
-    for m in levels.metrics:
-        columns[m.name] = m.heading if heading else m.short
-        if levels.floor(m.name):
-            columns[f"{m.name} excess"] = f"{m.short}, above floor"
+    for name, text in headings(metrics, unit=unit).items():
+        columns[name] = text
+        if levels.floor(name):
+            columns[f"{name} excess"] = "above floor"
     return columns
 
 
@@ -249,7 +257,7 @@ def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = (
         ],
         columns=["schedule", "plan", "metric", "text"],
     )
-    columns = {KV: "KV peak"} | level_columns(levels, heading=False)
+    columns = {KV: "KV peak"} | level_columns(levels, levels.metrics, unit=False)
     columns |= {f"front, {f.metric.name}": f"front, {f.metric.short}" for f in frontiers}
     rows = pd.concat([level_rows(levels), sizes, fronts])
     said = " Front: share of units in which the plan is on the front of all schedules' trained "
