@@ -32,7 +32,8 @@ from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
 
-PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30
+PAPER_PLANS = ((30, 10), *((d, n) for n in (5, 6, 7) for d in (16, 8, 4, 2)))
+"""(depth, switch) of VAR-d30: the published switch point is 6."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -320,14 +320,20 @@ def _schedule(name: str, switch: int) -> dict[str, Any]:
     return blank | facts | {"switch": switch, "passes": 3 if way.kind == "sandwich" else 1}
 
 
-PAPER_COST = {
-    "full": {"kv_mib_reference": 28688.0, "kv_mib_limit": 11925.0, "flops_share": 1.0},
-    "d16@6": {"kv_mib_reference": 17092.0, "kv_mib_limit": 6360.0, "flops_share": 0.598},
-    "d8@6": {"kv_mib_reference": 10465.0, "kv_mib_limit": 3180.0, "flops_share": 0.368},
-    "d4@6": {"kv_mib_reference": 7152.0, "kv_mib_limit": 1590.0, "flops_share": 0.253},
-    "d2@6": {"kv_mib_reference": 5496.0, "kv_mib_limit": 1581.0, "flops_share": 0.195},
+KV_MIB = {
+    5: (16382.8, 9351.6, 5835.9, 4078.1),
+    6: (17091.6, 10465.3, 7152.2, 5495.6),
+    7: (18351.6, 12445.3, 9492.2, 8015.6),
 }
-"""Arithmetic for VAR-d30, batch 64 with guidance."""
+PAPER_COST = {
+    "full": {"kv_mib_reference": 28687.5, "kv_mib_limit": 11925.0, "flops_share": 1.0},
+    **{
+        f"d{depth}@{n}": {"kv_mib_reference": kv, "kv_mib_limit": 6360.0, "flops_share": flops}
+        for n, costs in KV_MIB.items()
+        for depth, kv, flops in zip((16, 8, 4, 2), costs, (0.598, 0.368, 0.253, 0.195), strict=True)
+    },
+}
+"""Arithmetic for VAR-d30, batch 64 with guidance; limit and FLOPs are those of d16@6 and N = 6."""
 
 
 def _model(schedule: str, unit: int, state: str) -> dict[str, Any]:

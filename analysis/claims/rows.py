@@ -10,8 +10,10 @@ the other, and the row's verdict rests on the former alone.
 """
 
 import enum
+import inspect
 import math
 from dataclasses import dataclass
+from typing import Self
 
 from analysis.metrics import Metric
 from analysis.statistics.intervals import Interval, Verdict
@@ -23,7 +25,7 @@ class Claim:
     """A sentence of the paper, in short and whole, with the figures it published.
 
     Attributes:
-        estimand: what is estimated here, in one sentence.
+        estimand: what is estimated here.
         rule: when it is reproduced and when contradicted, written before any run.
         needs: what a study has to have so that it can be tested.
     """
@@ -36,6 +38,25 @@ class Claim:
     rule: str
     needs: str
 
+    @classmethod
+    def stated(cls, docstring: str | None) -> Self:
+        """The claim that a module's docstring states, so that report and code have one text.
+
+        Its first paragraph is `C1: early scales need depth.`; one paragraph `Name: text` for every
+        other attribute follows. Paragraphs of other beginnings belong to the one before.
+        """
+        first, *paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+        found = dict(zip(("id", "short"), first.rstrip(".").split(": ", 1), strict=True))
+        name = "short"
+        for paragraph in paragraphs:
+            head, _, text = " ".join(paragraph.split()).partition(": ")
+            if head.lower() in cls.__dataclass_fields__:
+                name = head.lower()
+                found[name] = text
+            else:
+                found[name] += " " + " ".join(paragraph.split())
+        return cls(**found | {"needs": found["needs"].rstrip(".")})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -47,8 +68,10 @@ class Evidence:
         interval: of the estimate; positive is worse, or in the direction that the label names.
         margin: a share of the untrained damage; None for a direction.
         share: of the untrained damage that remains, with Fieller's 90 % interval; with `margin`.
-        p_value: of the outcome; of a margin, the smaller of no loss's and of a loss beyond it.
-        p_holm: after Holm's correction; NaN where the claim needs all of its tests.
+        p_value: of a direction two-sided; of a margin one-sided, of no loss or of a loss beyond it,
+            whichever is smaller.
+        p_holm: after Holm's correction, where any of the claim's tests would do; else NaN.
+        clear: whether the damage that the margin is a share of is clear of zero.
         outcome: +1 supports the claim, -1 contradicts it, 0 neither.
         units: base networks behind it, ascending.
         power: planned, at a true loss of zero; None where nothing was planned.
@@ -62,6 +85,7 @@ class Evidence:
     share: Share | None = None
     p_value: float = math.nan
     p_holm: float = math.nan
+    clear: bool = True
     outcome: int = 0
     units: tuple[int, ...] = ()
     power: float | None = None

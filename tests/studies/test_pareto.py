@@ -222,6 +222,7 @@ def test_the_paper_s_costs():
     cost = paper_cost()
     assert cost["full"].kv_mib_reference == pytest.approx(28_688, abs=1)
     assert cost["d16@6"].kv_mib_reference == pytest.approx(17_092, abs=1)
+    assert cost["d16@7"].kv_mib_reference == pytest.approx(18_352, abs=1)
     assert cost["d8@6"].kv_mib_limit == pytest.approx(3_180, abs=1)
     assert cost["d2@6"].flops_share == pytest.approx(0.191, abs=0.002)
 
