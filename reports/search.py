@@ -143,8 +143,7 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
             "Two zones": matches[0].zones.plan,
         }
         | {
-            one.metric.damage: words.interval(match.difference)
-            + (words.STAR if match.sign else "")
+            one.metric.damage: words.interval(match.difference) + (words.STAR if match.sign else "")
             for one, match in zip(found, matches, strict=True)
         }
         for matches in zip(*(one.matches for one in found), strict=True)
@@ -216,9 +215,10 @@ def _add_selectors(
     page.heading("Which layers to keep")
     page.table(
         rows,
-        "The same depth after the same switch point, other layers: levels on test images and paired "
-        "differences from equidistant ones with 95 % interval by the jackknife over samples of "
-        "this network; positive is worse. The supernet was trained for one choice of layers, which has the advantage.",
+        "The same depth after the same switch point, other layers: levels on test images and "
+        "paired differences from equidistant ones with 95 % interval by the jackknife over "
+        "samples of this network; positive is worse. The supernet was trained for one choice of "
+        "layers, which has the advantage.",
     )
     if study.ranked:
         kept = "; ".join(f"{d}: {', '.join(map(str, ls))}" for d, ls in study.ranked.items())

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import FINISHED
-from analysis.study_file import REAL
 from analysis.metrics import Metric
 from analysis.search_file import ScoredPlan, SearchFile
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
 from analysis.statistics.units import WHOLE
+from analysis.study_file import REAL
 
 
 @dataclass(frozen=True, kw_only=True)

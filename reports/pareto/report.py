@@ -195,7 +195,9 @@ def _shares_plate(found: ParetoFindings) -> Figure:
     for i, (ax, plan) in enumerate(zip(axes, plans, strict=True)):
         mine = found.shares[found.shares["plan"] == plan]
         draw_shares(ax, mine, colours, margin=float(mine["margin"].iloc[0]), names=i == 0)
-        ax.set_title(f"{plan} (of d{max(1, found.study.geometry.depth // 2)}'s)" if plan == "full" else plan)
+        ax.set_title(
+            f"{plan} (of d{max(1, found.study.geometry.depth // 2)}'s)" if plan == "full" else plan
+        )
     return figure
 
 

@@ -56,9 +56,8 @@ def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     budgets = words.listed([words.percent(share) for share in found.study.kv_budgets])
     text = (
         "A panel a schedule. Filled, with their depths: plans that its models were trained for; "
-        "hollow: other switch points, which decide nothing. Grey staircase: the non-dominated front of all schedules' "
-        "filled points. Dotted line: the full network's own peak KV "
-        f"({words.size(found.study.kv_full_bytes)} an image); pale lines: the memory limits "
+        "hollow: other switch points, which decide nothing. Grey staircase: the non-dominated "
+        "front of all schedules' filled points. Pale lines: the memory limits "
         f"{budgets}. "
     )
     if data.floor:
