@@ -63,7 +63,7 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
             raise KeyboardInterrupt
 
     def progress(title, total, unit):
-        assert total == 3 * 20
+        assert total == 2 * 20
         return contextlib.nullcontext(stop)
 
     with pytest.raises(KeyboardInterrupt):
