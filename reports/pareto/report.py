@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.claims.ledger import judge_claims
+from analysis.claims.rows import LedgerRow
 from analysis.figures.colours import colours_of
 from analysis.figures.frontier import draw_frontier, draw_hypervolume, draw_trade
 from analysis.figures.labels import memory_axes
@@ -18,6 +20,7 @@ from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.frame import load_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
+from analysis.statistics.levels import Levels
 from analysis.study_file import BASE, REAL, ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
@@ -102,6 +105,11 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     add_rules(page, found.ledger)
     add_every_plan(page, found.levels, found.main, found.frontiers)
     return page.report(answer=sentences.answer_json(found), summary=found.levels.table)
+
+
+def judge(study: ParetoFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """Its ledger alone."""
+    return judge_claims(study, Levels(frame))
 
 
 def _add_chosen(page: Page, found: ParetoFindings) -> None:

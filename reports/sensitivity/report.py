@@ -8,14 +8,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.c1 import judge_c1
+from analysis.claims.rows import LedgerRow
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
 from analysis.figures.heatmap import draw_heatmap, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.figures.triangle import draw_triangle
 from analysis.frame import REAL, load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy
-from analysis.statistics.damage import cells_by
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, asymmetry_study
+from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
 from analysis.study_file import SensitivityFile
@@ -71,6 +73,13 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     page.heading("All cells")
     _add_cells(page, found)
     return page.report(answer=_answer(found), summary=found.damages.table)
+
+
+def judge(study: SensitivityFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """Its ledger alone."""
+    damages = Damages(frame)
+    found = asymmetry_study(damages, frame, study, selector=study.selector)
+    return (judge_c1(found, study),)
 
 
 def _answer(found: Findings) -> dict[str, Any]:
