@@ -1,9 +1,13 @@
 """From a study's folder to its report: the study's name says which report it gets."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from analysis.claims.rows import LedgerRow
 from analysis.frame import FrameError
 from analysis.instrument_file import LadderFile
 from analysis.search_file import ScheduleFile, SearchFile
@@ -27,9 +31,25 @@ REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
     "schedule": (ScheduleFile, schedule.make_report),
     "search": (SearchFile, search.make_report),
     "ladder": (LadderFile, ladder.make_report),
+
+@dataclass(frozen=True)
+class Kind:
+    """What reads a study's file, makes its report, and judges its claims."""
+
+    file: type[StudyFile]
+    make_report: Callable[[Path, Any], Report]
+    judge: Callable[[Any, pd.DataFrame], tuple[LedgerRow, ...]] = lambda study, frame: ()
+
+
+REPORTS = {
+    "sensitivity": Kind(SensitivityFile, sensitivity.make_report, sensitivity.judge),
+    "pareto": Kind(ParetoFile, pareto.make_report, pareto.judge),
+    "switch": Kind(SupernetFile, switch.make_report),
+    "schedule": Kind(ScheduleFile, schedule.make_report),
+    "search": Kind(SearchFile, search.make_report),
 }
-"""What reads a study's file and makes its report, by name; others get the general one."""
-GENERAL: tuple[type[StudyFile], Callable[[Path, Any], Report]] = (StudyFile, general.make_report)
+"""By name; other studies get the general report."""
+GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
@@ -38,7 +58,7 @@ def load_study(folder: Path) -> StudyFile:
     if not folder.is_dir():
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     head = StudyHead.load(folder / FILE)
-    return REPORTS.get(head.study, GENERAL)[0].load(folder / FILE)
+    return REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
 
 
 def build(folder: Path) -> ReportPaths:
@@ -51,5 +71,9 @@ def build(folder: Path) -> ReportPaths:
     """
     folder = Path(folder)
     facts = load_study(folder)
-    make_report = REPORTS.get(facts.study, GENERAL)[1]
-    return make_report(folder, facts).write(folder)
+    return REPORTS.get(facts.study, GENERAL).make_report(folder, facts).write(folder)
+
+
+def judge(study: StudyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """The claims that a study speaks of; none for one that judges none."""
+    return REPORTS.get(study.study, GENERAL).judge(study, frame)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.points import draw_scatter
 from analysis.figures.floor import draw_floor
+from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED, REAL, headline_metrics, load_frame
 from analysis.metrics import Metric

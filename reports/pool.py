@@ -160,7 +160,7 @@ def _unit(base: BaseFacts) -> int:
 
 def _units_of(studies: Sequence[StudyFile]) -> dict[str, Any]:
     """The flags of units: the first seed, and how many in all."""
-    known = [study.config for study in studies if FLAGS_OF_UNITS <= study.config.keys()]
+    known = [study.config for study in studies if study.config.keys() >= FLAGS_OF_UNITS]
     if len(known) < len(studies):
         return {}
     return {name: how(c[name] for c in known) for name, how in (("seed", min), ("units", sum))}

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -18,6 +17,7 @@ from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, STAR
 from analysis.statistics.levels import Levels, PlanKey
 from reports.parts import words
 from reports.parts.figures import add_samples
+from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
@@ -40,7 +40,7 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels, trials = Levels(frame), schedules.trial_table(study.trials)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
-    metrics = deciding_metrics(levels.metrics)
+    metrics = judging_metrics(study, levels.metrics)
     again = schedules.retrained(levels, metrics, reference=study.reference, subnets=subnets)
     page = Page(
         study,
@@ -59,7 +59,7 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     page.heading("Retrained models")
     add_models(page, study, levels)
     page.limits([words.ONE_UNIT if len(study.units) == 1 else "", *LIMITS])
-    add_every_plan(page, levels)
+    add_every_plan(page, levels, main_metrics(study, levels.metrics))
     rows = again.drop(columns=["p_value", "sign"]).to_dict("records")
     answer = {"winners": dict(study.winners), "retrained": rows}
     return page.report(answer=answer, summary=levels.table)

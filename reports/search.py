@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
@@ -17,6 +16,7 @@ from analysis.statistics.fronts import NON_INFERIORITY_NATS
 from analysis.statistics.intervals import Interval
 from reports.parts import words
 from reports.parts.figures import add_samples
+from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, code, strong
 from reports.parts.protocol import grid, protocol_table
 from reports.parts.report import Report, picked
@@ -44,7 +44,7 @@ LIMITS = (
 def make_report(folder: Path, study: SearchFile) -> Report:
     """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
-    deciding = deciding_metrics(headline_metrics(frame))
+    deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")
     page.answer(study.question, _verdict(found), _answer(study, found))
@@ -143,8 +143,7 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
             "Two zones": matches[0].zones.plan,
         }
         | {
-            one.metric.damage: words.interval(match.difference)
-            + (words.STAR if match.sign else "")
+            one.metric.damage: words.interval(match.difference) + (words.STAR if match.sign else "")
             for one, match in zip(found, matches, strict=True)
         }
         for matches in zip(*(one.matches for one in found), strict=True)
@@ -161,7 +160,7 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
 
 
 def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
-    figure = new_figure(height=2.6)
+    figure = new_figure(height=2.7)
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, one in zip(axes, found, strict=True):
         draw_fronts(
@@ -170,8 +169,11 @@ def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
             GROUPS,
             limit=study.kv_limit_bytes,
             full_kv=study.kv_full_bytes,
+            floor=one.floor,
         )
         ax.set_ylabel(one.metric.heading)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncol=2, frameon=False, fontsize=7.5)
     return figure
 
 
@@ -216,9 +218,10 @@ def _add_selectors(
     page.heading("Which layers to keep")
     page.table(
         rows,
-        "The same depth after the same switch point, other layers: levels on test images and paired "
-        "differences from equidistant ones with 95 % interval by the jackknife over samples of "
-        "this network; positive is worse. The supernet was trained for one choice of layers, which has the advantage.",
+        "The same depth after the same switch point, other layers: levels on test images and "
+        "paired differences from equidistant ones with 95 % interval by the jackknife over "
+        "samples of this network; positive is worse. The supernet was trained for one choice of "
+        "layers, which has the advantage.",
     )
     if study.ranked:
         kept = "; ".join(f"{d}: {', '.join(map(str, ls))}" for d, ls in study.ranked.items())

@@ -300,7 +300,6 @@ def pareto_facts(
             for name in trained
             for unit in units
         ],
-        "reference_point": {"kv_share": 1.1, "nll": 4.85, "fd": 10.0},
         "kv_budgets": [0.2, 0.4, 0.6, 0.8],
         "kv_full_bytes": kv_bytes(FULL),
         "paper_cost": PAPER_COST,

@@ -96,8 +96,8 @@ def search_facts(**other: Any) -> dict[str, Any]:
     own = zones | {"plan": "8,8,2,2,2", "layers": layers(8, 8, 2, 2, 2), "select_nll": 2.5}
     plans = {"full": layers(*[8] * 5), "zones": zones["layers"], "own": own["layers"]}
     facts = {"selectors": ["ranked", "equidistant", "nested"], "switch": 3, "trained_switch": 3}
-    facts |= {"kv_limit_bytes": 600.0, "kv_full_bytes": FULL_KV, "reference_nll": 5.0}
-    facts |= {"reference_fd": 10.0, "sampler": "nsga2", "weighed": "kv", "score_images": 100}
+    facts |= {"kv_limit_bytes": 600.0, "kv_full_bytes": FULL_KV}
+    facts |= {"sampler": "nsga2", "weighed": "kv", "score_images": 100}
     facts |= {"scored": [zones, own], "fronts": {"two-zone": [zones], "found": [zones, own]}}
     facts |= {"ranked": {"4": [0, 1, 4, 7], "2": [0, 7]}, "plans": plans}
     return study_facts("search") | facts | other

@@ -23,11 +23,12 @@ def memory_axes(ax: Axes, full_kv: float, *, above: bool = True, below: bool = T
 
     Args:
         full_kv: bytes an image of the full network.
-        above, below: which of the two is named, where panels stand side by side.
+        above, below: whether it is named, where panels stand side by side.
     """
     unit, scale = next((u, s) for u, s in UNITS if full_kv >= s or s == 1)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x / scale:g}")
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ticks = MaxNLocator(4).tick_values(0, ax.get_xlim()[1] / scale)
+    ax.set_xticks(scale * ticks[scale * ticks <= ax.get_xlim()[1]])
     both = (lambda x: 100 * x / full_kv, lambda share: share * full_kv / 100)
     top = ax.secondary_xaxis("top", functions=both)
     top.xaxis.set_major_locator(MaxNLocator(4))

@@ -20,6 +20,7 @@ from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import Observations
+from analysis.study_file import BASE, CONTROL
 
 KV = "kv_bytes/peak"
 CORNER = (1.1, 1.0)

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
 from analysis.study_file import BaseFacts, StudyFile, SupernetFile
+from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, code
 from reports.parts.words import counted, seconds
 
@@ -66,7 +66,7 @@ def supernet_protocol(
         "one training a unit, from its base and with its seed",
         "subnet steps drawn stratified: shares hold over every short window",
     )
-    deciding = deciding_metrics(headline_metrics(frame))
+    deciding = judging_metrics(study, headline_metrics(frame))
     plans = _joined(grid(study, study.depths, study.selectors), plans)
     protocol_table(page, study, frame, deciding=deciding, plans=plans, training=training)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from analysis.statistics.levels import Levels
 from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import ModelFacts, SupernetFile
 from reports.parts import words
+from reports.parts.metrics import headings
 from reports.parts.page import Page, Text, code, strong
 
 ALL_FINISHED = "None: every cell of the study finished."
@@ -85,7 +87,8 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
         f"Every plan: mean with 95 % interval by {over_words(cells)}. Real images are "
         "reconstructions of held-out ones, scored as samples are: the floor.",
     )
-    damages = {m.damage: f"{m.name} damage" for m in known}
+    named = headings(known, attrgetter("damage"))
+    damages = {text: f"{name} damage" for name, text in named.items()}
     page.table(
         _texts(cells.dropna(how="all", subset=list(damages.values())), damages, signed=True),
         "Every plan against full: paired damage, positive being worse, with 95 % interval by "
@@ -95,7 +98,8 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
 
 def level_texts(cells: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """Names, and the level by each metric; the status of cells that have none."""
-    texts = _texts(cells, {m.heading: m.name for m in metrics}, signed=False)
+    shown = {text: name for name, text in headings(metrics).items()}
+    texts = _texts(cells, shown, signed=False)
     return texts.where(texts != words.NOTHING, cells["status"], axis="index")
 
 
@@ -206,13 +210,13 @@ def by_plan(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
 
 
-def level_columns(levels: Levels, *, heading: bool) -> dict[str, str]:
-    """For `by_plan`: every headline metric, and its excess over the floor where there is one."""
+def level_columns(levels: Levels, metrics: Sequence[Metric]) -> dict[str, str]:
+    """For `by_plan`: every metric, and its excess over the floor where there is one."""
     columns = {}
-    for m in levels.metrics:
-        columns[m.name] = m.heading if heading else m.short
-        if levels.floor(m.name):
-            columns[f"{m.name} excess"] = f"{m.short}, above floor"
+    for metric in metrics:
+        columns[metric.name] = metric.heading
+        if levels.floor(metric.name):
+            columns[f"{metric.name} excess"] = f"{metric.short} above floor"
     return columns
 
 
@@ -235,7 +239,9 @@ def level_rows(levels: Levels) -> pd.DataFrame:
     return pd.concat([table, same.assign(metric=same["metric"] + " excess")], ignore_index=True)
 
 
-def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = ()) -> None:
+def add_every_plan(
+    page: Page, levels: Levels, metrics: Sequence[Metric], frontiers: Sequence[Frontier] = ()
+) -> None:
     """A table a schedule of all of its plans; with how often each is on the `frontiers`."""
     page.heading("All plans")
     table = levels.table
@@ -249,9 +255,10 @@ def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = (
         ],
         columns=["schedule", "plan", "metric", "text"],
     )
-    columns = {KV: "KV peak"} | level_columns(levels, heading=False)
+    shown = table[table["metric"].isin([metric.name for metric in metrics])]
+    columns = {KV: "KV peak"} | {metric.name: metric.short for metric in metrics}
     columns |= {f"front, {f.metric.name}": f"front, {f.metric.short}" for f in frontiers}
-    rows = pd.concat([level_rows(levels), sizes, fronts])
+    rows = pd.concat([with_texts(shown, "value"), sizes, fronts])
     said = " Front: share of units in which the plan is on the front of all schedules' trained "
     said += "plans (KV against the metric); none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):
