@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.claims.rows import LedgerRow
 from analysis.frame import FrameError
-from analysis.instrument_file import LadderFile
+from analysis.instrument_file import LadderFile, NoiseFile
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
     FILE,
@@ -19,18 +19,11 @@ from analysis.study_file import (
     StudyHead,
     SupernetFile,
 )
-from reports import general, ladder, schedule, search, switch
+from reports import general, ladder, noise, schedule, search, switch
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
 from reports.sensitivity import report as sensitivity
 
-REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
-    "sensitivity": (SensitivityFile, sensitivity.make_report),
-    "pareto": (ParetoFile, pareto.make_report),
-    "switch": (SupernetFile, switch.make_report),
-    "schedule": (ScheduleFile, schedule.make_report),
-    "search": (SearchFile, search.make_report),
-    "ladder": (LadderFile, ladder.make_report),
 
 @dataclass(frozen=True)
 class Kind:
@@ -47,6 +40,8 @@ REPORTS = {
     "switch": Kind(SupernetFile, switch.make_report),
     "schedule": Kind(ScheduleFile, schedule.make_report),
     "search": Kind(SearchFile, search.make_report),
+    "ladder": Kind(LadderFile, ladder.make_report),
+    "noise": Kind(NoiseFile, noise.make_report),
 }
 """By name; other studies get the general report."""
 GENERAL = Kind(StudyFile, general.make_report)
