@@ -17,7 +17,7 @@ from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, STAR
 from analysis.statistics.levels import Levels, PlanKey
 from reports.parts import words
 from reports.parts.figures import add_samples
-from reports.parts.metrics import judging_metrics
+from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
@@ -59,7 +59,7 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     page.heading("Retrained models")
     add_models(page, study, levels)
     page.limits([words.ONE_UNIT if len(study.units) == 1 else "", *LIMITS])
-    add_every_plan(page, levels)
+    add_every_plan(page, levels, main_metrics(study, levels.metrics))
     rows = again.drop(columns=["p_value", "sign"]).to_dict("records")
     answer = {"winners": dict(study.winners), "retrained": rows}
     return page.report(answer=answer, summary=levels.table)

@@ -160,7 +160,7 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
 
 
 def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
-    figure = new_figure(height=2.6)
+    figure = new_figure(height=2.7)
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, one in zip(axes, found, strict=True):
         draw_fronts(
@@ -169,8 +169,11 @@ def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
             GROUPS,
             limit=study.kv_limit_bytes,
             full_kv=study.kv_full_bytes,
+            floor=one.floor,
         )
         ax.set_ylabel(one.metric.heading)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncol=2, frameon=False, fontsize=7.5)
     return figure
 
 

@@ -19,7 +19,7 @@ from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
-from reports.parts.metrics import judging_metrics
+from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
@@ -53,11 +53,12 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     over = words.over(len(study.units))
     _add_losses(page, losses, over=over)
     page.heading("Does training at N matter?")
-    for metric, panels in maps.items():
+    panels = [panel for both in zip(*maps.values(), strict=True) for panel in both]
+    if panels:
         page.figure(
-            f"transfer_{metric.kind}",
+            "transfer",
             partial(heatmap_plate, panels),
-            f"Trained at against used at, {metric.short}. ",
+            "Trained at against used at. ",
             "How much worse a model is than the one trained for the switch point that both are "
             "used at; negative is better. In brackets: not different from zero at p < 0.05 "
             f"after Holm's correction over the map, by {over}.",
@@ -67,7 +68,7 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     page.heading("Models")
     add_models(page, study, levels)
     page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, *LIMITS])
-    add_every_plan(page, levels)
+    add_every_plan(page, levels, main_metrics(study, levels.metrics))
     answer = {
         "earliest": {str(depth): one and one["switch"] for depth, one in first.items()},
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
@@ -116,16 +117,17 @@ def _answer(study: SupernetFile, first: Mapping[int, Row | None], maps: Sequence
 
 def _add_losses(page: Page, losses: Mapping[Metric, pd.DataFrame], *, over: str) -> None:
     """What switching costs: a figure a metric, and a table of all."""
-    for metric, table in losses.items():
-        if len(table):
-            page.figure(
-                f"switch_{metric.kind}",
-                partial(_loss_figure, metric, table),
-                f"{metric.short}, KV and FLOPs against the switch point. ",
-                "Each point is a model of its own, trained for the switch point that it is "
-                "used at. Loss: paired difference from the full network that training began from, "
-                f"with 95 % interval by {over}; positive is worse. KV and FLOPs are exact.",
-            )
+    shown = {metric: table for metric, table in losses.items() if len(table)}
+    if shown:
+        page.figure(
+            "switch",
+            partial(_loss_figure, shown),
+            "Loss, KV and FLOPs against the switch point. ",
+            "Each point is a model of its own, trained for the switch point that it is used at. "
+            "Loss: paired difference from the full network that training began from, with 95 % "
+            f"interval by {over}; positive is worse. KV and FLOPs, as shares of the full "
+            "network's, are exact.",
+        )
     rows = _loss_rows(losses)
     if rows.empty:
         page.paragraph("No model has numbers to compare with the base.")
@@ -154,18 +156,18 @@ def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(words.NOTHING)
 
 
-def _loss_figure(metric: Metric, losses: pd.DataFrame) -> Figure:
+def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:
     """A panel a quantity, a line a depth."""
-    table = losses.rename(columns={"switch": "x"})
-    table["name"] = [f"d{depth}" for depth in table["depth"]]
-    exact = table.assign(low=np.nan, high=np.nan)
-    panels = {
-        f"loss in {metric.heading}": table.assign(y=table["damage"]),
-        "peak KV, share of full": exact.assign(y=table["kv_share"]),
-        "FLOPs, share of full": exact.assign(y=table["flops_share"]),
-    }
-    figure = new_figure(height=2.15, constrained=False)
+    panels = {}
+    for metric, table in losses.items():
+        named = table.assign(x=table["switch"], name=[f"d{depth}" for depth in table["depth"]])
+        panels[f"loss in {metric.heading}"] = named.assign(y=named["damage"])
+    exact = named.assign(low=np.nan, high=np.nan)
+    panels |= {"peak KV": exact.assign(y=exact["kv_share"])}
+    panels |= {"FLOPs": exact.assign(y=exact["flops_share"])}
+    figure = new_figure(height=2.0, constrained=False)
+    wide = 1 / len(panels)
     for i, (title, shown) in enumerate(panels.items()):
-        ax = figure.add_axes((0.07 + 0.33 * i, 0.2, 0.21, 0.62))
+        ax = figure.add_axes((0.06 + wide * i, 0.21, wide - 0.12, 0.62))
         draw_lines(ax, shown, title=title, x_label="switch point N")
     return figure

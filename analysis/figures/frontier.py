@@ -61,8 +61,9 @@ def draw_frontier(
     ax.plot(filled["kv"], filled["value"], "o", color=colour, markersize=4.2, zorder=3)
     near = {"textcoords": "offset points", "fontsize": 6.5, "color": colour, "in_layout": False}
     for row in filled.itertuples():
-        name = "full" if pd.isna(row.subnet_depth) else f"d{row.subnet_depth}"
-        ax.annotate(name, (row.kv, row.value), (3, 3), **near)
+        whole = pd.isna(row.subnet_depth)  # stands at the edge
+        name, side = ("full", "right") if whole else (f"d{row.subnet_depth}", "left")
+        ax.annotate(name, (row.kv, row.value), (-3 if whole else 3, 3), ha=side, **near)
     ax.set_title(schedule, color=colour, fontweight="bold")
     plain(ax, y_ticks=4)
 

@@ -1,16 +1,17 @@
 """Drawing of a search over plans: fronts in the (KV, metric) plane, and plans as grids."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from analysis.figures.floor import draw_floor
 from analysis.figures.frontier import draw_staircase
 from analysis.figures.labels import memory_axes, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.fronts import staircase
+from analysis.statistics.units import NOTHING, Observations
 
 
 def draw_fronts(
@@ -20,6 +21,7 @@ def draw_fronts(
     *,
     limit: float,
     full_kv: float,
+    floor: Observations = NOTHING,
 ) -> None:
     """Groups of plans, out to the memory limit, with the staircases of their fronts.
 
@@ -37,10 +39,10 @@ def draw_fronts(
         ax.plot(x, y, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
         line = {"color": colours[name], "linewidth": 1.0}
         draw_staircase(ax, staircase(points[:, :2]), edge=1.03 * limit, **line)
-    tight: dict[str, Any] = {"columnspacing": 1.0, "handletextpad": 0.2, "borderaxespad": 0.2}
-    ax.legend(frameon=False, fontsize=7, loc="upper right", ncol=2, **tight)
-    memory_axes(ax, full_kv)
+    draw_floor(ax, floor)
     plain(ax)
+    ax.set_xlim(0, 1.06 * limit)
+    memory_axes(ax, full_kv)
 
 
 def draw_plan(ax: Axes, layers: Sequence[Sequence[int]], depth: int, *, colour: str) -> None:

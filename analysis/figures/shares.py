@@ -61,5 +61,6 @@ def draw_shares(
         label.set_color(colours[name])
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set_xticks([0, 0.5, 1.0])
+    ax.tick_params(axis="x", labelsize=6.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

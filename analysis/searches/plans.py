@@ -19,7 +19,7 @@ from analysis.metrics import Metric
 from analysis.search_file import ScoredPlan, SearchFile
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
-from analysis.statistics.units import WHOLE
+from analysis.statistics.units import NOTHING, WHOLE, Observations, observed
 from analysis.study_file import REAL
 
 
@@ -54,7 +54,7 @@ class PlanValues:
         kv: measured peak KV of a digest, in bytes an image.
         groups: family to the digests of its plans that have values.
         matches: by ascending memory of the found plan.
-        floor: what real images score; NaN where they were not scored.
+        floor: what real images score; nothing where they were not scored.
     """
 
     metric: Metric
@@ -62,7 +62,7 @@ class PlanValues:
     kv: pd.Series
     groups: Mapping[str, tuple[str, ...]]
     matches: tuple[Match, ...]
-    floor: float
+    floor: Observations
 
     def points(self, group: str) -> np.ndarray:
         """(n, 4) of KV in bytes, value, and the ends of its 95 % interval, which speaks of this
@@ -99,8 +99,7 @@ def _jackknife(values: "pd.Series[float]") -> Interval:
 
 def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanValues:
     """The measured plans of a search study's frame."""
-    of_real = (frame["family"] == REAL) & (frame["metric"] == metric.name) & frame["group"].isna()
-    floor = float(frame.loc[of_real & (frame["status"] == FINISHED), "value"].mean())
+    floors = observed(frame[frame["family"] == REAL], ["metric"])
     frame = frame[frame["family"] != REAL].assign(group=frame["group"].fillna(WHOLE))
     key = ["cell_digest", "metric", "group"]
     finished = frame[frame["status"] == FINISHED].drop_duplicates(key)
@@ -119,7 +118,7 @@ def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanV
         kv=finished[finished["metric"] == KV].set_index("cell_digest")["value"],
         groups=groups,
         matches=(),
-        floor=metric.damage_sign * floor,
+        floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign),
     )
     return replace(found, matches=_compared(found, matched(study), digests))
 

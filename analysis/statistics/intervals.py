@@ -87,6 +87,30 @@ def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0
     return Interval(**{name: column[0].item() for name, column in found.items()})
 
 
+def welch_t(one: Interval, other: Interval) -> Interval:
+    """The difference of two independent means, one minus other, with its 95 % interval.
+
+    NaN where either has no spread to judge by. Source: B. L. Welch, Biometrika 34 (1947), 28-35.
+    """
+    difference = one.estimate - other.estimate
+    variances = np.array([one.standard_error, other.standard_error]) ** 2
+    freedom = np.array([one.degrees_of_freedom, other.degrees_of_freedom], dtype=float)
+    if not (np.isfinite(variances).all() and variances.sum() > 0 and (freedom > 0).all()):
+        nothing = dict.fromkeys(("low", "high", "standard_error"), math.nan)
+        return Interval(estimate=difference, **nothing)
+    error = math.sqrt(variances.sum())
+    df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
+    half = float(special.stdtrit(df, 0.975)) * error
+    return Interval(
+        estimate=difference,
+        low=difference - half,
+        high=difference + half,
+        standard_error=error,
+        degrees_of_freedom=int(df),
+        p_value=float(2 * special.stdtr(df, -abs(difference) / error)),
+    )
+
+
 def grouped_t(table: pd.DataFrame, keys: Sequence[str], column: str) -> pd.DataFrame:
     """The 95 % interval of `paired_t` for the mean of `column` in every group of `table`.
 

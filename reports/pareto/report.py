@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.claims.ledger import judge_claims
+from analysis.claims.rows import LedgerRow
 from analysis.figures.colours import colours_of
 from analysis.figures.frontier import draw_frontier, draw_hypervolume, draw_trade
 from analysis.figures.labels import memory_axes
@@ -18,12 +20,13 @@ from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.frame import load_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
+from analysis.statistics.levels import Levels
 from analysis.study_file import BASE, REAL, ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
 from reports.parts import words
 from reports.parts.figures import add_samples
-from reports.parts.ledger import add_ledger, add_rules, negative_results, verdict_words
+from reports.parts.ledger import add_ledger, add_rules, add_tests, negative_results, verdict_words
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_together
@@ -36,7 +39,7 @@ from reports.parts.tables import (
     with_texts,
 )
 
-COLUMNS = 3  # small multiples a row
+COLUMNS, MOST_COLUMNS = 3, 4  # small multiples a row, and where they all fit in one
 
 
 def make_report(folder: Path, study: ParetoFile) -> Report:
@@ -73,7 +76,7 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         page.heading("Hypervolume")
         draw = partial(_hypervolume_plate, found)
         page.figure("hypervolume", draw, "Hypervolume. ", sentences.hypervolume_caption(found))
-    add_rules(page, found.ledger)
+    add_tests(page, study, found.ledger)
     page.heading("Negative results")
     none = "None: every claim tested here was reproduced."
     page.bullets([*negative_results(found.ledger), *sentences.costly(found)], none=none)
@@ -99,8 +102,14 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     page.paragraph(sentences.cost_words(study))
     add_models(page, study, found.levels)
     page.limits(sentences.limits(found))
-    add_every_plan(page, found.levels, found.frontiers)
+    add_rules(page, found.ledger)
+    add_every_plan(page, found.levels, found.main, found.frontiers)
     return page.report(answer=sentences.answer_json(found), summary=found.levels.table)
+
+
+def judge(study: ParetoFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """Its ledger alone."""
+    return judge_claims(study, Levels(frame))
 
 
 def _add_chosen(page: Page, found: ParetoFindings) -> None:
@@ -142,7 +151,7 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
     rows = _shown(found, level_rows(levels))
     hollow = np.where(rows["trained"], "", " (untrained)")
     page.table(
-        by_plan(rows.assign(plan=rows["plan"] + hollow), level_columns(levels, found.main)),
+        by_plan(rows.assign(plan=rows["plan"] + hollow), level_columns(levels, found.metrics)),
         f"Levels on test images and samples: mean and 95 % interval by {over}. Above floor: how "
         "much worse than real images, reconstructed and scored as samples are. Base and control "
         "train no subnet.",
@@ -156,7 +165,7 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
         spreads = squares.groupby([trained["plan"], trained["metric"]], sort=False).mean() ** 0.5
         said = spreads.map(partial(words.number, digits=2))
         texts = said.assign(text=said["unit_sd"] + " / " + said["sample_sd"], schedule="")
-        columns = {m.name: f"{m.short}: units / samples" for m in found.main}
+        columns = {m.name: f"{m.short}: units / samples" for m in found.metrics}
         page.table(
             by_plan(texts.reset_index(), columns).drop(columns="Schedule"),
             "Two spreads apart, pooled over schedules: standard deviation between units, and what "
@@ -164,7 +173,9 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
         )
     differences = _shown(found, levels.differences)
     page.table(
-        by_plan(with_texts(differences, "damage"), {m.name: m.damage_heading for m in found.main}),
+        by_plan(
+            with_texts(differences, "damage"), {m.name: m.damage_heading for m in found.metrics}
+        ),
         "Against the control, the base trained on without subnet steps: paired difference of the "
         f"same plan, positive is worse (for accuracy: lost), 95 % interval by {over}; "
         f"{words.STAR} marks p < 0.05 after Holm's correction over the schedules.",
@@ -174,8 +185,8 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
 
 
 def _shown(found: ParetoFindings, table: pd.DataFrame) -> pd.DataFrame:
-    """The main metrics of the shown plans, plan after plan of each schedule."""
-    names = {metric.name for metric in found.main}
+    """The deciding metrics of the shown plans, plan after plan of each schedule."""
+    names = {metric.name for metric in found.metrics}
     own = table["metric"].str.removesuffix(" excess").isin(names)
     table = table[own & table["plan"].isin(found.shown)]
     order = {"schedule": [way.name for way in found.levels.ways], "plan": found.shown}
@@ -204,20 +215,23 @@ def _shares_plate(found: ParetoFindings) -> Figure:
 def _frontier_plate(found: ParetoFindings, data: Frontier) -> Figure:
     """A panel a schedule in the (KV, quality) plane."""
     colours = colours_of(found.levels.ways)
-    shown = list(dict.fromkeys(data.plans["schedule"]))
-    rows = math.ceil(len(shown) / COLUMNS)
-    figure = new_figure(height=1.75 * rows + 0.5)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).flat
+    every = list(dict.fromkeys(data.plans["schedule"]))
+    anchors = {way.name for way in found.levels.ways if way.anchor}  # they train no subnet
+    shown = [name for name in every if name not in anchors] or every
+    columns = len(shown) if len(shown) <= MOST_COLUMNS else COLUMNS
+    rows = math.ceil(len(shown) / columns)
+    figure = new_figure(height=1.75 * rows + 0.55)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     for i, ax in enumerate(axes):
         if i >= len(shown):
             ax.set_axis_off()
             continue
         budgets = found.study.kv_budgets
         draw_frontier(ax, data, shown[i], colour=colours[shown[i]], budgets=budgets)
-        last = i + COLUMNS >= len(shown)
-        memory_axes(ax, data.full_kv, above=i < COLUMNS, below=last)
+        last = i + columns >= len(shown)
+        memory_axes(ax, data.full_kv, above=i == 0, below=last)
         ax.tick_params(labelbottom=last)
-        if i % COLUMNS == 0:
+        if i % columns == 0:
             ax.set_ylabel(data.metric.heading)
     return figure
 
@@ -233,8 +247,7 @@ def _trade_plate(found: ParetoFindings) -> Figure:
             last = i + 1 == len(panels)
             draw_trade(ax, data, colours, floor=found.levels.floor(metric.name), names=last)
             ax.set_title(f"{metric.short} of {data.subnet.label}")
-            dotted = "" if data.control is None else " (dotted: the control's)"
-            ax.set_xlabel(f"{metric.short} of full{dotted if i == 0 else ''}", fontsize=7.5)
+            ax.set_xlabel(f"{metric.short} of full", fontsize=7.5)
     return figure
 
 
@@ -254,15 +267,15 @@ def _hypervolume_plate(found: ParetoFindings) -> Figure:
 def _curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
     """A panel a plan: select NLL over training; names at the last of each row."""
     plans = [plan for plan in found.shown if (lines["plan"] == plan).any()]
-    rows = math.ceil(len(plans) / COLUMNS)
-    figure, grid = _grid(rows, min(len(plans), COLUMNS), panel=1.3)
+    columns = len(plans) if len(plans) <= MOST_COLUMNS else COLUMNS
+    figure, grid = _grid(math.ceil(len(plans) / columns), columns, panel=1.3)
     axes = [ax for row in grid for ax in row]
     for i, (ax, plan) in enumerate(zip(axes, plans, strict=False)):
-        last = i + 1 == len(plans) or (i + 1) % COLUMNS == 0
+        last = i + 1 == len(plans) or (i + 1) % columns == 0
         mine = lines[lines["plan"] == plan]
         draw_curves(ax, mine, colours_of(found.levels.ways), names=last)
         ax.set_title(plan)
-        ax.set_xlabel("image passes [thousands]", fontsize=7.5)
+        ax.set_xlabel("thousand image passes", fontsize=7.5)
     for ax in axes[len(plans) :]:
         ax.remove()
     return figure

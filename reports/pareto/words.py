@@ -19,15 +19,16 @@ def answer_words(found: ParetoFindings) -> Text:
     """The answer in a paragraph."""
     units = len(found.study.units)
     said = "; ".join(
-        f"within {words.percent(plan.kv_share_limit)} of the full network's KV {plan.schedule} "
-        f"{plan.plan.label} ({words.percent(plan.kv_share)}) at {words.interval(plan.loss)}"
+        f"{words.percent(plan.kv_share_limit)} {plan.schedule} {plan.plan.label} "
+        f"{words.interval(plan.loss)}"
         for plan in found.chosen
         if plan.loss is not None
     )
     few = f"{words.counted(units, 'unit')}; a verdict needs {LEAST_UNITS}. "
     chosen = (
-        "Chosen on select images, the best plans cost on test images, in NLL nats/token against "
-        f"the base's full network (90 % interval): {said}."
+        "Best plans within shares of the full network's KV, chosen on select images, with their "
+        "loss on test images against the base's full network in nats/token (90 % interval): "
+        f"{said}."
     )
     return [few if units < LEAST_UNITS else "", by_verdict(found.ledger), chosen if said else ""]
 
@@ -55,9 +56,9 @@ def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     beyond = int((~data.plans["value"].between(low, high)).sum())
     budgets = words.listed([words.percent(share) for share in found.study.kv_budgets])
     text = (
-        "A panel a schedule. Filled, with their depths: plans that its models were trained for; "
-        "hollow: other switch points, which decide nothing. Grey staircase: the non-dominated "
-        "front of all schedules' filled points. Pale lines: the memory limits "
+        "A panel a schedule that trains subnets. Filled, with their depths: plans that its models "
+        "were trained for; hollow: other switch points, which decide nothing. Grey staircase: the "
+        "non-dominated front of all schedules' filled points. Pale lines: the memory limits "
         f"{budgets}. "
     )
     if data.floor:
@@ -75,8 +76,8 @@ def trade_caption(found: ParetoFindings) -> str:
     bars = "crosses: 95 % intervals over units, dots: units" if several else "one unit, no interval"
     bases = " ".join(_basis(found, metric) for metric in found.metrics if found.trades[metric.name])
     return (
-        "A point a schedule, named in the last panel, lower left is better; the control trains no "
-        "subnet. Grey line: the interpolated front of the fixed shares (claims C2 and C3); bands: "
+        "A point a schedule, named in the last panel, lower left is better; dotted: the control's "
+        "full network. Grey line: the interpolated front of the fixed shares (claims C2 and C3); bands: "
         f"real images, the floor; {bars}. {bases}"
     )
 

@@ -4,13 +4,15 @@ Every claim has a line of sample quality, which the paper's kind of metric decid
 likelihood; neither overrules the other.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.claims.rows import Evidence, LedgerRow, Line
+from analysis.claims.rows import Evidence, Kind, LedgerRow, Line
 from analysis.statistics.intervals import Interval, Verdict
+from analysis.study_file import StudyFile
 from reports.parts import words
 from reports.parts.page import Page, Text, strong
 from reports.parts.report import picked
@@ -38,54 +40,64 @@ def by_verdict(ledger: Sequence[LedgerRow]) -> Text:
 
 
 def add_ledger(page: Page, ledger: Sequence[LedgerRow]) -> None:
-    """A line a kind of evidence, those of a claim together."""
-    rows = [
-        {
-            "Claim": f"{row.claim.id} {row.claim.short}",
-            "By": ": ".join(filter(None, (line.part, line.kind.value))),
-            "Here": line.said or line.reason,
-            "Verdict": strong(line.verdict.value) if line.decides else line.verdict.value,
-        }
-        for row in ledger
-        for line in row.lines
-    ]
+    """A row a part of a claim: what sample quality says, and likelihood beside it."""
+    rows = []
+    for row in ledger:
+        parts: dict[str, list[Line]] = {}
+        for line in row.lines:
+            known = line.kind in (Kind.QUALITY, Kind.LIKELIHOOD)
+            parts.setdefault(line.part if known else line.kind.value, []).append(line)
+        whole = row.verdict is not Verdict.UNTESTED
+        for part, lines in parts.items():
+            rows.append(
+                {
+                    "Claim": f"{row.claim.id} {row.claim.short}",
+                    "Sample quality": _cell(part, [line for line in lines if line.decides], whole),
+                    "Likelihood": _cell("", [line for line in lines if not line.decides], whole),
+                }
+            )
     page.table(
         pd.DataFrame(rows),
-        "Claim ledger. Sample quality decides a claim (bold), by the paper's kind of metric; "
-        "likelihood is a second verdict, and neither overrules the other. Rules were written "
-        "before any run; verdicts hold for this data set, tokenizer and feature space.",
-        widths=[0.2, 0.22, 0.42, 0.16],
+        "Claim ledger. Sample quality decides a claim, by the paper's kind of metric; likelihood "
+        "is a second verdict, and neither overrules the other. Rules were written before any run; "
+        "verdicts hold for this data set, tokenizer and feature space.",
+        widths=[0.19, 0.46, 0.35],
         grouped=True,
     )
 
 
-def add_rules(page: Page, ledger: Sequence[LedgerRow]) -> None:
-    """What was claimed and published, how it is judged here, and every test behind it."""
-    page.heading("The claims and their tests")
-    claims = [
-        {
-            "": strong(row.claim.id),
-            "Claim of the paper": row.claim.sentence,
-            "Published": row.claim.published,
-            "Estimated here, and the rule": f"{row.claim.estimand} {row.claim.rule}",
-            "Setting, and why": _setting(row),
-        }
-        for row in ledger
-    ]
-    page.table(
-        pd.DataFrame(claims),
-        "What was claimed, and how it is judged.",
-        widths=[0.05, 0.19, 0.19, 0.34, 0.23],
-    )
+def _cell(part: str, lines: Sequence[Line], whole: bool) -> Text:
+    """Verdicts of one kind and what they rest on. What is untested gives its reason once, and
+    where some of the claim was tested (`whole`) only the name of its part."""
+    said: list[Text] = []
+    if part and lines:
+        said.append(f"{part}: ")
+    for i, line in enumerate(lines):
+        why = line.said or line.reason
+        if line.verdict is Verdict.UNTESTED:
+            if not line.decides:
+                continue
+            why = "" if whole else line.reason
+        other = "" if line.kind in (Kind.QUALITY, Kind.LIKELIHOOD) else f"{line.part} "
+        said += ["; " if i else "", other, strong(line.verdict.value), f": {why}" if why else ""]
+    return said
+
+
+def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None:
+    """Every test behind the ledger."""
+    page.heading("The tests behind the ledger")
+    blind = {extractor.name for extractor in study.extractors[1:]}
     tests = [
         {
             "": row.claim.id,
             "Estimate of": ": ".join(filter(None, (line.part, test.label)))
             + (f" ({test.note})" if test.note else ""),
-            "Metric": _metric(test),
-            "Value": measured(test.interval),
+            "Metric": _metric(test, blind),
+            "Value": words.unbroken(measured(test.interval)),
             "Remains": _remains(test),
-            "p": words.p_value(test.p_value if pd.isna(test.p_holm) else test.p_holm),
+            "p": words.unbroken(
+                words.p_value(test.p_value if math.isnan(test.p_holm) else test.p_holm)
+            ),
             "Units": str(len(test.units) or words.NOTHING),
             "Says": SAYS[test.outcome],
         }
@@ -95,13 +107,33 @@ def add_rules(page: Page, ledger: Sequence[LedgerRow]) -> None:
     ]
     page.table(
         pd.DataFrame(tests),
-        "The tests behind the ledger, in the metric's unit (NLL in nats/token, distances without): "
-        "estimate with 95 % interval over units, positive in the direction named. Remains: the "
-        "share of the untrained damage that is left, with Fieller's 90 % interval, against its "
-        "margin; tested one-sided by the linear contrast. p: after Holm's correction where any "
-        "test of the claim would do.",
-        widths=[0.05, 0.26, 0.11, 0.18, 0.17, 0.09, 0.05, 0.09],
+        "The tests, in the metric's unit (NLL in nats/token, distances without): estimate with 95 "
+        "% interval over units, positive in the direction named. Remains: the share of the "
+        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent; tested "
+        "one-sided by the linear contrast. p: after Holm's correction where any test of the claim "
+        "would do. Blind: the feature space that knows nothing of classes.",
+        widths=[0.04, 0.42, 0.08, 0.17, 0.14, 0.08, 0.05, 0.09],
         grouped=True,
+    )
+
+
+def add_rules(page: Page, ledger: Sequence[LedgerRow]) -> None:
+    """What was claimed and published, and how it is judged here."""
+    page.heading("The claims and their rules")
+    claims = [
+        {
+            "": strong(row.claim.id),
+            "Claimed": row.claim.sentence,
+            "Published": row.claim.published,
+            "Estimated here, and the rule": f"{row.claim.estimand} {row.claim.rule}",
+            "Setting, and why": _setting(row),
+        }
+        for row in ledger
+    ]
+    page.table(
+        pd.DataFrame(claims),
+        "What was claimed, and how it is judged.",
+        widths=[0.05, 0.17, 0.17, 0.43, 0.18],
     )
 
 
@@ -110,22 +142,23 @@ def _setting(row: LedgerRow) -> str:
     return ": ".join((row.setting, "; ".join(reasons)))
 
 
-def _metric(test: Evidence) -> str:
+def _metric(test: Evidence, blind: Collection[str]) -> str:
     if test.metric is None:
         return words.NOTHING
-    space = f", {test.metric.extractor}" if test.metric.extractor else ""
-    return test.metric.short + space
+    return test.metric.short + (", blind" if test.metric.extractor in blind else "")
 
 
 def _remains(test: Evidence) -> str:
     if test.share is None or test.margin is None:
         return words.NOTHING
     share = test.share
-    margin = f"of {words.percent(test.margin)} allowed"
+    margin = f"of {words.percent(test.margin)}"
     if not share.bounded:
-        return f"{words.percent(share.estimate)} (no interval), {margin}"
-    ends = ", ".join(words.percent(end) for end in (share.low, share.high))
-    return f"{words.percent(share.estimate)} [{ends}], {margin}"
+        return f"{words.percent(share.estimate)} {margin}"
+    remains, low, high = (
+        words.percent(end).removesuffix(" %") for end in (share.estimate, share.low, share.high)
+    )
+    return words.unbroken(f"{remains} [{low}, {high}] {margin}")
 
 
 def measured(i: Interval) -> str:

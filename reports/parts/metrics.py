@@ -1,6 +1,7 @@
 """Which metrics a report shows where, and what it calls them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from analysis.metrics import Metric
 from analysis.study_file import StudyFile
@@ -9,7 +10,7 @@ from analysis.study_file import StudyFile
 def main_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
     """Those of the first feature space, which decides, and those that need none.
 
-    Those of the second are in the tables of all plans, and in the tests where they disagree.
+    Those of the second are in the tests behind the ledger and in `summary.csv`.
     """
     others = {extractor.name for extractor in study.extractors[1:]}
     return tuple(m for m in metrics if m.extractor not in others)
@@ -20,11 +21,11 @@ def judging_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric
     return tuple(m for m in main_metrics(study, metrics) if m.kind in ("fd", "fid", "nll"))
 
 
-def headings(metrics: Sequence[Metric], *, unit: bool = True) -> dict[str, str]:
+def headings(
+    metrics: Sequence[Metric], named: Callable[[Metric], str] = attrgetter("heading")
+) -> dict[str, str]:
     """What columns of a table call them: two of one kind are told apart by their feature space."""
     kinds = [metric.kind for metric in metrics]
     return {
-        m.name: (m.heading if unit else m.short)
-        + (f", {m.extractor}" if kinds.count(m.kind) > 1 else "")
-        for m in metrics
+        m.name: named(m) + (f", {m.extractor}" if kinds.count(m.kind) > 1 else "") for m in metrics
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -86,11 +87,8 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
         f"Every plan: mean with 95 % interval by {over_words(cells)}. Real images are "
         "reconstructions of held-out ones, scored as samples are: the floor.",
     )
-    kinds = [m.kind for m in known]
-    damages = {
-        m.damage + (f", {m.extractor}" if kinds.count(m.kind) > 1 else ""): f"{m.name} damage"
-        for m in known
-    }
+    named = headings(known, attrgetter("damage"))
+    damages = {text: f"{name} damage" for name, text in named.items()}
     page.table(
         _texts(cells.dropna(how="all", subset=list(damages.values())), damages, signed=True),
         "Every plan against full: paired damage, positive being worse, with 95 % interval by "
@@ -212,15 +210,13 @@ def by_plan(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
 
 
-def level_columns(
-    levels: Levels, metrics: Sequence[Metric], *, unit: bool = True
-) -> dict[str, str]:
+def level_columns(levels: Levels, metrics: Sequence[Metric]) -> dict[str, str]:
     """For `by_plan`: every metric, and its excess over the floor where there is one."""
     columns = {}
-    for name, text in headings(metrics, unit=unit).items():
-        columns[name] = text
-        if levels.floor(name):
-            columns[f"{name} excess"] = "above floor"
+    for metric in metrics:
+        columns[metric.name] = metric.heading
+        if levels.floor(metric.name):
+            columns[f"{metric.name} excess"] = f"{metric.short} above floor"
     return columns
 
 
@@ -243,7 +239,9 @@ def level_rows(levels: Levels) -> pd.DataFrame:
     return pd.concat([table, same.assign(metric=same["metric"] + " excess")], ignore_index=True)
 
 
-def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = ()) -> None:
+def add_every_plan(
+    page: Page, levels: Levels, metrics: Sequence[Metric], frontiers: Sequence[Frontier] = ()
+) -> None:
     """A table a schedule of all of its plans; with how often each is on the `frontiers`."""
     page.heading("All plans")
     table = levels.table
@@ -257,9 +255,10 @@ def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = (
         ],
         columns=["schedule", "plan", "metric", "text"],
     )
-    columns = {KV: "KV peak"} | level_columns(levels, levels.metrics, unit=False)
+    shown = table[table["metric"].isin([metric.name for metric in metrics])]
+    columns = {KV: "KV peak"} | {metric.name: metric.short for metric in metrics}
     columns |= {f"front, {f.metric.name}": f"front, {f.metric.short}" for f in frontiers}
-    rows = pd.concat([level_rows(levels), sizes, fronts])
+    rows = pd.concat([with_texts(shown, "value"), sizes, fronts])
     said = " Front: share of units in which the plan is on the front of all schedules' trained "
     said += "plans (KV against the metric); none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):

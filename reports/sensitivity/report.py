@@ -8,20 +8,22 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.c1 import judge_c1
+from analysis.claims.rows import LedgerRow
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
 from analysis.figures.heatmap import draw_heatmap, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.figures.triangle import draw_triangle
 from analysis.frame import REAL, load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy
-from analysis.statistics.damage import cells_by
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, asymmetry_study
+from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
 from analysis.study_file import SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
-from reports.parts.ledger import add_ledger, add_rules, ledger_json, verdict_words
+from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
 from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked
@@ -58,6 +60,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     _add_figures(page, found, found.main)
     said = sentences.sample_caption(found)
     add_samples(page, folder, said, lead="What the plans generate. ", name="sample_sheet")
+    add_tests(page, study, ledger)
     add_rules(page, ledger)
     protocol_table(page, study, frame, plans=sentences.plans_measured(study))
     _add_levels(page, found)
@@ -70,6 +73,13 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     page.heading("All cells")
     _add_cells(page, found)
     return page.report(answer=_answer(found), summary=found.damages.table)
+
+
+def judge(study: SensitivityFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """Its ledger alone."""
+    damages = Damages(frame)
+    found = asymmetry_study(damages, frame, study, selector=study.selector)
+    return (judge_c1(found, study),)
 
 
 def _answer(found: Findings) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def _windows_plate(found: Findings) -> Figure:
         draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
     for ax, metric in zip(axes[len(found.judging) :], triangles, strict=True):
         draw_triangle(ax, mine.asymmetry.triangle[metric.name], scales)
-        ax.set_title(f"{metric.short}: early \u2212 late (descriptive)")
+        ax.set_title(f"{metric.short}: signs (descriptive)")
     return figure
 
 
@@ -135,14 +145,14 @@ def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
         }
         for normalisation in study.normalisations
         for a in study.under(normalisation)
-        if a.metric in found.metrics
+        if a.metric in found.judging
     ]
     selector = f" Selector {study.selector}." if study.selector != "equidistant" else ""
     page.table(
         pd.DataFrame(rows),
         f"The asymmetry A = early term {words.MINUS} late term, at depth {study.half_depth}."
-        f"{selector} A term is the window's damage (FD and KID have no unit, NLL is in "
-        "nats/token, accuracy a share of samples), as published undivided, or divided by the "
+        f"{selector} A term is the window's damage (FD has no unit, NLL is in nats/token), as "
+        "published undivided, or divided by the "
         "window's scales, its tokens, the MiB of peak KV cache or the GFLOP that its plan saves: "
         "rates, which are statements about efficiency and decide nothing. Intervals are by "
         f"{words.over(len(found.units))}; p is not adjusted. {sentences.basis(found)}",
