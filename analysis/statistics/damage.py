@@ -52,9 +52,7 @@ class Damages:
         self.full = {key[0]: one for key, one in observed(frame[whole], ["metric"]).items()}
         self.floor = {key[0]: one for key, one in observed(frame[of_real], ["metric"]).items()}
         plans = frame[~whole & ~of_real]
-        self.values = {
-            Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()
-        }
+        self.values = {Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()}
         failed = frame[(frame["status"] != FINISHED) & ~of_real]
         self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 
