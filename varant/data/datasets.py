@@ -104,7 +104,7 @@ class Dataset:
         return self.make_split("real")
 
     def of_unit(self, unit: int) -> Dataset:
-        """The held-out images of a unit of a study: `test`, and `real` ones to be scored as samples.
+        """A unit's held-out images: `test`, and `real` ones that are scored as samples are.
 
         Rendered images are the unit's own. Of a finite data set all units have the same: the test
         images, and the select images as `real`.
@@ -122,8 +122,10 @@ class Dataset:
 
 def _shapes(split: str, count: int, unit: int | None = None, part: int = 500) -> ArraySplit:
     """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
-    firsts, stream = range(0, count, part), SPLITS.index(split)
-    if unit is not None:  # streams of its own, after those of the splits
+    firsts = range(0, count, part)
+    if unit is None:
+        stream = SPLITS.index(split)
+    else:  # streams of its own, after those of the splits
         stream = len(SPLITS) + len(UNIT_SPLITS) * unit + UNIT_SPLITS.index(split)
     images = [shapes.render(0, stream, first, min(part, count - first)) for first in firsts]
     return ArraySplit(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
