@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from varant.errors import UserError
@@ -10,6 +11,8 @@ from varant.errors import UserError
 OFFICIAL_PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 OFFICIAL_PATCH_NUMS_512 = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
 OFFICIAL_DEPTHS = (16, 20, 24, 30, 36)
+PUBLISHED_WINDOWS = (3, 6)  # last early and last middle of ten scales (VARiant, arXiv 2511.16546)
+PUBLISHED_SHARES = (0.021, 0.113, 0.866)  # of the tokens that lie in each window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +87,28 @@ class Geometry:
     def tokens(self) -> int:
         """Tokens L of an image, all scales together."""
         return sum(self.scale_tokens)
+
+
+def windows_of(patch_nums: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The early, middle and late scales of a network, 1-based.
+
+    With ten scales the published 1-3, 4-6, 7-10; else the split whose shares of the tokens have
+    the least L1 distance to the paper's 2.1, 11.3 and 86.6 %.
+
+    Raises:
+        UserError: fewer than three scales.
+    """
+    scales = len(patch_nums)
+    if scales < 3:
+        raise UserError(f"a network of {scales} scales: early, middle and late need three")
+    upto = list(itertools.accumulate((p * p for p in patch_nums), initial=0))
+
+    def distance(ends: tuple[int, ...]) -> float:
+        shares = (upto[b] - upto[a] for a, b in itertools.pairwise((0, *ends, scales)))
+        paired = zip(shares, PUBLISHED_SHARES, strict=True)
+        return sum(abs(tokens / upto[-1] - share) for tokens, share in paired)
+
+    splits = itertools.combinations(range(1, scales), 2)
+    early, middle = PUBLISHED_WINDOWS if scales == 10 else min(splits, key=distance)
+    numbers = tuple(range(1, scales + 1))
+    return {"early": numbers[:early], "middle": numbers[early:middle], "late": numbers[middle:]}

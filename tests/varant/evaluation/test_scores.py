@@ -55,9 +55,9 @@ def test_packaged_extractor(name):
 
 def test_features_are_of_unit_scale_and_tell_the_classes_apart():
     extractor = packaged_extractor("shapes")
-    images = torch.from_numpy(shapes.render(0, 2, 0, 400)).float() / 255
+    images = torch.from_numpy(shapes.render(0, 2, range(400), side=24)).float() / 255
     found = extractor(images)
-    labels = shapes.labels_of(0, 400)
+    labels = shapes.labels_of(range(400))
     assert (found.classes_N == labels).mean() > 0.95
     assert 0.5 < found.features_NF.std() < 2
     again = extractor(images, batch=37)
@@ -67,8 +67,8 @@ def test_features_are_of_unit_scale_and_tell_the_classes_apart():
 def test_damage_raises_the_distances():
     """Noise on images must count as damage, under every score."""
     extractor = packaged_extractor("shapes")
-    images = torch.from_numpy(shapes.render(0, 2, 0, 800)).float() / 255
-    labels = shapes.labels_of(0, 400)
+    images = torch.from_numpy(shapes.render(0, 2, range(800), side=24)).float() / 255
+    labels = shapes.labels_of(range(400))
     held_out = extractor(images[400:])
     reference = Reference(features_NF=held_out.features_NF, labels_N=labels)
     clean = score(extractor(images[:400]), labels, reference)
