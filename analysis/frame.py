@@ -1,8 +1,8 @@
 """The frame of a study: its columns and what makes it valid.
 
-A frame is long and tidy: one row for each value that was measured, on one disjoint set of images
-or samples, of one cell, under one base network. Values of two cells are paired by
-(`base_seed`, `set`): the same test images, or samples drawn with the same uniforms.
+A frame is long and tidy: a row for each score of a cell on all of its samples or images, and a row
+for each jackknife replicate, the same score without one block of them. Values of two cells of one
+unit are paired: the same test images, or samples drawn with the same uniforms.
 
 Which plan a row is of, and how its network was trained, is in typed columns (`PLAN_KEY`, `kind`,
 `share`, `train_switch`, `seed`). `plan` and `schedule` are what people call them: they name things
@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import Metric, parse_metric
+from analysis.study_file import BASE, REAL
 
-VERSION = 2
+VERSION = 3
 COLUMNS: dict[str, str] = {
     "study": "string",
-    "base_seed": "int64",
+    "unit": "int64",
     "family": "string",
     "plan": "string",
     "scale": "Int64",
@@ -27,15 +28,19 @@ COLUMNS: dict[str, str] = {
     "switch": "Int64",
     "subnet_depth": "Int64",
     "selector": "string",
+    "anchor": "string",
     "cell_digest": "string",
     "status": "string",
     "metric": "string",
-    "set": "Int64",
+    "group": "Int64",
     "value": "float64",
     "count": "int64",
 }
 """Column name to pandas dtype. `scale` counts from 1; `subnet_depth` is absent for the full
-network, `set` for exact numbers."""
+network. `group`: the block that a jackknife replicate leaves out; absent for a score on all of
+`count` samples or images, which is 0 for exact numbers. `anchor` names rows to hold others against:
+`real`, reconstructed held-out images scored as samples are; `base`, the network that training began
+from; `control`, the base trained on without subnet steps."""
 
 PLAN_KEY = ["family", "scale", "window", "switch", "subnet_depth", "selector"]
 """The columns that tell a plan of a study's grid from another, whatever the network."""
@@ -48,12 +53,13 @@ TRAINING_COLUMNS: dict[str, str] = {
     "seed": "Int64",
 }
 """Columns of studies that train: how the row's network was. Others may lack them. `kind` is `full`
-for the control, else one of the training schedules; `share` is of the control and of `fixed`."""
+for the control, `base` and `real` for the other anchors, else one of the training schedules;
+`share` is of the control and of `fixed`."""
 
-CONTROL = "full"
-"""The `kind` of networks that were trained on without subnet steps."""
+ANCHORS = (REAL, BASE, "control")
 
-FAMILIES = ("full", "scale", "switch", "window", "plan", "two-zone", "found", "selector")
+FAMILIES = ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
+FAMILIES += (REAL, "rung", "repeat")
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
 
@@ -62,7 +68,7 @@ class FrameError(ValueError):
     """A file of a study folder that cannot be used: one line naming file, value and remedy."""
 
 
-_ORDER = ("fd", "kid", "fid", "class_accuracy", "nll")
+_ORDER = ("fid", "fd", "kid", "class_accuracy", "nll")
 
 
 def headline_metrics(frame: pd.DataFrame) -> tuple[Metric, ...]:
@@ -111,8 +117,10 @@ def checked_frame(
     def refuse(what: str) -> FrameError:
         return FrameError(f"{source}: {what}; run the study again with this version")
 
-    if "cell" in frame.columns and "plan" not in frame.columns:
-        raise refuse(f"a frame of version 1 (column cell); this code reads version {VERSION}")
+    for version, column in ((1, "cell"), (2, "base_seed")):
+        if column in frame.columns:
+            said = f"a frame of version {version} (column {column})"
+            raise refuse(f"{said}; this code reads version {VERSION}")
     needed = [*COLUMNS, *(TRAINING_COLUMNS if training else ())]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
@@ -129,11 +137,13 @@ def checked_frame(
     checked = pd.DataFrame(typed).reset_index(drop=True)
     if training:  # a control may lack the switch point: it trains no subnet
         allowed_empty = {"schedule": 0, "kind": 0, "seed": 0, "train_switch": len(checked) - 1}
+        trained = checked["anchor"].fillna("") != REAL
         for name, most in allowed_empty.items():
-            empty = int(checked[name].isna().sum())
+            empty = int(checked.loc[trained, name].isna().sum())
             if empty > most:
                 raise refuse(f"column {name} has no value in {empty} rows")
-    for name, allowed in (("family", FAMILIES), ("status", STATUSES)):
+    allowed_values = {"family": FAMILIES, "status": STATUSES, "anchor": (*ANCHORS, "")}
+    for name, allowed in allowed_values.items():
         strange = sorted(set(checked[name].fillna("")) - set(allowed))
         if strange:
             raise refuse(f"{name} {strange[0]!r} is not one of {', '.join(allowed)}")
@@ -147,12 +157,12 @@ def checked_frame(
     if len(infinite):
         row = infinite.iloc[0]
         raise refuse(f"{row['metric']} of finished plan {row['plan']!r} is {row['value']}")
-    key = ["base_seed", "schedule", "seed", "family", "plan", "selector", "metric", "set"]
+    key = ["unit", "schedule", "seed", "family", "plan", "selector", "metric", "group"]
     distinct = finished.drop_duplicates([*key, "value"])
     twice = distinct[distinct.duplicated(key)]
     if len(twice):
         row = twice.iloc[0]
-        raise refuse(f"{row['metric']} of plan {row['plan']!r} has two values for one set")
+        raise refuse(f"{row['metric']} of plan {row['plan']!r} has two values for one unit and group")
     if full and not (finished["family"] == "full").any():
         raise refuse("the full network has no finished row, so there is nothing to compare with")
     return checked

@@ -10,10 +10,11 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-FORMAT, VERSION = "varant-study", 2
+FORMAT, VERSION = "varant-study", 3
 FILE, REMEDY = "study.json", "run the study again"
 
 Zone = Literal["full", "subnets"]
+REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
 
 
 class Facts(BaseModel):
@@ -61,7 +62,7 @@ class ExtractorFacts(Facts):
 class BaseFacts(Facts):
     """A network that the study started from, with its own levels where they were measured."""
 
-    base_seed: int
+    unit: int
     digest: str
     parameters: int
     training_images: int | None = None
@@ -82,23 +83,19 @@ class GeometryFacts(Facts):
 
 
 class SamplingFacts(Facts):
-    """Image i has class i mod `num_classes`; uniforms are those of (seed, i) under any plan."""
+    """Image i has class i mod `num_classes`; uniforms are those of (unit, i) under any plan."""
 
     samples: int
-    sets: int
     cfg: float
     top_k: int
     top_p: float
-    seed: int
 
 
 class LikelihoodFacts(Facts):
-    """Test images of the teacher-forced NLL, select images that choose, and their disjoint sets."""
+    """Test images a unit of the teacher-forced NLL, and select images that choose."""
 
     nll_images: int
-    nll_sets: int
     select_images: int = 0
-    select_sets: int = 0
 
 
 class SecondsFacts(Facts):
@@ -113,7 +110,7 @@ class StudyHead(Facts, extra="ignore"):
     """What any study says, whatever it measures."""
 
     format: Literal["varant-study"] = "varant-study"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     study: str
     quick: bool
     command: str
@@ -153,6 +150,8 @@ class StudyFile(StudyHead):
 
     Attributes:
         config: the flags that say what is measured, by name.
+        extractors: feature spaces of the samples' scores: the first decides, the second knows
+            nothing of classes.
         model: what the networks under test are, in a few words.
         plans: cell digest to the layers of each scale.
     """
@@ -164,7 +163,7 @@ class StudyFile(StudyHead):
     seconds: SecondsFacts
     dataset: DatasetFacts
     tokenizer: TokenizerFacts
-    extractor: ExtractorFacts
+    extractors: tuple[ExtractorFacts, ...] = Field(min_length=1)
     bases: tuple[BaseFacts, ...]
     model: str
     geometry: GeometryFacts
@@ -223,6 +222,7 @@ class ModelFacts(Facts):
     """A model that was to be trained, whatever became of it."""
 
     schedule: str
+    unit: int
     seed: int
     status: str
     error: str | None = None
@@ -242,7 +242,7 @@ class SupernetFile(StudyFile, extra="forbid"):
     depths: tuple[int, ...]
     selectors: tuple[str, ...]
     schedules: tuple[ScheduleFacts, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    units: tuple[int, ...] = Field(min_length=1)
     budget_images: int
     batch: int
     lr: float

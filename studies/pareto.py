@@ -131,7 +131,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         for chosen in choose_plans(levels, self.config.kv_budgets, full_kv=full_kv):
             point = outcome.where(
                 schedule=chosen.schedule,
-                seed=chosen.seed,
+                unit=chosen.unit,
                 subnet_depth=chosen.plan.subnet_depth,
                 switch=chosen.plan.switch,
             )[0]

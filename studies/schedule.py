@@ -31,7 +31,7 @@ from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
 from varant.files import digest_of
-from varant.flags import Natural, Positive, Seeds
+from varant.flags import Natural, Positive
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -50,8 +50,6 @@ class ScheduleConfig(SupernetConfig):
     """Flags of the study."""
 
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
-    seeds: Seeds = (1, 2, 3)
-    """Fresh training seeds of the winners and of the paper's point; trials train with --seed."""
     trials: Positive = 24
     """Schedules to try, the fixed points among them."""
     train_switch: Natural | None = None
@@ -62,15 +60,13 @@ class ScheduleConfig(SupernetConfig):
 
     @classmethod
     def quick_defaults(cls) -> Self:
-        return replace(super().quick_defaults(), trials=8, seeds=(1, 2))
+        return replace(super().quick_defaults(), trials=8)
 
-    def check(self) -> None:
-        super().check()
-        if self.seed in self.seeds:
-            raise UserError(
-                f"--seeds {','.join(map(str, self.seeds))}: {self.seed} is the seed that trials "
-                "train with; give fresh ones"
-            )
+    @property
+    def unit_numbers(self) -> tuple[int, ...]:
+        """The pilot, on which schedules are chosen, and the fresh units after it."""
+        *fresh, last = super().unit_numbers
+        return (*fresh, last, last + 1)
 
 
 class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
@@ -114,9 +110,14 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
 
     # The search.
 
-    def training(self, bench: Planned, arm: Arm, seed: int) -> Training:
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """Winners are trained again in all units but the pilot."""
+        return self.units[1:]
+
+    def training(self, bench: Planned, arm: Arm, unit: int, seed: int | None = None) -> Training:
         """Scored once, at its end: nobody looks at these models' curves."""
-        training = super().training(bench, arm, seed)
+        training = super().training(bench, arm, unit, seed)
         images, every = bench.dataset.sizes["select"], training.config.budget_images
         return replace(training, evaluate_images=min(SCORE_IMAGES, images), evaluate_every=every)
 
@@ -148,7 +149,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
             # The longest first: workers that end at different times wait for the batch.
             ordered = sorted(set(trainings), key=lambda t: (-t.mean_flops(geometry), repr(t)))
             results = run(ordered)
-            return [_scores(t.select_nll(results[t].means, geometry)) for t in trainings]
+            return [_scores(t.select_nll(results[t].values, geometry)) for t in trainings]
 
         ended = search.advance(self.config.trials, score)
         trials = tuple(self._facts(bench, trial) for trial in ended)
@@ -204,7 +205,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
             schedule = schedule_of(parameters)
             training = self.trial(bench, schedule)
             columns = self._arm(bench.geometry, name, schedule).columns | {"family": "trial"}
-            columns |= {"seed": self.config.seed, "base_seed": training.base_seed}
+            columns |= {"seed": self.config.seed, "unit": training.unit}
             columns |= {"budget_images": training.config.budget_images, **parameters}
             yield Point(name=name, task=training, columns=columns)
 
@@ -216,8 +217,8 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         return [
             f"{len(trials)} trials of {trials[0].task.images:,} image passes: "
             f"{', '.join(list(fixed_points())[: len(trials)])}, and what TPE proposes",
-            f"{len(models)} models of the paper's schedule and at most two winners, seeds "
-            f"{','.join(map(str, self.config.seeds))}",
+            f"{len(models)} models of the paper's schedule and at most two winners, units "
+            f"{','.join(map(str, self.judged))}",
         ]
 
     def facts(self, outcome: Outcome[FoundSchedules]) -> dict[str, Any]:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from studies.searching.plans import PlanSpace
 
 RANKED = "ranked"
-SCORE_SETS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +64,7 @@ class SearchConfig(SupernetConfig):
     """Layers to keep at equal depth: a list."""
     score_images: Positive = 500
     """Select images that a plan is scored on."""
+    default_units = 1
 
     @classmethod
     def quick_defaults(cls) -> Self:
@@ -72,9 +72,8 @@ class SearchConfig(SupernetConfig):
 
     def check(self) -> None:
         super().check()
-        if len(self.seeds) > 1:
-            shown = ",".join(map(str, self.seeds))
-            raise UserError(f"--seeds {shown}: one supernet is searched; give one seed")
+        if self.units not in (None, 1) or self.seeds > 1:
+            raise UserError(f"--units {self.units}: one supernet is searched; leave it 1")
 
 
 class Search(SupernetStudy[SearchConfig, FoundPlans]):
@@ -123,7 +122,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         """Its training; None where it is given."""
         if self.config.start.model is not None or self.config.start.var is not None:
             return None
-        return self.training(bench, self.arms(bench.geometry, None)[0], self.config.seeds[0])
+        return self.training(bench, self.arms(bench.geometry, None)[0], self.units[0])
 
     def trained_switch(self, geometry: Geometry) -> int | None:
         """The switch point that the supernet was trained for, as far as that is known."""
@@ -157,7 +156,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         def score(plans: Plans) -> list[float | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
-            return [results[task].means.get("select/nll/mean") for task in tasks]
+            return [results[task].values.get("select/nll/mean") for task in tasks]
 
         search = PlanSearch(
             space=self.space(geometry),
@@ -175,14 +174,8 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
         images = min(self.config.score_images, bench.dataset.sizes["select"])
-        sets = min(SCORE_SETS, images)
-        return Scoring(
-            plan=plan,
-            base_seed=bench.seeds[0],
-            trained=self.supernet(bench),
-            select_images=images - images % sets,
-            select_sets=sets,
-        )
+        unit, trained = bench.units[0], self.supernet(bench)
+        return Scoring(plan=plan, unit=unit, trained=trained, select_images=images)
 
     def _late_plan(self, geometry: Geometry, layers: Sequence[int]) -> DepthPlan:
         """All layers up to the switch point, these after it."""
@@ -197,7 +190,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         supernet = self.supernet(bench)
         measured = partial(self.plan_point, bench, trained=supernet)
         if supernet is not None:
-            columns = {"family": "training", "base_seed": supernet.base_seed}
+            columns = {"family": "training", "unit": supernet.unit}
             trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
             yield Point(name="supernet", task=supernet, columns=columns | trained)
         yield measured("full", DepthPlan.full(geometry.patch_nums, geometry.depth))
@@ -214,7 +207,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         for plan in scored:  # in MLflow, where parallel coordinates compare plans
             depths = {f"depth_scale_{k + 1:02d}": depth for k, depth in enumerate(plan.depths)}
             task = self._scoring(bench, plan)
-            columns = {"family": "scored", "plan": plan.name, "base_seed": task.base_seed}
+            columns = {"family": "scored", "plan": plan.name, "unit": task.unit}
             yield Point(name=f"scored {plan.name}", task=task, columns=columns | depths)
         if len(config.selectors) > 1 or config.selectors == (RANKED,):
             yield from self._selector_points(bench, found)

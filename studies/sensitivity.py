@@ -5,13 +5,15 @@
 Takes layers from a trained network, without training it further, and measures what that costs:
 (a) every scale at every depth, all other scales full;
 (b) every switch point with every depth: `d4@3` runs all layers on scales 1-3, 4 after them;
-(c) the paper's windows at half depth: early, middle, late scales, the others full.
+(c) the paper's windows at half depth: early, middle, late scales, the others full;
+(d) the first scales at half depth, so that every early window meets every late one.
 
-Windows of K scales end after round(0.3 K), round(0.6 K) and K: for the paper's 10 scales 1-3, 4-6
-and 7-10, as published; for 5 scales 1-2, 3 and 4-5.
+Windows are the paper's 1-3, 4-6 and 7-10 of ten scales; of other networks those whose shares of
+the tokens come nearest to the paper's: for sides 1,2,3,4,6 scales 1, 2 and 3-5.
 
 Claim C1 (early scales need depth, late ones do not) is judged by an asymmetry statistic that was
-fixed before any run: see `analysis/statistics/asymmetry.py`.
+fixed before any run: see `analysis/claims/c1.py`. It runs over units (`--units`): base networks
+with a training seed, uniforms and test images of their own.
 
 Cost on two idle cores with the defaults: under 5 minutes from nothing, most of it the base
 network; under 90 s with the base in the workspace. Expect a full network with class accuracy above
@@ -32,7 +34,8 @@ from studies.grid.point import Outcome, Point
 from studies.study import Study, main
 from studies.tracking.logged import Answer
 from varant.errors import UserError
-from varant.flags import Depths, Positive, choices
+from varant.flags import Depths, choices
+from varant.model.geometry import windows_of
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
 if TYPE_CHECKING:
@@ -48,39 +51,15 @@ class SensitivityConfig(StudyConfig):
     """Depth grid, such as 2,4,6; default: a quarter, half and three quarters of the network."""
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
     """Which layers a subnet keeps: a list."""
-    base_seeds: Positive = 1
-    """Base networks to train, with seeds from --seed on; several are pooled in the verdict."""
 
     default_workers = 2
-
-    def check(self) -> None:
-        super().check()
-        if self.start.model is not None and self.base_seeds > 1:
-            raise UserError(
-                f"--base-seeds {self.base_seeds}: --model gives one network; leave it 1"
-            )
-
-
-def windows_of(scales: int) -> dict[str, tuple[int, ...]]:
-    """The early, middle and late scales, 1-based; they end after round(0.3 K) and round(0.6 K).
-
-    Raises:
-        UserError: fewer than three scales.
-    """
-    if scales < 3:
-        raise UserError(f"a network of {scales} scales: early, middle and late need three")
-    first, second = max(1, round(0.3 * scales)), max(2, round(0.6 * scales))
-    return {
-        "early": tuple(range(1, first + 1)),
-        "middle": tuple(range(first + 1, second + 1)),
-        "late": tuple(range(second + 1, scales + 1)),
-    }
 
 
 def entries_of(
     patch_nums: tuple[int, ...], depth: int, depths: Sequence[int], selectors: Sequence[str]
 ) -> Iterator[tuple[DepthPlan, dict[str, Any]]]:
-    """The study's plans and their columns: full network, windows, switch points, single scales.
+    """The study's plans and their columns: full network, windows, first scales, switch points,
+    single scales.
 
     Two may be one plan (`d4@4` of five scales is `d4 on scale 5`), which is measured once.
     """
@@ -98,9 +77,13 @@ def entries_of(
             plan = DepthPlan.per_scale(patch_nums, depth, depths=kept, selector=selector)
             yield plan, columns | {"selector": selector}
 
-    for window, chosen in windows_of(len(patch_nums)).items():
-        yield from reduced(f" on {window}", chosen, depth // 2, family="window", window=window)
-    for subnet, switch in product(depths, range(len(patch_nums))):
+    half = depth // 2
+    for window, chosen in windows_of(patch_nums).items():
+        yield from reduced(f" on {window}", chosen, half, family="window", window=window)
+    for last in scales[:-1]:
+        chosen = scales[:last]
+        yield from reduced(f" on scales 1-{last}", chosen, half, family="prefix", scale=last)
+    for subnet, switch in product(dict.fromkeys((*depths, half)), range(len(patch_nums))):
         yield from reduced(f"@{switch}", scales[switch:], subnet, family="switch", switch=switch)
     for subnet, scale in product(depths, scales):
         yield from reduced(f" on scale {scale}", (scale,), subnet, family="scale", scale=scale)
@@ -112,10 +95,6 @@ class Sensitivity(Study[SensitivityConfig, None]):
     name = "sensitivity"
     question = "Which scales of this network need depth? Layers are removed without training."
     file = SensitivityFile
-
-    @property
-    def networks(self) -> int:  # type: ignore[override]
-        return self.config.base_seeds
 
     def depths(self, bench: Planned) -> tuple[int, ...]:
         """The depth grid.
@@ -134,20 +113,20 @@ class Sensitivity(Study[SensitivityConfig, None]):
     def points(self, bench: Planned, found: None) -> Iterator[Point]:
         """In the order in which the MLflow page lists: full network and windows first."""
         geometry, selectors = bench.geometry, self.config.selectors
-        for seed in bench.seeds:
+        for unit in bench.units:
             for plan, columns in entries_of(
                 geometry.patch_nums, geometry.depth, self.depths(bench), selectors
             ):
-                named = [f"s{seed}"] if len(bench.seeds) > 1 else []
+                named = [f"u{unit}"] if len(bench.units) > 1 else []
                 named.append(columns["plan"])
                 if columns["selector"] != "equidistant":
                     named.append(f"({columns['selector']})")
-                yield self.plan_point(bench, " ".join(named), plan, base_seed=seed, **columns)
+                yield self.plan_point(bench, " ".join(named), plan, unit=unit, **columns)
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""
         middle = len(outcome.bench.geometry.patch_nums) // 2
-        of = {"base_seed": outcome.bench.seeds[0], "selector": self.config.selectors[0]}
+        of = {"unit": outcome.bench.units[0], "selector": self.config.selectors[0]}
         shown = [*outcome.where(family="full", **of), *outcome.where(family="window", **of)]
         for depth in reversed(self.depths(outcome.bench)):
             for switch in (middle, 0):
@@ -160,18 +139,18 @@ class Sensitivity(Study[SensitivityConfig, None]):
         return {
             "depths": self.depths(outcome.bench),
             "selectors": self.config.selectors,
-            "windows": windows_of(len(geometry.patch_nums)),
+            "windows": windows_of(geometry.patch_nums),
             "half_depth": geometry.depth // 2,
         }
 
     def run_name(self, bench: Planned) -> str:
-        return f"{super().run_name(bench)}, s{','.join(map(str, bench.seeds))}"
+        return f"{super().run_name(bench)}, units {','.join(map(str, bench.units))}"
 
     def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
         from studies.tracking.mirror import flat
 
         said = json.loads(paths.answer.read_text())
-        metrics = outcome.result(outcome.where(family="full")[0]).means
+        metrics = outcome.result(outcome.where(family="full")[0]).values
         for row in said["asymmetry"]:
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
@@ -185,7 +164,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         lines = []
-        for family in ("full", "scale", "switch", "window"):
+        for family in ("full", "scale", "switch", "window", "prefix"):
             names = [str(p.columns["plan"]) for p in points if p.columns["family"] == family]
             names = list(dict.fromkeys(names))
             lines.append(f"{family} ({len(names)}): {', '.join(names)}")

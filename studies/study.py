@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from analysis.study_file import StudyFile
+from analysis.study_file import BASE, REAL, StudyFile
 from studies.cells.cell import Task
-from studies.cells.evaluation import Measurement
+from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
@@ -49,7 +49,8 @@ class Study(abc.ABC, Generic[Config, Found]):
     Attributes:
         name: of the study's folder in the workspace and of its MLflow experiment.
         question: a page of text that the report begins with.
-        networks: base networks that it starts from.
+        networks: whether its units have base networks; else just data are measured.
+        anchored: whether its frame has the anchor rows of real images.
         select: whether cells are measured on the select split too, for choosing.
         file: what `study.json` is.
     """
@@ -57,7 +58,8 @@ class Study(abc.ABC, Generic[Config, Found]):
     name: str
     question: str
     title: str | None = None
-    networks = 1
+    networks = True
+    anchored = True
     select = False
     file: type[StudyFile] = StudyFile
 
@@ -108,6 +110,16 @@ class Study(abc.ABC, Generic[Config, Found]):
         names = list(dict.fromkeys(point.name for point in points))
         return [f"{len(names)} points: {', '.join(names)}"]
 
+    @property
+    def units(self) -> tuple[int, ...]:
+        """That cells are measured in."""
+        return self.config.unit_numbers
+
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """Those that the frame is of: not the pilots, on which something was chosen."""
+        return self.units
+
     # What is done with it.
 
     @property
@@ -122,20 +134,33 @@ class Study(abc.ABC, Generic[Config, Found]):
         plan: DepthPlan,
         /,
         *,
-        base_seed: int | None = None,
+        unit: int | None = None,
         trained: Training | None = None,
         **columns: Any,
     ) -> Point:
         """A point that measures `plan`, on a base network or on one that is trained from it.
 
         Args:
-            base_seed: of the base network; default: the first of the bench.
+            unit: default: the first of the bench.
         """
-        seed = bench.seeds[0] if base_seed is None else base_seed
-        task = Measurement(plan=plan, evaluation=bench.evaluation, base_seed=seed, trained=trained)
+        unit = bench.units[0] if unit is None else unit
+        evaluation = bench.evaluation_of(unit)
+        task = Measurement(plan=plan, evaluation=evaluation, unit=unit, trained=trained)
         family = "full" if plan.is_full else "plan"
-        placed = {"base_seed": seed, "family": family, "plan": plan.name}
+        placed: dict[str, Any] = {"unit": unit, "family": family, "plan": plan.name}
+        placed["anchor"] = None if trained else BASE
         return Point(name=name, task=task, columns=placed | {"selector": "equidistant"} | columns)
+
+    def real_points(self, bench: Planned) -> Iterator[Point]:
+        """The floor of every unit: held-out images, as many as samples."""
+        for unit in self.judged if self.anchored else ():
+            task = RealImages(unit=unit, samples=bench.evaluation.samples)
+            columns = {"unit": unit, "family": REAL, "plan": REAL, "anchor": REAL}
+            name = f"real u{unit}" if len(self.judged) > 1 else "real"
+            yield Point(name=name, task=task, columns=columns)
+
+    def _points(self, bench: Planned, found: Found | None) -> tuple[Point, ...]:
+        return (*self.points(bench, found), *self.real_points(bench))
 
     def run(self) -> ReportPaths | None:
         """Check, prepare, run the cells, record them, build the report; None for a dry run.
@@ -150,9 +175,11 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         started, run = time.monotonic(), self.config.run
         check_device(run.device)
-        planned = plan_bench(self.config, networks=self.networks, select=self.select)
+        planned = plan_bench(
+            self.config, units=self.units, networks=self.networks, select=self.select
+        )
         self.check(planned)
-        points = list(self.points(planned, None))
+        points = self._points(planned, None)
         if not points:
             raise UserError(f"{self.name}: these flags leave no cell to run")
         if run.dry_run:
@@ -196,7 +223,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         from studies.running.runner import run_cells, split_cells
         from studies.tracking.mirror import Mirror
 
-        points, workspace = tuple(self.points(bench, found)), bench.site.workspace
+        points, workspace = self._points(bench, found), bench.site.workspace
         cells = {point.task: bench.site.cell(point.task) for point in points}
         split = split_cells(cells.values(), workspace, retry_failed=self.config.run.retry_failed)
         _say_done(split)

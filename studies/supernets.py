@@ -10,13 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from analysis.study_file import BASE, CONTROL
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
 from varant.errors import UserError
 from varant.files import replacing, write_json
-from varant.flags import Seeds
+from varant.flags import Positive
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CURVES_FILE, PLANS_FILE = "curves.parquet", "plans.json"
 QUICK_BUDGET = 3_200
+SEED_STEP = 10_000  # between training seeds on one base
 CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in training
 
 
@@ -36,8 +38,8 @@ class SupernetConfig(StudyConfig):
     """Flags of studies that train."""
 
     training: SupernetTraining = SupernetTraining()
-    seeds: Seeds = (0,)
-    """Training seeds, such as 0,1,2,3,4."""
+    seeds: Positive = 1
+    """Training seeds on each base network, averaged within its unit."""
 
     @classmethod
     def quick_defaults(cls) -> Self:
@@ -73,7 +75,8 @@ class Arm:
     def columns(self) -> dict[str, Any]:
         """What the frame says of it."""
         told: dict[str, object] = {"schedule": self.label, "kind": self.kind}
-        return told | {"share": self.share, "train_switch": self.switch}
+        anchor = "control" if self.kind == CONTROL else None
+        return told | {"share": self.share, "train_switch": self.switch, "anchor": anchor}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -129,39 +132,56 @@ class SupernetStudy(Study[Config, Found]):
 
     def check(self, bench: Planned) -> None:
         for arm in self.arms(bench.geometry, None):
-            config = self.training(bench, arm, self.config.seeds[0]).config
+            config = self.training(bench, arm, self.units[0]).config
             config.check_fits(bench.geometry, device=self.config.run.device, ranks=1)
 
-    def training(self, bench: Planned, arm: Arm, seed: int) -> Training:
-        """The training of a model of this arm."""
+    def training(self, bench: Planned, arm: Arm, unit: int, seed: int | None = None) -> Training:
+        """The training of a model of this arm from the unit's base; by default with its seed."""
         flags = self.config.training
         images = QUICK_CURVE_IMAGES if self.config.run.quick else CURVE_IMAGES
-        chosen = {"switch": arm.switch, "selector": arm.selector or "equidistant", "seed": seed}
+        chosen = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
+        chosen["seed"] = unit if seed is None else seed
         chosen["lr"] = bench.lr if flags.lr is None else flags.lr
         config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(
-            base_seed=bench.seeds[0],
+            unit=unit,
             config=config,
             evaluate_images=min(images, bench.dataset.sizes["select"]),
             evaluate_every=max(1, config.budget_images // 10),
         )
 
     def points(self, bench: Planned, found: Found | None) -> Iterator[Point]:
-        """Seed by seed the trainings, and each model's plans."""
-        for seed, arm in product(self.config.seeds, self.arms(bench.geometry, found)):
-            yield from self.model_points(bench, arm, seed)
+        """Unit by unit the base's plans, the trainings, and each model's plans."""
+        arms = self.arms(bench.geometry, found)
+        for unit in self.judged:
+            columns = {"schedule": BASE, "kind": BASE, "seed": unit, "anchor": BASE}
+            columns["train_switch"] = arms[0].switch
+            yield from self._plan_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
+            for arm, seed in product(arms, self.seeds_of(unit)):
+                yield from self.model_points(bench, arm, unit, seed)
 
-    def model_points(self, bench: Planned, arm: Arm, seed: int) -> Iterator[Point]:
+    def seeds_of(self, unit: int) -> range:
+        """Training seeds on the unit's base: its own number, and others far from any unit's."""
+        return range(unit, unit + self.config.seeds * SEED_STEP, SEED_STEP)
+
+    def model_points(self, bench: Planned, arm: Arm, unit: int, seed: int) -> Iterator[Point]:
         """A model's training, and its plans: full, and every switch point and depth."""
+        training = self.training(bench, arm, unit, seed)
+        several = f" s{seed}" if self.config.seeds > 1 else ""
+        name, columns = f"{arm.label} u{unit}{several}", arm.columns | {"unit": unit, "seed": seed}
+        placed = {"family": "training", "selector": arm.selector}
+        placed["budget_images"] = training.config.budget_images
+        yield Point(name=name, task=training, columns=columns | placed)
+        yield from self._plan_points(bench, name, arm.selector, trained=training, **columns)
+
+    def _plan_points(
+        self, bench: Planned, name: str, trained_for: str | None, **columns: Any
+    ) -> Iterator[Point]:
+        """Full network, and every switch point and depth, by one selector or by the study's."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
-        training = self.training(bench, arm, seed)
-        name, columns = f"{arm.label} s{seed}", dict[str, Any](arm.columns | {"seed": seed})
-        measured = partial(self.plan_point, bench, trained=training, **columns)
-        columns |= {"base_seed": training.base_seed, "family": "training"}
-        columns |= {"selector": arm.selector, "budget_images": training.config.budget_images}
-        full, selector = DepthPlan.full(sides, depth), arm.selector or "equidistant"
-        selectors = (arm.selector,) if arm.selector else self.selectors
-        yield Point(name=name, task=training, columns=columns)
+        measured = partial(self.plan_point, bench, **columns)
+        full, selector = DepthPlan.full(sides, depth), trained_for or "equidistant"
+        selectors = (trained_for,) if trained_for else self.selectors
         yield measured(f"{name} full", full, selector=selector)
         for selector, switch, subnet in product(
             selectors, range(len(sides)), self.depths(bench.geometry)
@@ -176,14 +196,14 @@ class SupernetStudy(Study[Config, Found]):
         return arms
 
     def sheet(self, outcome: Outcome[Found]) -> list[tuple[str, Point]]:
-        """Full network and shallowest trained subnet of each shown arm, first seed."""
+        """Full network and shallowest trained subnet of each shown arm, first unit."""
         geometry = outcome.bench.geometry
-        depth, seed = self.depths(geometry)[0], self.config.seeds[0]
+        depth, unit = self.depths(geometry)[0], self.judged[0]
         return [
             (f"{arm.label} {point.columns['plan']}", point)
             for arm in self.shown(self.arms(geometry, outcome.found))
             for plan in ({"family": "full"}, {"subnet_depth": depth, "switch": arm.switch})
-            for point in outcome.where(schedule=arm.label, seed=seed, **plan)
+            for point in outcome.where(schedule=arm.label, seed=unit, unit=unit, **plan)
         ]
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
@@ -196,22 +216,21 @@ class SupernetStudy(Study[Config, Found]):
         ]
 
     def run_name(self, bench: Planned) -> str:
-        seeds = ",".join(map(str, self.config.seeds))
         images = self.config.training.budget_images
-        return f"{super().run_name(bench)}, {images:,} images, seeds {seeds}"
+        return f"{super().run_name(bench)}, {images:,} images"
 
     def facts(self, outcome: Outcome[Found]) -> dict[str, Any]:
         """Of all studies that train: the fields of `SupernetFile`."""
         geometry = outcome.bench.geometry
         arms = self.arms(geometry, outcome.found)
-        config = self.training(outcome.bench, arms[0], self.config.seeds[0]).config
+        config = self.training(outcome.bench, arms[0], self.judged[0]).config
         labels = {arm.label for arm in arms}
         return {
             **{n: getattr(config, n) for n in ("budget_images", "batch", "lr", "lr_schedule")},
             "depths": self.depths(geometry),
             "selectors": self.selectors,
             "schedules": [arm.facts for arm in arms],
-            "seeds": self.config.seeds,
+            "units": self.judged,
             "models": [
                 _model_facts(outcome, point, point.task)
                 for point in outcome.points
@@ -232,7 +251,7 @@ class SupernetStudy(Study[Config, Found]):
         rows = [
             {
                 "schedule": point.columns["schedule"],
-                "seed": point.columns["seed"],
+                "unit": point.columns["unit"],
                 "images_seen": images,
                 "plan": point.task.config.plan_of(depth, geometry).name,
                 "value": value,
@@ -257,6 +276,7 @@ def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dic
         **{name: getattr(result, name) for name in ("digest", "status", "error")},
         **result.facts,
         "schedule": point.columns["schedule"],
+        "unit": training.unit,
         "seed": training.config.seed,
         "folder": str(outcome.folder_of(point)),
         "full_passes": training.full_passes(outcome.bench.geometry),

@@ -84,8 +84,7 @@ class TrainConfig:
 def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:
     """Prepare and train; on every rank, of which the first prepares before the others."""
     from varant.data.batches import OnlineBatches
-    from varant.data.datasets import SPLITS
-    from varant.data.tokens import Tokenising, read_tokens
+    from varant.data.tokens import PLAIN, Tokenising, read_tokens
     from varant.progress import progress_bar, silent
     from varant.start.sources import materialise
     from varant.store.workspace import Workspace
@@ -99,7 +98,7 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
     if ranks.count > 1 and device.startswith("cuda"):
         device = f"cuda:{ranks.local_rank}"
     online, workspace = config.data.online, Workspace(folder=run.workspace)
-    wanted = Tokenising(flips=config.data.flip and not online, splits=SPLITS[online:])
+    wanted = Tokenising(flips=config.data.flip and not online, splits=PLAIN.splits[online:])
     if not ranks.first:
         ranks.wait()
     start = materialise(resolved, workspace, progress, device=device, tokenising=wanted)
@@ -153,7 +152,6 @@ def _batches(
 
     seed, batch, flips = training.seed, training.batch, config.data.flip
     if not config.data.online:
-        assert tokens.train is not None
         return CachedBatches(tokens.train, seed=seed, batch=batch), start.tokens_digest
     split = ReplacingSplit(start.resolved.dataset.train, config.data.skip_unreadable)
     batches = OnlineBatches(split, start.tokenizer, seed=seed, batch=batch, flips=flips)

@@ -74,6 +74,8 @@ def train_features(
     """A classifier of images in [0, 1] under noise; a function of its arguments alone."""
     with torch_seed(config.seed):
         network = FeatureNetwork(num_classes)
+    classes = network.classes
+    assert classes is not None
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -85,7 +87,7 @@ def train_features(
         deviation = rng.random((len(chosen), 1, 1, 1)) * config.noise
         noise = rng.standard_normal(tuple(images.shape)) * deviation
         images = images + torch.from_numpy(noise).float()
-        logits = network.classes(network(images))
+        logits = classes(network(images))
         loss = F.cross_entropy(logits, torch.from_numpy(labels_N[chosen]))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -103,8 +105,9 @@ def standardise(network: FeatureNetwork, images_N3HW: Tensor) -> None:
     """
     found = torch.cat([network(part) for part in images_N3HW.split(500)])
     mean, deviation = found.mean(0), found.std(0)
-    network.classes.bias.add_(network.classes.weight @ mean)
-    network.classes.weight.mul_(deviation)
+    if network.classes is not None:
+        network.classes.bias.add_(network.classes.weight @ mean)
+        network.classes.weight.mul_(deviation)
     network.features.bias.sub_(mean).div_(deviation)
     network.features.weight.div_(deviation[:, None])
 
@@ -122,9 +125,9 @@ def main(config: FeaturesConfig) -> None:
         "dataset_digest": dataset.digest,
         "num_classes": classes,
     }
-    path = config.out or WEIGHTS / f"{dataset.name}.safetensors"
+    path = config.out or WEIGHTS / f"{dataset.name}-{dataset.image_side}.safetensors"
     write_tensors(path, network.state_dict(), {"recipe": json.dumps(recipe)})
-    extractor = load_extractor(path, name=dataset.name)
+    extractor = load_extractor(path, name=path.stem)
     found = extractor(reconstruct(dataset.test, tokenizer))
     accuracy = np.mean(found.classes_N == dataset.test.labels_N)
     print(f"{path}: {extractor.name}, {path.stat().st_size:,} bytes")

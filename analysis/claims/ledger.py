@@ -19,7 +19,8 @@ from analysis.claims.rules import (
 )
 from analysis.statistics.fronts import KV, trade
 from analysis.statistics.intervals import Interval, Verdict
-from analysis.statistics.levels import FULL, Levels, Observations, PlanKey
+from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.statistics.units import Observations
 from analysis.study_file import ParetoFile
 
 C2 = Claim(
@@ -122,7 +123,7 @@ def _progressive_breaks_the_trade(case: Case) -> LedgerRow:
         clamped = sum(gap.clamped for gap in gaps.values())
         note = f"beyond the ends of the front in {clamped} of {len(gaps)} seeds" if clamped else ""
         label = f"{half.label}: beyond the front of fixed shares"
-        observed = Observations(values=values, seeds=tuple(gaps))
+        observed = Observations(values=values, units=tuple(gaps), replicates=(np.empty(0),) * len(gaps))
         components += tested(label, metric, observed, note=note)
         label, places = f"full: no worse than {first}", ((way.name, FULL), (first, FULL))
         components += case.compared(label, metric, *places, FULL_MARGIN)
@@ -174,7 +175,7 @@ def _memory_saved(case: Case) -> LedgerRow:
     reason, verdict = "arithmetic, no interval", Verdict.REPRODUCED
     if any(component.outcome < 0 for component in components):
         verdict = Verdict.CONTRADICTED
-    elif len(case.study.seeds) == 1:
+    elif len(case.study.units) == 1:
         verdict = Verdict.INCONCLUSIVE
         reason += "; with one training seed no claim is called reproduced"
     return LedgerRow(
@@ -189,7 +190,7 @@ def _memory_saved(case: Case) -> LedgerRow:
 
 def _measured_kv(levels: Levels) -> str:
     """Whether the measured cache is the computed one, in every cell of this study."""
-    models = levels.models.set_index(["schedule", "plan", "seed"])
+    models = levels.models.set_index(["schedule", "plan", "unit"])
     peak, analytic = (
         models.loc[models["metric"] == name, "value"] for name in (KV, "kv_bytes/analytic")
     )

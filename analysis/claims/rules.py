@@ -35,7 +35,8 @@ from analysis.statistics.intervals import (
     p_within,
     verdict_of_signs,
 )
-from analysis.statistics.levels import Levels, Observations, Place, PlanKey, Way
+from analysis.statistics.levels import Levels, Place, PlanKey, Way
+from analysis.statistics.units import Observations
 from analysis.study_file import ParetoFile
 
 LEAST_SEEDS = 5
@@ -197,7 +198,7 @@ def tested(
             margin=margin,
             p_value=p,
             outcome=outcome,
-            seeds=observed.seeds,
+            seeds=observed.units,
             note=note,
         )
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.frame import CONTROL
+from analysis.study_file import CONTROL
 from analysis.statistics.levels import EQUIDISTANT, Way
 
 # Okabe and Ito's colours; fixed shares take one hue from light to dark, since they are ordered.

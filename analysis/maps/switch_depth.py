@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 def trained_at(levels: Levels) -> dict[int, str]:
     """Switch point to the name of the model that was trained for it."""
-    models = ((way.train_switch, way.name) for way in levels.ways if not way.control)
+    models = ((way.train_switch, way.name) for way in levels.ways if not way.anchor)
     return dict(sorted((switch, name) for switch, name in models if switch is not None))
 
 
@@ -63,7 +63,7 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
 def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> pd.DataFrame:
     """The loss of every depth at every trained switch point, with what it saves.
 
-    Columns: `depth`, `switch`, `damage` (against the control's full network, in the metric's
+    Columns: `depth`, `switch`, `damage` (against the base's full network, in the metric's
     unit) with the ends `low` and `high` of its 95 % interval, `acceptable` (whether a loss is
     excluded, by `non_inferior`; of NLL only), and `kv_share`, `flops_share` of the full network's.
     """

@@ -12,18 +12,21 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import FINISHED
+from analysis.study_file import REAL
 from analysis.metrics import Metric
 from analysis.search_file import SearchFile
 from analysis.statistics.fronts import KV, hypervolume
-from analysis.statistics.intervals import Interval, paired_t
+from analysis.statistics.intervals import Interval, jackknife_t
+from analysis.statistics.units import WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanValues:
-    """Every plan of a search by one metric, on the same disjoint sets.
+    """Every plan of a search by one metric, on the same samples or images.
 
     Attributes:
-        values: a row a plan that has all sets, by digest; a column a set. Lower is better.
+        values: a row a plan, by digest; a column a jackknife replicate, `WHOLE` for the score on
+            all samples. Lower is better.
         kv_share: measured peak KV of a digest, of the full network's.
         groups: family to the digests of its plans that have values.
         best: group to the digest of its plan with the least select NLL.
@@ -40,13 +43,13 @@ class PlanValues:
     def points(self, group: str) -> np.ndarray:
         """(n, 2) of KV share and mean value."""
         mine = list(self.groups.get(group, ()))
-        return np.column_stack([self.kv_share.reindex(mine), self.values.loc[mine].mean(axis=1)])
+        return np.column_stack([self.kv_share.reindex(mine), self.values.loc[mine, WHOLE]])
 
     def difference(self, one: str | None, other: str | None) -> Interval | None:
-        """One plan minus another, by digest, paired over sets; positive is worse. None without."""
+        """One plan minus another, by digest; positive is worse. None without."""
         if one not in self.values.index or other not in self.values.index:
             return None
-        return paired_t((self.values.loc[one] - self.values.loc[other]).to_numpy())
+        return _jackknife(self.values.loc[one] - self.values.loc[other])
 
     @cached_property
     def best_difference(self) -> Interval | None:
@@ -55,11 +58,10 @@ class PlanValues:
 
     @cached_property
     def gain(self) -> Interval | None:
-        """Hypervolume of the found plans minus that of the two-zone ones, paired over sets.
+        """Hypervolume of the found plans minus that of the two-zone ones.
 
-        Each set of test images or samples gives a front to both groups, and so a difference; the
-        interval is Student's t over them and speaks of this one network. Hypervolumes are shares
-        of the rectangle up to `corner`. None where a group has no plan.
+        The interval is the jackknife's and speaks of this one network. Hypervolumes are shares of
+        the rectangle up to `corner`. None where a group has no plan.
         """
         volumes = []
         for group in ("found", "two-zone"):
@@ -68,15 +70,23 @@ class PlanValues:
                 return None
             x, values = self.kv_share.reindex(mine), self.values.loc[mine]
             points = (np.column_stack([x, values[i]]) for i in values.columns)
-            volumes.append(np.array([hypervolume(p, np.asarray(self.corner)) for p in points]))
-        return paired_t(volumes[0] - volumes[1])
+            found = [hypervolume(p, np.asarray(self.corner)) for p in points]
+            volumes.append(pd.Series(found, index=values.columns))
+        return _jackknife(volumes[0] - volumes[1])
+
+
+def _jackknife(values: "pd.Series[float]") -> Interval:
+    """Of a row of `PlanValues.values`."""
+    return jackknife_t(float(values[WHOLE]), values.drop(WHOLE).to_numpy())
 
 
 def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanValues:
     """The measured plans of a search study's frame."""
-    finished = frame[frame["status"] == FINISHED].drop_duplicates(["cell_digest", "metric", "set"])
+    frame = frame[frame["family"] != REAL].assign(group=frame["group"].fillna(WHOLE))
+    key = ["cell_digest", "metric", "group"]
+    finished = frame[frame["status"] == FINISHED].drop_duplicates(key)
     mine = finished[finished["metric"] == metric.name]
-    values = metric.damage_sign * mine.pivot(index="cell_digest", columns="set", values="value")
+    values = metric.damage_sign * mine.pivot(index="cell_digest", columns="group", values="value")
     values = values.dropna().astype("float64")
     groups = {
         str(family): tuple(digest for digest in plans.unique() if digest in values.index)

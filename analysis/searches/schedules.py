@@ -12,11 +12,13 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from analysis.study_file import BASE
 from analysis.metrics import Metric
 from analysis.search_file import TrialFacts
 from analysis.statistics.fronts import non_dominated
-from analysis.statistics.intervals import SIGNIFICANCE, holm, paired_t
+from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.statistics.units import mean_of
 from analysis.study_file import Zone
 
 OBJECTIVES: tuple[Zone, ...] = get_args(Zone)
@@ -65,21 +67,21 @@ def retrained(
     """Every other schedule against `reference`: trained with fresh seeds, measured on test images.
 
     Columns: `schedule`; `zone`: `full`, or `subnets`, the mean over these plans; `metric`;
-    `damage`, the paired difference (positive is worse), with `low`, `high` and `p_value`; `seeds`
-    that the interval runs over (with one, it runs over disjoint sets); `p_holm`, over schedules and
+    `damage`, the paired difference (positive is worse), with `low`, `high` and `p_value`; `units`
+    that the interval runs over; `p_holm`, over schedules and
     zones of one metric; `sign`: +1 worse, -1 better, 0 not different at 5 % after Holm.
     """
     zones: dict[Zone, Sequence[PlanKey]] = {"full": (FULL,), "subnets": subnets}
-    schedules = [way.name for way in levels.ways if way.name != reference]
+    schedules = [way.name for way in levels.ways if way.name != reference and way.kind != BASE]
     rows = []
     for metric, schedule, (zone, plans) in product(metrics, schedules, zones.items()):
         parts = [levels.paired((schedule, p), (reference, p), metric.name) for p in plans]
-        if not all(parts) or len({(len(part.values), part.seeds) for part in parts}) > 1:
-            continue  # a subnet lacks a seed that others have
-        i = paired_t(np.mean([part.values for part in parts], axis=0))
-        measured = (i.estimate, i.low, i.high, i.p_value, len(parts[0].seeds))
+        if not all(parts) or len({part.units for part in parts}) > 1:
+            continue  # a subnet lacks a unit that others have
+        i = mean_of(parts).interval()
+        measured = (i.estimate, i.low, i.high, i.p_value, len(parts[0].units))
         rows.append((schedule, zone, metric.name, *measured))
-    columns = ["schedule", "zone", "metric", "damage", "low", "high", "p_value", "seeds"]
+    columns = ["schedule", "zone", "metric", "damage", "low", "high", "p_value", "units"]
     table = pd.DataFrame(rows, columns=columns)
     p_values = table.groupby("metric")["p_value"]
     table["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy()))

@@ -6,62 +6,49 @@ what that costs. For a metric and a normalisation n,
     A = damage(early window) / n(early) - damage(late window) / n(late)
 
 at half depth, where damage is the worsening against the full network (positive is worse) and both
-damages come from the same base network and the same disjoint set of images or samples, so that A
-is paired. A > 0 says that the early scales need depth more. The windows come with the study.
+damages come from the same unit, so that A is paired. A > 0 says that the early scales need depth
+more. The windows come with the study (`varant.model.plan.windows_of`).
 
 n is one of
-- per window: 1, which is the paper's own comparison;
-- per scale (**primary**): the number of scales in the window;
-- per token: the number of tokens in the window, sum of p * p;
-- per MiB of KV: the MiB by which the window's plan lowers the peak of the KV cache, measured.
+- per window (**primary**): 1, which is the paper's own comparison;
+- per scale, per token (sum of p * p), per MiB of KV that the window's plan saves (measured), per
+  GFLOP that it saves: rates, which are statements about efficiency and decide nothing.
 
-Interval: with one base network, Student's t over its disjoint sets, which speaks about this
-network only; with B base networks, Student's t over the B networks' own values of A (B - 1 degrees
-of freedom).
+Interval: Student's t over the units' own values of A; with one unit its jackknife's, which speaks
+of this network only. Teacher-forced NLL is estimated beside the metrics of samples and never
+decides, since it feeds every scale the true earlier tokens and so hides how errors propagate.
 
-Deciding metrics are those of generated samples: Fréchet distance, class-conditional KID and class
-accuracy. Holm's correction runs over them within a normalisation. Teacher-forced NLL is estimated
-beside them and never decides, since it feeds every scale the true earlier tokens and so hides how
-errors propagate; its p value is not adjusted.
-
-Verdict within a normalisation, from the adjusted p < 0.05: *reproduced* when at least one deciding
-metric is significantly positive and none significantly negative; *contradicted* for the mirror;
-*the metrics disagree* when both signs are significant; *inconclusive* otherwise; *untested* when no
-deciding metric has both windows. The claim's verdict is that of the primary normalisation.
+The windows decide much, so the whole family is shown beside them: early = scales 1..a against late
+= b..K for all a < b, per window, as a triangle of signs that is descriptive.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
-from analysis.statistics.intervals import (
-    Interval,
-    Verdict,
-    holm,
-    paired_t,
-    significant_sign,
-    verdict_of_signs,
-)
+from analysis.statistics.damage import Damages, Place
+from analysis.statistics.intervals import Interval, significant_sign
+from analysis.statistics.units import NOTHING, Observations
 from analysis.study_file import SensitivityFile
 
-MIB = 2**20
+MIB, GIGA = 2**20, 1e9
 SIDES = ("early", "late")
 
 
 class Normalisation(enum.Enum):
     """What a window's damage is divided by."""
 
-    SCALE = "per scale"
     WINDOW = "per window"
+    SCALE = "per scale"
     TOKEN = "per token"
     KV = "per MiB of KV saved"
+    FLOPS = "per GFLOP saved"
 
     @property
     def sentence_start(self) -> str:
@@ -69,7 +56,7 @@ class Normalisation(enum.Enum):
         return self.value[0].upper() + self.value[1:]
 
 
-PRIMARY = Normalisation.SCALE
+PRIMARY = Normalisation.WINDOW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +64,8 @@ class Asymmetry:
     """A for one metric under one normalisation, with the two terms that it is the difference of.
 
     Attributes:
-        early_divisor, late_divisor: n of the windows: scales, 1, tokens or MiB.
-        difference: A.
-        p_holm: NaN for a metric that does not decide.
-        sets, count: disjoint sets, and images or samples a window, over all base networks.
+        early_divisor, late_divisor: n of the windows: 1, scales, tokens, MiB or GFLOP.
+        observed: A, unit by unit.
     """
 
     metric: Metric
@@ -89,21 +74,17 @@ class Asymmetry:
     late_divisor: float
     early: Interval
     late: Interval
-    difference: Interval
-    p_holm: float
-    base_seeds: int
-    sets: int
-    count: int
+    observed: Observations
 
     @property
-    def p_value(self) -> float:
-        """Of A being zero, after Holm's correction if the metric decides."""
-        return self.p_holm if self.metric.decides else self.difference.p_value
+    def difference(self) -> Interval:
+        """A with its 95 % interval."""
+        return self.observed.interval()
 
     @property
     def sign(self) -> int:
-        """+1 or -1 where A is significant, else 0."""
-        return significant_sign(self.difference, self.p_value)
+        """+1 or -1 where A is significant at 5 %, else 0."""
+        return significant_sign(self.difference, self.difference.p_value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,129 +92,110 @@ class AsymmetryStudy:
     """All of a study's asymmetries for one selector.
 
     Attributes:
-        networks: base networks of the study; of several, the intervals run over them.
+        triangle: by metric's name, (a, b) to A per window of scales 1..a against b..K.
     """
 
     selector: str
     half_depth: int
     windows: Mapping[str, tuple[int, ...]]
-    networks: int
     estimates: tuple[Asymmetry, ...]
-
-    @property
-    def over_seeds(self) -> bool:
-        """Whether the intervals run over base networks."""
-        return self.networks > 1
-
-    @property
-    def evidence(self) -> tuple[Asymmetry, ...]:
-        """The estimates that decide the claim."""
-        return tuple(a for a in self.under(PRIMARY) if a.metric.decides)
-
-    @property
-    def verdicts(self) -> dict[Normalisation, Verdict]:
-        """By the rule in this module's docstring, under each normalisation that applies."""
-        return {n: self.verdict(n) for n in Normalisation if self.under(n)}
+    triangle: Mapping[str, Mapping[tuple[int, int], Observations]]
 
     def under(self, normalisation: Normalisation) -> tuple[Asymmetry, ...]:
-        """The estimates of one normalisation, deciding metrics first."""
+        """The estimates of one normalisation, in the order of a report."""
         return tuple(a for a in self.estimates if a.normalisation is normalisation)
 
-    def verdict(self, normalisation: Normalisation = PRIMARY) -> Verdict:
-        """The verdict under one normalisation."""
-        return verdict_of_signs([a.sign for a in self.under(normalisation) if a.metric.decides])
+    @property
+    def normalisations(self) -> tuple[Normalisation, ...]:
+        """Those that apply here, the primary first."""
+        return tuple(n for n in Normalisation if self.under(n))
 
 
 def asymmetry_study(
-    pairs: pd.DataFrame, study: SensitivityFile, *, selector: str, networks: int
+    damages: Damages, frame: pd.DataFrame, study: SensitivityFile, *, selector: str
 ) -> AsymmetryStudy:
     """Estimate A for every headline metric under every normalisation.
 
-    A base network counts where both windows finished. Per MiB of KV is left out where a window
-    saves no KV.
-
-    Args:
-        pairs: of `paired_differences`.
-        networks: base networks of the study, failed ones included.
+    A unit counts where both windows finished. A rate is left out where a window saves nothing.
     """
-    mine = pairs[
-        (pairs["family"] == "window")
-        & (pairs["selector"] == selector)
-        & (pairs["subnet_depth"] == study.half_depth).fillna(False)
+    mine = {
+        place: one
+        for place, one in damages.damage.items()
+        if place.selector == selector and place.subnet_depth == study.half_depth
+    }
+    metrics, divided = headline_metrics(frame), _divisors(mine, study)
+    estimates = [
+        _asymmetry(damage, metric, normalisation, divisors)
+        for normalisation, divisors in divided.items()
+        for metric in metrics
+        if (damage := _of_windows(mine, metric.name))[0].minus(damage[1])
     ]
-    both = _both_windows(mine)
-    of_metric = [(m, both[both["metric"] == m.name]) for m in headline_metrics(both)]
-    estimates: list[Asymmetry] = []
-    for normalisation, divisors in _divisors(mine, study).items():
-        group = [
-            _asymmetry(observed, m, normalisation, divisors, over_seeds=networks > 1)
-            for m, observed in of_metric
-        ]
-        adjusted = holm([a.difference.p_value if a.metric.decides else math.nan for a in group])
-        estimates += [replace(a, p_holm=float(p)) for a, p in zip(group, adjusted, strict=True)]
     return AsymmetryStudy(
         selector=selector,
         half_depth=study.half_depth,
         windows=study.windows,
-        networks=networks,
         estimates=tuple(estimates),
+        triangle={m.name: _triangle(mine, m.name, len(study.geometry.patch_nums)) for m in metrics},
     )
 
 
-def _both_windows(windows: pd.DataFrame) -> pd.DataFrame:
-    """Damage `early` and `late` of each (`metric`, `base_seed`, `set`) that has both, `count`."""
-    sampled = windows[windows["set"].notna()]
-    key = ["metric", "base_seed", "set"]
-    early, late = (
-        sampled[(sampled["window"] == side).fillna(False)].set_index(key) for side in SIDES
-    )
-    columns = {"early": early["damage"], "late": late["damage"], "count": early["count"]}
-    return pd.DataFrame(columns).dropna().reset_index()
+def _of_windows(
+    mine: Mapping[Place, Observations], metric: str
+) -> tuple[Observations, Observations]:
+    """Damage of the early and of the late window."""
+    found = {
+        place.window: one
+        for place, one in mine.items()
+        if place.family == "window" and place.metric == metric
+    }
+    return found.get("early", NOTHING), found.get("late", NOTHING)
+
+
+def _triangle(
+    mine: Mapping[Place, Observations], metric: str, scales: int
+) -> dict[tuple[int, int], Observations]:
+    """A per window of 1..a against b..K, where both were measured."""
+    of_metric = [(place, one) for place, one in mine.items() if place.metric == metric]
+    early = {place.scale: one for place, one in of_metric if place.family == "prefix"}
+    late = {place.switch: one for place, one in of_metric if place.family == "switch"}
+    pairs = ((a, b) for a in range(1, scales) for b in range(a + 1, scales + 1))
+    found = {(a, b): early.get(a, NOTHING).minus(late.get(b - 1, NOTHING)) for a, b in pairs}
+    return {pair: one for pair, one in found.items() if one}
 
 
 def _divisors(
-    pairs: pd.DataFrame, study: SensitivityFile
+    mine: Mapping[Place, Observations], study: SensitivityFile
 ) -> dict[Normalisation, tuple[float, float]]:
     """n of the early and of the late window, under each normalisation where both are positive.
 
-    MiB are of the measured KV peak, means over base networks.
+    What is saved is counted or measured, means over units.
     """
     scales, sides = [study.windows.get(side, ()) for side in SIDES], study.geometry.patch_nums
-    kv = pairs[pairs["metric"] == "kv_bytes/peak"].groupby("window")["damage"].mean()
+    kv, flops = (_of_windows(mine, name) for name in ("kv_bytes/peak", "flops/transformer"))
     found = {
-        Normalisation.SCALE: [len(mine) for mine in scales],
         Normalisation.WINDOW: [1, 1],
-        Normalisation.TOKEN: [sum(sides[k - 1] ** 2 for k in mine) for mine in scales],
-        Normalisation.KV: [-kv.get(side, 0.0) / MIB for side in SIDES],
+        Normalisation.SCALE: [len(window) for window in scales],
+        Normalisation.TOKEN: [sum(sides[k - 1] ** 2 for k in window) for window in scales],
+        Normalisation.KV: [-one.mean / MIB for one in kv],
+        Normalisation.FLOPS: [-one.mean / GIGA for one in flops],
     }
     return {n: (float(a), float(b)) for n, (a, b) in found.items() if min(a, b) > 0}
 
 
 def _asymmetry(
-    both: pd.DataFrame,
+    damage: tuple[Observations, Observations],
     metric: Metric,
     normalisation: Normalisation,
     divisors: tuple[float, float],
-    *,
-    over_seeds: bool,
 ) -> Asymmetry:
-    """A of one metric; its `p_holm` waits for the other metrics and is NaN."""
-
-    def interval(values: pd.Series[float]) -> Interval:
-        observed = values.groupby(both["base_seed"]).mean() if over_seeds else values
-        return paired_t(observed.to_numpy())
-
-    early, late = both["early"] / divisors[0], both["late"] / divisors[1]
+    early, late = (one.times(1 / n) for one, n in zip(damage, divisors, strict=True))
+    both = early.minus(late)
     return Asymmetry(
         metric=metric,
         normalisation=normalisation,
         early_divisor=divisors[0],
         late_divisor=divisors[1],
-        early=interval(early),
-        late=interval(late),
-        difference=interval(early - late),
-        p_holm=math.nan,
-        base_seeds=int(both["base_seed"].nunique()),
-        sets=len(both),
-        count=int(both["count"].sum()),
+        early=early.interval(),
+        late=late.interval(),
+        observed=both,
     )

@@ -16,10 +16,10 @@ class ChosenPlan:
 
     Attributes:
         kv_share_limit, kv_share: of the full network's peak KV.
-        seed: of the model to use: that of the best select NLL among the schedule's.
-        select_nll: mean over seeds, in nats/token, which chose.
-        test: metric name to its interval on test images: over seeds, or over sets for one seed.
-        loss: paired test NLL against the control's full network, in nats/token, with its 90 %
+        unit: of the model to use: that of the best select NLL among the schedule's.
+        select_nll: mean over units, in nats/token, which chose.
+        test: metric name to its interval on test images.
+        loss: paired test NLL against the base's full network, in nats/token, with its 90 %
             interval; None without one.
         non_inferior: whether that is acceptable, by `fronts.non_inferior`.
     """
@@ -28,7 +28,7 @@ class ChosenPlan:
     kv_share: float
     schedule: str
     plan: PlanKey
-    seed: int
+    unit: int
     select_nll: float
     test: Mapping[str, Interval]
     loss: Interval | None
@@ -36,19 +36,24 @@ class ChosenPlan:
 
 
 def choose_plans(levels: Levels, budgets: Sequence[float], *, full_kv: float) -> list[ChosenPlan]:
-    """For each budget the plan and schedule of lowest select NLL, over seeds, that fits.
+    """For each budget the plan and schedule of lowest select NLL, over units, that fits.
 
-    Only what finished at as many seeds as anything did: one lucky seed beats no five.
+    Only what finished in as many units as anything did: one lucky unit beats no five.
     A budget that nothing fits has no plan. Any switch point may be chosen, trained for or not.
 
     Args:
         budgets: shares of `full_kv`, the peak cache of the full network in bytes.
     """
-    seeds = {place: found for place in levels.places if (found := levels.by_seed(place, SELECT))}
-    if not seeds:
+    trained = {way.name for way in levels.ways if way is not levels.base}
+    units = {
+        place: found.by_unit
+        for place in levels.places
+        if place[0] in trained and (found := levels.observed(place, SELECT))
+    }
+    if not units:
         return []
-    most = max(map(len, seeds.values()))
-    means = {place: sum(f.values()) / most for place, f in seeds.items() if len(f) == most}
+    most = max(map(len, units.values()))
+    means = {place: sum(f.values()) / most for place, f in units.items() if len(f) == most}
     shares = {place: levels.value(place, KV) / full_kv for place in means}
     chosen = []
     for budget in budgets:
@@ -64,7 +69,7 @@ def choose_plans(levels: Levels, budgets: Sequence[float], *, full_kv: float) ->
                 kv_share=shares[best],
                 schedule=best[0],
                 plan=best[1],
-                seed=min(seeds[best], key=lambda seed: seeds[best][seed]),
+                unit=min(units[best], key=lambda unit: units[best][unit]),
                 select_nll=means[best],
                 test={name: one.interval() for name, one in test.items() if one},
                 # Its upper end is the one-sided 95 % limit.

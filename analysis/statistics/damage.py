@@ -1,104 +1,94 @@
-"""Damage: how much worse than the full network a plan is, paired, with interval.
+"""Damage: how much worse than the full network of its unit a plan is, with interval.
 
     damage = value - the full network's value, with the sign that makes worse positive
 
-The two values come from the same base network and the same disjoint set of images or samples, so
-what the set itself contributes to both cancels.
-
-With one base network the intervals run over its disjoint sets and speak of this network; with
-several (`over_seeds`) they run over the networks' own means, so that B networks leave B - 1 degrees
-of freedom. A network counts that failed: what it leaves over is no statement on networks.
+The two values share test images or uniforms, so what these contribute to both cancels. Intervals
+run over units (`analysis.statistics.units`); a unit that failed counts among the study's.
 """
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import pandas as pd
 
 from analysis.frame import FINISHED, PLAN_KEY
+from analysis.study_file import REAL
 from analysis.metrics import Metric, parse_metric
-from analysis.statistics.intervals import grouped_t, holm
+from analysis.statistics.intervals import holm
+from analysis.statistics.units import NOTHING, Observations, observed
 
-NETWORK = ["schedule", "seed", "base_seed"]
-"""The columns that tell one network under test from another."""
 PLAN = ["plan", *PLAN_KEY]
-INTERVAL = ["low", "high", "standard_error", "degrees_of_freedom", "p_value"]
+MEASURED = ["low", "high", "standard_error", "degrees_of_freedom", "p_value", "units", "count"]
 
 
-def base_seeds(frame: pd.DataFrame) -> tuple[int, ...]:
-    """The base networks of the study, ascending, failed ones included."""
-    return tuple(int(seed) for seed in sorted(frame["base_seed"].unique()))
+class Place(NamedTuple):
+    """A plan of a study's grid by the columns of `PLAN`, and a metric."""
+
+    plan: str
+    family: str
+    scale: int | None
+    window: str | None
+    switch: int | None
+    subnet_depth: int | None
+    selector: str
+    metric: str
 
 
-def paired_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each finished value of a plan that is not full, beside the full network's.
+class Damages:
+    """What every plan of one way to train costs.
 
-    Columns: the frame's, `full_value` and `damage` (in the metric's unit, positive is worse).
+    Attributes:
+        units: of the study, ascending, failed ones included.
+        full, floor: by metric, the full network's own values, and those of real images.
+        values: by place, the plans' own.
+        failures: a row for each plan that failed in some unit: the columns of `PLAN`, and `unit`.
     """
-    key = [*NETWORK, "metric", "set"]
-    finished = frame[frame["status"] == FINISHED]
-    full = finished[finished["family"] == "full"].drop_duplicates(key)
-    full = full[[*key, "value"]].rename(columns={"value": "full_value"})
-    plans = finished[finished["family"] != "full"].drop_duplicates([*PLAN, *key])
-    pairs = plans.merge(full, on=key)
-    signs = {name: parse_metric(name).damage_sign for name in pairs["metric"].unique()}
-    sign = pairs["metric"].map(signs).astype("float64")
-    return pairs.assign(damage=sign * (pairs["value"] - pairs["full_value"]))
 
+    def __init__(self, frame: pd.DataFrame) -> None:
+        whole, of_real = frame["family"] == "full", frame["family"] == REAL
+        self.units = tuple(sorted(frame["unit"].unique().tolist()))
+        self.full = {key[0]: one for key, one in observed(frame[whole], ["metric"]).items()}
+        self.floor = {key[0]: one for key, one in observed(frame[of_real], ["metric"]).items()}
+        plans = frame[~whole & ~of_real]
+        self.values = {
+            Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()
+        }
+        failed = frame[(frame["status"] != FINISHED) & ~of_real]
+        self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 
-def interval_table(
-    values: pd.DataFrame, keys: Sequence[str], column: str, *, over_seeds: bool
-) -> pd.DataFrame:
-    """The mean of `column` in every group of `keys`, and what it rests on; groups are the index.
+    @cached_property
+    def damage(self) -> dict[Place, Observations]:
+        """Of every place in which a unit has both, in the metric's unit, positive is worse."""
+        found = {
+            place: one.minus(self.full.get(place.metric, NOTHING)).times(
+                parse_metric(place.metric).damage_sign
+            )
+            for place, one in self.values.items()
+        }
+        return {place: one for place, one in found.items() if one}
 
-    Columns: `estimate`, `low`, `high`, `standard_error`, `degrees_of_freedom`, `p_value`,
-    `base_seeds`, `sets` (disjoint sets a base network) and `count` (images or samples in all).
-    Exact numbers, which have no sets, have no interval.
-    """
-    keys = list(keys)
-    observed = values
-    if over_seeds:
-        by_seed = values.groupby([*keys, "base_seed"], dropna=False, sort=False)
-        observed = by_seed[column].mean().reset_index()
-    found = grouped_t(observed, keys, column)
-    rests_on = values.groupby(keys, dropna=False, sort=False).agg(
-        base_seeds=("base_seed", "nunique"), sets=("set", "count"), count=("count", "sum")
-    )
-    found = found.join(rests_on)
-    sets = found["sets"].astype("float64")
-    found["sets"] = (sets / found["base_seeds"]).where(sets > 0)
-    exact = found["sets"].isna()
-    found.loc[exact, INTERVAL] = math.nan
-    return found.assign(degrees_of_freedom=found["degrees_of_freedom"].fillna(0).astype("int64"))
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row a place: the damage and what it rests on.
 
-
-def damage_table(pairs: pd.DataFrame, *, over_seeds: bool) -> pd.DataFrame:
-    """One row for each plan and metric of `paired_differences`: the damage and what it rests on.
-
-    Columns: `plan`, those of `PLAN_KEY`, `metric`, `damage` and the other columns of
-    `interval_table`, `value` and `full_value` (means), and `p_holm`: after Holm's correction over
-    all plans of one family, selector and metric, which is one heatmap.
-    """
-    key = [*PLAN, "metric"]
-    found = interval_table(pairs, key, "damage", over_seeds=over_seeds)
-    means = pairs.groupby(key, dropna=False, sort=False)[["value", "full_value"]].mean()
-    table = found.rename(columns={"estimate": "damage"}).join(means).reset_index()
-    maps = table.groupby(["family", "selector", "metric"], dropna=False)["p_value"]
-    return table.assign(p_holm=maps.transform(lambda p: holm(p.to_numpy())))
-
-
-def full_levels(frame: pd.DataFrame) -> pd.DataFrame:
-    """The full network's own level of each metric, which are the index: `interval_table` of it."""
-    full = frame[(frame["status"] == FINISHED) & (frame["family"] == "full")]
-    full = full.drop_duplicates(["base_seed", "metric", "set"])
-    over_seeds = len(base_seeds(frame)) > 1
-    return interval_table(full, ["metric"], "value", over_seeds=over_seeds)
-
-
-def failed_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each plan that failed under some base network: its columns and `base_seed`."""
-    failed = frame[frame["status"] != FINISHED]
-    return failed[[*PLAN, "base_seed"]].drop_duplicates().reset_index(drop=True)
+        Columns: those of `Place`, `damage`, `low` and `high` of its 95 % interval,
+        `standard_error`, `degrees_of_freedom`, `p_value`, `units`, `count` (images or samples in
+        all), `value` and `full_value` (means), and `p_holm`: after Holm's correction over all plans
+        of one family, selector and metric, which is one heatmap. Exact numbers have no interval.
+        """
+        rows = []
+        for place, one in self.damage.items():
+            i, own, full = one.interval(), self.values[place], self.full[place.metric]
+            ends = (i.low, i.high, i.standard_error, i.degrees_of_freedom, i.p_value)
+            if parse_metric(place.metric).exact:
+                ends = (math.nan, math.nan, math.nan, 0, math.nan)
+            rows.append((*place, one.mean, *ends, len(one.units), one.count, own.mean, full.mean))
+        columns = [*Place._fields, "damage", *MEASURED, "value", "full_value"]
+        table = pd.DataFrame(rows, columns=columns)
+        maps = table.groupby(["family", "selector", "metric"], dropna=False)["p_value"]
+        return table.assign(p_holm=maps.transform(lambda p: holm(p.to_numpy())))
 
 
 def cells_by(

@@ -15,10 +15,12 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.frame import CONTROL, FrameError
+from analysis.frame import FrameError
+from analysis.study_file import BASE, CONTROL
 from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
-from analysis.statistics.levels import FULL, Levels, Observations, PlanKey
+from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.statistics.units import Observations
 from analysis.study_file import ReferencePoint
 
 KV = "kv_bytes/peak"
@@ -64,10 +66,10 @@ class Frontier:
     """Every plan of every model in the (KV, quality) plane of one metric.
 
     Attributes:
-        models: `schedule`, `kind`, `plan`, `switch`, `subnet_depth`, `seed`, `trained`,
+        models: `schedule`, `kind`, `plan`, `switch`, `subnet_depth`, `unit`, `trained`,
             `kv_share` (of the full network's peak), `value`, `damage` (the metric, signed so that
             lower is better).
-        plans: the same but for the seed, averaged over seeds.
+        plans: the same but for the unit, averaged over units.
     """
 
     metric: Metric
@@ -82,21 +84,21 @@ class Frontier:
 
     @cached_property
     def surfaces(self) -> dict[str, dict[int, np.ndarray]]:
-        """Attainment surfaces over the seeds, by schedule; empty for one seed.
+        """Attainment surfaces over the units, by schedule; empty for one unit.
 
-        Percentage of seeds (0: best of any seed, 50: median, 100: worst) to the (n, 2) points of
-        (KV share, value) at which so many seeds have one at least as good.
+        Percentage of units (0: best of any unit, 50: median, 100: worst) to the (n, 2) points of
+        (KV share, value) at which so many units have one at least as good.
 
         Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
         """
         surfaces: dict[str, dict[int, np.ndarray]] = {}
-        trained = self.models[self.models["trained"]].sort_values("seed", kind="stable")
+        trained = self.models[self.models["trained"]].sort_values("unit", kind="stable")
         for schedule, mine in trained.groupby("schedule", sort=False):
-            seeds = mine["seed"].to_numpy(dtype=int)
-            count = len(set(seeds))
-            # moocore wants a percentile above zero: the best of n seeds is the 100/n one.
+            units = mine["unit"].to_numpy(dtype=int)
+            count = len(set(units))
+            # moocore wants a percentile above zero: the best of n units is the 100/n one.
             wanted = {p: max(100.0 / count, p) for p in (0, 50, 100)} if count > 1 else {}
-            found = moocore.eaf(_points(mine), sets=seeds, percentiles=list(wanted.values()))
+            found = moocore.eaf(_points(mine), sets=units, percentiles=list(wanted.values()))
             signed = found * [1.0, self.metric.damage_sign, 1.0]
             surfaces[str(schedule)] = {
                 p: signed[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()
@@ -107,13 +109,13 @@ class Frontier:
     def probability(self) -> dict[tuple[str, str], float]:
         """How often a schedule's plan is on the front of all schedules' trained plans.
 
-        As a share of the seeds in which every schedule finished.
+        As a share of the units in which every schedule finished.
         """
         trained = self.models[self.models["trained"]]
-        schedules = trained.groupby("seed")["schedule"].transform("nunique")
+        schedules = trained.groupby("unit")["schedule"].transform("nunique")
         trained = trained[schedules == trained["schedule"].nunique()]
         on_front = pd.Series(False, index=trained.index)
-        for _, mine in trained.groupby("seed"):
+        for _, mine in trained.groupby("unit"):
             on_front[mine.index] = non_dominated(_points(mine))
         shares = on_front.groupby([trained["schedule"], trained["plan"]], sort=False).mean()
         return {key: float(share) for key, share in shares.items()}
@@ -125,7 +127,7 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
     Raises:
         FrameError: no measured KV.
     """
-    models, key = levels.models, ["schedule", "plan", "seed"]
+    models, key = levels.models, ["schedule", "plan", "unit"]
     kv = models.loc[models["metric"] == KV, [*key, "value"]].rename(columns={"value": "kv"})
     if kv.empty:
         raise FrameError(f"frame: no {KV}; run the study again with this version")
@@ -134,7 +136,7 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
     plan = ["schedule", "kind", "plan", "switch", "subnet_depth", "trained"]
     measured = ["kv_share", "value", "damage"]
     means = mine.groupby(plan, sort=False, dropna=False, as_index=False)[measured].mean()
-    return Frontier(metric=metric, models=mine[[*plan, "seed", *measured]], plans=means)
+    return Frontier(metric=metric, models=mine[[*plan, "unit", *measured]], plans=means)
 
 
 def _points(plane: pd.DataFrame) -> np.ndarray:
@@ -143,32 +145,32 @@ def _points(plane: pd.DataFrame) -> np.ndarray:
 
 
 def hypervolume_table(frontiers: Sequence[Frontier], reference: ReferencePoint) -> pd.DataFrame:
-    """The hypervolume of each schedule's trained plans, full network included, seed by seed.
+    """The hypervolume of each schedule's trained plans, full network included, unit by unit.
 
     The area between a model's front and the reference point in (KV share, metric), divided by
     the reference rectangle, so it lies in 0..1 for metrics that cannot be negative; higher is
     better. Every schedule enters with the same plans (depth and switch, whichever layers they
-    keep: that costs the same memory): those that finished in all of its seeds and in all
+    keep: that costs the same memory): those that finished in all of its units and in all
     schedules. The control, which trains no subnet, has none but the full network and is left out.
 
-    Columns: `schedule`, `metric`, `value` (mean over seeds), `low`, `high` (t over seeds; NaN for
-    one), `seeds`, `points` (plans a schedule), `values` (tuple, a seed each).
+    Columns: `schedule`, `metric`, `value` (mean over units), `low`, `high` (t over units; NaN for
+    one), `units`, `points` (plans a schedule), `values` (tuple, a unit each).
     """
     rows = []
     for found in frontiers:
-        points = found.models[found.models["trained"] & (found.models["kind"] != CONTROL)]
-        models = len(points[["schedule", "seed"]].drop_duplicates())
-        sizes = points.groupby(["switch", "subnet_depth"], dropna=False)["seed"].transform("size")
+        points = found.models[found.models["trained"] & ~found.models["kind"].isin((CONTROL, BASE))]
+        models = len(points[["schedule", "unit"]].drop_duplicates())
+        sizes = points.groupby(["switch", "subnet_depth"], dropna=False)["unit"].transform("size")
         points = points[sizes == models]
         plans = len(points[["switch", "subnet_depth"]].drop_duplicates())
         limit = reference.nll if found.metric.kind == "nll" else reference.fd
         corner = np.array([reference.kv_share, limit])
         for schedule, mine in points.groupby("schedule", sort=False):
-            values = [hypervolume(_points(seed), corner) for _, seed in mine.groupby("seed")]
+            values = [hypervolume(_points(unit), corner) for _, unit in mine.groupby("unit")]
             interval = paired_t(values)
             ends = (interval.estimate, interval.low, interval.high)
             rows.append((schedule, found.metric.name, *ends, len(values), plans, tuple(values)))
-    columns = ["schedule", "metric", "value", "low", "high", "seeds", "points", "values"]
+    columns = ["schedule", "metric", "value", "low", "high", "units", "points", "values"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -205,7 +207,7 @@ class Trade:
     """The (full, subnet) plane of one metric, signed so that lower is better.
 
     Attributes:
-        models: `schedule`, `seed`, `full`, `subnet` of every model that trains subnets.
+        models: `schedule`, `unit`, `full`, `subnet` of every model that trains subnets.
         fixed: names of the fixed shares.
         control: full-network value of the control; None without one.
     """
@@ -217,8 +219,8 @@ class Trade:
 
     @cached_property
     def points(self) -> pd.DataFrame:
-        """`schedule`, `full`, `subnet`, averaged over seeds, and the half-widths of their 95 %
-        intervals `full_half`, `subnet_half` (NaN for one seed)."""
+        """`schedule`, `full`, `subnet`, averaged over units, and the half-widths of their 95 %
+        intervals `full_half`, `subnet_half` (NaN for one unit)."""
         found = {name: grouped_t(self.models, ["schedule"], name) for name in ("full", "subnet")}
         means = {name: one["estimate"] for name, one in found.items()}
         halves = {f"{name}_half": one["high"] - one["estimate"] for name, one in found.items()}
@@ -231,16 +233,16 @@ class Trade:
         return staircase(fixed[["full", "subnet"]].to_numpy(dtype=float))
 
     def gaps(self, schedule: str) -> dict[int, Gap]:
-        """How far a schedule lies beyond the front of the fixed shares, by seed.
+        """How far a schedule lies beyond the front of the fixed shares, by unit.
 
-        Of the seeds in which it and every fixed share finished; none for one fixed share.
+        Of the units in which it and every fixed share finished; none for one fixed share.
         """
-        seeds: dict[int, dict[str, tuple[float, float]]] = {}
-        for name, seed, full, subnet in self.models.itertuples(index=False):
-            seeds.setdefault(seed, {})[name] = (full, subnet)
+        units: dict[int, dict[str, tuple[float, float]]] = {}
+        for name, unit, full, subnet in self.models.itertuples(index=False):
+            units.setdefault(unit, {})[name] = (full, subnet)
         return {
-            seed: frontier_gap(np.array([at[name] for name in self.fixed]), at[schedule])
-            for seed, at in sorted(seeds.items())
+            unit: frontier_gap(np.array([at[name] for name in self.fixed]), at[schedule])
+            for unit, at in sorted(units.items())
             if len(self.fixed) > 1 and at.keys() >= {schedule, *self.fixed}
         }
 
@@ -249,15 +251,17 @@ def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
     """Every schedule's full network against one subnet; None where none has both."""
     rows, sign = [], metric.damage_sign
     for way in levels.ways:
-        full, small = (levels.by_seed((way.name, plan), metric.name) for plan in (FULL, subnet))
-        both = [] if way.control else [seed for seed in full if seed in small]
-        rows += [(way.name, seed, sign * full[seed], sign * small[seed]) for seed in both]
+        full, small = (
+            levels.observed((way.name, plan), metric.name).by_unit for plan in (FULL, subnet)
+        )
+        both = [] if way.anchor else [unit for unit in full if unit in small]
+        rows += [(way.name, unit, sign * full[unit], sign * small[unit]) for unit in both]
     if not rows:
         return None
     control = levels.value((levels.control.name, FULL), metric.name) if levels.control else math.nan
     return Trade(
         subnet=subnet,
-        models=pd.DataFrame(rows, columns=["schedule", "seed", "full", "subnet"]),
+        models=pd.DataFrame(rows, columns=["schedule", "unit", "full", "subnet"]),
         fixed=tuple(way.name for way in levels.fixed),
         control=None if math.isnan(control) else sign * control,
     )

@@ -1,7 +1,6 @@
 """Estimates with intervals, corrections for many tests, tests of margins, and verdicts.
 
-Everything here works on differences that are already paired: over disjoint sets of samples (what
-is said holds for one network) or over base seeds (what is said holds for networks so trained).
+Everything here works on differences that are already paired, unit by unit.
 """
 
 import enum
@@ -60,6 +59,30 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
         np.array([values.std(ddof=1) if values.size > 1 else math.nan]),
         np.array([values.size]),
         (values.min(keepdims=True), values.max(keepdims=True)),
+        confidence,
+    )
+    return Interval(**{name: column[0].item() for name, column in found.items()})
+
+
+def jackknife_t(
+    value: float, replicates_G: np.ndarray, *, confidence: float = 0.95
+) -> Interval:
+    """An estimate with the t interval of its delete-a-group jackknife, G - 1 degrees of freedom.
+
+    No interval (NaN) for fewer than two replicates, or for replicates without spread about a value
+    that is not zero. `ValueError` for a number that is not finite.
+
+    Source: J. W. Tukey, Ann. Math. Statist. 29 (1958), 614; R. G. Miller, Biometrika 61 (1974).
+    """
+    if not np.isfinite([value, *replicates_G]).all():
+        raise ValueError("a value is not finite")
+    groups = len(replicates_G)
+    pseudo_G = groups * value - (groups - 1) * replicates_G if groups > 1 else np.array([value])
+    found = _student(
+        np.array([value]),
+        np.array([pseudo_G.std(ddof=1) if groups > 1 else math.nan]),
+        np.array([len(pseudo_G)]),
+        (pseudo_G.min(keepdims=True), pseudo_G.max(keepdims=True)),
         confidence,
     )
     return Interval(**{name: column[0].item() for name, column in found.items()})

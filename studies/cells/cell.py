@@ -28,30 +28,61 @@ if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes wi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """A network and the data it is measured on, by files and by what identifies their content.
+class HeldOut:
+    """What a unit is measured on, by files and by what identifies their content.
 
     Attributes:
-        model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them.
+        tokens_folder, tokens_digest: its test images, and real ones to be scored as samples.
+        extractors: feature spaces, the deciding one first.
+        references: what samples are compared with, a file a space.
+        reference_digest: of a given file; without, references follow from tokens and extractors.
+    """
+
+    tokenizer_folder: Path
+    tokenizer_sha256: str
+    tokens_folder: Path
+    tokens_digest: str
+    extractors: tuple[ExtractorSpec, ...]
+    references: tuple[Path, ...]
+    reference_digest: str | None = None
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What scores depend on beside the samples."""
+        found: dict[str, object] = {
+            "tokenizer": self.tokenizer_sha256,
+            "held_out": self.tokens_digest,
+            "extractors": [extractor.digest for extractor in self.extractors],
+        }
+        return found | ({"reference": self.reference_digest} if self.reference_digest else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network of a unit and its training data.
+
+    Attributes:
+        model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; "" where
+            the study measures data alone, and `model_folder` holds just the tokenizer.
         trained_by: that cell's digest.
-        reference_path, reference_digest: what samples are compared with; without a digest it
-            follows from tokens, tokenizer and extractor.
     """
 
     model_folder: Path
     model: str
-    tokenizer_sha256: str
-    base_seed: int
     tokens_folder: Path
     tokens_digest: str
-    extractor: ExtractorSpec
-    reference_path: Path
-    reference_digest: str | None = None
+    held_out: HeldOut
     trained_by: str | None = None
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):
-    """How every cell of a study is measured, in the words of its file."""
+    """How a cell is measured, in the words of a study's file.
+
+    Attributes:
+        seed: of the uniforms; by default the unit's number.
+    """
+
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +90,13 @@ class Task(abc.ABC):
     """What is to be done, known before anything is made.
 
     Attributes:
-        base_seed: of the network that the study starts from.
+        unit: whose base network, held-out images and uniforms are used.
         trained: the training that makes the network of it; None for the base network itself.
         tabled: whether its metrics are rows of the frame; not of what only trains or chooses.
         trains: whether it trains a network.
     """
 
-    base_seed: int
+    unit: int
     trained: Task | None = None
     tabled: ClassVar[bool] = True
     trains: ClassVar[bool] = False
@@ -91,8 +122,16 @@ class Task(abc.ABC):
         """
 
     def baseline(self) -> Task | None:
-        """What its values are compared with, set by set; None for nothing."""
+        """What its values are compared with; None for nothing."""
         return None
+
+    def floor(self) -> Task | None:
+        """What a perfect generator scores, measured as this is; None for nothing."""
+        return None
+
+    def untrained(self) -> tuple[Task | None, Task | None]:
+        """The same on the network that its training began from, and that network in full."""
+        return None, None
 
     def images_done(self, folder: Path) -> int:
         """How many of `images` are done, as the folder tells; 0 where it does not."""
@@ -136,7 +175,7 @@ class Site:
     """Where a study's cells are.
 
     Attributes:
-        networks: that were there before the study trained any, by base seed.
+        networks: that were there before the study trained any, by unit.
         batch: images generated at once.
     """
 
@@ -147,7 +186,7 @@ class Site:
 
     def cell(self, task: Task) -> Cell:
         """The task at its network, a base or the one that its training makes."""
-        network = self.networks[task.base_seed]
+        network = self.networks[task.unit]
         if task.trained is not None:
             digest = self.cell(task.trained).digest
             folder, model = self.workspace.cell(digest), f"cell {digest}"

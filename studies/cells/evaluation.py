@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from varant.start.calibration import Speed
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
-RESULT_SCHEMA, SCORE_SCHEMA = 2, 1
+RESULT_SCHEMA, SCORE_SCHEMA = 3, 2
 IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 0.7  # of an evaluation, whatever it measures
 
@@ -31,7 +31,7 @@ class PlanTask(Task):
     def identity(self, network: Network) -> dict[str, object]:
         return {
             "model": network.model,
-            "tokenizer": network.tokenizer_sha256,
+            "tokenizer": network.held_out.tokenizer_sha256,
             "tokens": network.tokens_digest,
             "plan": {"depth": self.plan.depth, "layers": self.plan.layers},
             "patch_nums": self.plan.patch_nums,
@@ -60,15 +60,23 @@ class Measurement(PlanTask):
         return self.flops_share(geometry) * (sampling + likelihood) + SCORING_SECONDS
 
     def identity(self, network: Network) -> dict[str, object]:
-        own = {"schema": RESULT_SCHEMA, "extractor": network.extractor.digest}
+        own: dict[str, object] = {"schema": RESULT_SCHEMA}
         own |= {"evaluation": self.evaluation.model_dump()}
-        reference = network.reference_digest
-        return super().identity(network) | own | ({"reference": reference} if reference else {})
+        return super().identity(network) | network.held_out.identity | own
 
     def baseline(self) -> Measurement | None:
         """The full plan of the same network."""
         full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
         return None if self.plan.is_full else replace(self, plan=full)
+
+    def untrained(self) -> tuple[Measurement | None, Measurement | None]:
+        if self.trained is None or self.plan.is_full:
+            return None, None
+        own = replace(self, trained=None)
+        return own, own.baseline()
+
+    def floor(self) -> RealImages:
+        return RealImages(unit=self.unit, samples=self.evaluation.samples)
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import evaluate
@@ -83,7 +91,6 @@ class Scoring(PlanTask):
     """What a search looks at, never a result: `select/nll/mean` and costs of one plan."""
 
     select_images: int
-    select_sets: int
     tabled: ClassVar[bool] = False
 
     @property
@@ -94,13 +101,46 @@ class Scoring(PlanTask):
         return self.flops_share(geometry) * self.images / speed.nll_images_per_second
 
     def identity(self, network: Network) -> dict[str, object]:
-        select = {"images": self.select_images, "sets": self.select_sets}
-        return super().identity(network) | {"score": SCORE_SCHEMA, "select": select}
+        own = {"score": SCORE_SCHEMA, "select_images": self.select_images}
+        return super().identity(network) | own
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import costs_of, load_network, select_likelihood
 
         loaded = load_network(cell.network, cell.device)
-        found = select_likelihood(loaded, self.plan, self.select_images, self.select_sets)
+        found = select_likelihood(loaded, self.plan, self.select_images)
         found |= costs_of(loaded, self.plan, guidance=False)
         return CellResult(digest=cell.digest, metrics=found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealImages(Task):
+    """Reconstructed held-out images, scored as samples are: the floor, or a rung of the ladder.
+
+    Attributes:
+        samples: as many images, or all that there are.
+        rung: of `varant.evaluation.ladder`; None for images as they are.
+        draw: seed of what the damage draws.
+    """
+
+    samples: int
+    rung: str | None = None
+    draw: int = 0
+
+    @property
+    def images(self) -> int:
+        return self.samples
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return SCORING_SECONDS
+
+    def identity(self, network: Network) -> dict[str, object]:
+        own = {"schema": RESULT_SCHEMA, "rung": self.rung, "draw": self.draw}
+        return network.held_out.identity | own | {"samples": self.samples}
+
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
+        from studies.cells.measuring import evaluate_real
+
+        metrics = evaluate_real(cell, self.rung, self.draw, self.samples, folder)
+        write_json(folder / IDENTITY_FILE, cell.identity)
+        return CellResult(digest=cell.digest, metrics=metrics)

@@ -1,53 +1,76 @@
-"""What evaluation and score cells do: everything here needs torch, and runs where cells run."""
+"""What cells that measure do: everything here needs torch, and runs where cells run."""
 
 import functools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from studies.cells.cell import Cell, Evaluation, Network
+from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit, read_tokens
 from varant.evaluation.features import Extractor, Features
+from varant.evaluation.ladder import REAL, rungs
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
+from varant.evaluation.moments import Jackknifed, blocks
 from varant.evaluation.reference import Reference, read_reference
-from varant.evaluation.scores import score
+from varant.evaluation.scores import scores
 from varant.files import replacing
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.sampling import generate
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
-from varant.store.checkpoint import load
+from varant.store.checkpoint import load, load_tokenizer
 
 SAMPLES_FILE = "samples.npy"
 SHEET_CLASSES = 10  # that the sample sheet shows, an image each
+DECODED = 250  # real images decoded at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedHeldOut:
+    """What a unit is measured on: `spaces` are extractors and what samples are compared with."""
+
+    tokenizer: Tokenizer
+    tokens: Tokens
+    spaces: tuple[tuple[Extractor, Reference], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedNetwork:
     """What a network is measured with."""
 
-    tokenizer: Tokenizer
     model: VAR
     tokens: Tokens
-    reference: Reference
-    extractor: Extractor
+    held_out: LoadedHeldOut
+
+
+@functools.lru_cache(maxsize=1)
+def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
+    """Files of a unit, kept for the next cell of this process."""
+    extractors = [spec.load(device) for spec in held_out.extractors]
+    references = [
+        read_reference(path, features=extractor.features)
+        for path, extractor in zip(held_out.references, extractors, strict=True)
+    ]
+    return LoadedHeldOut(
+        tokenizer=load_tokenizer(held_out.tokenizer_folder).to(device),
+        tokens=read_tokens(held_out.tokens_folder),
+        spaces=tuple(zip(extractors, references, strict=True)),
+    )
 
 
 @functools.lru_cache(maxsize=1)
 def load_network(network: Network, device: str) -> LoadedNetwork:
     """Files of a network, kept for the next cell of this process."""
-    loaded = load(network.model_folder)
-    extractor = network.extractor.load(device)
     return LoadedNetwork(
-        tokenizer=loaded.tokenizer.to(device),
-        model=loaded.model.to(device),
+        model=load(network.model_folder).model.to(device),
         tokens=read_tokens(network.tokens_folder),
-        reference=read_reference(network.reference_path, features=extractor.features),
-        extractor=extractor,
+        held_out=load_held_out(network.held_out, device),
     )
 
 
@@ -55,43 +78,102 @@ def load_network(network: Network, device: str) -> LoadedNetwork:
 def evaluate(
     cell: Cell, plan: DepthPlan, wanted: Evaluation, folder: Path
 ) -> dict[str, Measurements]:
-    """All measurements of a cell; the sheet's images go to `samples.npy` in its folder.
+    """All measurements of a cell, whose folder keeps the features of its samples.
 
-    (classes, H, W, 3) uint8, an image each of the first classes.
+    The sheet's images go to `samples.npy` there: (classes, H, W, 3) uint8, one of each of the
+    first classes.
     """
     loaded = load_network(cell.network, cell.device)
-    metrics = likelihood(loaded, loaded.tokens.test, plan, wanted.nll_images, wanted.nll_sets)
+    held_out, classes = loaded.held_out, loaded.model.num_classes
+    metrics = likelihood(loaded, held_out.tokens.test, plan, wanted.nll_images)
     if wanted.select_images:
-        metrics |= select_likelihood(loaded, plan, wanted.select_images, wanted.select_sets)
-    classes = loaded.model.num_classes
-    shown, features, kv_bytes_peak = [], [], 0
-    labels = torch.arange(wanted.samples) % classes
-    for start in range(0, wanted.samples, cell.batch):
-        part = labels[start : start + cell.batch]
-        sample = generate(
-            loaded.model,
-            loaded.tokenizer,
-            part,
-            plan=plan,
-            cfg=wanted.cfg,
-            top_k=wanted.top_k,
-            top_p=wanted.top_p,
-            seed=wanted.seed,
-            image_indices=range(start, start + len(part)),
-            decode_chunk=cell.batch,
-        )
-        features.append(loaded.extractor(sample.images))
-        # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
-        shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
-        # A last, smaller batch would report its own size: bytes are those of a full batch.
-        kv_bytes_peak = max(kv_bytes_peak, sample.kv_bytes_peak // len(part))
-    metrics |= _scores(loaded, Features.joined(features), labels.numpy(), wanted)
-    metrics["kv_bytes/peak"] = Measurements.exact(kv_bytes_peak)
+        metrics |= select_likelihood(loaded, plan, wanted.select_images)
+    labels, shown, peaks = torch.arange(wanted.samples) % classes, list[Tensor](), [0]
+
+    def generated() -> Iterator[Tensor]:
+        for start in range(0, wanted.samples, cell.batch):
+            part = labels[start : start + cell.batch]
+            sample = generate(
+                loaded.model,
+                held_out.tokenizer,
+                part,
+                plan=plan,
+                cfg=wanted.cfg,
+                top_k=wanted.top_k,
+                top_p=wanted.top_p,
+                seed=wanted.seed,
+                image_indices=range(start, start + len(part)),
+                decode_chunk=cell.batch,
+            )
+            # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
+            shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
+            # A last, smaller batch would report its own size: bytes are those of a full batch.
+            peaks.append(sample.kv_bytes_peak // len(part))
+            yield sample.images
+
+    metrics |= score(generated(), labels.numpy(), held_out, folder)
+    metrics["kv_bytes/peak"] = Measurements.exact(max(peaks))
     metrics |= costs_of(loaded, plan, guidance=wanted.cfg != 0)
     sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
         np.save(file, sheet)
     return metrics
+
+
+@torch.inference_mode()
+def evaluate_real(
+    cell: Cell, rung: str | None, draw: int, samples: int, folder: Path
+) -> dict[str, Measurements]:
+    """Scores of reconstructed held-out images, as they are or damaged by a rung of the ladder.
+
+    Args:
+        samples: as many images, or all that there are.
+        draw: seed of what the damage draws.
+    """
+    held_out = load_held_out(cell.network.held_out, cell.device)
+    tokenizer = held_out.tokenizer
+    ladder = {one.name: one for one in rungs(tokenizer.config.patch_nums, tokenizer.vocab_size)}
+    how = ladder[rung or REAL]
+    real = held_out.tokens.real
+    part = real.rows(slice(min(samples, len(real))))
+    damaged = how.damage(part, np.random.default_rng([draw, len(part)]))
+    images = (
+        how.seen(tokenizer.decode(tokens_NL.to(cell.device)).add(1).div(2))
+        for tokens_NL in damaged.tokens_NL.split(DECODED)
+    )
+    return score(images, damaged.labels_N.numpy(), held_out, folder)
+
+
+def score(
+    images: Iterable[Tensor], labels_N: np.ndarray, held_out: LoadedHeldOut, folder: Path
+) -> dict[str, Measurements]:
+    """Scores of batches of images in [0, 1] in every feature space; features go to the folder."""
+    parts: list[list[Features]] = [[] for _ in held_out.spaces]
+    for batch in images:
+        for found, (extractor, _) in zip(parts, held_out.spaces, strict=True):
+            found.append(extractor(batch))
+    metrics: dict[str, Measurements] = {}
+    for found, (extractor, reference) in zip(parts, held_out.spaces, strict=True):
+        features = Features.joined(found)
+        features.save(folder / f"features-{extractor.name}.npy")
+        scored = scores(features.rounded(), labels_N, reference)
+        metrics |= _named(scored, extractor, len(labels_N))
+    return metrics
+
+
+def _named(
+    scored: Mapping[str, Jackknifed], extractor: Extractor, count: int
+) -> dict[str, Measurements]:
+    """Scores by the names of their metrics."""
+    kinds = {"frechet": extractor.kind, "class_kid": "kid"}
+    return {
+        kind
+        if (kind := kinds.get(name, name)) == "class_accuracy"
+        else f"{kind}/{extractor.name}/n{count}": Measurements(
+            value=one.value, count=count, replicates=tuple(one.replicates_G.tolist())
+        )
+        for name, one in scored.items()
+    }
 
 
 def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[str, Measurements]:
@@ -102,40 +184,29 @@ def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[
 
 
 def likelihood(
-    loaded: LoadedNetwork, tokens: TokenSplit, plan: DepthPlan, images: int, sets: int
+    loaded: LoadedNetwork, tokens: TokenSplit, plan: DepthPlan, images: int
 ) -> dict[str, Measurements]:
-    """Teacher-forced NLL in nats/token, in disjoint sets: mean, scale by scale."""
-    nll_NK = nll_per_scale(loaded.model, loaded.tokenizer, tokens, plan, images=images)
+    """Teacher-forced NLL in nats/token: mean, scale by scale."""
+    nll_NK = nll_per_scale(loaded.model, loaded.held_out.tokenizer, tokens, plan, images=images)
     columns = {"nll/mean": mean_nll(nll_NK, loaded.model.patch_nums)}
     columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
-    size = len(nll_NK) // sets
-    means = {name: nll_N.reshape(sets, size).mean(1) for name, nll_N in columns.items()}
-    return {k: Measurements(values=tuple(m.tolist()), count=size) for k, m in means.items()}
+    return {name: _mean(nll_N) for name, nll_N in columns.items()}
 
 
 def select_likelihood(
-    loaded: LoadedNetwork, plan: DepthPlan, images: int, sets: int
+    loaded: LoadedNetwork, plan: DepthPlan, images: int
 ) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
-    found = likelihood(loaded, loaded.tokens.select, plan, images, sets)
+    found = likelihood(loaded, loaded.tokens.select, plan, images)
     return {"select/nll/mean": found["nll/mean"]}
 
 
-def _scores(
-    loaded: LoadedNetwork, found: Features, labels_N: np.ndarray, wanted: Evaluation
-) -> dict[str, Measurements]:
-    size = wanted.samples // wanted.sets
-    sets = [slice(i * size, (i + 1) * size) for i in range(wanted.sets)]
-    scores = [score(found.rows(s), labels_N[s], loaded.reference) for s in sets]
-    extractor = loaded.extractor
-    columns: dict[str, list[float | None]] = {
-        f"{extractor.kind}/{extractor.name}/n{size}": [s.frechet for s in scores],
-        f"kid/{extractor.name}/n{size}": [s.class_kid for s in scores],
-        "class_accuracy": [s.class_accuracy for s in scores],
-    }
-    known = {name: tuple(v for v in values if v is not None) for name, values in columns.items()}
-    return {
-        name: Measurements(values=values, count=size)
-        for name, values in known.items()
-        if len(values) == len(sets)
-    }
+def _mean(values_N: np.ndarray) -> Measurements:
+    """The mean of images with its jackknife replicates."""
+    count, total = len(values_N), values_N.sum()
+    without = [
+        (total - values_N[block].sum()) / (count - len(values_N[block]))
+        for block in blocks(count)
+        if count > 1
+    ]
+    return Measurements(value=float(total / count), count=count, replicates=tuple(without))

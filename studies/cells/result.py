@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,19 +19,21 @@ FINISHED, FAILED, DIVERGED, INTERRUPTED = "finished", "failed", "diverged", "int
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """Values of one metric.
+    """One metric.
 
     Attributes:
-        values: one for each disjoint set; a single one for an exact number.
-        count: images or samples behind each value; 0 for an exact number.
+        value: of all samples or images.
+        count: samples or images behind it; 0 for an exact number.
+        replicates: the jackknife's, the value without each block of them; () where there are none.
     """
 
-    values: tuple[float, ...]
+    value: float
     count: int
+    replicates: tuple[float, ...] = ()
 
     @classmethod
     def exact(cls, value: float) -> Measurements:
-        return cls(values=(float(value),), count=0)
+        return cls(value=float(value), count=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +56,21 @@ class CellResult:
     error: str | None = None
 
     @property
-    def means(self) -> dict[str, float]:
-        """Of the sets of each metric."""
-        return {name: fmean(found.values) for name, found in self.metrics.items()}
+    def values(self) -> dict[str, float]:
+        """By metric."""
+        return {name: found.value for name, found in self.metrics.items()}
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Its rows of a study's frame: one for each value, one where it did not finish."""
+        """Its rows of a study's frame: one for each value and replicate, one where it did not
+        finish."""
         shared: dict[str, object] = {"cell_digest": self.digest, "status": self.status}
         if self.status != FINISHED:
-            yield shared | {"metric": "", "set": None, "value": math.nan, "count": 0}
+            yield shared | {"metric": "", "group": None, "value": math.nan, "count": 0}
         for metric, found in self.metrics.items():
-            for i, value in enumerate(found.values):
-                of_set = {"set": i if found.count else None, "value": value, "count": found.count}
-                yield shared | {"metric": metric} | of_set
+            of = shared | {"metric": metric, "count": found.count}
+            yield of | {"group": None, "value": found.value}
+            for group, value in enumerate(found.replicates):
+                yield of | {"group": group, "value": value}
 
 
 _FILE = TypeAdapter(CellResult)

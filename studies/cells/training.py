@@ -77,7 +77,7 @@ class Training(Task):
         return {
             "schema": TRAINING_SCHEMA,
             "start": network.model,
-            "tokenizer": network.tokenizer_sha256,
+            "tokenizer": network.held_out.tokenizer_sha256,
             "tokens": network.tokens_digest,
             "training": self.config.as_dict(),
             "evaluate": {"images": self.evaluate_images, "every": self.evaluate_every},
@@ -120,7 +120,7 @@ class Training(Task):
         content, last = read_config(folder), read_metrics(folder)[-1]
         seconds = float(content["note"]["seconds"])  # of all visits
         found = {
-            name: Measurements(values=(value,), count=self.evaluate_images)
+            name: Measurements(value=value, count=self.evaluate_images)
             for name, value in last.items()
             if name.startswith("select/")
         }
@@ -143,7 +143,6 @@ class Training(Task):
         start = load(cell.network.model_folder)
         tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
         tokens = read_tokens(cell.network.tokens_folder)
-        assert tokens.train is not None, "tokens of a study are made with all splits"
         batches = CachedBatches(tokens.train, seed=self.config.seed, batch=self.config.batch)
         evaluator = Evaluator(
             tokens=tokens.select,

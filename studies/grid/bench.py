@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from studies.cells.cell import Evaluation, Network, Site
+from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.grid.flags import StudyConfig
 from studies.running.executors import Executor
 from varant.errors import UserError
-from varant.evaluation.extractors import ExtractorSpec
+from varant.evaluation.extractors import ExtractorSpec, extractor_specs
 from varant.evaluation.features import Extractor
 from varant.evaluation.reference import load_reference_npz, prepare_reference
 from varant.progress import progress_bar, silent
@@ -17,8 +17,7 @@ from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
 from varant.store.workspace import Workspace
 
-NLL_IMAGES, NLL_SETS = 2000, 40
-SELECT_IMAGES, SELECT_SETS = 1000, 20
+NLL_IMAGES, SELECT_IMAGES = 2000, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +25,21 @@ class Planned(Resolved):
     """What is known of a study's bench before anything is made: its start, and how to measure.
 
     Attributes:
-        extractor, extractor_spec: of the features that samples are scored on.
+        units: that cells are measured in; `seeds` are of the base networks.
+        extractors, specs: feature spaces that samples are scored in, the deciding one first.
         reference_digest: of the file that samples are compared with, where one is given.
+        evaluation: of the first unit; see `evaluation_of`.
     """
 
-    extractor: Extractor
-    extractor_spec: ExtractorSpec
+    units: tuple[int, ...]
+    extractors: tuple[Extractor, ...]
+    specs: tuple[ExtractorSpec, ...]
     reference_digest: str | None
     evaluation: Evaluation
+
+    def evaluation_of(self, unit: int) -> Evaluation:
+        """How cells of a unit are measured: with its own uniforms."""
+        return self.evaluation.model_copy(update={"seed": unit})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,73 +50,61 @@ class Prepared(Planned):
     site: Site
 
 
-def plan_bench(config: StudyConfig, *, networks: int = 1, select: bool = False) -> Planned:
+def plan_bench(
+    config: StudyConfig, *, units: Sequence[int], networks: bool = True, select: bool = False
+) -> Planned:
     """The bench of these flags, as far as it is known before anything is made.
 
     Args:
-        networks: base networks, with seeds from `--seed` on.
+        networks: whether the units have base networks; else just data are measured.
         select: whether cells are measured on the select split too, for choosing.
 
     Raises:
         UserError: flags that make no sense together, or files that cannot be read.
     """
-    seeds, wanted, digest = range(config.seed, config.seed + networks), config.evaluation, None
+    wanted, digest = config.evaluation, None
+    seeds = tuple(units) if networks else ()
     resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
     if wanted.inception is not None:
-        spec = ExtractorSpec.inception(wanted.inception)
+        specs: tuple[ExtractorSpec, ...] = (ExtractorSpec.inception(wanted.inception),)
     else:
-        spec = ExtractorSpec.packaged(resolved.dataset.name)
-    extractor = spec.load()
+        dataset = resolved.dataset
+        specs = extractor_specs(f"{dataset.name}-{dataset.image_side}")
+    extractors = tuple(spec.load() for spec in specs)
     if wanted.reference is not None:
-        digest = load_reference_npz(wanted.reference, features=extractor.features).digest
+        digest = load_reference_npz(wanted.reference, features=extractors[0].features).digest
     return Planned(
         **vars(resolved),
-        extractor=extractor,
-        extractor_spec=spec,
+        units=tuple(units),
+        extractors=extractors,
+        specs=specs,
         reference_digest=digest,
         evaluation=_evaluation(config, resolved, select=select),
     )
 
 
 def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Evaluation:
-    """How every cell is measured.
+    """How cells are measured.
 
     Raises:
         UserError: naming the flag, its value and what would be right.
     """
     wanted, sizes = config.evaluation, resolved.dataset.sizes
-    least = wanted.sets * 2 * resolved.geometry.num_classes
-    if wanted.samples < least or wanted.samples % wanted.sets:
+    least = 2 * resolved.geometry.num_classes
+    if wanted.samples < least:
+        raise UserError(f"--samples {wanted.samples}: use at least {least}, two of each class")
+    images = min(NLL_IMAGES, sizes["test"]) if wanted.nll_images is None else wanted.nll_images
+    if images > sizes["test"]:
         raise UserError(
-            f"--samples {wanted.samples}: must be a multiple of --sets ({wanted.sets}) and at "
-            f"least {least}, two of each class in each set"
+            f"--nll-images {images}: {config.data.dataset} has {sizes['test']} test images a unit"
         )
-    nll_images = wanted.nll_images
-    if nll_images is None:
-        nll_images = _whole_sets(min(NLL_IMAGES, sizes["test"]), NLL_SETS)
-    if nll_images > sizes["test"]:
-        raise UserError(
-            f"--nll-images {nll_images}: {config.data.dataset} has {sizes['test']} test images"
-        )
-    nll_sets = min(NLL_SETS, nll_images)
-    if nll_images % nll_sets:
-        raise UserError(f"--nll-images {nll_images}: must be a multiple of {nll_sets}")
-    select_images = _whole_sets(min(SELECT_IMAGES, sizes["select"]), SELECT_SETS) if select else 0
     return Evaluation(
         samples=wanted.samples,
-        sets=wanted.sets,
-        nll_images=nll_images,
-        nll_sets=nll_sets,
-        select_images=select_images,
-        select_sets=min(SELECT_SETS, select_images),
+        nll_images=images,
+        select_images=min(SELECT_IMAGES, sizes["select"]) if select else 0,
         seed=config.seed,
         **vars(config.sampling),
     )
-
-
-def _whole_sets(images: int, sets: int) -> int:
-    """The most images that make up so many sets of equal size, or one set an image."""
-    return images - images % max(1, min(sets, images))
 
 
 def prepare_bench(
@@ -121,30 +115,41 @@ def prepare_bench(
     Several base networks that are missing train side by side.
     """
     torch.set_num_threads(1)
-    run, reference = config.run, config.evaluation.reference
+    run = config.run
 
     def side_by_side(jobs: Sequence[BaseJob]) -> None:
         for future in [executor.submit(job.run, silent) for job in jobs]:
             future.result()
 
     start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
-    if reference is None:
-        extractor = planned.extractor_spec.load(run.device)
-        reference = prepare_reference(start.tokens_folder, start.tokenizer, extractor, progress_bar)
-    networks = {
-        files.seed: Network(
-            model_folder=files.folder.resolve(),
-            model=files.sha256,
+    files = {network.seed: network for network in start.networks}
+    extractors = [spec.load(run.device) for spec in planned.specs]
+    networks = {}
+    for unit in planned.units:
+        folder, digest = start.tokens_of(unit, workspace, progress_bar)
+        given = config.evaluation.reference
+        references = (
+            [given]
+            if given is not None
+            else [prepare_reference(folder, start.tokenizer, e, progress_bar) for e in extractors]
+        )
+        held_out = HeldOut(
+            tokenizer_folder=start.tokenizer_folder.resolve(),
             tokenizer_sha256=start.tokenizer_sha256,
-            base_seed=files.seed,
-            tokens_folder=start.tokens_folder.resolve(),
-            tokens_digest=start.tokens_digest,
-            extractor=planned.extractor_spec,
-            reference_path=reference.resolve(),
+            tokens_folder=folder.resolve(),
+            tokens_digest=digest,
+            extractors=planned.specs,
+            references=tuple(path.resolve() for path in references),
             reference_digest=planned.reference_digest,
         )
-        for files in start.networks
-    }
+        own = files.get(unit)
+        networks[unit] = Network(
+            model_folder=(own.folder if own else start.tokenizer_folder).resolve(),
+            model=own.sha256 if own else "",
+            tokens_folder=start.tokens_folder.resolve(),
+            tokens_digest=start.tokens_digest,
+            held_out=held_out,
+        )
     batch, workspace = config.evaluation.sample_batch, Workspace(folder=workspace.folder.resolve())
     site = Site(networks=networks, workspace=workspace, device=run.device, batch=batch)
     return Prepared(**vars(planned), start=start, site=site)

@@ -27,8 +27,6 @@ class EvaluationConfig:
 
     samples: Positive = 2000
     """Generated images a cell."""
-    sets: Positive = 8
-    """Disjoint sets that the samples are split into, for intervals."""
     nll_images: Positive | None = None
     """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
     extractor: Literal["packaged", "inception"] = "packaged"
@@ -42,8 +40,8 @@ class EvaluationConfig:
     """Images generated at once."""
 
     def check(self) -> None:
-        if self.sets < 2:
-            raise UserError(f"--sets {self.sets}: an interval needs at least 2 disjoint sets")
+        if self.samples < 2:
+            raise UserError(f"--samples {self.samples}: a distance needs at least 2")
         if (self.extractor == "inception") != (self.inception is not None):
             raise UserError("--inception: goes with --extractor inception, which needs it")
         if self.reference is not None and self.inception is None:
@@ -78,13 +76,17 @@ class StudyConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     run: StudyRunConfig = StudyRunConfig()
     seed: Natural = 0
-    """Seed of the base network and of sampling."""
+    """First unit."""
+    units: Positive | None = None
+    """Base networks, each with its own training seed, uniforms and test images, numbered from
+    --seed on; a verdict needs 5. Default: 5, or 1 with --model or --vae."""
     default_workers: ClassVar[int] = 1
+    default_units: ClassVar[int] = 5
 
     @classmethod
     def quick_defaults(cls) -> Self:
         """What `--quick` puts in place of the defaults."""
-        return cls(evaluation=EvaluationConfig(samples=160, sets=4, nll_images=200))
+        return cls(evaluation=EvaluationConfig(samples=160, nll_images=200), units=1)
 
     def check(self) -> None:
         if self.data.dataset == "folder" and self.evaluation.inception is None:
@@ -94,8 +96,21 @@ class StudyConfig:
             )
         if self.run.quick and self.data.dataset == "folder":
             raise UserError("--quick: runs on the embedded data sets only")
+        if self.given and self.units not in (None, 1):
+            raise UserError(f"--units {self.units}: {self.given} gives one network; leave it 1")
         if not math.isfinite(self.sampling.cfg):
             raise UserError(f"--cfg {self.sampling.cfg}: must be a finite number")
+
+    @property
+    def given(self) -> str:
+        """The flag that names the network that the study starts from; empty without one."""
+        return "--model" if self.start.model else "--var" if self.start.var else ""
+
+    @property
+    def unit_numbers(self) -> tuple[int, ...]:
+        """Of the study's units."""
+        units = self.units or (1 if self.given else self.default_units)
+        return tuple(range(self.seed, self.seed + units))
 
     @property
     def workers(self) -> int:

@@ -111,8 +111,8 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
             "description": described,
             "psnr_db": bench.start.psnr_db,
         },
-        "extractor": bench.extractor,
-        "bases": [_base_facts(outcome, seed) for seed in bench.seeds],
+        "extractors": bench.extractors,
+        "bases": [_base_facts(outcome, unit) for unit in bench.seeds],
         "model": bench.description,
         "geometry": bench.geometry,
         "sampling": bench.evaluation,
@@ -125,14 +125,14 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
     }
 
 
-def _base_facts(outcome: Outcome[Any], seed: int) -> dict[str, Any]:
+def _base_facts(outcome: Outcome[Any], unit: int) -> dict[str, Any]:
     bench = outcome.bench
-    whole = outcome.where(base_seed=seed, family="full")
-    own = [outcome.result(point).means for point in whole if point.task.trained is None]
+    whole = outcome.where(unit=unit, family="full")
+    own = [outcome.result(point).values for point in whole if point.task.trained is None]
     means = own[0] if own else {}
     return {
-        "base_seed": seed,
-        "digest": bench.site.networks[seed].model,
+        "unit": unit,
+        "digest": bench.site.networks[unit].model,
         "parameters": parameter_count(bench.geometry),
         "training_images": bench.training_images,
         "nll_mean": means.get("nll/mean"),

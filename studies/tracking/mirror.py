@@ -13,9 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.frame import CONTROL
+from analysis.study_file import CONTROL
 from analysis.metrics import parse_metric
-from analysis.statistics.intervals import paired_t
 from reports import ReportPaths
 from studies.cells.cell import Cell, Task
 from studies.cells.result import FINISHED, CellResult
@@ -73,7 +72,7 @@ class Mirror:
         """Write a cell as soon as it has ended, unless the database gave trouble before."""
         if self._live:
             self._live = self._write(
-                lambda record: record.record_cell(self._logged(cell.digest, result, None))
+                lambda record: record.record_cell(self._logged(cell.digest, result, {}))
             )
 
     def finish(
@@ -95,9 +94,7 @@ class Mirror:
 
         def write(record: StudyRecord) -> None:
             for digest, (point, *_) in self._points.items():
-                baseline = point.task.baseline()
-                compared = results.get(baseline) if baseline is not None else None
-                record.record_cell(self._logged(digest, results[point.task], compared))
+                record.record_cell(self._logged(digest, results[point.task], results))
             record.finish(
                 note="\n\n".join(note),
                 metrics={f"study/seconds {k}": v for k, v in outcome.seconds.items()}
@@ -126,8 +123,10 @@ class Mirror:
             return open_study(self._workspace.folder, self._study)
         return None
 
-    def _logged(self, digest: str, result: CellResult, baseline: CellResult | None) -> LoggedCell:
-        """A cell as MLflow shows it, compared with the result of its baseline."""
+    def _logged(
+        self, digest: str, result: CellResult, results: Mapping[Task, CellResult]
+    ) -> LoggedCell:
+        """A cell as MLflow shows it, compared with others' results where they are there."""
         first, *others = self._points[digest]
         also = ", ".join(point.name for point in others)
         own_tags = {"also": also, "error": result.error}
@@ -136,7 +135,7 @@ class Mirror:
         assert isinstance(images_seen, int), "a budget is a number of images"
         curve = first.task.curve(self._workspace.cell(digest))
         in_curve = {name for _, metrics in curve for name in metrics}
-        metrics = _metrics(result, baseline)
+        metrics = _metrics(first.task, result, results)
         return LoggedCell(
             result=result,
             name=first.name,
@@ -157,29 +156,41 @@ class Mirror:
         for point in points:
             columns = {k: v for k, v in point.columns.items() if v is not None} | columns
         columns.pop("plan", None)
-        network = {"schedule": CONTROL, "kind": CONTROL, "seed": columns.get("base_seed")}
+        network = {"schedule": CONTROL, "kind": CONTROL, "seed": columns.get("unit")}
         if (bench := self._study.bench) is not None:
             network["subnet_depth"] = bench.geometry.depth
             network["budget_images"] = bench.training_images
         return {k: v for k, v in network.items() if v is not None} | columns
 
 
-def _metrics(result: CellResult, baseline: CellResult | None) -> dict[str, float]:
-    """Means over the sets; against the baseline the paired damage with its standard error."""
+def _metrics(
+    task: Task, result: CellResult, results: Mapping[Task, CellResult]
+) -> dict[str, float]:
+    """The values; beside them the damage against the baseline, and what the metrics that decide
+    say under names that no extractor changes: `quality/excess` over the floor and
+    `quality/loss_share`, of the damage that the untrained network shows."""
     facts = {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
-    metrics = result.means | facts | {"seconds/cell": result.seconds}
-    if baseline is None or not (result.metrics and baseline.metrics):
-        return metrics
-    for name, found in result.metrics.items():
-        sign = parse_metric(name).damage_sign
-        pairs = zip(found.values, baseline.metrics[name].values, strict=True)
-        if found.count:
-            difference = paired_t([sign * (one - other) for one, other in pairs])
-            metrics[f"damage/{flat(name)}"] = difference.estimate
-            metrics[f"damage_standard_error/{flat(name)}"] = difference.standard_error
+    metrics = result.values | facts | {"seconds/cell": result.seconds}
+
+    def values_of(other: Task | None) -> Mapping[str, float]:
+        found = results.get(other) if other is not None else None
+        return found.values if found is not None else {}
+
+    full, floor = values_of(task.baseline()), values_of(task.floor())
+    for name in result.values.keys() & full.keys():
+        metric = parse_metric(name)
+        if metric.exact:
+            metrics[f"saved_share/{flat(name)}"] = 1 - metrics[name] / full[name]
         else:
-            saved = 1 - found.values[0] / baseline.metrics[name].values[0]
-            metrics[f"saved_share/{flat(name)}"] = saved
+            damage = metric.damage_sign * (metrics[name] - full[name])
+            metrics[f"damage/{flat(name)}"] = damage
+    headline = next((n for n in result.values if parse_metric(n).kind in ("fd", "fid")), "")
+    if headline in floor:
+        metrics["quality/excess"] = metrics[headline] - floor[headline]
+    untrained, base = (values_of(other) for other in task.untrained())
+    if headline in untrained and headline in base and untrained[headline] != base[headline]:
+        loss, most = metrics[headline] - base[headline], untrained[headline] - base[headline]
+        metrics["quality/loss_share"] = loss / most
     return metrics
 
 

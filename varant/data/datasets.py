@@ -1,8 +1,10 @@
 """Data sets: what a split is, and those that come with the package. Nothing is downloaded."""
 
+from __future__ import annotations
+
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -16,6 +18,7 @@ from varant.files import digest_of
 from varant.presets import preset_at
 
 SPLITS = ("train", "select", "test")
+UNIT_SPLITS = ("test", "real")
 LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
 
 
@@ -63,12 +66,14 @@ class ArraySplit:
 class Dataset:
     """A data set whose splits are made when they are first asked for.
 
-    What chooses something looks at `select`; what is reported comes from `test`.
+    What chooses something looks at `select`; what is reported comes from the `test` images of a
+    unit, see `of_unit`.
 
     Attributes:
         digest: SHA-256 of all that fixes the pixels: name, renderer version, seed, sizes.
         sizes: images of each split.
         make_split: split name to its images.
+        make_unit: a unit's number to its held-out images; None where they are finite.
     """
 
     name: str
@@ -77,6 +82,7 @@ class Dataset:
     digest: str
     sizes: dict[str, int]
     make_split: Callable[[str], Split]
+    make_unit: Callable[[int], Dataset] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -99,6 +105,26 @@ class Dataset:
     def test(self) -> Split:
         return self.make_split("test")
 
+    @cached_property
+    def real(self) -> Split:
+        return self.make_split("real")
+
+    def of_unit(self, unit: int) -> Dataset:
+        """The held-out images of a unit: `test`, and `real` ones to be scored as samples are.
+
+        Rendered images are the unit's own. Of a finite data set all units have the same: the test
+        images, and the select images as `real`.
+        """
+        if self.make_unit is not None:
+            return self.make_unit(unit)
+        held_out = {"test": "test", "real": "select"}
+        return replace(
+            self,
+            digest=digest_of({"held out of": self.digest}),
+            sizes={name: self.sizes[split] for name, split in held_out.items()},
+            make_split=lambda name: self.make_split(held_out[name]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedSplit:
@@ -120,9 +146,12 @@ class RenderedSplit:
         return shapes.render(0, self.stream, np.arange(len(self))[chosen], side=self.side)
 
 
-def _shapes(split: str, count: int, side: int) -> RenderedSplit:
-    labels_N = shapes.labels_of(range(count))
-    return RenderedSplit(stream=SPLITS.index(split), side=side, labels_N=labels_N)
+def _shapes(split: str, count: int, side: int, unit: int | None = None) -> RenderedSplit:
+    if unit is None:
+        stream = SPLITS.index(split)
+    else:  # streams of its own, after those of the splits
+        stream = len(SPLITS) + len(UNIT_SPLITS) * unit + UNIT_SPLITS.index(split)
+    return RenderedSplit(stream=stream, side=side, labels_N=shapes.labels_of(range(count)))
 
 
 def _digits(split: str, count: int, side: int) -> ArraySplit:
@@ -202,7 +231,7 @@ def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Data
         split: min(count, max(least[split], count * kept // full["train"]))
         for split, count in full.items()
     }
-    return Dataset(
+    dataset = Dataset(
         name=name,
         image_side=side,
         class_names=class_names,
@@ -210,3 +239,16 @@ def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Data
         sizes=sizes,
         make_split=lambda split: make(split, sizes[split], side),
     )
+    if make is not _shapes:
+        return dataset
+
+    def of_unit(unit: int) -> Dataset:
+        counts = {"test": sizes["test"], "real": 2 * sizes["test"]}
+        return replace(
+            dataset,
+            digest=digest_of({"unit": unit, "of": dataset.digest}),
+            sizes=counts,
+            make_split=lambda split: _shapes(split, counts[split], side, unit),
+        )
+
+    return replace(dataset, make_unit=of_unit)

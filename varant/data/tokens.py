@@ -5,7 +5,7 @@ on after its last whole shard.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from varant.data.datasets import SPLITS, Dataset, Split, images_to_float
+from varant.data.datasets import UNIT_SPLITS, Dataset, Split, images_to_float
 from varant.data.folders import UnreadableImage
 from varant.errors import UserError
 from varant.files import digest_of, write_json
@@ -22,7 +22,7 @@ from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import write_tensors
 
-VERSION = 2
+VERSION = 3
 INDEX_FILE = "index.json"
 SHARD_ENTRIES = 32_768  # 43 MiB of the official 680 tokens
 
@@ -69,17 +69,30 @@ class TokenSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A tokenised data set.
+    """A tokenised data set: `train` and `select` of one, `test` and `real` of a unit's.
 
     Attributes:
-        train: None where only the held-out splits were tokenised.
         skipped: image files that could not be read, of all splits.
     """
 
-    train: TokenSplit | None = None
-    select: TokenSplit
-    test: TokenSplit
+    splits: Mapping[str, TokenSplit]
     skipped: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> TokenSplit:
+        return self.splits["train"]
+
+    @property
+    def select(self) -> TokenSplit:
+        return self.splits["select"]
+
+    @property
+    def test(self) -> TokenSplit:
+        return self.splits["test"]
+
+    @property
+    def real(self) -> TokenSplit:
+        return self.splits["real"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +108,7 @@ class Tokenising:
     """
 
     flips: bool = False
-    splits: tuple[str, ...] = SPLITS
+    splits: tuple[str, ...] = ("train", "select")
     skip_unreadable: bool = False
     batch: int = 250
     shard_entries: int = SHARD_ENTRIES
@@ -113,7 +126,7 @@ class Tokenising:
         return digest_of(made_of | {"flips": self.flips, "splits": self.splits})
 
 
-EVERY_SPLIT = Tokenising()
+PLAIN, OF_UNIT = Tokenising(), Tokenising(splits=UNIT_SPLITS)
 
 
 @torch.no_grad()
@@ -121,7 +134,7 @@ def cache_tokens(
     folder: Path,
     dataset: Dataset,
     tokenizer: Tokenizer,
-    wanted: Tokenising = EVERY_SPLIT,
+    wanted: Tokenising = PLAIN,
     *,
     progress: Progress = silent,
 ) -> Tokens:
@@ -201,7 +214,7 @@ def read_tokens(folder: Path) -> Tokens:
         raise UserError(
             f"{folder}: damaged token cache ({error}); delete the folder and run again"
         ) from None
-    return Tokens(**splits, skipped=tuple(dict.fromkeys(skipped)))
+    return Tokens(splits=splits, skipped=tuple(dict.fromkeys(skipped)))
 
 
 def _read_split(paths: list[Path], skipped: list[str]) -> TokenSplit:

@@ -9,6 +9,8 @@ from varant.errors import UserError
 from varant.evaluation.features import Extractor, packaged_extractor
 from varant.evaluation.inception import inception_digest, inception_extractor
 
+BLIND = "blind"  # the packaged network that knows no classes
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorSpec:
@@ -17,21 +19,21 @@ class ExtractorSpec:
     The digest is the identity; two specs of one file in two places are equal.
 
     Attributes:
-        dataset: embedded data set of a packaged network; None for Inception.
+        network: name of a packaged network, such as `shapes-24`; None for Inception.
         path: file of an Inception network, absolute; None for a packaged one.
     """
 
     digest: str
-    dataset: str | None = None
+    network: str | None = None
     path: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        assert (self.dataset is None) != (self.path is None), "packaged, or a file"
+        assert (self.network is None) != (self.path is None), "packaged, or a file"
 
     @classmethod
-    def packaged(cls, dataset: str) -> ExtractorSpec:
-        """Of the packaged network of a data set; `UserError` where there is none."""
-        return cls(digest=packaged_extractor(dataset).digest, dataset=dataset)
+    def packaged(cls, network: str) -> ExtractorSpec:
+        """Of a packaged network; `UserError` where there is none."""
+        return cls(digest=packaged_extractor(network).digest, network=network)
 
     @classmethod
     def inception(cls, path: Path) -> ExtractorSpec:
@@ -45,10 +47,19 @@ class ExtractorSpec:
         """
         if self.path is not None:
             return inception_extractor(self.path, device=device, digest=self.digest)
-        extractor = packaged_extractor(self.dataset)
+        extractor = packaged_extractor(self.network)
         if extractor.digest != self.digest:
             raise UserError(
-                f"--dataset {self.dataset}: the packaged feature network is {extractor.name}, not "
+                f"--dataset: the packaged feature network is {extractor.name}, not "
                 f"{self.digest[:6]} as where the study began; use one version of varant"
             )
         return extractor
+
+
+def extractor_specs(key: str) -> tuple[ExtractorSpec, ExtractorSpec]:
+    """The packaged spaces of a data set and image side, such as `shapes-24`.
+
+    The first decides: a classifier's. The second knows nothing of the classes. `UserError` where
+    no network is packaged for the key.
+    """
+    return ExtractorSpec.packaged(key), ExtractorSpec.packaged(BLIND)

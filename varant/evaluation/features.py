@@ -21,22 +21,22 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from varant.errors import UserError
-from varant.files import sha256_file
+from varant.files import replacing, sha256_file
 
 FEATURES = 32
 WEIGHTS = Path(__file__).parent / "weights"
 
 
 class FeatureNetwork(nn.Module):
-    """Images to `FEATURES` features, and class logits linear in them."""
+    """Images to `FEATURES` features, and class logits linear in them, where it knows classes."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int | None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 24, 3, stride=1, padding=1)
         self.conv2 = nn.Conv2d(24, 40, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(40, 64, 3, stride=2, padding=1)
         self.features = nn.Linear(64 * 9, FEATURES)
-        self.classes = nn.Linear(FEATURES, num_classes)
+        self.classes = None if num_classes is None else nn.Linear(FEATURES, num_classes)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """(B, 3, H, W) images in [0, 1] to (B, FEATURES)."""
@@ -64,6 +64,21 @@ class Features:
     def rows(self, chosen: slice) -> Features:
         classes_N = None if self.classes_N is None else self.classes_N[chosen]
         return Features(features_NF=self.features_NF[chosen], classes_N=classes_N)
+
+    def rounded(self) -> Features:
+        """As they are stored: features in half precision, float64 again."""
+        stored_NF = self.features_NF.astype(np.float16)
+        return Features(features_NF=stored_NF.astype(np.float64), classes_N=self.classes_N)
+
+    def save(self, path: Path) -> None:
+        """Write the features as float16 `.npy`, without classes; labels say what they are of."""
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.save(file, self.features_NF.astype(np.float16))
+
+    @classmethod
+    def load(cls, path: Path) -> Features:
+        """What `save` wrote: as `rounded`, without classes; `OSError` or `ValueError` if none."""
+        return cls(features_NF=np.load(path, allow_pickle=False).astype(np.float64))
 
     @classmethod
     def joined(cls, parts: Sequence[Features]) -> Features:
@@ -115,17 +130,19 @@ class PackagedExtractor(Extractor):
 
     def of(self, images_B3HW: Tensor) -> Features:
         found = self.network(images_B3HW.cpu())
-        classes = self.network.classes(found).argmax(1)
-        return Features(features_NF=found.double().numpy(), classes_N=classes.numpy())
+        layer = self.network.classes
+        classes_N = None if layer is None else layer(found).argmax(1).numpy()
+        return Features(features_NF=found.double().numpy(), classes_N=classes_N)
 
 
 @functools.cache
-def packaged_extractor(dataset: str) -> PackagedExtractor:
-    """The extractor of a data set, from weights in the package; `UserError` if there are none."""
-    path = WEIGHTS / f"{dataset}.safetensors"
+def packaged_extractor(network: str) -> PackagedExtractor:
+    """The extractor of packaged weights, such as `shapes-24`; `UserError` where there are none."""
+    path = WEIGHTS / f"{network}.safetensors"
     if not path.exists():
-        raise UserError(f"--dataset {dataset}: no feature network is packaged for it")
-    return load_extractor(path, name=dataset)
+        there = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*-[0-9]*.safetensors")))
+        raise UserError(f"--dataset: no feature network {network} is packaged, but {there}")
+    return load_extractor(path, name=network)
 
 
 def load_extractor(path: Path, *, name: str) -> PackagedExtractor:

@@ -39,6 +39,12 @@ class Gaussian:
         covariance_FF = np.atleast_2d(np.cov(features_NF, rowvar=False))
         return cls(mean_F=features_NF.mean(axis=0), covariance_FF=covariance_FF)
 
+    @cached_property
+    def root_FF(self) -> np.ndarray:
+        """(F, F) symmetric square root of the covariance, computed once."""
+        values_F, vectors_FF = np.linalg.eigh(self.covariance_FF)
+        return np.asarray((vectors_FF * np.sqrt(values_F.clip(min=0))) @ vectors_FF.T)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:

@@ -88,7 +88,6 @@ class BaseJob:
             model = VAR(self.config.geometry).to(self.device)
         tokenizer = load_tokenizer(self.tokenizer_folder).to(self.device)
         tokens = read_tokens(self.workspace.tokens(self.tokens_digest))
-        assert tokens.train is not None
         batches = CachedBatches(tokens.train, seed=training.seed, batch=training.batch)
         trainer = Trainer(model, tokenizer, batches, training)
         with progress(f"base seed {training.seed}", training.image_passes, "img") as advance:

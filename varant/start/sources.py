@@ -12,7 +12,7 @@ from typing import Any
 
 from varant.data.datasets import Dataset, load_dataset
 from varant.data.folders import folder_dataset
-from varant.data.tokens import EVERY_SPLIT, Tokenising, cache_tokens
+from varant.data.tokens import OF_UNIT, PLAIN, Tokenising, cache_tokens
 from varant.errors import UserError
 from varant.files import digest_of, sha256_file
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
@@ -195,6 +195,15 @@ class Start:
     tokens_digest: str
     networks: tuple[NetworkFiles, ...]
 
+    def tokens_of(self, unit: int, workspace: Workspace, progress: Progress) -> tuple[Path, str]:
+        """The held-out images of a unit in tokens, made unless they are there: folder, digest."""
+        wanted = replace(OF_UNIT, skip_unreadable=self.resolved.data.skip_unreadable)
+        dataset = self.resolved.dataset.of_unit(unit)
+        digest = wanted.digest(dataset, self.tokenizer_sha256)
+        folder = workspace.tokens(digest)
+        cache_tokens(folder, dataset, self.tokenizer, wanted, progress=progress)
+        return folder, digest
+
     @property
     def origin(self) -> dict[str, Any]:
         """What the network is: a part of the identity of what is trained from it."""
@@ -223,7 +232,7 @@ def materialise(
     progress: Progress,
     *,
     device: str = "cpu",
-    tokenising: Tokenising = EVERY_SPLIT,
+    tokenising: Tokenising = PLAIN,
     run_jobs: Callable[[Sequence[BaseJob]], None] = lambda jobs: None,
 ) -> Start:
     """Make what the workspace lacks: tokenizer, tokens, base networks.
@@ -249,7 +258,7 @@ def materialise(
     scratch = resolved.flags.from_scratch
     folders = [] if scratch else [folder] * len(resolved.seeds)
     if base is not None and not scratch:
-        plain = tokenised(EVERY_SPLIT)
+        plain = tokenised(PLAIN)
         jobs = [
             BaseJob(
                 workspace=workspace,

@@ -29,7 +29,7 @@ NETWORK = Network(
     base_seed=0,
     tokens_folder=Path("here"),
     tokens_digest="k",
-    extractor=ExtractorSpec.packaged("digits"),
+    extractor=ExtractorSpec.packaged("digits-24"),
     reference_path=Path("here"),
 )
 EVALUATION = Measurement(

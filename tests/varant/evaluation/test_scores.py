@@ -1,20 +1,23 @@
-"""Features, distances and accuracy; the packaged feature networks."""
+"""Every score of samples: against closed forms and clean-fid, with its replicates, and in time."""
 
-import subprocess
-import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
-import torch
+from clean_fid import cleanfid_fid
 
-from varant import UserError
-from varant.data import shapes
-from varant.evaluation.features import Features, packaged_extractor
+from varant.evaluation.features import Features
+from varant.evaluation.moments import GROUPS, blocks
 from varant.evaluation.reference import Gaussian, Reference
-from varant.evaluation.scores import class_kid, frechet_distance, score
+from varant.evaluation.scores import frechet, frechet_distance, scores
 
-ROOT = Path(__file__).parents[3]
+MANIFOLD = ["precision", "recall", "density", "coverage"]
+
+
+def mixed(rng: np.random.Generator, count: int, features: int) -> np.ndarray:
+    """Features with a spectrum over five orders of magnitude."""
+    mixing = np.random.default_rng(0).normal(size=(features, features))
+    return rng.normal(size=(count, features)) * np.logspace(0, -2.5, features) @ mixing + 3
 
 
 def test_frechet_distance_of_gaussians_with_known_moments():
@@ -28,90 +31,69 @@ def test_frechet_distance_of_gaussians_with_known_moments():
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
 
 
-def test_class_kid_is_unbiased_within_classes_and_leaves_numpy_s_generator():
-    rng = np.random.default_rng(1)
-    labels = np.arange(1_000) % 2
-    reference = Reference(features_NF=rng.standard_normal((1_000, 4)), labels_N=labels)
-    same = rng.standard_normal((1_000, 4))
-    np.random.seed(5)
-    state = np.random.get_state()[1].copy()
-    assert abs(class_kid(same, labels, reference)) < 0.02
-    assert np.array_equal(np.random.get_state()[1], state)
-    # Swapped classes have the same features overall, but not within each class.
-    apart = reference.features_NF + labels[:, None] * 4
-    swapped = Reference(features_NF=apart[::-1], labels_N=labels)
-    assert class_kid(apart, labels, swapped) > 1
-    with pytest.raises(ValueError, match="class 7: 1 samples"):
-        class_kid(same[:1], np.array([7]), reference)
-
-
-@pytest.mark.parametrize("name", ["shapes", "digits"])
-def test_packaged_extractor(name):
-    extractor = packaged_extractor(name)
-    assert extractor.name == f"{name}-{extractor.digest[:6]}"
-    assert extractor.kind == "fd"
-    assert extractor.features == extractor.network.features.out_features <= 32
-
-
-def test_features_are_of_unit_scale_and_tell_the_classes_apart():
-    extractor = packaged_extractor("shapes")
-    images = torch.from_numpy(shapes.render(0, 2, range(400), side=24)).float() / 255
-    found = extractor(images)
-    labels = shapes.labels_of(range(400))
-    assert (found.classes_N == labels).mean() > 0.95
-    assert 0.5 < found.features_NF.std() < 2
-    again = extractor(images, batch=37)
-    np.testing.assert_allclose(found.features_NF, again.features_NF, atol=1e-4)
-
-
-def test_damage_raises_the_distances():
-    """Noise on images must count as damage, under every score."""
-    extractor = packaged_extractor("shapes")
-    images = torch.from_numpy(shapes.render(0, 2, range(800), side=24)).float() / 255
-    labels = shapes.labels_of(range(400))
-    held_out = extractor(images[400:])
-    reference = Reference(features_NF=held_out.features_NF, labels_N=labels)
-    clean = score(extractor(images[:400]), labels, reference)
-    noise = torch.randn(400, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    damaged = score(extractor((images[:400] + 0.5 * noise).clamp(0, 1)), labels, reference)
-    assert damaged.frechet > clean.frechet + 1
-    assert damaged.class_kid > clean.class_kid
-    assert damaged.class_accuracy < clean.class_accuracy
-    assert clean.class_accuracy > 0.95
-
-
-def test_scores_of_too_few_samples_and_unknown_extractors():
-    features = Features(features_NF=np.zeros((1, 4)), classes_N=np.zeros(1, dtype=int))
-    with pytest.raises(ValueError, match="1 samples"):
-        score(features, np.zeros(1), Reference(features_NF=np.zeros((9, 4)), labels_N=np.zeros(9)))
-    features = Features(features_NF=np.zeros((9, 4)))
-    with pytest.raises(ValueError, match="4 features, a reference with 3"):
-        score(features, np.zeros(9), Reference(features_NF=np.zeros((9, 3))))
-    with pytest.raises(UserError, match="no feature network is packaged"):
-        packaged_extractor("imagenet")
-
-
-def test_the_command_remakes_a_feature_network(tmp_path):
-    out = tmp_path / "features.safetensors"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "varant.train_features",
-            "--dataset",
-            "digits",
-            "--steps",
-            "60",
-            "--tokenizer-steps",
-            "30",
-            "--out",
-            str(out),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")
+@pytest.mark.parametrize("features", [3, 60])
+def test_frechet_distance_is_clean_fid_s(features):
+    rng = np.random.default_rng(features)
+    one = Gaussian.of(mixed(rng, 500, features) * 1.1)
+    other = Gaussian.of(mixed(rng, 700, features))
+    theirs = cleanfid_fid().frechet_distance(
+        one.mean_F, one.covariance_FF, other.mean_F, other.covariance_FF
     )
-    assert done.returncode == 0, done.stderr
-    assert out.stat().st_size < 500_000
-    assert float(done.stdout.rsplit(":", 1)[1]) > 0.5
+    assert frechet_distance(one, other) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_frechet_replicates_leave_each_block_out():
+    rng = np.random.default_rng(1)
+    drawn, reference = mixed(rng, 130, 5), Gaussian.of(mixed(rng, 400, 5))
+    found = frechet(drawn, reference)
+    assert found.value == pytest.approx(frechet_distance(Gaussian.of(drawn), reference))
+    without = [Gaussian.of(np.delete(drawn, block, axis=0)) for block in blocks(130)]
+    expected = [frechet_distance(one, reference) for one in without]
+    np.testing.assert_allclose(found.replicates_G, expected, rtol=1e-6)
+    assert len(expected) == GROUPS
+
+
+def test_which_scores_there_are():
+    rng = np.random.default_rng(2)
+    labels = np.arange(60) % 3
+    plain = Features(features_NF=rng.normal(size=(60, 4)))
+    classed = Features(
+        features_NF=plain.features_NF, classes_N=np.where(np.arange(60) < 6, 9, labels)
+    )
+    statistics = Reference(statistics=Gaussian.of(plain.features_NF))
+    unlabelled = Reference(features_NF=rng.normal(size=(80, 4)))
+    whole = Reference(features_NF=unlabelled.features_NF, labels_N=np.arange(80) % 3)
+    assert list(scores(plain, labels, statistics)) == ["frechet"]
+    assert list(scores(plain, labels, unlabelled)) == ["frechet", *MANIFOLD]
+    found = scores(classed, labels, whole)
+    assert list(found) == ["frechet", "class_accuracy", "class_kid", *MANIFOLD]
+    assert all(len(found[name].replicates_G) == GROUPS for name in list(found)[:3])
+    assert all(len(found[name].replicates_G) == 0 for name in MANIFOLD)
+    assert found["class_accuracy"].value == 0.9
+    np.testing.assert_allclose(found["class_accuracy"].replicates_G, [54 / 57] * 2 + [51 / 57] * 18)
+
+
+def test_too_few_samples_and_other_features():
+    one = Features(features_NF=np.zeros((1, 4)), classes_N=np.zeros(1, dtype=int))
+    with pytest.raises(ValueError, match="1 samples: a distance needs at least two"):
+        scores(one, np.zeros(1), Reference(features_NF=np.zeros((9, 4)), labels_N=np.zeros(9)))
+    with pytest.raises(ValueError, match="4 features, a reference with 3"):
+        nine = Features(features_NF=np.zeros((9, 4)))
+        scores(nine, np.zeros(9), Reference(features_NF=np.zeros((9, 3))))
+    two = Features(features_NF=np.eye(2), classes_N=np.zeros(2, dtype=int))
+    reference = Reference(features_NF=np.eye(2), labels_N=np.zeros(2))
+    found = scores(two, np.zeros(2), reference)
+    assert list(found) == ["frechet", "class_accuracy", "class_kid"], "no five neighbours"
+    assert found["frechet"].value == pytest.approx(0)
+
+
+def test_features_of_10_000_samples_are_scored_in_seconds():
+    """Half of the 15 CPU-seconds that both spaces' features and scores may take, in one of them."""
+    rng = np.random.default_rng(3)
+    labels = np.arange(10_000) % 10
+    samples = Features(features_NF=rng.normal(size=(10_000, 128)), classes_N=labels)
+    reference = Reference(features_NF=rng.normal(size=(5_000, 128)), labels_N=labels[:5_000])
+    started = time.process_time()
+    scores(samples, labels, reference)
+    assert time.process_time() - started < 7.5

@@ -1,0 +1,135 @@
+"""Units: what an interval runs over, and how the rows of a frame become their values.
+
+A unit is a base network with all that hangs on it: its training seed, its uniforms, its own test
+images. What is compared within a unit shares these, so differences are taken unit by unit, and a
+Student's t over units holds the spread of bases, of training and of evaluation at once. Several
+training seeds on one base are averaged before.
+
+One unit alone has its jackknife replicates instead: their interval says how well this network was
+measured, and nothing of networks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from analysis.frame import FINISHED
+from analysis.statistics.intervals import Interval, jackknife_t, paired_t
+
+LEAST_UNITS = 5
+"""Below so many no claim has a verdict."""
+WHOLE = -1  # stands for the missing group of a score on all samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """One number a unit.
+
+    Attributes:
+        values: (U,), each a mean over the unit's training seeds.
+        units: ascending.
+        replicates: (G,) of each unit, the jackknife's; empty where there are none.
+        count: images or samples behind the values, in all; 0 for exact numbers.
+        seed_deviation: standard deviation of training seeds on one base, pooled over units; NaN
+            where each has one.
+    """
+
+    values: np.ndarray
+    units: tuple[int, ...]
+    replicates: tuple[np.ndarray, ...]
+    count: int = 0
+    seed_deviation: float = float("nan")
+
+    def __bool__(self) -> bool:
+        return len(self.units) > 0
+
+    @property
+    def over(self) -> str:
+        """What the interval runs over."""
+        return "units" if len(self.units) > 1 else "samples"
+
+    @property
+    def by_unit(self) -> dict[int, float]:
+        return dict(zip(self.units, self.values.tolist(), strict=True))
+
+    @property
+    def mean(self) -> float:
+        """Over units; NaN for none."""
+        return float(self.values.mean()) if self else float("nan")
+
+    @property
+    def sample_error(self) -> float:
+        """Root mean square of the units' jackknife standard errors: what measuring adds; else NaN.
+        """
+        squares = [(len(r) - 1) * r.var() for r in self.replicates if len(r) > 1]
+        return float(np.sqrt(np.mean(squares))) if squares else float("nan")
+
+    def times(self, factor: float) -> Self:
+        replicates = tuple(factor * one for one in self.replicates)
+        return self._with(factor * self.values, self.units, replicates)
+
+    def minus(self, other: Self) -> Self:
+        """Unit by unit, of the units that both have; replicates where both have as many."""
+        units = tuple(unit for unit in self.units if unit in other.units)
+        mine, theirs = ([o.units.index(unit) for unit in units] for o in (self, other))
+        replicates = [(self.replicates[i], other.replicates[j]) for i, j in zip(mine, theirs)]
+        differences = tuple(a - b if len(a) == len(b) else a[:0] for a, b in replicates)
+        return self._with(self.values[mine] - other.values[theirs], units, differences)
+
+    def _with(
+        self, values: np.ndarray, units: tuple[int, ...], replicates: tuple[np.ndarray, ...]
+    ) -> Self:
+        return type(self)(values=values, units=units, replicates=replicates, count=self.count)
+
+    def interval(self, *, confidence: float = 0.95) -> Interval:
+        """Student's t over units, or the jackknife's of one; `ValueError` for none."""
+        if len(self.units) == 1:
+            return jackknife_t(self.values[0], self.replicates[0], confidence=confidence)
+        return paired_t(self.values, confidence=confidence)
+
+
+def mean_of(parts: Sequence[Observations]) -> Observations:
+    """Their mean, unit by unit; at least one, all of the same units."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.minus(part.times(-1.0))
+    return total.times(1 / len(parts))
+
+
+NOTHING = Observations(values=np.empty(0), units=(), replicates=())
+
+
+def observed(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], Observations]:
+    """The finished values of a frame in every group of `keys`, in order of appearance.
+
+    Missing values are a group of their own, as None.
+    """
+    rows = frame.loc[frame["status"] == FINISHED, [*keys, "unit", "seed", "group", "value", "count"]]
+    rows = rows.assign(
+        group=rows["group"].fillna(WHOLE).astype(int),
+        seed=rows["seed"].fillna(WHOLE).astype(int),
+        place=rows.groupby(list(keys), sort=False, dropna=False).ngroup(),
+    ).drop_duplicates(["place", "unit", "seed", "group"])
+    whole = rows["group"] == WHOLE
+    counts = rows[whole].groupby("place")["count"].sum()
+    spread = rows[whole].groupby(["place", "unit"])["value"].agg(["var", "size"])
+    variances = spread["var"].groupby("place").mean()  # NaN where every unit has one seed
+    means = rows.groupby(["place", "unit", "group"], sort=True)["value"].mean().reset_index()
+    first = rows.drop_duplicates("place")[list(keys)].astype(object)
+    names = first.where(first.notna(), None).itertuples(index=False, name=None)
+    found = {}
+    for name, (place, mine) in zip(names, means.groupby("place"), strict=True):
+        values = mine["value"].to_numpy()
+        units, groups = mine["unit"].to_numpy(), mine["group"].to_numpy()
+        here = groups == WHOLE
+        found[name] = Observations(
+            values=values[here],
+            units=tuple(units[here].tolist()),
+            replicates=tuple(values[~here & (units == unit)] for unit in units[here]),
+            count=int(counts[place]),
+            seed_deviation=float(np.sqrt(variances[place])),
+        )
+    return found
