@@ -89,8 +89,8 @@ class Comparison:
         known = [q for q in self.quantities if not math.isnan(q.difference.p_value)]
         differ, changed = sum(q.differs for q in known), sum(v.changed for v in self.verdicts)
         return (
-            f"{differ} of {words.counted(len(known), 'number')} differ at p < 0.05, unadjusted; {changed} of "
-            f"{words.counted(len(self.verdicts), 'verdict')} changed"
+            f"{differ} of {words.counted(len(known), 'number')} differ at p < 0.05, unadjusted; "
+            f"{changed} of {words.counted(len(self.verdicts), 'verdict')} changed"
         )
 
     def text(self) -> str:

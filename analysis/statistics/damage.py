@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.frame import COLUMNS, FINISHED, PLAN_KEY
-from analysis.study_file import REAL
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
+from analysis.study_file import REAL
 
 PLAN = ["plan", *PLAN_KEY]
 MEASURED = ["low", "high", "standard_error", "degrees_of_freedom", "p_value", "units", "count"]

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import FrameError
-from analysis.study_file import BASE, CONTROL
 from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import Observations
+from analysis.study_file import BASE, CONTROL
 
 KV = "kv_bytes/peak"
 CORNER = (1.1, 1.0)

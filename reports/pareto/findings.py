@@ -42,7 +42,9 @@ class ParetoFindings:
         self.shown = tuple(plan.label for plan in plans)
         self.metrics = judging_metrics(study, levels.metrics)
         self.main = main_metrics(study, levels.metrics)
-        planes = [frontier(levels, metric, full_kv=full_kv) for metric in self.metrics]
+        known = set(levels.models["metric"])
+        measured = [metric for metric in self.metrics if metric.name in known]
+        planes = [frontier(levels, metric, full_kv=full_kv) for metric in measured]
         self.frontiers = tuple(plane for plane in planes if len(plane.front))
         self.trades = {
             metric.name: [found for subnet in subnets if (found := trade(levels, metric, subnet))]

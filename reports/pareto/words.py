@@ -56,9 +56,9 @@ def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     beyond = int((~data.plans["value"].between(low, high)).sum())
     budgets = words.listed([words.percent(share) for share in found.study.kv_budgets])
     text = (
-        "A panel a schedule that trains subnets. Filled, with their depths: plans that its models were trained for; "
-        "hollow: other switch points, which decide nothing. Grey staircase: the non-dominated "
-        "front of all schedules' filled points. Pale lines: the memory limits "
+        "A panel a schedule that trains subnets. Filled, with their depths: plans that its models "
+        "were trained for; hollow: other switch points, which decide nothing. Grey staircase: the "
+        "non-dominated front of all schedules' filled points. Pale lines: the memory limits "
         f"{budgets}. "
     )
     if data.floor:
