@@ -27,6 +27,16 @@ REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
     "search": (SearchFile, search.make_report),
 }
 """What reads a study's file and makes its report, by name; others get the general one."""
+GENERAL: tuple[type[StudyFile], Callable[[Path, Any], Report]] = (StudyFile, general.make_report)
+
+
+def load_study(folder: Path) -> StudyFile:
+    """The file of a study's folder, in the class of its kind; `FrameError` for none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FrameError(f"{folder}: no such folder; name one that a study wrote")
+    head = StudyHead.load(folder / FILE)
+    return REPORTS.get(head.study, GENERAL)[0].load(folder / FILE)
 
 
 def build(folder: Path) -> ReportPaths:
@@ -38,8 +48,6 @@ def build(folder: Path) -> ReportPaths:
     anything is written.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FrameError(f"{folder}: no such folder; name one that a study wrote")
-    head = StudyHead.load(folder / FILE)
-    facts, make_report = REPORTS.get(head.study, (StudyFile, general.make_report))
-    return make_report(folder, facts.load(folder / FILE)).write(folder)
+    facts = load_study(folder)
+    make_report = REPORTS.get(facts.study, GENERAL)[1]
+    return make_report(folder, facts).write(folder)

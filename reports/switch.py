@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -20,25 +19,24 @@ from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
+from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models
 
 LIMITS = (
-    "One base network, and one schedule for all models; the best schedule may differ from "
-    "switch point to switch point.",
+    "One schedule for all models; the best schedule may differ from switch point to switch point.",
     "The Fréchet distance on a small network's features is not FID and compares only with "
     "itself at equal counts.",
 )
-ONE_SEED = "One training seed: how much models trained alike differ is not measured here."
 
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
     """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
-    metrics = deciding_metrics(levels.metrics)
+    metrics = judging_metrics(study, levels.metrics)
     losses = {metric: switch_losses(levels, metric, study.depths) for metric in metrics}
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     nll = next((metric for metric in metrics if metric.kind == "nll"), None)
@@ -48,12 +46,11 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
         study,
         "Where may I switch?",
         f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
-        words.counted(len(study.seeds), "training seed"),
+        words.counted(len(study.units), "unit"),
     )
     page.answer(study.question, _verdict(first, mismatched), _answer(study, first, mismatched))
     page.heading("Where may I switch?")
-    several = len(study.seeds) > 1
-    over = "training seeds" if several else "disjoint sets of one model"
+    over = words.over(len(study.units))
     _add_losses(page, losses, over=over)
     page.heading("Does training at N matter?")
     for metric, panels in maps.items():
@@ -63,13 +60,13 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
             f"Trained at against used at, {metric.short}. ",
             "How much worse a model is than the one trained for the switch point that both are "
             "used at; negative is better. In brackets: not different from zero at p < 0.05 "
-            f"after Holm's correction over the map, by t over {over}{'' if several else ' each'}.",
+            f"after Holm's correction over the map, by {over}.",
         )
-    add_samples(page, folder, "The same random numbers in every row; first training seed.")
+    add_samples(page, folder, "The same random numbers in every row; first unit.")
     supernet_protocol(page, study, frame)
     page.heading("Models")
     add_models(page, study, levels)
-    page.limits(["" if several else ONE_SEED, *LIMITS])
+    page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, *LIMITS])
     add_every_plan(page, levels)
     answer = {
         "earliest": {str(depth): one and one["switch"] for depth, one in first.items()},
@@ -95,14 +92,11 @@ def _verdict(first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> str:
 def _answer(study: SupernetFile, first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> Text:
     limit = f"{NON_INFERIORITY_NATS} nats/token of NLL"
     return [
-        "One training seed: intervals are over disjoint sets of one model each, and training "
-        "variance is not measured. "
-        if len(study.seeds) == 1
-        else "",
+        f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
         [
             f"With {depth} layers from scale {one['switch']} on a loss of {limit} against the "
-            "control's full network is excluded (one-sided 95 %), for "
+            "base's full network is excluded (one-sided 95 %), for "
             f"{words.percent(one['kv_share'])} of its KV and "
             f"{words.percent(one['flops_share'])} of its FLOPs. "
             if one
@@ -129,16 +123,16 @@ def _add_losses(page: Page, losses: Mapping[Metric, pd.DataFrame], *, over: str)
                 partial(_loss_figure, metric, table),
                 f"{metric.short}, KV and FLOPs against the switch point. ",
                 "Each point is a model of its own, trained for the switch point that it is "
-                "used at. Loss: paired difference from the full network of the control, with "
-                f"95 % interval over {over}; positive is worse. KV and FLOPs are exact.",
+                "used at. Loss: paired difference from the full network that training began from, "
+                f"with 95 % interval by {over}; positive is worse. KV and FLOPs are exact.",
             )
     rows = _loss_rows(losses)
     if rows.empty:
-        page.paragraph("No model has numbers to compare with the control.")
+        page.paragraph("No model has numbers to compare with the base.")
     page.table(
         rows,
-        "Models at the switch point that they were trained for, against the control's full "
-        "network: paired difference with 95 % interval, positive is worse. Within: a loss of "
+        "Models at the switch point that they were trained for, against the base's full network: "
+        f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
         f"{NON_INFERIORITY_NATS} nats/token of NLL is excluded (one-sided test at 5 %). KV "
         "and FLOPs as shares of the full network's.",
         grouped=True,

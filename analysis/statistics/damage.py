@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.frame import FINISHED, PLAN_KEY
+from analysis.frame import COLUMNS, FINISHED, PLAN_KEY
 from analysis.study_file import REAL
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import holm
@@ -52,9 +52,7 @@ class Damages:
         self.full = {key[0]: one for key, one in observed(frame[whole], ["metric"]).items()}
         self.floor = {key[0]: one for key, one in observed(frame[of_real], ["metric"]).items()}
         plans = frame[~whole & ~of_real]
-        self.values = {
-            Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()
-        }
+        self.values = {Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()}
         failed = frame[(frame["status"] != FINISHED) & ~of_real]
         self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 
@@ -87,6 +85,7 @@ class Damages:
             rows.append((*place, one.mean, *ends, len(one.units), one.count, own.mean, full.mean))
         columns = [*Place._fields, "damage", *MEASURED, "value", "full_value"]
         table = pd.DataFrame(rows, columns=columns)
+        table = table.astype({name: COLUMNS[name] for name in PLAN_KEY})
         maps = table.groupby(["family", "selector", "metric"], dropna=False)["p_value"]
         return table.assign(p_holm=maps.transform(lambda p: holm(p.to_numpy())))
 

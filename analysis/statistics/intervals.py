@@ -6,7 +6,7 @@ Everything here works on differences that are already paired, unit by unit.
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,9 @@ class Verdict(enum.Enum):
 
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
-    DISAGREE = "the metrics disagree"
     INCONCLUSIVE = "inconclusive"
+    UNRESOLVED = "cannot resolve"  # the instrument, not chance: power, floor or units
+    DISAGREE = "metrics disagree"
     UNTESTED = "untested"
 
 
@@ -64,9 +65,7 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
     return Interval(**{name: column[0].item() for name, column in found.items()})
 
 
-def jackknife_t(
-    value: float, replicates_G: np.ndarray, *, confidence: float = 0.95
-) -> Interval:
+def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0.95) -> Interval:
     """An estimate with the t interval of its delete-a-group jackknife, G - 1 degrees of freedom.
 
     No interval (NaN) for fewer than two replicates, or for replicates without spread about a value
@@ -155,40 +154,6 @@ def p_beyond(interval: Interval, margin: float) -> float:
     return float(special.stdtr(interval.degrees_of_freedom, -t))
 
 
-def p_within(interval: Interval, margin: float) -> float:
-    """The p of equivalence: two one-sided t tests of |mean| < `margin`, the larger of the two.
-
-    Without a spread it is 0 for a mean of zero, else NaN. Source: D. J. Schuirmann,
-    J. Pharmacokinetics and Biopharmaceutics 15 (1987), 657-680. Raises `ValueError` for a margin
-    that is not positive.
-    """
-    if not margin > 0:
-        raise ValueError(f"an equivalence margin must be positive, not {margin}")
-    if interval.estimate == interval.standard_error == 0:
-        return 0.0
-    size = abs(interval.estimate)
-    return p_beyond(replace(interval, estimate=-size), -margin)
-
-
 def significant_sign(interval: Interval, adjusted_p: float) -> int:
     """+1 or -1 where the estimate differs from zero at `SIGNIFICANCE`, else 0 (also for NaN)."""
     return int(np.sign(interval.estimate)) if adjusted_p < SIGNIFICANCE else 0
-
-
-def verdict_of_signs(signs: Sequence[int]) -> Verdict:
-    """The verdict on "this difference is positive" from one significant sign for each metric.
-
-    Some positive and none negative: reproduced. The mirror: contradicted. Both: the metrics
-    disagree. None: inconclusive. No metric at all: untested.
-    """
-    if not signs:
-        return Verdict.UNTESTED
-    match (any(s > 0 for s in signs), any(s < 0 for s in signs)):
-        case True, True:
-            return Verdict.DISAGREE
-        case True, False:
-            return Verdict.REPRODUCED
-        case False, True:
-            return Verdict.CONTRADICTED
-        case _:
-            return Verdict.INCONCLUSIVE
