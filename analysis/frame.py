@@ -58,8 +58,8 @@ for the control, `base` and `real` for the other anchors, else one of the traini
 
 ANCHORS = (REAL, BASE, "control")
 
-FAMILIES = ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
-FAMILIES += (REAL, "rung", "repeat")
+FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
+FAMILIES += ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
 
