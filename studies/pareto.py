@@ -45,7 +45,8 @@ class ParetoConfig(SupernetConfig):
     shares: Shares = (0.1, 0.5, 2 / 3, 1.0)
     """Subnet shares of the fixed schedules; 2/3 is the progressive schedule's mean share."""
     train_switch: Natural | None = None
-    """Switch point that models are trained for; default: six tenths of the scales."""
+    """Switch point that models are trained for; default: the preset's, else six tenths
+    of the scales."""
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
     """Which layers subnets keep: a list; each schedule with subnets is trained for each."""
     kv_budgets: Shares = (0.2, 0.4, 0.6, 0.8)

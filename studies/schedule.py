@@ -53,7 +53,8 @@ class ScheduleConfig(SupernetConfig):
     trials: Positive = 24
     """Schedules to try, the fixed points among them."""
     train_switch: Natural | None = None
-    """Switch point that models are trained for; default: six tenths of the scales."""
+    """Switch point that models are trained for; default: the preset's, else six tenths
+    of the scales."""
     storage: Path | None = None
     """SQLite file of the search; default: in the study's folder, one for each config."""
 

@@ -58,7 +58,7 @@ class SearchConfig(SupernetConfig):
     """What is weighed against quality (the limit is on KV in any case)."""
     switch: Natural | None = None
     """Switch point of the selector comparison; default: the one that the supernet was trained for,
-    or six tenths of the scales."""
+    or as `varant.train` has it by default."""
     selectors: Annotated[tuple[str, ...], choices((RANKED, *SELECTORS))] = ("equidistant",)
     """Layers to keep at equal depth: a list."""
     score_images: Positive = 500

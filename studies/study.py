@@ -291,7 +291,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             each = images / speed.training_images_per_second
             lines.append(
                 f"base network: {images:,} training images, about {each:.0f} CPU-s each; "
-                "the tokenizer before it about a quarter of that"
+                "the tokenizer before it one to four minutes"
             )
         seconds = {task: task.seconds(speed, geometry) for task in tasks}
         total, workers = sum(seconds.values()), self.config.workers

@@ -96,14 +96,14 @@ def control(switch: int) -> Arm:
 
 
 def switch_of(flag: str, value: int | None, geometry: Geometry) -> int:
-    """A switch point before the last scale; by default the paper's, six tenths of the scales.
+    """A switch point before the last scale; by default `default_switch`.
 
     Raises:
         UserError: no scale of this network comes after it.
     """
     scales = len(geometry.patch_nums)
     if value is None:
-        return default_switch(scales)
+        return default_switch(geometry.patch_nums)
     if not 0 <= value < scales:
         raise UserError(f"{flag} {value}: the network has {scales} scales; use 0 to {scales - 1}")
     return value

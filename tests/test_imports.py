@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = "devices errors files flags progress randomness"
+GROUND = "devices errors files flags presets progress randomness"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency",

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import Natural, flags_of, plain
-from varant.start.config import QUICK_BASE_BUDGET, TrainDataConfig, TrainRunConfig, TrainStartConfig
+from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
 from varant.training.config import TrainingConfig, TrainingFlags
 from varant.training.schedule import ScheduleFlags
 
@@ -57,8 +57,7 @@ class TrainConfig:
     @classmethod
     def quick_defaults(cls) -> TrainConfig:
         training = TrainingFlags(budget_images=3_200)
-        start = TrainStartConfig(base_budget=QUICK_BASE_BUDGET)
-        return cls(training=training, start=start, run=TrainRunConfig(evaluate_images=100))
+        return cls(training=training, run=TrainRunConfig(evaluate_images=100))
 
     def check(self) -> None:
         if self.run.quick and self.data.dataset == "folder":

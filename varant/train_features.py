@@ -22,8 +22,9 @@ from varant.errors import exit_codes
 from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
 from varant.flags import Positive, flags_of
 from varant.model.tokenizer import Tokenizer
+from varant.presets import DEFAULT, presets
 from varant.randomness import batch_indices, stream, torch_seed
-from varant.start.presets import LIGHT_TOKENIZER
+from varant.start.presets import light_tokenizer
 from varant.store.checkpoint import write_tensors
 from varant.training.tokenizer import TokenizerTraining, reconstructions, train_tokenizer
 
@@ -116,7 +117,7 @@ def main(config: FeaturesConfig) -> None:
     torch.set_num_threads(1)
     dataset, training = load_dataset(config.dataset), FeatureTraining(steps=config.steps)
     made = TokenizerTraining(steps=config.tokenizer_steps, seed=training.tokenizer_seed)
-    tokenizer = train_tokenizer(dataset.train, LIGHT_TOKENIZER, made)
+    tokenizer = train_tokenizer(dataset.train, light_tokenizer(presets()[DEFAULT]), made)
     images, classes = reconstruct(dataset.train, tokenizer), dataset.num_classes
     network = train_features(images, dataset.train.labels_N, classes, training)
     recipe = asdict(training) | {

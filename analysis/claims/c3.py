@@ -49,7 +49,7 @@ RATES = ("cosine", "constant")
 
 def judge(case: Trained) -> LedgerRow:
     """Of the study's schedule of the learning rate; the other line says what it needs."""
-    half, way, setting = case.half, case.levels.progressive, setting_of(case.study)
+    half, way, setting = case.half, case.progressive(), setting_of(case.study)
     fixed = next((f for f in case.levels.fixed if math.isclose(f.share or 0, MEAN_SHARE)), None)
     if half is None or way is None or fixed is None:
         return untested(CLAIM, setting)
@@ -104,7 +104,7 @@ def _answer(case: Trained, metric: Metric, ways: tuple[Way, Way], half: PlanKey)
         supports=any(better[i].outcome > 0 and kept[1 - i].outcome > 0 for i in (0, 1)),
         contradicts=any(test.outcome < 0 for test in kept),
         said="; ".join(said),
-        heads=("better on one, no loss on the other", "a loss beyond the margin"),
+        heads=("better on one, no loss on the other", "beyond the margin"),
         beside=_beyond_the_chord(case, metric, progressive, half),
     )
 

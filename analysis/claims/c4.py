@@ -28,7 +28,7 @@ HALF, QUARTER, SHALLOWEST = "half the layers", "a quarter of the layers", "the f
 def judge(case: Trained) -> LedgerRow:
     plans = {HALF: case.half, QUARTER: case.subnet(4), SHALLOWEST: case.shallowest}
     found = {
-        part: case.no_loss(Question(claim=CLAIM, part=part), case.levels.progressive, plan)
+        part: case.no_loss(Question(claim=CLAIM, part=part), case.progressive(), plan)
         for part, plan in plans.items()
     }
     verdict = all_of([*found[HALF], *found[QUARTER]])

@@ -27,7 +27,7 @@ CLAIM = Claim.stated(__doc__)
 def judge(case: Trained) -> LedgerRow:
     question = Question(claim=CLAIM, zones=("early", "middle", "late"))
     plan = FULL if case.half else None
-    lines = case.no_loss(question, case.levels.progressive, plan)
+    lines = case.no_loss(question, case.progressive(), plan)
     return LedgerRow(
         claim=CLAIM, setting=setting_of(case.study), verdict=lines[0].verdict, lines=lines
     )

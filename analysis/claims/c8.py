@@ -29,9 +29,7 @@ CLAIM = Claim.stated(__doc__)
 def judge(case: Trained) -> LedgerRow:
     later = case.study.train_switch + 1
     plan = case.subnet(2, switch=later)
-    ways = (way for way in case.levels.ways if way.of_paper("progressive"))
-    way = next((way for way in ways if way.train_switch == later), None)
-    lines = case.no_loss(Question(claim=CLAIM), way, plan)
+    lines = case.no_loss(Question(claim=CLAIM), case.progressive(later), plan)
     return LedgerRow(
         claim=CLAIM, setting=setting_of(case.study), verdict=lines[0].verdict, lines=lines
     )

@@ -249,17 +249,16 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
 
 
 def remains(test: Evidence, *, full: bool) -> str:
-    """`3 % of the untrained damage remains (margin 5 %)`; or what else was lost or gained, of
-    the full network against what half the layers lose untrained."""
+    """`3.1 % of the untrained damage remains (margin 5 %)`, or is gained; for the full network,
+    what was lost or gained as a share of what half the layers lose untrained."""
     if test.share is None or test.margin is None or test.metric is None:
         return ""
-    share, of = test.share.estimate, "loss" if test.metric.kind == "nll" else "damage"
-    margin = f"(margin {100 * test.margin:.0f} %)"
-    whose = "half the layers'" if full else "the"
+    whose, of = "half the layers'" if full else "the", "damage"
+    if test.metric.kind == "nll":
+        of = "loss"
+    share, became = test.share.estimate, "lost" if full else "remains"
     size = f"{abs(100 * share):.1f} % of {whose} untrained {of}"
-    if full or share < 0:
-        return f"{'a gain' if share < 0 else 'a loss'} of {size} {margin}"
-    return f"{size} remains {margin}"
+    return f"{size} {'gained' if share < 0 else became} (margin {100 * test.margin:.0f} %)"
 
 
 def all_of(lines: Sequence[Line]) -> Verdict:

@@ -50,6 +50,12 @@ class Trained:
             return None
         return PlanKey(subnet_depth=depth, switch=self.study.train_switch)
 
+    def progressive(self, switch: int | None = None) -> Way | None:
+        """The progressive schedule trained for `switch` (the study's); None without one."""
+        at = self.study.train_switch if switch is None else switch
+        ways = (way for way in self.levels.ways if way.of_paper("progressive"))
+        return next((way for way in ways if way.train_switch == at), None)
+
     @property
     def fixed_ends(self) -> tuple[Way, Way] | None:
         """The fixed schedules of the smallest and of the largest share, where there are two."""
@@ -93,7 +99,7 @@ class Trained:
                 supports=tests[0].outcome > 0,
                 contradicts=tests[0].outcome < 0,
                 said=remains(tests[0], full=plan.is_full),
-                heads=("no loss", "a loss beyond the margin"),
+                heads=("no loss", "beyond the margin"),
                 beside=self._control(metric) if plan.is_full else (),
             )
 

@@ -51,18 +51,27 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
     Raises `ValueError` for no differences, or one that is not finite.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
+    if values.ndim != 1:
+        raise ValueError("an interval needs a row of differences")
+    return paired_ts(values[None], confidence=confidence)[0]
+
+
+def paired_ts(values_MN: np.ndarray, *, confidence: float = 0.95) -> list[Interval]:
+    """`paired_t` of each of M rows."""
+    if values_MN.shape[1] == 0:
         raise ValueError("an interval needs at least one difference")
-    if not np.isfinite(values).all():
+    if not np.isfinite(values_MN).all():
         raise ValueError("a difference is not finite")
+    rows, n = values_MN.shape
     found = _student(
-        np.array([values.mean()]),
-        np.array([values.std(ddof=1) if values.size > 1 else math.nan]),
-        np.array([values.size]),
-        (values.min(keepdims=True), values.max(keepdims=True)),
+        values_MN.mean(axis=1),
+        values_MN.std(axis=1, ddof=1) if n > 1 else np.full(rows, math.nan),
+        np.full(rows, n),
+        (values_MN.min(axis=1), values_MN.max(axis=1)),
         confidence,
     )
-    return Interval(**{name: column[0].item() for name, column in found.items()})
+    columns = (column.tolist() for column in found.values())
+    return [Interval(**dict(zip(found, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0.95) -> Interval:

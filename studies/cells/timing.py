@@ -18,8 +18,9 @@ from varant.model.cost import plan_cost
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
+from varant.presets import DEFAULT, presets
 from varant.randomness import torch_seed
-from varant.start.presets import LIGHT_TOKENIZER, SMALL_GEOMETRY
+from varant.start.presets import base_geometry, light_tokenizer
 from varant.training.config import TrainingConfig, default_switch
 from varant.training.schedule import Schedule
 from varant.training.trainer import Trainer
@@ -71,7 +72,7 @@ class Stopwatch:
             batch=batch,
             schedule=Schedule.fixed(0.0 if depth == geometry.depth else 1.0),
             depths=(depth,),
-            switch=default_switch(len(geometry.patch_nums)),
+            switch=default_switch(geometry.patch_nums),
         )
         batches = CachedBatches(tokens, seed=0, batch=batch)
         return Trainer(model, tokenizer.to(self.device), batches, config)
@@ -128,11 +129,10 @@ def _tokenising(watch: Stopwatch) -> TimingFacts:
 
 def _small_default(watch: Stopwatch) -> Iterator[TimingFacts]:
     """Images a second of the small default network, and the share of loading in a step."""
-    steps, batch = 2 if watch.quick else 20, 64
+    steps, batch, preset = 2 if watch.quick else 20, 64, presets()[DEFAULT]
     with torch_seed(0):
-        tokenizer = Tokenizer(LIGHT_TOKENIZER).eval()
-    depth = SMALL_GEOMETRY.depth
-    trainer = watch.trainer(SMALL_GEOMETRY, tokenizer, batch=batch, depth=depth)
+        tokenizer = Tokenizer(light_tokenizer(preset)).eval()
+    trainer = watch.trainer(base_geometry(preset), tokenizer, batch=batch, depth=preset.depth)
 
     def train() -> None:
         for _ in range(steps):

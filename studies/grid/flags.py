@@ -7,13 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from varant.errors import UserError
 from varant.flags import Natural, Positive, plain
-from varant.start.config import (
-    QUICK_BASE_BUDGET,
-    DataConfig,
-    RunConfig,
-    SamplingConfig,
-    StartConfig,
-)
+from varant.start.config import DataConfig, RunConfig, SamplingConfig, StartConfig
 
 # Flags that say where and how, not what is measured.
 NOT_MEASURED = (
@@ -92,11 +86,7 @@ class StudyConfig:
     @classmethod
     def quick_defaults(cls) -> Self:
         """What `--quick` puts in place of the defaults."""
-        return cls(
-            start=StartConfig(base_budget=QUICK_BASE_BUDGET),
-            evaluation=EvaluationConfig(samples=160, nll_images=200),
-            units=1,
-        )
+        return cls(evaluation=EvaluationConfig(samples=160, nll_images=200), units=1)
 
     def check(self) -> None:
         if self.data.dataset == "folder" and self.evaluation.inception is None:

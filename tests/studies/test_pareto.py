@@ -20,7 +20,8 @@ from study_commands import ROOT, Command, end_when
 
 from studies.pareto import Pareto, ParetoConfig, paper_cost
 from varant import DepthPlan, generate, load
-from varant.start.presets import SMALL_GEOMETRY
+from varant.presets import presets
+from varant.start.presets import base_geometry
 
 PARETO = Command(study=Pareto, config=ParetoConfig)
 BUDGET = 960
@@ -200,7 +201,7 @@ def test_an_exported_plan_gives_the_same_tokens_elsewhere(finished):
 
 def test_arms():
     study = PARETO.of(schedules="full,fixed,progressive,sandwich", selectors="equidistant,nested")
-    arms = study.arms(SMALL_GEOMETRY, None)
+    arms = study.arms(base_geometry(presets()["tiny"]), None)
     assert [arm.label for arm in arms] == [
         "control",
         "fixed 0.1",

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,10 @@ from image_files import paint
 
 import varant
 from varant.errors import exit_codes
+from varant.presets import presets
 from varant.start import sources
-from varant.start.presets import BaseConfig
 from varant.train import TrainConfig, main
 from varant.training.run import TIMES, read_metrics
-from varant.training.tokenizer import TokenizerTraining
 
 ROOT = Path(__file__).parents[2]
 LEFT = (
@@ -205,8 +204,9 @@ def test_official_files_in_and_out(quick_workspace, tmp_path):
 
 
 def test_a_folder_of_images_from_nothing(tmp_path, monkeypatch):
-    brief = TokenizerTraining(steps=30)  # of 800, which are a minute
-    monkeypatch.setattr(sources, "BaseConfig", partial(BaseConfig, tokenizer_training=brief))
+    tiny = presets()["tiny"]
+    brief = replace(tiny, tokenizer=replace(tiny.tokenizer, steps=30))  # of 800: a minute
+    monkeypatch.setattr(sources, "presets", lambda: {"tiny": brief})
     for label in ("cat", "dog"):
         for i in range(40):
             paint(tmp_path / "photos" / label / f"{i:02d}.png", (32, 27), seed=i)

@@ -15,6 +15,7 @@ from torch import Tensor
 from varant.data import shapes
 from varant.errors import UserError
 from varant.files import digest_of
+from varant.presets import preset_at
 
 SPLITS = ("train", "select", "test")
 UNIT_SPLITS = ("test", "real")
@@ -87,6 +88,11 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def key(self) -> str:
+        """What its packaged feature networks are called by: `shapes-32`."""
+        return f"{self.name}-{self.image_side}"
+
     @cached_property
     def train(self) -> Split:
         return self.make_split("train")
@@ -104,7 +110,7 @@ class Dataset:
         return self.make_split("real")
 
     def of_unit(self, unit: int) -> Dataset:
-        """A unit's held-out images: `test`, and `real` ones that are scored as samples are.
+        """The held-out images of a unit: `test`, and `real` ones to be scored as samples are.
 
         Rendered images are the unit's own. Of a finite data set all units have the same: the test
         images, and the select images as `real`.
@@ -120,68 +126,105 @@ class Dataset:
         )
 
 
-def _shapes(split: str, count: int, unit: int | None = None, part: int = 500) -> ArraySplit:
-    """Rendered a few hundred at a time: their float arrays stay in the processor's cache."""
-    firsts = range(0, count, part)
+@dataclass(frozen=True, kw_only=True)
+class RenderedSplit:
+    """`shapes`, rendered whenever they are asked for: 100,000 of 32 x 32 would be 307 MB.
+
+    Attributes:
+        stream: of the renderer's random numbers.
+        side: pixels.
+    """
+
+    stream: int
+    side: int
+    labels_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
+        return shapes.render(0, self.stream, np.arange(len(self))[chosen], side=self.side)
+
+
+def _shapes(split: str, count: int, side: int, unit: int | None = None) -> RenderedSplit:
     if unit is None:
         stream = SPLITS.index(split)
     else:  # streams of its own, after those of the splits
         stream = len(SPLITS) + len(UNIT_SPLITS) * unit + UNIT_SPLITS.index(split)
-    images = [shapes.render(0, stream, first, min(part, count - first)) for first in firsts]
-    return ArraySplit(images_N3HW=np.concatenate(images), labels_N=shapes.labels_of(0, count))
+    return RenderedSplit(stream=stream, side=side, labels_N=shapes.labels_of(range(count)))
 
 
-def _digits(split: str, count: int) -> ArraySplit:
-    """scikit-learn's 8 x 8 digits, 1,797 images, enlarged to 24 x 24 RGB."""
+def _digits(split: str, count: int, side: int) -> ArraySplit:
+    """scikit-learn's 8 x 8 digits, 1,797 images, enlarged, as RGB."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     order = np.random.Generator(np.random.Philox(key=0)).permutation(len(digits.target))
-    start = sum(DATASETS["digits"].sizes[s] for s in SPLITS[: SPLITS.index(split)])
+    start = sum(DIGITS_SIZES[s] for s in SPLITS[: SPLITS.index(split)])
     chosen = order[start : start + count]
-    large = np.kron(digits.images[chosen], np.ones((3, 3)))
+    large = np.kron(digits.images[chosen], np.ones((side // 8, side // 8)))
     grey = np.rint(large * (255 / 16)).astype(np.uint8)
     labels_N = digits.target[chosen].astype(np.int64)
     return ArraySplit(images_N3HW=np.repeat(grey[:, None], 3, axis=1), labels_N=labels_N)
 
 
 class Embedded(NamedTuple):
-    """A data set of the package: how a split is made, and what fixes the pixels besides sizes."""
+    """A data set of the package.
 
-    make: Callable[[str, int], Split]
-    sizes: dict[str, int]
+    Attributes:
+        make: a split of its name, images and side in pixels.
+        sizes: images of each split, where images have so many pixels a side.
+        side: the one that there is; None for any.
+        recipe: what fixes the pixels besides sizes and side.
+    """
+
+    make: Callable[[str, int, int], Split]
+    sizes: Callable[[int], dict[str, int]]
+    side: int | None
     class_names: tuple[str, ...]
     recipe: dict[str, int]
 
 
+DIGITS_SIZES = {"train": 1_197, "select": 200, "test": 400}
 DATASETS = {
     "shapes": Embedded(
         make=_shapes,
-        sizes={"train": 25_000, "select": 2_500, "test": 5_000},
+        sizes=lambda side: preset_at(side).images,
+        side=None,
         class_names=shapes.CLASSES,
-        recipe={"renderer": shapes.RENDERER_VERSION, "seed": 0, "side": shapes.SIDE},
+        recipe={"renderer": shapes.RENDERER_VERSION, "seed": 0},
     ),
     "digits": Embedded(
         make=_digits,
-        sizes={"train": 1_197, "select": 200, "test": 400},
+        sizes=lambda side: DIGITS_SIZES,
+        side=24,
         class_names=tuple("0123456789"),
         recipe={"version": 1},
     ),
 }
 
 
-def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
-    """An embedded data set; `UserError` for an unknown name, or digits without scikit-learn.
+def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Dataset:
+    """An embedded data set.
 
     Args:
+        side: of its images in pixels. There are as many `shapes` as the preset of this side has.
         limit: training images to keep, with held-out splits in proportion but of at least 500
             where there are as many; None keeps all.
+
+    Raises:
+        UserError: an unknown name, digits of another side, or without scikit-learn.
     """
     if name not in DATASETS:
         raise UserError(f"--dataset {name}: use one of {', '.join(sorted(DATASETS))}")
     if name == "digits" and importlib.util.find_spec("sklearn") is None:
         raise UserError("--dataset digits: needs scikit-learn; pip install 'varant[digits]'")
-    make, full, class_names, recipe = DATASETS[name]
+    make, sizes_at, only_side, class_names, recipe = DATASETS[name]
+    if only_side not in (None, side):
+        raise UserError(
+            f"--dataset {name}: has {only_side} px images; the tokenizer takes {side} px"
+        )
+    full, recipe = sizes_at(side), recipe if only_side else recipe | {"side": side}
     kept = full["train"] if limit is None else min(limit, full["train"])
     least = {"train": 0, "select": LEAST_HELD_OUT, "test": LEAST_HELD_OUT}
     sizes = {
@@ -190,11 +233,11 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
     }
     dataset = Dataset(
         name=name,
-        image_side=shapes.SIDE,
+        image_side=side,
         class_names=class_names,
         digest=digest_of({"name": name, "sizes": sizes} | recipe),
         sizes=sizes,
-        make_split=lambda split: make(split, sizes[split]),
+        make_split=lambda split: make(split, sizes[split], side),
     )
     if make is not _shapes:
         return dataset
@@ -205,7 +248,7 @@ def load_dataset(name: str, *, limit: int | None = None) -> Dataset:
             dataset,
             digest=digest_of({"unit": unit, "of": dataset.digest}),
             sizes=counts,
-            make_split=lambda split: _shapes(split, counts[split], unit),
+            make_split=lambda split: _shapes(split, counts[split], side, unit),
         )
 
     return replace(dataset, make_unit=of_unit)

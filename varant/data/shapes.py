@@ -9,22 +9,37 @@ Shape suffixes: N images, H and W pixels.
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 24
 CLASSES = ("disk", "square", "triangle", "ring", "plus", "star", "heart", "moon", "bars", "cross")
 RENDERER_VERSION = 1
+CACHED_PIXELS = 128 * 24**2  # of images rendered at once: their floats stay in the cache
 UNIFORMS = 20  # drawn for each image: five counters of Philox, of which 18 are used
 
 Floats = NDArray[np.float64]
 
 
-def render(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint8]:
-    """Images first..first+count-1 of a stream: (count, 3, SIDE, SIDE) uint8.
+def render(
+    seed: int, stream: int, indices_N: NDArray[np.int64] | range, *, side: int
+) -> NDArray[np.uint8]:
+    """Images `indices_N` of a stream, in any order: (N, 3, side, side) uint8.
 
-    Image i has class i % 10 and is a function of (seed, stream, i) alone.
+    Image i has class i % 10 and is a function of (seed, stream, i, side) alone: with whatever it
+    is rendered, and one scene at every side.
     """
-    u = _uniforms(seed, stream, first, count)
-    labels = labels_of(first, count)
-    axis = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    parts, part = [np.zeros((0, 3, side, side), np.uint8)], max(1, CACHED_PIXELS // side**2)
+    for start in range(0, len(indices_N), part):
+        chosen = np.asarray(indices_N[start : start + part])
+        parts.append(_paint(_uniforms(seed, stream, chosen), labels_of(chosen), side))
+    return np.concatenate(parts)
+
+
+def labels_of(indices_N: NDArray[np.int64] | range) -> NDArray[np.int64]:
+    """(N,) int64: image i has class i % 10."""
+    return np.asarray(indices_N, dtype=np.int64) % len(CLASSES)
+
+
+def _paint(u: Floats, labels: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+    """Images from their (N, UNIFORMS) uniforms and their classes."""
+    axis = (np.arange(side) + 0.5) / side * 2 - 1
     x, y = axis[None, None, :], -axis[None, :, None]  # y points up
 
     def between(column: int, low: float, high: float) -> Floats:
@@ -39,7 +54,7 @@ def render(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint8]:
     for label, name in enumerate(CLASSES):
         rows = labels == label
         distance[rows] = _DISTANCES[name](sx[rows], sy[rows])
-    pixels = distance * radius * SIDE / 2
+    pixels = distance * radius * side / 2
     coverage = np.clip(0.5 - pixels, 0, 1)[:, None]
 
     hue = labels / len(CLASSES) + (u[:, 4] - 0.5) * 0.16
@@ -57,16 +72,15 @@ def render(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint8]:
     return np.rint(image * 255).astype(np.uint8)
 
 
-def labels_of(first: int, count: int) -> NDArray[np.int64]:
-    """(count,) int64: image i has class i % 10."""
-    return np.arange(first, first + count) % len(CLASSES)
-
-
-def _uniforms(seed: int, stream: int, first: int, count: int) -> Floats:
-    """(count, UNIFORMS): image i owns a fixed block of Philox counters."""
+def _uniforms(seed: int, stream: int, indices_N: NDArray[np.int64]) -> Floats:
+    """(N, UNIFORMS): image i owns a fixed block of Philox counters, read in runs of neighbours."""
     key = np.array([seed, stream], dtype=np.uint64)
-    bits = np.random.Philox(key=key, counter=[first * (UNIFORMS // 4), 0, 0, 0])
-    return np.random.Generator(bits).random((count, UNIFORMS))
+    runs = np.split(indices_N, np.flatnonzero(np.diff(indices_N) != 1) + 1)
+    found = []
+    for run in runs:
+        bits = np.random.Philox(key=key, counter=[int(run[0]) * (UNIFORMS // 4), 0, 0, 0])
+        found.append(np.random.Generator(bits).random((len(run), UNIFORMS)))
+    return np.concatenate(found)
 
 
 def _rgb(hue: Floats, saturation: Floats, value: Floats) -> Floats:

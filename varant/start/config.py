@@ -6,8 +6,7 @@ from typing import Literal
 
 from varant.errors import UserError
 from varant.flags import Count, Natural, NotNegative, Positive, Share, Sides
-
-BASE_BUDGET, QUICK_BASE_BUDGET = 48_000, 3_200  # training images of a base network
+from varant.presets import DEFAULT, PresetName
 
 DatasetName = Literal["shapes", "digits", "folder"]
 
@@ -64,8 +63,24 @@ class NetworkConfig:
 class StartConfig(NetworkConfig):
     """Which network to start from; by default a base network that is trained once."""
 
-    base_budget: Count = BASE_BUDGET
-    """Training images of a base network, where it is trained here."""
+    preset: PresetName = DEFAULT
+    """Sizes of data, tokenizer and base network: tiny (five scales, eight layers), small (eight
+    and sixteen) or ten (the paper's ten scales)."""
+    base_budget: Count | None = None
+    """Training images of a base network, where it is trained here; default: the preset's."""
+
+    def check(self) -> None:
+        super().check()
+        self.check_preset()
+
+    def check_preset(self) -> None:
+        """A preset sizes what is made here, not what is given."""
+        given = {"--model": self.model, "--vae": self.vae}
+        for flag, path in given.items():
+            if path is not None and self.preset != DEFAULT:
+                raise UserError(
+                    f"--preset {self.preset}: {flag} {path} has sizes of its own; drop one of them"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +90,14 @@ class TrainStartConfig(StartConfig):
     from_scratch: bool = False
     """Start from an untrained network."""
     depth: Positive | None = None
-    """Layers of a network from scratch; default 8, or 16 with --vae."""
+    """Layers of a network from scratch; default: the preset's, or 16 with --vae."""
     width: Positive | None = None
-    """Width of a network from scratch; default 48, or 64 x depth with --vae."""
+    """Width of a network from scratch; default: the preset's, or 64 x depth with --vae."""
     heads: Positive | None = None
     """Heads of a network from scratch; default: 16 channels each, or 64 with --vae."""
     patch_nums: Sides | None = None
     """Sides of the token maps of a tokenizer trained here, such as 1,2,3,4,6 (image side 4 x the
-    last); with --vae --from-scratch: the scales to use it at."""
+    last); default: the preset's; with --vae --from-scratch: the scales to use it at."""
 
     def check(self) -> None:
         given = {"--model": self.model, "--var": self.var}
@@ -95,6 +110,7 @@ class TrainStartConfig(StartConfig):
                     f"--patch-nums {shown}: the network that you start from has its own"
                 )
         if self.from_scratch:
+            self.check_preset()
             return
         if self.vae is not None and self.var is None:
             raise UserError(f"--vae {self.vae}: give --var to start from, or --from-scratch")
@@ -125,7 +141,7 @@ class RunConfig:
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
     quick: bool = False
-    """The whole path on tiny data; every output is marked, none is a result."""
+    """The whole path on little data; every output is marked, none is a result."""
     dry_run: bool = False
     """Print config, work and expected cost; run nothing."""
 

@@ -1,22 +1,37 @@
-"""The embedded setting: a light tokenizer and a small base network, as recipes."""
+"""A preset as recipes: a light tokenizer and a small base network."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import TokenizerConfig
-from varant.start.config import BASE_BUDGET, QUICK_BASE_BUDGET
+from varant.presets import Preset
 from varant.training.config import TrainingConfig
 from varant.training.tokenizer import TokenizerTraining
 
-LIGHT_TOKENIZER = TokenizerConfig(
-    patch_nums=(1, 2, 3, 4, 6),
-    vocab_size=128,
-    code_channels=8,
-    backbone="light",
-    channels=64,
-    phis=0,
-)
-SMALL_GEOMETRY = LIGHT_TOKENIZER.geometry(depth=8, width=48, heads=3, num_classes=10)
+QUICK_IMAGES = 2_000  # training images of an embedded data set
+QUICK_TOKENIZER_STEPS = 60
+QUICK_BASE_BUDGET = 3_200
+
+
+def light_tokenizer(preset: Preset) -> TokenizerConfig:
+    """Sizes of a preset's tokenizer."""
+    recipe = preset.tokenizer
+    return TokenizerConfig(
+        patch_nums=preset.patch_nums,
+        vocab_size=recipe.vocab_size,
+        code_channels=recipe.code_channels,
+        backbone="light",
+        channels=recipe.channels,
+        phis=0,
+    )
+
+
+def base_geometry(preset: Preset, num_classes: int = 10) -> Geometry:
+    """Sizes of a preset's base network."""
+    sizes = {"depth": preset.depth, "width": preset.width, "heads": preset.heads}
+    return light_tokenizer(preset).geometry(**sizes, num_classes=num_classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +43,29 @@ class BaseConfig:
     """
 
     limit: int | None = None
-    tokenizer: TokenizerConfig = LIGHT_TOKENIZER
-    tokenizer_training: TokenizerTraining = TokenizerTraining()
-    geometry: Geometry = SMALL_GEOMETRY
-    training: TrainingConfig = TrainingConfig(budget_images=BASE_BUDGET)
+    tokenizer: TokenizerConfig
+    tokenizer_training: TokenizerTraining
+    geometry: Geometry
+    training: TrainingConfig
 
+    @classmethod
+    def of(cls, preset: Preset, *, budget: int | None = None, quick: bool = False) -> BaseConfig:
+        """A preset's; quick, with half the layers and one head less, few images and few steps.
 
-QUICK_BASE = BaseConfig(
-    limit=2_000,
-    tokenizer_training=TokenizerTraining(steps=60),
-    geometry=replace(SMALL_GEOMETRY, depth=4, width=32, heads=2),
-    training=TrainingConfig(budget_images=QUICK_BASE_BUDGET),
-)
+        Args:
+            budget: training images of the base network; None for the preset's.
+        """
+        geometry, steps, images = base_geometry(preset), preset.tokenizer.steps, None
+        budget = budget or (QUICK_BASE_BUDGET if quick else preset.base_budget)
+        if quick:
+            depth, heads = geometry.depth // 2, max(1, geometry.heads - 1)
+            width = heads * geometry.head_dim
+            geometry = replace(geometry, depth=depth, width=width, heads=heads)
+            steps, images = QUICK_TOKENIZER_STEPS, QUICK_IMAGES
+        return cls(
+            limit=images,
+            tokenizer=light_tokenizer(preset),
+            tokenizer_training=TokenizerTraining(steps=steps),
+            geometry=geometry,
+            training=TrainingConfig(budget_images=budget),
+        )

@@ -18,11 +18,12 @@ from varant.files import digest_of, sha256_file
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
+from varant.presets import presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
 from varant.start.preparation import BaseJob, prepare_tokenizer
-from varant.start.presets import QUICK_BASE, BaseConfig
+from varant.start.presets import QUICK_IMAGES, BaseConfig, base_geometry
 from varant.store import checkpoint
 from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, LoadedModel, Sizes
 from varant.store.official import load_official, load_official_tokenizer, official_sizes
@@ -98,7 +99,7 @@ def resolve(
     flags = TrainStartConfig(**vars(start))
     base = None if flags.model or flags.vae else _base(flags, quick)
     tokenizer, geometry = _sizes(flags) if base is None else (base.tokenizer, base.geometry)
-    dataset = open_dataset(data, tokenizer.image_side, QUICK_BASE.limit if quick else None)
+    dataset = open_dataset(data, tokenizer.image_side, QUICK_IMAGES if quick else None)
     lr = FINE_TUNING_LR if flags.vae is None else OFFICIAL_LR
     if flags.from_scratch:
         geometry = _scratch_geometry(flags, tokenizer, dataset)
@@ -133,8 +134,8 @@ def _sizes(flags: TrainStartConfig) -> Sizes:
 
 
 def _base(flags: TrainStartConfig, quick: bool) -> BaseConfig:
-    base, sides = QUICK_BASE if quick else BaseConfig(), flags.patch_nums
-    base = replace(base, training=replace(base.training, budget_images=flags.base_budget))
+    preset, sides = presets()[flags.preset], flags.patch_nums
+    base = BaseConfig.of(preset, budget=flags.base_budget, quick=quick)
     if sides is None:
         return base
     tokenizer = replace(base.tokenizer, patch_nums=sides)
@@ -146,20 +147,14 @@ def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Datas
     if data.dataset == "folder":
         assert data.data_path is not None
         return folder_dataset(data.data_path, side=side)
-    dataset = load_dataset(data.dataset, limit=limit)
-    if dataset.image_side != side:
-        raise UserError(
-            f"--dataset {data.dataset}: has {dataset.image_side} px images; the tokenizer takes "
-            f"{side} px"
-        )
-    return dataset
+    return load_dataset(data.dataset, side=side, limit=limit)
 
 
 def _scratch_geometry(
     flags: TrainStartConfig, tokenizer: TokenizerConfig, dataset: Dataset
 ) -> Geometry:
-    """Sizes of a network from scratch: the flags', else the small default's or VAR's rule."""
-    official, small = flags.vae is not None, BaseConfig().geometry
+    """Sizes of a network from scratch: the flags', else the preset's or VAR's rule."""
+    official, small = flags.vae is not None, base_geometry(presets()[flags.preset])
     depth = flags.depth or (16 if official else small.depth)
     width = flags.width or (64 * depth if official else small.width)
     heads = flags.heads or max(1, width // (64 if official else small.head_dim))

@@ -28,6 +28,7 @@ from varant.flags import (
 )
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan, Selector, default_depths
+from varant.presets import preset_of
 from varant.training.schedule import Draw, Draws, Schedule, check_subnets, draw_steps
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -35,9 +36,10 @@ RateSchedule = Literal["cosine", "constant"]
 FINAL_RATE_SHARE = 0.05  # of the peak, that a cosine ends at
 
 
-def default_switch(scales: int) -> int:
-    """Six tenths of the scales: the paper's 6 of 10."""
-    return round(0.6 * scales)
+def default_switch(patch_nums: tuple[int, ...]) -> int:
+    """The preset's of these scales, else six tenths of them: the paper's 6 of 10."""
+    preset = preset_of(patch_nums)
+    return round(0.6 * len(patch_nums)) if preset is None else preset.switch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class TrainingFlags(SupernetTraining):
     """How the model is trained."""
 
     switch: Natural | None = None
-    """Last scale that runs all layers; default: six tenths of the scales (the paper's 6 of 10)."""
+    """Last scale that runs all layers; default: the preset's, else six tenths of the scales."""
     selector: Selector = "equidistant"
     """Which layers a subnet keeps."""
     draw: Draw = "stratified"
@@ -144,7 +146,7 @@ class TrainingConfig(TrainingFlags):
         given = {field.name: getattr(flags, field.name) for field in fields(flags)} | more
         given["depths"] = flags.subnet_depths(geometry.depth)
         if given.get("switch") is None:
-            given["switch"] = default_switch(len(geometry.patch_nums))
+            given["switch"] = default_switch(geometry.patch_nums)
         return cls(schedule=schedule, **given)
 
     @property

@@ -37,9 +37,9 @@ def test_no_network_is_packaged():
 
 def test_features_are_of_unit_scale_and_tell_the_classes_apart():
     extractor = packaged_extractor("shapes-24")
-    images = torch.from_numpy(shapes.render(0, 2, 0, 400)).float() / 255
+    images = torch.from_numpy(shapes.render(0, 2, range(400), side=24)).float() / 255
     found = extractor(images)
-    labels = shapes.labels_of(0, 400)
+    labels = shapes.labels_of(range(400))
     assert (found.classes_N == labels).mean() > 0.95
     assert 0.5 < found.features_NF.std() < 2
     again = extractor(images, batch=37)
@@ -48,8 +48,8 @@ def test_features_are_of_unit_scale_and_tell_the_classes_apart():
 
 def test_noise_on_images_is_damage_under_every_score():
     extractor = packaged_extractor("shapes-24")
-    images = torch.from_numpy(shapes.render(0, 2, 0, 800)).float() / 255
-    labels = shapes.labels_of(0, 400)
+    images = torch.from_numpy(shapes.render(0, 2, range(800), side=24)).float() / 255
+    labels = shapes.labels_of(range(400))
     held_out = extractor(images[400:])
     reference = Reference(features_NF=held_out.features_NF, labels_N=labels)
     clean = scores(extractor(images[:400]), labels, reference)
@@ -64,8 +64,8 @@ def test_noise_on_images_is_damage_under_every_score():
 
 def test_stored_features_are_the_rounded_ones_and_their_distance_the_same(tmp_path):
     extractor = packaged_extractor("shapes-24")
-    images = torch.from_numpy(shapes.render(0, 1, 0, 2_000)).float() / 255
-    labels, found = shapes.labels_of(0, 1_000), extractor(images[:1_000])
+    images = torch.from_numpy(shapes.render(0, 1, range(2_000), side=24)).float() / 255
+    labels, found = shapes.labels_of(range(1_000)), extractor(images[:1_000])
     found.rounded().save(tmp_path / "features.npy")
     assert np.load(tmp_path / "features.npy").dtype == np.float16
     stored = Features.load(tmp_path / "features.npy")

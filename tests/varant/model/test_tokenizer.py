@@ -97,8 +97,8 @@ def test_images_of_another_size_are_refused():
 
 
 def rendered(stream: int, count: int) -> ArraySplit:
-    images = shapes.render(0, stream, 0, count)
-    return ArraySplit(images_N3HW=images, labels_N=shapes.labels_of(0, count))
+    images = shapes.render(0, stream, range(count), side=24)
+    return ArraySplit(images_N3HW=images, labels_N=shapes.labels_of(range(count)))
 
 
 def test_training_is_a_function_of_its_arguments_and_learns():
