@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.rows import LedgerRow
-from analysis.frame import FrameError
+from analysis.errors import FrameError
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
     FILE,

@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.rows import LedgerRow
-from analysis.frame import FrameError, headline_metrics, load_frame
+from analysis.errors import FrameError
+from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, welch_t
 from analysis.statistics.units import observed

@@ -219,7 +219,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         Args:
             times: when the study began, and the seconds of its preparation.
         """
-        from analysis.frame import FrameError
+        from analysis.errors import FrameError
         from reports import build
         from studies.running.runner import run_cells, split_cells
         from studies.tracking.mirror import Mirror

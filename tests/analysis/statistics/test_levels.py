@@ -10,7 +10,8 @@ import pytest
 from pareto_frames import ACCURACY, FD, HALF, NLL, pareto_frame
 from scipy import stats
 
-from analysis.frame import TRAINING_COLUMNS, FrameError, checked_frame
+from analysis.errors import FrameError
+from analysis.frame import TRAINING_COLUMNS, checked_frame
 from analysis.statistics.intervals import holm, paired_t
 from analysis.statistics.levels import FULL, Levels, Observations, PlanKey, Way
 
