@@ -33,6 +33,7 @@ ORDER = {
         "statistics",
         "search_file",
         "frame metrics study_file",
+        "errors",
     ),
     "varant": (
         "train sample train_features",
