@@ -162,7 +162,7 @@ def checked_frame(
     twice = distinct[distinct.duplicated(key)]
     if len(twice):
         row = twice.iloc[0]
-        raise refuse(f"{row['metric']} of plan {row['plan']!r} has two values for one unit and group")
+        raise refuse(f"{row['metric']} of plan {row['plan']!r} has two values for one unit")
     if full and not (finished["family"] == "full").any():
         raise refuse("the full network has no finished row, so there is nothing to compare with")
     return checked

@@ -60,13 +60,20 @@ _KNOWN = {
     rf"fd/{_SAMPLES}": ("Fréchet distance", "FD", "FD increase", ""),
     rf"kid/{_SAMPLES}": ("class-conditional KID", "KID", "KID increase", ""),
     rf"fid/{_SAMPLES}": ("FID (Inception features)", "FID", "FID increase", ""),
+    rf"(?P<kind>precision|recall|density|coverage)/{_SAMPLES}": (
+        "{kind}",
+        "{kind}",
+        "{kind} lost",
+        "",
+    ),
     r"class_accuracy": ("class accuracy", "accuracy", "accuracy lost", ""),
     rf"kv_bytes/{_OF}": ("KV cache, {of}", "KV {of}", "KV added", "bytes"),
     rf"flops/{_OF}": ("FLOPs, {of}", "FLOPs", "FLOPs added", "FLOP"),
     rf"latency_ms/{_OF}": ("latency, {of}", "latency", "latency added", "ms"),
     rf"images_per_second/{_OF}": ("throughput, {of}", "images/s", "throughput lost", "images/s"),
 }
-_HIGHER_IS_BETTER = ("class_accuracy", "images_per_second")
+_HIGHER_IS_BETTER = ("class_accuracy", "images_per_second", "precision", "recall")
+_HIGHER_IS_BETTER += ("density", "coverage")
 
 
 @functools.cache

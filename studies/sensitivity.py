@@ -81,8 +81,7 @@ def entries_of(
     for window, chosen in windows_of(patch_nums).items():
         yield from reduced(f" on {window}", chosen, half, family="window", window=window)
     for last in scales[:-1]:
-        chosen = scales[:last]
-        yield from reduced(f" on scales 1-{last}", chosen, half, family="prefix", scale=last)
+        yield from reduced(f" on scales 1-{last}", scales[:last], half, family="prefix", scale=last)
     for subnet, switch in product(dict.fromkeys((*depths, half)), range(len(patch_nums))):
         yield from reduced(f"@{switch}", scales[switch:], subnet, family="switch", switch=switch)
     for subnet, scale in product(depths, scales):

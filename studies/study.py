@@ -175,9 +175,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         started, run = time.monotonic(), self.config.run
         check_device(run.device)
-        planned = plan_bench(
-            self.config, units=self.units, networks=self.networks, select=self.select
-        )
+        planned = plan_bench(self.config, networks=self.networks, select=self.select)
         self.check(planned)
         points = self._points(planned, None)
         if not points:

@@ -154,7 +154,7 @@ class SupernetStudy(Study[Config, Found]):
         """Unit by unit the base's plans, the trainings, and each model's plans."""
         arms = self.arms(bench.geometry, found)
         for unit in self.judged:
-            columns = {"schedule": BASE, "kind": BASE, "seed": unit, "anchor": BASE}
+            columns: dict[str, Any] = {"schedule": BASE, "kind": BASE, "seed": unit, "anchor": BASE}
             columns["train_switch"] = arms[0].switch
             yield from self._plan_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
             for arm, seed in product(arms, self.seeds_of(unit)):
@@ -234,7 +234,7 @@ class SupernetStudy(Study[Config, Found]):
             "models": [
                 _model_facts(outcome, point, point.task)
                 for point in outcome.points
-                if point.columns["schedule"] in labels and isinstance(point.task, Training)
+                if point.columns.get("schedule") in labels and isinstance(point.task, Training)
             ],
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
         }

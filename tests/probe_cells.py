@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from studies.cells.cell import Cell, Network, Task
+from studies.cells.cell import Cell, HeldOut, Network, Task
 from studies.cells.result import CellResult, Measurements
 from varant.errors import Diverged, Preempted, stop_signals
 from varant.model.geometry import Geometry
@@ -43,7 +43,7 @@ class Probe(Task):
     seed: int
     deed: str = ""
     marks: Path | None = None
-    base_seed: int = 0
+    unit: int = 0
 
     def identity(self, network: Network) -> dict[str, object]:
         return {"seed": self.seed, "deed": self.deed}
@@ -69,8 +69,8 @@ class Probe(Task):
         values = torch.randn(64, 64, generator=generator)
         found = (values @ values).double().mean().item()
         metrics = {
-            "nll/mean": Measurements(values=(found,), count=1),
-            "class_accuracy": Measurements(values=(float(torch.get_num_threads()),), count=1),
+            "nll/mean": Measurements(value=found, count=1),
+            "class_accuracy": Measurements(value=float(torch.get_num_threads()), count=1),
         }
         return CellResult(digest=cell.digest, metrics=metrics)
 
@@ -91,15 +91,20 @@ class Probe(Task):
 def probe(*, after: str | None = None, **task: object) -> Cell:
     """A probe, to run after the cell of digest `after`."""
     here = Path("here")
+    held_out = HeldOut(
+        tokenizer_folder=here,
+        tokenizer_sha256="t",
+        tokens_folder=here,
+        tokens_digest="k",
+        extractors=(),
+        references=(),
+    )
     network = Network(
         model_folder=here,
         model="m",
-        tokenizer_sha256="t",
-        base_seed=0,
         tokens_folder=here,
         tokens_digest="k",
-        extractor=None,
-        reference_path=here,
+        held_out=held_out,
         trained_by=after,
     )
     return Cell(task=Probe(**task), network=network)

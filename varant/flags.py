@@ -178,7 +178,6 @@ Share = Annotated[float, _spec("SHARE", _share)]
 PositiveShare = Annotated[float, _spec("SHARE", _positive_share)]
 BelowOne = Annotated[float, _spec("SHARE", _below_one)]
 Depths = Annotated[tuple[int, ...], _set("INT,...", _whole, "depths such as 2,4,6", ascending=True)]
-Seeds = Annotated[tuple[int, ...], _set("INT,...", _natural, "seeds such as 0,1,2")]
 Places = Annotated[
     tuple[int, ...], _set("INT,...", _natural, "numbers such as 0,2", ascending=True)
 ]

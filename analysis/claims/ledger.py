@@ -123,7 +123,9 @@ def _progressive_breaks_the_trade(case: Case) -> LedgerRow:
         clamped = sum(gap.clamped for gap in gaps.values())
         note = f"beyond the ends of the front in {clamped} of {len(gaps)} seeds" if clamped else ""
         label = f"{half.label}: beyond the front of fixed shares"
-        observed = Observations(values=values, units=tuple(gaps), replicates=(np.empty(0),) * len(gaps))
+        observed = Observations(
+            values=values, units=tuple(gaps), replicates=(np.empty(0),) * len(gaps)
+        )
         components += tested(label, metric, observed, note=note)
         label, places = f"full: no worse than {first}", ((way.name, FULL), (first, FULL))
         components += case.compared(label, metric, *places, FULL_MARGIN)

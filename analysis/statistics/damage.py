@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.frame import FINISHED, PLAN_KEY
-from analysis.study_file import REAL
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
+from analysis.study_file import REAL
 
 PLAN = ["plan", *PLAN_KEY]
 MEASURED = ["low", "high", "standard_error", "degrees_of_freedom", "p_value", "units", "count"]
@@ -52,9 +52,7 @@ class Damages:
         self.full = {key[0]: one for key, one in observed(frame[whole], ["metric"]).items()}
         self.floor = {key[0]: one for key, one in observed(frame[of_real], ["metric"]).items()}
         plans = frame[~whole & ~of_real]
-        self.values = {
-            Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()
-        }
+        self.values = {Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()}
         failed = frame[(frame["status"] != FINISHED) & ~of_real]
         self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 

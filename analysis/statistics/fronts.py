@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import FrameError
-from analysis.study_file import BASE, CONTROL
 from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import Observations
-from analysis.study_file import ReferencePoint
+from analysis.study_file import BASE, CONTROL, ReferencePoint
 
 KV = "kv_bytes/peak"
 NON_INFERIORITY_NATS = 0.05

@@ -64,9 +64,7 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
     return Interval(**{name: column[0].item() for name, column in found.items()})
 
 
-def jackknife_t(
-    value: float, replicates_G: np.ndarray, *, confidence: float = 0.95
-) -> Interval:
+def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0.95) -> Interval:
     """An estimate with the t interval of its delete-a-group jackknife, G - 1 degrees of freedom.
 
     No interval (NaN) for fewer than two replicates, or for replicates without spread about a value

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import FINISHED, FrameError, headline_metrics
-from analysis.study_file import BASE, CONTROL, REAL
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
+from analysis.study_file import BASE, CONTROL, REAL
 
 EQUIDISTANT = "equidistant"  # the paper's selector: the one that claims speak of
 LABELS = {

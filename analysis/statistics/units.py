@@ -62,8 +62,7 @@ class Observations:
 
     @property
     def sample_error(self) -> float:
-        """Root mean square of the units' jackknife standard errors: what measuring adds; else NaN.
-        """
+        """Root mean square of the units' jackknife standard errors: what measuring adds; else NaN."""
         squares = [(len(r) - 1) * r.var() for r in self.replicates if len(r) > 1]
         return float(np.sqrt(np.mean(squares))) if squares else float("nan")
 
@@ -107,7 +106,9 @@ def observed(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], 
 
     Missing values are a group of their own, as None.
     """
-    rows = frame.loc[frame["status"] == FINISHED, [*keys, "unit", "seed", "group", "value", "count"]]
+    rows = frame.loc[
+        frame["status"] == FINISHED, [*keys, "unit", "seed", "group", "value", "count"]
+    ]
     rows = rows.assign(
         group=rows["group"].fillna(WHOLE).astype(int),
         seed=rows["seed"].fillna(WHOLE).astype(int),

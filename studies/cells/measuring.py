@@ -114,10 +114,14 @@ def evaluate(
     metrics |= score(generated(), labels.numpy(), held_out, folder)
     metrics["kv_bytes/peak"] = Measurements.exact(max(peaks))
     metrics |= costs_of(loaded, plan, guidance=wanted.cfg != 0)
-    sheet = (torch.cat(shown).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    _write_sheet(folder, torch.cat(shown))
+    return metrics
+
+
+def _write_sheet(folder: Path, images_B3HW: Tensor) -> None:
+    sheet = (images_B3HW.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     with replacing(folder / SAMPLES_FILE) as aside, aside.open("wb") as file:
         np.save(file, sheet)
-    return metrics
 
 
 @torch.inference_mode()
@@ -125,6 +129,8 @@ def evaluate_real(
     cell: Cell, rung: str | None, draw: int, samples: int, folder: Path
 ) -> dict[str, Measurements]:
     """Scores of reconstructed held-out images, as they are or damaged by a rung of the ladder.
+
+    Its folder gets features and a sheet as of `evaluate`.
 
     Args:
         samples: as many images, or all that there are.
@@ -137,11 +143,15 @@ def evaluate_real(
     real = held_out.tokens.real
     part = real.rows(slice(min(samples, len(real))))
     damaged = how.damage(part, np.random.default_rng([draw, len(part)]))
-    images = (
-        how.seen(tokenizer.decode(tokens_NL.to(cell.device)).add(1).div(2))
-        for tokens_NL in damaged.tokens_NL.split(DECODED)
-    )
-    return score(images, damaged.labels_N.numpy(), held_out, folder)
+
+    def seen(tokens_NL: Tensor) -> Tensor:
+        return how.seen(tokenizer.decode(tokens_NL.to(cell.device)).add(1).div(2))
+
+    labels_N = damaged.labels_N.numpy()
+    _, first = np.unique(labels_N, return_index=True)
+    _write_sheet(folder, seen(damaged.tokens_NL[first[:SHEET_CLASSES]]).cpu())
+    batches = damaged.tokens_NL.split(DECODED)
+    return score(map(seen, batches), labels_N, held_out, folder)
 
 
 def score(

@@ -50,9 +50,7 @@ class Prepared(Planned):
     site: Site
 
 
-def plan_bench(
-    config: StudyConfig, *, units: Sequence[int], networks: bool = True, select: bool = False
-) -> Planned:
+def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = False) -> Planned:
     """The bench of these flags, as far as it is known before anything is made.
 
     Args:
@@ -62,8 +60,8 @@ def plan_bench(
     Raises:
         UserError: flags that make no sense together, or files that cannot be read.
     """
-    wanted, digest = config.evaluation, None
-    seeds = tuple(units) if networks else ()
+    wanted, digest, units = config.evaluation, None, config.unit_numbers
+    seeds = units if networks else ()
     resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
     if wanted.inception is not None:
         specs: tuple[ExtractorSpec, ...] = (ExtractorSpec.inception(wanted.inception),)
@@ -75,7 +73,7 @@ def plan_bench(
         digest = load_reference_npz(wanted.reference, features=extractors[0].features).digest
     return Planned(
         **vars(resolved),
-        units=tuple(units),
+        units=units,
         extractors=extractors,
         specs=specs,
         reference_digest=digest,

@@ -15,6 +15,7 @@ import torch
 
 from analysis.frame import COLUMNS, checked_frame
 from analysis.study_file import FILE, StudyHead
+from studies.cells.evaluation import Measurement
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -118,9 +119,9 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,
         "plans": {
-            outcome.result(point).digest: point.plan.layers
+            outcome.result(point).digest: point.task.plan.layers
             for point in outcome.points
-            if point.task.tabled
+            if isinstance(point.task, Measurement)
         },
     }
 

@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.study_file import CONTROL
 from analysis.metrics import parse_metric
+from analysis.study_file import CONTROL
 from reports import ReportPaths
 from studies.cells.cell import Cell, Task
 from studies.cells.result import FINISHED, CellResult

@@ -18,12 +18,11 @@ SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
         ({"depths": ""}, "--depths '': give at least one value"),
         ({"dataset": "imagenet"}, "--dataset imagenet: use one of shapes, digits, folder"),
         ({"samples": -5}, "--samples -5: must be at least 1"),
-        ({"samples": 100}, "--samples 100: must be a multiple of --sets (8) and at least 160"),
-        ({"sets": 1}, "--sets 1: an interval needs at least 2"),
+        ({"samples": 1}, "--samples 1: a distance needs at least 2"),
+        ({"samples": 19}, "--samples 19: use at least 20, two of each class"),
         ({"nll_images": -40}, "--nll-images -40: must be at least 1"),
-        ({"nll_images": 41}, "--nll-images 41: must be a multiple of 40"),
         ({"nll_images": 400_000}, "--nll-images 400000: shapes has 5000 test images"),
-        ({"base_seeds": 0}, "--base-seeds 0: must be at least 1"),
+        ({"units": 0}, "--units 0: must be at least 1"),
         ({"workers": 0}, "--workers 0: must be at least 1"),
         ({"seed": -1}, "--seed -1: must be at least 0"),
         ({"top_k": -1}, "--top-k -1: must be at least 0"),
@@ -35,7 +34,7 @@ SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
         ({"base_budget": 10}, "budget 10: below one batch of 64 images"),
         ({"device": "tpu"}, "--device tpu: use cpu, cuda or cuda:0"),
         ({"model": "nowhere"}, "checkpoint nowhere: no config.json"),
-        ({"model": "nowhere", "base_seeds": 2}, "--base-seeds 2: --model gives one network"),
+        ({"model": "nowhere", "units": 2}, "--units 2: --model gives one network"),
         ({"no_such_flag": True}, "--no-such-flag"),
     ],
 )
@@ -75,7 +74,7 @@ def test_command_line_exit_code(tmp_path):
 def test_dry_run(capsys, tmp_path):
     assert SENSITIVITY.of(workspace=tmp_path / "runs", dry_run=True, depths=4).run() is None
     said = capsys.readouterr().out
-    for expected in ("depths = 4", "d4@2", "d4 on early", "11 cells", "CPU-s"):
+    for expected in ("depths = 4", "d4@2", "d4 on early", "80 cells", "CPU-s"):
         assert expected in said
     assert not (tmp_path / "runs").exists()
 

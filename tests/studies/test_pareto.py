@@ -86,9 +86,10 @@ def test_every_cell_ends_and_the_outputs_are_there(finished):
     folder = workspace / "pareto-quick"
     frame = pd.read_parquet(folder / "frame.parquet")
     assert set(frame["status"]) == {"finished"}
-    assert set(frame["schedule"]) == {"control", "fixed 2/3", "progressive"}
-    assert set(frame["kind"]) == {"full", "fixed", "progressive"}
-    assert set(frame["plan"]) == PLANS
+    assert set(frame["schedule"].dropna()) == {"base", "control", "fixed 2/3", "progressive"}
+    assert set(frame["kind"].dropna()) == {"base", "full", "fixed", "progressive"}
+    assert set(frame["anchor"].dropna()) == {"real", "base", "control"}
+    assert set(frame["plan"]) == PLANS | {"real"}
     plans = frame.groupby("schedule")["plan"].nunique()
     assert set(plans) == {6}
     assert "select/nll/mean" in set(frame["metric"])
@@ -117,7 +118,7 @@ def test_stopped_thrice_it_gives_what_an_undisturbed_study_gives(
         for w in (finished[0], other)
     ]
     assert found[0] == found[1]
-    curve = found[0]["progressive s0"]["select/nll/mean/d2 at 3"]
+    curve = found[0]["progressive u0"]["select/nll/mean/d2 at 3"]
     steps = [step for step, _ in curve]
     assert len(steps) == len(set(steps)) >= 10, "a step was logged twice, or none"
 
@@ -125,14 +126,16 @@ def test_stopped_thrice_it_gives_what_an_undisturbed_study_gives(
 def test_runs_have_what_the_page_compares(finished):
     runs = finished_runs(finished[0], "pareto-quick")
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    plans = [run for run in children if run.data.params["family"] != "training"]
-    assert len(children) == 3 * 7
+    plans = [run for run in children if run.data.params["family"] in ("full", "switch")]
+    assert len(children) == 3 * 7 + 6 + 1
     for run in plans:
         wanted = {"schedule", "subnet_depth", "selector", "train_switch", "seed", "budget_images"}
         assert wanted <= run.data.params.keys()
         assert {"nll/mean", "kv_bytes/peak", "class_accuracy"} <= run.data.metrics.keys()
     names = {run.info.run_name for run in children}
-    assert {"progressive s0", "progressive s0 full", "fixed 2/3 s0 d2@3"} <= names
+    assert {"real", "progressive u0", "progressive u0 full", "fixed 2/3 u0 d2@3"} <= names
+    trained = next(run for run in children if run.info.run_name == "fixed 2/3 u0 d2@3")
+    assert {"quality/excess", "quality/loss_share"} <= trained.data.metrics.keys()
 
 
 def test_a_trained_model_is_a_checkpoint_and_another_metric_trains_nothing(copied, undrawn):
@@ -145,7 +148,7 @@ def test_a_trained_model_is_a_checkpoint_and_another_metric_trains_nothing(copie
     results = len(list(copied.glob("cells/*/result.json")))
     SMALL.run(copied, cfg=1.5, schedules="fixed")
     assert {p: p.stat().st_mtime_ns for p in copied.glob("cells/*/model.safetensors")} == weights
-    assert len(list(copied.glob("cells/*/result.json"))) == results + 6
+    assert len(list(copied.glob("cells/*/result.json"))) == results + 12, "base and fixed"
 
 
 def test_a_diverged_training_is_a_status_and_no_gap(copied, capsys, undrawn):
@@ -235,9 +238,8 @@ def test_the_paper_s_costs():
         ({"shares": "0.5,1.5"}, "--shares 1.5: must be above 0, up to 1"),
         ({"shares": "0"}, "--shares 0: must be above 0"),
         ({"shares": "half"}, "--shares half: not a number; give shares such as 0.5 or 2/3"),
-        ({"seeds": "0,1,0"}, "--seeds 0,1,0: 0 given twice"),
-        ({"seeds": "0,00"}, "--seeds 0,00: 00 given twice"),
-        ({"seeds": "a"}, "--seeds a: not a whole number"),
+        ({"units": "a"}, "--units a: not a whole number"),
+        ({"seeds": 0}, "--seeds 0: must be at least 1"),
         ({"budget": "10"}, "--budget 10: below one batch of 64 images"),
         ({"budget": "lots"}, "--budget lots: give a number of images"),
         ({"train_switch": 5}, "--train-switch 5: the network has 5 scales; use 0 to 4"),
@@ -278,8 +280,8 @@ def planned(capsys: pytest.CaptureFixture[str], workspace: Path, **flags: object
 
 
 def test_dry_run(capsys, tmp_path):
-    said = planned(capsys, tmp_path / "runs", seeds="0,1")
-    for expected in ("12 models of 99,968 image passes", "16 plans each", "204 cells", "CPU-s"):
+    said = planned(capsys, tmp_path / "runs", units=2)
+    for expected in ("12 models of 99,968 image passes", "16 plans each", "238 cells", "CPU-s"):
         assert expected in said
 
 

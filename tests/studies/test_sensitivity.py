@@ -18,13 +18,13 @@ import pytest
 from mlflow_runs import artifacts, finished_runs, histories
 from study_commands import ROOT, Command, end_when
 
-from studies.cells.cell import Evaluation, run_cell
+from studies.cells.cell import run_cell
 from studies.cells.evaluation import Measurement
 from studies.cells.result import CellResult, read_result
 from studies.grid.bench import plan_bench, prepare_bench
 from studies.running.executors import InlineExecutor
 from studies.running.runner import split_cells
-from studies.sensitivity import Sensitivity, SensitivityConfig, entries_of, windows_of
+from studies.sensitivity import Sensitivity, SensitivityConfig, entries_of
 from varant import DepthPlan, UserError
 from varant.errors import exit_codes
 from varant.model.plan import default_depths
@@ -125,16 +125,23 @@ def test_frame_holds_every_cell_and_measures_what_it_says(finished):
     facts = json.loads((workspace / "sensitivity-quick" / "study.json").read_text())
     patch_nums, depth = tuple(facts["geometry"]["patch_nums"]), facts["geometry"]["depth"]
     entries = entries_of(patch_nums, depth, (1,), ("equidistant",))
-    assert set(frame["plan"]) == {columns["plan"] for _, columns in entries}
+    assert set(frame["plan"]) == {"real", *(columns["plan"] for _, columns in entries)}
     kv = frame[frame["metric"].isin(["kv_bytes/peak", "kv_bytes/analytic"])]
     assert (kv.groupby("plan")["value"].nunique() == 1).all(), "measured KV is not the analytic"
     accuracy = frame[(frame["metric"] == "class_accuracy") & (frame["plan"] == "full")]
-    assert len(accuracy) == 4
-    assert (accuracy["count"] == 20).all()
+    assert len(accuracy) == 1 + 20
+    assert (accuracy["count"] == 80).all()
+    # The score on all samples lies among those without a block of them.
+    whole = accuracy["group"].isna()
+    assert accuracy.loc[~whole, "value"].mean() == pytest.approx(
+        accuracy.loc[whole, "value"].item()
+    )
     # Scales before the one that lost depth cannot change: same NLL to the last bit.
     for plan, metric in (("d1 on scale 5", "nll/scale_04"), ("d1@3", "nll/scale_02")):
         pair = [
-            frame[(frame["plan"] == name) & (frame["metric"] == metric)].sort_values("set")["value"]
+            frame[(frame["plan"] == name) & (frame["metric"] == metric)].sort_values("group")[
+                "value"
+            ]
             for name in (plan, "full")
         ]
         assert np.allclose(pair[0], pair[1], rtol=0, atol=1e-6)
@@ -200,26 +207,16 @@ def test_a_checkpoint_can_be_studied_in_place_of_the_base(copied, capsys, undraw
     assert facts["model"].startswith("checkpoint")
 
 
-def test_windows_are_the_paper_s_for_ten_scales_and_the_docstring_s_for_five():
-    assert windows_of(10) == {"early": (1, 2, 3), "middle": (4, 5, 6), "late": (7, 8, 9, 10)}
-    assert windows_of(5) == {"early": (1, 2), "middle": (3,), "late": (4, 5)}
-    for scales in range(3, 20):
-        windows = windows_of(scales)
-        assert sum(windows.values(), ()) == tuple(range(1, scales + 1))
-        assert all(windows.values())
-    with pytest.raises(UserError, match="2 scales"):
-        windows_of(2)
-
-
 def test_grid():
     patch_nums = (1, 2, 3, 4, 6)
     entries = list(entries_of(patch_nums, 8, (2, 4), ("equidistant", "last")))
     plans = {(columns["plan"], columns["selector"]): plan for plan, columns in entries}
-    assert len(entries) == len(plans) == 1 + 2 * (2 * 5 + 2 * 5 + 3)
+    assert len(entries) == len(plans) == 1 + 2 * (3 + 4 + 2 * 5 + 2 * 5)
+    assert plans["d4 on scales 1-2", "equidistant"].depths == (4, 4, 8, 8, 8)
     assert plans["d4 on scale 3", "equidistant"].depths == (8, 8, 4, 8, 8)
     d2_at_1 = DepthPlan.two_zone(patch_nums, 8, subnet_depth=2, switch=1)
     assert plans["d2@1", "equidistant"] == d2_at_1
-    assert plans["d4 on late", "equidistant"].depths == (8, 8, 8, 4, 4)
+    assert plans["d4 on late", "equidistant"].depths == (8, 8, 4, 4, 4)
     assert plans["d2@0", "last"].layers[0] == (6, 7)
     assert default_depths(8) == (2, 4, 6)
     assert default_depths(2) == (1,)
@@ -230,11 +227,9 @@ def test_a_failed_cell_is_a_record_and_can_be_retried(finished, tmp_path):
     config = SMALL.of(workspace=finished[0]).config
     workspace = Workspace(folder=finished[0])
     bench = prepare_bench(plan_bench(config), config, workspace, InlineExecutor())
-    evaluation = Evaluation(
-        samples=80, sets=4, nll_images=40, nll_sets=40, cfg=0.0, top_k=0, top_p=0.0, seed=0
-    )
+    evaluation = bench.evaluation_of(0)
     plan = DepthPlan.full((1, 2, 3, 4, 6), 4)
-    mended = bench.site.cell(Measurement(plan=plan, evaluation=evaluation, base_seed=0))
+    mended = bench.site.cell(Measurement(plan=plan, evaluation=evaluation, unit=0))
     lost = replace(mended.network, model_folder=tmp_path / "gone")
     broken = replace(mended, network=lost)
     elsewhere = Workspace(folder=tmp_path)

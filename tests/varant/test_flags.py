@@ -22,7 +22,6 @@ from varant.flags import (
     Places,
     Positive,
     PositiveShare,
-    Seeds,
     Share,
     Shares,
     Sides,
@@ -51,7 +50,6 @@ class Values:
     share: Share = 2 / 3
     positive_share: PositiveShare = 1.0
     depths: Depths | None = None
-    seeds: Seeds = (0, 1)
     places: Places = (0,)
     shares: Shares = (0.5, 2 / 3)
     weights: Weights = (1.0, 0.5)
@@ -94,7 +92,7 @@ class Config:
 
     @classmethod
     def quick_defaults(cls) -> Config:
-        return cls(values=Values(images=640, seeds=(0,)), bounds=Bounds(high=3), seed=5)
+        return cls(values=Values(images=640, places=(1,)), bounds=Bounds(high=3), seed=5)
 
 
 def parsed(*argv: str) -> Config:
@@ -118,7 +116,6 @@ GOOD = [
     ("positive-share", "1", 1.0),
     ("depths", "6,2,4", (2, 4, 6)),
     ("depths", "2, 4,", (2, 4)),
-    ("seeds", "3,1", (3, 1)),
     ("places", "4,0", (0, 4)),
     ("shares", "2/3,0.1", (2 / 3, 0.1)),
     ("weights", "1,1,0", (1.0, 1.0, 0.0)),
@@ -164,8 +161,7 @@ BAD = [
     ("depths", "2,x", "--depths x: not a whole number; give depths such as 2,4,6"),
     ("depths", "2,4,2", "2 given twice"),
     ("depths", ",", NOTHING),
-    ("seeds", "0,-1", "--seeds -1: must be at least 0"),
-    ("seeds", "a", "not a whole number; give seeds such as 0,1,2"),
+    ("places", "0,-1", "--places -1: must be at least 0"),
     ("places", "1.5", "not a whole number; give numbers such as 0,2"),
     ("shares", "0", "must be above 0, up to 1"),
     ("shares", "0.5,x", "--shares x: not a number; give shares such as 0.5 or 2/3"),
@@ -239,7 +235,7 @@ def test_quick_changes_defaults_only() -> None:
     quick = parsed("--quick")
     assert quick.run.quick
     assert plain(quick) == plain(Config.quick_defaults()) | {"quick": True}
-    given = {"images": "100k", "seeds": "0,1", "seed": "0", "high": "9"}
+    given = {"images": "100k", "places": "0", "seed": "0", "high": "9"}
     words = [word for name, text in given.items() for word in (f"--{name}", text)]
     assert plain(parsed("--quick", *words)) == plain(Config()) | {"quick": True}, "as given"
     assert plain(parsed(*words, "--quick")) == plain(Config()) | {"quick": True}, "in any order"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from small_networks import small_geometry
 
-from studies.cells.cell import Evaluation, Network, Site
-from studies.cells.evaluation import Measurement, Scoring
+from studies.cells.cell import Evaluation, HeldOut, Network, Site
+from studies.cells.evaluation import Measurement, RealImages, Scoring
 from studies.cells.result import CellResult, Measurements
 from studies.cells.training import Training
 from varant import DepthPlan
-from varant.evaluation.extractors import ExtractorSpec
+from varant.evaluation.extractors import extractor_specs
 from varant.start.calibration import Speed
 from varant.store.workspace import Workspace
 from varant.training.config import TrainingConfig
@@ -22,26 +22,27 @@ PATCH_NUMS = (1, 2, 3)
 GEOMETRY = small_geometry(PATCH_NUMS, 8, depth=4, width=16)
 FULL = DepthPlan.full(PATCH_NUMS, 4)
 HALF = DepthPlan.two_zone(PATCH_NUMS, 4, subnet_depth=2, switch=0)
-NETWORK = Network(
-    model_folder=Path("here"),
-    model="m",
+HERE = Path("here")
+HELD_OUT = HeldOut(
+    tokenizer_folder=HERE,
     tokenizer_sha256="t",
-    base_seed=0,
-    tokens_folder=Path("here"),
-    tokens_digest="k",
-    extractor=ExtractorSpec.packaged("digits-24"),
-    reference_path=Path("here"),
+    tokens_folder=HERE,
+    tokens_digest="u",
+    extractors=extractor_specs("digits-24"),
+    references=(HERE, HERE),
+)
+NETWORK = Network(
+    model_folder=HERE, model="m", tokens_folder=HERE, tokens_digest="k", held_out=HELD_OUT
 )
 EVALUATION = Measurement(
-    base_seed=0,
+    unit=0,
     plan=HALF,
-    evaluation=Evaluation(
-        samples=100, sets=2, nll_images=40, nll_sets=4, cfg=0.0, top_k=0, top_p=0.0, seed=0
-    ),
+    evaluation=Evaluation(samples=100, nll_images=40, cfg=0.0, top_k=0, top_p=0.0, seed=0),
 )
-SCORE = Scoring(base_seed=0, plan=HALF, select_images=60, select_sets=4)
+SCORE = Scoring(unit=0, plan=HALF, select_images=60)
+REAL = RealImages(unit=0, samples=100)
 TRAINING = Training(
-    base_seed=0,
+    unit=0,
     config=TrainingConfig(budget_images=640, batch=64, schedule=Schedule.full()),
     evaluate_images=500,
     evaluate_every=64,
@@ -51,9 +52,9 @@ SITE = Site(networks={0: NETWORK}, workspace=Workspace(folder=Path("w")), device
 
 def test_where_and_how_it_runs_is_no_identity():
     elsewhere = Path("elsewhere")
-    network = replace(NETWORK, model_folder=elsewhere, tokens_folder=elsewhere)
-    network = replace(network, reference_path=elsewhere, base_seed=7)
-    for task in (EVALUATION, SCORE, TRAINING):
+    held_out = replace(HELD_OUT, tokens_folder=elsewhere, references=(elsewhere, elsewhere))
+    network = replace(NETWORK, model_folder=elsewhere, tokens_folder=elsewhere, held_out=held_out)
+    for task in (EVALUATION, SCORE, TRAINING, REAL):
         cell = SITE.cell(task)
         moved = replace(cell, network=network, batch=7, device="cuda")
         assert moved != cell
@@ -78,6 +79,27 @@ def test_a_plan_is_compared_with_the_full_network_measured_alike():
     assert TRAINING.baseline() is None
 
 
+def test_what_a_plan_is_held_against():
+    assert EVALUATION.floor() == REAL
+    assert EVALUATION.untrained() == (None, None)
+    trained = replace(EVALUATION, trained=TRAINING)
+    assert trained.untrained() == (EVALUATION, replace(EVALUATION, plan=FULL))
+
+
+def test_what_is_scored_depends_on_the_unit_s_images_and_every_space():
+    others = [
+        replace(HELD_OUT, tokens_digest="v"),
+        replace(HELD_OUT, extractors=HELD_OUT.extractors[:1]),
+        replace(HELD_OUT, reference_digest="r"),
+    ]
+    for task in (EVALUATION, REAL):
+        cell = SITE.cell(task)
+        digests = {replace(cell, network=replace(NETWORK, held_out=o)).digest for o in others}
+        assert len(digests | {cell.digest}) == 4
+    damaged = replace(REAL, rung="scale 1 of another image")
+    assert len({SITE.cell(t).digest for t in (REAL, damaged, replace(damaged, draw=1))}) == 3
+
+
 def test_expected_seconds_follow_images_and_flops():
     speed = Speed(
         training_images_per_second=10.0, nll_images_per_second=20.0, samples_per_second=5.0
@@ -97,12 +119,13 @@ def test_a_result_has_a_row_for_each_value_and_one_for_its_failure():
         digest="d",
         status="finished",
         metrics={
-            "nll/mean": Measurements(values=(1.0, 2.0), count=10),
-            "kv_bytes/peak": Measurements(values=(64.0,), count=0),
+            "nll/mean": Measurements(value=1.5, count=20, replicates=(1.0, 2.0)),
+            "kv_bytes/peak": Measurements.exact(64),
         },
     )
     rows = list(measured.rows())
-    assert [(r["metric"], r["set"], r["value"]) for r in rows] == [
+    assert [(r["metric"], r["group"], r["value"]) for r in rows] == [
+        ("nll/mean", None, 1.5),
         ("nll/mean", 0, 1.0),
         ("nll/mean", 1, 2.0),
         ("kv_bytes/peak", None, 64.0),

@@ -173,7 +173,7 @@ def test_the_same_numbers_whatever_the_workers(cluster, tmp_path):
         assert {result.status for result in results.values()} == {"finished"}
         found[name] = {seed: result.metrics for seed, result in results.items()}
     assert found["inline"] == found["processes"] == found["dask"]
-    assert found["dask"][0]["class_accuracy"].values == (1.0,), "more than one thread"
+    assert found["dask"][0]["class_accuracy"].value == 1.0, "more than one thread"
 
 
 def test_schedulers_that_do_not_serve(cluster, tmp_path, monkeypatch):
