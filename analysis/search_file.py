@@ -108,8 +108,6 @@ class SearchFile(StudyFile, FoundPlans, extra="forbid"):
     trained_switch: int | None
     kv_limit_bytes: float
     kv_full_bytes: float
-    reference_nll: float
-    reference_fd: float
     sampler: str
     weighed: str
     score_images: int

@@ -14,6 +14,7 @@ FORMAT, VERSION = "varant-study", 3
 FILE, REMEDY = "study.json", "run the study again"
 
 Zone = Literal["full", "subnets"]
+ScaleZone = Literal["early", "middle", "late"]
 REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
 
 
@@ -154,6 +155,10 @@ class StudyFile(StudyHead):
             nothing of classes.
         model: what the networks under test are, in a few words.
         plans: cell digest to the layers of each scale.
+        ladder: metric to whether it saw known damage of each zone's last scale
+            (`studies.ladder`); None where that was not run for these features.
+        power: line of the ledger (`C2`, `C4 half the layers`: a claim and its part) and metric to
+            the planned power at a true loss of zero; None where nothing was planned.
     """
 
     question: str
@@ -170,6 +175,8 @@ class StudyFile(StudyHead):
     sampling: SamplingFacts
     likelihood: LikelihoodFacts
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
+    ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
+    power: Mapping[str, Mapping[str, float]] | None = None
 
 
 class SensitivityFile(StudyFile, extra="forbid"):
@@ -251,14 +258,6 @@ class SupernetFile(StudyFile, extra="forbid"):
     models: tuple[ModelFacts, ...]
 
 
-class ReferencePoint(Facts):
-    """The corner of the hypervolume: KV as a share of the full network's, NLL, distance."""
-
-    kv_share: float
-    nll: float
-    fd: float
-
-
 class PaperCost(Facts):
     """What a plan of VAR-d30 costs at batch 64 with guidance, by arithmetic."""
 
@@ -271,7 +270,6 @@ class ParetoFile(SupernetFile):
     """`paper_cost`: by plan, as a command line spells it."""
 
     train_switch: int = Field(ge=0)
-    reference_point: ReferencePoint
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
 

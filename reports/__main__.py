@@ -1,9 +1,19 @@
-"""Rebuild a study's figures and PDF from its saved folder.
+"""Rebuild a study's figures and PDF from its saved folder; join or compare folders.
 
     python -m reports runs/sensitivity
+    python -m reports --pool night-0/pareto night-1/pareto pooled
+    python -m reports --compare here/pareto there/pareto differences
 
-Takes a few seconds, needs neither torch nor MLflow, and changes only what the report wrote:
-`figures/`, `summary.*`, `answer.json`, `report.pdf`. Exit code 0 done, 2 a folder or file that
+The first changes only what the report wrote: `figures/`, `summary.*`, `answer.json`, `report.pdf`.
+
+`--pool` joins folders of one config that hold different units (a night each, a machine each) into
+the last folder, and builds its report. Nothing but an earlier pool is replaced.
+
+`--compare` holds two folders of one study against each other (two machines, versions or data
+sets), unit against unit by Welch's t, prints the table and the verdicts that changed, and changes
+neither folder; a third one takes `compare.pdf` and `compare.json`.
+
+All take a few seconds and need neither torch nor MLflow. Exit code 0 done, 2 a folder or file that
 the user can mend, 1 what the machine did.
 """
 
@@ -12,18 +22,35 @@ import sys
 from pathlib import Path
 
 from analysis.frame import FrameError
-from reports import build
+from reports.build import build
+from reports.compare import compare
+from reports.pool import pool
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build the report of the folder on the command line; returns the exit code."""
+    """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports", description="Rebuild the figures and report.pdf of a study."
+        prog="python -m reports",
+        usage="%(prog)s FOLDER | --pool A B [C ...] OUT | --compare A B [OUT]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="a study's folder, such as runs/sensitivity")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("folder", type=Path, nargs="?", help="a study's, such as runs/sensitivity")
+    parser.add_argument(
+        "--pool", type=Path, nargs="+", metavar="FOLDER", help="folders to join, then a new one"
+    )
+    parser.add_argument(
+        "--compare", type=Path, nargs="+", metavar="FOLDER", help="two, and one for the PDF"
+    )
+    flags = parser.parse_args(arguments)
+    if sum(given is not None for given in (flags.folder, flags.pool, flags.compare)) != 1:
+        parser.error("give one folder, or --pool, or --compare")
+    if flags.pool and len(flags.pool) < 3:
+        parser.error("--pool: give at least two folders to join, and a new one")
+    if flags.compare and len(flags.compare) not in (2, 3):
+        parser.error("--compare: give two folders, and a third for the PDF if you want one")
     try:
-        paths = build(folder)
+        print(_done(flags))
     except FrameError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -33,8 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{paths.verdict}: {paths.pdf}")
     return 0
+
+
+def _done(flags: argparse.Namespace) -> str:
+    """What is said when it is done."""
+    if flags.compare:
+        found = compare(*flags.compare[:2])
+        written = [found.write(out) for out in flags.compare[2:]]
+        return "\n".join([found.text(), *map(str, written)])
+    folder = pool(flags.pool[:-1], flags.pool[-1]) if flags.pool else flags.folder
+    paths = build(folder)
+    return f"{paths.verdict}: {paths.pdf}"
 
 
 if __name__ == "__main__":

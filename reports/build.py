@@ -1,9 +1,13 @@
 """From a study's folder to its report: the study's name says which report it gets."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from analysis.claims.rows import LedgerRow
 from analysis.frame import FrameError
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
@@ -19,14 +23,34 @@ from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
 from reports.sensitivity import report as sensitivity
 
-REPORTS: dict[str, tuple[type[StudyFile], Callable[[Path, Any], Report]]] = {
-    "sensitivity": (SensitivityFile, sensitivity.make_report),
-    "pareto": (ParetoFile, pareto.make_report),
-    "switch": (SupernetFile, switch.make_report),
-    "schedule": (ScheduleFile, schedule.make_report),
-    "search": (SearchFile, search.make_report),
+
+@dataclass(frozen=True)
+class Kind:
+    """What reads a study's file, makes its report, and judges its claims."""
+
+    file: type[StudyFile]
+    make_report: Callable[[Path, Any], Report]
+    judge: Callable[[Any, pd.DataFrame], tuple[LedgerRow, ...]] = lambda study, frame: ()
+
+
+REPORTS = {
+    "sensitivity": Kind(SensitivityFile, sensitivity.make_report, sensitivity.judge),
+    "pareto": Kind(ParetoFile, pareto.make_report, pareto.judge),
+    "switch": Kind(SupernetFile, switch.make_report),
+    "schedule": Kind(ScheduleFile, schedule.make_report),
+    "search": Kind(SearchFile, search.make_report),
 }
-"""What reads a study's file and makes its report, by name; others get the general one."""
+"""By name; other studies get the general report."""
+GENERAL = Kind(StudyFile, general.make_report)
+
+
+def load_study(folder: Path) -> StudyFile:
+    """The file of a study's folder, in the class of its kind; `FrameError` for none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FrameError(f"{folder}: no such folder; name one that a study wrote")
+    head = StudyHead.load(folder / FILE)
+    return REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
 
 
 def build(folder: Path) -> ReportPaths:
@@ -38,8 +62,10 @@ def build(folder: Path) -> ReportPaths:
     anything is written.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FrameError(f"{folder}: no such folder; name one that a study wrote")
-    head = StudyHead.load(folder / FILE)
-    facts, make_report = REPORTS.get(head.study, (StudyFile, general.make_report))
-    return make_report(folder, facts.load(folder / FILE)).write(folder)
+    facts = load_study(folder)
+    return REPORTS.get(facts.study, GENERAL).make_report(folder, facts).write(folder)
+
+
+def judge(study: StudyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """The claims that a study speaks of; none for one that judges none."""
+    return REPORTS.get(study.study, GENERAL).judge(study, frame)

@@ -6,23 +6,27 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
-from analysis.frame import FINISHED, headline_metrics, load_frame
+from analysis.frame import FINISHED, REAL, headline_metrics, load_frame
 from analysis.metrics import Metric
+from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import StudyFile
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report
-from reports.parts.tables import add_cell_tables, add_failed_cells, cell_table, unfinished
-
-LIMITS = (
-    "Intervals run over disjoint sets of images or samples of one network: they say how well "
-    "it was measured, not how much networks trained alike differ.",
-    "Distances on a small network's features compare only with themselves at equal counts.",
+from reports.parts.tables import (
+    add_cell_tables,
+    add_failed_cells,
+    cell_table,
+    over_words,
+    unfinished,
 )
+
+LIMITS = ("Distances on a small network's features compare only with themselves at equal counts.",)
 
 
 def make_report(folder: Path, study: StudyFile) -> Report:
@@ -30,32 +34,35 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     frame = load_frame(folder / "frame.parquet", full=False)
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
-    finished = int((cells["status"] == FINISHED).sum())
+    of_study = cells[cells["name"] != "real images"]
+    finished = int((of_study["status"] == FINISHED).sum())
     page = Page(study, study.title or study.study)
-    verdict = f"{finished} of {len(cells)} cells measured"
-    page.answer(study.question, verdict, _finding(cells, metrics))
+    verdict = f"{finished} of {len(of_study)} plans measured"
+    page.answer(study.question, verdict, _finding(of_study, metrics))
     add_cell_tables(page, cells, metrics)
     page.heading("Figures")
     for metric in metrics:
+        floor = observed(frame[frame["family"] == REAL], ["metric"]).get((metric.name,), NOTHING)
         shown = cells.dropna(subset=[metric.name, "kv"]) if metric.name in cells else cells[:0]
         if len(shown):
             page.figure(
                 f"memory_{metric.kind}",
-                partial(_scatter, shown, metric),
+                partial(_scatter, shown, metric, floor),
                 f"{metric.short} against KV memory. ",
-                f"{metric.label}, 95 % interval over disjoint sets.",
+                f"{metric.label}, 95 % interval by {over_words(cells)}.",
             )
     add_samples(page, folder)
     protocol_table(page, study, frame)
-    add_failed_cells(page, unfinished(cells))
-    page.limits(LIMITS)
+    add_failed_cells(page, unfinished(frame))
+    page.limits([words.ONE_UNIT if frame["unit"].nunique() == 1 else "", *LIMITS])
     return page.report(answer={}, summary=cells)
 
 
-def _scatter(cells: pd.DataFrame, metric: Metric) -> Figure:
+def _scatter(cells: pd.DataFrame, metric: Metric, floor: Observations) -> Figure:
     height = max(2.0, 0.6 + 0.14 * len(cells))
     figure = new_figure(height=height, constrained=False)
     ax = figure.add_axes((0.1, 0.45 / height, 0.6, 1 - 0.75 / height))
+    draw_floor(ax, floor)
     ends = {metric.name: "y", f"{metric.name} low": "low", f"{metric.name} high": "high"}
     table = cells.assign(x=cells["kv"] / 1024).rename(columns=ends)
     draw_scatter(ax, table, title=metric.heading, x_label="peak KV cache an image [KiB]")

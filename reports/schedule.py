@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -18,6 +17,7 @@ from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, STAR
 from analysis.statistics.levels import Levels, PlanKey
 from reports.parts import words
 from reports.parts.figures import add_samples
+from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
@@ -27,13 +27,12 @@ SIDES = {1: "worse", -1: "better", 0: "no different"}
 LIMITS = (
     "Every trial is one training with one seed: ranks that are near each other may be luck, "
     "which is why winners are trained again.",
-    "One base network and one budget. A cosine learning rate starves the last phase of a schedule, "
+    "One budget. A cosine learning rate starves the last phase of a schedule, "
     "and so favours schedules that do their work early; --lr-schedule constant removes that.",
     "The paper's point with this budget is a small-scale analogue of its 30 epochs from a "
     "trained VAR-d30.",
     "Importances describe the surrogate forests of a few trials, not causes.",
 )
-ONE_SEED = "One fresh seed: how much models trained alike differ is not measured here."
 
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
@@ -41,26 +40,26 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels, trials = Levels(frame), schedules.trial_table(study.trials)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
-    metrics = deciding_metrics(levels.metrics)
+    metrics = judging_metrics(study, levels.metrics)
     again = schedules.retrained(levels, metrics, reference=study.reference, subnets=subnets)
     page = Page(
         study,
         "Which training schedule?",
         f"{words.counted(len(study.trials), 'trial')} of {study.budget_images:,} image passes",
-        words.counted(len(study.seeds), "fresh seed"),
+        words.counted(len(study.units), "fresh unit"),
     )
     page.answer(study.question, _verdict(study, again), _answer(study, len(trials), again))
-    page.heading("Retrained with fresh seeds, on test images")
+    page.heading("Retrained in fresh units, on test images")
     _add_retrained(page, again)
     page.heading("The search")
     _add_search(page, study, trials)
-    said = "of the retrained models, first fresh seed; the same random numbers in every row."
+    said = "of the retrained models, first fresh unit; the same random numbers in every row."
     add_samples(page, folder, said, lead="Samples ")
     supernet_protocol(page, study, frame)
     page.heading("Retrained models")
     add_models(page, study, levels)
-    page.limits([ONE_SEED if len(study.seeds) == 1 else "", *LIMITS])
-    add_every_plan(page, levels)
+    page.limits([words.ONE_UNIT if len(study.units) == 1 else "", *LIMITS])
+    add_every_plan(page, levels, main_metrics(study, levels.metrics))
     rows = again.drop(columns=["p_value", "sign"]).to_dict("records")
     answer = {"winners": dict(study.winners), "retrained": rows}
     return page.report(answer=answer, summary=levels.table)
@@ -137,11 +136,10 @@ def _add_retrained(page: Page, again: pd.DataFrame) -> None:
         }
         for row in again.itertuples()
     ]
-    seeds = again["seeds"].iloc[0]
-    over = words.counted(seeds, "training seed") if seeds > 1 else "disjoint sets of one seed"
+    over = words.over(int(again["units"].iloc[0]))
     page.table(
         pd.DataFrame(rows),
-        "Winners against the paper's schedule: paired difference with 95 % interval by t over "
+        "Winners against the paper's schedule: paired difference with 95 % interval by "
         f"{over}; positive is worse. Subnets: the mean over depths at the trained switch "
         "point. p after Holm's correction over the rows of a metric.",
         numeric_from=3,

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.rules import deciding_metrics
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -20,25 +19,24 @@ from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
+from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models
 
 LIMITS = (
-    "One base network, and one schedule for all models; the best schedule may differ from "
-    "switch point to switch point.",
+    "One schedule for all models; the best schedule may differ from switch point to switch point.",
     "The Fréchet distance on a small network's features is not FID and compares only with "
     "itself at equal counts.",
 )
-ONE_SEED = "One training seed: how much models trained alike differ is not measured here."
 
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
     """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
-    metrics = deciding_metrics(levels.metrics)
+    metrics = judging_metrics(study, levels.metrics)
     losses = {metric: switch_losses(levels, metric, study.depths) for metric in metrics}
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     nll = next((metric for metric in metrics if metric.kind == "nll"), None)
@@ -48,29 +46,29 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
         study,
         "Where may I switch?",
         f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
-        words.counted(len(study.seeds), "training seed"),
+        words.counted(len(study.units), "unit"),
     )
     page.answer(study.question, _verdict(first, mismatched), _answer(study, first, mismatched))
     page.heading("Where may I switch?")
-    several = len(study.seeds) > 1
-    over = "training seeds" if several else "disjoint sets of one model"
+    over = words.over(len(study.units))
     _add_losses(page, losses, over=over)
     page.heading("Does training at N matter?")
-    for metric, panels in maps.items():
+    panels = [panel for both in zip(*maps.values(), strict=True) for panel in both]
+    if panels:
         page.figure(
-            f"transfer_{metric.kind}",
+            "transfer",
             partial(heatmap_plate, panels),
-            f"Trained at against used at, {metric.short}. ",
+            "Trained at against used at. ",
             "How much worse a model is than the one trained for the switch point that both are "
             "used at; negative is better. In brackets: not different from zero at p < 0.05 "
-            f"after Holm's correction over the map, by t over {over}{'' if several else ' each'}.",
+            f"after Holm's correction over the map, by {over}.",
         )
-    add_samples(page, folder, "The same random numbers in every row; first training seed.")
+    add_samples(page, folder, "The same random numbers in every row; first unit.")
     supernet_protocol(page, study, frame)
     page.heading("Models")
     add_models(page, study, levels)
-    page.limits(["" if several else ONE_SEED, *LIMITS])
-    add_every_plan(page, levels)
+    page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, *LIMITS])
+    add_every_plan(page, levels, main_metrics(study, levels.metrics))
     answer = {
         "earliest": {str(depth): one and one["switch"] for depth, one in first.items()},
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
@@ -95,14 +93,11 @@ def _verdict(first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> str:
 def _answer(study: SupernetFile, first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> Text:
     limit = f"{NON_INFERIORITY_NATS} nats/token of NLL"
     return [
-        "One training seed: intervals are over disjoint sets of one model each, and training "
-        "variance is not measured. "
-        if len(study.seeds) == 1
-        else "",
+        f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
         [
             f"With {depth} layers from scale {one['switch']} on a loss of {limit} against the "
-            "control's full network is excluded (one-sided 95 %), for "
+            "base's full network is excluded (one-sided 95 %), for "
             f"{words.percent(one['kv_share'])} of its KV and "
             f"{words.percent(one['flops_share'])} of its FLOPs. "
             if one
@@ -122,23 +117,24 @@ def _answer(study: SupernetFile, first: Mapping[int, Row | None], maps: Sequence
 
 def _add_losses(page: Page, losses: Mapping[Metric, pd.DataFrame], *, over: str) -> None:
     """What switching costs: a figure a metric, and a table of all."""
-    for metric, table in losses.items():
-        if len(table):
-            page.figure(
-                f"switch_{metric.kind}",
-                partial(_loss_figure, metric, table),
-                f"{metric.short}, KV and FLOPs against the switch point. ",
-                "Each point is a model of its own, trained for the switch point that it is "
-                "used at. Loss: paired difference from the full network of the control, with "
-                f"95 % interval over {over}; positive is worse. KV and FLOPs are exact.",
-            )
+    shown = {metric: table for metric, table in losses.items() if len(table)}
+    if shown:
+        page.figure(
+            "switch",
+            partial(_loss_figure, shown),
+            "Loss, KV and FLOPs against the switch point. ",
+            "Each point is a model of its own, trained for the switch point that it is used at. "
+            "Loss: paired difference from the full network that training began from, with 95 % "
+            f"interval by {over}; positive is worse. KV and FLOPs, as shares of the full "
+            "network's, are exact.",
+        )
     rows = _loss_rows(losses)
     if rows.empty:
-        page.paragraph("No model has numbers to compare with the control.")
+        page.paragraph("No model has numbers to compare with the base.")
     page.table(
         rows,
-        "Models at the switch point that they were trained for, against the control's full "
-        "network: paired difference with 95 % interval, positive is worse. Within: a loss of "
+        "Models at the switch point that they were trained for, against the base's full network: "
+        f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
         f"{NON_INFERIORITY_NATS} nats/token of NLL is excluded (one-sided test at 5 %). KV "
         "and FLOPs as shares of the full network's.",
         grouped=True,
@@ -160,18 +156,18 @@ def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(words.NOTHING)
 
 
-def _loss_figure(metric: Metric, losses: pd.DataFrame) -> Figure:
+def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:
     """A panel a quantity, a line a depth."""
-    table = losses.rename(columns={"switch": "x"})
-    table["name"] = [f"d{depth}" for depth in table["depth"]]
-    exact = table.assign(low=np.nan, high=np.nan)
-    panels = {
-        f"loss in {metric.heading}": table.assign(y=table["damage"]),
-        "peak KV, share of full": exact.assign(y=table["kv_share"]),
-        "FLOPs, share of full": exact.assign(y=table["flops_share"]),
-    }
-    figure = new_figure(height=2.15, constrained=False)
+    panels = {}
+    for metric, table in losses.items():
+        named = table.assign(x=table["switch"], name=[f"d{depth}" for depth in table["depth"]])
+        panels[f"loss in {metric.heading}"] = named.assign(y=named["damage"])
+    exact = named.assign(low=np.nan, high=np.nan)
+    panels |= {"peak KV": exact.assign(y=exact["kv_share"])}
+    panels |= {"FLOPs": exact.assign(y=exact["flops_share"])}
+    figure = new_figure(height=2.0, constrained=False)
+    wide = 1 / len(panels)
     for i, (title, shown) in enumerate(panels.items()):
-        ax = figure.add_axes((0.07 + 0.33 * i, 0.2, 0.21, 0.62))
+        ax = figure.add_axes((0.06 + wide * i, 0.21, wide - 0.12, 0.62))
         draw_lines(ax, shown, title=title, x_label="switch point N")
     return figure

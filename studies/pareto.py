@@ -16,7 +16,6 @@ Cost on two idle cores with --workers 2 and the base in the workspace: about 15 
 Expect subnets that gain and a full network that loses as the share rises.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,13 +26,14 @@ from analysis.study_file import PaperCost, ParetoFile
 from studies.grid.point import Outcome
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
-from varant.flags import AboveZero, Natural, Shares, choices, show_number
+from varant.flags import Natural, Shares, choices, show_number
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
 
-PAPER_PLANS = ((30, 10), (16, 6), (8, 6), (4, 6), (2, 6))  # (depth, switch) of VAR-d30
+PAPER_PLANS = ((30, 10), *((d, n) for n in (5, 6, 7) for d in (16, 8, 4, 2)))
+"""(depth, switch) of VAR-d30: the published switch point is 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +49,6 @@ class ParetoConfig(SupernetConfig):
     of the scales."""
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
     """Which layers subnets keep: a list; each schedule with subnets is trained for each."""
-    reference_kv: AboveZero = 1.1
-    """Reference point of the hypervolume: peak KV as a share of the full network's."""
-    reference_nll: AboveZero | None = None
-    """Its NLL in nats/token; default: that of a uniform guess, the log of the vocabulary."""
-    reference_fd: AboveZero = 10.0
-    """Its Frechet distance."""
     kv_budgets: Shares = (0.2, 0.4, 0.6, 0.8)
     """Memory budgets to choose plans for, as shares of the full network's peak KV."""
 
@@ -101,11 +95,8 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
 
     def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         config, geometry = self.config, outcome.bench.geometry
-        nll = config.reference_nll or math.log(geometry.vocab_size)
-        corner = {"kv_share": config.reference_kv, "nll": nll, "fd": config.reference_fd}
         return super().facts(outcome) | {
             "train_switch": self.train_switch(geometry),
-            "reference_point": corner,
             "kv_budgets": config.kv_budgets,
             "paper_cost": paper_cost(),
         }

@@ -5,9 +5,9 @@
 Without --model (or --vae and --var) a supernet is trained first, by the progressive schedule.
 Searches depth plans (one depth a scale) whose peak KV cache stays within a limit, by NSGA-II (or
 TPE) seeded with every two-zone plan that fits. The search looks at the teacher-forced NLL of select
-images and at KV (or FLOPs); no plan is scored twice, in this run or another. Then the found front
-and the two-zone front are measured on test images and fresh samples: the difference of their
-hypervolumes, with interval, is the answer. `--selectors ranked,equidistant,nested` compares which
+images and at KV (or FLOPs); no plan is scored twice, in this run or another. Then both fronts, the
+found and the two-zone one, are measured on test images and fresh samples. The answer is what each
+found plan gains on the two-zone plan that select images chose for at most its memory. `--selectors ranked,equidistant,nested` compares which
 layers to keep at equal depth; `ranked` leaves out, one after another, the layer whose absence at
 the late scales costs the least NLL on select images.
 
@@ -17,7 +17,6 @@ plans for memory that two zones do not fit well, and little where the supernet w
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -260,8 +259,6 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             "trained_switch": self.trained_switch(geometry),
             "kv_limit_bytes": self.space(geometry).kv_limit,
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
-            "reference_nll": math.log(geometry.vocab_size),
-            "reference_fd": 10.0,
             "weighed": config.cost,
         }
 

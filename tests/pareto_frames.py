@@ -1,8 +1,9 @@
 """Synthetic frames and facts of the `pareto` study, whose truth is known.
 
-A value is its schedule's planted level, plus what the training seed adds (part of it common to all
-schedules, part to all plans of one model), plus what the set adds (the same for every model: same
-images, same uniforms), plus a remainder of its own.
+A value is its schedule's planted level, plus what the unit adds (part of it common to all
+schedules, part to all plans of one model), plus what its test images and uniforms add (part of it
+common to all of the unit's models), each drawn unit by unit. Replicates of the jackknife have the
+spread of that last part.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from small_studies import study_facts
+from small_studies import BLIND_FD, FD, GROUPS, KID, NLL, SELECT, real_rows, study_facts
 
 from analysis.frame import COLUMNS, TRAINING_COLUMNS, checked_frame
 from analysis.statistics.fronts import KV
 from analysis.statistics.levels import EQUIDISTANT, FULL, PlanKey
 from analysis.study_file import ParetoFile
 
-FD, KID = "fd/shapes-1a2b3c/n250", "kid/shapes-1a2b3c/n250"
-ACCURACY, NLL, SELECT = "class_accuracy", "nll/mean", "select/nll/mean"
+ACCURACY = "class_accuracy"
 DEPTH, WIDTH, TRAIN_SWITCH = 8, 48, 3
 PATCH_NUMS = (1, 2, 3, 4, 6)
 
@@ -37,6 +37,7 @@ class Taught:
 
 
 WAYS = {
+    "base": Taught("base"),
     "control": Taught("full", 0.0),
     "fixed 0.1": Taught("fixed", 0.1),
     "fixed 0.5": Taught("fixed", 0.5),
@@ -62,6 +63,7 @@ PLANS = (
 
 Levels = Mapping[str, Mapping[int, float]]
 LEVELS: Levels = {
+    "base": {8: 2.830, 6: 3.200, 4: 4.000, 2: 4.700},
     "control": {8: 2.815, 6: 3.150, 4: 3.900, 2: 4.600},
     "fixed 0.1": {8: 2.825, 6: 3.010, 4: 3.225, 2: 3.547},
     "fixed 0.5": {8: 2.859, 6: 2.940, 4: 3.046, 2: 3.273},
@@ -74,6 +76,15 @@ LEVELS: Levels = {
 }
 """NLL by schedule and depth at the trained switch: what a prototype saw, rounded and filled in."""
 
+FLOORS = {FD: 0.01, BLIND_FD: 0.01, KID: 0.0002, ACCURACY: 0.995}
+"""What real images score."""
+
+METRICS = (NLL, SELECT, FD, BLIND_FD, KID, ACCURACY)
+UNIT_SD = {NLL: 0.006, SELECT: 0.006, FD: 0.03, BLIND_FD: 0.03, KID: 0.0008, ACCURACY: 0.003}
+SHARED_SD = {NLL: 0.01, SELECT: 0.01, FD: 0.02, BLIND_FD: 0.02, KID: 0.0005, ACCURACY: 0.002}
+OWN_SD = {NLL: 0.001, SELECT: 0.001, FD: 0.015, BLIND_FD: 0.015, KID: 0.0003, ACCURACY: 0.002}
+"""Spreads: of units, of what all models of a unit share of its evaluation, and of the rest."""
+
 HOLLOW = 0.12  # nats added at a switch that was not trained
 
 Status = Mapping[tuple[str | None, int | None, PlanKey | None], str]
@@ -81,7 +92,7 @@ Status = Mapping[tuple[str | None, int | None, PlanKey | None], str]
 
 def fd_of(nll: float) -> float:
     """A Fréchet distance that goes with an NLL."""
-    return 1.2 + 4.0 * (nll - 2.8)
+    return 0.1 + 4.0 * (nll - 2.8)
 
 
 def columns_of(schedule: str, plan: PlanKey) -> dict[str, Any]:
@@ -98,6 +109,7 @@ def columns_of(schedule: str, plan: PlanKey) -> dict[str, Any]:
         "schedule": schedule,
         "kind": way.kind,
         "share": way.share,
+        "anchor": {"base": "base", "full": "control"}.get(way.kind),
     }
 
 
@@ -113,109 +125,112 @@ def kv_bytes(plan: PlanKey, *, depth: int = DEPTH, patch_nums: Sequence[int] = P
 def pareto_frame(
     *,
     schedules: Sequence[str] = SCHEDULES,
-    seeds: Sequence[int] = (0,),
+    units: Sequence[int] = (0,),
     plans: Sequence[PlanKey] = PLANS,
     levels: Levels = LEVELS,
     fd_levels: Levels | None = None,
+    blind_levels: Levels | None = None,
     effects: Mapping[tuple[str, PlanKey], Mapping[str, float]] | None = None,
     status: Status | None = None,
-    metrics: Sequence[str] = (NLL, SELECT, FD, KID, ACCURACY),
+    metrics: Sequence[str] = METRICS,
     by_scale: bool = True,
+    real: bool = True,
     depth: int = DEPTH,
     train_switch: int = TRAIN_SWITCH,
-    sample_sets: int = 8,
-    nll_sets: int = 40,
-    select_sets: int = 20,
-    seed_noise: float = 1.0,
-    set_noise: float = 1.0,
+    groups: int = GROUPS,
+    unit_noise: float = 1.0,
+    shared_noise: float = 1.0,
     noise: float = 1.0,
     rng_seed: int = 0,
 ) -> pd.DataFrame:
     """A valid frame.
 
     `levels` are NLL by schedule and depth at the trained switch; `fd_levels` (default: `fd_of` of
-    `levels`) the same of the Fréchet distance. `effects` adds to one (schedule, plan) by metric
-    name. `status` gives a status to what (schedule, seed, plan) matches, None matching anything.
-    The noises are factors on plausible spreads: `seed_noise` between training seeds, `set_noise`
-    what a set adds to every model alike, `noise` what is left.
+    `levels`) the same of the Fréchet distance, `blind_levels` (default: those) of that in the
+    second feature space. `effects` adds to one (schedule, plan) by metric name. `status` gives a
+    status to what (schedule, unit, plan) matches, None matching anything. The noises are factors
+    on `UNIT_SD`, `SHARED_SD` and `OWN_SD`. `real`: with rows of real images.
     """
     rng = np.random.default_rng(rng_seed)
-    spread = {NLL: 0.006, SELECT: 0.006, FD: 0.03, KID: 0.0008, ACCURACY: 0.003}
-    of_set = {NLL: 0.06, SELECT: 0.06, FD: 0.08, KID: 0.002, ACCURACY: 0.008}
-    rest = {NLL: 0.006, SELECT: 0.006, FD: 0.04, KID: 0.001, ACCURACY: 0.004}
-    sets = {NLL: nll_sets, SELECT: select_sets} | dict.fromkeys((FD, KID, ACCURACY), sample_sets)
-    counts = {NLL: 50, SELECT: 50} | dict.fromkeys((FD, KID, ACCURACY), 250)
-    set_effect = {m: set_noise * of_set[m] * rng.standard_normal(sets[m]) for m in metrics}
+    counts = {m: 2000 if m in (NLL, SELECT) else 1000 for m in metrics}
     tokens = np.square(PATCH_NUMS)
     offsets = np.linspace(0.6, -0.1, len(tokens))
     offsets -= offsets @ tokens / tokens.sum()
-    seed_effect = {(s, m): spread[m] * rng.standard_normal() for s in seeds for m in metrics}
+    planted = {FD: fd_levels, BLIND_FD: fd_levels if blind_levels is None else blind_levels}
     cells: list[dict] = []
     at, names, indices, values, behind = [], [], [], [], []
 
-    def put(name, found, count, *, exact=False):
+    def put(name, found, count=0):
         at.extend([len(cells) - 1] * len(found))
         names.extend([name] * len(found))
-        indices.extend([None] if exact else range(len(found)))
+        indices.extend([None, *range(len(found) - 1)])
         values.extend(found)
         behind.extend([count] * len(found))
 
-    for schedule in schedules:
-        for seed in seeds:
-            for_model = {m: spread[m] * rng.standard_normal() for m in metrics}
+    def evaluation(spread, factor):
+        """What samples add to a score, and to its replicates around it."""
+        whole, blocks = rng.standard_normal(), rng.standard_normal(groups)
+        return factor * spread * np.array([whole, *(whole + blocks / math.sqrt(GROUPS - 1))])
+
+    for unit in units:
+        of_unit = {m: UNIT_SD[m] * rng.standard_normal() for m in metrics}
+        shared = {m: evaluation(SHARED_SD[m], shared_noise) for m in metrics}
+        for schedule in schedules:
+            of_model = {m: UNIT_SD[m] * rng.standard_normal() for m in metrics}
             for plan in plans:
-                state = _status(status or {}, schedule, seed, plan)
+                state = _status(status or {}, schedule, unit, plan)
                 cells.append(
-                    {"study": "pareto", "base_seed": 0, "status": state}
+                    {"study": "pareto", "unit": unit, "seed": unit, "status": state}
                     | columns_of(schedule, plan)
-                    | {"seed": seed, "train_switch": train_switch}
-                    | {"cell_digest": f"{schedule}-{seed}-{plan.label}"}
+                    | {"train_switch": train_switch}
+                    | {"cell_digest": f"{schedule}-{unit}-{plan.label}"}
                 )
                 if state != "finished":
-                    put("", [np.nan], 0, exact=True)
+                    put("", [np.nan])
                     continue
                 for m in metrics:
-                    level = _level(schedule, plan, m, levels, fd_levels, train_switch)
+                    level = _level(schedule, plan, m, levels, planted.get(m), train_switch)
                     level += (effects or {}).get((schedule, plan), {}).get(m, 0.0)
-                    moved = 0.5 * seed_effect[seed, m] + 0.7 * for_model[m]
-                    moved += 0.5 * spread[m] * rng.standard_normal()
-                    found = level + seed_noise * moved + set_effect[m]
-                    found = found + noise * rest[m] * rng.standard_normal(sets[m])
+                    moved = 0.5 * of_unit[m] + 0.7 * of_model[m]
+                    moved += 0.5 * UNIT_SD[m] * rng.standard_normal()
+                    found = level + unit_noise * moved + shared[m] + evaluation(OWN_SD[m], noise)
                     put(m, found, counts[m])
                     if m == NLL and by_scale:
                         for k, offset in enumerate(offsets):
                             put(f"nll/scale_{k + 1:02d}", found + offset, counts[m])
                 kv = float(kv_bytes(plan, depth=depth))
-                put("kv_bytes/peak", [kv], 0, exact=True)
-                put("kv_bytes/analytic", [kv], 0, exact=True)
+                put("kv_bytes/peak", [kv])
+                put("kv_bytes/analytic", [kv])
                 late = tokens[plan.switch or 0 :].sum() / tokens.sum()
-                put(
-                    "flops/transformer",
-                    [1e9 * (1 - late * (1 - (plan.subnet_depth or depth) / depth))],
-                    0,
-                    exact=True,
-                )
+                share = 1 - late * (1 - (plan.subnet_depth or depth) / depth)
+                put("flops/transformer", [1e9 * share])
     dtypes = COLUMNS | TRAINING_COLUMNS
     labels = pd.DataFrame(cells)
     labels = labels.astype({name: dtypes[name] for name in labels}).iloc[at].reset_index(drop=True)
-    measured = {"metric": names, "set": indices, "value": values, "count": behind}
+    measured = {"metric": names, "group": indices, "value": values, "count": behind}
     measured = pd.DataFrame(measured).astype({name: dtypes[name] for name in measured})
-    return pd.concat([labels, measured], axis=1)[list(dtypes)]
+    frame = pd.concat([labels, measured], axis=1)
+    if real:
+        floors = {m: FLOORS[m] for m in metrics if m in FLOORS}
+        rows = [row for u in units for row in real_rows(floors, study="pareto", unit=u)]
+        known = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+        frame = pd.concat([frame, known], ignore_index=True)
+    return frame[list(dtypes)]
 
 
-def frame_of(points, *, metrics=(NLL,), sets=2) -> pd.DataFrame:
-    """A frame from (schedule, seed, plan) to (KV of 100, value, value of the next metric, ...).
+def frame_of(points, *, metrics=(NLL,), groups=2) -> pd.DataFrame:
+    """A frame from (schedule, unit, plan) to (KV of 100, value, value of the next metric, ...).
 
-    The sets of a value lie around it. No value: the cell failed.
+    The replicates of a value lie around it. No value: the cell failed.
     """
     rows = []
-    around = np.linspace(-0.01, 0.01, sets) if sets > 1 else np.zeros(1)
-    for (schedule, seed, plan), found in points.items():
+    around = np.linspace(-0.01, 0.01, groups) if groups > 1 else np.zeros(groups)
+    for (schedule, unit, plan), found in points.items():
         shared = columns_of(schedule, plan) | {
             "study": "pareto",
-            "base_seed": 0,
-            "cell_digest": f"{schedule}-{seed}-{plan.label}",
-            "seed": seed,
+            "unit": unit,
+            "cell_digest": f"{schedule}-{unit}-{plan.label}",
+            "seed": unit,
             "train_switch": 3,
             "status": "finished" if found else "failed",
         }
@@ -224,31 +239,31 @@ def frame_of(points, *, metrics=(NLL,), sets=2) -> pd.DataFrame:
             continue
         rows.append(shared | {"metric": KV, "value": found[0], "count": 0})
         rows += [
-            shared | {"metric": name, "value": value + off, "count": 50, "set": i}
+            shared | {"metric": name, "value": value + off, "count": 50, "group": group}
             for name, value in zip(metrics, found[1:], strict=True)
-            for i, off in enumerate(around)
+            for group, off in ((None, 0.0), *enumerate(around))
         ]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *TRAINING_COLUMNS])
     return checked_frame(frame, training=True, full=False)
 
 
-def _status(status: Status, schedule: str, seed: int, plan: PlanKey) -> str:
-    for (at_schedule, at_seed, at_plan), state in status.items():
-        wanted = ((at_schedule, schedule), (at_seed, seed), (at_plan, plan))
+def _status(status: Status, schedule: str, unit: int, plan: PlanKey) -> str:
+    for (at_schedule, at_unit, at_plan), state in status.items():
+        wanted = ((at_schedule, schedule), (at_unit, unit), (at_plan, plan))
         if all(want is None or want == found for want, found in wanted):
             return state
     return "finished"
 
 
-def _level(schedule, plan, metric, levels, fd_levels, train_switch) -> float:
+def _level(schedule, plan, metric, levels, planted, train_switch) -> float:
+    if planted is not None:
+        return _at_plan(planted[schedule], plan, train_switch, hollow=4 * HOLLOW)
     nll = _at_plan(levels[schedule], plan, train_switch, hollow=HOLLOW)
     if metric in (NLL, SELECT):
         return nll
-    if fd_levels is not None and metric == FD:
-        return _at_plan(fd_levels[schedule], plan, train_switch, hollow=4 * HOLLOW)
-    return {FD: fd_of(nll), KID: 0.004 + 0.02 * (nll - 2.8), ACCURACY: 0.99 - 0.1 * (nll - 2.8)}[
-        metric
-    ]
+    if metric in (FD, BLIND_FD):
+        return fd_of(nll)
+    return {KID: 0.002 + 0.02 * (nll - 2.8), ACCURACY: 0.99 - 0.1 * (nll - 2.8)}[metric]
 
 
 def _at_plan(by_depth, plan, train_switch, *, hollow) -> float:
@@ -262,29 +277,29 @@ def _at_plan(by_depth, plan, train_switch, *, hollow) -> float:
 def pareto_facts(
     *,
     schedules: Sequence[str] = SCHEDULES,
-    seeds: Sequence[int] = (0,),
+    units: Sequence[int] = (0,),
     plans: Sequence[PlanKey] = PLANS,
     status: Status | None = None,
     train_switch: int = TRAIN_SWITCH,
     **other: Any,
 ) -> dict[str, Any]:
     """What `study.json` holds beside a `pareto_frame` of these arguments; `other` overrides."""
+    trained = [name for name in schedules if name != "base"]
     facts = study_facts("pareto") | {
         "depths": sorted({p.subnet_depth for p in plans if p.subnet_depth}, reverse=True),
         "selectors": sorted({plan.selector for plan in plans}),
-        "seeds": list(seeds),
+        "units": list(units),
         "budget_images": 40000,
         "batch": 64,
         "lr": 1e-3,
         "lr_schedule": "cosine",
         "train_switch": train_switch,
-        "schedules": [_schedule(name, train_switch) for name in schedules],
+        "schedules": [_schedule(name, train_switch) for name in trained],
         "models": [
-            _model(name, seed, _status(status or {}, name, seed, FULL))
-            for name in schedules
-            for seed in seeds
+            _model(name, unit, _status(status or {}, name, unit, FULL))
+            for name in trained
+            for unit in units
         ],
-        "reference_point": {"kv_share": 1.1, "nll": 4.85, "fd": 10.0},
         "kv_budgets": [0.2, 0.4, 0.6, 0.8],
         "kv_full_bytes": kv_bytes(FULL),
         "paper_cost": PAPER_COST,
@@ -305,25 +320,32 @@ def _schedule(name: str, switch: int) -> dict[str, Any]:
     return blank | facts | {"switch": switch, "passes": 3 if way.kind == "sandwich" else 1}
 
 
-PAPER_COST = {
-    "full": {"kv_mib_reference": 28688.0, "kv_mib_limit": 11925.0, "flops_share": 1.0},
-    "d16@6": {"kv_mib_reference": 17092.0, "kv_mib_limit": 6360.0, "flops_share": 0.598},
-    "d8@6": {"kv_mib_reference": 10465.0, "kv_mib_limit": 3180.0, "flops_share": 0.368},
-    "d4@6": {"kv_mib_reference": 7152.0, "kv_mib_limit": 1590.0, "flops_share": 0.253},
-    "d2@6": {"kv_mib_reference": 5496.0, "kv_mib_limit": 1581.0, "flops_share": 0.195},
+KV_MIB = {
+    5: (16382.8, 9351.6, 5835.9, 4078.1),
+    6: (17091.6, 10465.3, 7152.2, 5495.6),
+    7: (18351.6, 12445.3, 9492.2, 8015.6),
 }
-"""Arithmetic for VAR-d30, batch 64 with guidance."""
+PAPER_COST = {
+    "full": {"kv_mib_reference": 28687.5, "kv_mib_limit": 11925.0, "flops_share": 1.0},
+    **{
+        f"d{depth}@{n}": {"kv_mib_reference": kv, "kv_mib_limit": 6360.0, "flops_share": flops}
+        for n, costs in KV_MIB.items()
+        for depth, kv, flops in zip((16, 8, 4, 2), costs, (0.598, 0.368, 0.253, 0.195), strict=True)
+    },
+}
+"""Arithmetic for VAR-d30, batch 64 with guidance; limit and FLOPs are those of d16@6 and N = 6."""
 
 
-def _model(schedule: str, seed: int, state: str) -> dict[str, Any]:
+def _model(schedule: str, unit: int, state: str) -> dict[str, Any]:
     finished = state == "finished"
     return {
         "schedule": schedule,
-        "seed": seed,
+        "unit": unit,
+        "seed": unit,
         "status": state,
         "error": None if finished else "the loss is not finite at step 120",
-        "digest": f"{schedule}-{seed}",
-        "folder": f"cells/{schedule}-{seed}",
+        "digest": f"{schedule}-{unit}",
+        "folder": f"cells/{schedule}-{unit}",
         "sha256": "a" * 64 if finished else None,
         "image_passes": 40000 if finished else 7680,
         "training_flops": 3.1e14,

@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from small_studies import cell_rows, make_folder as write_folder, study_facts
+from small_studies import (
+    BLIND_FD,
+    FD,
+    GROUPS,
+    KID,
+    cell_rows,
+    make_folder as write_folder,
+    real_rows,
+    study_facts,
+)
 
 from analysis.frame import COLUMNS, TRAINING_COLUMNS
 
-FD, KID = "fd/shapes-1a2b3c/n250", "kid/shapes-1a2b3c/n250"
+ACCURACY = "class_accuracy"
 FIVE = (1, 2, 3, 4, 6)
 TEN = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 DEPTH, HALF = 8, 4
@@ -22,10 +31,12 @@ WINDOWS = {
     10: {"early": [1, 2, 3], "middle": [4, 5, 6], "late": [7, 8, 9, 10]},
 }
 # What a whole window costs at half depth, per scale: (early, late), by metric.
-REPRODUCED = {FD: (3.0, 1.0), KID: (0.03, 0.01), "class_accuracy": (0.10, 0.03)}
-EQUAL = {FD: (3.0, 3.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
-LATE = {FD: (1.0, 3.0), KID: (0.01, 0.03), "class_accuracy": (0.03, 0.1)}
-MIXED = {FD: (3.0, 1.0), KID: (0.01, 0.03), "class_accuracy": (0.05, 0.05)}
+REPRODUCED = {FD: (3.0, 1.0), BLIND_FD: (3.0, 1.0), KID: (0.03, 0.01), ACCURACY: (0.10, 0.03)}
+EQUAL = {FD: (3.0, 3.0), BLIND_FD: (3.0, 3.0), KID: (0.02, 0.02), ACCURACY: (0.05, 0.05)}
+LATE = {FD: (1.0, 3.0), BLIND_FD: (1.0, 3.0), KID: (0.01, 0.03), ACCURACY: (0.03, 0.1)}
+MIXED = {FD: (3.0, 1.0), BLIND_FD: (1.0, 3.0), KID: (0.02, 0.02), ACCURACY: (0.05, 0.05)}
+FLOORS = {FD: 0.05, BLIND_FD: 0.05, KID: 0.001, ACCURACY: 0.995}
+"""What real images score."""
 
 Fail = tuple[tuple[str, int | None], ...]
 
@@ -34,20 +45,19 @@ Fail = tuple[tuple[str, int | None], ...]
 class Truth:
     """What a frame is drawn from: window damage per scale is `effects`, up to relative noise.
 
-    `fail` names plans that fail, as (plan, base_seed); a base seed of None fails under all.
+    `fail` names plans that fail, as (plan, unit); a unit of None fails under all.
     """
 
     patch_nums: Sequence[int] = FIVE
     depths: Sequence[int] = (6, 4, 2)
-    base_seeds: Sequence[int] = (0,)
+    units: Sequence[int] = (0,)
     selectors: Sequence[str] = ("equidistant",)
     effects: Mapping[str, tuple[float, float]] = field(default_factory=lambda: REPRODUCED)
     nll_effects: tuple[float, float] = (0.1, 0.3)
     noise: float = 0.02
-    seed_noise: float = 0.1
+    unit_noise: float = 0.1
     fail: Fail = ()
-    sample_sets: int = 8
-    nll_sets: int = 10
+    groups: int = GROUPS
     seed: int = 0
 
     @property
@@ -77,6 +87,11 @@ def plans_of(truth: Truth) -> list[tuple[dict[str, Any], list[int]]]:
                 (at | {"family": "switch", "plan": f"d{d}@{n}", "switch": n}, list(every)[n:])
                 for n in range(len(every))
             ]
+        at = {"family": "prefix", "subnet_depth": HALF}
+        reduced += [
+            (at | {"plan": f"d{HALF} on scales 1 to {a}", "scale": a}, list(every)[:a])
+            for a in list(every)[:-1]
+        ]
         at = {"family": "window", "subnet_depth": HALF}
         reduced += [
             (at | {"plan": f"d{HALF} on {name}", "window": name}, lost)
@@ -90,61 +105,62 @@ def make_frame(**settings: Any) -> pd.DataFrame:
     """A frame of a `Truth` of these settings."""
     truth = Truth(**settings)
     rng = np.random.default_rng(truth.seed)
-    rows = [
-        row for base_seed in truth.base_seeds for row in _rows_of_network(truth, base_seed, rng)
-    ]
+    rows = [row for unit in truth.units for row in _rows_of_network(truth, unit, rng)]
     columns = COLUMNS | TRAINING_COLUMNS
-    frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    return frame.assign(count=frame["count"].mask(frame["metric"].isin(truth.effects), 250))
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def _rows_of_network(
-    truth: Truth, base_seed: int, rng: np.random.Generator
-) -> list[dict[str, Any]]:
+def _rows_of_network(truth: Truth, unit: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     scales, tokens = len(truth.patch_nums), np.square(truth.patch_nums)
-    several, sets = len(truth.base_seeds) > 1, truth.sample_sets
-    moved = {
-        m: 1 + truth.seed_noise * rng.standard_normal() * several for m in (*truth.effects, "nll")
-    }
+
+    def spread(*shape: int) -> np.ndarray:
+        """Of a score on all samples, and of its replicates around that."""
+        whole = rng.standard_normal((1, *shape))
+        blocks = rng.standard_normal((truth.groups, *shape))
+        return np.concatenate([whole, whole + blocks / np.sqrt(GROUPS - 1)])
+
+    moved = {m: 1 + truth.unit_noise * rng.standard_normal() for m in (*truth.effects, "nll")}
     level = {
-        FD: 2 + 0.2 * rng.standard_normal(sets),
-        KID: 0.05 + 0.004 * rng.standard_normal(sets),
-        "class_accuracy": 0.97 + 0.01 * rng.standard_normal(sets),
+        FD: 2 + 0.1 * spread(),
+        BLIND_FD: 2 + 0.1 * spread(),
+        KID: 0.05 + 0.002 * spread(),
+        ACCURACY: 0.97 + 0.004 * spread(),
     }
-    nll_level = 3 + 0.1 * rng.standard_normal((truth.nll_sets, scales))
-    rows: list[dict[str, Any]] = []
+    nll_level = 3 + 0.03 * spread(scales)
+    labels = {"study": "sensitivity", "unit": unit}
+    rows = real_rows({m: FLOORS[m] for m in truth.effects}, **labels)
     for columns, lost in plans_of(truth):
         plan, depth = columns["plan"], columns.get("subnet_depth", DEPTH)
-        labels = {"study": "sensitivity", "base_seed": base_seed, **columns}
-        labels |= {"cell_digest": f"{plan}-{columns['selector']}"}
-        if {(plan, base_seed), (plan, None)} & set(truth.fail):
+        mine = labels | columns | {"cell_digest": f"{plan}-{columns['selector']}"}
+        mine |= {"anchor": None if lost else "base"}
+        if {(plan, unit), (plan, None)} & set(truth.fail):
             nothing = {"status": "failed", "metric": "", "value": np.nan, "count": 0}
-            rows.append(labels | nothing)
+            rows.append(mine | nothing)
             continue
         loss = (DEPTH - depth) / (DEPTH - HALF)
         measured = {}
         for metric, both in truth.effects.items():
             size = moved[metric] * loss * sum(truth.side(s, both) for s in lost)
-            jitter = truth.noise * max(map(abs, both)) * rng.standard_normal(sets)
-            sign = -1 if metric == "class_accuracy" else 1
+            jitter = truth.noise * max(map(abs, both)) * spread()
+            sign = -1 if metric == ACCURACY else 1
             measured[metric] = level[metric] + sign * (size + jitter * bool(lost))
         nll = nll_level.copy()
         for s in lost:
             per = truth.nll_effects[s not in truth.windows["early"]]
             for later in range(s - 1, scales):
-                of_set = 1 + 0.1 * rng.standard_normal(truth.nll_sets)
-                nll[:, later] += moved["nll"] * loss * per * 0.3 ** (later - s + 1) * of_set
+                of_block = 1 + 0.03 * spread()
+                nll[:, later] += moved["nll"] * loss * per * 0.3 ** (later - s + 1) * of_block
         measured["nll/mean"] = nll @ tokens / tokens.sum()
         measured |= {f"nll/scale_{k + 1:02d}": nll[:, k] for k in range(scales)}
         cost = float(sum(t * (depth if k + 1 in lost else DEPTH) for k, t in enumerate(tokens)))
-        rows += cell_rows(labels, measured, kv=cost * 768, flops=cost * 5e6)
+        rows += cell_rows(mine, measured, kv=cost * 768, flops=cost * 5e6)
     return rows
 
 
 def sensitivity_facts(truth: Truth, **other: Any) -> dict[str, Any]:
     """Beside a frame of that truth."""
     facts = study_facts("sensitivity")
-    facts |= {"command": "python -m studies.sensitivity --base-seeds 1 --workspace runs #[*_$"}
+    facts |= {"command": "python -m studies.sensitivity --units 1 --workspace runs #[*_$"}
     facts["dataset"] |= {"train_images": 20000}
     facts["geometry"] |= {"patch_nums": list(truth.patch_nums)}
     facts |= {"depths": list(truth.depths), "selectors": list(truth.selectors)}

@@ -12,31 +12,49 @@ import pandas as pd
 
 from analysis.frame import checked_frame
 
-FD, NLL, SELECT = "fd/shapes-1a2b3c/n250", "nll/mean", "select/nll/mean"
+FD, KID = "fd/shapes-1a2b3c/n1000", "kid/shapes-1a2b3c/n1000"
+BLIND_FD = "fd/patches-4d5e6f/n1000"
+NLL, SELECT = "nll/mean", "select/nll/mean"
 KV, FLOPS = "kv_bytes/peak", "flops/transformer"
-SETS = 4
+GROUPS = 20  # blocks of the jackknife
 DEPTH, SCALES = 8, 5
 SWITCHES = (1, 2, 3)
 FULL_KV = 1000.0
 REFERENCE, WINNER = "the reference", "the winner"
+BASE = {"kind": "base", "share": None}
+UNTRAINED = 1.0  # what a subnet loses on the base
 
 
-def cell_rows(labels: Mapping[str, Any], sets: Mapping[str, Sequence[float]], **exact: float):
-    """Rows of a finished cell: `sets` are values by metric; `kv`, `flops` are exact."""
-    shared = {"base_seed": 0, "scale": None, "window": None, "selector": "equidistant"}
+def cell_rows(labels: Mapping[str, Any], scores: Mapping[str, Sequence[float]], **exact: float):
+    """Rows of a finished cell: `scores` by metric, the one on all samples first, then replicates;
+    `kv`, `flops` are exact."""
+    shared = {"unit": 0, "scale": None, "window": None, "selector": "equidistant"}
     shared |= {"study": "small", "switch": None, "subnet_depth": None, "status": "finished"}
-    shared |= labels
+    shared |= {"anchor": None} | labels
     names = {"kv": KV, "flops": FLOPS}
-    measured = [(m, i, value, 50) for m, values in sets.items() for i, value in enumerate(values)]
+    measured = [
+        (metric, g - 1 if g else None, value, 1000)
+        for metric, values in scores.items()
+        for g, value in enumerate(values)
+    ]
     measured += [(names[name], None, value, 0) for name, value in exact.items()]
-    keys = ("metric", "set", "value", "count")
+    keys = ("metric", "group", "value", "count")
     return [shared | dict(zip(keys, found, strict=True)) for found in measured]
+
+
+def real_rows(levels: Mapping[str, float], **labels: Any) -> list[dict[str, Any]]:
+    """Rows of real images scored as samples are, with replicates close to each level."""
+    rng = np.random.default_rng(labels.get("unit", 0))
+    factors = 1 + 0.02 * rng.standard_normal() + np.linspace(-0.01, 0.01, GROUPS + 1)
+    scores = {m: level * np.roll(factors, -(GROUPS // 2)) for m, level in levels.items()}
+    columns = {"family": "real", "plan": "real", "anchor": "real", "selector": None}
+    return cell_rows(columns | {"cell_digest": "real"} | labels, scores)
 
 
 def failed(frame: pd.DataFrame, lost: pd.Series) -> pd.DataFrame:
     """The frame of a study in which the cells of these rows failed."""
     bad = frame[lost].drop_duplicates(["cell_digest", "family", "selector"])
-    bad = bad.assign(status="failed", metric="", value=float("nan"), set=pd.NA, count=0)
+    bad = bad.assign(status="failed", metric="", value=float("nan"), group=pd.NA, count=0)
     return pd.concat([frame[~lost], bad], ignore_index=True)
 
 
@@ -46,9 +64,11 @@ def search_frame(*, gain: float) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
 
     def add(digest: str, level: float, family: str, plan: str, **labels: Any) -> None:
-        sets = {m: [level + 0.1 * i + 0.01 * level * i for i in range(SETS)] for m in (NLL, FD)}
+        # Replicates that move with the level, so that differences of two plans have a spread.
+        near = level * (1 + 0.001 * np.linspace(-1, 1, GROUPS))
+        scores = {m: [level, *near] for m in (NLL, FD)}
         labels |= {"family": family, "plan": plan, "cell_digest": digest}
-        rows.extend(cell_rows(labels, sets, kv=FULL_KV if family == "full" else FULL_KV / 2))
+        rows.extend(cell_rows(labels, scores, kv=FULL_KV if family == "full" else FULL_KV / 2))
 
     add("full", 2.0, "full", "full")
     add("zones", 3.0, "two-zone", "d2@3")
@@ -61,6 +81,7 @@ def search_frame(*, gain: float) -> pd.DataFrame:
             level = 4.0 if selector == "ranked" else 3.0
             labels = {"switch": 3, "subnet_depth": depth, "selector": selector}
             add(digest, level, "selector", f"d{depth}@3", **labels)
+    rows += real_rows({FD: 0.1})
     return checked_frame(pd.DataFrame(rows))
 
 
@@ -75,8 +96,8 @@ def search_facts(**other: Any) -> dict[str, Any]:
     own = zones | {"plan": "8,8,2,2,2", "layers": layers(8, 8, 2, 2, 2), "select_nll": 2.5}
     plans = {"full": layers(*[8] * 5), "zones": zones["layers"], "own": own["layers"]}
     facts = {"selectors": ["ranked", "equidistant", "nested"], "switch": 3, "trained_switch": 3}
-    facts |= {"kv_limit_bytes": 600.0, "kv_full_bytes": FULL_KV, "reference_nll": 5.0}
-    facts |= {"reference_fd": 10.0, "sampler": "nsga2", "weighed": "kv", "score_images": 100}
+    facts |= {"kv_limit_bytes": 600.0, "kv_full_bytes": FULL_KV}
+    facts |= {"sampler": "nsga2", "weighed": "kv", "score_images": 100}
     facts |= {"scored": [zones, own], "fronts": {"two-zone": [zones], "found": [zones, own]}}
     facts |= {"ranked": {"4": [0, 1, 4, 7], "2": [0, 7]}, "plans": plans}
     return study_facts("search") | facts | other
@@ -86,40 +107,47 @@ def trained_frame(
     ways: Mapping[str, Mapping[str, Any]],
     level: Callable[[str, int | None, int | None], float],
     *,
-    seeds: Sequence[int],
+    units: Sequence[int],
     switches: Sequence[int],
     depths: Sequence[int] = (4,),
 ) -> pd.DataFrame:
     """Every way to train (its columns by name) with the full network and all two-zone plans, at
-    `level(way, depth, switch)` in all metrics; seeds and sets add small amounts."""
+    `level(way, depth, switch)` in all metrics; and real images. Units and what is left add small
+    amounts, and so do blocks of samples."""
     rng, rows = np.random.default_rng(0), []
-    of_set = 0.05 * rng.standard_normal(SETS)
+    anchors = {"base": "base", "full": "control"}
     plans = [(None, None), *((depth, switch) for depth in depths for switch in switches)]
-    for name, way in ways.items():
-        for seed in seeds:
+    for unit in units:
+        of_unit = 0.05 * rng.standard_normal()
+        of_block = 0.01 * rng.standard_normal(GROUPS)
+        rows += real_rows({FD: 0.1}, unit=unit)
+        for name, way in ways.items():
             for depth, switch in plans:
                 label = "full" if depth is None else f"d{depth}@{switch}"
-                labels = {"schedule": name, "seed": seed, "plan": label, **way}
+                labels = {"schedule": name, "unit": unit, "seed": unit, "plan": label, **way}
                 labels |= {"family": "full" if depth is None else "switch", "switch": switch}
-                labels |= {"subnet_depth": depth, "cell_digest": f"{name}-{seed}-{label}"}
-                at = level(name, depth, switch) + 0.002 * rng.standard_normal() + of_set
-                sets = {m: at + 0.001 * rng.standard_normal(SETS) for m in (NLL, SELECT, FD)}
+                labels |= {"subnet_depth": depth, "cell_digest": f"{name}-{unit}-{label}"}
+                labels |= {"anchor": anchors.get(way["kind"])}
+                at = level(name, depth, switch) + of_unit + 0.002 * rng.standard_normal()
+                near = at + of_block + 0.001 * rng.standard_normal(GROUPS)
+                scores = {m: [at, *near] for m in (NLL, SELECT, FD)}
                 kv = FULL_KV if switch is None else FULL_KV / 2 + 100 * switch
-                rows += cell_rows(labels, sets, kv=kv, flops=kv)
+                rows += cell_rows(labels, scores, kv=kv, flops=kv)
     return checked_frame(pd.DataFrame(rows), training=True)
 
 
 def switch_ways() -> dict[str, dict[str, Any]]:
-    control = {"kind": "full", "share": 0.0, "train_switch": SWITCHES[0]}
+    anchors = {"base": BASE, "a control": {"kind": "full", "share": 0.0}}
+    anchors = {name: way | {"train_switch": SWITCHES[0]} for name, way in anchors.items()}
     trained = {"kind": "fixed", "share": 0.67}
-    return {"a control": control} | {f"for {n}": trained | {"train_switch": n} for n in SWITCHES}
+    return anchors | {f"for {n}": trained | {"train_switch": n} for n in SWITCHES}
 
 
 def switch_frame(
     *,
     mismatch: float = 0.1,
     loss: Callable[[int], float] = lambda switch: 0.3 - 0.1 * switch,
-    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    units: Sequence[int] = (0, 1, 2, 3, 4),
 ) -> pd.DataFrame:
     """Models of each switch point; used elsewhere they lose `mismatch` nats for each scale."""
     ways = switch_ways()
@@ -127,28 +155,33 @@ def switch_frame(
     def level(way: str, _: int | None, used: int | None) -> float:
         if used is None:
             return 3.0
+        if way == "base":
+            return 3.0 + UNTRAINED
         return 3.0 + loss(used) + mismatch * abs(ways[way]["train_switch"] - used)
 
-    return trained_frame(ways, level, seeds=seeds, switches=SWITCHES)
+    return trained_frame(ways, level, units=units, switches=SWITCHES)
 
 
 def schedule_ways() -> dict[str, dict[str, Any]]:
     return {
+        "base": BASE | {"train_switch": 3},
         REFERENCE: {"kind": "progressive", "share": None, "train_switch": 3},
         WINNER: {"kind": "fixed", "share": 0.5, "train_switch": 3},
     }
 
 
 def schedule_frame(
-    *, full: float, subnets: float, seeds: Sequence[int] = (1, 2, 3)
+    *, full: float, subnets: float, units: Sequence[int] = (1, 2, 3)
 ) -> pd.DataFrame:
     """The winner differs from the reference by `full` and, on average, `subnets`."""
 
     def level(way: str, depth: int | None, _: int | None) -> float:
+        if way == "base":
+            return 3.0 + UNTRAINED * (depth is not None)
         damage = full if depth is None else subnets + 0.05 * (depth - 3)
         return 3.0 + damage * (way == WINNER)
 
-    return trained_frame(schedule_ways(), level, seeds=seeds, switches=(3,), depths=(2, 4))
+    return trained_frame(schedule_ways(), level, units=units, switches=(3,), depths=(2, 4))
 
 
 def trial(number: int, full: float | None, subnets: float | None, **other: Any) -> dict[str, Any]:
@@ -170,18 +203,19 @@ def schedule_facts(**other: Any) -> dict[str, Any]:
     facts |= {"trials": [*trials, trial(3, None, None)], "winners": {WINNER: 1}}
     facts |= {"importances": {"full": shares, "subnets": shares}, "sampler": "TPE"}
     facts |= {"importance_evaluator": "fANOVA", "storage": "trials.db"}
-    trained = trained_facts("schedule", schedule_ways(), seeds=(1, 2, 3), depths=[2, 4])
+    trained = trained_facts("schedule", schedule_ways(), units=(1, 2, 3), depths=[2, 4])
     return trained | facts | other
 
 
-def switch_facts(*, seeds: Sequence[int] = (0, 1, 2, 3, 4), **other: Any) -> dict[str, Any]:
+def switch_facts(*, units: Sequence[int] = (0, 1, 2, 3, 4), **other: Any) -> dict[str, Any]:
     """Beside a `switch_frame`."""
-    return trained_facts("switch", switch_ways(), seeds=seeds, depths=[4]) | other
+    return trained_facts("switch", switch_ways(), units=units, depths=[4]) | other
 
 
 def trained_facts(
-    study: str, ways: Mapping[str, Mapping[str, Any]], *, seeds: Sequence[int], depths: list[int]
+    study: str, ways: Mapping[str, Mapping[str, Any]], *, units: Sequence[int], depths: list[int]
 ) -> dict[str, Any]:
+    ways = {name: way for name, way in ways.items() if way["kind"] != "base"}
     blank = dict.fromkeys(("mean_share", "start_share", "end_share", "phases", "ramp"))
     schedules = [
         blank
@@ -191,12 +225,12 @@ def trained_facts(
     ]
     model = {"status": "finished", "folder": "cells/x", "full_passes": 10}
     models = [
-        model | {"schedule": name, "seed": seed, "digest": f"{name}-{seed}"}
+        model | {"schedule": name, "unit": unit, "seed": unit, "digest": f"{name}-{unit}"}
         for name in ways
-        for seed in seeds
+        for unit in units
     ]
     facts = {"depths": depths, "selectors": ["equidistant"], "schedules": schedules}
-    facts |= {"seeds": list(seeds), "models": models, "budget_images": 3200, "batch": 64}
+    facts |= {"units": list(units), "models": models, "budget_images": 3200, "batch": 64}
     facts |= {"lr": 1e-3, "lr_schedule": "cosine", "kv_full_bytes": FULL_KV}
     return study_facts(study) | facts
 
@@ -215,13 +249,14 @@ def study_facts(study: str, **other: Any) -> dict[str, Any]:
     facts |= {"hardware": hardware | {"device": "cpu", "platform": "Linux"}}
     facts |= {"seconds": {"wall": 60.0, "preparation": 10.0, "cells": 90.0}, "dataset": dataset}
     facts |= {"tokenizer": {"digest": "t", "description": "a tokenizer", "psnr_db": 26.5}}
-    facts |= {"extractor": {"name": "shapes-1a2b3c", "digest": "e", "features": 64}}
-    facts |= {"bases": [{"base_seed": 0, "digest": "b", "parameters": 9}]}
+    spaces = {"shapes-1a2b3c": 64, "patches-4d5e6f": 128}
+    facts |= {
+        "extractors": [{"name": n, "digest": n[-6:], "features": f} for n, f in spaces.items()]
+    }
+    facts |= {"bases": [{"unit": 0, "digest": "b", "parameters": 9}]}
     facts |= {"geometry": geometry | {"shared_adaln": False}}
-    facts |= {"sampling": {"samples": 1000, "sets": SETS, "seed": 0}}
-    facts["sampling"] |= {"cfg": 0.0, "top_k": 0, "top_p": 0.0}
-    likelihood = {"nll_images": 200, "nll_sets": SETS, "select_images": 0, "select_sets": 0}
-    return facts | {"likelihood": likelihood} | other
+    facts |= {"sampling": {"samples": 1000, "cfg": 0.0, "top_k": 0, "top_p": 0.0}}
+    return facts | {"likelihood": {"nll_images": 1000, "select_images": 0}} | other
 
 
 def make_folder(

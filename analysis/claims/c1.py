@@ -1,80 +1,50 @@
-"""What a sensitivity study says of claim C1, by the rule of `analysis.statistics.asymmetry`."""
+"""C1: early scales need depth.
 
-from analysis.claims.rules import Claim, Component, LedgerRow
+Sentence: Early scales need depth and late ones do not: running half the layers on the early scales
+hurts more than on the late scales, without any training.
+
+Published: ImageNet, VAR-d30, per window: FID 1.95 (full) rises to 12.91 with half the layers on
+scales 1–3, to 8.5 on 4–6, to 5.42 on 7–10.
+
+Estimand: A, the damage of half the layers on the early window minus that on the late window, each
+against the full network of the same base, per window as published. The windows come with the
+preset, chosen by their shares of the tokens before any run.
+
+Rule: A two-sided t test of A over base networks. Reproduced where A is positive, contradicted where
+it is negative. A metric must have seen damage of both windows on the ladder. Teacher-forced NLL is
+shown and never decides, since it feeds every scale the true earlier tokens and so hides how errors
+propagate. Rates (per token, per byte or FLOP saved) are statements about efficiency, and the
+triangle of other windows is descriptive: neither decides.
+
+Needs: needs no training: python -m studies.sensitivity tests it.
+"""
+
+from analysis.claims.rows import Claim, LedgerRow
+from analysis.claims.rules import Answer, Question, direction, setting_of
+from analysis.metrics import Metric
 from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
-from analysis.statistics.intervals import Verdict
+from analysis.study_file import SensitivityFile
 
-CLAIM = Claim(
-    id="C1",
-    short="early scales need depth",
-    sentence=(
-        "Early scales need depth and late ones do not: running half the layers on the early "
-        "scales hurts more than on the late scales, without any training."
-    ),
-    published=(
-        "ImageNet, VAR-d30, per window: FID 1.95 (full) rises to 12.91 with half the layers on "
-        "scales 1\u20133, to 8.5 on 4\u20136, to 5.42 on 7\u201310"
-    ),
-    needs="needs no training: python -m studies.sensitivity tests it",
-)
+CLAIM = Claim.stated(__doc__)
 
 
-def judge_c1(study: AsymmetryStudy, *, dataset: str) -> LedgerRow:
-    """The verdict on C1 by the rule that `analysis.statistics.asymmetry` fixed."""
-    return LedgerRow(
-        claim=CLAIM,
-        setting=f"analogue on {dataset}",
-        verdict=study.verdict(),
-        components=tuple(
-            Component(
-                label=f"A {PRIMARY.value}",
-                metric=a.metric,
-                interval=a.difference,
-                p_value=a.difference.p_value,
-                p_holm=a.p_holm,
-                outcome=a.sign,
-            )
-            for a in study.evidence
-        ),
-        rests_on=_rests_on(study),
-    )
+def judge_c1(found: AsymmetryStudy, study: SensitivityFile) -> LedgerRow:
+    """The verdict of a sensitivity study."""
+    estimates = {a.metric: a for a in found.under(PRIMARY)}
 
+    def ask(metric: Metric) -> Answer | None:
+        if metric not in estimates:
+            return None
+        test = direction(f"A {PRIMARY.value}", metric, estimates[metric].observed)
+        cost = test.interval.estimate
+        return Answer(
+            tests=(test,),
+            supports=test.outcome > 0,
+            contradicts=test.outcome < 0,
+            said=f"half the layers cost {abs(cost):.3g} more {'early' if cost > 0 else 'late'}",
+            heads=("the early scales need depth more", "the late scales need depth more"),
+        )
 
-def _rests_on(study: AsymmetryStudy) -> str:
-    """Statistic, counts and correction."""
-    if not study.evidence:
-        return "no pair of finished early and late windows"
-    networks, first = max(a.base_seeds for a in study.evidence), study.evidence[0]
-    metrics, sets = len(study.evidence), first.sets // networks
-    over = (
-        f"base networks ({networks})" if study.over_seeds else "disjoint sets of one base network"
-    )
-    return (
-        f"A {PRIMARY.value} at depth {study.half_depth}, Student's t over {over}, "
-        f"{sets} {'set' if sets == 1 else 'sets'} of {first.count // first.sets} samples a "
-        f"network, Holm over {metrics} {'metric' if metrics == 1 else 'metrics'}"
-    )
-
-
-def dissent(study: AsymmetryStudy) -> list[str]:
-    """What the other normalisations say, where it is not the claim's verdict."""
-    verdict = study.verdict()
-    verdicts = {} if verdict is Verdict.UNTESTED else study.verdicts
-    return [
-        f"{normalisation.sentence_start} the verdict would be: {other.value}."
-        for normalisation, other in verdicts.items()
-        if normalisation is not PRIMARY and other not in (verdict, Verdict.UNTESTED)
-    ]
-
-
-def nll_dissent(study: AsymmetryStudy) -> list[str]:
-    """What teacher-forced NLL says under the primary normalisation, where it differs."""
-    verdict = study.verdict()
-    wanted = {Verdict.REPRODUCED: 1, Verdict.CONTRADICTED: -1}.get(verdict, 0)
-    sides = {1: "the early scales", -1: "the late scales", 0: "neither side"}
-    return [
-        f"{PRIMARY.sentence_start}, teacher-forced NLL, which never decides, points to "
-        f"{sides[a.sign]}."
-        for a in study.under(PRIMARY)
-        if verdict is not Verdict.UNTESTED and not a.metric.decides and a.sign != wanted
-    ]
+    question = Question(claim=CLAIM, zones=("early", "late"))
+    lines = question.lines(study, tuple(estimates), ask)
+    return LedgerRow(claim=CLAIM, setting=setting_of(study), verdict=lines[0].verdict, lines=lines)

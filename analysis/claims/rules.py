@@ -1,259 +1,283 @@
-"""How claims about trained networks are decided; all rules and margins were written before any run.
+"""The rules that all claims share, written before any run.
 
-*What decides.* The Frechet distance of samples (FID with Inception features), the paper's own kind
-of metric, and teacher-forced test NLL, which resolves best and may decide here because the networks
-were trained for the plans that are compared. KID and accuracy are reported and decide nothing.
+*What decides.* The Frechet distance of samples (FID with Inception features) in the study's first
+feature space: the paper's kind of metric. The second space, which knows nothing of classes, has a
+say only where its own test points the other way: *metrics disagree*. Likelihood has a line of its
+own. No line overrules another.
 
-*Which plans.* The analogue of the paper's d16 and d8 of 30 layers are half and a quarter of the
-layers, at the switch point that the models were trained for. Other switch points never decide.
+*Who may decide.* No verdict below five units, nor of a quick run, nor of a distance on fewer
+samples than twice its features, nor of a metric that the ladder showed to be blind in the claim's
+zone, nor of a share of a damage that is not clear of zero: all these *cannot resolve*. What is
+neither reproduced nor contradicted is *inconclusive*, or *cannot resolve* where the planned power
+at a true loss of zero was below 80 %. A decided test stands whatever its power.
 
-*Intervals* run over training seeds, paired by seed. With fewer than `LEAST_SEEDS` a claim that
-needs training is at most inconclusive, whatever the numbers.
-
-*Directions* (C2, C3's subnet) are two-sided paired t tests. *No loss* (C3's full network, C4, C7)
-is equivalence by two one-sided tests within a margin; a loss whose interval lies beyond the margin
-contradicts. Holm's correction runs over all tests of a claim. What is neither is inconclusive.
-A metric reproduces a claim when all of its components do and contradicts it when one does;
-metrics that say both disagree.
-
-Source of claims and published figures: VARiant, arXiv 2511.16546v1 and its CVPR 2026 version.
+*Tests.* Directions are two-sided t tests over units. No loss is non-inferiority, one-sided, by the
+linear contrast of `analysis.statistics.noninferiority`: a gain is no loss, a loss beyond the margin
+contradicts. Holm's correction runs over tests any of which would do; there is none where all must
+hold.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.metrics import Metric
-from analysis.statistics.intervals import (
-    SIGNIFICANCE,
-    Interval,
-    Verdict,
-    holm,
-    p_beyond,
-    p_within,
-    verdict_of_signs,
-)
-from analysis.statistics.levels import Levels, Place, PlanKey, Way
-from analysis.statistics.units import Observations
-from analysis.study_file import ParetoFile
+from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, significant_sign
+from analysis.statistics.noninferiority import noninferiority
+from analysis.statistics.power import POWER
+from analysis.statistics.units import LEAST_UNITS, Observations
+from analysis.study_file import ScaleZone, StudyFile
 
-LEAST_SEEDS = 5
+DECIDED = (Verdict.REPRODUCED, Verdict.CONTRADICTED)
+LATE: tuple[ScaleZone, ...] = ("late",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A sentence of the paper, in short and whole, with the figures it published.
+class Answer:
+    """What one metric says of a claim, before it is asked whether it may decide.
 
     Attributes:
-        needs: what a study has to have so that it can be tested, as a reason why it was not.
+        tests: those that decide.
+        said: the estimates in words.
+        heads: what comes before these where the claim is reproduced, and where contradicted.
+        beside: tests that are shown and decide nothing.
     """
 
-    id: str
-    short: str
-    sentence: str
-    published: str
-    needs: str
+    tests: tuple[Evidence, ...]
+    supports: bool
+    contradicts: bool
+    said: str
+    heads: tuple[str, str]
+    beside: tuple[Evidence, ...] = ()
+
+
+Ask = Callable[[Metric], Answer | None]
+"""A question to a metric; None where the study lacks what it needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Component:
-    """One test of a claim.
+class Question:
+    """A claim, or a part of it, as any metric can be asked.
 
     Attributes:
-        label: what is estimated, such as "full network, share 1 against 0.1".
-        metric: None for arithmetic.
-        interval: of the estimate; positive is worse for differences, beyond the front for gaps.
-        margin: of equivalence; None for a direction.
-        p_value, p_holm: of the direction; for a margin, of equivalence or of a loss beyond it,
-            whichever is smaller (`note` says so for the latter).
-        outcome: +1 supports the claim, -1 contradicts it, 0 neither.
-        seeds: training seeds behind it.
-        note: what else a reader has to know.
-    """
-
-    label: str
-    metric: Metric | None = None
-    interval: Interval
-    margin: float | None = None
-    p_value: float = math.nan
-    p_holm: float = math.nan
-    outcome: int = 0
-    seeds: tuple[int, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LedgerRow:
-    """A claim beside what this study says of it.
-
-    Attributes:
-        setting: "analogue on shapes", or "the paper's setting".
-        reason: why the verdict is not more, or what it rests on.
-        rests_on: schedules, plans and seeds behind the estimates.
+        zones: whose damage a metric of samples must have seen on the ladder.
     """
 
     claim: Claim
-    setting: str
-    verdict: Verdict
-    components: tuple[Component, ...] = ()
-    reason: str = ""
-    rests_on: str = ""
-
-
-def deciding_metrics(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
-    """Those of a frame's headline metrics that decide claims of trained networks."""
-    return tuple(m for m in metrics if m.kind in ("fd", "fid", "nll"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Margin:
-    """What counts as no loss: nats/token of NLL, and a share of a reference's distance."""
-
-    share: float
-    nats: float
-
-    def of(self, levels: Levels, metric: Metric, reference: Place) -> float:
-        """In the metric's unit; NaN where the reference has no number."""
-        if metric.kind == "nll":
-            return self.nats
-        return self.share * levels.value(reference, metric.name)
-
-
-# Full networks count as equal within 5 % of the control's Frechet distance: retraining alone moves
-# FID by 1-2 % (arXiv 2606.20536), and the published full networks lie within 1 %. In nats a
-# fiftieth, a tenth of what half the layers cost the small network without training.
-FULL_MARGIN = Margin(share=0.05, nats=0.02)
-# "Nearly free": the published losses are 5 and 9 % of FID.
-FREE_MARGIN = Margin(share=0.10, nats=0.05)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """What a claim is judged from."""
-
-    study: ParetoFile
-    levels: Levels
+    part: str = ""
+    zones: tuple[ScaleZone, ...] = LATE
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
-        return deciding_metrics(self.levels.metrics)
+    def key(self) -> str:
+        """Its name in `StudyFile.power`."""
+        return f"{self.claim.id} {self.part}".strip()
 
-    @property
-    def setting(self) -> str:
-        return f"analogue on {self.study.dataset.name}"
+    def lines(self, study: StudyFile, metrics: Sequence[Metric], ask: Ask) -> tuple[Line, Line]:
+        """Sample quality and likelihood, by the rules of this module.
 
-    def subnet(self, parts: int) -> PlanKey | None:
-        """The trained plan of so small a part of the layers; None where not measured."""
-        wanted = max(1, self.study.geometry.depth // parts)
-        if wanted not in self.study.depths:
-            return None
-        return PlanKey(subnet_depth=wanted, switch=self.study.train_switch)
+        Args:
+            metrics: the frame's headline metrics.
+        """
+        first, second = (_distance(study, metrics, space) for space in (0, 1))
+        quality = self._line(study, first, ask, Kind.QUALITY)
+        other = self._line(study, second, ask, Kind.QUALITY)
+        quality = replace(quality, tests=(*quality.tests, *other.tests))
+        if {quality.verdict, other.verdict} == set(DECIDED):
+            said = f"the second feature space says {other.verdict.value}: {other.said}"
+            quality = replace(quality, verdict=Verdict.DISAGREE, reason=said)
+        nll = next((m for m in metrics if m.kind == "nll"), None)
+        return quality, self._line(study, nll, ask, Kind.LIKELIHOOD)
 
-    @property
-    def fixed_ends(self) -> tuple[Way, Way] | None:
-        """The fixed schedules of the smallest and of the largest share, where there are two."""
-        fixed = sorted(self.levels.fixed, key=lambda way: way.share or 0.0)
-        return (fixed[0], fixed[-1]) if len(fixed) > 1 else None
-
-    def compared(
-        self, label: str, metric: Metric, one: Place, other: Place, margin: Margin | None = None
-    ) -> list[Component]:
-        """A test of whether one place is worse than the other, or within a margin of it."""
-        observed = self.levels.paired(one, other, metric.name)
-        most = None if margin is None else margin.of(self.levels, metric, other)
-        return tested(label, metric, observed, margin=most)
-
-
-def tested(
-    label: str,
-    metric: Metric,
-    observed: Observations,
-    *,
-    margin: float | None = None,
-    note: str = "",
-) -> list[Component]:
-    """A test of whether a mean is zero, or within a margin; none where nothing was observed.
-
-    Its outcome is what it says if its p is small enough. For a margin both questions are asked,
-    equivalent and beyond. Unless the loss is the margin exactly, one of the two null hypotheses is
-    false and only the other can be rejected wrongly: so a component counts once, with the smaller
-    of its two p values.
-    """
-    if not observed:
-        return []
-    interval, p, outcome = observed.interval(), math.nan, 1
-    if margin is None:
-        p, outcome = interval.p_value, int(np.sign(interval.estimate))
-    elif margin > 0:
-        p, beyond = p_within(interval, margin), p_beyond(interval, margin)
-        if beyond < p:
-            p, outcome, note = beyond, -1, "p of a loss beyond the margin"
-    return [
-        Component(
-            label=label,
-            metric=metric,
-            interval=interval,
-            margin=margin,
-            p_value=p,
-            outcome=outcome,
-            seeds=observed.units,
-            note=note,
+    def _line(self, study: StudyFile, metric: Metric | None, ask: Ask, kind: Kind) -> Line:
+        answer = None if metric is None else ask(metric)
+        if metric is None or answer is None:
+            verdict, needs = Verdict.UNTESTED, self.claim.needs
+            return Line(kind=kind, part=self.part, verdict=verdict, reason=needs)
+        power = (study.power or {}).get(self.key, {}).get(metric.name)
+        verdict = Verdict.INCONCLUSIVE
+        if answer.supports or answer.contradicts:
+            verdict = Verdict.REPRODUCED if answer.supports else Verdict.CONTRADICTED
+        reason = self._unresolved(study, metric, answer)
+        if not reason and verdict is Verdict.INCONCLUSIVE and power is not None and power < POWER:
+            reason = f"planned power {100 * power:.0f} % at a true loss of zero, below 80 %"
+        verdict = Verdict.UNRESOLVED if reason else verdict
+        heads = dict(zip(DECIDED, answer.heads, strict=True))
+        said = f"{heads[verdict]}: {answer.said}" if verdict in heads else answer.said
+        planned = tuple(t if t.margin is None else replace(t, power=power) for t in answer.tests)
+        return Line(
+            kind=kind,
+            part=self.part,
+            verdict=verdict,
+            said=said,
+            tests=(*planned, *answer.beside),
+            reason=reason or self._rests_on(study, metric, answer, power),
         )
-    ]
+
+    def _unresolved(self, study: StudyFile, metric: Metric, answer: Answer) -> str:
+        """Why this metric may not decide; empty where it may."""
+        units = min(len(test.units) for test in answer.tests)
+        features = {one.name: one.features for one in study.extractors}.get(metric.extractor or "")
+        blind = [zone for zone in self.zones if _saw(study, metric, zone) is False]
+        if study.quick:
+            return "a quick run: not a result"
+        if units < LEAST_UNITS:
+            counted = f"{units} units" if units > 1 else "one unit"
+            return f"{counted}; a verdict needs {LEAST_UNITS}"
+        if features and study.sampling.samples < 2 * features:
+            return f"{study.sampling.samples} samples are fewer than twice {features} features"
+        if blind:
+            return f"{metric.short} failed the ladder at the {' and '.join(blind)} scales"
+        if not all(test.clear for test in answer.tests):
+            return "the untrained damage is not clear of zero"
+        return ""
+
+    def _rests_on(
+        self, study: StudyFile, metric: Metric, answer: Answer, power: float | None
+    ) -> str:
+        units = min(len(test.units) for test in answer.tests)
+        said = [f"t over {units} units"]
+        if any(not math.isnan(test.p_holm) for test in answer.tests):
+            said.append("Holm where any test would do")
+        if metric.extractor and any(_saw(study, metric, zone) is None for zone in self.zones):
+            said.append("no ladder was run for these features")
+        if any(test.margin is not None for test in answer.tests):
+            shown = "not planned" if power is None else f"{100 * power:.0f} %"
+            said.append(f"power {shown}")
+        return "; ".join(said)
 
 
-def _decided(components: Sequence[Component]) -> tuple[Component, ...]:
-    """The components with Holm's correction over them; only significant ones have an outcome."""
-    adjusted = holm([component.p_value for component in components])
+def _distance(study: StudyFile, metrics: Sequence[Metric], space: int) -> Metric | None:
+    """The Frechet distance of a feature space."""
+    names = [extractor.name for extractor in study.extractors[space : space + 1]]
+    distances = (m for m in metrics if m.kind in ("fid", "fd"))
+    return next((m for m in distances if m.extractor in names), None)
+
+
+def deciding_metrics(study: StudyFile, metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """Of a frame's headline metrics: the first space's distance, and likelihood."""
+    likelihood = [m for m in metrics if m.kind == "nll"]
+    return tuple(m for m in (_distance(study, metrics, 0), *likelihood) if m)
+
+
+def _saw(study: StudyFile, metric: Metric, zone: ScaleZone) -> bool | None:
+    """Whether a metric of samples saw a zone's damage on the ladder; None where none was run."""
+    return (study.ladder or {}).get(metric.name, {}).get(zone)
+
+
+def enough(observed: Observations) -> bool:
+    """Whether there are units enough for a verdict."""
+    return len(observed.units) >= LEAST_UNITS
+
+
+def direction(label: str, metric: Metric, observed: Observations) -> Evidence:
+    """A two-sided test of a mean difference; positive supports the claim."""
+    interval = observed.interval()
+    return Evidence(
+        label=label,
+        metric=metric,
+        interval=interval,
+        p_value=interval.p_value,
+        outcome=enough(observed) * significant_sign(interval, interval.p_value),
+        units=observed.units,
+    )
+
+
+def any_of(tests: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Directions of which any would do: with Holm's correction over them."""
+    adjusted = holm([test.p_value for test in tests])
     return tuple(
-        replace(c, p_holm=float(p), outcome=c.outcome if p < SIGNIFICANCE else 0)
-        for c, p in zip(components, adjusted, strict=True)
+        replace(test, p_holm=float(p), outcome=test.outcome if p < SIGNIFICANCE else 0)
+        for test, p in zip(tests, adjusted, strict=True)
     )
 
 
-def _combined(components: Sequence[Component], *, tests: int) -> Verdict:
-    """The verdict over metrics of `tests` components each; see this module's docstring."""
-    metrics: dict[Metric | None, list[int]] = {}
-    for component in components:
-        metrics.setdefault(component.metric, []).append(component.outcome)
-    whole = [outcomes for outcomes in metrics.values() if len(outcomes) == tests]
-    supports = any(all(o > 0 for o in outcomes) for outcomes in whole)
-    contradicts = any(any(o < 0 for o in outcomes) for outcomes in metrics.values())
-    return verdict_of_signs([int(supports), -int(contradicts)])
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A loss to be held against a share of an untrained damage.
+
+    Attributes:
+        observed: the loss, unit by unit; positive is worse.
+        untrained: the damage that training was there to undo.
+        margin: a share of it.
+    """
+
+    label: str
+    observed: Observations
+    untrained: Observations
+    margin: float
+
+    @property
+    def paired(self) -> tuple[Observations, Observations]:
+        """Both, of the units that have both."""
+        one, other = self.observed, self.untrained
+        return one.minus(other.times(0.0)), other.minus(one.times(0.0))
 
 
-def ruled(
-    claim: Claim, case: Case, components: Sequence[Component], *, tests: int, rests_on: str
-) -> LedgerRow:
-    """The row of a claim that takes `tests` components of a metric."""
-    if not components:
-        return untested(claim, case.setting)
-    decided = _decided(components)
-    row = LedgerRow(
-        claim=claim,
-        setting=case.setting,
-        verdict=_combined(decided, tests=tests),
-        components=decided,
-        rests_on=rests_on,
-    )
-    seeds = min(len(c.seeds) for c in decided)
-    said = f"{seeds} training seeds; a verdict needs {LEAST_SEEDS}" if seeds < LEAST_SEEDS else ""
-    if seeds == 1:
-        said = "one training seed: training variance is not measured"
-    if case.study.quick:
-        said = "a quick run: not a result"
-    if said:
-        return replace(row, verdict=Verdict.INCONCLUSIVE, reason=said)
-    reason = f"t over {seeds} training seeds, Holm over {len(decided)} tests"
-    if all(sum(c.metric == d.metric for d in decided) < tests for c in decided):
-        reason += "; only part of the claim was measured"
-    return replace(row, reason=reason)
+def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | None:
+    """Whether each loss is below its margin, all of which must hold, or any beyond it, which would
+    contradict: so Holm's correction runs over the latter. None where one has no unit."""
+    pairs = [loss.paired for loss in losses]
+    if not all(observed for observed, _ in pairs):
+        return None
+    found = [
+        noninferiority(observed.values, untrained.values, loss.margin)
+        for loss, (observed, untrained) in zip(losses, pairs, strict=True)
+    ]
+    beyond = holm([one.p_loss for one in found])
+    tests = []
+    for loss, (observed, _), one, p_beyond in zip(losses, pairs, found, beyond, strict=True):
+        below = one.p_no_loss < one.p_loss
+        clear = one.p_untrained < SIGNIFICANCE
+        significant = (one.p_no_loss if below else p_beyond) < SIGNIFICANCE
+        decides = enough(observed) and clear and significant
+        tests.append(
+            Evidence(
+                label=loss.label,
+                metric=metric,
+                interval=observed.interval(),
+                margin=loss.margin,
+                share=one.share,
+                p_value=one.p_no_loss if below else one.p_loss,
+                p_holm=math.nan if below or len(losses) == 1 else float(p_beyond),
+                clear=clear,
+                outcome=(1 if below else -1) if decides else 0,
+                units=observed.units,
+            )
+        )
+    return tuple(tests)
 
 
-def untested(claim: Claim, setting: str, *, but: str = "") -> LedgerRow:
-    """The row of a claim on which a study says nothing: for want of what the claim needs."""
-    return LedgerRow(
-        claim=claim, setting=setting, verdict=Verdict.UNTESTED, reason=f"{claim.needs}{but}"
-    )
+def remains(test: Evidence, *, full: bool) -> str:
+    """`3.1 % of the untrained damage remains (margin 5 %)`, or is gained; for the full network,
+    what was lost or gained as a share of what half the layers lose untrained."""
+    if test.share is None or test.margin is None or test.metric is None:
+        return ""
+    whose, of = "half the layers'" if full else "the", "damage"
+    if test.metric.kind == "nll":
+        of = "loss"
+    share, became = test.share.estimate, "lost" if full else "remains"
+    size = f"{abs(100 * share):.1f} % of {whose} untrained {of}"
+    return f"{size} {'gained' if share < 0 else became} (margin {100 * test.margin:.0f} %)"
+
+
+def all_of(lines: Sequence[Line]) -> Verdict:
+    """Of a claim all of whose parts must hold: the worst of the lines that decide. Where some were
+    measured and others not, and nothing speaks against it, *inconclusive*."""
+    verdicts = [line.verdict for line in lines if line.decides]
+    if len(set(verdicts)) == 1:
+        return verdicts[0]
+    worst = (Verdict.CONTRADICTED, Verdict.DISAGREE, Verdict.UNRESOLVED)
+    return next((verdict for verdict in worst if verdict in verdicts), Verdict.INCONCLUSIVE)
+
+
+def untested(claim: Claim, setting: str, *, kind: Kind = Kind.QUALITY, but: str = "") -> LedgerRow:
+    """The row of a claim on which a study says nothing, for want of what the claim needs."""
+    verdict = Verdict.UNTESTED
+    line = Line(kind=kind, verdict=verdict, reason=f"{claim.needs}{but}")
+    return LedgerRow(claim=claim, setting=setting, verdict=verdict, lines=(line,))
+
+
+def setting_of(study: StudyFile) -> str:
+    """What any verdict is conditional on."""
+    return f"analogue on {study.dataset.name}"

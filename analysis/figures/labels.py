@@ -8,12 +8,35 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
+UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+
 
 def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int | None = 5, whole: bool = False) -> None:
     """Few ticks (`whole`: x at whole numbers; y as it is for None)."""
     ax.xaxis.set_major_locator(MaxNLocator(x_ticks, integer=whole))
     if y_ticks is not None:
         ax.yaxis.set_major_locator(MaxNLocator(y_ticks))
+
+
+def memory_axes(ax: Axes, full_kv: float, *, above: bool = True, below: bool = True) -> None:
+    """Peak KV in bytes below, as a share of the full network's above.
+
+    Args:
+        full_kv: bytes an image of the full network.
+        above, below: whether it is named, where panels stand side by side.
+    """
+    unit, scale = next((u, s) for u, s in UNITS if full_kv >= s or s == 1)
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x / scale:g}")
+    ticks = MaxNLocator(4).tick_values(0, ax.get_xlim()[1] / scale)
+    ax.set_xticks(scale * ticks[scale * ticks <= ax.get_xlim()[1]])
+    both = (lambda x: 100 * x / full_kv, lambda share: share * full_kv / 100)
+    top = ax.secondary_xaxis("top", functions=both)
+    top.xaxis.set_major_locator(MaxNLocator(4))
+    if below:
+        ax.set_xlabel(f"peak KV an image [{unit}]")
+    if above:
+        top.set_xlabel("% of the full network's", fontsize=7)
+    top.tick_params(labelsize=6.5, pad=1, length=2)
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:

@@ -1,39 +1,48 @@
 """Drawing of a search over plans: fronts in the (KV, metric) plane, and plans as grids."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from analysis.figures.floor import draw_floor
 from analysis.figures.frontier import draw_staircase
-from analysis.figures.labels import plain
+from analysis.figures.labels import memory_axes, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.fronts import staircase
+from analysis.statistics.units import NOTHING, Observations
 
 
 def draw_fronts(
-    ax: Axes, groups: Mapping[str, np.ndarray], colours: Mapping[str, str], *, limit: float
+    ax: Axes,
+    groups: Mapping[str, np.ndarray],
+    colours: Mapping[str, str],
+    *,
+    limit: float,
+    full_kv: float,
+    floor: Observations = NOTHING,
 ) -> None:
     """Groups of plans, out to the memory limit, with the staircases of their fronts.
 
     Args:
-        groups: (N, 2) of (KV share, metric) by name; lower is better in both.
+        groups: (N, 4) of (KV in bytes, metric, ends of its interval) by name; lower is better.
+        limit, full_kv: bytes; the memory limit, and what the full network needs.
     """
     ax.axvline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
     for i, (name, points) in enumerate(groups.items()):
         if not len(points):
             continue
         size = 7.0 if i == 0 else 3.5  # the first shows around what others share with it
-        ax.plot(*points.T, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
+        x, y, low, high = points.T
+        ax.vlines(x, low, high, color=colours[name], linewidth=0.8, zorder=2)
+        ax.plot(x, y, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
         line = {"color": colours[name], "linewidth": 1.0}
-        draw_staircase(ax, staircase(points), edge=1.03 * limit, **line)
-    tight: dict[str, Any] = {"columnspacing": 1.0, "handletextpad": 0.2, "borderaxespad": 0.0}
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 0.99), "ncol": 2}
-    ax.legend(frameon=False, fontsize=7, **place, **tight)
-    ax.set_xlabel("peak KV, share of the full network's")
+        draw_staircase(ax, staircase(points[:, :2]), edge=1.03 * limit, **line)
+    draw_floor(ax, floor)
     plain(ax)
+    ax.set_xlim(0, 1.06 * limit)
+    memory_axes(ax, full_kv)
 
 
 def draw_plan(ax: Axes, layers: Sequence[Sequence[int]], depth: int, *, colour: str) -> None:

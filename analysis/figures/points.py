@@ -39,11 +39,14 @@ def draw_scatter(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> 
     plain(ax)
 
 
-def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> None:
-    """One plan over training: a line a schedule, with its range over seeds.
+def draw_curves(
+    ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str], *, names: bool = True
+) -> None:
+    """One plan over training: a line a schedule, with its range over units.
 
     Args:
         curves: `schedule`, `thousands` (of images seen), `mean`, `low`, `high`.
+        names: whether schedules are named at their ends.
     """
     ends = []
     for schedule, mine in curves.groupby("schedule", sort=False):
@@ -56,5 +59,6 @@ def draw_curves(ax: Axes, curves: pd.DataFrame, colours: Mapping[str, str]) -> N
     low, high = curves["low"].min(), curves["high"].max()
     room = 0.04 * (high - low) or 0.1
     ax.set_ylim(low - room, high + room)
-    label_column(ax, ends)
-    plain(ax, y_ticks=4)
+    if names:
+        label_column(ax, ends)
+    plain(ax, x_ticks=3, y_ticks=4)

@@ -1,23 +1,47 @@
-"""Fronts of a search over plans: what they are, and whether one is worth more than the other.
+"""What a search over plans found, on test images: its plans against two-zone plans, one by one.
+
+Everything is chosen on select images: the plans, and for each found plan its *match*, the two-zone
+plan of least select NLL among those that need no more memory. What test images say is reported for
+these pairs; no front is picked anew. Holm's correction runs over the pairs of a metric.
 
 A plan is told by the digest of the cell that measured it, whatever group it is in (a `family` of
 the frame; a plan may be in several).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.frame import FINISHED
-from analysis.study_file import REAL
 from analysis.metrics import Metric
-from analysis.search_file import SearchFile
-from analysis.statistics.fronts import KV, hypervolume
-from analysis.statistics.intervals import Interval, jackknife_t
-from analysis.statistics.units import WHOLE
+from analysis.search_file import ScoredPlan, SearchFile
+from analysis.statistics.fronts import KV
+from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
+from analysis.statistics.units import NOTHING, WHOLE, Observations, observed
+from analysis.study_file import REAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A found plan and the two-zone plan that select images choose within its memory.
+
+    Attributes:
+        difference: of their scores, positive is worse for the found one; the interval speaks of
+            this one network. None where one has no score.
+        p_holm: NaN where no test was made.
+    """
+
+    found: ScoredPlan
+    zones: ScoredPlan
+    difference: Interval | None = None
+    p_holm: float = float("nan")
+
+    @property
+    def sign(self) -> int:
+        """-1 where the found plan is better at 5 % after Holm, +1 where it is worse, else 0."""
+        return significant_sign(self.difference, self.p_holm) if self.difference else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +51,26 @@ class PlanValues:
     Attributes:
         values: a row a plan, by digest; a column a jackknife replicate, `WHOLE` for the score on
             all samples. Lower is better.
-        kv_share: measured peak KV of a digest, of the full network's.
+        kv: measured peak KV of a digest, in bytes an image.
         groups: family to the digests of its plans that have values.
-        best: group to the digest of its plan with the least select NLL.
-        corner: of hypervolumes, (KV share, metric).
+        matches: by ascending memory of the found plan.
+        floor: what real images score; nothing where they were not scored.
     """
 
     metric: Metric
     values: pd.DataFrame
-    kv_share: pd.Series
+    kv: pd.Series
     groups: Mapping[str, tuple[str, ...]]
-    best: Mapping[str, str | None]
-    corner: tuple[float, float]
+    matches: tuple[Match, ...]
+    floor: Observations
 
     def points(self, group: str) -> np.ndarray:
-        """(n, 2) of KV share and mean value."""
+        """(n, 4) of KV in bytes, value, and the ends of its 95 % interval, which speaks of this
+        network only."""
         mine = list(self.groups.get(group, ()))
-        return np.column_stack([self.kv_share.reindex(mine), self.values.loc[mine, WHOLE]])
+        intervals = [_jackknife(self.values.loc[digest]) for digest in mine]
+        ends = np.array([(i.estimate, i.low, i.high) for i in intervals]).reshape(-1, 3)
+        return np.column_stack([self.kv.reindex(mine), ends])
 
     def difference(self, one: str | None, other: str | None) -> Interval | None:
         """One plan minus another, by digest; positive is worse. None without."""
@@ -51,28 +78,18 @@ class PlanValues:
             return None
         return _jackknife(self.values.loc[one] - self.values.loc[other])
 
-    @cached_property
-    def best_difference(self) -> Interval | None:
-        """The best found plan minus the best two-zone plan."""
-        return self.difference(self.best.get("found"), self.best.get("two-zone"))
 
-    @cached_property
-    def gain(self) -> Interval | None:
-        """Hypervolume of the found plans minus that of the two-zone ones.
-
-        The interval is the jackknife's and speaks of this one network. Hypervolumes are shares of
-        the rectangle up to `corner`. None where a group has no plan.
-        """
-        volumes = []
-        for group in ("found", "two-zone"):
-            mine = list(self.groups.get(group, ()))
-            if not mine:
-                return None
-            x, values = self.kv_share.reindex(mine), self.values.loc[mine]
-            points = (np.column_stack([x, values[i]]) for i in values.columns)
-            found = [hypervolume(p, np.asarray(self.corner)) for p in points]
-            volumes.append(pd.Series(found, index=values.columns))
-        return _jackknife(volumes[0] - volumes[1])
+def matched(study: SearchFile) -> list[Match]:
+    """Every found plan with its match; without those that are two-zone plans themselves, or need
+    less memory than any."""
+    zones = study.fronts.get("two-zone", ())
+    matches = []
+    for plan in sorted(study.fronts.get("found", ()), key=lambda plan: (plan.kv, plan.select_nll)):
+        within = [zone for zone in zones if zone.kv <= plan.kv]
+        if within and all(plan.layers != zone.layers for zone in zones):
+            best = min(within, key=lambda zone: zone.select_nll)
+            matches.append(Match(found=plan, zones=best))
+    return matches
 
 
 def _jackknife(values: "pd.Series[float]") -> Interval:
@@ -82,6 +99,7 @@ def _jackknife(values: "pd.Series[float]") -> Interval:
 
 def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanValues:
     """The measured plans of a search study's frame."""
+    floors = observed(frame[frame["family"] == REAL], ["metric"])
     frame = frame[frame["family"] != REAL].assign(group=frame["group"].fillna(WHOLE))
     key = ["cell_digest", "metric", "group"]
     finished = frame[frame["status"] == FINISHED].drop_duplicates(key)
@@ -92,15 +110,29 @@ def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanV
         str(family): tuple(digest for digest in plans.unique() if digest in values.index)
         for family, plans in frame.groupby("family", sort=False)["cell_digest"]
     }
-    kv = finished[finished["metric"] == KV].set_index("cell_digest")["value"]
     measured = set(frame["cell_digest"])
     digests = {layers: digest for digest, layers in study.plans.items() if digest in measured}
-    limit = study.reference_nll if metric.kind == "nll" else study.reference_fd
-    return PlanValues(
+    found = PlanValues(
         metric=metric,
         values=values,
-        kv_share=kv / study.kv_full_bytes,
+        kv=finished[finished["metric"] == KV].set_index("cell_digest")["value"],
         groups=groups,
-        best={group: digests.get(plan.layers) for group, plan in study.best.items()},
-        corner=(1.05 * study.kv_limit_bytes / study.kv_full_bytes, limit),
+        matches=(),
+        floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign),
+    )
+    return replace(found, matches=_compared(found, matched(study), digests))
+
+
+def _compared(
+    values: PlanValues, matches: Sequence[Match], digests: Mapping[tuple[tuple[int, ...], ...], str]
+) -> tuple[Match, ...]:
+    """The matches with their differences, by digests of layers."""
+    differences = [
+        values.difference(digests.get(match.found.layers), digests.get(match.zones.layers))
+        for match in matches
+    ]
+    adjusted = holm([one.p_value if one else np.nan for one in differences])
+    return tuple(
+        replace(match, difference=one, p_holm=float(p))
+        for match, one, p in zip(matches, differences, adjusted, strict=True)
     )

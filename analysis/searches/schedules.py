@@ -12,14 +12,13 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from analysis.study_file import BASE
 from analysis.metrics import Metric
 from analysis.search_file import TrialFacts
 from analysis.statistics.fronts import non_dominated
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import mean_of
-from analysis.study_file import Zone
+from analysis.study_file import BASE, Zone
 
 OBJECTIVES: tuple[Zone, ...] = get_args(Zone)
 PARAMETERS = ("start share", "end share", "first phase", "ramp of the rest", "ramp shape")

@@ -172,7 +172,7 @@ def _divisors(
     """
     scales, sides = [study.windows.get(side, ()) for side in SIDES], study.geometry.patch_nums
     kv, flops = (_of_windows(mine, name) for name in ("kv_bytes/peak", "flops/transformer"))
-    found = {
+    found: dict[Normalisation, list[float]] = {
         Normalisation.WINDOW: [1, 1],
         Normalisation.SCALE: [len(window) for window in scales],
         Normalisation.TOKEN: [sum(sides[k - 1] ** 2 for k in window) for window in scales],

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.frame import FINISHED, PLAN_KEY
+from analysis.frame import COLUMNS, FINISHED, PLAN_KEY
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
@@ -85,6 +85,7 @@ class Damages:
             rows.append((*place, one.mean, *ends, len(one.units), one.count, own.mean, full.mean))
         columns = [*Place._fields, "damage", *MEASURED, "value", "full_value"]
         table = pd.DataFrame(rows, columns=columns)
+        table = table.astype({name: COLUMNS[name] for name in PLAN_KEY})
         maps = table.groupby(["family", "selector", "metric"], dropna=False)["p_value"]
         return table.assign(p_holm=maps.transform(lambda p: holm(p.to_numpy())))
 

@@ -20,9 +20,11 @@ from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import Observations
-from analysis.study_file import BASE, CONTROL, ReferencePoint
+from analysis.study_file import BASE, CONTROL
 
 KV = "kv_bytes/peak"
+CORNER = (1.1, 1.0)
+"""Of hypervolumes: the full network's KV and a tenth, and all of the untrained damage."""
 NON_INFERIORITY_NATS = 0.05
 """Of a plan that may replace the control's full network: at most so much worse."""
 
@@ -53,7 +55,10 @@ def staircase(points_N2: np.ndarray) -> np.ndarray:
 
 
 def hypervolume(points_N2: np.ndarray, corner_2: np.ndarray) -> float:
-    """The share of the rectangle from the origin to `corner_2` that the points dominate."""
+    """What the points dominate of the plane up to `corner_2`, in rectangles from the origin to it.
+
+    Points below the origin are allowed and make it larger than 1.
+    """
     inside = points_N2[(points_N2 < corner_2).all(axis=1)]
     if not len(inside):
         return 0.0
@@ -68,12 +73,17 @@ class Frontier:
         models: `schedule`, `kind`, `plan`, `switch`, `subnet_depth`, `unit`, `trained`,
             `kv_share` (of the full network's peak), `value`, `damage` (the metric, signed so that
             lower is better).
-        plans: the same but for the unit, averaged over units.
+        plans: the same but for the unit, averaged over units, with `low` and `high` of the value's
+            95 % interval over units; NaN for one.
+        full_kv: bytes an image.
+        floor: what real images score, nothing where they were not scored.
     """
 
     metric: Metric
     models: pd.DataFrame
     plans: pd.DataFrame
+    full_kv: float
+    floor: Observations
 
     @cached_property
     def front(self) -> np.ndarray:
@@ -134,8 +144,15 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
     mine = mine.assign(kv_share=mine["kv"] / full_kv, damage=metric.damage_sign * mine["value"])
     plan = ["schedule", "kind", "plan", "switch", "subnet_depth", "trained"]
     measured = ["kv_share", "value", "damage"]
-    means = mine.groupby(plan, sort=False, dropna=False, as_index=False)[measured].mean()
-    return Frontier(metric=metric, models=mine[[*plan, "unit", *measured]], plans=means)
+    means = mine.groupby(plan, sort=False, dropna=False)[measured].mean()
+    ends = grouped_t(mine, plan, "value")[["low", "high"]]
+    return Frontier(
+        metric=metric,
+        models=mine[[*plan, "unit", *measured]],
+        plans=means.join(ends).reset_index(),
+        full_kv=full_kv,
+        floor=levels.floor(metric.name),
+    )
 
 
 def _points(plane: pd.DataFrame) -> np.ndarray:
@@ -143,32 +160,45 @@ def _points(plane: pd.DataFrame) -> np.ndarray:
     return np.asarray(plane[["kv_share", "damage"]], dtype=float)
 
 
-def hypervolume_table(frontiers: Sequence[Frontier], reference: ReferencePoint) -> pd.DataFrame:
+def hypervolume_table(
+    frontiers: Sequence[Frontier], levels: Levels, shallowest: PlanKey
+) -> pd.DataFrame:
     """The hypervolume of each schedule's trained plans, full network included, unit by unit.
 
-    The area between a model's front and the reference point in (KV share, metric), divided by
-    the reference rectangle, so it lies in 0..1 for metrics that cannot be negative; higher is
-    better. Every schedule enters with the same plans (depth and switch, whichever layers they
+    The area between a model's front and `CORNER`, in (KV share, loss against the base's full
+    network as a share of the untrained damage of `shallowest`), divided by the rectangle from the
+    origin to the corner; higher is better. So metrics share a scale, and a front that loses nothing
+    at no memory has 1. The untrained damage is its mean over units, one number for all; a metric
+    in which it is not clear of zero has no hypervolume.
+
+    Every schedule enters with the same plans (depth and switch, whichever layers they
     keep: that costs the same memory): those that finished in all of its units and in all
-    schedules. The control, which trains no subnet, has none but the full network and is left out.
+    schedules. Anchors, which train no subnet, have none but the full network and are left out.
 
     Columns: `schedule`, `metric`, `value` (mean over units), `low`, `high` (t over units; NaN for
     one), `units`, `points` (plans a schedule), `values` (tuple, a unit each).
     """
-    rows = []
+    rows, base = [], (levels.base.name if levels.base else "", FULL)
     for found in frontiers:
+        metric = found.metric
+        untrained = levels.untrained(shallowest, metric.name)
+        if not untrained or not (untrained.interval().low > 0):
+            continue
+        start = levels.observed(base, metric.name).times(metric.damage_sign).by_unit
         points = found.models[found.models["trained"] & ~found.models["kind"].isin((CONTROL, BASE))]
+        points = points[points["unit"].isin(start)]
+        lost = (points["damage"] - points["unit"].map(start)) / untrained.mean
+        points = points.assign(damage=lost)
         models = len(points[["schedule", "unit"]].drop_duplicates())
         sizes = points.groupby(["switch", "subnet_depth"], dropna=False)["unit"].transform("size")
         points = points[sizes == models]
         plans = len(points[["switch", "subnet_depth"]].drop_duplicates())
-        limit = reference.nll if found.metric.kind == "nll" else reference.fd
-        corner = np.array([reference.kv_share, limit])
         for schedule, mine in points.groupby("schedule", sort=False):
-            values = [hypervolume(_points(unit), corner) for _, unit in mine.groupby("unit")]
+            by_unit = mine.groupby("unit")
+            values = [hypervolume(_points(unit), np.array(CORNER)) for _, unit in by_unit]
             interval = paired_t(values)
             ends = (interval.estimate, interval.low, interval.high)
-            rows.append((schedule, found.metric.name, *ends, len(values), plans, tuple(values)))
+            rows.append((schedule, metric.name, *ends, len(values), plans, tuple(values)))
     columns = ["schedule", "metric", "value", "low", "high", "units", "points", "values"]
     return pd.DataFrame(rows, columns=columns)
 

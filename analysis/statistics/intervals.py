@@ -6,7 +6,7 @@ Everything here works on differences that are already paired, unit by unit.
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,9 @@ class Verdict(enum.Enum):
 
     REPRODUCED = "reproduced"
     CONTRADICTED = "contradicted"
-    DISAGREE = "the metrics disagree"
     INCONCLUSIVE = "inconclusive"
+    UNRESOLVED = "cannot resolve"  # the instrument, not chance: power, floor or units
+    DISAGREE = "metrics disagree"
     UNTESTED = "untested"
 
 
@@ -50,18 +51,27 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
     Raises `ValueError` for no differences, or one that is not finite.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
+    if values.ndim != 1:
+        raise ValueError("an interval needs a row of differences")
+    return paired_ts(values[None], confidence=confidence)[0]
+
+
+def paired_ts(values_MN: np.ndarray, *, confidence: float = 0.95) -> list[Interval]:
+    """`paired_t` of each of M rows."""
+    if values_MN.shape[1] == 0:
         raise ValueError("an interval needs at least one difference")
-    if not np.isfinite(values).all():
+    if not np.isfinite(values_MN).all():
         raise ValueError("a difference is not finite")
+    rows, n = values_MN.shape
     found = _student(
-        np.array([values.mean()]),
-        np.array([values.std(ddof=1) if values.size > 1 else math.nan]),
-        np.array([values.size]),
-        (values.min(keepdims=True), values.max(keepdims=True)),
+        values_MN.mean(axis=1),
+        values_MN.std(axis=1, ddof=1) if n > 1 else np.full(rows, math.nan),
+        np.full(rows, n),
+        (values_MN.min(axis=1), values_MN.max(axis=1)),
         confidence,
     )
-    return Interval(**{name: column[0].item() for name, column in found.items()})
+    columns = (column.tolist() for column in found.values())
+    return [Interval(**dict(zip(found, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0.95) -> Interval:
@@ -84,6 +94,30 @@ def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0
         confidence,
     )
     return Interval(**{name: column[0].item() for name, column in found.items()})
+
+
+def welch_t(one: Interval, other: Interval) -> Interval:
+    """The difference of two independent means, one minus other, with its 95 % interval.
+
+    NaN where either has no spread to judge by. Source: B. L. Welch, Biometrika 34 (1947), 28-35.
+    """
+    difference = one.estimate - other.estimate
+    variances = np.array([one.standard_error, other.standard_error]) ** 2
+    freedom = np.array([one.degrees_of_freedom, other.degrees_of_freedom], dtype=float)
+    if not (np.isfinite(variances).all() and variances.sum() > 0 and (freedom > 0).all()):
+        nothing = dict.fromkeys(("low", "high", "standard_error"), math.nan)
+        return Interval(estimate=difference, **nothing)
+    error = math.sqrt(variances.sum())
+    df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
+    half = float(special.stdtrit(df, 0.975)) * error
+    return Interval(
+        estimate=difference,
+        low=difference - half,
+        high=difference + half,
+        standard_error=error,
+        degrees_of_freedom=int(df),
+        p_value=float(2 * special.stdtr(df, -abs(difference) / error)),
+    )
 
 
 def grouped_t(table: pd.DataFrame, keys: Sequence[str], column: str) -> pd.DataFrame:
@@ -153,40 +187,6 @@ def p_beyond(interval: Interval, margin: float) -> float:
     return float(special.stdtr(interval.degrees_of_freedom, -t))
 
 
-def p_within(interval: Interval, margin: float) -> float:
-    """The p of equivalence: two one-sided t tests of |mean| < `margin`, the larger of the two.
-
-    Without a spread it is 0 for a mean of zero, else NaN. Source: D. J. Schuirmann,
-    J. Pharmacokinetics and Biopharmaceutics 15 (1987), 657-680. Raises `ValueError` for a margin
-    that is not positive.
-    """
-    if not margin > 0:
-        raise ValueError(f"an equivalence margin must be positive, not {margin}")
-    if interval.estimate == interval.standard_error == 0:
-        return 0.0
-    size = abs(interval.estimate)
-    return p_beyond(replace(interval, estimate=-size), -margin)
-
-
 def significant_sign(interval: Interval, adjusted_p: float) -> int:
     """+1 or -1 where the estimate differs from zero at `SIGNIFICANCE`, else 0 (also for NaN)."""
     return int(np.sign(interval.estimate)) if adjusted_p < SIGNIFICANCE else 0
-
-
-def verdict_of_signs(signs: Sequence[int]) -> Verdict:
-    """The verdict on "this difference is positive" from one significant sign for each metric.
-
-    Some positive and none negative: reproduced. The mirror: contradicted. Both: the metrics
-    disagree. None: inconclusive. No metric at all: untested.
-    """
-    if not signs:
-        return Verdict.UNTESTED
-    match (any(s > 0 for s in signs), any(s < 0 for s in signs)):
-        case True, True:
-            return Verdict.DISAGREE
-        case True, False:
-            return Verdict.REPRODUCED
-        case False, True:
-            return Verdict.CONTRADICTED
-        case _:
-            return Verdict.INCONCLUSIVE

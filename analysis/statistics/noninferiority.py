@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.statistics.intervals import Interval, p_beyond, paired_t
+from analysis.statistics.intervals import Interval, p_beyond, paired_ts
 
 CONFIDENCE = 0.90  # two-sided: each end is a one-sided 95 % limit, as the tests are
 
@@ -73,10 +73,8 @@ def noninferiority(loss_U: np.ndarray, untrained_U: np.ndarray, margin: float) -
         raise ValueError(f"margin {margin}: must be a positive share of the untrained damage")
     if loss_U.shape != untrained_U.shape:
         raise ValueError(f"losses {loss_U.shape} and untrained damages {untrained_U.shape} differ")
-    loss, untrained, contrast = (
-        paired_t(values, confidence=CONFIDENCE)
-        for values in (loss_U, untrained_U, loss_U - margin * untrained_U)
-    )
+    values_3U = np.stack([loss_U, untrained_U, loss_U - margin * untrained_U])
+    loss, untrained, contrast = paired_ts(values_3U, confidence=CONFIDENCE)
     p_loss = p_beyond(contrast, 0.0)
     return NonInferiority(
         margin=margin,

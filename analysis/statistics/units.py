@@ -121,10 +121,13 @@ def observed(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], 
     means = rows.groupby(["place", "unit", "group"], sort=True)["value"].mean().reset_index()
     first = rows.drop_duplicates("place")[list(keys)].astype(object)
     names = first.where(first.notna(), None).itertuples(index=False, name=None)
+    columns = [means[name].to_numpy() for name in ("value", "unit", "group")]
+    # Rows of one place lie together, in order of place.
+    starts = np.flatnonzero(np.diff(means["place"].to_numpy(), prepend=-1))[1:]
+    parts = zip(*(np.split(column, starts) for column in columns), strict=True)
     found = {}
-    for name, (place, mine) in zip(names, means.groupby("place"), strict=True):
-        values = mine["value"].to_numpy()
-        units, groups = mine["unit"].to_numpy(), mine["group"].to_numpy()
+    # Of no rows there is still one part, and no name.
+    for place, (name, (values, units, groups)) in enumerate(zip(names, parts, strict=False)):
         here = groups == WHOLE
         found[name] = Observations(
             values=values[here],

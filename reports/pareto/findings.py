@@ -1,18 +1,24 @@
 """All estimates and verdicts of a pareto study, in one value that the report arranges."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.claims.ledger import judge_claims
-from analysis.claims.rules import deciding_metrics
+from analysis.claims.rows import Kind
+from analysis.claims.trained import Trained
 from analysis.frame import FrameError, read_parquet
+from analysis.metrics import Metric
 from analysis.statistics.choices import choose_plans
 from analysis.statistics.fronts import frontier, hypervolume_table, trade
-from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.statistics.levels import FULL, Levels, PlanKey, Way
+from analysis.statistics.noninferiority import fieller
 from analysis.study_file import ParetoFile
+from reports.parts.metrics import judging_metrics, main_metrics
 
-CURVE_COLUMNS = ("schedule", "seed", "images_seen", "plan", "value", "images")
+CURVE_COLUMNS = ("schedule", "unit", "images_seen", "plan", "value", "images")
 
 
 class ParetoFindings:
@@ -21,8 +27,10 @@ class ParetoFindings:
     Attributes:
         shown: plans of the main tables: full, and what was trained for, the deepest first.
         metrics: those that decide.
-        frontiers: one for each of them that some trained plan was measured by.
+        main: those of the main tables: of the first feature space, and NLL.
+        frontiers: one for each of `metrics` that some trained plan was measured by.
         trades: by name of the metric, a subnet each, the deepest first.
+        shares: of `remaining`.
         curves: of `load_curves`.
     """
 
@@ -30,21 +38,62 @@ class ParetoFindings:
         self.study, self.levels, self.curves = study, Levels(frame), curves
         levels, full_kv, depths = self.levels, study.kv_full_bytes, sorted(study.depths)[::-1]
         subnets = [PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths]
-        self.shown = tuple(plan.label for plan in (FULL, *subnets))
-        self.metrics = deciding_metrics(levels.metrics)
-        planes = [frontier(levels, metric, full_kv=full_kv) for metric in self.metrics]
+        plans = (FULL, *subnets)
+        self.shown = tuple(plan.label for plan in plans)
+        self.metrics = judging_metrics(study, levels.metrics)
+        self.main = main_metrics(study, levels.metrics)
+        known = set(levels.models["metric"])
+        measured = [metric for metric in self.metrics if metric.name in known]
+        planes = [frontier(levels, metric, full_kv=full_kv) for metric in measured]
         self.frontiers = tuple(plane for plane in planes if len(plane.front))
         self.trades = {
             metric.name: [found for subnet in subnets if (found := trade(levels, metric, subnet))]
             for metric in self.metrics
         }
-        self.hypervolumes = hypervolume_table(self.frontiers, study.reference_point)
+        self.shares = remaining(Trained(study=study, levels=levels), self.metrics, plans)
+        self.hypervolumes = hypervolume_table(self.frontiers, levels, plans[-1])
         self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv)
         self.ledger = judge_claims(study, levels)
 
+    @property
+    def colour_ways(self) -> tuple[Way, ...]:
+        """The ways to train: all but the base, from which they start."""
+        return tuple(way for way in self.levels.ways if way is not self.levels.base)
+
+
+def remaining(
+    case: Trained, metrics: tuple[Metric, ...], plans: tuple[PlanKey, ...]
+) -> pd.DataFrame:
+    """What is left of the untrained damage, by every way to train and each plan it trained for.
+
+    Of the full network: of the damage of half the layers. Columns: `schedule`, `plan`, `kind` (of
+    evidence, as the ledger calls it), `share` with the ends `low`, `high` of Fieller's 90 %
+    interval (infinite where the untrained damage is not clear of zero, NaN for one unit), `margin`.
+    """
+    rows = []
+    for way in case.levels.ways:
+        for plan in plans:
+            if way is case.levels.base or not way.trains(plan):
+                continue
+            for metric in metrics:
+                loss = case.loss("", metric, (way.name, plan))
+                lost, untrained = loss.observed.by_unit, loss.untrained.by_unit
+                units = [unit for unit in lost if unit in untrained]
+                if not units or not any(untrained[unit] for unit in units):
+                    continue
+                x, y = (np.array([values[unit] for unit in units]) for values in (lost, untrained))
+                share = fieller(x, y)
+                if math.isnan(share.estimate):
+                    continue
+                kind = Kind.LIKELIHOOD if metric.kind == "nll" else Kind.QUALITY
+                ends = (share.estimate, share.low, share.high, loss.margin)
+                rows.append((way.name, plan.label, kind.value, *ends))
+    columns = ["schedule", "plan", "kind", "share", "low", "high", "margin"]
+    return pd.DataFrame(rows, columns=columns)
+
 
 def load_curves(path: Path) -> pd.DataFrame | None:
-    """`curves.parquet` over seeds; None where the study wrote none.
+    """`curves.parquet` over units; None where the study wrote none.
 
     Columns: `schedule`, `plan`, `thousands` (of image passes), select NLL in nats/token as `mean`,
     `low` and `high` (the range), and `images` behind each value.

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from analysis.claims.rules import deciding_metrics
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
 from analysis.study_file import BaseFacts, StudyFile, SupernetFile
+from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, code
 from reports.parts.words import counted, seconds
 
@@ -39,7 +39,7 @@ def protocol_table(
         metrics += [separator, code(m.name), f" ({m.label}, {m.better} is better, {said})"]
     facts: dict[str, Text | None] = {
         **_networks(study),
-        "Base networks": _joined(*map(_base, study.bases), start),
+        "Units": _units(study, start),
         "Training": training,
         "Plans": plans,
         **_measuring(study),
@@ -63,10 +63,10 @@ def supernet_protocol(
         f"{study.budget_images:,} image passes a model (a sandwich step takes three an image)",
         f"batches of {study.batch}",
         f"learning rate {study.lr:g}, {study.lr_schedule}",
-        f"seeds {', '.join(map(str, study.seeds))}",
+        "one training a unit, from its base and with its seed",
         "subnet steps drawn stratified: shares hold over every short window",
     )
-    deciding = deciding_metrics(headline_metrics(frame))
+    deciding = judging_metrics(study, headline_metrics(frame))
     plans = _joined(grid(study, study.depths, study.selectors), plans)
     protocol_table(page, study, frame, deciding=deciding, plans=plans, training=training)
 
@@ -104,9 +104,19 @@ def _networks(study: StudyFile) -> dict[str, str]:
     }
 
 
+def _units(study: StudyFile, start: str) -> str:
+    """The base network of each, and what else is its own."""
+    many = len(study.bases) > 1
+    share = "all plans of a unit share these, so differences are paired"
+    return _joined(
+        *map(_base, study.bases),
+        f"each with its own uniforms and test images; {share}" if many else share,
+        start,
+    )
+
+
 def _base(base: BaseFacts) -> str:
-    parts = [f"seed {base.base_seed}: digest {base.digest[:DIGITS]}"]
-    parts.append(f"{base.parameters:,} parameters")
+    parts = [f"unit {base.unit}: digest {base.digest[:DIGITS]}", f"{base.parameters:,} parameters"]
     if base.training_images is not None:
         parts.append(f"trained on {base.training_images:,} images")
     if base.nll_mean is not None:
@@ -117,23 +127,27 @@ def _base(base: BaseFacts) -> str:
 
 
 def _measuring(study: StudyFile) -> dict[str, str]:
-    s, n, e = study.sampling, study.likelihood, study.extractor
+    s, n = study.sampling, study.likelihood
     filters = (("guidance", s.cfg), ("top-k", s.top_k), ("top-p", s.top_p))
     chosen = f"{n.select_images:,} select images, which choose plans and report nothing"
+    roles = ("decides", "knows nothing of classes; says where metrics disagree")
+    spaces = (
+        f"{e.name}, {e.features} features, digest {e.digest[:DIGITS]}, {role}"
+        for e, role in zip(study.extractors, roles, strict=False)
+    )
     return {
         "Samples": _joined(
-            f"{s.samples:,} a cell in {s.sets} disjoint sets",
+            f"{s.samples:,} a cell, scored together; replicates without one block of them",
             ", ".join(f"{name} {value:g}" if value else f"no {name}" for name, value in filters),
-            f"seed {s.seed}",
-            "every cell draws with the same uniforms, so differences are paired",
         ),
         "NLL": _joined(
-            f"{n.nll_images:,} test images in {n.nll_sets} disjoint sets, teacher-forced, paired "
-            "with the full network image by image",
+            f"{n.nll_images:,} test images a unit, teacher-forced, paired with the full network "
+            "image by image",
             chosen if n.select_images else None,
         ),
-        "Extractor": f"{e.name}, {e.features} features, digest {e.digest[:DIGITS]}; distances on "
-        "its features are not FID and compare only with themselves at equal counts",
+        "Feature spaces": _joined(
+            *spaces, "distances compare only with themselves at equal counts and are not FID"
+        ),
     }
 
 

@@ -57,30 +57,38 @@ class Report:
         self.summary.to_parquet(parquet, index=False)
         write_atomically(folder / "summary.parquet", parquet.getvalue())
         write_atomically(folder / "summary.csv", self.summary.to_csv(index=False).encode())
-        # JSON has no NaN: null stands for it.
-        said = json.loads(json.dumps(self.answer), parse_constant=lambda _: None)
-        answer = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
         return ReportPaths(
             figures=tuple(figures),
-            answer=write_atomically(folder / "answer.json", answer.encode()),
-            pdf=write_atomically(folder / "report.pdf", self._pdf(folder)),
+            answer=write_json(folder / "answer.json", self.answer),
+            pdf=write_atomically(
+                folder / "report.pdf", set_pdf(self.content, folder, self.created)
+            ),
             verdict=self.verdict,
         )
 
-    def _pdf(self, folder: Path) -> bytes:
-        """By Typst, offline, with embedded fonts only; image paths start at `folder`."""
-        try:
-            pdf: bytes = typst.compile(  # type: ignore[call-overload]  # wants input and root alike
-                TEMPLATE.read_bytes(),
-                root=str(folder),
-                format="pdf",
-                ignore_system_fonts=True,
-                sys_inputs={"content": json.dumps(self.content, ensure_ascii=False)},
-                timestamp=int(self.created.timestamp()),
-            )
-            return pdf
-        except typst.TypstError as error:  # an error of ours
-            raise RuntimeError(f"Typst could not set the report: {error}") from error
+
+def set_pdf(content: Mapping[str, Any], folder: Path, created: datetime.datetime) -> bytes:
+    """By Typst, offline, with embedded fonts only; image paths start at `folder`."""
+    try:
+        pdf: bytes = typst.compile(  # type: ignore[call-overload]  # wants input and root alike
+            TEMPLATE.read_bytes(),
+            root=str(folder),
+            format="pdf",
+            ignore_system_fonts=True,
+            sys_inputs={"content": json.dumps(content, ensure_ascii=False)},
+            timestamp=int(created.timestamp()),
+        )
+        return pdf
+    except typst.TypstError as error:  # an error of ours
+        raise RuntimeError(f"Typst could not set the report: {error}") from error
+
+
+def write_json(path: Path, said: Mapping[str, Any]) -> Path:
+    """Write it whole; JSON has no NaN: null stands for it."""
+    finite = json.loads(json.dumps(said), parse_constant=lambda _: None)
+    return write_atomically(
+        path, (json.dumps(finite, indent=2, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def write_atomically(path: Path, payload: bytes) -> Path:

@@ -2,58 +2,81 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
-from analysis.frame import FINISHED, headline_metrics
+from analysis.frame import FINISHED, REAL, headline_metrics
 from analysis.metrics import Metric
-from analysis.statistics.damage import NETWORK, paired_differences
 from analysis.statistics.fronts import KV, Frontier
-from analysis.statistics.intervals import SIGNIFICANCE, grouped_t, holm
+from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import Levels
+from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import ModelFacts, SupernetFile
 from reports.parts import words
+from reports.parts.metrics import headings
 from reports.parts.page import Page, Text, code, strong
 
 ALL_FINISHED = "None: every cell of the study finished."
+CELL = ["schedule", "family", "plan", "selector"]
 
 
 def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: mean, interval, and paired damage against the full network, for each metric.
+    """One row a plan of each way to train, over the units, real images included.
 
-    Columns: `name`, `status`, `kv` (bytes, NaN where not measured), and for each headline metric
-    `<metric>`, `<metric> low`, `<metric> high`, `<metric> damage`, `... damage low`, `... damage
-    high`, `... damage p` (Holm-adjusted over the cells). Damage is paired set by set, with the
-    full network of the same base, schedule and seed.
+    Columns: `name`, `status` (finished where any unit is), `kv` (bytes, NaN where not measured),
+    `units` (that finished), and for each headline metric `<metric>` with the ends `<metric> low`,
+    `<metric> high` of its 95 % interval, and `<metric> damage` with `... damage low`, `... damage
+    high`, `... damage p` (Holm-adjusted over the rows): unit by unit against the full network of
+    the same schedule, positive being worse.
     """
-    key = [*NETWORK, "family", "plan", "selector"]
-    frame = frame.assign(cell=frame.groupby(key, dropna=False, sort=False).ngroup())
-    finished = frame[frame["status"] == FINISHED]
-    kv = finished[finished["metric"] == KV].groupby("cell")["value"].mean()
-    several = [name for name in ("seed", "base_seed") if frame[name].nunique() > 1]
-    cells = frame.drop_duplicates("cell").set_index("cell")
-    names = [_name(cell, several) for cell in cells.to_dict("records")]
-    table = pd.DataFrame({"name": names, "status": cells["status"], "kv": kv}, index=cells.index)
-    pairs = paired_differences(frame)
+    values = observed(frame, [*CELL, "metric"])
+    cells = frame.drop_duplicates(CELL).reset_index(drop=True)
+    keys = [
+        tuple(None if pd.isna(part) else part for part in key)
+        for key in cells[CELL].itertuples(index=False, name=None)
+    ]
+    kv = [values.get((*key, KV), NOTHING).mean for key in keys]
+    finished: dict[tuple[Any, ...], int] = {}
+    for key, one in values.items():
+        finished[key[:-1]] = max(finished.get(key[:-1], 0), len(one.units))
+    units = [finished.get(key, 0) for key in keys]
+    status = [FINISHED if n else s for n, s in zip(units, cells["status"], strict=True)]
+    names = [_name(*key) for key in keys]
+    table = pd.DataFrame({"name": names, "status": status, "kv": kv, "units": units})
+    full = {key[0]: key for key in keys if key[1] == "full"}
     for metric in headline_metrics(frame):
-        damage = f"{metric.name} damage"
-        for name, column, rows in (metric.name, "value", finished), (damage, "damage", pairs):
-            mine = rows[rows["metric"] == metric.name]
-            if mine.empty:
-                continue
-            found = grouped_t(mine, ["cell"], column)
-            table[[name, f"{name} low", f"{name} high"]] = found[["estimate", "low", "high"]]
-            if name == damage:
-                table[f"{name} p"] = pd.Series(holm(found["p_value"].to_numpy()), found.index)
-    return table.reset_index(drop=True)
+        own = [values.get((*key, metric.name), NOTHING) for key in keys]
+        _add_estimates(table, metric.name, own)
+        whole = [values.get((*full.get(key[0], key), metric.name), NOTHING) for key in keys]
+        lost = [
+            NOTHING if key[1] in ("full", REAL) else a.minus(b).times(metric.damage_sign)
+            for key, a, b in zip(keys, own, whole, strict=True)
+        ]
+        name = f"{metric.name} damage"
+        _add_estimates(table, name, lost)
+        table[f"{name} p"] = holm([o.interval().p_value if o else math.nan for o in lost])
+    return table
 
 
-def _name(cell: Mapping[str, Any], several: Sequence[str]) -> str:
-    parts = [] if pd.isna(cell["schedule"]) else [cell["schedule"]]
-    parts += [f"s{cell[name]}" for name in several]
-    return " ".join([*parts, words.plan_name(cell["family"], cell["plan"], cell["selector"])])
+def _add_estimates(table: pd.DataFrame, name: str, found: Sequence[Observations]) -> None:
+    intervals = [one.interval() if one else None for one in found]
+    for suffix, end in ("", "estimate"), (" low", "low"), (" high", "high"):
+        table[name + suffix] = [math.nan if i is None else getattr(i, end) for i in intervals]
+
+
+def _name(schedule: str | None, family: str, plan: str, selector: str | None) -> str:
+    if family == REAL:
+        return "real images"
+    return " ".join(filter(None, (schedule, words.plan_name(family, plan, selector or ""))))
+
+
+def over_words(cells: pd.DataFrame) -> str:
+    """What the intervals of a table with a column `units` run over."""
+    return words.over(int(cells["units"].max()))
 
 
 def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) -> None:
@@ -61,19 +84,22 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
     known = [m for m in metrics if m.name in cells]
     page.table(
         level_texts(cells if known else cells[:0], known),
-        "Every cell: mean with 95 % interval (Student's t over disjoint sets).",
+        f"Every plan: mean with 95 % interval by {over_words(cells)}. Real images are "
+        "reconstructions of held-out ones, scored as samples are: the floor.",
     )
-    damages = {m.damage: name for m in metrics if (name := f"{m.name} damage") in cells}
+    named = headings(known, attrgetter("damage"))
+    damages = {text: f"{name} damage" for name, text in named.items()}
     page.table(
         _texts(cells.dropna(how="all", subset=list(damages.values())), damages, signed=True),
-        "Every cell against full: paired damage, positive being worse, with 95 % interval over "
-        f"disjoint sets; {words.STAR} marks p < 0.05 after Holm's correction over the cells.",
+        "Every plan against full: paired damage, positive being worse, with 95 % interval by "
+        f"{over_words(cells)}; {words.STAR} marks p < 0.05 after Holm's correction over the plans.",
     )
 
 
 def level_texts(cells: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """Names, and the level by each metric; the status of cells that have none."""
-    texts = _texts(cells, {m.heading: m.name for m in metrics}, signed=False)
+    shown = {text: name for name, text in headings(metrics).items()}
+    texts = _texts(cells, shown, signed=False)
     return texts.where(texts != words.NOTHING, cells["status"], axis="index")
 
 
@@ -100,9 +126,15 @@ def estimate_texts(shown: pd.DataFrame, *, signed: bool = True) -> pd.Series[str
     return pd.Series(texts, shown.index, dtype=object).map(words.unbroken)
 
 
-def unfinished(cells: pd.DataFrame) -> list[str]:
-    """Names of the cells of `cell_table` that have no numbers."""
-    return list(cells.loc[cells["status"] != FINISHED, "name"])
+def unfinished(frame: pd.DataFrame) -> list[str]:
+    """Names of the cells of a frame that have no numbers, with their units where it has several."""
+    lost = frame[frame["status"] != FINISHED].drop_duplicates([*CELL, "unit"])
+    several = frame["unit"].nunique() > 1
+    return [
+        _name(*(None if pd.isna(part) else part for part in key))
+        + (f" (unit {unit})" if several else "")
+        for *key, unit in lost[[*CELL, "unit"]].itertuples(index=False)
+    ]
 
 
 def add_failed_cells(page: Page, failed: Sequence[str]) -> None:
@@ -116,24 +148,27 @@ def add_models(page: Page, study: SupernetFile, levels: Levels) -> None:
     """Every model that was to be trained, whatever became of it, and the cells without numbers."""
     page.table(
         pd.DataFrame([_model(model) for model in study.models]),
-        "Models: image passes, how many of them through the full network, training FLOPs (forward "
-        "and backward), share of subnet steps as drawn, process time, and the weights' digest.",
-        numeric_from=3,
+        "Models: unit and training seed, image passes, how many of them through the full network, "
+        "training FLOPs (forward and backward), share of subnet steps as drawn, process time, and "
+        "the weights' digest.",
+        numeric_from=4,
     )
     page.heading("Cells without numbers")
     if levels.unfinished.empty:
         page.paragraph(ALL_FINISHED)
-    errors = {(model.schedule, model.seed): model.error for model in study.models}
-    key = ["schedule", "seed", "status"]
+    errors = {(model.schedule, model.unit, model.seed): model.error for model in study.models}
+    key = ["schedule", "unit", "seed", "status"]
     rows = [
         {
             "Schedule": strong(schedule),
-            "Seed": str(seed),
+            "Unit": str(unit),
             "Status": status,
             "Plans": f"{len(plans)}: {', '.join(plans)}",
-            "Error of the training": errors.get((schedule, seed)) or words.NOTHING,
+            "Error of the training": errors.get((schedule, unit, seed)) or words.NOTHING,
         }
-        for (schedule, seed, status), plans in levels.unfinished.groupby(key, sort=False)["plan"]
+        for (schedule, unit, seed, status), plans in levels.unfinished.groupby(key, sort=False)[
+            "plan"
+        ]
     ]
     caption = "They have no numbers anywhere in this report."
     page.table(pd.DataFrame(rows), caption, widths=[0.16, 0.06, 0.12, 0.33, 0.33])
@@ -143,6 +178,7 @@ def _model(model: ModelFacts) -> dict[str, Text]:
     flops, share = model.training_flops, model.realised_share
     return {
         "Schedule": strong(model.schedule),
+        "Unit": str(model.unit),
         "Seed": str(model.seed),
         "Status": model.status,
         "Passes": f"{model.image_passes:,}" if model.image_passes else words.NOTHING,
@@ -174,13 +210,43 @@ def by_plan(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
 
 
-def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = ()) -> None:
+def level_columns(levels: Levels, metrics: Sequence[Metric]) -> dict[str, str]:
+    """For `by_plan`: every metric, and its excess over the floor where there is one."""
+    columns = {}
+    for metric in metrics:
+        columns[metric.name] = metric.heading
+        if levels.floor(metric.name):
+            columns[f"{metric.name} excess"] = f"{metric.short} above floor"
+    return columns
+
+
+def level_rows(levels: Levels) -> pd.DataFrame:
+    """`Levels.table` of the headline metrics with `text`, and rows of the excess over the floor,
+    whose metric is called `<metric> excess`."""
+    names = [metric.name for metric in levels.metrics]
+    table = with_texts(levels.table[levels.table["metric"].isin(names)], "value")
+    rows = []
+    for metric in (m for m in levels.metrics if levels.floor(m.name)):
+        for place in levels.places:
+            if found := levels.excess(place, metric.name):
+                i = found.interval()
+                rows.append((place[0], place[1].label, metric.name, i.estimate, i.low, i.high))
+    columns = ["schedule", "plan", "metric", "damage", "low", "high"]
+    excess = with_texts(pd.DataFrame(rows, columns=columns), "damage")
+    same = excess.merge(
+        table.drop(columns=["text", "low", "high", "value"]), on=["schedule", "plan", "metric"]
+    )
+    return pd.concat([table, same.assign(metric=same["metric"] + " excess")], ignore_index=True)
+
+
+def add_every_plan(
+    page: Page, levels: Levels, metrics: Sequence[Metric], frontiers: Sequence[Frontier] = ()
+) -> None:
     """A table a schedule of all of its plans; with how often each is on the `frontiers`."""
     page.heading("All plans")
     table = levels.table
     sizes = table[table["metric"] == KV]
     sizes = sizes.assign(text=sizes["value"].map(words.size))
-    shown = table[table["metric"].isin([m.name for m in levels.metrics])]
     fronts = pd.DataFrame(
         [
             (schedule, plan, f"front, {found.metric.name}", words.percent(share))
@@ -189,13 +255,15 @@ def add_every_plan(page: Page, levels: Levels, frontiers: Sequence[Frontier] = (
         ],
         columns=["schedule", "plan", "metric", "text"],
     )
-    columns = {KV: "KV peak"} | {metric.name: metric.short for metric in levels.metrics}
+    shown = table[table["metric"].isin([metric.name for metric in metrics])]
+    columns = {KV: "KV peak"} | {metric.name: metric.short for metric in metrics}
     columns |= {f"front, {f.metric.name}": f"front, {f.metric.short}" for f in frontiers}
     rows = pd.concat([with_texts(shown, "value"), sizes, fronts])
-    said = " Front: share of training seeds in which the plan is on the front of all schedules' "
-    said += "trained plans (KV against the metric); none where it was not trained for."
+    said = " Front: share of units in which the plan is on the front of all schedules' trained "
+    said += "plans (KV against the metric); none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):
         page.table(
             mine.drop(columns="Schedule"),
-            f"{schedule}: every plan, mean and 95 % interval.{said if frontiers else ''}",
+            f"{schedule}: every plan, mean and 95 % interval by {over_words(table)}."
+            f"{said if frontiers else ''}",
         )

@@ -126,6 +126,19 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def over(units: int) -> str:
+    """What an interval runs over."""
+    if units > 1:
+        return f"Student's t over {counted(units, 'unit')}"
+    return "the jackknife over the samples of one unit, which speaks of this network only"
+
+
+ONE_UNIT = (
+    "One unit: intervals run over the samples of one network and say how well it was measured, not "
+    "how much networks trained alike differ. No claim has a verdict below five units."
+)
+
+
 def analogue(published: str, dataset: str) -> str:
     """The limit of every study that tests what `published` names, "The claim was"."""
     return (

@@ -1,6 +1,5 @@
 """The report of the sensitivity study: its order, its tables and figures; words are beside it."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,18 +8,22 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.c1 import dissent, nll_dissent
+from analysis.claims.c1 import judge_c1
+from analysis.claims.rows import LedgerRow
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
 from analysis.figures.heatmap import draw_heatmap, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.frame import load_frame
+from analysis.figures.triangle import draw_triangle
+from analysis.frame import REAL, load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, Normalisation
-from analysis.statistics.damage import cells_by
+from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, asymmetry_study
+from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
+from analysis.statistics.units import NOTHING
 from analysis.study_file import SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
+from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
 from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked
@@ -29,8 +32,12 @@ from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
 from reports.sensitivity.words import Caption
 
-NOTES = {PRIMARY: " (primary)", Normalisation.WINDOW: " (as published)"}
-FAMILIES = {"scale": "one scale loses depth", "switch": "two-zone plans"}
+NOTE = {PRIMARY: " (the claim's)"}
+FAMILIES = {
+    "scale": "one scale loses depth",
+    "switch": "two-zone plans",
+    "prefix": "the first scales lose depth",
+}
 
 
 def make_report(folder: Path, study: SensitivityFile) -> Report:
@@ -39,18 +46,22 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     scales = len(g.patch_nums)
     allowed = {"scale": range(1, scales + 1), "switch": range(scales + 1), "window": study.windows}
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}
-    check_together(folder, frame[frame["family"] != "full"], allowed)
+    check_together(folder, frame[~frame["family"].isin(("full", REAL))], allowed)
     found = analyse(study, frame)
-    page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers")
-    text = sentences.answer_text(found)
-    page.answer(sentences.QUESTION, sentences.verdict_words(found), text)
-    _add_ledger(page, found)
+    units = words.counted(len(found.units), "unit")
+    page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)
+    ledger = (found.main.claim,)
+    page.answer(sentences.QUESTION, verdict_words(ledger), sentences.answer_text(found))
+    add_ledger(page, ledger)
+    _add_main_figure(page, found)
     page.heading("Early against late scales")
     _add_windows(page, found)
     _add_asymmetry(page, found, found.main.asymmetry)
     _add_figures(page, found, found.main)
     said = sentences.sample_caption(found)
     add_samples(page, folder, said, lead="What the plans generate. ", name="sample_sheet")
+    add_tests(page, study, ledger)
+    add_rules(page, ledger)
     protocol_table(page, study, frame, plans=sentences.plans_measured(study))
     _add_levels(page, found)
     add_failed_cells(page, found.failed)
@@ -61,95 +72,92 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
         _add_figures(page, found, mine)
     page.heading("All cells")
     _add_cells(page, found)
-    return page.report(answer=_answer(found), summary=found.damage)
+    return page.report(answer=_answer(found), summary=found.damages.table)
+
+
+def judge(study: SensitivityFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
+    """Its ledger alone."""
+    damages = Damages(frame)
+    found = asymmetry_study(damages, frame, study, selector=study.selector)
+    return (judge_c1(found, study),)
 
 
 def _answer(found: Findings) -> dict[str, Any]:
     """What `answer.json` says beside the answer: verdicts, asymmetries, failures."""
-    claim, main = found.claim, found.main.asymmetry
-    studies = [mine.asymmetry for mine in found.selectors]
-    own = ("early_divisor", "late_divisor", "p_holm", "base_seeds", "sets", "count")
     return {
-        "claim": claim.claim.id,
-        "verdict": claim.verdict.value,
-        "network_only": not main.over_seeds,
-        **picked(claim, "setting", "rests_on"),
-        "dissent": [*dissent(main), *nll_dissent(main)],
-        "verdicts": {
-            study.selector: {n.value: verdict.value for n, verdict in study.verdicts.items()}
-            for study in studies
-        },
+        "ledger": ledger_json((found.main.claim,)),
+        "verdicts": {mine.selector: mine.claim.verdict.value for mine in found.selectors},
         "failed_cells": found.failed,
         "asymmetry": [
-            {"selector": study.selector, "normalisation": a.normalisation.value}
-            | {"metric": a.metric.name, "decides": a.metric.decides}
+            {"selector": mine.selector, "normalisation": a.normalisation.value}
+            | {"metric": a.metric.name, "decides": a.metric in found.judging and a.metric.decides}
             | {"early": a.early.estimate, "late": a.late.estimate}
-            | {"asymmetry": a.difference.estimate}
+            | {"asymmetry": a.difference.estimate, "units": a.observed.units}
             | picked(a.difference, "low", "high", "standard_error", "degrees_of_freedom", "p_value")
-            | picked(a, *own)
-            for study in studies
-            for a in study.estimates
+            | picked(a, "early_divisor", "late_divisor")
+            for mine in found.selectors
+            for a in mine.asymmetry.estimates
         ],
     }
 
 
-def _add_ledger(page: Page, found: Findings) -> None:
-    """The claim, what was published, what we found, the verdict."""
-    claim, published = found.claim, found.main.asymmetry.verdict(Normalisation.WINDOW)
-    evidence = found.main.asymmetry.evidence
-    estimates = [f"{a.metric.short} {words.interval(a.difference)}" for a in evidence]
-    as_published = f"; per window, as published: {published.value}"
-    row = {
-        "": strong(claim.claim.id),
-        "Claim of the paper": claim.claim.sentence,
-        "Published": claim.claim.published,
-        "Ours": f"{claim.setting}: {words.listed(estimates) or 'no estimate'}",
-        "Verdict": [strong(sentences.verdict_words(found)), as_published if evidence else ""],
-    }
-    page.table(
-        pd.DataFrame([row]),
-        "Claim ledger. Our estimate is the asymmetry A with 95 % interval, for the verdict "
-        f"{PRIMARY.value}; it rests on {claim.rests_on}.",
-        widths=[0.05, 0.28, 0.22, 0.27, 0.18],
-        small=False,
+def _add_main_figure(page: Page, found: Findings) -> None:
+    """What windows cost, and the signs of all other windows."""
+    page.figure(
+        "windows",
+        partial(_windows_plate, found),
+        "What windows of scales cost, and every other split. ",
+        sentences.windows_caption(found),
+        sentences.basis(found, found.judging),
     )
 
 
+def _windows_plate(found: Findings) -> Figure:
+    """For each metric that has a line in the ledger: damage by window, and the triangle."""
+    mine, scales = found.main, len(found.study.geometry.patch_nums)
+    triangles = [m for m in found.judging if mine.asymmetry.triangle.get(m.name)]
+    figure = new_figure(height=2.2)
+    axes = figure.subplots(1, len(found.judging) + len(triangles), squeeze=False)[0]
+    for ax, metric in zip(axes, found.judging, strict=False):
+        draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
+    for ax, metric in zip(axes[len(found.judging) :], triangles, strict=True):
+        draw_triangle(ax, mine.asymmetry.triangle[metric.name], scales)
+        ax.set_title(f"{metric.short}: signs (descriptive)")
+    return figure
+
+
 def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
-    """A under each normalisation, with its terms, interval, p and verdict."""
+    """A under each normalisation, with its terms, interval and p."""
     if not study.estimates:
         page.paragraph(
-            f"Selector {study.selector}: no early and late window finished under the same base "
-            "network, so the asymmetry A is not known."
+            f"Selector {study.selector}: no early and late window finished in the same unit, so "
+            "the asymmetry A is not known."
         )
         return
     rows = [
         {
-            "Normalisation": normalisation.value + NOTES.get(normalisation, ""),
+            "Normalisation": normalisation.value + NOTE.get(normalisation, ""),
             "Metric": a.metric.short,
             "Early": _term(a, a.early),
             "Late": _term(a, a.late),
             "A [95 % interval]": words.interval(a.difference),
-            "p": words.p_value(a.p_value),
-            "Verdict": "" if i else strong(verdict.value),
+            "p": words.p_value(a.difference.p_value),
         }
-        for normalisation, verdict in study.verdicts.items()
-        for i, a in enumerate(study.under(normalisation))
+        for normalisation in study.normalisations
+        for a in study.under(normalisation)
+        if a.metric in found.judging
     ]
     selector = f" Selector {study.selector}." if study.selector != "equidistant" else ""
     page.table(
         pd.DataFrame(rows),
         f"The asymmetry A = early term {words.MINUS} late term, at depth {study.half_depth}."
-        f"{selector} A term is the window's damage (FD and KID have no unit, NLL is in "
-        "nats/token, accuracy a share of samples) divided by the window's scales, by nothing, "
-        "by its tokens, or by the MiB of peak KV cache that its plan saves: a rate, since the "
-        "cache of a small network is less than one. Intervals are Student's t over "
-        f"{'base networks' if study.over_seeds else 'the disjoint sets'}; p is "
-        "Holm-adjusted over the deciding metrics; NLL does not decide and its p is not adjusted. "
-        f"{sentences.basis(found)}",
-        widths=[0.28, 0.11, 0.1, 0.1, 0.25, 0.12, 0.15],
+        f"{selector} A term is the window's damage (FD has no unit, NLL is in nats/token), as "
+        "published undivided, or divided by the "
+        "window's scales, its tokens, the MiB of peak KV cache or the GFLOP that its plan saves: "
+        "rates, which are statements about efficiency and decide nothing. Intervals are by "
+        f"{words.over(len(found.units))}; p is not adjusted. {sentences.basis(found)}",
+        widths=[0.27, 0.12, 0.12, 0.12, 0.25, 0.12],
         numeric_from=2,
-        small=False,
         grouped=True,
     )
 
@@ -200,40 +208,43 @@ def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_levels(page: Page, found: Findings) -> None:
-    """The full network's own level of each metric."""
+    """The full network's own level of each metric, beside the floor."""
     rows = []
-    for metric in (*found.metrics, *found.savings):
-        row = found.levels.loc[metric.name]
+    for metric in (*found.every, *found.savings):
+        own = found.damages.full.get(metric.name, NOTHING)
+        floor = found.damages.floor.get(metric.name, NOTHING)
+        above = own.minus(floor).times(metric.damage_sign)
         if metric.exact:
             value = words.size if metric.unit == "bytes" else words.number
-            said, counted = value(row["estimate"]), "exact"
+            said, counted = value(own.mean), "exact"
         else:
-            said = words.estimate(row["estimate"], row["low"], row["high"], signed=False)
-            networks = f" x {row['base_seeds']:.0f} networks" if row["base_seeds"] > 1 else ""
-            sets = "" if math.isnan(row["sets"]) else f" in {row['sets']:.0f} sets{networks}"
-            counted = f"{row['count']:,.0f}{sets}"
+            said = words.interval(own.interval(), signed=False) if own else words.NOTHING
+            counted = f"{own.count:,}"
         rows.append(
             {
                 "Metric": code(metric.name),
-                "Unit": metric.unit or words.NOTHING,
                 "Better": metric.better,
                 "Value": said,
+                "Real images": words.interval(floor.interval(), signed=False)
+                if floor
+                else words.NOTHING,
+                "Above floor": words.interval(above.interval()) if above else words.NOTHING,
                 "Images or samples": counted,
             }
         )
     page.table(
         pd.DataFrame(rows),
-        "The full network itself: mean and 95 % interval of the mean. Distances depend on the "
-        "extractor and on the number of samples in a set, and compare only at equal counts.",
-        widths=[0.32, 0.13, 0.11, 0.24, 0.25],
-        numeric_from=3,
-        small=False,
+        f"The full network itself, by {words.over(len(found.units))}: mean with 95 % interval. "
+        "Real images are reconstructions of held-out ones, scored as samples are: the floor. "
+        "Distances depend on feature space and sample count, and compare only at equal ones.",
+        widths=[0.27, 0.09, 0.18, 0.18, 0.18, 0.1],
+        numeric_from=2,
     )
 
 
 def _add_cells(page: Page, found: Findings) -> None:
     """Every cell of the scale and switch families with intervals, one table a selector."""
-    tables = (found.damage, found.failures)
+    tables = (found.damages.table, found.damages.failures)
     for mine in found.selectors:
         of = f", selector {mine.selector}" if len(found.selectors) > 1 else ""
         for family, said in FAMILIES.items():
@@ -256,21 +267,16 @@ def _add_cells(page: Page, found: Findings) -> None:
 
 
 def _asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:
-    """Above, what each window costs; below, the asymmetry statistic under each normalisation."""
-    groups = [group for n in Normalisation if (group := mine.asymmetry.under(n))]
-    above, below = 1.55, 0.75 + 0.19 * len(found.metrics)
-    figure = new_figure(height=above + (below if groups else 0))
-    top = bottom = figure
-    if groups:
-        top, bottom = figure.subfigures(2, 1, height_ratios=(above, below), squeeze=False)[:, 0]
-    axes = top.subplots(1, len(found.metrics), squeeze=False)[0]
-    for ax, metric in zip(axes, found.metrics, strict=True):
-        draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
-    if groups:
-        bottom.supxlabel("A divided by the sum of its two terms' sizes", fontsize=8)
-        axes = bottom.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-        for ax, group in zip(axes, groups, strict=True):
-            draw_asymmetry(ax, group)
+    """The asymmetry statistic under each normalisation."""
+    groups = [
+        [a for a in mine.asymmetry.under(n) if a.metric in found.metrics]
+        for n in mine.asymmetry.normalisations
+    ]
+    figure = new_figure(height=0.75 + 0.19 * len(found.metrics))
+    figure.supxlabel("A divided by the sum of its two terms' sizes", fontsize=8)
+    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for ax, group in zip(axes, groups, strict=True):
+        draw_asymmetry(ax, group)
     return figure
 
 
@@ -293,8 +299,9 @@ def _add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
         page.figure(name, draw, lead, rest, basis)
 
     basis = sentences.basis(found)
-    draw = partial(_asymmetry_plate, found, mine)
-    add("asymmetry", draw, sentences.asymmetry_caption(mine.asymmetry), basis)
+    if mine.asymmetry.estimates:
+        draw = partial(_asymmetry_plate, found, mine)
+        add("asymmetry", draw, sentences.asymmetry_caption(mine.asymmetry), basis)
     if main:
         page.heading("Scale by scale")
     if mine.scales:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.claims.c1 import dissent, nll_dissent
+from analysis.claims.rows import Kind
 from analysis.figures.asymmetry import scale_range
 from analysis.maps.heatmap import Heatmap
 from analysis.metrics import Metric
-from analysis.statistics.asymmetry import MIB, PRIMARY, AsymmetryStudy, Normalisation
+from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
 from analysis.statistics.intervals import Verdict
+from analysis.statistics.units import LEAST_UNITS, NOTHING
 from analysis.study_file import SensitivityFile
 from reports.parts import words
 from reports.parts.page import Text, strong
@@ -29,48 +30,38 @@ QUESTION = (
 LEADS = {
     Verdict.REPRODUCED: "Yes: in this study the early scales need depth more than the late ones.",
     Verdict.CONTRADICTED: "No: in this study the late scales need depth more than the early ones.",
-    Verdict.DISAGREE: "It depends on the metric: some say that the early scales need depth more, "
-    "others the late ones.",
-    Verdict.INCONCLUSIVE: "Not shown: no metric of the samples tells the early scales' need for "
+    Verdict.DISAGREE: "It depends on the metric: one feature space says that the early scales need "
+    "depth more, the other the late ones.",
+    Verdict.INCONCLUSIVE: "Not shown: sample quality does not tell the early scales' need for "
     "depth from the late ones'.",
+    Verdict.UNRESOLVED: "Cannot be said: this study could not resolve the difference.",
     Verdict.UNTESTED: "Not tested: the study has no finished pair of early and late windows.",
 }
 
 
-def verdict_words(found: Findings) -> str:
-    """The verdict, and how far it reaches."""
-    verdict, over_seeds = found.claim.verdict, found.main.asymmetry.over_seeds
-    reach = "" if over_seeds or verdict is Verdict.UNTESTED else ", for this network only"
-    return f"{verdict.value}{reach}"
-
-
 def answer_text(found: Findings) -> Text:
-    """The answer in a paragraph: lead, evidence, the other normalisations, reach."""
-    study, verdict = found.main.asymmetry, found.claim.verdict
-    if verdict is Verdict.UNTESTED:
-        return [strong(LEADS[verdict]), " "]
-    other = f" That is {PRIMARY.value}; what damage is divided by changes the verdict here."
+    """The answer in a paragraph: lead, evidence, likelihood, reach."""
+    study, claim = found.main.asymmetry, found.main.claim
+    estimates = [a for a in study.under(PRIMARY) if a.metric in found.judging]
+    if claim.verdict is Verdict.UNTESTED or not estimates:
+        return [strong(LEADS[claim.verdict]), " "]
     early, late = (_scales(study.windows[side]) for side in ("early", "late"))
-    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in study.evidence]
-    signs = [a.sign for a in study.evidence]
-    used = max(a.base_seeds for a in study.evidence)
-    of = f" of {study.networks} (the others lack a window)" if used < study.networks else ""
+    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in estimates]
+    [quality] = claim.of(Kind.QUALITY)
+    units = max(len(a.observed.units) for a in estimates)
+    few = f"; a verdict needs {LEAST_UNITS}" if units < LEAST_UNITS else ""
+    lost = len(found.units) - units
+    without = f" ({words.counted(lost, 'other')} lack a window)" if lost else ""
     return [
-        strong(LEADS[verdict] + (other if dissent(study) else "")),
+        strong(LEADS[claim.verdict]),
         f" We ran half the layers ({study.half_depth}) on the early scales only ({early}), then on "
         f"the late scales only ({late}). Damage is how much worse than the full network a metric "
-        "gets, and A is early damage minus late damage, each divided as said: A above zero means "
-        f"that early scales need depth more. {PRIMARY.sentence_start} "
-        f"({_divided(study, PRIMARY)}; this study's primary reading) A is, with 95 % interval, "
-        f"{words.listed(said)}. After Holm's correction it is significantly positive for "
-        f"{signs.count(1)} of {words.counted(len(signs), 'deciding metric')} and significantly "
-        f"negative for {signs.count(-1)}. ",
-        _other_verdicts(study),
-        [f"{sentence} " for sentence in nll_dissent(study)],
-        "With one base network the intervals run over its sample sets, so the verdict is about "
-        "this network only; one trained from another seed may differ."
-        if not study.over_seeds
-        else f"The intervals run over {words.counted(used, 'base network')}{of}.",
+        "gets, and A is early damage minus late damage: A above zero means that early scales need "
+        f"depth more. A is, with 95 % interval over {words.counted(units, 'unit')}{without}{few}, "
+        f"{words.listed(said)}. ",
+        f"({quality.reason[0].upper()}{quality.reason[1:]}.) " if quality.reason else "",
+        "Sample quality decides; teacher-forced NLL is shown and never decides. Other splits into "
+        "early and late scales are in the triangle of signs, which is descriptive.",
     ]
 
 
@@ -78,50 +69,35 @@ def _scales(window: Sequence[int]) -> str:
     return f"{'scale' if len(window) == 1 else 'scales'} {scale_range(window)}"
 
 
-def _other_verdicts(study: AsymmetryStudy) -> Text:
-    """The verdict under each normalisation but the primary one, and what it divides by."""
-    text: list[Text] = ["The same by other normalisations: "]
-    for normalisation, verdict in study.verdicts.items():
-        if normalisation is not PRIMARY:
-            said = f"{normalisation.value} ({_divided(study, normalisation)}) "
-            text += [said, strong(verdict.value), "; "]
-    early, late = (len(study.windows[side]) for side in ("early", "late"))
-    same = f"Both windows have {words.counted(early, 'scale')}, so per scale and per window are "
-    return [*text[:-1], ". ", f"{same}the same test. " if early == late else ""]
-
-
-def _divided(study: AsymmetryStudy, normalisation: Normalisation) -> str:
-    """What early and late damage are divided by, with the numbers."""
-    a = study.under(normalisation)[0]
-    early, late = a.early_divisor, a.late_divisor
-    match normalisation:
-        case Normalisation.SCALE:
-            return f"divided by the window's scales, {early:.0f} and {late:.0f}"
-        case Normalisation.WINDOW:
-            return "undivided, the paper's own comparison"
-        case Normalisation.TOKEN:
-            return f"divided by the window's tokens, {early:.0f} and {late:.0f}"
-        case Normalisation.KV:
-            saved = f"{words.size(early * MIB)} and {words.size(late * MIB)}"
-            return f"divided by what the window's plan saves of the KV cache's peak, {saved}"
+def windows_caption(found: Findings) -> str:
+    """How to read the main figure."""
+    study = found.main.asymmetry
+    return (
+        f"Left: damage when all scales of a window run at depth {study.half_depth} and the others "
+        "in full, with 95 % interval (higher is worse; some are narrower than their mark). Right, "
+        "descriptive: the sign of damage of scales 1 to a (row) minus that of scales b to "
+        f"{len(found.study.geometry.patch_nums)} (column), at the same depth. Blue and plus: the "
+        "early scales need depth more; wine and minus: the late ones; pale where the 95 % interval "
+        "holds zero, without any correction. "
+    )
 
 
 def basis(found: Findings, metrics: Sequence[Metric] | None = None) -> str:
-    """What the numbers of `metrics`, or of all of quality, rest on: sets, counts, networks."""
+    """What the numbers of `metrics`, or of all main ones, rest on: counts, feature space, units."""
     metrics = found.metrics if metrics is None else metrics
     groups: dict[str, list[str]] = {}
     for metric in metrics:
-        if metric.name in found.levels.index:
-            row = found.levels.loc[metric.name]
-            size = round(row["count"] / (row["sets"] * row["base_seeds"]))
+        own = found.damages.full.get(metric.name, NOTHING)
+        if own:
             of = "test images" if metric.kind == "nll" else "samples"
-            sets = words.counted(round(row["sets"]), "disjoint set")
-            groups.setdefault(f"{sets} of {size} {of}", []).append(metric.short)
-    said = [f"{words.listed(names)} from {sets}" for sets, names in groups.items()]
+            each = round(own.count / len(own.units))
+            groups.setdefault(f"{each:,} {of} a unit", []).append(metric.short)
+    said = [f"{words.listed(names)} from {count}" for count, names in groups.items()]
     if extractors := sorted({m.extractor for m in metrics if m.extractor}):
         said.append(f"distances on features of {words.listed(extractors)}")
-    seeds = [str(seed) for seed in found.seeds]
-    said.append(f"base {'seed' if len(seeds) == 1 else 'seeds'} {words.listed(seeds)}")
+    units = [str(unit) for unit in found.units]
+    alone = ": intervals over its samples, for this network only" if len(units) == 1 else ""
+    said.append(f"{'unit' if len(units) == 1 else 'units'} {words.listed(units)}{alone}")
     text = "; ".join(said) + "."
     return text[0].upper() + text[1:]
 
@@ -235,20 +211,15 @@ def propagation_caption(data: Heatmap) -> Caption:
 
 
 def asymmetry_caption(study: AsymmetryStudy) -> Caption:
-    """The verdict under each normalisation, and how to read the figure."""
-    verdicts = [f"{n.value} {verdict.value}" for n, verdict in study.verdicts.items()]
-    if not verdicts:
-        return "No pair of early and late windows finished, so A is not known.", ""
-    reading = (
-        f" Above: damage when all scales of a window run at depth {study.half_depth}, the "
-        "others in full, with 95 % interval (higher is worse; some intervals are narrower than "
-        "their mark). Below: the asymmetry A under each normalisation, divided by the sum of "
-        "its terms' sizes so that metrics share an axis (+1: all damage is early, "
-        f"{words.MINUS}1: all is late; intervals are cut at the axis' ends). Filled marks are "
-        "significant after Holm's correction over the deciding metrics; grey diamonds are "
-        "teacher-forced NLL, which never decides. "
+    """How to read the figure of normalisations."""
+    return (
+        "The asymmetry A, undivided as published and as rates.",
+        " A is divided by the sum of its terms' sizes so that metrics share an axis (+1: all "
+        f"damage is early, {words.MINUS}1: all is late; intervals are cut at the axis' ends). "
+        "Filled marks differ from zero at p < 0.05, unadjusted; grey diamonds are teacher-forced "
+        "NLL, which never decides. Only A per window bears on claim C1; the others are statements "
+        "about efficiency. ",
     )
-    return f"Claim C1 is {words.listed(verdicts)}.", reading
 
 
 def _windows(study: SensitivityFile) -> list[str]:
@@ -266,7 +237,7 @@ def sample_caption(found: Findings) -> str:
     """How to read the sample sheet, with the plan names spelled out."""
     layers, windows = found.study.geometry.depth, words.listed(_windows(found.study))
     return (
-        f"Rows are plans of the network of base seed {found.seeds[0]}: full runs all {layers} "
+        f"Rows are plans of the network of unit {found.units[0]}: full runs all {layers} "
         "layers; \u201cd4 on early\u201d runs 4 layers on the scales of that window (scales "
         f"{windows}); \u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of "
         "a column share class and uniforms, so that a column shows what the plan alone changes."
@@ -275,27 +246,19 @@ def sample_caption(found: Findings) -> str:
 
 def limits(found: Findings) -> list[str]:
     """What the study cannot say."""
-    networks = found.main.asymmetry.networks
-    one = (
-        "One base network. Its intervals say how well this network was measured, not how much "
-        "networks trained alike differ; several base seeds say that."
-    )
-    few = (
-        f"{networks} base networks leave {words.counted(networks - 1, 'degree')} of freedom, so "
-        "intervals are wide."
-    )
     return [
-        one if not found.main.asymmetry.over_seeds else few if networks < 5 else "",
+        words.ONE_UNIT if len(found.units) == 1 else "",
+        "One data set, one tokenizer, one feature space: the verdict holds for these alone.",
         words.analogue("The claim was", found.study.dataset.name),
-        "Fréchet distance and KID speak of one extractor's features, not of people's eyes. Fréchet "
-        "distance is biased upwards at the sample counts used; paired differences at equal counts "
-        "lose most of that bias, not all.",
+        "Fréchet distance and KID speak of one network's features, not of people's eyes. Fréchet "
+        "distance is biased upwards at the sample counts used; differences at equal counts lose "
+        "most of that bias, not all.",
         "Teacher-forced NLL feeds every scale the true earlier tokens. It resolves small "
         "differences but hides how errors propagate, so it never decides.",
         "No plan was trained: a network fine-tuned for its plan would lose less, and perhaps "
         "elsewhere.",
         "Inconclusive is not a finding of no asymmetry; the intervals show what sizes remain "
         "possible."
-        if found.claim.verdict is Verdict.INCONCLUSIVE
+        if found.main.claim.verdict is Verdict.INCONCLUSIVE
         else "",
     ]

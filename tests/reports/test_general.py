@@ -2,12 +2,15 @@
 
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from small_studies import (
+    FD,
     FULL_KV,
+    GROUPS,
     NLL,
-    SETS,
     cell_rows,
     failed,
     make_folder,
@@ -22,7 +25,7 @@ from analysis.frame import checked_frame
 from analysis.study_file import StudyFile
 from reports import build
 from reports.general import make_report
-from reports.parts.tables import cell_table
+from reports.parts.tables import cell_table, unfinished
 
 
 def report_of(tmp_path, frame, **facts):
@@ -35,7 +38,8 @@ def small_frame(*, plans: int = 3) -> pd.DataFrame:
     rows = []
     for i in range(plans):
         name, family = (f"plan {i}", "plan") if i else ("full", "full")
-        values = {NLL: [2.0 + 0.1 * i + 0.2 * at + 0.001 * i * at for at in range(SETS)]}
+        blocks = np.linspace(-1, 1, GROUPS)
+        values = {NLL: [2.0 + 0.1 * i, *(2.0 + 0.1 * i + (0.01 + 0.001 * i) * blocks)]}
         labels = {"family": family, "plan": name, "cell_digest": name}
         rows += cell_rows(labels, values, kv=FULL_KV - 100 * i)
     return checked_frame(pd.DataFrame(rows))
@@ -43,15 +47,15 @@ def small_frame(*, plans: int = 3) -> pd.DataFrame:
 
 def test_every_cell_is_held_against_the_full_network(tmp_path):
     report = report_of(tmp_path, small_frame(), question="First.\n\nSecond.")
-    assert report.verdict == "3 of 3 cells measured"
-    assert report.answer["answer"].startswith("Best by each metric: NLL full (2.3 ")
+    assert report.verdict == "3 of 3 plans measured"
+    assert report.answer["answer"].startswith("Best by each metric: NLL full (2.00 ")
     summary = report.summary.set_index("name")
-    assert summary.loc["plan 2", f"{NLL} damage"] == pytest.approx(0.2 + 0.001 * 2 * 1.5)
+    assert summary.loc["plan 2", f"{NLL} damage"] == pytest.approx(0.2)
     assert pd.isna(summary.loc["full", f"{NLL} damage"])
     assert list(summary["kv"]) == [1000.0, 900.0, 800.0]
     text = words_of(report.content)
     assert "First.\nSecond." in text
-    assert "Every cell against full: paired damage" in text
+    assert "Every plan against full: paired damage" in text
     assert text.splitlines()[0] == "layers"
     assert set(report.plates) == {"memory_nll", "samples"}
 
@@ -59,7 +63,8 @@ def test_every_cell_is_held_against_the_full_network(tmp_path):
 def test_failed_cells_are_named(tmp_path):
     frame = small_frame()
     report = report_of(tmp_path, failed(frame, frame["plan"] == "plan 1"), title="A title")
-    assert report.verdict == "2 of 3 cells measured"
+    assert report.verdict == "2 of 3 plans measured"
+    assert report.summary["units"].tolist() == [1, 1, 0]  # the failed one is last
     text = words_of(report.content)
     assert "No numbers: plan 1." in text and "plan 1 | failed" in text
     assert text.splitlines()[0] == "A title"
@@ -68,13 +73,32 @@ def test_failed_cells_are_named(tmp_path):
     assert set(lost.plates) == {"samples"}
 
 
-def test_networks_have_their_own_full_network_and_their_names():
-    cells = cell_table(switch_frame(seeds=(0, 1))).set_index("name")
-    assert len(cells) == 4 * 2 * 4
-    differences = cells[NLL] - cells[f"{NLL} damage"]
-    for name in ("a control s0", "for 2 s1"):
-        full = cells.loc[f"{name} full", NLL]
-        assert differences[f"{name} d4@1"] == pytest.approx(full, abs=1e-12)
+def test_ways_to_train_have_their_own_full_network_and_intervals_run_over_units():
+    frame = switch_frame(units=(0, 1))
+    cells = cell_table(frame).set_index("name")
+    assert len(cells) == 5 * 4 + 1 and (cells["units"] == 2).all()
+    values = frame[frame["group"].isna() & (frame["metric"] == NLL)]
+    for name in ("a control", "for 2"):
+        mine = values[values["schedule"] == name].pivot(
+            index="unit", columns="plan", values="value"
+        )
+        lost = mine["d4@1"] - mine["full"]
+        interval = stats.t.interval(0.95, 1, lost.mean(), stats.sem(lost))
+        row = cells.loc[f"{name} d4@1"]
+        assert row[f"{NLL} damage"] == pytest.approx(lost.mean())
+        assert row[f"{NLL} damage low"] == pytest.approx(interval[0])
+    real = frame[(frame["family"] == "real") & frame["group"].isna()]["value"]
+    assert cells.loc["real images", FD] == pytest.approx(real.mean())
+    assert pd.isna(cells.loc["real images", f"{FD} damage"])
+
+
+def test_a_failed_unit_is_named(tmp_path):
+    frame = switch_frame(units=(0, 1))
+    lost = (frame["schedule"] == "for 2") & (frame["unit"] == 1) & (frame["plan"] == "d4@3")
+    frame = failed(frame, lost)
+    assert unfinished(frame) == ["for 2 d4@3 (unit 1)"]
+    cells = cell_table(frame).set_index("name")
+    assert cells.loc["for 2 d4@3", ["status", "units"]].tolist() == ["finished", 1]
 
 
 def test_p_values_are_adjusted_over_the_cells():
@@ -85,10 +109,10 @@ def test_p_values_are_adjusted_over_the_cells():
 
 def test_a_study_that_trains_may_go_without_a_report_of_its_own(tmp_path):
     folder = make_folder(
-        tmp_path / "study", switch_frame(seeds=(0,)), switch_facts(study="layers", quick=True)
+        tmp_path / "study", switch_frame(units=(0,)), switch_facts(study="layers", quick=True)
     )
     paths = build(folder)
-    assert paths.verdict == "16 of 16 cells measured"
+    assert paths.verdict == "20 of 20 plans measured"
     before = paths.pdf.read_bytes()
     assert build(folder).pdf.read_bytes() == before
 

@@ -23,39 +23,39 @@ from reports import build
 from reports.__main__ import main
 from reports.pareto.findings import ParetoFindings
 from reports.pareto.report import make_report
-from reports.pareto.words import verdict_words
+from reports.parts.ledger import verdict_words
 from reports.parts.report import Report
 
-FEW = ("control", "fixed 0.1", "fixed 1", "progressive")
+FEW = ("base", "control", "fixed 0.1", "fixed 1", "progressive")
 
 
-def curves_of(schedules, seeds) -> pd.DataFrame:
+def curves_of(schedules, units) -> pd.DataFrame:
     images = np.arange(0, 40_001, 4_000)
     return pd.DataFrame(
         [
             {
                 "schedule": s,
-                "seed": seed,
+                "unit": unit,
                 "images_seen": int(n),
                 "plan": plan,
-                "value": 3 - n / 1e5 + 0.01 * i + 0.001 * seed,
+                "value": 3 - n / 1e5 + 0.01 * i + 0.001 * unit,
                 "images": 500,
             }
             for i, s in enumerate(schedules)
-            for seed in seeds
+            for unit in units
             for plan in ("full", "d6@3", "d4@3", "d2@3")
             for n in images
         ]
     )
 
 
-def make_folder(folder: Path, *, schedules=FEW, seeds=(0,), quick=False, **settings) -> Path:
+def make_folder(folder: Path, *, schedules=FEW, units=(0,), quick=False, **settings) -> Path:
     folder.mkdir(parents=True)
-    shared = {"schedules": schedules, "seeds": seeds}
+    shared = {"schedules": schedules, "units": units}
     pareto_frame(**shared, **settings).to_parquet(folder / "frame.parquet")
     facts = pareto_facts(**shared, quick=quick, status=settings.get("status"))
     (folder / "study.json").write_text(json.dumps(facts))
-    curves_of(schedules, seeds).to_parquet(folder / "curves.parquet")
+    curves_of(schedules, units).to_parquet(folder / "curves.parquet")
     rng = np.random.default_rng(0)
     rows = [f"{s} full" for s in schedules[:3]]
     images = rng.integers(0, 256, (len(rows), 10, 24, 24, 3), dtype=np.uint8)
@@ -68,10 +68,12 @@ def make_folder(folder: Path, *, schedules=FEW, seeds=(0,), quick=False, **setti
     return folder
 
 
-def pdf_text(path: Path) -> str:
+def pdf_text(path: Path, *pages: str) -> str:
     if shutil.which("pdftotext") is None:
         pytest.skip("pdftotext is not installed")
-    text = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True, check=True)
+    text = subprocess.run(
+        ["pdftotext", *pages, path, "-"], capture_output=True, text=True, check=True
+    )
     return " ".join(text.stdout.split())
 
 
@@ -80,62 +82,94 @@ def verdicts_of(answer) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def six_seeds(tmp_path_factory) -> Path:
+def six_units(tmp_path_factory) -> Path:
     status = {("progressive", 4, None): "diverged", ("fixed 1", 2, QUARTER): "failed"}
-    seeds = {"schedules": SCHEDULES, "seeds": range(6), "status": status}
-    folder = make_folder(tmp_path_factory.mktemp("six") / "study", **seeds)
+    units = {"schedules": SCHEDULES, "units": range(6), "status": status}
+    folder = make_folder(tmp_path_factory.mktemp("six") / "study", **units)
     build(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def one_seed(tmp_path_factory) -> Path:
+def one_unit(tmp_path_factory) -> Path:
     folder = make_folder(tmp_path_factory.mktemp("one") / "study")
     build(folder)
     return folder
 
 
-def test_everything_is_there(six_seeds):
-    plates = "frontier_fd frontier_nll trade_fd trade_nll hypervolume curves samples"
-    names = {path.stem for path in (six_seeds / "figures").iterdir()}
+def test_everything_is_there(six_units):
+    plates = "remaining frontier_fd frontier_nll trade hypervolume curves samples"
+    names = {path.stem for path in (six_units / "figures").iterdir()}
     assert names == set(plates.split())
     for name in names:
-        assert (six_seeds / "figures" / f"{name}.svg").stat().st_size > 1000
-    summary = pd.read_csv(six_seeds / "summary.csv")
+        assert (six_units / "figures" / f"{name}.svg").stat().st_size > 1000
+    summary = pd.read_csv(six_units / "summary.csv")
     assert set(summary["schedule"]) == set(SCHEDULES)
 
 
-def test_the_ledger_comes_first_and_says_what_it_rests_on(six_seeds):
-    text = pdf_text(six_seeds / "report.pdf")
+def test_the_ledger_comes_first_and_says_what_it_rests_on(six_units):
+    text = pdf_text(six_units / "report.pdf")
     assert text.index("Claim ledger") < text.index("Protocol")
     assert "Table 1. Claim ledger" in text
-    for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7"):
-        assert claim in text
-    assert "training seeds" in text
-    verdicts = verdicts_of(json.loads((six_seeds / "answer.json").read_text()))
-    assert list(verdicts) == [f"C{i}" for i in range(1, 8)]
+    verdicts = verdicts_of(json.loads((six_units / "answer.json").read_text()))
+    claims = ["C1", "C2", "C3", "C4", "C5", "C6", "C7a", "C7b", "C8"]
+    assert list(verdicts) == claims
+    assert all(claim in text for claim in claims) and "over 6 units" in text
     assert verdicts["C2"] == "reproduced"
-    assert verdicts["C3"] == "contradicted"
+    assert verdicts["C4"] == verdicts["C7a"] == "contradicted"
     assert verdicts["C1"] == verdicts["C6"] == "untested"
 
 
-def test_cells_without_numbers_are_listed(six_seeds):
-    text = pdf_text(six_seeds / "report.pdf")
+def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
+    first = pdf_text(six_units / "report.pdf", "-l", "1")
+    assert "Claim ledger" in first and "Sample quality" in first and "Likelihood" in first
+    assert "Figure 1. What is left of the untrained damage" in first
+
+
+def test_shares_that_remain_are_of_the_untrained_damage():
+    frame = pareto_frame(schedules=FEW, units=range(5))
+    study = ParetoFile.model_validate(pareto_facts(schedules=FEW, units=range(5)))
+    found = ParetoFindings(study, frame, None)
+    row = found.shares.query("schedule == 'progressive' and kind == 'likelihood'")
+    row = row.set_index("plan").loc["d4@3"]
+    whole = frame[frame["group"].isna() & (frame["metric"] == NLL)]
+    whole = whole[whole["selector"] == "equidistant"]
+
+    def level(schedule: str, plan: str) -> float:
+        return whole.query("schedule == @schedule and plan == @plan")["value"].mean()
+
+    full = level("base", "full")
+    left = (level("progressive", "d4@3") - full) / (level("base", "d4@3") - full)
+    assert row["share"] == pytest.approx(left) and row["low"] < left < row["high"]
+    assert row["margin"] == 0.05
+    assert "base" not in set(found.shares["schedule"])
+
+
+def test_levels_stand_beside_the_floor(tmp_path, drawn_once):
+    report = report_of(tmp_path / "study", units=range(5), plans=(FULL, HALF), by_scale=False)
+    text = words_of(report.content)
+    assert "Schedule | Plan | FD | FD above floor | NLL [nats/token]" in text
+    bare = report_of(tmp_path / "bare", plans=(FULL, HALF), by_scale=False, real=False)
+    assert "above floor" not in words_of(bare.content).split("# The tests")[0]
+
+
+def test_cells_without_numbers_are_listed(six_units):
+    text = pdf_text(six_units / "report.pdf")
     assert "diverged" in text and "not finite at step 120" in text
-    answer = json.loads((six_seeds / "answer.json").read_text())
-    assert "fixed 1 s2 d2@3: failed" in answer["unfinished_cells"]
-    assert len([c for c in answer["unfinished_cells"] if c.startswith("progressive s4")]) == 8
+    answer = json.loads((six_units / "answer.json").read_text())
+    assert "fixed 1 u2 d2@3: failed" in answer["unfinished_cells"]
+    assert len([c for c in answer["unfinished_cells"] if c.startswith("progressive u4")]) == 8
 
 
-def test_one_seed_measures_no_training_variance(one_seed):
-    assert "training variance is not measured" in pdf_text(one_seed / "report.pdf")
-    verdicts = verdicts_of(json.loads((one_seed / "answer.json").read_text()))
-    assert "reproduced" not in {verdicts[c] for c in ("C2", "C3", "C4", "C7")}
+def test_one_unit_decides_nothing(one_unit):
+    assert "a verdict needs 5" in pdf_text(one_unit / "report.pdf")
+    verdicts = verdicts_of(json.loads((one_unit / "answer.json").read_text()))
+    assert "reproduced" not in {verdicts[c] for c in ("C2", "C3", "C4", "C7a")}
 
 
-def test_a_rebuild_changes_no_byte(one_seed):
-    before = (one_seed / "report.pdf").read_bytes()
-    assert build(one_seed).pdf.read_bytes() == before
+def test_a_rebuild_changes_no_byte(one_unit):
+    before = (one_unit / "report.pdf").read_bytes()
+    assert build(one_unit).pdf.read_bytes() == before
 
 
 def report_of(folder: Path, **settings) -> Report:
@@ -163,15 +197,16 @@ def test_quick_is_marked(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "plates"),
     [
-        ({"schedules": ("control", "progressive")}, {"frontier_nll", "trade_fd", "hypervolume"}),
-        ({"schedules": ("fixed 0.5",)}, {"frontier_nll", "trade_fd", "hypervolume"}),
-        ({"plans": (FULL,)}, {"frontier_nll", "hypervolume"}),
-        ({"metrics": (NLL, SELECT)}, {"frontier_nll", "trade_nll", "hypervolume"}),
-        ({"status": {("control", None, None): "failed"}}, {"frontier_nll", "trade_fd"}),
+        ({"schedules": ("base", "control", "progressive")}, {"frontier_nll", "trade", "remaining"}),
+        ({"schedules": ("fixed 0.5",)}, {"frontier_nll", "trade"}),  # no base: nothing to hold to
+        ({"plans": (FULL,)}, {"frontier_nll"}),
+        ({"metrics": (NLL, SELECT)}, {"frontier_nll", "trade", "hypervolume"}),
+        ({"real": False}, {"frontier_fd", "trade", "hypervolume"}),
+        ({"status": {("control", None, None): "failed"}}, {"frontier_nll", "trade"}),
         ({"status": {(None, None, None): "failed"}}, set()),
         ({"schedules": ("control",), "status": {(None, None, FULL): "failed"}}, set()),
-        ({"status": {(None, None, FULL): "interrupted"}, "seeds": (0, 1)}, {"frontier_fd"}),
-        ({"sample_sets": 2, "nll_sets": 2, "select_sets": 2, "noise": 0.0}, {"trade_nll"}),
+        ({"status": {(None, None, FULL): "interrupted"}, "units": (0, 1)}, {"frontier_fd"}),
+        ({"groups": 2, "noise": 0.0}, {"trade"}),
     ],
 )
 def test_poor_studies_still_report(tmp_path, drawn_once, settings, plates):
@@ -182,15 +217,15 @@ def test_poor_studies_still_report(tmp_path, drawn_once, settings, plates):
 
 
 def test_every_table_has_every_plan_in_order(tmp_path, drawn_once):
-    nested = {"schedules": ("control", "fixed 1", "fixed 1 (nested)"), "plans": PLANS}
+    nested = {"schedules": ("base", "control", "fixed 1", "fixed 1 (nested)"), "plans": PLANS}
     text = words_of(report_of(tmp_path / "study", **nested, by_scale=False).content)
     levels = text[text.index("Levels on test images") : text.index("Against the control, the")]
     plans = [line.split(" | ")[1] for line in levels.splitlines()[2:]]
     untrained = [f"{plan} (untrained)" for plan in ("d6@3", "d4@3", "d2@3")]
     trained = ["full", "d6@3", "d4@3", "d2@3"]
-    assert plans == ["full", *untrained, *trained, *trained]
+    assert plans == ["full", *untrained, "full", *untrained, *trained, *trained]
     everything = text[text.index("# All plans") :]
-    assert everything.count("d4@3 (nested)") == 3
+    assert everything.count("d4@3 (nested)") == 4
 
 
 @pytest.mark.parametrize(
@@ -200,14 +235,14 @@ def test_every_table_has_every_plan_in_order(tmp_path, drawn_once):
         (lambda f: without(f / "curves.parquet", "plan"), "missing columns plan"),
         (lambda f: (f / "curves.parquet").write_bytes(b"no"), "not a readable parquet file"),
         (lambda f: edited(f, schedules=[]), "schedules is []"),
-        (lambda f: edited(f, schedules=pareto_facts(schedules=FEW[1:])["schedules"]), "'control'"),
+        (lambda f: edited(f, schedules=pareto_facts(schedules=FEW[2:])["schedules"]), "'control'"),
         (lambda f: edited(f, train_switch="three"), "train_switch is 'three'"),
-        (lambda f: edited(f, reference_point=None), "reference_point is None"),
+        (lambda f: edited(f, kv_budgets=None), "kv_budgets is None"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, one_seed, capsys, damage, named):
+def test_bad_input_is_one_line(tmp_path, one_unit, capsys, damage, named):
     folder = tmp_path / "study"
-    shutil.copytree(one_seed, folder)
+    shutil.copytree(one_unit, folder)
     damage(folder)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert main([str(folder)]) == 2
@@ -246,13 +281,13 @@ def test_large_studies_take_linear_time():
     """Four times the cells take about four times as long, not sixteen."""
 
     def seconds(plans: int) -> float:
-        settings = {"schedules": FEW, "seeds": (0, 1), "plans": many_plans(plans)}
+        settings = {"schedules": FEW, "units": (0, 1), "plans": many_plans(plans)}
         levels = dict.fromkeys(FEW, dict.fromkeys(range(1, 9), 3.0))
-        frame = pareto_frame(**settings, levels=levels, nll_sets=10, by_scale=False)
+        frame = pareto_frame(**settings, levels=levels, groups=4, by_scale=False)
         study = ParetoFile.model_validate(pareto_facts(**settings))
         start = time.process_time()
         found = ParetoFindings(study, frame, None)
-        assert len(found.levels.differences) == 3 * plans * 5
+        assert len(found.levels.differences) == 3 * plans * 6
         return time.process_time() - start
 
     seconds(8)

@@ -22,16 +22,19 @@ def report(tmp_path_factory):
     return report_of(tmp_path_factory.mktemp("search"))
 
 
-def test_the_found_front_beats_two_zones(report):
-    assert report.verdict == "the found front beats two zones in FD; " + (
-        "the found front beats two zones in NLL"
+def test_a_found_plan_beats_two_zones_at_equal_memory(report):
+    assert report.verdict == (
+        "found plans against two zones: FD better at 1 and worse at 0 of 1 memory sizes; "
+        "NLL better at 1 and worse at 0 of 1 memory sizes"
     )
     assert report.answer["plans_scored"] == 2
-    assert report.answer["hypervolume_difference"][NLL]["estimate"] > 0
-    assert report.answer["best_found_minus_best_two_zone"][NLL]["estimate"] < 0
+    [match] = report.answer["matches"][NLL]
+    assert (match["found"], match["two_zone"], match["kv"]) == ("8,8,2,2,2", "d2@3", 400)
+    assert match["difference"]["estimate"] == pytest.approx(-0.5) and match["p_holm"] < 0.05
     text = words_of(report.content)
     assert "The best plan by select NLL is 8,8,2,2,2 (plan-best.json)." in text
-    assert "it differs from the best two-zone plan, d2@3, by FD" in text
+    assert "the largest found plan, 8,8,2,2,2, differs from d2@3 by" in text
+    assert "400 bytes | 40 % | 8,8,2,2,2 | d2@3 | " in text
     assert "Within 60 % of the full network's peak KV" in text
     assert set(report.plates) == {"fronts", "plans", "samples"}
 
@@ -50,9 +53,8 @@ def test_failed_plans_have_no_numbers(tmp_path):
     frame = search_frame(gain=0.5)
     lost = frame["cell_digest"].isin(["own", "zones", "equidistant-2"])
     report = report_of(tmp_path, failed(frame, lost))
-    assert "cannot be compared with" in report.verdict
-    assert report.answer["hypervolume_difference"] == {FD: None, NLL: None}
-    assert report.answer["best_found_minus_best_two_zone"] == {}
+    assert report.verdict.count("none could be compared") == 2
+    assert all(match["difference"] is None for match in report.answer["matches"][FD])
     text = words_of(report.content)
     assert "No numbers: two-zone d2@3, found d2@3, found 8,8,2,2,2, d2@3 equidistant." in text
     assert "d2@3 equidistant | failed | \u2013 | failed | \u2013" in text
@@ -71,6 +73,6 @@ def test_the_folder_is_written_and_a_rebuild_changes_no_byte(tmp_path):
     paths = build(folder)
     answer = json.loads(paths.answer.read_text())
     assert answer["verdict"] == paths.verdict and answer["quick"]
-    assert len(pd.read_csv(folder / "summary.csv")) == 10
+    assert len(pd.read_csv(folder / "summary.csv")) == 11
     before = paths.pdf.read_bytes()
     assert build(folder).pdf.read_bytes() == before

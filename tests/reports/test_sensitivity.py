@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sensitivity_frames import (
+    BLIND_FD,
     EQUAL,
     FD,
     LATE,
@@ -28,7 +29,6 @@ from sensitivity_frames import (
 
 from analysis.figures.samples import SampleSheet
 from analysis.figures.theme import figure_bytes, style
-from analysis.statistics.asymmetry import Normalisation
 from analysis.study_file import SensitivityFile
 from reports import build
 from reports.__main__ import main
@@ -51,18 +51,21 @@ def run_reports(*arguments: object) -> subprocess.CompletedProcess:
     )
 
 
-def pdf_text(path: Path) -> str:
+def pdf_text(path: Path, *pages: str) -> str:
     """The PDF's words on one line, or None where no pdftotext is installed."""
     if shutil.which("pdftotext") is None:
         pytest.skip("pdftotext is not installed")
-    text = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True, check=True)
+    command = ["pdftotext", *pages, path, "-"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True)
     return " ".join(text.stdout.split())
 
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("five") / "study"
-    make_folder(folder, depths=(4, 2), fail=(("d2 on scale 3", None), ("d4@2", None)))
+    make_folder(
+        folder, depths=(4, 2), units=range(5), fail=(("d2 on scale 3", None), ("d4@2", None))
+    )
     build(folder)
     return folder
 
@@ -73,6 +76,7 @@ def test_everything_is_there(five):
         "scale_depth_heatmap",
         "switch_depth_heatmap",
         "propagation",
+        "windows",
         "asymmetry",
         "sample_sheet",
     )
@@ -85,21 +89,34 @@ def test_everything_is_there(five):
 
 def test_answer_states_the_verdict(five):
     answer = json.loads((five / "answer.json").read_text())
-    assert answer["verdict"] == "reproduced" and answer["network_only"]
-    assert "this network only" in answer["answer"]
+    assert answer["verdict"] == "C1 reproduced"
+    assert answer["verdicts"] == {"equidistant": "reproduced"}
+    assert "over 5 units" in answer["answer"]
+    [row] = answer["ledger"]
+    assert [line["kind"] for line in row["lines"]] == ["sample quality", "likelihood"]
     rows = {(r["normalisation"], r["metric"]): r for r in answer["asymmetry"]}
-    fd = rows["per scale", FD]
-    assert fd["low"] < 2.0 < fd["high"] and fd["p_holm"] < 0.05
-    assert rows["per scale", "nll/mean"]["p_holm"] is None
+    fd = rows["per window", FD]
+    assert fd["low"] < 4.0 < fd["high"] and fd["p_value"] < 0.05 and fd["decides"]
+    assert fd["units"] == [0, 1, 2, 3, 4]
+    assert not rows["per window", "nll/mean"]["decides"]
+    assert not rows["per window", BLIND_FD]["decides"]
 
 
 def test_pdf_says_it(five):
     text = pdf_text(five / "report.pdf")
-    assert "Verdict: reproduced, for this network only" in text
-    assert "2 cells failed" in text and "d2 on scale 3" in text
+    assert "Verdict: C1 reproduced" in text
+    assert "10 cells failed" in text and "d2 on scale 3" in text
     assert "QUICK RUN" not in text
     assert "#[*_$" in text  # the command is set as text, not run as markup
     assert "20,000 train" in text and "Wall time" in text
+    assert "Above floor" in text
+
+
+def test_the_first_page_holds_the_ledger_and_the_main_figure(five):
+    first = pdf_text(five / "report.pdf", "-l", "1")
+    assert "Claim ledger" in first and "Likelihood" in first
+    assert "Figure 1. What windows of scales cost, and every other split" in first
+    assert "descriptive" in first
 
 
 def test_failed_cells_show(five):
@@ -126,24 +143,23 @@ def test_ten_scales_quick(tmp_path):
         patch_nums=TEN,
         quick=True,
         depths=(4, 2),
-        base_seeds=(0, 1),
+        units=(0, 1),
         selectors=("equidistant", "first"),
-        sample_sets=3,
-        nll_sets=3,
+        groups=3,
     )
     paths = build(folder)
     assert (folder / "figures" / "propagation_first.svg") in paths.figures
     text = pdf_text(paths.pdf)
     pages = text.count("QUICK RUN: not a result")
     assert pages >= 9
-    assert "Other selectors" in text and "2 base networks" in text
+    assert "Other selectors" in text and "a verdict needs 5" in text
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"depths": (), "sample_sets": 1, "nll_sets": 1},
-        {"depths": (6,), "base_seeds": (0, 1), "fail": (("full", 1),)},
+        {"depths": (), "groups": 1},
+        {"depths": (6,), "units": (0, 1), "fail": (("full", 1),)},
         {"depths": (4,), "fail": tuple((f"d4 on {w}", None) for w in ("early", "late", "middle"))},
         {
             "depths": (4, 2),
@@ -153,8 +169,8 @@ def test_ten_scales_quick(tmp_path):
         {"depths": (4,), "effects": {}},
     ],
     ids=[
-        "windows only, one set",
-        "half depth absent, a base failed",
+        "windows only, one block",
+        "half depth absent, a unit failed",
         "windows failed",
         "a column failed",
         "NLL only",
@@ -232,7 +248,7 @@ def edited(path: Path, **changes) -> None:
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, damage, named):
-    folder = make_folder(tmp_path / "study", depths=(4,), sample_sets=2, nll_sets=2)
+    folder = make_folder(tmp_path / "study", depths=(4,), groups=2)
     damage(folder)
     before = sorted(tmp_path.rglob("*"))
     assert main([str(folder)]) == 2
@@ -277,35 +293,33 @@ def findings(**settings) -> Findings:
     [
         ({}, "reproduced", "Yes: in this study the early scales"),
         ({"effects": LATE}, "contradicted", "No: in this study the late scales"),
-        ({"effects": MIXED}, "the metrics disagree", "It depends on the metric"),
-        ({"effects": EQUAL}, "inconclusive", "Not shown"),
-        ({"effects": LATE, "patch_nums": TEN, "base_seeds": (0, 1, 2)}, "contradicted", "No: in"),
+        ({"effects": MIXED}, "metrics disagree", "It depends on the metric"),
+        ({"effects": EQUAL, "noise": 0.3}, "inconclusive", "Not shown"),
+        ({"effects": LATE, "patch_nums": TEN}, "contradicted", "No: in"),
+        ({"units": range(3)}, "cannot resolve", "Cannot be said"),
+        ({"units": (0,)}, "cannot resolve", "Cannot be said"),
         ({"fail": (("d4 on late", None),)}, "untested", "Not tested"),
     ],
-    ids=["reproduced", "contradicted", "disagree", "inconclusive", "three networks", "untested"],
+    ids=["yes", "no", "disagree", "inconclusive", "ten scales", "three units", "one", "untested"],
 )
 def test_answer_of_every_verdict(settings, verdict, lead):
-    found = findings(seed=4, **settings)
-    study = found.main.asymmetry
+    settings = {"units": range(5), "seed": 4} | settings
+    found = findings(**settings)
     text = plain(sentences.answer_text(found))
-    assert found.claim.verdict.value == verdict and text.startswith(lead)
+    assert found.main.claim.verdict.value == verdict and text.startswith(lead)
     assert "  " not in text and "nan" not in text
-    if verdict == "untested":
-        return
-    others = {n.value: study.verdict(n).value for n in Normalisation}
-    assert f"per window (undivided, the paper's own comparison) {others['per window']}" in text
-    assert f") {others['per token']}; per MiB of KV saved (" in text
-    differ = len(set(others.values())) > 1
-    assert ("what damage is divided by changes the verdict" in text) == differ
-    assert ("this network only" in text) == ("base_seeds" not in settings)
-    assert ("are the same test" in text) == ("patch_nums" not in settings)
+    if verdict != "untested":
+        assert "half the layers (4) on the early scales only" in text
+        assert ("a verdict needs 5" in text) == (len(settings["units"]) < 5)
 
 
-def test_basis_names_sets_counts_extractor_and_seeds():
-    assert sentences.basis(findings(base_seeds=(0, 3))) == (
-        "FD, KID and accuracy from 8 disjoint sets of 250 samples; NLL from 10 disjoint sets of 50 "
-        "test images; distances on features of shapes-1a2b3c; base seeds 0 and 3."
+def test_basis_names_counts_feature_space_and_units():
+    assert sentences.basis(findings(units=(0, 3))) == (
+        "FD, KID and accuracy from 1,000 samples a unit; NLL from 1,000 test images a unit; "
+        "distances on features of shapes-1a2b3c; units 0 and 3."
     )
+    alone = sentences.basis(findings())
+    assert alone.endswith("unit 0: intervals over its samples, for this network only.")
 
 
 def test_sheet_labels_are_not_clipped():

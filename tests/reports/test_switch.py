@@ -17,27 +17,26 @@ def test_where_and_whether_training_there_matters(tmp_path):
     assert report.verdict == "d4 from switch 3; training elsewhere costs in 6 of 6 pairs"
     assert report.answer["earliest"] == {"4": 3}
     assert report.answer["trained_at"] == {str(n): f"for {n}" for n in (1, 2, 3)}
-    names = {"switch_fd", "switch_nll", "transfer_fd", "transfer_nll", "samples"}
-    assert set(report.plates) == names
+    assert set(report.plates) == {"switch", "transfer", "samples"}
     text = words_of(report.content)
     assert "With 4 layers from scale 3 on a loss of 0.05 nats/token of NLL" in text
     assert "for 80 % of its KV and 80 % of its FLOPs" in text
-    assert "One training seed" not in text
+    assert "One unit" not in text and "by Student's t over 5 units" in text
     rows = [line for line in text.splitlines() if line.endswith("| 60 % | 60 %")]
     assert len(rows) == 1 and rows[0].startswith("d4 | 1 | ") and "| no |" in rows[0]
 
 
-def test_one_seed_is_said(tmp_path):
-    report = report_of(tmp_path, switch_frame(seeds=(0,)), seeds=(0,))
-    assert words_of(report.content).count("One training seed") == 2
-    assert "by t over disjoint sets of one model each" in words_of(report.content)
+def test_one_unit_is_said(tmp_path):
+    report = report_of(tmp_path, switch_frame(units=(0,)), units=(0,))
+    assert words_of(report.content).count("One unit") == 2
+    assert "by the jackknife over the samples of one unit" in words_of(report.content)
 
 
 def test_nothing_to_compare_with(tmp_path):
     frame = switch_frame(mismatch=0.0)
-    report = report_of(tmp_path, failed(frame, frame["kind"] == "full"))
+    report = report_of(tmp_path, failed(frame, frame["kind"] == "base"))
     assert report.verdict == "d4 nowhere; training elsewhere costs in 0 of 6 pairs"
     assert report.answer["earliest"] == {"4": None}
     text = words_of(report.content)
-    assert "No model has numbers to compare with the control." in text
-    assert "a control" in text.split("# Cells without numbers")[1]
+    assert "No model has numbers to compare with the base." in text
+    assert "base" in text.split("# Cells without numbers")[1]

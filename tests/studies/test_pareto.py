@@ -226,6 +226,7 @@ def test_the_paper_s_costs():
     cost = paper_cost()
     assert cost["full"].kv_mib_reference == pytest.approx(28_688, abs=1)
     assert cost["d16@6"].kv_mib_reference == pytest.approx(17_092, abs=1)
+    assert cost["d16@7"].kv_mib_reference == pytest.approx(18_352, abs=1)
     assert cost["d8@6"].kv_mib_limit == pytest.approx(3_180, abs=1)
     assert cost["d2@6"].flops_share == pytest.approx(0.191, abs=0.002)
 
@@ -246,7 +247,6 @@ def test_the_paper_s_costs():
         ({"depths": "8"}, "--depths 8: subnets of this network have 1 to 7"),
         ({"depths": "2,9"}, "--depths 9: subnets of this network have 1 to 7 of its 8 layers"),
         ({"kv_budgets": "2"}, "--kv-budgets 2: must be above 0, up to 1"),
-        ({"reference_fd": -1.0}, "--reference-fd -1.0: must be a positive number"),
         ({"lr_schedule": "step"}, "--lr-schedule step: use one of cosine, constant"),
         ({"selectors": "best"}, "--selectors best: use one of"),
         ({"dataset": "folder"}, "--data-path: goes with --dataset folder"),

@@ -52,7 +52,7 @@ def test_names_of_a_trade_do_not_overlap(ax, ways):
     rng = np.random.default_rng(len(ways))
     points = pd.DataFrame({"schedule": [way.name for way in ways]})
     points[["full", "subnet"]] = rng.normal(3, 1e-3, (len(ways), 2))
-    data = Trade(subnet=PlanKey(4, 3), models=points.assign(seed=0), fixed=(), control=None)
+    data = Trade(subnet=PlanKey(4, 3), models=points.assign(unit=0), fixed=(), control=None)
     draw_trade(ax, data, colours_of(ways))
     assert len(ax.texts) == len(ways) and not overlaps(ax)
 
@@ -71,7 +71,7 @@ def test_names_of_a_scatter_do_not_overlap(ax, ways):
     assert not overlaps(ax)
 
 
-def test_hypervolumes_show_every_seed(ax):
+def test_hypervolumes_show_every_unit(ax):
     ways = [fixed(0.1), fixed(1.0)]
     rows = [(way.name, 0.5, 0.4, 0.6, (0.45, 0.5, 0.55)) for way in ways]
     table = pd.DataFrame(rows, columns=["schedule", "value", "low", "high", "values"])

@@ -43,9 +43,9 @@ def test_models_that_did_not_finish_are_marked():
     assert np.isnan(found.values[1, 2])
 
 
-@pytest.mark.parametrize("lost", ["kind", "way"])
-def test_without_a_control_or_model_there_is_no_loss(lost):
+@pytest.mark.parametrize("lost", ["base", "way"])
+def test_without_a_base_or_model_there_is_no_loss(lost):
     frame = switch_frame()
-    gone = frame["kind"] == "full" if lost == "kind" else frame["schedule"] == "for 1"
+    gone = frame["kind"] == "base" if lost == "base" else frame["schedule"] == "for 1"
     losses = switch_losses(Levels(frame[~gone]), METRIC, (4,))
-    assert losses["switch"].tolist() == ([] if lost == "kind" else [2, 3])
+    assert losses["switch"].tolist() == ([] if lost == "base" else [2, 3])

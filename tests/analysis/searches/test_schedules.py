@@ -68,7 +68,7 @@ def test_retrained_differences_of_known_models():
     assert by_place["nll", "subnets"].damage == pytest.approx(-0.3, abs=0.01)
     assert by_place["nll", "subnets"].sign == -1
     assert by_place["nll", "full"].sign == 0
-    assert set(zip(found["schedule"], found["seeds"], strict=True)) == {(WINNER, 3)}
+    assert set(zip(found["schedule"], found["units"], strict=True)) == {(WINNER, 3)}
 
 
 def test_a_lost_model_leaves_no_number_that_is_half_a_mean():

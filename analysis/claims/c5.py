@@ -1,0 +1,89 @@
+"""C5: memory saved.
+
+Sentence: Memory falls by 40–65 % (half and a quarter of the layers) and by 80 % (d2).
+
+Published: 40–65 % and 80 % in the abstract; KV 16,092 MB (d16) of 28,677 MB in a table, batch 64.
+
+Estimand: The share of the KV cache of VAR-d30 that d16, d8 and d2 save after scale N, counted as
+the reference keeps it (every pair that was computed, 6 bytes), for N = 5, 6, 7.
+
+Rule: Arithmetic, without interval: a plan agrees where it saves 40, 65 and 80 %, as published in
+steps of 5, so within 2.5 points. The claim's verdict is that of N = 6, the published "6+4 steps":
+reproduced where all three agree, else contradicted. It is trusted as far as the cache that our
+sampler measures equals the arithmetic.
+
+Needs: the study wrote no costs of VAR-d30.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
+from analysis.claims.rules import untested
+from analysis.claims.trained import PAPERS, Trained
+from analysis.statistics.fronts import KV
+from analysis.statistics.intervals import Interval, Verdict
+from analysis.statistics.levels import Levels
+
+CLAIM = Claim.stated(__doc__)
+PUBLISHED = {"d16": 0.40, "d8": 0.65, "d2": 0.80}
+TOLERANCE = 0.025
+SWITCHES = (5, 6, 7)
+PAPERS_SWITCH = 6
+PUBLISHED_MB = 16_092  # of d16
+
+
+def judge(case: Trained) -> LedgerRow:
+    kv = {plan: cost.kv_mib_reference for plan, cost in case.study.paper_cost.items()}
+    if not kv.keys() >= {"full", *(f"{plan}@{n}" for plan in PUBLISHED for n in SWITCHES)}:
+        return untested(CLAIM, PAPERS, kind=Kind.ARITHMETIC)
+    nearest = min((f"d16@{n}" for n in SWITCHES), key=lambda plan: abs(kv[plan] - PUBLISHED_MB))
+    nearest = f"the published {PUBLISHED_MB:,} MB is nearest to {nearest}, {kv[nearest]:,.0f} MiB"
+    lines = {n: _line(n, kv) for n in SWITCHES}
+    own = lines[PAPERS_SWITCH]
+    alone = sum(line.verdict is own.verdict for line in lines.values()) == 1
+    lines[PAPERS_SWITCH] = replace(
+        own,
+        said=f"{own.said} at N = {PAPERS_SWITCH}{' only' * alone}",
+        reason=f"{own.reason}; {_measured(case.levels)}; {nearest}",
+    )
+    return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=own.verdict, lines=tuple(lines.values()))
+
+
+def _line(switch: int, kv: Mapping[str, float]) -> Line:
+    """Of one N."""
+    saved = {plan: 1 - kv[f"{plan}@{switch}"] / kv["full"] for plan in PUBLISHED}
+    tests = tuple(
+        Evidence(
+            label=f"{plan}@{switch}: KV saved, reference style",
+            interval=Interval(estimate=share, low=share, high=share),
+            outcome=1 if abs(share - PUBLISHED[plan]) <= TOLERANCE else -1,
+            note=f"published {100 * PUBLISHED[plan]:.0f} %",
+        )
+        for plan, share in saved.items()
+    )
+    agrees = all(test.outcome > 0 for test in tests)
+    ours, theirs = (
+        " / ".join(f"{100 * share:.0f}" for share in shares.values())
+        for shares in (saved, PUBLISHED)
+    )
+    return Line(
+        kind=Kind.ARITHMETIC,
+        part=f"N = {switch}",
+        verdict=Verdict.REPRODUCED if agrees else Verdict.CONTRADICTED,
+        said=f"{ours} % {'agrees with' if agrees else 'is not'} the abstract's {theirs} %",
+        tests=tests,
+        reason="arithmetic, no interval",
+    )
+
+
+def _measured(levels: Levels) -> str:
+    """Whether the measured cache is the computed one, in every model of this study."""
+    models = levels.models.set_index(["schedule", "plan", "unit"])
+    peak, analytic = (
+        models.loc[models["metric"] == name, "value"] for name in (KV, "kv_bytes/analytic")
+    )
+    if peak.empty:
+        return "the arithmetic alone"
+    equal = int((peak == analytic.reindex(peak.index)).sum())
+    return f"measured KV equals the arithmetic in {equal} of {len(peak)} cells here"

@@ -1,0 +1,234 @@
+"""Two study folders of one study side by side: two machines, two versions, two data sets.
+
+Levels of the full network and what the claims rest on, with the difference between the folders:
+Welch's t between the units of one and of the other, positive where the second has more. They are
+not paired, so a difference must exceed both spreads. Numbers are compared only where the metric is
+the same, feature space and sample count included; verdicts are compared in any case.
+"""
+
+import datetime
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims.rows import LedgerRow
+from analysis.frame import REAL, FrameError, headline_metrics, load_frame
+from analysis.metrics import parse_metric
+from analysis.statistics.intervals import SIGNIFICANCE, Interval, welch_t
+from analysis.statistics.units import observed
+from analysis.study_file import StudyFile, SupernetFile
+from reports.build import judge, load_study
+from reports.parts import words
+from reports.parts.metrics import headings
+from reports.parts.page import Page
+from reports.parts.report import picked, set_pdf, write_atomically, write_json
+
+STEM = "compare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A number of both folders.
+
+    Attributes:
+        what, metric: its name.
+        one, other: over the units of each folder.
+    """
+
+    what: str
+    metric: str
+    one: Interval
+    other: Interval
+
+    @cached_property
+    def difference(self) -> Interval:
+        """Of the second and the first, with its 95 % interval; NaN where one has no spread."""
+        return welch_t(self.other, self.one)
+
+    @property
+    def differs(self) -> bool:
+        return self.difference.p_value < SIGNIFICANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What both folders say of a claim, or of a part of it by one kind of evidence."""
+
+    claim: str
+    one: str
+    other: str
+
+    @property
+    def changed(self) -> bool:
+        return self.one != self.other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two folders.
+
+    Attributes:
+        apart: metrics that only one of them has, which are not compared.
+    """
+
+    folders: tuple[Path, Path]
+    studies: tuple[StudyFile, StudyFile]
+    quantities: tuple[Quantity, ...]
+    verdicts: tuple[Verdicts, ...]
+    apart: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """In a line."""
+        known = [q for q in self.quantities if not math.isnan(q.difference.p_value)]
+        differ, changed = sum(q.differs for q in known), sum(v.changed for v in self.verdicts)
+        return (
+            f"{differ} of {words.counted(len(known), 'number')} differ at p < 0.05, unadjusted; "
+            f"{changed} of {words.counted(len(self.verdicts), 'verdict')} changed"
+        )
+
+    def text(self) -> str:
+        """For a terminal: a line a quantity, then the verdicts that changed."""
+        lines = [f"A {self.folders[0]}", f"B {self.folders[1]}", self.summary]
+        rows = [[*row.values()] for row in _rows(self)]
+        wide = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
+        lines += [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)).rstrip()
+            for row in rows
+        ]
+        lines += [f"{v.claim}: {v.one} -> {v.other}" for v in self.verdicts if v.changed]
+        if self.apart:
+            lines.append(f"not compared, since one folder lacks them: {', '.join(self.apart)}")
+        return "\n".join(lines)
+
+    def write(self, out: Path) -> Path:
+        """Write `compare.pdf` and `compare.json` into a folder; returns the former."""
+        first, second = self.studies
+        page = Page(first, "Two studies side by side", "A and B")
+        text = f"A: {self.folders[0]}. B: {self.folders[1]}. "
+        if first.dataset.digest != second.dataset.digest:
+            text += "They are of two data sets, whose levels differ by themselves. "
+        question = "Where do two studies differ by more than their units do, and which verdicts do?"
+        page.answer(question, self.summary, text)
+        page.table(
+            pd.DataFrame(_rows(self)),
+            "Levels of full networks and of real images, and what claims rest on: over the units "
+            f"of each, and B {words.MINUS} A with 95 % interval by Welch's t; {words.STAR} marks "
+            "p < 0.05, unadjusted.",
+        )
+        changed = [
+            {"Claim": v.claim, "A": v.one, "B": v.other, "": "changed" if v.changed else ""}
+            for v in self.verdicts
+        ]
+        page.table(pd.DataFrame(changed), "Verdicts.", widths=[0.4, 0.2, 0.2, 0.2])
+        if self.apart:
+            page.paragraph(f"Not compared, since one lacks them: {', '.join(self.apart)}.")
+        said = page.report(answer={}, summary=pd.DataFrame())
+        created: datetime.datetime = max(study.created for study in self.studies)
+        write_json(out / f"{STEM}.json", self._json())
+        return write_atomically(out / f"{STEM}.pdf", set_pdf(said.content, out, created))
+
+    def _json(self) -> dict[str, Any]:
+        ends = ("estimate", "low", "high", "p_value")
+        return {
+            "folders": [str(folder) for folder in self.folders],
+            "summary": self.summary,
+            "quantities": [
+                picked(q, "what", "metric", "differs")
+                | {"a": q.one.estimate, "b": q.other.estimate}
+                | {"difference": picked(q.difference, *ends)}
+                for q in self.quantities
+            ],
+            "verdicts": [picked(v, "claim", "one", "other", "changed") for v in self.verdicts],
+            "not_compared": self.apart,
+        }
+
+
+def _rows(found: Comparison) -> list[dict[str, str]]:
+    """A row a quantity, as texts."""
+    metrics = [parse_metric(name) for name in dict.fromkeys(q.metric for q in found.quantities)]
+    named = headings(metrics, attrgetter("short"))
+    return [
+        {
+            "What": q.what,
+            "Metric": named[q.metric],
+            "A": words.interval(q.one, signed=False),
+            "B": words.interval(q.other, signed=False),
+            f"B {words.MINUS} A": words.interval(q.difference) + (words.STAR if q.differs else ""),
+        }
+        for q in found.quantities
+    ]
+
+
+def compare(one: Path, other: Path) -> Comparison:
+    """Both folders' numbers and verdicts.
+
+    Raises:
+        FrameError: a folder that cannot be used, or two of different studies.
+    """
+    folders = (Path(one), Path(other))
+    studies = tuple(load_study(folder) for folder in folders)
+    if studies[0].study != studies[1].study:
+        names = " and ".join(study.study for study in studies)
+        raise FrameError(f"{one}, {other}: are of the studies {names}; compare two of one study")
+    training = isinstance(studies[0], SupernetFile)
+    frames = [load_frame(f / "frame.parquet", training=training, full=False) for f in folders]
+    metrics = [[metric.name for metric in headline_metrics(frame)] for frame in frames]
+    levels = [_levels(frame, names) for frame, names in zip(frames, metrics, strict=True)]
+    ledgers = [judge(study, frame) for study, frame in zip(studies, frames, strict=True)]
+    tests, verdicts = [_tests(rows) for rows in ledgers], [_verdicts(rows) for rows in ledgers]
+    numbers = [one | two for one, two in zip(levels, tests, strict=True)]
+    return Comparison(
+        folders=folders,
+        studies=(studies[0], studies[1]),
+        quantities=tuple(
+            Quantity(what=what, metric=metric, one=mine, other=numbers[1][what, metric])
+            for (what, metric), mine in numbers[0].items()
+            if (what, metric) in numbers[1]
+        ),
+        verdicts=tuple(
+            Verdicts(claim=claim, one=mine, other=verdicts[1][claim])
+            for claim, mine in verdicts[0].items()
+            if claim in verdicts[1]
+        ),
+        apart=tuple(sorted(set(metrics[0]) ^ set(metrics[1]))),
+    )
+
+
+def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str], Interval]:
+    """Of full networks and of real images, by what they are called and metric."""
+    mine = frame[frame["family"].isin(("full", REAL)) & frame["metric"].isin(metrics)]
+    found = observed(mine, ["schedule", "family", "metric"])
+    named = {REAL: "real images", "full": "full network"}
+    return {
+        (named[family] + (f", {way}" if way and family == "full" else ""), metric): one.interval()
+        for (way, family, metric), one in found.items()
+    }
+
+
+def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Interval]:
+    """What claims rest on, by its name and metric; arithmetic is the same for all."""
+    return {
+        (f"{row.claim.id} {test.label}", test.metric.name): test.interval
+        for row in ledger
+        for line in row.lines
+        for test in line.tests
+        if test.metric is not None
+    }
+
+
+def _verdicts(ledger: Sequence[LedgerRow]) -> dict[str, str]:
+    """Of claims, and of their lines by part and kind of evidence."""
+    found = {}
+    for row in ledger:
+        found[row.claim.id] = row.verdict.value
+        for line in row.lines:
+            name = ", ".join(filter(None, (row.claim.id, line.part, line.kind.value)))
+            found[name] = line.verdict.value
+    return found

@@ -1,0 +1,208 @@
+"""The ledger on a report's first page, and what stands behind it: rules, tests, negative results.
+
+Every claim has a line of sample quality, which the paper's kind of metric decides, and one of
+likelihood; neither overrules the other.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims.rows import Evidence, Kind, LedgerRow, Line
+from analysis.statistics.intervals import Interval, Verdict
+from analysis.study_file import StudyFile
+from reports.parts import words
+from reports.parts.page import Page, Text, strong
+from reports.parts.report import picked
+
+SAYS = {1: "supports", 0: "open", -1: "contradicts"}
+OPEN = (Verdict.UNTESTED, Verdict.REPRODUCED)
+
+
+def verdict_words(ledger: Sequence[LedgerRow]) -> str:
+    """The verdicts that were reached, in the order of the claims: "C2 reproduced, ..."."""
+    reached = [row for row in ledger if row.verdict is not Verdict.UNTESTED]
+    said = ", ".join(f"{row.claim.id} {row.verdict.value}" for row in reached)
+    return said or "no claim could be tested"
+
+
+def by_verdict(ledger: Sequence[LedgerRow]) -> Text:
+    """Which claims have which verdict, in a sentence each."""
+    said: list[Text] = []
+    for verdict in Verdict:
+        rows = [row.claim for row in ledger if row.verdict is verdict]
+        if rows and verdict is not Verdict.UNTESTED:
+            named = words.listed([f"{claim.id} ({claim.short})" for claim in rows])
+            said += [strong(verdict.value[0].upper() + verdict.value[1:]), f": {named}. "]
+    return said
+
+
+def add_ledger(page: Page, ledger: Sequence[LedgerRow]) -> None:
+    """A row a part of a claim: what sample quality says, and likelihood beside it."""
+    rows = []
+    for row in ledger:
+        parts: dict[str, list[Line]] = {}
+        for line in row.lines:
+            known = line.kind in (Kind.QUALITY, Kind.LIKELIHOOD)
+            parts.setdefault(line.part if known else line.kind.value, []).append(line)
+        whole = row.verdict is not Verdict.UNTESTED
+        for part, lines in parts.items():
+            rows.append(
+                {
+                    "Claim": f"{row.claim.id} {row.claim.short}",
+                    "Sample quality": _cell(part, [line for line in lines if line.decides], whole),
+                    "Likelihood": _cell("", [line for line in lines if not line.decides], whole),
+                }
+            )
+    page.table(
+        pd.DataFrame(rows),
+        "Claim ledger. Sample quality decides a claim, by the paper's kind of metric; likelihood "
+        "is a second verdict, and neither overrules the other. Rules were written before any run; "
+        "verdicts hold for this data set, tokenizer and feature space.",
+        widths=[0.19, 0.46, 0.35],
+        grouped=True,
+    )
+
+
+def _cell(part: str, lines: Sequence[Line], whole: bool) -> Text:
+    """Verdicts of one kind and what they rest on. What is untested gives its reason once, and
+    where some of the claim was tested (`whole`) only the name of its part."""
+    said: list[Text] = []
+    if part and lines:
+        said.append(f"{part}: ")
+    for i, line in enumerate(lines):
+        why = line.said or line.reason
+        if line.verdict is Verdict.UNTESTED:
+            if not line.decides:
+                continue
+            why = "" if whole else line.reason
+        other = "" if line.kind in (Kind.QUALITY, Kind.LIKELIHOOD) else f"{line.part} "
+        said += ["; " if i else "", other, strong(line.verdict.value), f": {why}" if why else ""]
+    return said
+
+
+def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None:
+    """Every test behind the ledger."""
+    page.heading("The tests behind the ledger")
+    blind = {extractor.name for extractor in study.extractors[1:]}
+    tests = [
+        {
+            "": row.claim.id,
+            "Estimate of": ": ".join(filter(None, (line.part, test.label)))
+            + (f" ({test.note})" if test.note else ""),
+            "Metric": _metric(test, blind),
+            "Value": words.unbroken(measured(test.interval)),
+            "Remains": _remains(test),
+            "p": words.unbroken(
+                words.p_value(test.p_value if math.isnan(test.p_holm) else test.p_holm)
+            ),
+            "Units": str(len(test.units) or words.NOTHING),
+            "Says": SAYS[test.outcome],
+        }
+        for row in ledger
+        for line in row.lines
+        for test in line.tests
+    ]
+    page.table(
+        pd.DataFrame(tests),
+        "The tests, in the metric's unit (NLL in nats/token, distances without): estimate with 95 "
+        "% interval over units, positive in the direction named. Remains: the share of the "
+        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent; tested "
+        "one-sided by the linear contrast. p: after Holm's correction where any test of the claim "
+        "would do. Blind: the feature space that knows nothing of classes.",
+        widths=[0.04, 0.42, 0.08, 0.17, 0.14, 0.08, 0.05, 0.09],
+        grouped=True,
+    )
+
+
+def add_rules(page: Page, ledger: Sequence[LedgerRow]) -> None:
+    """What was claimed and published, and how it is judged here."""
+    page.heading("The claims and their rules")
+    claims = [
+        {
+            "": strong(row.claim.id),
+            "Claimed": row.claim.sentence,
+            "Published": row.claim.published,
+            "Estimated here, and the rule": f"{row.claim.estimand} {row.claim.rule}",
+            "Setting, and why": _setting(row),
+        }
+        for row in ledger
+    ]
+    page.table(
+        pd.DataFrame(claims),
+        "What was claimed, and how it is judged.",
+        widths=[0.05, 0.17, 0.17, 0.43, 0.18],
+    )
+
+
+def _setting(row: LedgerRow) -> str:
+    reasons = dict.fromkeys(line.reason for line in row.lines if line.reason)
+    return ": ".join((row.setting, "; ".join(reasons)))
+
+
+def _metric(test: Evidence, blind: Collection[str]) -> str:
+    if test.metric is None:
+        return words.NOTHING
+    return test.metric.short + (", blind" if test.metric.extractor in blind else "")
+
+
+def _remains(test: Evidence) -> str:
+    if test.share is None or test.margin is None:
+        return words.NOTHING
+    share = test.share
+    margin = f"of {words.percent(test.margin)}"
+    if not share.bounded:
+        return f"{words.percent(share.estimate)} {margin}"
+    remains, low, high = (
+        words.percent(end).removesuffix(" %") for end in (share.estimate, share.low, share.high)
+    )
+    return words.unbroken(f"{remains} [{low}, {high}] {margin}")
+
+
+def measured(i: Interval) -> str:
+    """An estimate with its interval, unless it is exact."""
+    if i.low == i.high == i.estimate:
+        return words.number(i.estimate, signed=True)
+    return words.interval(i)
+
+
+def negative_results(ledger: Sequence[LedgerRow]) -> list[Text]:
+    """Lines that did not come out, said as plainly as what did."""
+    return [
+        [strong(f"{row.claim.id}, {_named(line)}: {line.verdict.value}. "), _told(line)]
+        for row in ledger
+        for line in row.lines
+        if line.verdict not in OPEN
+    ]
+
+
+def _named(line: Line) -> str:
+    return ", ".join(filter(None, (line.part, line.kind.value)))
+
+
+def _told(line: Line) -> str:
+    said = line.said[:1].upper() + line.said[1:]
+    return f"{said}. ({line.reason}.)" if said else f"{line.reason}."
+
+
+def ledger_json(ledger: Sequence[LedgerRow]) -> list[dict[str, Any]]:
+    """As `answer.json` takes it."""
+    return [
+        {"claim": row.claim.id, "verdict": row.verdict.value, "setting": row.setting}
+        | {"lines": [_line_json(line) for line in row.lines]}
+        for row in ledger
+    ]
+
+
+def _line_json(line: Line) -> dict[str, Any]:
+    tests = [
+        picked(test, "label", "margin", "p_value", "p_holm", "outcome", "units")
+        | picked(test.interval, "estimate", "low", "high")
+        | {"metric": test.metric and test.metric.name}
+        | {"share": test.share and picked(test.share, "estimate", "low", "high")}
+        for test in line.tests
+    ]
+    said = {"kind": line.kind.value, "verdict": line.verdict.value}
+    return said | picked(line, "part", "said", "reason") | {"tests": tests}

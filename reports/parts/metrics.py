@@ -1,0 +1,31 @@
+"""Which metrics a report shows where, and what it calls them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+
+from analysis.metrics import Metric
+from analysis.study_file import StudyFile
+
+
+def main_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Those of the first feature space, which decides, and those that need none.
+
+    Those of the second are in the tests behind the ledger and in `summary.csv`.
+    """
+    others = {extractor.name for extractor in study.extractors[1:]}
+    return tuple(m for m in metrics if m.extractor not in others)
+
+
+def judging_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Of sample quality the distance in the first feature space, and of likelihood the mean NLL."""
+    return tuple(m for m in main_metrics(study, metrics) if m.kind in ("fd", "fid", "nll"))
+
+
+def headings(
+    metrics: Sequence[Metric], named: Callable[[Metric], str] = attrgetter("heading")
+) -> dict[str, str]:
+    """What columns of a table call them: two of one kind are told apart by their feature space."""
+    kinds = [metric.kind for metric in metrics]
+    return {
+        m.name: named(m) + (f", {m.extractor}" if kinds.count(m.kind) > 1 else "") for m in metrics
+    }

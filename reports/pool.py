@@ -1,0 +1,176 @@
+"""Study folders of one config that hold different units, joined into one: a night each, a machine
+each. Everything that decides a number has to agree; what was spent is added up.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.frame import FrameError, load_frame, read_parquet
+from analysis.study_file import FILE, BaseFacts, StudyFile, SupernetFile
+from reports.build import load_study
+from reports.parts.report import write_atomically
+
+FRAME, CURVES, SAMPLES = "frame.parquet", "curves.parquet", "samples.npz"
+OF_A_RUN = {"code_version", "created", "command", "hardware", "versions", "seconds"}
+"""What may differ between runs of one config, since no number depends on it."""
+OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest"}
+"""What belongs to units, and is joined."""
+FLAGS_OF_UNITS = {"seed", "units"}
+POOLED = "python -m reports --pool"
+
+
+def pool(folders: Sequence[Path], out: Path) -> Path:
+    """Join study folders into `out`, which appears whole or not at all; returns it.
+
+    Writes `frame.parquet` and `study.json`, `curves.parquet` where all have one, and the first
+    one's `samples.npz`. An earlier pool at `out` is replaced.
+
+    Raises:
+        FrameError: folders that differ in what decides a number, one unit in two of them, or an
+            `out` that holds something else. Nothing is written.
+    """
+    _check_out(out, folders)
+    studies = [load_study(folder) for folder in folders]
+    for folder, study in zip(folders[1:], studies[1:], strict=True):
+        _check_same(folders[0], studies[0], folder, study)
+    training = isinstance(studies[0], SupernetFile)
+    frames = [load_frame(folder / FRAME, training=training, full=False) for folder in folders]
+    _check_units(folders, frames)
+    joined = _joined(folders, studies, out)
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        _write(aside / FRAME, pd.concat(frames, ignore_index=True))
+        write_atomically(aside / FILE, joined.json_text().encode())
+        if all((folder / CURVES).exists() for folder in folders):
+            curves = [read_parquet(folder / CURVES) for folder in folders]
+            _write(aside / CURVES, pd.concat(curves, ignore_index=True))
+        if (folders[0] / SAMPLES).exists():
+            shutil.copyfile(folders[0] / SAMPLES, aside / SAMPLES)
+        if out.exists():
+            shutil.rmtree(out)
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    payload = io.BytesIO()
+    table.to_parquet(payload, index=False)
+    write_atomically(path, payload.getvalue())
+
+
+def _check_out(out: Path, folders: Sequence[Path]) -> None:
+    """Nothing but an earlier pool may be replaced."""
+    if out.resolve() in [folder.resolve() for folder in folders]:
+        raise FrameError(f"{out}: is one of the folders to pool; name a new one")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / FILE).is_file():
+        raise FrameError(f"{out}: not empty and no study folder; name a new or an empty folder")
+    if not StudyFile.load(out / FILE).command.startswith(POOLED):
+        raise FrameError(f"{out}: holds a study of its own; name a new folder, or an earlier pool")
+
+
+def _check_same(one: Path, a: StudyFile, other: Path, b: StudyFile) -> None:
+    """Both are of one config, else a line that names the first thing that differs."""
+    if a.study != b.study:
+        raise _differ("study", one, a.study, other, b.study)
+    mine, theirs = (_decisive(study) for study in (a, b))
+    for name in [*mine, *(name for name in theirs if name not in mine)]:
+        if mine.get(name) != theirs.get(name):
+            raise _differ(name, one, mine.get(name), other, theirs.get(name))
+
+
+def _decisive(study: StudyFile) -> dict[str, Any]:
+    """What a number depends on, whatever the unit: flags, and the facts of the file, flattened."""
+    flags = {f"--{name.replace('_', '-')}": v for name, v in study.config.items()}
+    for name in FLAGS_OF_UNITS:
+        flags.pop(f"--{name}", None)
+    facts = study.model_dump(mode="json", exclude=OF_A_RUN | OF_UNITS)
+    return flags | _flat(facts)
+
+
+def _flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = value
+    return found
+
+
+def _differ(name: str, one: Path, a: Any, other: Path, b: Any) -> FrameError:
+    said = f"{one} has {_short(a)}, {other} has {_short(b)}"
+    return FrameError(f"{name} differs: {said}; pool studies of one config, that differ in units")
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else " ".join(str(value).split())
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _check_units(folders: Sequence[Path], frames: Sequence[pd.DataFrame]) -> None:
+    seen: dict[int, Path] = {}
+    for folder, frame in zip(folders, frames, strict=True):
+        for unit in sorted(frame["unit"].unique().tolist()):
+            if unit in seen:
+                raise FrameError(
+                    f"unit {unit} is in both {seen[unit]} and {folder}; pool folders of different "
+                    "units (--seed is the first)"
+                )
+            seen[unit] = folder
+
+
+def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) -> StudyFile:
+    """The file of them all: units, bases, models and plans together, seconds added."""
+    first, digests = studies[0], "".join(sorted(study.config_digest for study in studies))
+    bases = sorted((base for study in studies for base in study.bases), key=_unit)
+    seconds = [study.seconds.model_dump() for study in studies]
+    changes: dict[str, Any] = {
+        "command": f"{POOLED} {' '.join(map(str, [*folders, out]))}",
+        "config": {**first.config, **_units_of(studies)},
+        "config_digest": hashlib.sha256(digests.encode()).hexdigest(),
+        "created": max(study.created for study in studies),
+        "seconds": {name: sum(one[name] for one in seconds) for name in seconds[0]},
+        "hardware": _either([study.hardware.model_dump() for study in studies]),
+        "versions": _either([dict(study.versions) for study in studies]),
+        "code_version": _either([{"": study.code_version} for study in studies])[""],
+        "bases": [base.model_dump() for base in bases],
+        "plans": {digest: plan for study in studies for digest, plan in study.plans.items()},
+    }
+    trained = [study for study in studies if isinstance(study, SupernetFile)]
+    if trained:
+        changes["units"] = sorted(unit for study in trained for unit in study.units)
+        changes["models"] = [model.model_dump() for study in trained for model in study.models]
+    return type(first).model_validate(first.model_dump() | changes)
+
+
+def _unit(base: BaseFacts) -> int:
+    return base.unit
+
+
+def _units_of(studies: Sequence[StudyFile]) -> dict[str, Any]:
+    """The flags of units: the first seed, and how many in all."""
+    known = [study.config for study in studies if study.config.keys() >= FLAGS_OF_UNITS]
+    if len(known) < len(studies):
+        return {}
+    return {name: how(c[name] for c in known) for name, how in (("seed", min), ("units", sum))}
+
+
+def _either(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all say; texts that differ are named one after the other, of other things the first."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(key for one in facts for key in one):
+        values = list(dict.fromkeys(one[name] for one in facts if name in one))
+        text = all(isinstance(value, str) for value in values)
+        found[name] = " / ".join(values) if text else values[0]
+    return found

@@ -1,0 +1,47 @@
+"""The triangle of signs and the floor: what is drawn is what was observed."""
+
+import numpy as np
+from matplotlib.colors import to_rgba
+
+from analysis.figures.floor import draw_floor
+from analysis.figures.theme import EARLY, LATE, new_figure, style
+from analysis.figures.triangle import draw_triangle
+from analysis.statistics.units import NOTHING, Observations
+
+
+def observed(*values: float) -> Observations:
+    units = tuple(range(len(values)))
+    return Observations(
+        values=np.array(values), units=units, replicates=(np.empty(0),) * len(units)
+    )
+
+
+def test_signs_and_shades_say_the_mean_and_its_interval():
+    pairs = {
+        (1, 2): observed(1.0, 1.1, 0.9),
+        (1, 3): observed(2.0, -1.0, 0.5),
+        (2, 3): observed(-1.0, -1.1, -0.9),
+    }
+    with style():
+        ax = new_figure(height=2).subplots()
+        draw_triangle(ax, pairs, 3)
+        ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.texts] == ["+", "+", "\u2212"]
+    colours = ax.collections[0].get_facecolors()[[0, 1, 3]]
+    assert tuple(colours[0]) == to_rgba(EARLY) and tuple(colours[2]) == to_rgba(LATE)
+    assert tuple(colours[1]) not in (to_rgba(EARLY), to_rgba(LATE))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "1\u20132"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["2\u20133", "3"]
+
+
+def test_the_floor_is_a_band_of_its_interval_with_a_name():
+    floor = observed(1.0, 2.0, 3.0)
+    ax = new_figure(height=2).subplots()
+    draw_floor(ax, floor)
+    low, high = ax.patches[0].get_y(), ax.patches[0].get_y() + ax.patches[0].get_height()
+    interval = floor.interval()
+    np.testing.assert_allclose([low, high], [interval.low, interval.high])
+    assert [text.get_text() for text in ax.texts] == ["real images"]
+    bare = new_figure(height=2).subplots()
+    draw_floor(bare, NOTHING)
+    assert not bare.lines and not bare.patches and not bare.texts
