@@ -13,9 +13,9 @@ from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit, read_tokens
 from varant.evaluation.features import Extractor, Features
+from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
-from varant.evaluation.moments import Jackknifed, blocks
 from varant.evaluation.reference import Reference, read_reference
 from varant.evaluation.scores import scores
 from varant.files import replacing

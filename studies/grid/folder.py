@@ -26,7 +26,7 @@ from varant.model.cost import parameter_count
 from varant.start.config import RunConfig
 
 FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
-_REPORTED_PACKAGES = ("torch", "numpy", "scipy", "clean-fid", "mlflow")
+_REPORTED_PACKAGES = ("torch", "numpy", "scipy", "mlflow")
 
 
 def write_frame(study: str, outcome: Outcome[Any]) -> Path:

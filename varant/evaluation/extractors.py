@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, packaged_extractor
 from varant.evaluation.inception import inception_digest, inception_extractor
-
-BLIND = "blind"  # the packaged network that knows no classes
+from varant.evaluation.patches import PatchExtractor
+from varant.evaluation.torchscript import script_digest, script_extractor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,47 +20,81 @@ class ExtractorSpec:
     The digest is the identity; two specs of one file in two places are equal.
 
     Attributes:
-        network: name of a packaged network, such as `shapes-24`; None for Inception.
-        path: file of an Inception network, absolute; None for a packaged one.
+        network: name of a packaged network, such as `shapes-24`.
+        path: of a file of the user's, absolute.
     """
 
+    kind: Literal["packaged", "patches", "torchscript", "inception"]
     digest: str
     network: str | None = None
     path: Path | None = field(default=None, compare=False)
 
-    def __post_init__(self) -> None:
-        assert (self.network is None) != (self.path is None), "packaged, or a file"
-
     @classmethod
     def packaged(cls, network: str) -> ExtractorSpec:
         """Of a packaged network; `UserError` where there is none."""
-        return cls(digest=packaged_extractor(network).digest, network=network)
+        digest = packaged_extractor(network).digest
+        return cls(kind="packaged", digest=digest, network=network)
+
+    @classmethod
+    def patches(cls) -> ExtractorSpec:
+        """Of the statistics that know no classes, for images of any data set."""
+        return cls(kind="patches", digest=PatchExtractor().digest)
+
+    @classmethod
+    def torchscript(cls, path: Path) -> ExtractorSpec:
+        """Of a TorchScript file, hashed and not yet loaded; `UserError` where there is none."""
+        return cls(kind="torchscript", digest=script_digest(path), path=path.absolute())
 
     @classmethod
     def inception(cls, path: Path) -> ExtractorSpec:
         """Of a TorchScript Inception file, hashed and not yet loaded; `UserError` if it is none."""
-        return cls(digest=inception_digest(path), path=path.absolute())
+        return cls(kind="inception", digest=inception_digest(path), path=path.absolute())
+
+    @property
+    def notice(self) -> str | None:
+        """What a study says before it first loads a file that is a program; None for our own."""
+        if self.path is None:
+            return None
+        return f"{self.path}: TorchScript, a program that runs with your rights ({self.digest[:6]})"
 
     def load(self, device: str = "cpu") -> Extractor:
-        """The extractor; Inception on `device`, a packaged network on the CPU.
+        """The extractor; a file's on `device`, our own on the CPU.
 
-        `UserError` for weights that are not those of the digest, and as `inception_extractor`.
+        `UserError` for weights that are not those of the digest, and as `script_extractor` and
+        `inception_extractor`.
         """
         if self.path is not None:
-            return inception_extractor(self.path, device=device, digest=self.digest)
-        extractor = packaged_extractor(self.network)
-        if extractor.digest != self.digest:
+            of_file = inception_extractor if self.kind == "inception" else script_extractor
+            return of_file(self.path, device=device, digest=self.digest)
+        own: Extractor = PatchExtractor()
+        if self.network is not None:
+            own = packaged_extractor(self.network)
+        if own.digest != self.digest:
             raise UserError(
-                f"--dataset: the packaged feature network is {extractor.name}, not "
-                f"{self.digest[:6]} as where the study began; use one version of varant"
+                f"--dataset: the packaged features are {own.name}, not {self.digest[:6]} as where "
+                "the study began; use one version of varant"
             )
-        return extractor
+        return own
 
 
-def extractor_specs(key: str) -> tuple[ExtractorSpec, ExtractorSpec]:
-    """The packaged spaces of a data set and image side, such as `shapes-24`.
+def extractor_specs(
+    key: str, *, torchscript: Path | None = None, inception: Path | None = None
+) -> tuple[ExtractorSpec, ExtractorSpec]:
+    """The two spaces of a study: the first decides, the second knows nothing of the classes.
 
-    The first decides: a classifier's. The second knows nothing of the classes. `UserError` where
-    no network is packaged for the key.
+    Args:
+        key: data set and image side, such as `shapes-24`, whose packaged classifier is the first
+            unless a file is given.
+        torchscript, inception: the first instead, from a file of the user's; one at most.
+
+    Raises:
+        UserError: no network is packaged for the key, or no such file.
     """
-    return ExtractorSpec.packaged(key), ExtractorSpec.packaged(BLIND)
+    assert torchscript is None or inception is None, "one at most"
+    if torchscript is not None:
+        first = ExtractorSpec.torchscript(torchscript)
+    elif inception is not None:
+        first = ExtractorSpec.inception(inception)
+    else:
+        first = ExtractorSpec.packaged(key)
+    return first, ExtractorSpec.patches()

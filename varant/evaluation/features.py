@@ -1,7 +1,7 @@
 """What an extractor of features is, and the small networks packaged for the embedded data sets.
 
-One packaged network a data set. It is a classifier of reconstructions with noise: one trained on
-clean images answers to the decoder's artefacts and can call damage an improvement.
+One packaged network a data set and image side. It is a classifier of reconstructions with noise:
+one trained on clean images answers to the decoder's artefacts and can call damage an improvement.
 """
 
 from __future__ import annotations
@@ -23,26 +23,38 @@ from torch import Tensor, nn
 from varant.errors import UserError
 from varant.files import replacing, sha256_file
 
-FEATURES = 32
+CHANNELS, CELLS = 32, 2
+FEATURES = CHANNELS * CELLS**2
 WEIGHTS = Path(__file__).parent / "weights"
+DIGESTS = {
+    "digits-24": "43c0c585b07ac0bb622a7a498be485a2d04b746a6b9a3b98495a64e3ffed6543",
+    "shapes-24": "3104bff9982574ec9db758183364244ed0d8cd11f3f1ba0deb091b9fb171ea27",
+    "shapes-32": "d6986522f164a34ce0e340445e1ab2386482d83e2995f76f8b2ead8b6b009d86",
+    "shapes-40": "55ede8a4f15b97bc36dd22c25da6cc8ff9466c2a9a0c68198ae6099d2710d95d",
+}  # of the packaged networks, frozen before any depth plan was scored with them
 
 
 class FeatureNetwork(nn.Module):
-    """Images to `FEATURES` features, and class logits linear in them, where it knows classes."""
+    """Images to the means of `CHANNELS` maps in the image's quarters, and class logits in them.
 
-    def __init__(self, num_classes: int | None) -> None:
+    The features are these means turned so that each direction's variance over the training images
+    is the root of what it was: in the means themselves few directions, those that tell the classes
+    apart, hold nearly all variance, and damage that keeps the class goes unseen (docs/features.md).
+    """
+
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 24, 3, stride=1, padding=1)
+        self.conv1 = nn.Conv2d(3, 24, 3, padding=1)
         self.conv2 = nn.Conv2d(24, 40, 3, stride=2, padding=1)
-        self.conv3 = nn.Conv2d(40, 64, 3, stride=2, padding=1)
-        self.features = nn.Linear(64 * 9, FEATURES)
-        self.classes = None if num_classes is None else nn.Linear(FEATURES, num_classes)
+        self.conv3 = nn.Conv2d(40, CHANNELS, 3, padding=1)
+        self.classes = nn.Linear(FEATURES, num_classes)
+        self.features = nn.Linear(FEATURES, FEATURES)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """(B, 3, H, W) images in [0, 1] to (B, FEATURES)."""
+        """(B, 3, H, W) images in [0, 1] to means (B, FEATURES), which both layers read."""
         x = F.max_pool2d(F.silu(self.conv1(images_B3HW - 0.5)), 2)
         x = F.silu(self.conv3(F.silu(self.conv2(x))))
-        return self.features(F.adaptive_avg_pool2d(x, 3).flatten(1))
+        return F.adaptive_avg_pool2d(x, CELLS).flatten(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +109,20 @@ class Extractor(abc.ABC):
     Attributes:
         kind: of the Frechet distance that it gives, as metric names begin: `fid` for Inception
             features alone, else `fd`.
-        features: F, of one image.
         batch: images that the network takes at once, if the caller does not say.
         name: the part of metric names after the kind; ends in six digits of the digest.
         digest: SHA-256 of the file of weights.
     """
 
     kind: ClassVar[str]
-    features: ClassVar[int]
     batch: ClassVar[int]
     name: str
     digest: str
+
+    @property
+    @abc.abstractmethod
+    def features(self) -> int:
+        """F, of one image."""
 
     @torch.no_grad()
     def __call__(self, images_B3HW: Tensor, *, batch: int | None = None) -> Features:
@@ -124,25 +139,40 @@ class PackagedExtractor(Extractor):
     """The small feature network as an `Extractor`; it stays on the CPU, where it is fast enough."""
 
     kind = "fd"
-    features = FEATURES
     batch = 500
     network: FeatureNetwork
 
+    @property
+    def features(self) -> int:
+        return FEATURES
+
     def of(self, images_B3HW: Tensor) -> Features:
-        found = self.network(images_B3HW.cpu())
-        layer = self.network.classes
-        classes_N = None if layer is None else layer(found).argmax(1).numpy()
-        return Features(features_NF=found.double().numpy(), classes_N=classes_N)
+        means = self.network(images_B3HW.cpu())
+        features_NF = self.network.features(means).double().numpy()
+        return Features(
+            features_NF=features_NF, classes_N=self.network.classes(means).argmax(1).numpy()
+        )
 
 
 @functools.cache
 def packaged_extractor(network: str) -> PackagedExtractor:
-    """The extractor of packaged weights, such as `shapes-24`; `UserError` where there are none."""
-    path = WEIGHTS / f"{network}.safetensors"
-    if not path.exists():
-        there = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*-[0-9]*.safetensors")))
-        raise UserError(f"--dataset: no feature network {network} is packaged, but {there}")
-    return load_extractor(path, name=network)
+    """The extractor of packaged weights, such as `shapes-24`.
+
+    Raises:
+        UserError: no such network is packaged, or its file is not the frozen one.
+    """
+    if network not in DIGESTS:
+        raise UserError(
+            f"--dataset: no feature network {network} is packaged, but {', '.join(DIGESTS)}; give "
+            "one by --extractor"
+        )
+    extractor = load_extractor(WEIGHTS / f"{network}.safetensors", name=network)
+    if extractor.digest != DIGESTS[network]:
+        raise UserError(
+            f"--dataset: the packaged feature network {network} is {extractor.digest[:6]}, not "
+            f"{DIGESTS[network][:6]}; install varant again"
+        )
+    return extractor
 
 
 def load_extractor(path: Path, *, name: str) -> PackagedExtractor:

@@ -6,17 +6,21 @@ evaluator use, and which clean-fid calls. Nothing is downloaded. A TorchScript f
 that runs with your rights: load only one that you trust.
 """
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from varant.devices import check_device
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
-from varant.files import sha256_file
+from varant.evaluation.torchscript import (
+    check_digest,
+    full_float32,
+    last_line,
+    load_script,
+    script_digest,
+)
 
 INCEPTION_FEATURES = 2048
 _WANTED = "give a TorchScript file like inception-2015-12-05.pt"
@@ -34,15 +38,18 @@ class InceptionExtractor(Extractor):
     """
 
     kind = "fid"
-    features = INCEPTION_FEATURES
     batch = 50
     network: torch.jit.ScriptModule
     device: str
 
+    @property
+    def features(self) -> int:
+        return INCEPTION_FEATURES
+
     def of(self, images_B3HW: Tensor) -> Features:
         """Features of images in [0, 1], rounded to 8 bits as they are in image files."""
         pixels = images_B3HW.to(self.device).float().clamp(0, 1).mul(255).round()
-        with _full_float32(self.device):
+        with full_float32(self.device):
             found = self.network(pixels, return_features=True)
         return Features(features_NF=found.flatten(1).double().cpu().numpy())
 
@@ -59,18 +66,11 @@ def inception_extractor(
         UserError: no such device or file, another digest, not TorchScript, or a network that is
             not called as Inception is or gives no 2048 features.
     """
-    check_device(device)
     found = inception_digest(path)
-    if digest is not None and found != digest:
-        raise UserError(
-            f"--inception {path}: its SHA-256 begins {found[:6]}, not {digest[:6]} as when the "
-            "study began; put that file back or run the study again"
-        )
+    check_digest(f"--inception {path}", found, digest)
+    network, _ = load_script(path, f"--inception {path}", device, _WANTED)
     extractor = InceptionExtractor(
-        name=f"inception-{found[:6]}",
-        digest=found,
-        network=_load_script(path, device),
-        device=device,
+        name=f"inception-{found[:6]}", digest=found, network=network, device=device
     )
     _check(extractor, path)
     return extractor
@@ -78,21 +78,7 @@ def inception_extractor(
 
 def inception_digest(path: Path) -> str:
     """SHA-256 of the file; `UserError` where there is none."""
-    if not path.is_file():
-        raise UserError(f"--inception {path}: no such file; {_WANTED}")
-    return sha256_file(path)
-
-
-def _load_script(path: Path, device: str) -> torch.jit.ScriptModule:
-    try:
-        network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device).eval()
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError) as error:  # all that an unfit file raises
-        raise UserError(
-            f"--inception {path}: not a TorchScript file ({_last_line(error)}); {_WANTED}"
-        ) from None
-    return network
+    return script_digest(path, "--inception", _WANTED)
 
 
 def _check(extractor: InceptionExtractor, path: Path) -> None:
@@ -105,22 +91,10 @@ def _check(extractor: InceptionExtractor, path: Path) -> None:
     except (RuntimeError, AttributeError, TypeError) as error:  # other arguments, no tensor
         raise UserError(
             f"--inception {path}: cannot be called with (B, 3, H, W) images and "
-            f"return_features=True ({_last_line(error)}); {_WANTED}"
+            f"return_features=True ({last_line(error)}); {_WANTED}"
         ) from None
     if found.features_NF.shape != (len(probe), INCEPTION_FEATURES):
         raise UserError(
             f"--inception {path}: gives features of shape {found.features_NF.shape} for "
             f"{len(probe)} images, not {(len(probe), INCEPTION_FEATURES)}; {_WANTED}"
         )
-
-
-def _last_line(error: Exception) -> str:
-    """What went wrong; TorchScript puts a trace before it."""
-    return str(error).strip().splitlines()[-1].strip()
-
-
-def _full_float32(device: str) -> contextlib.AbstractContextManager[None]:
-    """No TF32 in convolutions, which torch allows by default; published FIDs are without it."""
-    if not device.startswith("cuda"):
-        return contextlib.nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

@@ -7,7 +7,7 @@ distance this is: theirs and clean-fid's average it over random subsets.
 
 import numpy as np
 
-from varant.evaluation.moments import Jackknifed, blocks
+from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.reference import Reference
 
 

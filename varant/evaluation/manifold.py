@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 5
+NEAR_QUANTILE = 0.05  # of held-out images' distances to the nearest training image
 ROWS = 2_000  # features compared with all others at once
 
 
@@ -63,11 +64,18 @@ def manifold(
     )
 
 
-def nearest(features_NF: np.ndarray, others_MF: np.ndarray) -> np.ndarray:
-    """(N,) distance of each feature to the nearest of the others.
+def memorised(samples_NF: np.ndarray, training_MF: np.ndarray, held_out_HF: np.ndarray) -> float:
+    """Share of samples that lie nearer to a training image than all but 5 % of held-out images do.
 
-    Samples that lie closer to training images than held-out images do are memorised.
+    About 0.05 where samples are distributed as held-out images, 1 where all are copies. Held-out
+    images must be processed as samples are (reconstructed), and so must the training images.
     """
+    near = np.quantile(nearest(held_out_HF, training_MF), NEAR_QUANTILE)
+    return float((nearest(samples_NF, training_MF) < near).mean())
+
+
+def nearest(features_NF: np.ndarray, others_MF: np.ndarray) -> np.ndarray:
+    """(N,) distance of each feature to the nearest of the others."""
     others = _tensor(others_MF)
     parts = [torch.cdist(part, others).amin(1) for part in _tensor(features_NF).split(ROWS)]
     return torch.cat(parts).numpy()

@@ -11,18 +11,21 @@ import torch
 from varant import UserError
 from varant.data import shapes
 from varant.evaluation.extractors import extractor_specs
-from varant.evaluation.features import Features, packaged_extractor
+from varant.evaluation.features import DIGESTS, WEIGHTS, Features, packaged_extractor
 from varant.evaluation.reference import Reference
 from varant.evaluation.scores import scores
+from varant.files import sha256_file
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("name", ["shapes-24", "digits-24"])
-def test_packaged_extractors(name):
+@pytest.mark.parametrize("name", DIGESTS)
+def test_packaged_extractors_are_frozen(name):
     first, second = (spec.load() for spec in extractor_specs(name))
+    assert first.digest == DIGESTS[name] == sha256_file(WEIGHTS / f"{name}.safetensors")
     assert first.name == f"{name}-{first.digest[:6]}"
-    assert second.name == f"blind-{second.digest[:6]}"
+    assert second.name == f"patches-{second.digest[:6]}"
+    assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 300_000
     for extractor in (first, second):
         found = extractor(torch.rand(3, 3, 24, 24))
         assert extractor.kind == "fd"
@@ -30,9 +33,26 @@ def test_packaged_extractors(name):
         assert (found.classes_N is None) == (extractor is second)
 
 
+def test_nothing_but_the_frozen_networks_is_packaged(monkeypatch):
+    assert {file.stem for file in WEIGHTS.iterdir()} == set(DIGESTS)
+    monkeypatch.setitem(DIGESTS, "digits-24", "0" * 64)
+    packaged_extractor.cache_clear()
+    with pytest.raises(UserError, match=r"digits-24 is [0-9a-f]{6}, not 000000; install"):
+        packaged_extractor("digits-24")
+
+
 def test_no_network_is_packaged():
     with pytest.raises(UserError, match=r"--dataset: no feature network folder-64 .*shapes-24"):
         extractor_specs("folder-64")
+
+
+def test_no_few_directions_hold_the_variance():
+    """Half whitening: of the means' variance seven directions of 128 hold nine tenths."""
+    images = torch.from_numpy(shapes.render(0, 2, range(2_000), side=24)).float() / 255
+    found = packaged_extractor("shapes-24")(images).features_NF
+    variances = np.linalg.eigvalsh(np.cov(found, rowvar=False))[::-1]
+    held = np.cumsum(variances) / variances.sum()
+    assert held[29] < 0.9
 
 
 def test_features_are_of_unit_scale_and_tell_the_classes_apart():

@@ -140,14 +140,14 @@ def test_a_device_that_is_not_there(inception):
 
 def test_convolutions_keep_the_process_s_settings(inception):
     """TF32 is switched off around the network alone."""
-    from varant.evaluation.inception import _full_float32
+    from varant.evaluation.torchscript import full_float32
 
     def settings():
         cudnn = torch.backends.cudnn
         return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
 
     before = settings()
-    with _full_float32("cuda:0"):
+    with full_float32("cuda:0"):
         assert not torch.backends.cudnn.allow_tf32
     assert settings() == before
 
@@ -174,7 +174,7 @@ def test_a_spec_of_a_packaged_network():
     with pytest.raises(UserError, match="no feature network imagenet is packaged"):
         ExtractorSpec.packaged("imagenet")
     with pytest.raises(UserError, match=r"--dataset: .* not 000000 as where the study began"):
-        ExtractorSpec(digest="0" * 64, network="shapes-24").load()
+        ExtractorSpec(kind="packaged", digest="0" * 64, network="shapes-24").load()
 
 
 def test_a_file_that_changed_since_the_spec_is_refused(tmp_path):

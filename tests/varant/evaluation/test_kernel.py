@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from clean_fid import cleanfid_fid
 
+from varant.evaluation.jackknife import GROUPS, blocks
 from varant.evaluation.kernel import class_kid
-from varant.evaluation.moments import GROUPS, blocks
 from varant.evaluation.reference import Reference
 
 

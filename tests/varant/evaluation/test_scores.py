@@ -7,7 +7,7 @@ import pytest
 from clean_fid import cleanfid_fid
 
 from varant.evaluation.features import Features
-from varant.evaluation.moments import GROUPS, blocks
+from varant.evaluation.jackknife import GROUPS, blocks
 from varant.evaluation.reference import Gaussian, Reference
 from varant.evaluation.scores import frechet, frechet_distance, scores
 
