@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.errors import FrameError
 from analysis.metrics import Metric, parse_metric
 from analysis.study_file import BASE, REAL
 
@@ -61,14 +62,10 @@ DRAW_COLUMN = {"draw": "Int64"}
 
 ANCHORS = (REAL, BASE, "control")
 
-FAMILIES = ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
-FAMILIES += (REAL, "rung", "repeat")
+FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
+FAMILIES += ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
-
-
-class FrameError(ValueError):
-    """A file of a study folder that cannot be used: one line naming file, value and remedy."""
 
 
 _ORDER = ("fid", "fd", "kid", "class_accuracy", "nll")

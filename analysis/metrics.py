@@ -72,8 +72,8 @@ _KNOWN = {
     rf"latency_ms/{_OF}": ("latency, {of}", "latency", "latency added", "ms"),
     rf"images_per_second/{_OF}": ("throughput, {of}", "images/s", "throughput lost", "images/s"),
 }
-_HIGHER_IS_BETTER = ("class_accuracy", "images_per_second", "precision", "recall")
-_HIGHER_IS_BETTER += ("density", "coverage")
+_HIGHER_IS_BETTER = {"class_accuracy", "images_per_second", "precision", "recall"}
+_HIGHER_IS_BETTER |= {"density", "coverage"}
 
 
 @functools.cache

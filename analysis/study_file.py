@@ -10,6 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from analysis.errors import FrameError
+
 FORMAT, VERSION = "varant-study", 3
 FILE, REMEDY = "study.json", "run the study again"
 
@@ -127,8 +129,6 @@ class StudyHead(Facts, extra="ignore"):
         Raises:
             FrameError: in one line, naming file, what is wrong with it, and remedy.
         """
-        from analysis.frame import FrameError  # late: studies write these files without pandas
-
         if not path.is_file():
             raise FrameError(
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "

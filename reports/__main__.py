@@ -21,7 +21,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from analysis.frame import FrameError
+from analysis.errors import FrameError
 from reports.build import build
 from reports.compare import compare
 from reports.pool import pool

@@ -18,11 +18,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.rows import LedgerRow
-from analysis.frame import REAL, FrameError, headline_metrics, load_frame
+from analysis.errors import FrameError
+from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, welch_t
 from analysis.statistics.units import observed
-from analysis.study_file import StudyFile, SupernetFile
+from analysis.study_file import REAL, StudyFile, SupernetFile
 from reports.build import judge, load_study
 from reports.parts import words
 from reports.parts.metrics import headings

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
-from analysis.frame import FINISHED, REAL, headline_metrics, load_frame
+from analysis.frame import FINISHED, headline_metrics, load_frame
 from analysis.metrics import Metric
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import StudyFile
+from analysis.study_file import REAL, StudyFile
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frame import FrameError, load_frame, read_parquet
+from analysis.errors import FrameError
+from analysis.frame import load_frame, read_parquet
 from analysis.study_file import FILE, BaseFacts, StudyFile, SupernetFile
 from reports.build import load_study
 from reports.parts.report import write_atomically

@@ -7,9 +7,10 @@ Searches depth plans (one depth a scale) whose peak KV cache stays within a limi
 TPE) seeded with every two-zone plan that fits. The search looks at the teacher-forced NLL of select
 images and at KV (or FLOPs); no plan is scored twice, in this run or another. Then both fronts, the
 found and the two-zone one, are measured on test images and fresh samples. The answer is what each
-found plan gains on the two-zone plan that select images chose for at most its memory. `--selectors ranked,equidistant,nested` compares which
-layers to keep at equal depth; `ranked` leaves out, one after another, the layer whose absence at
-the late scales costs the least NLL on select images.
+found plan gains on the two-zone plan that select images chose for at most its memory.
+`--selectors ranked,equidistant,nested` compares which layers to keep at equal depth; `ranked`
+leaves out, one after another, the layer whose absence at the late scales costs the least NLL on
+select images.
 
 Cost on two idle cores with --workers 2: about a minute for 150 plans of the small default. Expect
 plans for memory that two zones do not fit well, and little where the supernet was trained.

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,12 +154,8 @@ class Sensitivity(Study[SensitivityConfig, None]):
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
-        verdicts: dict[str, str] = next(iter(said["verdicts"].values()), {})
-        return Answer(
-            note=f"C1 (early scales need depth, late ones do not): {said['answer']}",
-            metrics=metrics,
-            tags={f"verdict {name}": verdict for name, verdict in verdicts.items()},
-        )
+        note = f"C1 (early scales need depth, late ones do not): {said['answer']}"
+        return replace(super().answer(outcome, paths), note=note, metrics=metrics)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         lines = []

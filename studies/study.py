@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import json
 import sys
 import time
 from collections import Counter
@@ -102,8 +103,10 @@ class Study(abc.ABC, Generic[Config, Found]):
         return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
     def answer(self, outcome: Outcome[Found], paths: ReportPaths) -> Answer:
-        """What the MLflow run shows of the report besides its verdict."""
-        return Answer(note=paths.verdict)
+        """What the MLflow run shows of the report: the verdict of every claim that it judges."""
+        ledger = json.loads(paths.answer.read_text()).get("ledger", [])
+        tags = {f"verdict {row['claim']}": row["verdict"] for row in ledger}
+        return Answer(note=paths.verdict, tags=tags)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         """The grid, for `--dry-run`."""
@@ -216,7 +219,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         Args:
             times: when the study began, and the seconds of its preparation.
         """
-        from analysis.frame import FrameError
+        from analysis.errors import FrameError
         from reports import build
         from studies.running.runner import run_cells, split_cells
         from studies.tracking.mirror import Mirror

@@ -169,7 +169,7 @@ class SupernetStudy(Study[Config, Found]):
         training = self.training(bench, arm, unit, seed)
         several = f" s{seed}" if self.config.seeds > 1 else ""
         name, columns = f"{arm.label} u{unit}{several}", arm.columns | {"unit": unit, "seed": seed}
-        placed = {"family": "training", "selector": arm.selector}
+        placed: dict[str, Any] = {"family": "training", "selector": arm.selector}
         placed["budget_images"] = training.config.budget_images
         yield Point(name=name, task=training, columns=columns | placed)
         yield from self._plan_points(bench, name, arm.selector, trained=training, **columns)

@@ -21,7 +21,11 @@ ORDER = {
         "running",
         "cells",
     ),
-    "reports": ("__main__ build", "sensitivity pareto switch schedule search general", "parts"),
+    "reports": (
+        "__main__ pool compare build",
+        "sensitivity pareto switch schedule search general",
+        "parts",
+    ),
     "analysis": (
         "claims",
         "figures",
@@ -29,6 +33,7 @@ ORDER = {
         "statistics",
         "search_file",
         "frame metrics study_file",
+        "errors",
     ),
     "varant": (
         "train sample train_features",

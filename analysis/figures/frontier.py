@@ -55,11 +55,16 @@ def draw_frontier(
     mine = data.plans[data.plans["schedule"] == schedule]
     mine = mine.assign(kv=mine["kv_share"] * data.full_kv)
     hollow, filled = mine[~mine["trained"]], mine[mine["trained"]]
-    look = {"markersize": 3, "mfc": "white", "mew": 0.6, "zorder": 2}
+    look: dict[str, Any] = {"markersize": 3, "mfc": "white", "mew": 0.6, "zorder": 2}
     ax.plot(hollow["kv"], hollow["value"], "o", color=colour, **look)
     ax.vlines(filled["kv"], filled["low"], filled["high"], color=colour, linewidth=1.0, zorder=3)
     ax.plot(filled["kv"], filled["value"], "o", color=colour, markersize=4.2, zorder=3)
-    near = {"textcoords": "offset points", "fontsize": 6.5, "color": colour, "in_layout": False}
+    near: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": 6.5,
+        "color": colour,
+        "in_layout": False,
+    }
     for row in filled.itertuples():
         whole = pd.isna(row.subnet_depth)  # stands at the edge
         name, side = ("full", "right") if whole else (f"d{row.subnet_depth}", "left")

@@ -15,7 +15,7 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FrameError
+from analysis.errors import FrameError
 from analysis.metrics import Metric
 from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
@@ -182,7 +182,7 @@ def hypervolume_table(
     for found in frontiers:
         metric = found.metric
         untrained = levels.untrained(shallowest, metric.name)
-        if not untrained or not (untrained.interval().low > 0):
+        if not untrained.mean > 0 or untrained.interval().low <= 0:
             continue
         start = levels.observed(base, metric.name).times(metric.damage_sign).by_unit
         points = found.models[found.models["trained"] & ~found.models["kind"].isin((CONTROL, BASE))]

@@ -105,8 +105,8 @@ def welch_t(one: Interval, other: Interval) -> Interval:
     variances = np.array([one.standard_error, other.standard_error]) ** 2
     freedom = np.array([one.degrees_of_freedom, other.degrees_of_freedom], dtype=float)
     if not (np.isfinite(variances).all() and variances.sum() > 0 and (freedom > 0).all()):
-        nothing = dict.fromkeys(("low", "high", "standard_error"), math.nan)
-        return Interval(estimate=difference, **nothing)
+        nan = math.nan
+        return Interval(estimate=difference, low=nan, high=nan, standard_error=nan)
     error = math.sqrt(variances.sum())
     df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
     half = float(special.stdtrit(df, 0.975)) * error

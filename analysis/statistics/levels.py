@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED, FrameError, headline_metrics
+from analysis.errors import FrameError
+from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed

@@ -62,7 +62,7 @@ class Observations:
 
     @property
     def sample_error(self) -> float:
-        """Root mean square of the units' jackknife standard errors: what measuring adds; else NaN."""
+        """Root mean square of the units' jackknife standard errors, what measuring adds; or NaN."""
         squares = [(len(r) - 1) * r.var() for r in self.replicates if len(r) > 1]
         return float(np.sqrt(np.mean(squares))) if squares else float("nan")
 
@@ -74,8 +74,10 @@ class Observations:
         """Unit by unit, of the units that both have; replicates where both have as many."""
         units = tuple(unit for unit in self.units if unit in other.units)
         mine, theirs = ([o.units.index(unit) for unit in units] for o in (self, other))
-        replicates = [(self.replicates[i], other.replicates[j]) for i, j in zip(mine, theirs)]
-        differences = tuple(a - b if len(a) == len(b) else a[:0] for a, b in replicates)
+        pairs = [
+            (self.replicates[i], other.replicates[j]) for i, j in zip(mine, theirs, strict=True)
+        ]
+        differences = tuple(a - b if len(a) == len(b) else a[:0] for a, b in pairs)
         return self._with(self.values[mine] - other.values[theirs], units, differences)
 
     def _with(

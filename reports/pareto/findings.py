@@ -9,7 +9,8 @@ import pandas as pd
 from analysis.claims.ledger import judge_claims
 from analysis.claims.rows import Kind
 from analysis.claims.trained import Trained
-from analysis.frame import FrameError, read_parquet
+from analysis.errors import FrameError
+from analysis.frame import read_parquet
 from analysis.metrics import Metric
 from analysis.statistics.choices import choose_plans
 from analysis.statistics.fronts import frontier, hypervolume_table, trade

@@ -77,8 +77,8 @@ def trade_caption(found: ParetoFindings) -> str:
     bases = " ".join(_basis(found, metric) for metric in found.metrics if found.trades[metric.name])
     return (
         "A point a schedule, named in the last panel, lower left is better; dotted: the control's "
-        "full network. Grey line: the interpolated front of the fixed shares (claims C2 and C3); bands: "
-        f"real images, the floor; {bars}. {bases}"
+        "full network. Grey line: the interpolated front of the fixed shares (claims C2 and C3); "
+        f"bands: real images, the floor; {bars}. {bases}"
     )
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from analysis.errors import FrameError
 from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.samples import SampleSheet, draw_sample_sheet
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.frame import FrameError
 from analysis.maps.heatmap import Heatmap
 from reports.parts.page import Page
 

@@ -109,9 +109,9 @@ def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None
         pd.DataFrame(tests),
         "The tests, in the metric's unit (NLL in nats/token, distances without): estimate with 95 "
         "% interval over units, positive in the direction named. Remains: the share of the "
-        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent; tested "
-        "one-sided by the linear contrast. p: after Holm's correction where any test of the claim "
-        "would do. Blind: the feature space that knows nothing of classes.",
+        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent; "
+        "tested one-sided by the linear contrast. p: after Holm's correction where any test of the "
+        "claim would do. Blind: the feature space that knows nothing of classes.",
         widths=[0.04, 0.42, 0.08, 0.17, 0.14, 0.08, 0.05, 0.09],
         grouped=True,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import typst
 
-from analysis.frame import FrameError
+from analysis.errors import FrameError
 
 TEMPLATE = Path(__file__).with_name("report.typ")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frame import FINISHED, REAL, headline_metrics
+from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, Frontier
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import ModelFacts, SupernetFile
+from analysis.study_file import REAL, ModelFacts, SupernetFile
 from reports.parts import words
 from reports.parts.metrics import headings
 from reports.parts.page import Page, Text, code, strong
@@ -68,7 +68,8 @@ def _add_estimates(table: pd.DataFrame, name: str, found: Sequence[Observations]
         table[name + suffix] = [math.nan if i is None else getattr(i, end) for i in intervals]
 
 
-def _name(schedule: str | None, family: str, plan: str, selector: str | None) -> str:
+def _name(schedule: Any, family: Any, plan: Any, selector: Any) -> str:
+    """Of the values of `CELL`."""
     if family == REAL:
         return "real images"
     return " ".join(filter(None, (schedule, words.plan_name(family, plan, selector or ""))))

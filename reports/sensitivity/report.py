@@ -14,13 +14,13 @@ from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale
 from analysis.figures.heatmap import draw_heatmap, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.figures.triangle import draw_triangle
-from analysis.frame import REAL, load_frame
+from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, asymmetry_study
 from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
-from analysis.study_file import SensitivityFile
+from analysis.study_file import REAL, SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words

@@ -9,14 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.frame import (
-    COLUMNS,
-    TRAINING_COLUMNS,
-    FrameError,
-    checked_frame,
-    headline_metrics,
-    load_frame,
-)
+from analysis.errors import FrameError
+from analysis.frame import COLUMNS, TRAINING_COLUMNS, checked_frame, headline_metrics, load_frame
 from analysis.metrics import parse_metric
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

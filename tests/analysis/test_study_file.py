@@ -8,7 +8,7 @@ from pareto_frames import pareto_facts
 from sensitivity_frames import Truth, sensitivity_facts
 from small_studies import schedule_facts, search_facts, switch_facts
 
-from analysis.frame import FrameError
+from analysis.errors import FrameError
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import FILE, ParetoFile, SensitivityFile, StudyFile, SupernetFile
 

@@ -110,7 +110,7 @@ class Dataset:
         return self.make_split("real")
 
     def of_unit(self, unit: int) -> Dataset:
-        """A unit's held-out images: `test`, and `real` ones that are scored as samples are.
+        """The held-out images of a unit: `test`, and `real` ones to be scored as samples are.
 
         Rendered images are the unit's own. Of a finite data set all units have the same: the test
         images, and the select images as `real`.

@@ -1,14 +1,13 @@
-"""The asymmetry statistic and its verdicts, on frames whose truth is known."""
+"""The asymmetry statistic and every verdict on C1, on frames whose truth is known."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from sensitivity_frames import (
+    BLIND_FD,
     EQUAL,
     FD,
     FIVE,
-    KID,
     LATE,
     MIXED,
     REPRODUCED,
@@ -19,75 +18,101 @@ from sensitivity_frames import (
     sensitivity_facts,
 )
 
-from analysis.claims.c1 import dissent, judge_c1, nll_dissent
+from analysis.claims.c1 import judge_c1
+from analysis.claims.rows import Kind
+from analysis.frame import checked_frame
 from analysis.statistics.asymmetry import Normalisation, asymmetry_study
-from analysis.statistics.damage import base_seeds, damage_table, paired_differences
-from analysis.statistics.intervals import Verdict, holm
+from analysis.statistics.damage import Damages
+from analysis.statistics.intervals import Verdict
 from analysis.study_file import SensitivityFile
 
+SIX = tuple(range(6))
+# More per scale early, as much per window: there are as many early scales as late ones.
+UNCLEAR = {name: (both[0], both[0]) for name, both in EQUAL.items()}
 
-def study_of(frame, *, patch_nums=FIVE, selector="equidistant"):
-    study = SensitivityFile.model_validate(sensitivity_facts(Truth(patch_nums=patch_nums)))
-    networks = len(base_seeds(frame))
-    return asymmetry_study(paired_differences(frame), study, selector=selector, networks=networks)
+
+def study_of(frame, *, patch_nums=FIVE, **facts):
+    truth = Truth(patch_nums=patch_nums)
+    study = SensitivityFile.model_validate(sensitivity_facts(truth, **facts))
+    frame = checked_frame(frame)
+    return asymmetry_study(Damages(frame), frame, study, selector="equidistant"), study
+
+
+def judged(frame, **settings):
+    return judge_c1(*study_of(frame, **settings))
+
+
+def make(effects=REPRODUCED, **settings):
+    usual = {"units": SIX, "effects": effects, "depths": (), "groups": 0}
+    return make_frame(**usual | settings)
 
 
 @pytest.mark.parametrize(
     ("effects", "verdict"),
-    [
-        (REPRODUCED, Verdict.REPRODUCED),
-        (LATE, Verdict.CONTRADICTED),
-        (MIXED, Verdict.DISAGREE),
-        (EQUAL, Verdict.INCONCLUSIVE),
-    ],
+    [(REPRODUCED, Verdict.REPRODUCED), (LATE, Verdict.CONTRADICTED), (MIXED, Verdict.DISAGREE)],
 )
-@pytest.mark.parametrize("base_seeds", [(0,), (0, 1, 2)])
-def test_verdicts(effects, verdict, base_seeds):
-    study = study_of(make_frame(effects=effects, base_seeds=base_seeds, seed=4))
-    assert study.verdict() is verdict
-    claim = judge_c1(study, dataset="shapes")
-    assert claim.verdict is verdict
-    assert study.over_seeds == (len(base_seeds) > 1)
-    signs = [a.sign for a in study.evidence]
-    assert [component.outcome for component in claim.components] == signs
+def test_verdicts(effects, verdict):
+    row = judged(make(effects))
+    assert row.verdict is verdict
+    names = [test.metric.name for test in row.lines[0].tests]
+    assert names == [FD, BLIND_FD]  # no other metric decides
+    assert row.lines[0].tests[0].units == SIX
+
+
+def alike():
+    """Units whose asymmetries take turns: nothing can be told."""
+    frame = make(UNCLEAR, noise=0.0, unit_noise=0.0)
+    late = frame["window"].isin(("late",)) & ~frame["metric"].str.startswith(("kv", "flops"))
+    turn = 2.0 * (frame["unit"] % 2) - 1.0
+    return frame.assign(value=frame["value"] + late * turn)
+
+
+@pytest.mark.parametrize(
+    ("power", "verdict"),
+    [(None, Verdict.INCONCLUSIVE), (0.8, Verdict.INCONCLUSIVE), (0.5, Verdict.UNRESOLVED)],
+)
+def test_what_is_neither(power, verdict):
+    planned = None if power is None else {"C1": {FD: power}}
+    assert judged(alike(), power=planned).verdict is verdict
+
+
+def test_below_five_units_nothing_is_decided():
+    for units in ((0,), (0, 1, 2, 3)):
+        row = judged(make(units=units, groups=20))
+        assert row.verdict is Verdict.UNRESOLVED
+        assert "a verdict needs 5" in row.lines[0].reason
+
+
+@pytest.mark.parametrize("zone", ["early", "late"])
+def test_both_windows_must_have_been_seen_on_the_ladder(zone):
+    passed = dict.fromkeys(("early", "middle", "late"), True)
+    assert judged(make(), ladder={FD: passed}).verdict is Verdict.REPRODUCED
+    row = judged(make(), ladder={FD: passed | {zone: False}})
+    assert row.verdict is Verdict.UNRESOLVED
+    assert row.lines[0].reason == f"FD failed the ladder at the {zone} scales"
 
 
 def test_untested_without_both_windows():
-    frame = make_frame(fail=(("d4 on late", None),))
-    assert study_of(frame).verdict() is Verdict.UNTESTED
-    assert judge_c1(study_of(frame), dataset="shapes").verdict is Verdict.UNTESTED
+    row = judged(make(fail=(("d4 on late", None),)))
+    assert row.verdict is Verdict.UNTESTED and not row.lines[0].tests
 
 
-def test_one_set_is_inconclusive():
-    study = study_of(make_frame(sample_sets=1))
-    assert study.verdict() is Verdict.INCONCLUSIVE
-    assert all(np.isnan(a.difference.low) for a in study.estimates if a.metric.decides)
-
-
-def test_nll_never_decides():
-    frame = make_frame(effects=EQUAL, nll_effects=(0.05, 0.9), seed=4)
-    study = study_of(frame)
-    nll = next(a for a in study.under(Normalisation.SCALE) if not a.metric.decides)
-    assert nll.sign == -1 and np.isnan(nll.p_holm)
-    claim = judge_c1(study, dataset="shapes")
-    assert claim.verdict is Verdict.INCONCLUSIVE
-    assert any("NLL" in sentence for sentence in nll_dissent(study))
+def test_likelihood_has_a_line_and_never_decides():
+    row = judged(make(nll_effects=(0.05, 0.9)))
+    (likelihood,) = row.of(Kind.LIKELIHOOD)
+    assert (row.verdict, likelihood.verdict) == (Verdict.REPRODUCED, Verdict.CONTRADICTED)
 
 
 @pytest.mark.parametrize("patch_nums", [FIVE, TEN])
 def test_normalisations_divide_by_what_they_name(patch_nums):
-    frame = make_frame(patch_nums=patch_nums)
-    study = study_of(frame, patch_nums=patch_nums)
+    study, _ = study_of(make(patch_nums=patch_nums), patch_nums=patch_nums)
     windows = WINDOWS[len(patch_nums)]
     raw = study.under(Normalisation.WINDOW)[0]
-    kv = damage_table(paired_differences(frame), over_seeds=False)
-    kv = kv[kv["metric"] == "kv_bytes/peak"].dropna(subset=["window"]).set_index("window")
     for normalisation, n in {
         Normalisation.SCALE: {w: len(s) for w, s in windows.items()},
         Normalisation.TOKEN: {
             w: sum(patch_nums[k - 1] ** 2 for k in s) for w, s in windows.items()
         },
-        Normalisation.KV: {w: -kv.loc[w, "damage"] / 2**20 for w in windows},
     }.items():
         a = study.under(normalisation)[0]
         assert (a.early_divisor, a.late_divisor) == pytest.approx((n["early"], n["late"]))
@@ -96,37 +121,13 @@ def test_normalisations_divide_by_what_they_name(patch_nums):
         assert a.difference.estimate == pytest.approx(a.early.estimate - a.late.estimate)
 
 
-def test_other_normalisation_is_reported_as_dissent():
-    # Equal per scale is more per window for the late scales, of which there are more at K = 10.
-    frame = make_frame(patch_nums=TEN, effects=EQUAL, seed=4)
-    study = study_of(frame, patch_nums=TEN)
-    assert judge_c1(study, dataset="shapes").verdict is Verdict.INCONCLUSIVE
-    assert any(s.startswith("Per window") and "contradicted" in s for s in dissent(study))
+def test_the_triangle_has_every_pair_of_windows():
+    study, _ = study_of(make(depths=(4,)))
+    pairs = {(a, b) for a in range(1, 5) for b in range(a + 1, 6)}
+    assert set(study.triangle[FD]) == pairs
+    assert study.triangle[FD][2, 4].units == SIX
 
 
-def test_holm_runs_over_deciding_metrics():
-    group = study_of(
-        make_frame(
-            effects={FD: (1.0, 0.99), KID: (0.02, 0.0198), "class_accuracy": (0.05, 0.0493)}, seed=9
-        )
-    )
-    group = [a for a in group.under(Normalisation.SCALE) if a.metric.decides]
-    expected = holm([a.difference.p_value for a in group])
-    assert [a.p_holm for a in group] == pytest.approx(expected)
-    assert any(a.p_holm > a.difference.p_value for a in group)
-
-
-def test_a_network_without_a_window_is_left_out():
-    frame = make_frame(base_seeds=(0, 1, 2), fail=(("d4 on late", 1),))
-    a = study_of(frame).under(Normalisation.SCALE)[0]
-    assert a.base_seeds == 2 and a.difference.degrees_of_freedom == 1
-
-
-def test_false_alarms_are_rare_where_nothing_is_asymmetric():
-    equal = {FD: (1.0, 1.0), KID: (0.02, 0.02), "class_accuracy": (0.05, 0.05)}
-    verdicts = [
-        study_of(make_frame(effects=equal, depths=(), seed=seed, nll_sets=2)).verdict()
-        for seed in range(60)
-    ]
-    # Holm keeps any false sign below 5 %: 9 of 60 has probability 2e-3 at most.
-    assert sum(v is not Verdict.INCONCLUSIVE for v in verdicts) < 9
+def test_a_unit_without_a_window_is_left_out():
+    row = judged(make(fail=(("d4 on late", 1),)))
+    assert row.lines[0].tests[0].units == (0, 2, 3, 4, 5)

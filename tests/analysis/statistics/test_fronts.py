@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pareto_frames import FD, HALF, NLL, QUARTER, frame_of
 
-from analysis.frame import FrameError
+from analysis.errors import FrameError
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import (
     KV,
@@ -22,10 +22,8 @@ from analysis.statistics.fronts import (
     trade,
 )
 from analysis.statistics.levels import FULL, Levels, PlanKey
-from analysis.study_file import ReferencePoint
 
 LOSS = parse_metric(NLL)
-CORNER = ReferencePoint(kv_share=1.0, nll=4.0, fd=10.0)
 FULL_KV = 100.0
 
 
@@ -33,9 +31,23 @@ def plane(points, **settings) -> Frontier:
     return frontier(Levels(frame_of(points, **settings)), LOSS, full_kv=FULL_KV)
 
 
+def base(units=(0,), *, untrained: float = 3.0):
+    """A network that training began from: NLL 1, and `untrained` with a quarter of the layers, so
+    that by default a loss of 2 nats is all of the untrained damage."""
+    full = {("base", unit, FULL): (100.0, 1.0) for unit in units}
+    return full | {("base", unit, QUARTER): (20.0, untrained) for unit in units}
+
+
+def table_of(points):
+    levels = Levels(frame_of(points))
+    return hypervolume_table([frontier(levels, LOSS, full_kv=FULL_KV)], levels, QUARTER)
+
+
 def areas(points) -> dict[str, tuple[float, ...]]:
-    table = hypervolume_table([plane(points)], CORNER)
-    return dict(zip(table["schedule"], table["values"], strict=True))
+    """In units of KV share and untrained damage: the corner's rectangle is 1.1 x 1."""
+    table = table_of(base() | points)
+    values = [tuple(1.1 * v for v in values) for values in table["values"]]
+    return dict(zip(table["schedule"], values, strict=True))
 
 
 def test_ties_all_stay():
@@ -67,24 +79,27 @@ def test_points_outside_the_corner_add_nothing():
 
 
 def test_hypervolume_of_schedules_by_hand():
-    points = {
+    points = base((0, 1)) | {
         ("control", 0, FULL): (100.0, 1.0),
         ("control", 0, HALF): (50.0, 1.0),
         ("fixed 1", 0, FULL): (80.0, 2.0),
-        ("fixed 1", 0, HALF): (50.0, 3.0),
+        ("fixed 1", 0, HALF): (50.0, 2.6),
         ("fixed 1", 1, FULL): (80.0, 1.0),
         ("fixed 1", 1, HALF): (50.0, 2.0),
         ("fixed 1", 1, PlanKey(4, 2)): (1.0, 0.0),  # not trained, so it adds nothing
     }
-    # Seed 0: 0.2 x 2 + 0.3 x 1 of 4; seed 1: 0.2 x 3 + 0.3 x 2 of 4.
-    assert areas(points) == {"fixed 1": pytest.approx((0.7 / 4, 1.2 / 4))}
-    table = hypervolume_table([plane(points)], CORNER)
+    table = table_of(points)
+    # Unit 0: losses 0.5 and 0.8 of the untrained damage; unit 1: 0 and 0.5.
+    first, second = 0.3 * 0.2 + 0.3 * 0.5, 0.3 * 0.5 + 0.3 * 1.0
     row = table.iloc[0]
-    assert row["value"] == pytest.approx(0.95 / 4)
+    assert table["schedule"].tolist() == ["fixed 1"]
+    assert row["values"] == pytest.approx((first / 1.1, second / 1.1))
+    mean = (first + second) / 2.2
+    assert row["value"] == pytest.approx(mean)
     # The mean of two lies within tan(0.475 pi) standard errors, a half of their distance each.
-    half_width = math.tan(0.475 * math.pi) * 0.5 / 8
-    assert (row["low"], row["high"]) == pytest.approx((0.2375 - half_width, 0.2375 + half_width))
-    assert (row["seeds"], row["points"], row["metric"]) == (2, 2, NLL)
+    half_width = math.tan(0.475 * math.pi) * (second - first) / 2.2
+    assert (row["low"], row["high"]) == pytest.approx((mean - half_width, mean + half_width))
+    assert (row["units"], row["points"], row["metric"]) == (2, 2, NLL)
 
 
 def test_every_schedule_enters_with_the_same_plans():
@@ -96,10 +111,11 @@ def test_every_schedule_enters_with_the_same_plans():
         ("progressive", 0, HALF): (50.0, 2.0),
         ("progressive", 0, QUARTER): None,
     }
-    assert areas(points) == dict.fromkeys(("fixed 1", "progressive"), pytest.approx((0.25,)))
-    table = hypervolume_table([plane(points)], CORNER)
+    area = pytest.approx((0.6 * 0.5,))
+    assert areas(points) == dict.fromkeys(("fixed 1", "progressive"), area)
+    table = table_of(base() | points)
     assert table["points"].tolist() == [2, 2]
-    assert table["low"].isna().all()  # one seed
+    assert table["low"].isna().all()  # one unit
 
 
 def test_schedules_of_other_layers_enter_with_the_same_depths():
@@ -107,24 +123,34 @@ def test_schedules_of_other_layers_enter_with_the_same_depths():
         ("fixed 1", 0, FULL): (80.0, 2.0),
         ("fixed 1", 0, HALF): (50.0, 2.0),
         ("fixed 1 (nested)", 0, FULL): (80.0, 2.0),
-        ("fixed 1 (nested)", 0, PlanKey(4, 3, "nested")): (50.0, 3.0),
+        ("fixed 1 (nested)", 0, PlanKey(4, 3, "nested")): (50.0, 2.6),
     }
-    found = areas(points)
-    assert found == {
-        "fixed 1": pytest.approx((0.25,)),
-        "fixed 1 (nested)": pytest.approx(((0.2 * 2 + 0.3 * 1) / 4,)),
+    assert areas(points) == {
+        "fixed 1": pytest.approx((0.3,)),
+        "fixed 1 (nested)": pytest.approx((0.3 * 0.2 + 0.3 * 0.5,)),
     }
 
 
-def test_each_metric_has_its_own_reference():
-    fd = parse_metric(FD)
-    points = {("fixed 1", 0, FULL): (50.0, 2.0, 2.0)}
-    levels = Levels(frame_of(points, metrics=(NLL, FD)))
-    found = [frontier(levels, metric, full_kv=FULL_KV) for metric in (LOSS, fd)]
-    table = hypervolume_table(found, CORNER)
+def test_a_gain_lies_beyond_the_base():
+    assert areas({("fixed 1", 0, FULL): (60.0, 0.0)}) == {"fixed 1": pytest.approx((0.5 * 1.5,))}
+
+
+def test_metrics_share_a_scale():
+    """A metric in another unit has the same hypervolume where the shares are the same."""
+    points = base() | {("fixed 1", 0, FULL): (50.0, 2.0)}
+    both = {place: (kv, value, 10 * value) for place, (kv, value) in points.items()}
+    levels = Levels(frame_of(both, metrics=(NLL, FD)))
+    planes = [frontier(levels, metric, full_kv=FULL_KV) for metric in (LOSS, parse_metric(FD))]
+    table = hypervolume_table(planes, levels, QUARTER)
     assert table["metric"].tolist() == [NLL, FD]
-    assert table["value"].to_numpy() == pytest.approx(np.array([0.5 * 2 / 4, 0.5 * 8 / 10]))
-    assert hypervolume_table([], CORNER).empty
+    assert table["value"].to_numpy() == pytest.approx([0.6 * 0.5 / 1.1] * 2)
+    assert hypervolume_table([], levels, QUARTER).empty
+
+
+def test_without_untrained_damage_there_is_no_scale():
+    points = {("fixed 1", 0, FULL): (50.0, 2.0)}
+    assert table_of(points).empty
+    assert table_of(base(untrained=0.5) | points).empty
 
 
 def test_plane_is_signed_and_relative_to_the_full_network():

@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.intervals import (
-    Verdict,
-    holm,
-    p_beyond,
-    p_within,
-    paired_t,
-    verdict_of_signs,
-)
+from analysis.statistics.intervals import holm, p_beyond, paired_t
 
 
 def test_interval_agrees_with_scipy():
@@ -90,35 +83,5 @@ def test_holm_bounds_false_alarms():
 @pytest.mark.parametrize("mean", [0.02, -0.02, 0.2, -0.2])
 def test_margins_against_one_sided_t_tests(mean):
     differences = np.random.default_rng(5).normal(mean, 0.1, 20)
-    ours = paired_t(differences)
-    above = stats.ttest_1samp(differences, -0.1, alternative="greater").pvalue
-    below = stats.ttest_1samp(differences, 0.1, alternative="less").pvalue
-    assert p_within(ours, 0.1) == pytest.approx(max(above, below), rel=1e-9)
     beyond = stats.ttest_1samp(differences, 0.1, alternative="greater").pvalue
-    assert p_beyond(ours, 0.1) == pytest.approx(beyond, rel=1e-9)
-    inside = paired_t(differences, confidence=0.90)
-    inside = inside.low > -0.1 and inside.high < 0.1
-    assert (p_within(ours, 0.1) < 0.05) == inside == (abs(mean) < 0.1)
-
-
-def test_equivalence_is_not_absence_of_difference():
-    assert p_within(paired_t([-1.0, 1.1, 0.4, -0.6]), 0.1) > 0.05
-    assert math.isnan(p_within(paired_t([0.01]), 0.1))
-    assert p_within(paired_t([0.0, 0.0]), 0.1) == 0.0
-    with pytest.raises(ValueError, match="margin"):
-        p_within(paired_t([0.0, 0.1]), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("signs", "verdict"),
-    [
-        ([1, 0, 0], Verdict.REPRODUCED),
-        ([1, 1, 1], Verdict.REPRODUCED),
-        ([0, -1], Verdict.CONTRADICTED),
-        ([1, -1, 0], Verdict.DISAGREE),
-        ([0, 0], Verdict.INCONCLUSIVE),
-        ([], Verdict.UNTESTED),
-    ],
-)
-def test_verdict_of_signs(signs, verdict):
-    assert verdict_of_signs(signs) is verdict
+    assert p_beyond(paired_t(differences), 0.1) == pytest.approx(beyond, rel=1e-9)
