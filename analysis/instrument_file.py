@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from analysis.errors import FrameError
 from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile, validation_text
 
 TABLE = "table.json"
@@ -53,8 +54,6 @@ class Table(Facts):
         Raises:
             FrameError: in one line, naming the file and what is wrong with it.
         """
-        from analysis.frame import FrameError  # late: studies read tables without pandas
-
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:

@@ -80,18 +80,15 @@ def _verdict(study: LadderFile, passed: Passed) -> str:
 
 
 def _answer(study: LadderFile, passed: Passed) -> str:
-    said = [
-        f"By {metric.label} in the deciding space the zones {_seen(passed[metric])} can be decided."
-        for metric in _deciding(study, passed)
-    ]
+    deciding = _deciding(study, passed)
+    said = [f"{metric.label} sees {_seen(passed[metric])}" for metric in deciding]
     blind = [
-        f"{zone} scales (to scale {study.windows[zone][-1]})"
-        for zone in study.windows
-        if not any(passed[metric].get(zone) for metric in _deciding(study, passed))
+        f"{zone} scales (to scale {scales[-1]})"
+        for zone, scales in study.windows.items()
+        if not any(passed[metric].get(zone) for metric in deciding)
     ]
-    if blind:
-        said.append(f"No metric of that space sees the {words.listed(blind)}.")
-    return " ".join(said)
+    none = f" None of them sees the {words.listed(blind)}." if blind else ""
+    return f"In the space that decides, {words.listed(said)}.{none}"
 
 
 def _add_figure(page: Page, study: LadderFile, steps: Sequence[Step]) -> None:
@@ -156,15 +153,12 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
         for step in (step for step in steps if step.metric in metrics):
             i = step.observed.interval()
             text = words.estimate(i.estimate, i.low, i.high, signed=False)
-            if step.rung != "real":
-                text += f" · {words.percent(step.rejected)}"
             cells.setdefault(step.rung, {})[step.metric.short] = text
         rows = pd.DataFrame.from_dict(cells, orient="index").rename_axis("Rung").reset_index()
         rows = rows.loc[sorted(rows.index, key=lambda i: rows["Rung"][i] != "real")]
         page.table(
             rows.fillna(words.NOTHING),
-            f"{name}: mean score with 95 % interval ({words.over(repeats)}) and the share of "
-            "repeats that reject it.",
+            f"{name}: mean score with 95 % interval by {words.over(repeats)}.",
         )
 
 
@@ -187,5 +181,5 @@ def _summary(steps: Sequence[Step]) -> pd.DataFrame:
                 "repeats": len(step.observed.units),
             }
         )
-    columns = "metric rung zone mean low high limit distance rejected repeats".split()
-    return pd.DataFrame(rows, columns=columns)
+    names = "metric rung zone mean low high limit distance rejected repeats"
+    return pd.DataFrame(rows, columns=names.split())

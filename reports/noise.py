@@ -160,14 +160,12 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
 
 def _text(one: Component, samples: int) -> str:
     estimate, low, high = _roots(one, samples)
-    return words.NOTHING if math.isnan(estimate) else words.estimate(
-        estimate, low, high, signed=False
+    return (
+        words.NOTHING if math.isnan(estimate) else words.estimate(estimate, low, high, signed=False)
     )
 
 
-def _add_checks(
-    page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]
-) -> None:
+def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
     page.heading("Evaluation: samples, and the jackknife")
     rows = [
         {

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from analysis.instrument_file import TABLE, NoiseFile
 from analysis.study_file import BASE
+from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
@@ -53,11 +54,13 @@ class NoiseConfig(SupernetConfig):
 
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
     train_switch: Natural | None = None
-    """Switch point that models are trained for; default: six tenths of the scales."""
+    """Switch point that models are trained for; default: the preset's, else six tenths
+    of the scales."""
     seeds: Positive = 2
     """Training seeds on each base network."""
     draws: Positive = 2
     """Sampling seeds of each trained network at each count of samples."""
+    powered = None
 
     @classmethod
     def quick_defaults(cls) -> Self:
@@ -108,7 +111,10 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             yield from measured(f"{BASE} u{unit}", None, range(len(seeds)), columns)
             for place, seed in enumerate(seeds):
                 training = self.training(bench, arm, unit, seed)
-                name, columns = f"{arm.label} u{unit} s{seed}", placed | arm.columns | {"seed": seed}
+                name, columns = (
+                    f"{arm.label} u{unit} s{seed}",
+                    placed | arm.columns | {"seed": seed},
+                )
                 budget = {"family": "training", "budget_images": training.config.budget_images}
                 yield Point(name=name, task=training, columns=columns | budget)
                 yield from measured(name, training, range(place, place + 1), columns)
@@ -143,7 +149,8 @@ class Noise(SupernetStudy[NoiseConfig, None]):
                 point = self.plan_point(
                     bench, shown, plan, **columns, **placed, trained=trained, draw=number
                 )
-                yield replace(point, task=replace(point.task, evaluation=evaluation))
+                task = Measurement(plan=plan, evaluation=evaluation, unit=unit, trained=trained)
+                yield replace(point, task=task)
 
     def _plans(
         self, geometry: Geometry, *, whole: bool, base: bool

@@ -148,7 +148,9 @@ def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
         least=detectable(deviation, size.units),
         power=None if margin is None else _power(margin, deviation, size.units),
         units=None if margin is None else units_needed(margin, deviation),
-        units_at_most=None if margin is None else units_needed(margin, highest.deviation(**counted)),
+        units_at_most=None
+        if margin is None
+        else units_needed(margin, highest.deviation(**counted)),
     )
 
 
@@ -204,5 +206,3 @@ def planned_power(
             if one.power is not None and (kind, extractor) == (one.kind, one.extractor):
                 power.setdefault(one.key, {})[name] = one.power
     return power
-
-

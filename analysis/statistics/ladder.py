@@ -3,9 +3,9 @@
 A rung is one kind of damage, done to the real images of each unit; a unit is one repeat, with
 images and a reference of its own. Rules, written before any run:
 
-A repeat *rejects* a rung where its score is worse than what another sample of undamaged images would
-score with a chance of 95 %: beyond the one-sided prediction limit mean + t sd sqrt(1 + 1/n) of the
-n repeats' real images, t Student's with n - 1 degrees of freedom, on the side that is worse.
+A repeat *rejects* a rung where its score is worse than what another sample of undamaged images
+would score with a chance of 95 %: beyond the one-sided prediction limit mean + t sd sqrt(1 + 1/n)
+of the n repeats' real images, t Student's with n - 1 degrees of freedom, on the side that is worse.
 
 A metric *passes* for a zone of scales (early, middle, late) if at least 95 % of the repeats reject
 that zone's last scale swapped: all its tokens from another image of the class. With fewer than
@@ -20,11 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.frame import REAL
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.units import Observations, observed
-from analysis.study_file import ScaleZone
+from analysis.study_file import REAL, ScaleZone
 
 REJECTED = 0.95
 LEAST_REPEATS = 20

@@ -29,7 +29,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.frame import FINISHED, FrameError
+from analysis.errors import FrameError
+from analysis.frame import FINISHED
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.components import Component, variance_components
 from analysis.statistics.intervals import SIGNIFICANCE
@@ -37,8 +38,10 @@ from analysis.study_file import BASE, REAL
 
 WHOLE = -1  # stands for the missing group of a score on all samples
 PLANS = ("full", "half", "quarter")
-NAMES = ("level full", "level half", "untrained half", "untrained quarter", "loss full")
-NAMES += ("loss half", "loss quarter", "retrained full", "retrained half", "asymmetry")
+NAMES = (
+    *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),
+    *("loss quarter", "retrained full", "retrained half", "asymmetry"),
+)
 KINDS = ("fd", "fid", "kid", "class_accuracy", "nll")
 
 
@@ -141,7 +144,9 @@ class Noise:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
                 margin = self._margin(name)
                 y = top.get("untrained half" if name.endswith("full") else _of(name))
-                untrained = float(y[..., 0].mean()) if margin is not None and y is not None else None
+                untrained = (
+                    float(y[..., 0].mean()) if margin is not None and y is not None else None
+                )
                 if not name.startswith("untrained"):
                     found.append(_quantity(metric, name, at, margin, untrained))
         return tuple(found)
