@@ -279,7 +279,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         folder.write_sheet(outcome, self.sheet(outcome))
         facts = folder.head_facts(self.name, self.command, self.config.run, workers=outcome.workers)
         facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome)
-        names = {name: None for result in outcome.results.values() for name in result.metrics}
+        tabled = (outcome.result(point) for point in outcome.points if point.task.tabled)
+        names = dict.fromkeys(name for result in tabled for name in result.metrics)
         samples, power = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
         facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
         facts |= {"power": power_facts(power, names)}

@@ -51,22 +51,19 @@ def noise_frame(*, units: int, seeds: int = 2, draws: int = 2, seed: int = 0) ->
         for row, count in enumerate((1000, 250)):
             for place, draw in product(range(seeds), range(draws)):
                 number = (row * seeds + place) * draws + draw
-                add("full", {FD: [1.0], NLL: [nll, *[nll] * 20]}, count, draw=number, **base)
-                add(
-                    "d4@3",
-                    {FD: [3.0], NLL: [nll + 1, *[nll + 1] * 20]},
-                    count,
-                    draw=number,
-                    **base,
-                    **half,
-                )
+                for name, fd, level, columns in (
+                    ("full", 1.0, nll, base),
+                    ("d4@3", 3.0, nll + 1, base | half),
+                ):
+                    scores = {FD: [fd], NLL: [level] * 21}
+                    add(name, scores, count, draw=number, **columns)
             for place, (one, level) in enumerate(trained.items()):
                 way = {"unit": unit, "schedule": "fixed", "kind": "fixed", "seed": one}
                 way |= {"share": 2 / 3, "train_switch": 3}
                 for draw in range(draws):
                     number = (row * seeds + place) * draws + draw
                     noise = rng.normal(0, DRAW_SD * np.sqrt(1000 / count))
-                    scores = {FD: [2 + own + level + noise], NLL: [nll + 0.1, *[nll + 0.1] * 20]}
+                    scores = {FD: [2 + own + level + noise], NLL: [nll + 0.1] * 21}
                     add("full", scores, count, draw=number, **way)
                     add("d4@3", scores, count, draw=number, **way, **half)
     rows += [row | {"draw": None} for row in real_rows({FD: 0.1}, schedule="real", kind="real")]

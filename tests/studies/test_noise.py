@@ -42,5 +42,5 @@ def test_the_study_end_to_end_and_what_another_plans_by_it(
 def test_a_quarter_of_the_samples_holds_two_of_each_class(tmp_path: Path) -> None:
     from varant import UserError
 
-    with pytest.raises(UserError, match="--samples 79: .* at least 80"):
+    with pytest.raises(UserError, match=r"--samples 79: .* at least 80"):
         NOISE.of(workspace=tmp_path, quick=True, samples=79, dry_run=True).run()
