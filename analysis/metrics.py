@@ -66,6 +66,7 @@ _KNOWN = {
         "{kind} lost",
         "",
     ),
+    rf"memorised/{_SAMPLES}": ("samples near a training image", "memorised", "memorised more", ""),
     r"class_accuracy": ("class accuracy", "accuracy", "accuracy lost", ""),
     rf"kv_bytes/{_OF}": ("KV cache, {of}", "KV {of}", "KV added", "bytes"),
     rf"flops/{_OF}": ("FLOPs, {of}", "FLOPs", "FLOPs added", "FLOP"),

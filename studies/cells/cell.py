@@ -35,6 +35,7 @@ class HeldOut:
         tokens_folder, tokens_digest: its test images, and real ones to be scored as samples.
         extractors: feature spaces, the deciding one first.
         references: what samples are compared with, a file a space.
+        training: features of training images in the first space, which samples may be copies of.
         reference_digest: of a given file; without, references follow from tokens and extractors.
     """
 
@@ -44,6 +45,7 @@ class HeldOut:
     tokens_digest: str
     extractors: tuple[ExtractorSpec, ...]
     references: tuple[Path, ...]
+    training: Path | None = None
     reference_digest: str | None = None
 
     @property

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from varant.start.calibration import Speed
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
-RESULT_SCHEMA, SCORE_SCHEMA = 3, 2
+RESULT_SCHEMA, SCORE_SCHEMA = 4, 2
 IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 0.7  # of an evaluation, whatever it measures
 

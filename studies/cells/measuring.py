@@ -16,6 +16,7 @@ from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
+from varant.evaluation.manifold import Training
 from varant.evaluation.reference import Reference, read_reference
 from varant.evaluation.scores import scores
 from varant.files import replacing
@@ -33,11 +34,17 @@ DECODED = 250  # real images decoded at once
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedHeldOut:
-    """What a unit is measured on: `spaces` are extractors and what samples are compared with."""
+    """What a unit is measured on.
+
+    Attributes:
+        spaces: extractors and what samples are compared with, the deciding one first.
+        training: in the first space; None where the reference has no features.
+    """
 
     tokenizer: Tokenizer
     tokens: Tokens
     spaces: tuple[tuple[Extractor, Reference], ...]
+    training: Training | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +64,16 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         read_reference(path, features=extractor.features)
         for path, extractor in zip(held_out.references, extractors, strict=True)
     ]
+    training, real_MF = None, references[0].features_NF
+    if held_out.training is not None and real_MF is not None:
+        features_MF = read_reference(held_out.training).features_NF
+        assert features_MF is not None, "prepared with the reference"
+        training = Training.of(features_MF, real_MF)
     return LoadedHeldOut(
         tokenizer=load_tokenizer(held_out.tokenizer_folder).to(device),
         tokens=read_tokens(held_out.tokens_folder),
         spaces=tuple(zip(extractors, references, strict=True)),
+        training=training,
     )
 
 
@@ -163,10 +176,16 @@ def score(
         for found, (extractor, _) in zip(parts, held_out.spaces, strict=True):
             found.append(extractor(batch))
     metrics: dict[str, Measurements] = {}
+    training = held_out.training
     for found, (extractor, reference) in zip(parts, held_out.spaces, strict=True):
         features = Features.joined(found)
         features.save(folder / f"features-{extractor.name}.npy")
-        scored = scores(features.rounded(), labels_N, reference)
+        features = features.rounded()
+        scored = scores(features, labels_N, reference)
+        if training is not None:
+            share = training.memorised(features.features_NF)
+            scored["memorised"] = Jackknifed(value=share, replicates_G=np.empty(0))
+            training = None  # of the first space
         metrics |= _named(scored, extractor, len(labels_N))
     return metrics
 

@@ -1,7 +1,9 @@
 """What a study measures with: planned from flags and headers, then prepared."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -68,11 +70,11 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     wanted, digest, units = config.evaluation, None, config.unit_numbers
     seeds = units if networks else ()
     resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
-    if wanted.inception is not None:
-        specs: tuple[ExtractorSpec, ...] = (ExtractorSpec.inception(wanted.inception),)
-    else:
-        dataset = resolved.dataset
-        specs = extractor_specs(f"{dataset.name}-{dataset.image_side}")
+    specs = extractor_specs(
+        resolved.dataset.key, torchscript=wanted.script, inception=wanted.inception
+    )
+    if specs[0].notice is not None:
+        print(specs[0].notice, file=sys.stderr)
     extractors = tuple(spec.load() for spec in specs)
     if wanted.reference is not None:
         digest = load_reference_npz(wanted.reference, features=extractors[0].features).digest
@@ -139,15 +141,16 @@ def prepare_bench(
     start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
     files = {network.seed: network for network in start.networks}
     extractors = [spec.load(run.device) for spec in planned.specs]
-    networks = {}
+    given, networks = config.evaluation.reference, {}
+    prepare = partial(prepare_reference, tokenizer=start.tokenizer, progress=progress_bar)
+    training = None
+    if given is None:
+        training = prepare(start.tokens_folder, extractor=extractors[0], split="train").resolve()
     for unit in planned.units:
         folder, digest = start.tokens_of(unit, workspace, progress_bar)
-        given = config.evaluation.reference
-        references = (
-            [given]
-            if given is not None
-            else [prepare_reference(folder, start.tokenizer, e, progress_bar) for e in extractors]
-        )
+        references = [prepare(folder, extractor=extractor) for extractor in extractors]
+        if given is not None:
+            references[0] = given
         held_out = HeldOut(
             tokenizer_folder=start.tokenizer_folder.resolve(),
             tokenizer_sha256=start.tokenizer_sha256,
@@ -155,6 +158,7 @@ def prepare_bench(
             tokens_digest=digest,
             extractors=planned.specs,
             references=tuple(path.resolve() for path in references),
+            training=training,
             reference_digest=planned.reference_digest,
         )
         own = files.get(unit)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from varant.errors import UserError
 from varant.flags import Natural, Positive, plain
@@ -30,8 +30,9 @@ class EvaluationConfig:
     maps), or 2,000 where studies.noise was not run for this setting."""
     nll_images: Positive | None = None
     """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
-    extractor: Literal["packaged", "inception"] = "packaged"
-    """Features that samples are scored on: packaged (of an embedded data set) or inception."""
+    extractor: str = "packaged"
+    """Features that decide: packaged (of an embedded data set), inception, or a TorchScript file
+    that declares its input_size as an extra file; it is a program that runs with your rights."""
     inception: Path | None = None
     """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
     reference: Path | None = None
@@ -51,6 +52,16 @@ class EvaluationConfig:
             raise UserError("--inception: goes with --extractor inception, which needs it")
         if self.reference is not None and self.inception is None:
             raise UserError(f"--reference {self.reference}: goes with --extractor inception")
+        if self.script is not None and not self.script.is_file():
+            raise UserError(
+                f"--extractor {self.extractor}: use packaged, inception, or a TorchScript file"
+            )
+
+    @property
+    def script(self) -> Path | None:
+        """The TorchScript file that is asked for."""
+        named = self.extractor in ("packaged", "inception")
+        return None if named else Path(self.extractor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +108,10 @@ class StudyConfig:
         return cls(evaluation=EvaluationConfig(samples=160, nll_images=200), units=1)
 
     def check(self) -> None:
-        if self.data.dataset == "folder" and self.evaluation.inception is None:
+        if self.data.dataset == "folder" and self.evaluation.extractor == "packaged":
             raise UserError(
                 "--dataset folder: has no packaged features; give --extractor inception and its "
-                "file"
+                "file, or --extractor FILE"
             )
         if self.run.quick and self.data.dataset == "folder":
             raise UserError("--quick: runs on the embedded data sets only")

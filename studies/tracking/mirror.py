@@ -184,7 +184,7 @@ def _metrics(
         else:
             damage = metric.damage_sign * (metrics[name] - full[name])
             metrics[f"damage/{flat(name)}"] = damage
-    headline = next((n for n in result.values if parse_metric(n).kind in ("fd", "fid")), "")
+    headline = next((n for n in result.values if n.startswith(("fd/", "fid/"))), "")
     if headline in floor:
         metrics["quality/excess"] = metrics[headline] - floor[headline]
     untrained, base = (values_of(other) for other in task.untrained())

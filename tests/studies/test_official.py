@@ -49,7 +49,6 @@ def test_the_paper_s_path(tmp_path, monkeypatch, request):
             "shares": 1,
             "depths": 1,
             "samples": 40,
-            "sets": 2,
             "sample_batch": 16,
             "cfg": 1.5,
             "top_k": 900,
@@ -61,9 +60,10 @@ def test_the_paper_s_path(tmp_path, monkeypatch, request):
     folder = workspace / "pareto"
     frame = pd.read_parquet(folder / "frame.parquet")
     assert set(frame["status"]) == {"finished"}
-    (name,) = {m for m in frame["metric"] if m.startswith(("fid/", "fd/"))}
-    assert name.startswith("fid/inception-") and name.endswith("/n20")
-    assert not any(m.startswith(("kid/", "class_accuracy")) for m in frame["metric"])
+    blind, name = sorted({m for m in frame["metric"] if m.startswith(("fid/", "fd/"))})
+    assert name.startswith("fid/inception-") and name.endswith("/n40")
+    assert blind.startswith("fd/patches-"), "statistics know no classes of any data set"
+    assert not any(m.startswith(("kid/inception", "class_acc")) for m in frame["metric"])
     facts = json.loads((folder / "study.json").read_text())
     assert facts["lr"] == pytest.approx(1e-6), "the paper's rate"
     assert facts["model"] == "var.pth"

@@ -40,7 +40,7 @@ SMALL = Command(
     flags={
         "quick": True,
         "trials": TRIALS,
-        "seeds": 1,
+        "units": 1,
         "depths": "1,2",
         "budget": 640,
         "batch": 32,
@@ -210,7 +210,7 @@ def test_what_is_reported_is_retrained_and_on_test_images(finished):
     ("flags", "message"),
     [
         ({"trials": 0}, "--trials 0"),
-        ({"seeds": "0,1"}, "--seeds 0,1: 0 is the seed that trials train with"),
+        ({"units": 0}, "--units 0: must be at least 1"),
         ({"budget": "10"}, "--budget 10: below one batch"),
         ({"train_switch": 5}, "--train-switch 5: the network has 5 scales; use 0 to 4"),
         ({"storage": ROOT / "README.md"}, "README.md: not a storage of a schedule search"),

@@ -230,7 +230,7 @@ def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undr
         ({"selectors": "best"}, "--selectors best: use one of ranked"),
         ({"switch": 7}, "--switch 7: the network has 5 scales; use 0 to 4"),
         ({"score_images": 0}, "--score-images 0"),
-        ({"seeds": "0,1"}, "--seeds 0,1: one supernet is searched; give one seed"),
+        ({"units": 2}, "--units 2: one supernet is searched; leave it 1"),
     ],
 )
 @pytest.mark.parametrize("given", [True, False])

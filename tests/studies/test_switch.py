@@ -40,7 +40,7 @@ def test_the_study_end_to_end(finished):
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert {"transfer_nll", "transfer_fd", "switch_nll", "switch_fd", "samples"} <= names
     runs = finished_runs(folder.parent, "switch-quick")
-    assert {"control s0", "switch 0 s0", "switch 3 s0"} <= {run.info.run_name for run in runs}
+    assert {"real", "base u0 full", "control u0", "switch 0 u0", "switch 3 u0"} <= {run.info.run_name for run in runs}
 
 
 def test_a_rebuild_changes_no_byte(finished):
@@ -57,7 +57,7 @@ def test_a_rebuild_changes_no_byte(finished):
         ({"schedule": "full"}, "--schedule full: use one of fixed"),
         ({"share": 0.0}, "--share 0.0: must be above 0"),
         ({"budget": "10"}, "--budget 10: below one batch"),
-        ({"seeds": "1,1"}, "--seeds 1,1: 1 given twice"),
+        ({"seeds": 0}, "--seeds 0: must be at least 1"),
     ],
 )
 def test_flags(capsys, tmp_path, flags, message):

@@ -6,6 +6,7 @@ coverage: M. F. Naeem et al., ICML 2020 (arXiv 2002.09797).
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -64,14 +65,29 @@ def manifold(
     )
 
 
-def memorised(samples_NF: np.ndarray, training_MF: np.ndarray, held_out_HF: np.ndarray) -> float:
-    """Share of samples that lie nearer to a training image than all but 5 % of held-out images do.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Training images that samples may be copies of: features (M, F) of their reconstructions.
 
-    About 0.05 where samples are distributed as held-out images, 1 where all are copies. Held-out
-    images must be processed as samples are (reconstructed), and so must the training images.
+    Attributes:
+        near: distance that 5 % of held-out images are nearer to some training image than.
     """
-    near = np.quantile(nearest(held_out_HF, training_MF), NEAR_QUANTILE)
-    return float((nearest(samples_NF, training_MF) < near).mean())
+
+    features_MF: np.ndarray
+    near: float
+
+    @classmethod
+    def of(cls, features_MF: np.ndarray, held_out_HF: np.ndarray) -> Self:
+        """Held-out images must be processed as samples are: reconstructed."""
+        near = np.quantile(nearest(held_out_HF, features_MF), NEAR_QUANTILE)
+        return cls(features_MF=features_MF, near=float(near))
+
+    def memorised(self, samples_NF: np.ndarray) -> float:
+        """Share of samples that lie nearer to a training image than `near`.
+
+        About 0.05 where samples are distributed as held-out images, 1 where all are copies.
+        """
+        return float((nearest(samples_NF, self.features_MF) < self.near).mean())
 
 
 def nearest(features_NF: np.ndarray, others_MF: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
 
+MOST = 50_000  # images of a split; all test images of ImageNet
 DECODED = 50  # images decoded at once, where the tokenizer is
 _WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
 
@@ -79,23 +80,28 @@ class Reference:
 
 
 def prepare_reference(
-    tokens_folder: Path, tokenizer: Tokenizer, extractor: Extractor, progress: Progress = silent
+    tokens_folder: Path,
+    tokenizer: Tokenizer,
+    extractor: Extractor,
+    progress: Progress = silent,
+    *,
+    split: str = "test",
 ) -> Path:
-    """Features of the reconstructed test images, which samples are compared with.
+    """Features of reconstructed images, at most `MOST`, which samples are compared with.
 
     Made unless the tokens' folder has them for this extractor; read back by `read_reference`.
     """
-    path = tokens_folder / f"reference-{extractor.name}.safetensors"
+    path = tokens_folder / f"{split}-{extractor.name}.safetensors"
     if not path.exists():
-        test = read_tokens(tokens_folder).test.rows(slice(None))
+        images = read_tokens(tokens_folder).splits[split].rows(slice(MOST))
         device = next(tokenizer.parameters()).device
         parts = []
-        with progress("reference", len(test), "img") as advance:
-            for part in test.tokens_NL.split(DECODED):
+        with progress(f"{split} features", len(images), "img") as advance:
+            for part in images.tokens_NL.split(DECODED):
                 parts.append(extractor(tokenizer.decode(part.to(device)).add(1).div(2)))
                 advance(len(part))
         features_NF = torch.from_numpy(Features.joined(parts).features_NF)
-        write_tensors(path, {"features": features_NF, "labels": test.labels_N})
+        write_tensors(path, {"features": features_NF, "labels": images.labels_N})
     return path
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from varant.evaluation import manifold as module
-from varant.evaluation.manifold import manifold, memorised, nearest
+from varant.evaluation.manifold import Training, manifold, nearest
 
 
 def brute_force(samples: np.ndarray, real: np.ndarray, k: int) -> tuple[float, ...]:
@@ -63,12 +63,13 @@ def test_nearest(monkeypatch):
 def test_memorised_samples_are_nearer_to_training_images_than_held_out_ones():
     rng = np.random.default_rng(2)
     training, held_out, samples = (rng.normal(size=(n, 4)) for n in (3_000, 2_000, 2_000))
-    assert memorised(samples, training, held_out) == pytest.approx(0.05, abs=0.02)
+    memorised = Training.of(training, held_out).memorised
+    assert memorised(samples) == pytest.approx(0.05, abs=0.02)
     copies = training[:2_000] + rng.normal(0, 1e-4, (2_000, 4))
-    assert memorised(copies, training, held_out) > 0.98
+    assert memorised(copies) > 0.98
     half = np.concatenate([copies[:1_000], samples[:1_000]])
-    assert memorised(half, training, held_out) == pytest.approx(0.525, abs=0.02)
-    assert memorised(samples + 9, training, held_out) == 0.0
+    assert memorised(half) == pytest.approx(0.525, abs=0.02)
+    assert memorised(samples + 9) == 0.0
 
 
 def test_too_few():
