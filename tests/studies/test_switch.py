@@ -40,7 +40,9 @@ def test_the_study_end_to_end(finished):
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert {"transfer_nll", "transfer_fd", "switch_nll", "switch_fd", "samples"} <= names
     runs = finished_runs(folder.parent, "switch-quick")
-    assert {"real", "base u0 full", "control u0", "switch 0 u0", "switch 3 u0"} <= {run.info.run_name for run in runs}
+    assert {"real", "base u0 full", "control u0", "switch 0 u0", "switch 3 u0"} <= {
+        run.info.run_name for run in runs
+    }
 
 
 def test_a_rebuild_changes_no_byte(finished):
