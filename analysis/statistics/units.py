@@ -119,7 +119,9 @@ def observed(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], 
     whole = rows["group"] == WHOLE
     counts = rows[whole].groupby("place")["count"].sum()
     spread = rows[whole].groupby(["place", "unit"])["value"].agg(["var", "size"])
-    variances = spread["var"].groupby("place").mean()  # NaN where every unit has one seed
+    freedom = spread["size"] - 1
+    squares = (spread["var"] * freedom).groupby("place").sum()  # a unit of one seed adds none
+    variances = squares / freedom.groupby("place").sum()  # NaN where every unit has one seed
     means = rows.groupby(["place", "unit", "group"], sort=True)["value"].mean().reset_index()
     first = rows.drop_duplicates("place")[list(keys)].astype(object)
     names = first.where(first.notna(), None).itertuples(index=False, name=None)

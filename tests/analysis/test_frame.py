@@ -20,7 +20,7 @@ from sensitivity_frames import FD, make_frame
 
 @pytest.fixture(scope="module")
 def frame():
-    return make_frame(depths=(4,), sample_sets=3, nll_sets=3)
+    return make_frame(depths=(4,), groups=2)
 
 
 def test_round_trip_keeps_dtypes(frame, tmp_path):
@@ -59,7 +59,8 @@ def test_metric_facts():
 
 
 def test_headline_order(frame):
-    assert [m.kind for m in headline_metrics(frame)] == ["fd", "kid", "class_accuracy", "nll"]
+    kinds = [m.kind for m in headline_metrics(frame)]
+    assert kinds == ["fd", "fd", "kid", "class_accuracy", "nll"]  # of two feature spaces
 
 
 def refused(frame: pd.DataFrame) -> str:
@@ -71,8 +72,14 @@ def refused(frame: pd.DataFrame) -> str:
 
 
 def test_missing_columns_are_named(frame):
-    message = refused(frame.drop(columns=["set", "value"]))
-    assert "missing columns set, value" in message
+    message = refused(frame.drop(columns=["group", "value"]))
+    assert "missing columns group, value" in message
+
+
+@pytest.mark.parametrize(("version", "column"), [(1, "cell"), (2, "base_seed")])
+def test_a_frame_of_an_earlier_version_is_refused_as_such(frame, version, column):
+    message = refused(frame.assign(**{column: 0}))
+    assert f"a frame of version {version} (column {column}); this code reads version 3" in message
 
 
 def test_wrong_dtype_is_named(frame):
@@ -82,6 +89,9 @@ def test_wrong_dtype_is_named(frame):
 def test_strange_values_are_named(frame):
     assert "'sideways'" in refused(frame.assign(family="sideways"))
     assert "'lost'" in refused(frame.assign(status="lost"))
+    assert "anchor 'floor' is not one of real, base, control" in refused(
+        frame.assign(anchor="floor")
+    )
     assert "'psnr'" in refused(frame.assign(metric="psnr"))
 
 
@@ -91,10 +101,12 @@ def test_nan_of_a_finished_cell_is_refused(frame):
     assert "is nan" in refused(broken)
 
 
-def test_two_values_for_one_set_are_refused(frame):
+def test_two_values_for_one_unit_are_refused(frame):
     double = pd.concat([frame, frame.iloc[[5]].assign(value=1e6)])
     assert "two values" in refused(double)
     checked_frame(pd.concat([frame, frame.iloc[[5]]]))  # a repeated row says nothing new
+    whole = frame[frame["group"].isna()].iloc[[0]]
+    assert "two values" in refused(pd.concat([frame, whole.assign(value=1e6)]))
 
 
 def test_no_full_network_is_refused(frame):

@@ -39,7 +39,7 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     ("change", "message"),
     [
         ({"format": "other"}, "format is 'other', not 'varant-study'; name a folder that a study"),
-        ({"version": 1}, "version is 1, this code reads 2; use the version that wrote it, or run"),
+        ({"version": 1}, "version is 1, this code reads 3; use the version that wrote it, or run"),
         ({"quick": "perhaps"}, "quick is 'perhaps': "),
         ({"windows": {"early": [9]}}, "window 'early' has scales"),
         ({"colour": "red"}, "colour is 'red': extra inputs are not permitted"),

@@ -6,25 +6,28 @@ import numpy as np
 import pytest
 from pareto_frames import FD, HALF, NLL, SELECT, frame_of, pareto_frame
 from scipy import stats
+from small_studies import GROUPS
 
 from analysis.statistics.choices import ChosenPlan, choose_plans
+from analysis.statistics.intervals import jackknife_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
 
 EARLIER, SMALL = PlanKey(4, 2), PlanKey(2, 2)
 
 
 def levels_of(changed=None) -> Levels:
-    """Two seeds; select prefers the earlier switch of fixed 1, test the trained one."""
+    """Two units; select prefers the earlier switch of fixed 1, test the trained one."""
     points = {}
-    for seed in (0, 1):
-        drift = 0.004 * seed
+    for unit in (0, 1):
+        drift = 0.004 * unit
         points |= {
-            ("control", seed, FULL): (100.0, 3.0, 3.0),
-            ("control", seed, HALF): (50.0, 4.0, 4.0),
-            ("fixed 1", seed, FULL): (100.0, 3.2, 3.2),
-            ("fixed 1", seed, HALF): (50.0, 3.20, 3.00 + drift),
-            ("fixed 1", seed, EARLIER): (40.0, 3.10 - drift, 3.02 + drift),
-            ("fixed 1", seed, SMALL): (20.0, 3.5, 3.5),
+            ("base", unit, FULL): (100.0, 1.0, 3.0),  # the best of all, and no way to train
+            ("control", unit, FULL): (100.0, 3.0, 3.0),
+            ("control", unit, HALF): (50.0, 4.0, 4.0),
+            ("fixed 1", unit, FULL): (100.0, 3.2, 3.2),
+            ("fixed 1", unit, HALF): (50.0, 3.20, 3.00 + drift),
+            ("fixed 1", unit, EARLIER): (40.0, 3.10 - drift, 3.02 + drift),
+            ("fixed 1", unit, SMALL): (20.0, 3.5, 3.5),
         }
     return Levels(frame_of(points | (changed or {}), metrics=(SELECT, NLL)))
 
@@ -43,22 +46,22 @@ def test_plans_are_chosen_on_select_images():
     ]
     plan = found[2]
     assert plan.select_nll == pytest.approx(3.098)
-    assert (plan.kv_share, plan.seed) == (0.4, 1)
+    assert (plan.kv_share, plan.unit) == (0.4, 1)
     values = np.array([3.02, 3.024])
     assert plan.test[NLL].estimate == pytest.approx(values.mean())
     assert plan.test[NLL].high == pytest.approx(stats.t.interval(0.95, 1, 3.022, 0.002)[1])
     assert SELECT not in plan.test
-    # One-sided 95 % limit over two seeds.
+    # One-sided 95 % limit over two units.
     assert plan.loss.high == pytest.approx(0.022 + stats.t.ppf(0.95, 1) * 0.002)
     assert plan.non_inferior is True
 
 
 def test_choosing_ignores_test_images():
-    swapped = levels_of({("fixed 1", s, HALF): (50.0, 3.20, 0.5) for s in (0, 1)})
+    swapped = levels_of({("fixed 1", unit, HALF): (50.0, 3.20, 0.5) for unit in (0, 1)})
     assert [p.plan for p in chosen(swapped, 0.6)] == [EARLIER]
 
 
-def test_one_lucky_seed_is_not_chosen():
+def test_one_lucky_unit_is_not_chosen():
     lucky = levels_of({("fixed 0.5", 0, HALF): (50.0, 1.0, 1.0)})
     assert [(p.schedule, p.plan) for p in chosen(lucky, 0.6)] == [("fixed 1", EARLIER)]
 
@@ -66,29 +69,41 @@ def test_one_lucky_seed_is_not_chosen():
 def test_non_inferiority_fails_where_the_loss_may_be_large():
     (far,) = chosen(levels_of(), 0.2)
     assert far.loss.estimate == pytest.approx(0.5)
-    assert far.non_inferior is None  # both seeds lost the same, so there is no interval
-    changed = {("fixed 1", s, SMALL): (20.0, 3.0, 3.02 + 0.02 * s) for s in (0, 1)}
+    assert far.non_inferior is None  # both units lost the same, so there is no interval
+    changed = {("fixed 1", unit, SMALL): (20.0, 3.0, 3.02 + 0.02 * unit) for unit in (0, 1)}
     (near,) = chosen(levels_of(changed), 0.2)
     assert near.loss.estimate == pytest.approx(0.03) and near.loss.high > 0.05
     assert near.non_inferior is False
 
 
-def test_the_controls_full_network_is_not_inferior_to_itself():
+def test_a_plan_that_loses_nothing_is_not_inferior():
     (plan,) = chosen(levels_of(), 1.0)
+    assert plan.schedule == "control"
     assert (plan.loss.low, plan.loss.high, plan.non_inferior) == (0.0, 0.0, True)
 
 
-def test_one_seed_is_judged_over_sets():
-    levels = Levels(pareto_frame(schedules=("control", "fixed 1"), seeds=(3,), by_scale=False))
+def test_a_gain_is_not_inferior():
+    """Also where it is large and uncertain."""
+    changed = {("fixed 1", unit, SMALL): (20.0, 3.0, 2.5 - 0.02 * unit) for unit in (0, 1)}
+    (plan,) = chosen(levels_of(changed), 0.2)
+    assert plan.loss.estimate == pytest.approx(-0.51) and plan.non_inferior is True
+
+
+def test_one_unit_is_judged_over_its_samples():
+    ways = ("base", "control", "fixed 1")
+    levels = Levels(pareto_frame(schedules=ways, units=(3,), by_scale=False))
     (plan,) = chosen(levels, 0.6, full_kv=levels.counted(FULL, "kv_bytes/peak"))
-    values = levels.paired((plan.schedule, plan.plan), ("control", FULL), NLL).values
-    assert plan.seed == 3 and len(values) == 40
-    assert plan.loss.estimate == pytest.approx(values.mean())
-    assert plan.test[FD].degrees_of_freedom == 7
+    loss = levels.loss((plan.schedule, plan.plan), NLL)
+    assert plan.unit == 3 and loss.over == "samples"
+    assert plan.loss == jackknife_t(loss.values[0], loss.replicates[0], confidence=0.90)
+    assert plan.test[FD].degrees_of_freedom == GROUPS - 1
 
 
-def test_no_control_no_loss():
-    points = {("fixed 1", seed, HALF): (50.0, 3.2, 3.0) for seed in (0, 1)}
+@pytest.mark.parametrize("base", [(), (2,)])
+def test_no_base_no_loss(base):
+    """Nor where the plan's own units lack it."""
+    points = {("fixed 1", unit, HALF): (50.0, 3.2, 3.0) for unit in (0, 1)}
+    points |= {("base", unit, FULL): (100.0, 1.0, 3.0) for unit in base}
     (plan,) = chosen(Levels(frame_of(points, metrics=(SELECT, NLL))), 0.6)
     assert plan.loss is None and plan.non_inferior is None
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from pareto_frames import FD, HALF, NLL, QUARTER, frame_of
+from pareto_frames import FD, HALF, NLL, QUARTER, frame_of, pareto_frame
 
 from analysis.errors import FrameError
 from analysis.metrics import parse_metric
@@ -151,6 +151,10 @@ def test_without_untrained_damage_there_is_no_scale():
     points = {("fixed 1", 0, FULL): (50.0, 2.0)}
     assert table_of(points).empty
     assert table_of(base(untrained=0.5) | points).empty
+    # Nor where it is not clear of zero over units, though its mean is the usual one.
+    points |= {("fixed 1", 1, FULL): (50.0, 2.0)}
+    assert not table_of(base((0, 1)) | points).empty
+    assert table_of(base((0,), untrained=4.9) | base((1,), untrained=1.1) | points).empty
 
 
 def test_plane_is_signed_and_relative_to_the_full_network():
@@ -167,12 +171,25 @@ def test_plane_is_signed_and_relative_to_the_full_network():
         frontier(Levels(frame[frame["metric"] != KV]), accuracy, full_kv=80.0)
 
 
-def surfaces(seeds) -> dict[int, set[tuple[float, float]]]:
-    """Attainment of hand-made sets: a tuple of (KV share, NLL) for each seed."""
+def test_means_over_units_have_their_interval_and_a_floor_beside_them():
+    plans, units = (FULL, HALF), (0, 1, 2)
+    frame = pareto_frame(schedules=("base", "fixed 1"), units=units, plans=plans, metrics=(FD,))
+    levels = Levels(frame)
+    found = frontier(levels, parse_metric(FD), full_kv=levels.counted(FULL, KV))
+    assert len(found.plans) == 4 and len(found.models) == 12
+    (row,) = found.plans.query("schedule == 'fixed 1' and plan == 'd4@3'").to_dict("records")
+    interval = levels.observed(("fixed 1", HALF), FD).interval()
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert row["value"] == pytest.approx(interval.estimate)
+    assert found.floor.by_unit == levels.floor(FD).by_unit and found.floor.units == units
+
+
+def surfaces(units) -> dict[int, set[tuple[float, float]]]:
+    """Attainment of hand-made fronts: a tuple of (KV share, NLL) for each unit."""
     plans = (FULL, PlanKey(6, 3), HALF, QUARTER)
     points = {
-        ("fixed 1", seed, plan): (100 * kv, value)
-        for seed, mine in enumerate(seeds)
+        ("fixed 1", unit, plan): (100 * kv, value)
+        for unit, mine in enumerate(units)
         for plan, (kv, value) in zip(plans, mine, strict=False)
     }
     found = plane(points).surfaces["fixed 1"]
@@ -186,8 +203,8 @@ def test_attainment_of_two_by_hand():
 
 
 @pytest.mark.parametrize("count", [3, 5, 6, 7])
-def test_attainment_of_nested_sets(count):
-    # Each seed a point farther out than the last: best is the first, worst the last.
+def test_attainment_of_nested_fronts(count):
+    # Each unit a point farther out than the last: best is the first, worst the last.
     found = surfaces([[((i + 1) / 8, 1.0 + i)] for i in range(count)])
     median = math.ceil(count / 2)
     assert found[0] == {(1 / 8, 1.0)}
@@ -195,20 +212,20 @@ def test_attainment_of_nested_sets(count):
     assert found[100] == {(count / 8, float(count))}
 
 
-def test_one_seed_has_no_attainment():
+def test_one_unit_has_no_attainment():
     assert surfaces([[(0.2, 2.0)]]) == {}
 
 
 def test_front_probability_by_hand():
     points = {}
-    for seed, other in enumerate((1.5, 2.5, 1.0, 2.0)):
+    for unit, other in enumerate((1.5, 2.5, 1.0, 2.0)):
         points |= {
-            ("control", seed, FULL): (100.0, 1.0),
-            ("fixed 1", seed, FULL): (100.0, other),  # ties with the control in seed 2
-            ("fixed 1", seed, HALF): (50.0, 2.0),
-            ("fixed 1", seed, PlanKey(4, 2)): (10.0, 0.5),  # not trained
+            ("control", unit, FULL): (100.0, 1.0),
+            ("fixed 1", unit, FULL): (100.0, other),  # ties with the control in unit 2
+            ("fixed 1", unit, HALF): (50.0, 2.0),
+            ("fixed 1", unit, PlanKey(4, 2)): (10.0, 0.5),  # not trained
         }
-    points[("control", 4, FULL)] = (100.0, 9.0)  # a seed without the other schedule
+    points[("control", 4, FULL)] = (100.0, 9.0)  # a unit without the other schedule
     assert plane(points).probability == {
         ("control", "full"): 1.0,
         ("fixed 1", "full"): 0.25,
@@ -244,11 +261,11 @@ def test_gap_of_a_single_point_and_of_none():
 
 
 def traded(points) -> Levels:
-    """From (schedule, seed) to (full, subnet)."""
+    """From (schedule, unit) to (full, subnet)."""
     cells = {}
-    for (schedule, seed), (full, subnet) in points.items():
-        cells[schedule, seed, FULL] = (100.0, full)
-        cells[schedule, seed, HALF] = (50.0, subnet) if subnet is not None else None
+    for (schedule, unit), (full, subnet) in points.items():
+        cells[schedule, unit, FULL] = (100.0, full)
+        cells[schedule, unit, HALF] = (50.0, subnet) if subnet is not None else None
     return Levels(frame_of(cells))
 
 
@@ -257,7 +274,7 @@ def gaps_of(levels, subnet=HALF) -> dict[int, Gap]:
     return found.gaps(levels.progressive.name) if found else {}
 
 
-def test_gap_beyond_fixed_shares_by_seed():
+def test_gap_beyond_fixed_shares_by_unit():
     levels = traded(
         {
             ("control", 0): (0.9, 9.0),
@@ -270,7 +287,7 @@ def test_gap_beyond_fixed_shares_by_seed():
             ("progressive", 1): (4.0, 2.5),
             ("fixed 0.1", 2): (1.0, 4.0),
             ("fixed 1", 2): (3.0, None),
-            ("progressive", 2): (2.0, 0.0),  # a seed in which a share is missing
+            ("progressive", 2): (2.0, 0.0),  # a unit in which a share is missing
         }
     )
     found = gaps_of(levels)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.statistics.intervals import holm, p_beyond, paired_t
+from analysis.statistics.intervals import grouped_t, holm, jackknife_t, p_beyond, paired_t, welch_t
 
 
 def test_interval_agrees_with_scipy():
@@ -57,6 +58,72 @@ def test_coverage():
         inside += interval.low <= 1.0 <= interval.high
     # Four standard errors of a 95 % share over 4,000 trials are 1.4 %.
     assert inside / 4000 == pytest.approx(0.95, abs=0.014)
+
+
+def fields(interval) -> tuple[float, ...]:
+    ends = (interval.estimate, interval.low, interval.high, interval.standard_error)
+    return (*ends, interval.degrees_of_freedom, interval.p_value)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_the_jackknife_of_a_mean_is_students_t_of_its_blocks(block):
+    """The closed form: pseudo-values of a mean are the means of the blocks left out."""
+    values_GB = np.random.default_rng(4).normal(0.3, 1.0, (20, block))
+    left_out = [np.delete(values_GB, g, axis=0).mean() for g in range(20)]
+    found = jackknife_t(values_GB.mean(), np.array(left_out), confidence=0.9)
+    wanted = paired_t(values_GB.mean(axis=1), confidence=0.9)
+    assert fields(found) == pytest.approx(fields(wanted), rel=1e-9)
+
+
+def test_the_jackknife_of_a_curved_score_by_hand():
+    # The square of a mean, of 0, 2 and 4: without each in turn 3, 2 and 1, squared.
+    found = jackknife_t(4.0, np.array([9.0, 4.0, 1.0]))
+    squares = (9 - 14 / 3) ** 2 + (4 - 14 / 3) ** 2 + (1 - 14 / 3) ** 2
+    assert found.estimate == 4.0  # the score itself, about which the interval lies
+    assert found.standard_error == pytest.approx(math.sqrt(2 / 3 * squares))
+    half_width = stats.t.ppf(0.975, 2) * found.standard_error
+    assert (found.low, found.high) == pytest.approx((4 - half_width, 4 + half_width))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(4 / found.standard_error, 2))
+
+
+@pytest.mark.parametrize("replicates", [[], [0.7], [0.7] * 20])
+def test_replicates_without_spread_are_no_interval(replicates):
+    found = jackknife_t(0.7, np.array(replicates))
+    assert found.estimate == 0.7
+    assert math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_a_jackknife_of_nothing_but_zeros_is_zero():
+    found = jackknife_t(0.0, np.zeros(20))
+    assert (found.low, found.high, found.p_value) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("value", "replicate"), [(math.nan, 1.0), (1.0, math.inf)])
+def test_no_jackknife_of_nonsense(value, replicate):
+    with pytest.raises(ValueError):
+        jackknife_t(value, np.array([1.0, replicate]))
+
+
+def test_two_independent_means_agree_with_scipy():
+    rng = np.random.default_rng(6)
+    one, other = rng.normal(1.0, 1.0, 5), rng.normal(0.2, 3.0, 9)
+    ours = welch_t(paired_t(one), paired_t(other))
+    theirs = stats.ttest_ind(one, other, equal_var=False)
+    assert ours.estimate == pytest.approx(one.mean() - other.mean())
+    assert ours.p_value == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-9)
+    alone = welch_t(paired_t(one), paired_t([0.2]))
+    assert math.isnan(alone.low) and math.isnan(alone.p_value)
+    assert alone.estimate == pytest.approx(one.mean() - 0.2)
+
+
+def test_intervals_of_groups_are_those_of_each():
+    values = {"b": [1.0, 3.0, 4.0], "a": [0.5], "c": [2.0, 2.0], None: [1.0, 2.0]}
+    table = pd.DataFrame([(key, v) for key, mine in values.items() for v in mine])
+    found = grouped_t(table.rename(columns={0: "key", 1: "value"}), ["key"], "value")
+    assert len(found) == len(values)
+    for (_, row), mine in zip(found.iterrows(), values.values(), strict=True):
+        assert tuple(row) == pytest.approx(fields(paired_t(mine)), nan_ok=True)
 
 
 def test_holm_by_hand():
