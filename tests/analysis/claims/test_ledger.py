@@ -229,10 +229,9 @@ def test_hollow_points_decide_nothing(levels, by):
 @pytest.mark.parametrize("levels", [FREE, AGAINST])
 def test_only_distance_and_likelihood_decide(levels):
     frame = make(levels, metrics=METRICS)
-    moved = (frame["schedule"] == "progressive") & frame["switch"].isna()
-    moved = shifted(frame, moved, {KID: 9.0, ACCURACY: -9.0, SELECT: 9.0})
-    assert verdicts(judged(moved)) == verdicts(ledger(levels))
-    assert likelihoods(judged(moved)) == likelihoods(ledger(levels))
+    progressive = frame["schedule"].isin(["progressive"])
+    rows = judged(shifted(frame, progressive, {KID: 9.0, ACCURACY: -9.0, SELECT: 9.0}))
+    assert repr(rows) == repr(ledger(levels))
 
 
 def test_names_decide_nothing():
