@@ -57,6 +57,9 @@ TRAINING_COLUMNS: dict[str, str] = {
 for the control, `base` and `real` for the other anchors, else one of the training schedules;
 `share` is of the control and of `fixed`."""
 
+DRAW_COLUMN = {"draw": "Int64"}
+"""Of studies that measure one network several times: which time. Others lack it."""
+
 ANCHORS = (REAL, BASE, "control")
 
 FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
@@ -106,9 +109,9 @@ def checked_frame(
 ) -> pd.DataFrame:
     """`frame` with its columns and dtypes, or a `FrameError` naming what is wrong.
 
-    The columns are those of `COLUMNS` and of `TRAINING_COLUMNS`; the latter must be there under
-    `training`, with values for schedule and seed, and are absent values where they are missing
-    otherwise. `full`: some cell of the full network must have finished.
+    The columns are those of `COLUMNS`, of `TRAINING_COLUMNS` and of `DRAW_COLUMN`; the second must
+    be there under `training`, with values for schedule and seed. Absent values stand for columns
+    that are missing otherwise. `full`: some cell of the full network must have finished.
     """
 
     def refuse(what: str) -> FrameError:
@@ -125,7 +128,7 @@ def checked_frame(
     if frame.empty:
         raise refuse("no rows")
     typed = {}
-    for name, dtype in (COLUMNS | TRAINING_COLUMNS).items():
+    for name, dtype in (COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN).items():
         try:
             values = frame[name] if name in frame.columns else pd.Series(pd.NA, index=frame.index)
             typed[name] = values.astype(dtype)
@@ -154,7 +157,8 @@ def checked_frame(
     if len(infinite):
         row = infinite.iloc[0]
         raise refuse(f"{row['metric']} of finished plan {row['plan']!r} is {row['value']}")
-    key = ["unit", "schedule", "seed", "family", "plan", "selector", "metric", "group"]
+    key = ["unit", "schedule", "seed", "draw", "family", "plan", "selector"]
+    key += ["metric", "group"]
     distinct = finished.drop_duplicates([*key, "value"])
     twice = distinct[distinct.duplicated(key)]
     if len(twice):

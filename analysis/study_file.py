@@ -137,7 +137,7 @@ class StudyHead(Facts, extra="ignore"):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise FrameError(f"{path}: {_said(error)}") from None
+            raise FrameError(f"{path}: {validation_text(error)}") from None
         except OSError as error:
             raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
 
@@ -292,7 +292,7 @@ class EfficiencyFile(StudyHead, extra="forbid"):
     timings: tuple[TimingFacts, ...]
 
 
-def _said(error: ValidationError) -> str:
+def validation_text(error: ValidationError) -> str:
     """The first trouble of a file that could not be read, with its remedy."""
     first = error.errors()[0]
     place, value = ".".join(map(str, first["loc"])) or "the file", repr(first["input"])[:60]

@@ -16,11 +16,13 @@ Cost on two idle cores with --workers 2 and the base in the workspace: about 15 
 Expect subnets that gain and a full network that loses as the share rises.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from analysis.study_file import PaperCost, ParetoFile
 from studies.grid.point import Outcome
@@ -31,6 +33,9 @@ from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
+
+if TYPE_CHECKING:
+    from analysis.claims.planned import Lines
 
 PAPER_PLANS = ((30, 10), *((d, n) for n in (5, 6, 7) for d in (16, 8, 4, 2)))
 """(depth, switch) of VAR-d30: the published switch point is 6."""
@@ -67,6 +72,11 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         "every resulting network is measured at every switch point and subnet depth."
     )
     file = ParetoFile
+
+    def planned(self) -> Lines:
+        from analysis.claims.planned import trained_lines
+
+        return trained_lines(self.config.training.lr_schedule)
 
     def train_switch(self, geometry: Geometry) -> int:
         return switch_of("--train-switch", self.config.train_switch, geometry)

@@ -39,6 +39,7 @@ from varant.model.geometry import windows_of
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 
 if TYPE_CHECKING:
+    from analysis.claims.planned import Lines
     from reports import ReportPaths
     from studies.grid.bench import Planned
 
@@ -52,7 +53,7 @@ class SensitivityConfig(StudyConfig):
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
     """Which layers a subnet keeps: a list."""
 
-    default_workers = 2
+    default_workers, powered, most_samples = 2, "asymmetry", 2_000
 
 
 def entries_of(
@@ -121,6 +122,11 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 if columns["selector"] != "equidistant":
                     named.append(f"({columns['selector']})")
                 yield self.plan_point(bench, " ".join(named), plan, unit=unit, **columns)
+
+    def planned(self) -> Lines:
+        from analysis.claims.planned import asymmetry_lines
+
+        return asymmetry_lines()
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""

@@ -33,6 +33,7 @@ from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # what runs is imported when it runs: --help and bad flags wait for nothing
+    from analysis.claims.planned import Lines, Outlook
     from reports import ReportPaths
     from studies.grid.bench import Planned, Prepared
     from studies.running.executors import Executor
@@ -81,6 +82,10 @@ class Study(abc.ABC, Generic[Config, Found]):
     def check(self, bench: Planned) -> None:
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
+    def planned(self) -> Lines:
+        """The lines of the ledger that it judges, for `--dry-run` and `StudyFile.power`."""
+        return {}
+
     def explore(self, bench: Prepared, run: Run) -> Found:
         """Look before the grid is made: `run` gives the results of tasks, which are cached."""
         return None  # type: ignore[return-value]  # `Found` is None for those that do not look
@@ -99,7 +104,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def run_name(self, bench: Planned) -> str:
         """How MLflow lists an invocation."""
-        geometry, samples = bench.geometry, self.config.evaluation.samples
+        geometry, samples = bench.geometry, bench.evaluation.samples
         return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
     def answer(self, outcome: Outcome[Found], paths: ReportPaths) -> Answer:
@@ -183,6 +188,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         points = self._points(planned, None)
         if not points:
             raise UserError(f"{self.name}: these flags leave no cell to run")
+        if self.planned():
+            _warn_of_little(planned)
         if run.dry_run:
             print(self._dry_run_text(planned, points))
             return None
@@ -266,14 +273,25 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
         from studies.grid import folder
+        from studies.grid.outlook import power_facts
 
         frame = folder.write_frame(self.folder_name, outcome)
         folder.write_sheet(outcome, self.sheet(outcome))
         facts = folder.head_facts(self.name, self.command, self.config.run, workers=outcome.workers)
         facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome)
+        tabled = (outcome.result(point) for point in outcome.points if point.task.tabled)
+        names = dict.fromkeys(name for result in tabled for name in result.metrics)
+        samples, power = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
+        facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
+        facts |= {"power": power_facts(power, names)}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         study_file = folder.write_study(outcome.folder, self.file(**facts))
         return [frame, study_file, *self.write_more(outcome)]
+
+    def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
+        from studies.grid.outlook import outlooks_of
+
+        return outlooks_of(bench, self.config, self.planned())
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
@@ -290,7 +308,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         if geometry.width >= 256:  # not a network that the processor we would time could run
             return "\n".join(lines)
         speed = calibrate(geometry, guidance=self.config.sampling.cfg != 0)
-        if images is not None:
+        if images is not None and self.networks:
             each = images / speed.training_images_per_second
             lines.append(
                 f"base network: {images:,} training images, about {each:.0f} CPU-s each; "
@@ -307,11 +325,33 @@ class Study(abc.ABC, Generic[Config, Found]):
             f"about {total / workers:.0f} s of wall time for all cells; then MLflow and the "
             "report, about 15 s"
         )
+        if self.planned():
+            from studies.grid.outlook import outlook_lines
+
+            base = (images or 0) / speed.training_images_per_second
+            unit_seconds = base + total / len(bench.units)
+            lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)
 
 
 def _shown(value: object) -> object:
     return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _warn_of_little(bench: Planned) -> None:
+    """What keeps a verdict from being reached, before it is paid for."""
+    from analysis.statistics.units import LEAST_UNITS
+
+    units, samples, features = (
+        len(bench.units),
+        bench.evaluation.samples,
+        bench.extractors[0].features,
+    )
+    if units < LEAST_UNITS:
+        print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
+    if samples < 2 * features:
+        said = f"no verdict by a distance below {2 * features}, twice the features"
+        print(f"warning: --samples {samples}: {said}", file=sys.stderr)
 
 
 def _say_done(split: Split) -> None:

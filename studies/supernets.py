@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from analysis.study_file import BASE, CONTROL
 from studies.cells.training import Training
@@ -40,6 +40,12 @@ class SupernetConfig(StudyConfig):
     training: SupernetTraining = SupernetTraining()
     seeds: Positive = 1
     """Training seeds on each base network, averaged within its unit."""
+
+    powered: ClassVar[str | None] = "loss half"
+
+    @property
+    def training_seeds(self) -> int:
+        return self.seeds
 
     @classmethod
     def quick_defaults(cls) -> Self:

@@ -32,6 +32,8 @@ CONFIGS = {
     "studies.switch": "SwitchConfig",
     "studies.schedule": "ScheduleConfig",
     "studies.search": "SearchConfig",
+    "studies.ladder": "LadderConfig",
+    "studies.noise": "NoiseConfig",
     "studies.efficiency": "EfficiencyConfig",
 }
 PLAIN = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH", bool: "BOOL"}

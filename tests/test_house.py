@@ -98,6 +98,7 @@ def test_package_data_exists():
     for package, patterns in {
         "varant/evaluation": ["weights/*.safetensors"],
         "reports/parts": ["*.typ"],
+        "studies/grid": ["tables/*.json"],
     }.items():
         for pattern in patterns:
             assert list((ROOT / package).glob(pattern))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 GROUND = "devices errors files flags presets progress randomness"
 ORDER = {
     "studies": (
-        "sensitivity pareto switch schedule search efficiency",
+        "sensitivity pareto switch schedule search efficiency ladder noise",
         "study supernets",
         "searching",
         "tracking",
@@ -23,7 +23,7 @@ ORDER = {
     ),
     "reports": (
         "__main__ pool compare build",
-        "sensitivity pareto switch schedule search general",
+        "sensitivity pareto switch schedule search ladder noise general",
         "parts",
     ),
     "analysis": (
@@ -31,7 +31,7 @@ ORDER = {
         "figures",
         "maps searches",
         "statistics",
-        "search_file",
+        "search_file instrument_file",
         "frame metrics study_file",
         "errors",
     ),

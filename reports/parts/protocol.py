@@ -106,6 +106,8 @@ def _networks(study: StudyFile) -> dict[str, str]:
 
 def _units(study: StudyFile, start: str) -> str:
     """The base network of each, and what else is its own."""
+    if not study.bases:
+        return "no network: real images alone, each unit with its own, and a reference of its own"
     many = len(study.bases) > 1
     share = "all plans of a unit share these, so differences are paired"
     return _joined(

@@ -7,8 +7,10 @@ from functools import partial
 
 import torch
 
+from analysis.instrument_file import Setting
 from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.grid.flags import StudyConfig
+from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.running.executors import Executor
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec, extractor_specs
@@ -30,6 +32,7 @@ class Planned(Resolved):
         units: that cells are measured in; `seeds` are of the base networks.
         extractors, specs: feature spaces that samples are scored in, the deciding one first.
         reference_digest: of the file that samples are compared with, where one is given.
+        setting, instrument: what scores depend on beside the samples, and what is known of it.
         evaluation: of the first unit; see `evaluation_of`.
     """
 
@@ -37,6 +40,8 @@ class Planned(Resolved):
     extractors: tuple[Extractor, ...]
     specs: tuple[ExtractorSpec, ...]
     reference_digest: str | None
+    setting: Setting
+    instrument: Instrument
     evaluation: Evaluation
 
     def evaluation_of(self, unit: int) -> Evaluation:
@@ -73,17 +78,29 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     extractors = tuple(spec.load() for spec in specs)
     if wanted.reference is not None:
         digest = load_reference_npz(wanted.reference, features=extractors[0].features).digest
+    setting = Setting(
+        dataset=resolved.dataset.digest,
+        tokenizer=resolved.tokenizer_digest,
+        extractors=tuple(spec.digest for spec in specs),
+        reference=digest,
+    )
+    instrument = instrument_of(config, setting, resolved.geometry)
+    samples = samples_of(config, instrument, extractors[0].name)
     return Planned(
         **vars(resolved),
         units=units,
         extractors=extractors,
         specs=specs,
         reference_digest=digest,
-        evaluation=_evaluation(config, resolved, select=select),
+        setting=setting,
+        instrument=instrument,
+        evaluation=_evaluation(config, resolved, samples, select=select),
     )
 
 
-def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Evaluation:
+def _evaluation(
+    config: StudyConfig, resolved: Resolved, samples: int, *, select: bool
+) -> Evaluation:
     """How cells are measured.
 
     Raises:
@@ -91,15 +108,15 @@ def _evaluation(config: StudyConfig, resolved: Resolved, *, select: bool) -> Eva
     """
     wanted, sizes = config.evaluation, resolved.dataset.sizes
     least = 2 * resolved.geometry.num_classes
-    if wanted.samples < least:
-        raise UserError(f"--samples {wanted.samples}: use at least {least}, two of each class")
+    if samples < least:
+        raise UserError(f"--samples {samples}: use at least {least}, two of each class")
     images = min(NLL_IMAGES, sizes["test"]) if wanted.nll_images is None else wanted.nll_images
     if images > sizes["test"]:
         raise UserError(
             f"--nll-images {images}: {config.data.dataset} has {sizes['test']} test images a unit"
         )
     return Evaluation(
-        samples=wanted.samples,
+        samples=samples,
         nll_images=images,
         select_images=min(SELECT_IMAGES, sizes["select"]) if select else 0,
         seed=config.seed,

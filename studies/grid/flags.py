@@ -25,8 +25,9 @@ NOT_MEASURED = (
 class EvaluationConfig:
     """How cells are measured."""
 
-    samples: Positive = 2000
-    """Generated images a cell."""
+    samples: Positive | None = None
+    """Generated images a cell; default: as many as the power asks for, at most 10,000 (2,000 in
+    maps), or 2,000 where studies.noise was not run for this setting."""
     nll_images: Positive | None = None
     """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
     extractor: str = "packaged"
@@ -37,11 +38,15 @@ class EvaluationConfig:
     reference: Path | None = None
     """NPZ file with mu and sigma of the features of real images, as ADM's; default: reconstructed
     test images."""
+    ladder: Path | None = None
+    """Table of studies.ladder: which metrics may decide; default: the packaged one, if any."""
+    noise: Path | None = None
+    """Table of studies.noise, by which power is planned; default: the packaged one, if any."""
     sample_batch: Positive = 250
     """Images generated at once."""
 
     def check(self) -> None:
-        if self.samples < 2:
+        if self.samples is not None and self.samples < 2:
             raise UserError(f"--samples {self.samples}: a distance needs at least 2")
         if (self.extractor == "inception") != (self.inception is not None):
             raise UserError("--inception: goes with --extractor inception, which needs it")
@@ -93,6 +98,9 @@ class StudyConfig:
     --seed on; a verdict needs 5. Default: 5, or 1 with --model or --vae."""
     default_workers: ClassVar[int] = 1
     default_units: ClassVar[int] = 5
+    powered: ClassVar[str | None] = None
+    """The quantity of `analysis.statistics.noise` whose power sets `--samples`."""
+    most_samples: ClassVar[int] = 10_000
 
     @classmethod
     def quick_defaults(cls) -> Self:
@@ -122,6 +130,11 @@ class StudyConfig:
         """Of the study's units."""
         units = self.units or (1 if self.given else self.default_units)
         return tuple(range(self.seed, self.seed + units))
+
+    @property
+    def training_seeds(self) -> int:
+        """Of each unit."""
+        return 1
 
     @property
     def workers(self) -> int:

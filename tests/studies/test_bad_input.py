@@ -74,7 +74,7 @@ def test_command_line_exit_code(tmp_path):
 def test_dry_run(capsys, tmp_path):
     assert SENSITIVITY.of(workspace=tmp_path / "runs", dry_run=True, depths=4).run() is None
     said = capsys.readouterr().out
-    for expected in ("depths = 4", "d4@2", "d4 on early", "80 cells", "CPU-s"):
+    for expected in ("depths = 4", "d4@2", "d4 on early", "70 cells", "CPU-s"):
         assert expected in said
     assert not (tmp_path / "runs").exists()
 

@@ -30,12 +30,14 @@ class Rung:
         name: such as `scale 5 of another image`.
         damage: of the tokens; real images are left as they are.
         scale: 1-based, whose tokens alone are damaged; None for other kinds.
+        swapped: whether these are all from another image: what a metric must see of its scales.
         blurred: whether the decoded images are blurred.
     """
 
     name: str
     damage: Damage
     scale: int | None = None
+    swapped: bool = False
     blurred: bool = False
 
     def seen(self, images_B3HW: Tensor) -> Tensor:
@@ -49,7 +51,8 @@ def rungs(patch_nums: tuple[int, ...], vocab_size: int) -> Iterator[Rung]:
     ends = np.cumsum([side * side for side in patch_nums])
     for k, (side, end) in enumerate(zip(patch_nums, ends, strict=True), start=1):
         columns = slice(int(end) - side * side, int(end))
-        yield Rung(name=f"scale {k} of another image", damage=_swapped(columns), scale=k)
+        name = f"scale {k} of another image"
+        yield Rung(name=name, damage=_swapped(columns), scale=k, swapped=True)
     for share in (0.05, 0.5):
         damage = _random_tokens(columns, share, vocab_size)
         name = f"{share:.0%} random tokens at scale {len(patch_nums)}"

@@ -7,6 +7,7 @@ is written when it is whole: a preparation that was killed is made again, never 
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from varant.data.batches import CachedBatches
 from varant.data.datasets import Dataset
@@ -27,6 +28,16 @@ from varant.training.trainer import Trainer
 RECIPE_VERSION = 2
 
 
+def tokenizer_recipe(config: BaseConfig, dataset: Dataset) -> dict[str, Any]:
+    """All that a tokenizer depends on that is trained here: its identity."""
+    return {
+        "recipe": RECIPE_VERSION,
+        "dataset": dataset.digest,
+        "tokenizer": asdict(config.tokenizer),
+        "training": asdict(config.tokenizer_training),
+    }
+
+
 def prepare_tokenizer(
     workspace: Workspace,
     config: BaseConfig,
@@ -39,13 +50,7 @@ def prepare_tokenizer(
     Args:
         skip_unreadable: let other images stand for those that cannot be read.
     """
-    training = config.tokenizer_training
-    identity = {
-        "recipe": RECIPE_VERSION,
-        "dataset": dataset.digest,
-        "tokenizer": asdict(config.tokenizer),
-        "training": asdict(training),
-    }
+    training, identity = config.tokenizer_training, tokenizer_recipe(config, dataset)
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():
         splits = (dataset.train, dataset.select)

@@ -22,7 +22,7 @@ from varant.presets import presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
-from varant.start.preparation import BaseJob, prepare_tokenizer
+from varant.start.preparation import BaseJob, prepare_tokenizer, tokenizer_recipe
 from varant.start.presets import QUICK_IMAGES, BaseConfig, base_geometry
 from varant.store import checkpoint
 from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, LoadedModel, Sizes
@@ -70,6 +70,17 @@ class Resolved:
         if self.base is None or self.flags.from_scratch:
             return None
         return self.base.training.image_passes
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """Of the recipe where it is trained here, since its weights differ between machines by
+        rounding; of the weights where they are given."""
+        if self.base is not None:
+            return digest_of(tokenizer_recipe(self.base, self.dataset))
+        if self.flags.model is not None:
+            return str(checkpoint.read_config(self.flags.model)["sha256"][TOKENIZER_FILE])
+        assert self.flags.vae is not None, "a network is trained here or given"
+        return sha256_file(self.flags.vae)
 
     @property
     def description(self) -> str:

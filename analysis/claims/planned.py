@@ -1,0 +1,208 @@
+"""Power before cost: what a study could show, from the variance components of `studies.noise`.
+
+For a line of the ledger that tests a loss against a margin: the margin in the metric's unit (the
+share times the untrained damage), the smallest loss that a one-sided 5 % test over the units shows
+with a chance of 80 %, the power (the chance to show that a plan loses less than the margin when it
+loses nothing), and the units that 80 % would take: at the components' estimates and at the upper
+limits of their 95 % intervals, all three at once, which is cautious. Of claims that rest on
+several such tests the worst counts. For claims of a direction there is no margin, only the smallest
+difference that would be shown.
+
+C3 compares two schedules, of which the noise study has one; they are taken to differ as two
+training seeds of one schedule do.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.claims import c1, c3, c4, c7a
+from analysis.claims.rules import Question
+from analysis.claims.trained import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
+from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable
+from analysis.statistics.components import Component
+from analysis.statistics.noise import Design, Quantity
+from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
+
+MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
+SAMPLE_STEP = 500
+EVALUATION_SHARE = 0.25  # of a unit's other variance: what measuring may add
+
+Lines = Mapping[str, Sequence[str]]
+"""A line of the ledger, by its key in `StudyFile.power`, to the quantities that it rests on."""
+
+
+def asymmetry_lines() -> Lines:
+    """Of a study without training."""
+    return {Question(claim=c1.CLAIM).key: ("asymmetry",)}
+
+
+def trained_lines(lr_schedule: str) -> Lines:
+    """Of a study that trains by several schedules."""
+    return {
+        Question(claim=c3.CLAIM, part=f"{lr_schedule} rate").key: (
+            "retrained full",
+            "retrained half",
+        ),
+        Question(claim=c4.CLAIM, part=c4.HALF).key: ("loss half",),
+        Question(claim=c4.CLAIM, part=c4.QUARTER).key: ("loss quarter",),
+        Question(claim=c7a.CLAIM).key: ("loss full",),
+    }
+
+
+def noise_design(depth: int, switch: int) -> Design:
+    """The noise study's, with the claims' margins."""
+    return Design(depth=depth, switch=switch, margins=MARGINS)
+
+
+def noise_facts(found: Quantity) -> NoiseFacts:
+    """A quantity as `table.json` has it."""
+    return NoiseFacts(
+        kind=found.metric.kind,
+        extractor=found.metric.extractor,
+        quantity=found.name,
+        margin=found.margin,
+        mean=found.mean,
+        untrained=found.untrained,
+        samples=found.samples,
+        from_jackknife=found.from_jackknife,
+        **{name: _facts(one) for name, one in found.components.items()},
+    )
+
+
+def _facts(one: Component) -> ComponentFacts:
+    numbers = {
+        name: value if math.isfinite(value) else None
+        for name in ("estimate", "low", "high")
+        for value in [getattr(one, name)]
+    }
+    return ComponentFacts(**numbers, degrees_of_freedom=one.degrees_of_freedom)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a study is to be.
+
+    Attributes:
+        seeds: training seeds a unit.
+        samples: of a cell; `images`: test images of likelihood.
+    """
+
+    units: int
+    seeds: int
+    samples: int
+    images: int
+
+    def count(self, facts: NoiseFacts) -> int:
+        return self.images if facts.kind == "nll" else self.samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a line of the ledger could show by one metric.
+
+    Attributes:
+        key: of the line.
+        margin: in the metric's unit; None for a direction.
+        least: the smallest loss, or difference, shown with a chance of 80 %.
+        power: of showing no loss where there is none; None for a direction.
+        units: that 80 % would take; None for a direction, and above `power.MOST_UNITS`.
+        units_at_most: the same with every component at its upper limit.
+    """
+
+    key: str
+    kind: str
+    extractor: str | None
+    margin: float | None
+    least: float
+    power: float | None
+    units: int | None
+    units_at_most: int | None
+
+
+def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]:
+    """Of every line by every metric that the table has all quantities of, line by line."""
+    metrics = dict.fromkeys((q.kind, q.extractor) for q in table.quantities)
+    found = []
+    for key, names in lines.items():
+        for metric in metrics:
+            of = {q.quantity: q for q in table.quantities if (q.kind, q.extractor) == metric}
+            if all(name in of for name in names):
+                every = [_outlook(key, of[name], size) for name in names]
+                found.append(min(every, key=lambda one: (one.power or 0.0, -one.least)))
+    return tuple(found)
+
+
+def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
+    own, highest = (spread_of(facts, upper=upper) for upper in (False, True))
+    counted = {"samples": size.count(facts), "seeds": size.seeds}
+    deviation = own.deviation(**counted)
+    margin = None
+    if facts.margin is not None and facts.untrained is not None:
+        margin = facts.margin * facts.untrained
+    return Outlook(
+        key=key,
+        kind=facts.kind,
+        extractor=facts.extractor,
+        margin=margin,
+        least=detectable(deviation, size.units),
+        power=None if margin is None else _power(margin, deviation, size.units),
+        units=None if margin is None else units_needed(margin, deviation),
+        units_at_most=None
+        if margin is None
+        else units_needed(margin, highest.deviation(**counted)),
+    )
+
+
+def _power(margin: float, deviation: float, units: int) -> float:
+    """None at all where untrained plans lose nothing."""
+    return power_of(margin, deviation, units) if margin > 0 else 0.0
+
+
+def spread_of(facts: NoiseFacts, *, upper: bool = False) -> UnitSpread:
+    """Of a quantity between units, at the components' estimates or at their upper limits; a
+    component without a limit stays at its estimate, one that is not known counts as none."""
+    variances = (
+        (part.high if upper and part.high is not None else part.estimate) or 0.0
+        for part in (facts.base, facts.training, facts.evaluation)
+    )
+    base, training, evaluation = variances
+    return UnitSpread(base=base, training=training, evaluation=evaluation)
+
+
+def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: int) -> int | None:
+    """The fewest samples, in steps, at which measuring adds at most a quarter to the variance
+    between units, by the distance in this feature space.
+
+    None where the table has it not, or where units differ by nothing else.
+    """
+    wanted = (
+        q
+        for q in table.quantities
+        if q.quantity == quantity and q.extractor == extractor and q.kind in ("fd", "fid")
+    )
+    facts = next(wanted, None)
+    if facts is None:
+        return None
+    spread = spread_of(facts)
+    others = spread.base + spread.training / seeds
+    if not others > 0:
+        return None
+    needed = spread.evaluation / seeds / (EVALUATION_SHARE * others)
+    return SAMPLE_STEP * max(1, math.ceil(needed / SAMPLE_STEP))
+
+
+def planned_power(
+    found: Sequence[Outlook], metrics: Sequence[tuple[str, str, str | None]]
+) -> dict[str, dict[str, float]]:
+    """`StudyFile.power`: by line and metric name.
+
+    Args:
+        metrics: names of a study's metrics, each with its kind and extractor.
+    """
+    power: dict[str, dict[str, float]] = {}
+    for one in found:
+        for name, kind, extractor in metrics:
+            if one.power is not None and (kind, extractor) == (one.kind, one.extractor):
+                power.setdefault(one.key, {})[name] = one.power
+    return power

@@ -1,0 +1,146 @@
+"""What is known of the instrument: `table.json` of the ladder and of the noise study, which other
+studies read, and `study.json` of both.
+
+A table holds for one setting (data, tokenizer recipe, feature spaces) and is used in no other.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+
+from analysis.errors import FrameError
+from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile, validation_text
+
+TABLE = "table.json"
+
+
+class Setting(Facts):
+    """What scores depend on beside the samples, by digests.
+
+    Attributes:
+        dataset, extractors: of the data and of the feature networks' weights.
+        tokenizer: of the recipe, since weights that are trained here differ from machine to machine
+            by rounding; of the weights where they are given.
+        reference: of a given file of statistics.
+    """
+
+    dataset: str
+    tokenizer: str
+    extractors: tuple[str, ...]
+    reference: str | None = None
+
+    def difference(self, other: Self) -> str | None:
+        """The first thing in which two settings differ, in words; None where they are one."""
+        names = {"dataset": "data set", "tokenizer": "tokenizer", "extractors": "extractor"}
+        names["reference"] = "reference file"
+        found = (said for n, said in names.items() if getattr(self, n) != getattr(other, n))
+        return next(found, None)
+
+
+class Table(Facts):
+    """What both tables have. `samples`: images behind each score."""
+
+    format: str
+    version: Literal[1] = 1
+    setting: Setting
+    samples: int = Field(ge=2)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a table.
+
+        Raises:
+            FrameError: in one line, naming the file and what is wrong with it.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise FrameError(f"{path}: {validation_text(error)}") from None
+        except OSError as error:
+            raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+class Passes(Facts):
+    """The zones whose damage a metric saw; `extractor` as metric names have it."""
+
+    kind: str
+    extractor: str | None = None
+    zones: Mapping[ScaleZone, bool]
+
+
+class LadderTable(Table):
+    """What each metric sees. `repeats`: units behind it, each with images of its own."""
+
+    format: Literal["varant-ladder"] = "varant-ladder"
+    repeats: int
+    metrics: tuple[Passes, ...]
+
+
+class LadderFile(StudyFile, extra="forbid"):
+    """Of the ladder. `windows`: early, middle and late scales, from 1."""
+
+    setting: Setting
+    windows: Mapping[ScaleZone, tuple[int, ...]]
+
+
+class ComponentFacts(Facts):
+    """A variance in the metric's unit squared, with its 95 % interval; None where the design does
+    not tell it from the component above. Of evaluation: of one sample, or test image."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    degrees_of_freedom: int
+
+
+class NoiseFacts(Facts):
+    """How far a quantity moves between units, by one metric.
+
+    Attributes:
+        quantity: see `analysis.statistics.noise`.
+        margin: the share of the untrained damage that it is less of; None where it has none.
+        mean: of the quantity; `untrained`: of the untrained damage that the margin is a share of.
+        samples: behind each value, or test images.
+        from_jackknife: whether the evaluation's part is the jackknife's, since nothing was drawn
+            anew (teacher-forced likelihood, or one draw).
+    """
+
+    kind: str
+    extractor: str | None = None
+    quantity: str
+    margin: float | None = None
+    mean: float
+    untrained: float | None = None
+    samples: int
+    from_jackknife: bool
+    base: ComponentFacts
+    training: ComponentFacts
+    evaluation: ComponentFacts
+
+
+class NoiseTable(Table):
+    """Variance components of units, training seeds and evaluation. `depth`, `width`: of the
+    network; `budget_images`: of each training."""
+
+    format: Literal["varant-noise"] = "varant-noise"
+    depth: int
+    width: int
+    base_images: int | None
+    budget_images: int
+    units: int
+    seeds: int
+    draws: int
+    quantities: tuple[NoiseFacts, ...]
+
+
+class NoiseFile(SupernetFile, extra="forbid"):
+    """Of the noise study. `draws`: sampling seeds of each network at each count of samples, which
+    are `counts`, the largest first; `windows`: early, middle and late scales."""
+
+    setting: Setting
+    draws: int
+    counts: tuple[int, ...]
+    train_switch: int
+    windows: Mapping[ScaleZone, tuple[int, ...]]

@@ -1,0 +1,293 @@
+"""Noise: how far a metric moves with the base network, the training seed and the evaluation.
+
+Every unit's base is trained on with several seeds by one schedule. Each trained network is measured
+several times, each time with a sampling seed of its own that only the base shares, so that the
+design is nested: units, training seeds, evaluations. What is taken apart, in the
+metric's unit, damage being positive (x: the loss of a trained plan against the base's full network;
+y: the damage of the same plan on the base, untrained, for the full network that of half the layers;
+m: the claim's margin):
+
+    level full, level half            the scores of trained networks themselves
+    loss full, half, quarter          x - m y: what a unit adds to a test of no loss
+    retrained full, half              the same of two trainings that differ in their seed alone:
+                                      what schedules differ by if chance alone tells them apart
+    asymmetry                         damage of half the layers on the early window less that on
+                                      the late window, untrained
+
+The variances are those of `analysis.statistics.components`; that of the evaluation is of one
+sample. It is compared with the delete-a-group jackknife's, and since it should fall as 1 / n, with
+itself at fewer samples: an F test at 5 %, two-sided. Where nothing was drawn anew (likelihood: a
+unit has one set of test images) it is the jackknife's, taken off the base's, which contains it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.errors import FrameError
+from analysis.frame import FINISHED
+from analysis.metrics import Metric, parse_metric
+from analysis.statistics.components import Component, variance_components
+from analysis.statistics.intervals import SIGNIFICANCE
+from analysis.study_file import BASE, REAL
+
+WHOLE = -1  # stands for the missing group of a score on all samples
+PLANS = ("full", "half", "quarter")
+NAMES = (
+    *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),
+    *("loss quarter", "retrained full", "retrained half", "asymmetry"),
+)
+KINDS = ("fd", "fid", "kid", "class_accuracy", "nll")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Where in a frame the quantities are. `margins`: of the losses, by plan."""
+
+    depth: int
+    switch: int
+    margins: Mapping[str, float]
+
+    def rows(self, frame: pd.DataFrame, plan: str) -> pd.Series:
+        """Those of a plan: `full`, `half`, `quarter`, or half the layers on a window."""
+        if plan == "full":
+            return frame["family"] == "full"
+        if plan in ("early", "late"):
+            return frame["window"].fillna("") == plan
+        layers = max(1, self.depth // {"half": 2, "quarter": 4}[plan])
+        at = (frame["subnet_depth"] == layers) & (frame["switch"] == self.switch)
+        return at.fillna(False).astype(bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """One quantity by one metric.
+
+    Attributes:
+        name: as in this module's docstring.
+        margin: None where it is no loss.
+        mean: over all values.
+        untrained: mean of the damage that the margin is a share of.
+        samples: behind each value; for likelihood, test images.
+        components: `base`, `training`, `evaluation`: the last of one sample.
+        from_jackknife: whether the last is the jackknife's.
+        jackknife: the jackknife's variance of one sample; NaN without replicates.
+        by_count: the repeats' variance of one sample at each count of samples, the largest first;
+            without those that have none.
+        p_inverse: of the F test of 1 / n; NaN without several counts.
+    """
+
+    metric: Metric
+    name: str
+    margin: float | None
+    mean: float
+    untrained: float | None
+    samples: int
+    components: Mapping[str, Component]
+    from_jackknife: bool
+    jackknife: float
+    by_count: Mapping[int, float]
+    p_inverse: float
+
+    @property
+    def inverse(self) -> bool | None:
+        """Whether the evaluation's variance falls as 1 / n; None where that was not tested."""
+        return None if math.isnan(self.p_inverse) else self.p_inverse >= SIGNIFICANCE
+
+    @property
+    def jackknife_ratio(self) -> float:
+        """Of the jackknife's variance to the repeats'; NaN where there are no repeats."""
+        repeats = self.by_count.get(self.samples, math.nan)
+        return self.jackknife / repeats if repeats > 0 else math.nan
+
+
+class Noise:
+    """The quantities of a frame; see this module's docstring.
+
+    Attributes:
+        metrics: those of sample quality and mean NLL, at the largest count.
+    """
+
+    def __init__(self, frame: pd.DataFrame, design: Design) -> None:
+        """`frame`: checked, with training columns and `draw`. Units with a cell that did not finish
+        are left out: the design must be balanced."""
+        broken = frame.loc[frame["status"] != FINISHED, "unit"].unique()
+        rows = frame[~frame["unit"].isin(broken) & (frame["family"] != REAL)]
+        metrics = {name: parse_metric(name) for name in rows["metric"].unique()}
+        wanted = [n for n, m in metrics.items() if m.kind in KINDS and not m.exact and not m.scale]
+        rows = rows[rows["metric"].isin([n for n in wanted if not n.startswith("select/")])]
+        self._design = design
+        self._rows = rows.assign(
+            key=rows["metric"].map({name: _key(metric) for name, metric in metrics.items()}),
+            group=rows["group"].fillna(WHOLE).astype(int),
+            trained=rows["kind"] != BASE,
+            samples=rows["count"],
+        )
+        largest = self._rows.sort_values("samples", ascending=False, kind="stable")
+        self.metrics = tuple(metrics[name] for name in largest.drop_duplicates("key")["metric"])
+
+    @cached_property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """All that the frame has the cells for, metric by metric."""
+        found = []
+        for metric in self.metrics:
+            rows = self._rows[self._rows["key"] == _key(metric)]
+            counts = sorted(map(int, rows["samples"].unique()), reverse=True)
+            cubes = {count: self._cubes(metric, rows[rows["samples"] == count]) for count in counts}
+            top = cubes[counts[0]]
+            for name in top:
+                at = {count: made[name] for count, made in cubes.items() if name in made}
+                margin = self._margin(name)
+                y = top.get("untrained half" if name.endswith("full") else _of(name))
+                untrained = (
+                    float(y[..., 0].mean()) if margin is not None and y is not None else None
+                )
+                if not name.startswith("untrained"):
+                    found.append(_quantity(metric, name, at, margin, untrained))
+        return tuple(found)
+
+    def _margin(self, name: str) -> float | None:
+        kind, _, plan = name.partition(" ")
+        return self._design.margins[plan] if kind in ("loss", "retrained") else None
+
+    def _cubes(self, metric: Metric, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """The quantities of one count as (B, S, R, 1 + G) arrays: values, then replicates."""
+        base, trained = (
+            {
+                plan: _cube(mine[self._design.rows(mine, plan)])
+                for plan in (*PLANS, "early", "late")
+                if self._design.rows(mine, plan).any()
+            }
+            for mine in (rows[~rows["trained"]], rows[rows["trained"]])
+        )
+        sign, found = metric.damage_sign, {}
+        for plan in trained.keys() & set(PLANS[:2]):
+            found[f"level {plan}"] = trained[plan]
+        if "full" not in base:
+            return found
+        for plan in base.keys() & set(PLANS[1:]):
+            found[f"untrained {plan}"] = sign * (base[plan] - base["full"])
+        for plan, cube in trained.items():
+            y = found.get("untrained half" if plan == "full" else f"untrained {plan}")
+            if y is None:
+                continue
+            # The base's draws belong to the training seeds in turn.
+            full, y = (one.reshape(len(one), *cube.shape[1:]) for one in (base["full"], y))
+            loss, margin = sign * (cube - full), self._design.margins[plan]
+            found[f"loss {plan}"] = loss - margin * y
+            if plan != "quarter" and cube.shape[1] > 1:
+                between = sign * (cube[:, 1:2] - cube[:, :1])
+                found[f"retrained {plan}"] = between - margin * y[:, :1]
+        if base.keys() >= {"early", "late"}:
+            found["asymmetry"] = sign * (base["early"] - base["late"])
+        return dict(sorted(found.items(), key=lambda item: NAMES.index(item[0])))
+
+
+def _key(metric: Metric) -> str:
+    """What a metric is at any count of samples."""
+    return f"{metric.kind}/{metric.extractor}"
+
+
+def _of(name: str) -> str:
+    return f"untrained {name.partition(' ')[2]}"
+
+
+def _cube(rows: pd.DataFrame) -> np.ndarray:
+    """(units, training seeds, draws, 1 + groups) of the rows of one plan and count.
+
+    Raises:
+        FrameError: some are missing.
+    """
+    place = rows.assign(
+        seed=rows.groupby("unit")["seed"].rank("dense").astype(int),
+        draw=rows.groupby(["unit", "seed"])["draw"].rank("dense").astype(int),
+    )
+    wide = place.pivot_table(index="unit", columns=["seed", "draw", "group"], values="value")
+    shape = tuple(wide.columns.get_level_values(i).nunique() for i in range(3))
+    if wide.isna().any(axis=None) or len(wide.columns) != math.prod(shape):
+        raise FrameError(f"frame: {rows['plan'].iloc[0]} lacks draws; run the study again")
+    return np.asarray(wide.to_numpy().reshape(len(wide), *shape))
+
+
+def _quantity(
+    metric: Metric,
+    name: str,
+    at: Mapping[int, np.ndarray],
+    margin: float | None,
+    untrained: float | None,
+) -> Quantity:
+    samples, *_ = at
+    cube = at[samples]
+    values_BSR, replicates = cube[..., 0], cube[..., 1:]
+    groups = replicates.shape[-1]
+    jackknife = (groups - 1) * replicates.var(axis=-1).mean() if groups > 1 else math.nan
+    repeated = _repeated(values_BSR)
+    found = variance_components(values_BSR if repeated else values_BSR[..., :1])
+    if repeated:
+        evaluation = _times(found["evaluation"], samples)
+    else:
+        evaluation = Component(
+            estimate=samples * jackknife, low=math.nan, high=math.nan, degrees_of_freedom=0
+        )
+        found["base"] = _less(found["base"], 0.0 if math.isnan(jackknife) else jackknife)
+    spread = {n: _variance(one) for n, one in at.items()}
+    spread = {n: pair for n, pair in spread.items() if pair[1]}
+    return Quantity(
+        metric=metric,
+        name=name,
+        margin=margin,
+        mean=float(values_BSR.mean()),
+        untrained=untrained,
+        samples=samples,
+        components=found | {"evaluation": evaluation},
+        from_jackknife=not repeated,
+        jackknife=samples * jackknife,
+        by_count={n: float(n * variance) for n, (variance, _) in spread.items()},
+        p_inverse=_inverse(spread),
+    )
+
+
+def _repeated(values_BSR: np.ndarray) -> bool:
+    """Whether draws differ at all."""
+    return values_BSR.shape[2] > 1 and bool(np.ptp(values_BSR, axis=2).any())
+
+
+def _variance(cube: np.ndarray) -> tuple[float, int]:
+    """Between draws, with its degrees of freedom; (NaN, 0) where nothing was drawn anew."""
+    values_BSR = cube[..., 0]
+    if not _repeated(values_BSR):
+        return math.nan, 0
+    b, s, r = values_BSR.shape
+    return float(values_BSR.var(axis=2, ddof=1).mean()), b * s * (r - 1)
+
+
+def _inverse(spread: Mapping[int, tuple[float, int]]) -> float:
+    """Two-sided p of n times the variance being one at the largest and the least count."""
+    if len(spread) < 2:
+        return math.nan
+    (most, (v_most, df_most)), *_, (least, (v_least, df_least)) = spread.items()
+    below = stats.f.cdf(most * v_most / (least * v_least), df_most, df_least)
+    return float(2 * min(below, 1 - below))
+
+
+def _times(one: Component, factor: float) -> Component:
+    return Component(
+        estimate=factor * one.estimate,
+        low=factor * one.low,
+        high=factor * one.high,
+        degrees_of_freedom=one.degrees_of_freedom,
+    )
+
+
+def _less(one: Component, part: float) -> Component:
+    """Without a part that is contained in it; NaN stays."""
+    ends = (np.maximum(value - part, 0.0).item() for value in (one.estimate, one.low, one.high))
+    estimate, low, high = ends
+    return Component(
+        estimate=estimate, low=low, high=high, degrees_of_freedom=one.degrees_of_freedom
+    )

@@ -1,0 +1,211 @@
+"""The report of the noise study: how far metrics move when nothing of interest changes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.claims.planned import noise_design
+from analysis.figures.noise import draw_components
+from analysis.figures.theme import new_figure
+from analysis.frame import load_frame
+from analysis.instrument_file import NoiseFile
+from analysis.metrics import Metric
+from analysis.statistics.components import Component
+from analysis.statistics.noise import Noise, Quantity
+from reports.parts import words
+from reports.parts.figures import add_samples
+from reports.parts.page import Page
+from reports.parts.protocol import supernet_protocol
+from reports.parts.report import Report
+from reports.parts.tables import add_failed_cells, unfinished
+
+LABELS = {"base": "base networks", "training": "training seeds", "evaluation": "evaluation"}
+LIMITS = (
+    "Components hold for these networks, this budget and these feature spaces. With few units the "
+    "interval of the first is wide, and what is planned from it is as uncertain.",
+    "Units that have a cell without numbers are left out.",
+)
+
+
+def make_report(folder: Path, study: NoiseFile) -> Report:
+    """The report of a noise study's folder; see `reports.build.build`."""
+    frame = load_frame(folder / "frame.parquet", training=True)
+    noise = Noise(frame, noise_design(study.geometry.depth, study.train_switch))
+    metrics = {m: [q for q in noise.quantities if q.metric == m] for m in noise.metrics}
+    page = Page(
+        study,
+        "How far do these metrics move?",
+        words.counted(len(study.units), "unit"),
+        f"{words.counted(study.draws, 'draw')} a network and count",
+    )
+    shown = _headline(study, metrics)
+    page.answer(study.question, _verdict(shown), " ".join(map(_sentence, shown)))
+    _add_figure(page, metrics)
+    _add_components(page, metrics)
+    _add_checks(page, study, metrics)
+    add_samples(page, folder, "The first unit's base, and the first network trained from it.")
+    supernet_protocol(page, study, frame)
+    add_failed_cells(page, unfinished(frame))
+    page.limits(LIMITS)
+    return page.report(answer={}, summary=_summary(noise.quantities))
+
+
+def _headline(study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> list[Quantity]:
+    """Loss of half the layers by the deciding distance and by likelihood."""
+    wanted = (study.extractors[0].name, None)
+    return [
+        quantity
+        for metric, mine in metrics.items()
+        if metric.kind in ("fd", "fid", "nll") and metric.extractor in wanted
+        for quantity in mine
+        if quantity.name == "loss half"
+    ]
+
+
+def _deviations(quantity: Quantity) -> dict[str, float]:
+    """What each component adds to one value, as a standard deviation in the metric's unit."""
+    variances = {name: one.estimate for name, one in quantity.components.items()}
+    variances["evaluation"] /= quantity.samples
+    return {n: math.sqrt(v) for n, v in variances.items() if not math.isnan(v)}
+
+
+def _verdict(shown: Sequence[Quantity]) -> str:
+    said = []
+    for quantity in shown:
+        parts = _deviations(quantity)
+        largest = max(parts, key=lambda name: parts[name])
+        said.append(f"{quantity.metric.short} moves most with {LABELS[largest]}")
+    return "; ".join(said) or "nothing was measured"
+
+
+def _sentence(quantity: Quantity) -> str:
+    parts = (f"{LABELS[n]} {words.number(d)}" for n, d in _deviations(quantity).items())
+    unit = f" {quantity.metric.unit}" if quantity.metric.unit else ""
+    return (
+        f"Loss of half the layers, {quantity.metric.label}: a value from one unit, seed and draw "
+        f"of {quantity.samples:,} moves by standard deviations of {', '.join(parts)}{unit}."
+    )
+
+
+def _add_figure(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
+    page.heading("Components")
+    page.figure(
+        "components",
+        partial(_plate, metrics),
+        "What a loss of half the layers moves with. ",
+        "Standard deviation that each component adds to one value, with 95 % interval "
+        "(generalised confidence intervals); zero is what cannot be told from nothing.",
+    )
+
+
+def _plate(metrics: Mapping[Metric, Sequence[Quantity]]) -> Figure:
+    shown = [q for mine in metrics.values() for q in mine if q.name == "loss half"]
+    columns = min(3, max(1, len(shown)))
+    rows = math.ceil(len(shown) / columns) or 1
+    figure = new_figure(height=0.3 + 1.15 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax, quantity in zip(axes.flat, shown, strict=False):
+        table = pd.DataFrame(
+            [
+                (LABELS[name], *_roots(one, quantity.samples if name == "evaluation" else 1))
+                for name, one in quantity.components.items()
+            ],
+            columns=["name", "value", "low", "high"],
+        )
+        metric = quantity.metric
+        draw_components(ax, table, title=" ".join(filter(None, (metric.heading, metric.extractor))))
+        if ax not in axes[:, 0]:
+            ax.set_yticklabels([])
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _roots(one: Component, samples: int) -> tuple[float, ...]:
+    """Standard deviation of a value with its interval."""
+    return tuple(np.sqrt(np.array([one.estimate, one.low, one.high]) / samples).tolist())
+
+
+def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
+    rows = [
+        {
+            "Metric": " ".join(filter(None, (metric.short, metric.extractor))),
+            "Quantity": q.name,
+            "Mean": words.number(q.mean),
+            **{
+                label.capitalize(): _text(
+                    q.components[name], q.samples if name == "evaluation" else 1
+                )
+                for name, label in LABELS.items()
+            },
+        }
+        for metric, mine in metrics.items()
+        for q in mine
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        "Standard deviations that one value moves by, with 95 % intervals. Level: of trained "
+        "networks. Loss: against the base's full network, less the claim's margin times the "
+        "untrained damage. Retrained: of two trainings that differ in their seed; their spread is "
+        "under base networks. Asymmetry: early less late damage of half the layers, untrained.",
+        grouped=True,
+        numeric_from=2,
+    )
+
+
+def _text(one: Component, samples: int) -> str:
+    estimate, low, high = _roots(one, samples)
+    return (
+        words.NOTHING if math.isnan(estimate) else words.estimate(estimate, low, high, signed=False)
+    )
+
+
+def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
+    page.heading("Evaluation: samples, and the jackknife")
+    rows = [
+        {
+            "Metric": " ".join(filter(None, (metric.short, metric.extractor))),
+            "Quantity": q.name,
+            **{f"n = {n:,}": words.number(q.by_count.get(n, math.nan)) for n in study.counts},
+            "1 / n": {None: words.NOTHING, True: "holds", False: "refused"}[q.inverse],
+            "Jackknife / repeats": words.number(q.jackknife_ratio),
+        }
+        for metric, mine in metrics.items()
+        for q in mine
+        if q.by_count
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        "Variance of repeated evaluations times the number of samples, at each number: one number "
+        "if the variance falls as 1 / n (F test of the largest and the least, 5 %). And the "
+        "jackknife's variance over the repeats': 1 if the jackknife is right.",
+        grouped=True,
+        numeric_from=2,
+    )
+
+
+def _summary(quantities: Sequence[Quantity]) -> pd.DataFrame:
+    """A row a quantity and component; variances, that of evaluation of one sample."""
+    rows = [
+        {
+            "metric": q.metric.name,
+            "quantity": q.name,
+            "mean": q.mean,
+            "untrained": q.untrained,
+            "margin": q.margin,
+            "component": name,
+            "variance": one.estimate,
+            "low": one.low,
+            "high": one.high,
+            "degrees_of_freedom": one.degrees_of_freedom,
+        }
+        for q in quantities
+        for name, one in q.components.items()
+    ]
+    columns = "metric quantity mean untrained margin component variance low high degrees_of_freedom"
+    return pd.DataFrame(rows, columns=columns.split())

@@ -1,0 +1,104 @@
+"""What is known of the instrument that a study measures with: the tables of ladder and noise.
+
+Tables of some settings are packaged, `tables/ladder-*.json` and `tables/noise-*.json`: copies of
+the `table.json` that `studies.ladder` and `studies.noise` wrote. A study uses those of its own
+setting, or the files that its flags name, which must be of its setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from analysis.errors import FrameError
+from analysis.instrument_file import LadderTable, NoiseTable, Setting, Table
+from analysis.metrics import parse_metric
+from analysis.study_file import ScaleZone
+from studies.grid.flags import StudyConfig
+from varant.errors import UserError
+from varant.model.geometry import Geometry
+
+TABLES = Path(__file__).parent / "tables"
+DEFAULT_SAMPLES = 2_000
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """Tables of a setting; None for those that there are not."""
+
+    ladder: LadderTable | None
+    noise: NoiseTable | None
+
+    def passes(
+        self, metrics: Iterable[str], samples: int
+    ) -> dict[str, dict[ScaleZone, bool]] | None:
+        """`StudyFile.ladder`, by names of metrics; None without a ladder at so many samples.
+
+        A metric that sees damage in some samples sees it in more: spread and floor only fall.
+        """
+        if self.ladder is None or samples < self.ladder.samples:
+            return None
+        zones = {(one.kind, one.extractor): dict(one.zones) for one in self.ladder.metrics}
+        named = {name: parse_metric(name) for name in metrics}
+        keyed = {name: (metric.kind, metric.extractor) for name, metric in named.items()}
+        return {name: zones[key] for name, key in keyed.items() if key in zones}
+
+
+def instrument_of(config: StudyConfig, setting: Setting, geometry: Geometry) -> Instrument:
+    """The tables of a study's setting.
+
+    Raises:
+        UserError: a table that the flags name cannot be read or is of another setting.
+    """
+    wanted = config.evaluation
+    ladder = _table("ladder", LadderTable, wanted.ladder, setting)
+    noise = _table("noise", NoiseTable, wanted.noise, setting)
+    if noise is not None and (noise.depth, noise.width) != (geometry.depth, geometry.width):
+        if wanted.noise is not None:
+            raise UserError(
+                f"--noise {wanted.noise}: of a network of {noise.depth} layers of width "
+                f"{noise.width}, not {geometry.depth} of {geometry.width}; run studies.noise on it"
+            )
+        noise = None
+    return Instrument(ladder=ladder, noise=noise)
+
+
+def _table(
+    study: str, kind: type[AnyTable], given: Path | None, setting: Setting
+) -> AnyTable | None:
+    if given is not None:
+        try:
+            table = kind.load(given)
+        except FrameError as error:
+            raise UserError(f"--{study} {error}") from None
+        if differs := table.setting.difference(setting):
+            raise UserError(
+                f"--{study} {given}: of another {differs} than this study's; run studies.{study} "
+                "with these data"
+            )
+        return table
+    packaged = (kind.load(path) for path in sorted(TABLES.glob(f"{study}-*.json")))
+    return next((table for table in packaged if table.setting == setting), None)
+
+
+def samples_of(config: StudyConfig, instrument: Instrument, extractor: str) -> int:
+    """Samples of a cell: the flag's, or as many as the power asks for.
+
+    That is as many as leave measuring a quarter of what units differ by else, at least as many as
+    the ladder was climbed with, and at most what the study's kind allows.
+    """
+    if config.evaluation.samples is not None:
+        return config.evaluation.samples
+    if instrument.noise is None or config.powered is None:
+        return DEFAULT_SAMPLES
+    from analysis.claims.planned import samples_wanted
+
+    seeds, least = config.training_seeds, DEFAULT_SAMPLES
+    if instrument.ladder is not None:
+        least = instrument.ladder.samples
+    wanted = samples_wanted(instrument.noise, config.powered, extractor, seeds=seeds)
+    return min(config.most_samples, max(least, wanted or least))

@@ -1,0 +1,71 @@
+"""Power before cost, as a study's `--dry-run` says it and its file keeps it."""
+
+from collections.abc import Iterable
+
+from analysis.claims.planned import Lines, Outlook, Size, outlooks, planned_power
+from analysis.metrics import parse_metric
+from analysis.statistics.units import LEAST_UNITS
+from studies.grid.bench import Planned
+from studies.grid.flags import StudyConfig
+from varant.flags import show_number
+
+
+def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outlook, ...]:
+    """Of every line by every metric; none without a noise table of this setting."""
+    if bench.instrument.noise is None:
+        return ()
+    evaluation, seeds = bench.evaluation, config.training_seeds
+    size = Size(
+        units=len(bench.units),
+        seeds=seeds,
+        samples=evaluation.samples,
+        images=evaluation.nll_images,
+    )
+    return outlooks(bench.instrument.noise, lines, size)
+
+
+def power_facts(
+    found: Iterable[Outlook], metrics: Iterable[str]
+) -> dict[str, dict[str, float]] | None:
+    """`StudyFile.power`, by line and name of a metric; None where nothing was planned."""
+    parsed = [parse_metric(name) for name in metrics]
+    named = [(metric.name, metric.kind, metric.extractor) for metric in parsed]
+    return planned_power(tuple(found), named) or None
+
+
+def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float) -> list[str]:
+    """What the study could show, by the deciding distance and by likelihood, a line each.
+
+    Args:
+        unit_seconds: CPU-seconds that a unit takes here.
+    """
+    table = bench.instrument.noise
+    if table is None:
+        return ["power: not planned, since studies.noise was not run for this setting"]
+    decides = bench.extractors[0].name
+    said = [
+        f"power, by variance components of {table.units} units whose trainings were of "
+        f"{table.budget_images:,} images (units needed: at their estimates, and at their upper "
+        "95 % limits):"
+    ]
+    for one in found:
+        if one.kind == "nll" or (one.kind in ("fd", "fid") and one.extractor == decides):
+            said.append(f"  {one.key}, {one.kind}: {_said(one, unit_seconds)}")
+    return said
+
+
+def _said(one: Outlook, unit_seconds: float) -> str:
+    least = f"smallest detectable {'difference' if one.margin is None else 'loss'} {one.least:.3g}"
+    if one.margin is None or one.power is None:
+        return least
+    needed = [
+        "over 10,000" if units is None else show_number(max(LEAST_UNITS, units))
+        for units in (one.units, one.units_at_most)
+    ]
+    cost = ""
+    if one.units is not None:
+        cost = f", about {max(LEAST_UNITS, one.units) * unit_seconds:,.0f} CPU-s here"
+    return (
+        f"margin {one.margin:.3g}, {least}, power {one.power:.0%} if nothing is lost; 80 % takes "
+        f"{needed[0]} units{cost} (at most {needed[1]})"
+    )

@@ -1,0 +1,121 @@
+"""What can a metric see? Known damage to real images, scored as samples are.
+
+    python -m studies.ladder
+
+Trains no network. Every unit is a repeat with held-out images and a reference of its own: their
+reconstructions are scored as they are (the floor) and after damage of known size to their token
+maps: all tokens of one scale from another image of the class, for each scale; a few or half of the
+last scale's tokens at random; a blur; a class left out; images repeated.
+
+A metric may decide about the early, middle or late scales if it rejects that zone's last scale
+swapped against real images in 95 % of the repeats: the rule is in `analysis/statistics/ladder.py`.
+The result is `table.json`. Other studies use the packaged table of their setting, or the one that
+`--ladder` names; to package a table, copy it to `studies/grid/tables/ladder-NAME.json`.
+
+Cost with the defaults: about 6 minutes on one core, most of it rendering and scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from analysis.instrument_file import TABLE, LadderFile, LadderTable, Passes
+from studies.cells.evaluation import RealImages
+from studies.grid.flags import StudyConfig
+from studies.grid.point import Outcome, Point
+from studies.study import Study, main
+from varant.files import replacing
+from varant.model.geometry import windows_of
+
+if TYPE_CHECKING:
+    from studies.grid.bench import Planned
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderConfig(StudyConfig):
+    """Flags of the study."""
+
+    default_units = 20
+
+    @classmethod
+    def quick_defaults(cls) -> Self:
+        return replace(super().quick_defaults(), units=3)
+
+    @property
+    def given(self) -> str:
+        """Units have no networks of their own, so that a given tokenizer serves any number."""
+        return ""
+
+
+class Ladder(Study[LadderConfig, None]):
+    """Scores real images after known damage."""
+
+    name = "ladder"
+    question = (
+        "What can these metrics see? Real, held-out images are damaged in known ways and scored as "
+        "samples are. A metric that cannot tell a zone's last scale swapped from real images "
+        "decides nothing about that zone."
+    )
+    title = "What can these metrics see?"
+    networks = False
+    file = LadderFile
+
+    def points(self, bench: Planned, found: None) -> Iterator[Point]:
+        from varant.evaluation.ladder import REAL, rungs
+
+        sides, codes = bench.geometry.patch_nums, bench.geometry.vocab_size
+        ends = {scales[-1]: zone for zone, scales in windows_of(sides).items()}
+        for unit in self.units:
+            for rung in rungs(sides, codes):
+                if rung.name == REAL:  # the floor: `real_points`
+                    continue
+                zone = ends.get(rung.scale or 0) if rung.swapped else None
+                columns = {"unit": unit, "family": "rung", "plan": rung.name, "scale": rung.scale}
+                samples = bench.evaluation.samples
+                task = RealImages(unit=unit, samples=samples, rung=rung.name, draw=unit)
+                yield Point(
+                    name=f"{rung.name} u{unit}", task=task, columns=columns | {"window": zone}
+                )
+
+    def sheet(self, outcome: Outcome[None]) -> Sequence[tuple[str, Point]]:
+        """Every rung, real images first, of the first unit."""
+        of_unit = outcome.where(unit=self.units[0])
+        return [(str(p.columns["plan"]), p) for p in [of_unit[-1], *of_unit[:-1]]]
+
+    def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
+        bench = outcome.bench
+        return {"setting": bench.setting, "windows": windows_of(bench.geometry.patch_nums)}
+
+    def run_name(self, bench: Planned) -> str:
+        return f"{bench.dataset.name}, {bench.evaluation.samples} images, {len(self.units)} repeats"
+
+    def write_more(self, outcome: Outcome[None]) -> list[Path]:
+        """The table that other studies read."""
+        from analysis.frame import load_frame
+        from analysis.statistics.ladder import climb, passes
+        from studies.grid.folder import FRAME_FILE
+
+        steps = climb(load_frame(outcome.folder / FRAME_FILE, full=False))
+        table = LadderTable(
+            setting=outcome.bench.setting,
+            samples=outcome.bench.evaluation.samples,
+            repeats=len(self.units),
+            metrics=tuple(
+                Passes(kind=metric.kind, extractor=metric.extractor, zones=zones)
+                for metric, zones in passes(steps).items()
+            ),
+        )
+        with replacing(outcome.folder / TABLE) as aside:
+            aside.write_text(table.model_dump_json(indent=1) + "\n")
+        return [outcome.folder / TABLE]
+
+    def grid_lines(self, points: Sequence[Point]) -> list[str]:
+        rungs = list(dict.fromkeys(str(p.columns["plan"]) for p in points))
+        return [f"{len(rungs)} rungs, {len(self.units)} repeats each: {', '.join(rungs)}"]
+
+
+if __name__ == "__main__":
+    main(Ladder, LadderConfig, __doc__)

@@ -1,0 +1,44 @@
+"""Power before cost, against closed forms."""
+
+import math
+
+import pytest
+from instrument_frames import noise_table
+
+from analysis.claims.planned import (
+    Size,
+    asymmetry_lines,
+    outlooks,
+    planned_power,
+    samples_wanted,
+    trained_lines,
+)
+from analysis.statistics.power import detectable, power_of, units_needed
+
+SIZE = Size(units=6, seeds=2, samples=2000, images=500)
+HALF = "C4 half the layers"
+FD = ("fd/shapes-1a2b3c/n2000", "fd", "shapes-1a2b3c")
+
+
+def test_a_line_s_outlook_follows_from_the_components() -> None:
+    (found,) = outlooks(noise_table(), trained_lines("cosine"), SIZE)
+    deviation = math.sqrt(0.01 + (0.02 + 30 / 2000) / 2)
+    assert found.key == HALF and found.margin == pytest.approx(0.05 * 4)
+    assert found.power == pytest.approx(power_of(0.2, deviation, 6))
+    assert found.least == pytest.approx(detectable(deviation, 6))
+    assert found.units == units_needed(0.2, deviation)
+    assert found.units_at_most == units_needed(0.2, 2 * deviation)
+    assert planned_power([found], [FD]) == {HALF: {FD[0]: found.power}}
+
+
+def test_a_direction_has_no_margin_and_no_power() -> None:
+    table = noise_table(margin=None, quantity="asymmetry")
+    (found,) = outlooks(table, asymmetry_lines(), SIZE)
+    assert (found.key, found.margin, found.power, found.units) == ("C1", None, None, None)
+    assert planned_power([found], [FD]) == {}
+
+
+def test_samples_leave_measuring_a_quarter_of_the_rest() -> None:
+    wanted = samples_wanted(noise_table(), "loss half", "shapes-1a2b3c", seeds=1)
+    assert wanted == 4000  # 30 / 4000 = (0.01 + 0.02) / 4
+    assert samples_wanted(noise_table(), "loss half", "another", seeds=1) is None

@@ -1,0 +1,50 @@
+"""What a metric may decide: prediction limits, rejections and passes."""
+
+import numpy as np
+import pytest
+from instrument_frames import ACCURACY, FD, ladder_frame
+from scipy import stats
+
+from analysis.metrics import parse_metric
+from analysis.statistics.ladder import LEAST_REPEATS, climb, passes, prediction_limit
+from analysis.statistics.units import Observations
+
+
+def observations(values: np.ndarray) -> Observations:
+    units = tuple(range(len(values)))
+    return Observations(values=values, units=units, replicates=(np.empty(0),) * len(values))
+
+
+@pytest.mark.parametrize(("name", "sign"), [(FD, 1), (ACCURACY, -1)])
+def test_the_limit_is_that_of_one_more_sample(name: str, sign: int) -> None:
+    values = np.array([1.0, 2.0, 4.0, 5.0])
+    t = stats.t.ppf(0.95, 3)
+    expected = 3.0 + sign * t * np.sqrt(10 / 3) * np.sqrt(1.25)
+    assert prediction_limit(observations(values), parse_metric(name)) == pytest.approx(expected)
+
+
+def test_one_more_sample_exceeds_the_limit_one_time_in_twenty() -> None:
+    rng, metric = np.random.default_rng(0), parse_metric(FD)
+    beyond = [
+        rng.normal() > prediction_limit(observations(rng.normal(size=20)), metric)
+        for _ in range(4_000)
+    ]
+    assert 0.04 < np.mean(beyond) < 0.06
+
+
+def test_a_metric_passes_for_the_zones_whose_damage_it_sees() -> None:
+    frame = ladder_frame(units=LEAST_REPEATS, damage={"early": 20, "middle": 1.5, "late": 0})
+    found = passes(climb(frame))
+    expected = {"early": True, "middle": False, "late": False}
+    assert {metric.name: zones for metric, zones in found.items()} == {
+        FD: expected,
+        ACCURACY: expected,
+    }
+    rejected = {(step.metric.name, step.zone): step.rejected for step in climb(frame)}
+    assert 0 < rejected[FD, "middle"] < 0.95
+
+
+@pytest.mark.parametrize("units", [1, LEAST_REPEATS - 1])
+def test_nothing_passes_with_too_few_repeats(units: int) -> None:
+    found = passes(climb(ladder_frame(units=units, damage={"late": 100})))
+    assert not any(passed for zones in found.values() for passed in zones.values())

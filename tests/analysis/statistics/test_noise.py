@@ -1,0 +1,55 @@
+"""Variance components of the differences that claims test, from frames of known truth."""
+
+import numpy as np
+import pytest
+from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
+
+from analysis.errors import FrameError
+from analysis.statistics.noise import Design, Noise, Quantity
+
+DESIGN = Design(depth=8, switch=3, margins={"full": 0.02, "half": 0.05, "quarter": 0.1})
+
+
+def quantities(**sizes: int) -> dict[tuple[str, str], Quantity]:
+    found = Noise(noise_frame(**sizes), DESIGN).quantities
+    return {(one.metric.kind, one.name): one for one in found}
+
+
+def test_components_are_those_that_the_values_were_drawn_with() -> None:
+    found = quantities(units=60, seeds=3, draws=4)["fd", "loss half"]
+    truth = {"base": BASE_SD**2, "training": TRAINING_SD**2, "evaluation": 1000 * DRAW_SD**2}
+    for name, variance in truth.items():
+        assert found.components[name].low < variance < found.components[name].high
+    assert found.untrained == 2 and found.margin == 0.05
+    assert found.mean == pytest.approx(2 - 1 - 0.05 * 2, abs=0.15)
+
+
+def test_two_trainings_differ_by_twice_the_training_and_no_base() -> None:
+    found = quantities(units=60, draws=4)["fd", "retrained half"].components["base"]
+    assert found.low < 2 * TRAINING_SD**2 < found.high
+    assert found.high < 2 * (BASE_SD**2 + TRAINING_SD**2)
+
+
+def test_one_by_n_holds_where_it_does_and_is_refused_where_not() -> None:
+    found = quantities(units=30, draws=4)["fd", "loss half"]
+    assert set(found.by_count) == {1000, 250} and found.inverse
+    frame = noise_frame(units=30, draws=4)
+    few = (frame["count"] == 250) & (frame["metric"].str.startswith("fd"))
+    frame.loc[few & (frame["kind"] == "fixed"), "value"] *= 3
+    wrong = {(q.metric.kind, q.name): q for q in Noise(frame, DESIGN).quantities}
+    assert wrong["fd", "loss half"].inverse is False
+
+
+def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
+    found = quantities(units=10)["nll", "loss half"]
+    assert found.from_jackknife and not found.by_count
+    assert np.isnan(found.p_inverse) and found.inverse is None
+
+
+def test_a_unit_that_lacks_a_cell_is_left_out_and_a_frame_that_lacks_draws_is_refused() -> None:
+    frame = noise_frame(units=4)
+    broken = frame.assign(status=frame["status"].where(frame["unit"] != 3, "failed"))
+    assert len(Noise(broken, DESIGN).quantities) == len(Noise(frame, DESIGN).quantities)
+    gone = (frame["unit"] == 1) & (frame["draw"] == 1) & (frame["kind"] == "base")
+    with pytest.raises(FrameError, match="lacks draws"):
+        _ = Noise(frame[~gone], DESIGN).quantities

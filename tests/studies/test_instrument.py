@@ -1,0 +1,79 @@
+"""Tables of the instrument: which are used, which are refused, and what samples follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_lines import config_of
+from instrument_frames import SETTING, noise_table
+
+from analysis.instrument_file import LadderTable, Passes
+from studies.grid import instrument
+from studies.grid.instrument import Instrument, instrument_of, samples_of
+from studies.pareto import ParetoConfig
+from studies.sensitivity import SensitivityConfig
+from varant import Geometry, UserError
+
+ZONES = {"early": True, "middle": True, "late": False}
+LADDER = LadderTable(
+    setting=SETTING,
+    samples=1000,
+    repeats=20,
+    metrics=(Passes(kind="fd", extractor="shapes-1a2b3c", zones=ZONES),),
+)
+GEOMETRY = Geometry.official(16)
+OTHER = SETTING.model_copy(update={"extractors": ("another", "two")})
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The packaged tables: one ladder, one noise table."""
+    (tmp_path / "ladder-here.json").write_text(LADDER.model_dump_json())
+    of = {"depth": GEOMETRY.depth, "width": GEOMETRY.width}
+    noise = noise_table().model_copy(update=of)
+    (tmp_path / "noise-here.json").write_text(noise.model_dump_json())
+    monkeypatch.setattr(instrument, "TABLES", tmp_path)
+    return tmp_path
+
+
+def test_packaged_tables_are_used_in_their_setting_alone(tables: Path) -> None:
+    found = instrument_of(ParetoConfig(), SETTING, GEOMETRY)
+    assert found.ladder == LADDER and found.noise is not None
+    assert instrument_of(ParetoConfig(), OTHER, GEOMETRY) == Instrument(ladder=None, noise=None)
+
+
+@pytest.mark.parametrize("study", ["ladder", "noise"])
+def test_a_given_table_of_another_setting_is_refused(tables: Path, study: str) -> None:
+    path = tables / f"{study}-here.json"
+    config = config_of(ParetoConfig, **{study: path})
+    with pytest.raises(UserError, match=f"--{study} {path}: of another extractor"):
+        instrument_of(config, OTHER, GEOMETRY)
+
+
+def test_a_file_that_is_no_table_and_a_table_of_another_network_are_refused(tables: Path) -> None:
+    given = config_of(ParetoConfig, ladder=tables / "none.json")
+    with pytest.raises(UserError, match=r"--ladder .*none.json: cannot be read"):
+        instrument_of(given, SETTING, GEOMETRY)
+    given = config_of(ParetoConfig, noise=tables / "noise-here.json")
+    with pytest.raises(UserError, match="of a network of 16 layers"):
+        instrument_of(given, SETTING, Geometry.official(20))
+
+
+def test_a_ladder_speaks_of_at_least_as_many_samples() -> None:
+    found, names = Instrument(ladder=LADDER, noise=None), ["fd/shapes-1a2b3c/n2000", "nll/mean"]
+    assert found.passes(names, 2000) == {"fd/shapes-1a2b3c/n2000": ZONES}
+    assert found.passes(names, 999) is None
+
+
+def test_samples_are_the_flag_s_or_what_the_power_asks_for() -> None:
+    def samples(config: type[ParetoConfig] | type[SensitivityConfig], noise: bool, **flags: int):
+        quantity = "asymmetry" if config is SensitivityConfig else "loss half"
+        table = noise_table(quantity=quantity) if noise else None
+        found = Instrument(ladder=LADDER, noise=table)
+        return samples_of(config_of(config, **flags), found, "shapes-1a2b3c")
+
+    assert samples(ParetoConfig, True, samples=700) == 700
+    assert samples(ParetoConfig, False) == 2000
+    assert samples(ParetoConfig, True) == 4000
+    assert samples(SensitivityConfig, True) == 2000  # a map: at most
