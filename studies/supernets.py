@@ -120,7 +120,7 @@ Config = TypeVar("Config", bound=SupernetConfig)
 
 
 class SupernetStudy(Study[Config, Found]):
-    """Trains models from one base network and measures their plans."""
+    """Trains models from each unit's base network and measures their plans."""
 
     select = True
 
