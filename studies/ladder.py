@@ -12,7 +12,7 @@ swapped against real images in 95 % of the repeats: the rule is in `analysis/sta
 The result is `table.json`. Other studies use the packaged table of their setting, or the one that
 `--ladder` names; to package a table, copy it to `studies/grid/tables/ladder-NAME.json`.
 
-Cost with the defaults: about 6 minutes on one core, most of it rendering and scoring.
+Cost with the defaults: about a quarter of an hour on one core, most of it images and references.
 """
 
 from __future__ import annotations

@@ -93,6 +93,8 @@ class Noise(SupernetStudy[NoiseConfig, None]):
 
     def check(self, bench: Planned) -> None:
         super().check(bench)
+        if len(self.units) < 2:
+            raise UserError("--units 1: how far base networks move takes at least 2")
         samples, least = bench.evaluation.samples, 2 * max(PARTS) * bench.geometry.num_classes
         if samples < least:
             raise UserError(

@@ -1,5 +1,6 @@
 """Power before cost, as a study's `--dry-run` says it and its file keeps it."""
 
+import math
 from collections.abc import Iterable
 
 from analysis.claims.planned import Lines, Outlook, Size, outlooks, planned_power
@@ -55,7 +56,10 @@ def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float)
 
 
 def _said(one: Outlook, unit_seconds: float) -> str:
-    least = f"smallest detectable {'difference' if one.margin is None else 'loss'} {one.least:.3g}"
+    what = "difference" if one.margin is None else "loss"
+    least = f"smallest detectable {what} {one.least:.3g}"
+    if math.isinf(one.least):
+        least = f"no {what} detectable with one unit"
     if one.margin is None or one.power is None:
         return least
     needed = [
