@@ -15,9 +15,10 @@ Claim C1 (early scales need depth, late ones do not) is judged by an asymmetry s
 fixed before any run: see `analysis/claims/c1.py`. It runs over units (`--units`): base networks
 with a training seed, uniforms and test images of their own.
 
-Cost on two idle cores with the defaults: under 5 minutes from nothing, most of it the base
-network; under 90 s with the base in the workspace. Expect a full network with class accuracy above
-0.95, a heatmap in which every scale loses something at a quarter of the depth, and a verdict.
+Cost with the defaults: five base networks and 160 cells. On two cores that other work kept busy
+`--dry-run` said 400 CPU-s a base and 1,600 for the cells; it times this machine. With the bases in
+the workspace only the cells are left. Expect a heatmap in which every scale loses something at a
+quarter of the depth, and a verdict.
 """
 
 from __future__ import annotations

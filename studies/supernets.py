@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from analysis.study_file import BASE, CONTROL
+from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
@@ -119,7 +120,7 @@ Config = TypeVar("Config", bound=SupernetConfig)
 
 
 class SupernetStudy(Study[Config, Found]):
-    """Trains models from one base network and measures their plans."""
+    """Trains models from each unit's base network and measures their plans."""
 
     select = True
 
@@ -214,7 +215,8 @@ class SupernetStudy(Study[Config, Found]):
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         trainings = [point for point in points if not point.task.tabled]
-        plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.task.tabled))
+        measured = [point for point in points if isinstance(point.task, Measurement)]
+        plans = list(dict.fromkeys(str(point.columns["plan"]) for point in measured))
         return [
             f"{len(trainings)} models of {trainings[0].task.images:,} image passes: "
             + ", ".join(point.name for point in trainings),

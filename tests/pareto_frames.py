@@ -257,8 +257,8 @@ def _status(status: Status, schedule: str, unit: int, plan: PlanKey) -> str:
 
 def _level(schedule, plan, metric, levels, planted, train_switch) -> float:
     if planted is not None:
-        return _at_plan(planted[schedule], plan, train_switch, hollow=4 * HOLLOW)
-    nll = _at_plan(levels[schedule], plan, train_switch, hollow=HOLLOW)
+        return level_at(planted[schedule], plan, train_switch, hollow=4 * HOLLOW)
+    nll = level_at(levels[schedule], plan, train_switch, hollow=HOLLOW)
     if metric in (NLL, SELECT):
         return nll
     if metric in (FD, BLIND_FD):
@@ -266,7 +266,7 @@ def _level(schedule, plan, metric, levels, planted, train_switch) -> float:
     return {KID: 0.002 + 0.02 * (nll - 2.8), ACCURACY: 0.99 - 0.1 * (nll - 2.8)}[metric]
 
 
-def _at_plan(by_depth, plan, train_switch, *, hollow) -> float:
+def level_at(by_depth, plan, train_switch, *, hollow) -> float:
     """The planted level; another switch moves the subnet's loss by a tenth and adds `hollow`."""
     level = by_depth[plan.subnet_depth or max(by_depth)]
     if plan.switch is None or plan.switch == train_switch:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.metrics import Metric
-from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, significant_sign
+from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, p_beyond, significant_sign
 from analysis.statistics.noninferiority import noninferiority
 from analysis.statistics.power import POWER
 from analysis.statistics.units import LEAST_UNITS, Observations
@@ -31,6 +31,7 @@ from analysis.study_file import ScaleZone, StudyFile
 
 DECIDED = (Verdict.REPRODUCED, Verdict.CONTRADICTED)
 LATE: tuple[ScaleZone, ...] = ("late",)
+UNCLEAR = "the untrained damage is not clear of zero"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class Question:
         if blind:
             return f"{metric.short} failed the ladder at the {' and '.join(blind)} scales"
         if not all(test.clear for test in answer.tests):
-            return "the untrained damage is not clear of zero"
+            return UNCLEAR
         return ""
 
     def _rests_on(
@@ -226,10 +227,13 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
     ]
     beyond = holm([one.p_loss for one in found])
     tests = []
-    for loss, (observed, _), one, p_beyond in zip(losses, pairs, found, beyond, strict=True):
+    for loss, (observed, untrained), one, p_holm in zip(losses, pairs, found, beyond, strict=True):
         below = one.p_no_loss < one.p_loss
-        clear = one.p_untrained < SIGNIFICANCE
-        significant = (one.p_no_loss if below else p_beyond) < SIGNIFICANCE
+        # Of one unit its samples say whether there was damage; no verdict hangs on it.
+        alone = len(untrained.units) == 1
+        p_untrained = p_beyond(untrained.interval(), 0.0) if alone else one.p_untrained
+        clear = p_untrained < SIGNIFICANCE
+        significant = (one.p_no_loss if below else p_holm) < SIGNIFICANCE
         decides = enough(observed) and clear and significant
         tests.append(
             Evidence(
@@ -239,7 +243,7 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
                 margin=loss.margin,
                 share=one.share,
                 p_value=one.p_no_loss if below else one.p_loss,
-                p_holm=math.nan if below or len(losses) == 1 else float(p_beyond),
+                p_holm=math.nan if below or len(losses) == 1 else float(p_holm),
                 clear=clear,
                 outcome=(1 if below else -1) if decides else 0,
                 units=observed.units,
@@ -250,9 +254,12 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
 
 def remains(test: Evidence, *, full: bool) -> str:
     """`3.1 % of the untrained damage remains (margin 5 %)`, or is gained; for the full network,
-    what was lost or gained as a share of what half the layers lose untrained."""
+    what was lost or gained as a share of what half the layers lose untrained. Where that damage is
+    not clear of zero, a share of it means nothing: the loss itself, in the metric's unit."""
     if test.share is None or test.margin is None or test.metric is None:
         return ""
+    if not test.clear:
+        return f"loss {test.interval.estimate:+.3g}, {UNCLEAR}"
     whose, of = "half the layers'" if full else "the", "damage"
     if test.metric.kind == "nll":
         of = "loss"

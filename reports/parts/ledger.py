@@ -109,9 +109,10 @@ def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None
         pd.DataFrame(tests),
         "The tests, in the metric's unit (NLL in nats/token, distances without): estimate with 95 "
         "% interval over units, positive in the direction named. Remains: the share of the "
-        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent; "
-        "tested one-sided by the linear contrast. p: after Holm's correction where any test of the "
-        "claim would do. Blind: the feature space that knows nothing of classes.",
+        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent, "
+        "where that damage is clear of zero; tested one-sided by the linear contrast. p: after "
+        "Holm's correction where any test of the claim would do. Blind: the feature space that "
+        "knows nothing of classes.",
         widths=[0.04, 0.42, 0.08, 0.17, 0.14, 0.08, 0.05, 0.09],
         grouped=True,
     )
@@ -153,6 +154,8 @@ def _remains(test: Evidence) -> str:
         return words.NOTHING
     share = test.share
     margin = f"of {words.percent(test.margin)}"
+    if not test.clear:
+        return f"{words.NOTHING} {margin}"
     if not share.bounded:
         return f"{words.percent(share.estimate)} {margin}"
     remains, low, high = (
@@ -184,7 +187,8 @@ def _named(line: Line) -> str:
 
 def _told(line: Line) -> str:
     said = line.said[:1].upper() + line.said[1:]
-    return f"{said}. ({line.reason}.)" if said else f"{line.reason}."
+    told = said and line.reason not in line.said
+    return f"{said}. ({line.reason}.)" if told else f"{said or line.reason}."
 
 
 def ledger_json(ledger: Sequence[LedgerRow]) -> list[dict[str, Any]]:

@@ -10,7 +10,14 @@ import pandas as pd
 import pytest
 
 from analysis.errors import FrameError
-from analysis.frame import COLUMNS, TRAINING_COLUMNS, checked_frame, headline_metrics, load_frame
+from analysis.frame import (
+    COLUMNS,
+    DRAW_COLUMN,
+    TRAINING_COLUMNS,
+    checked_frame,
+    headline_metrics,
+    load_frame,
+)
 from analysis.metrics import parse_metric
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -26,7 +33,7 @@ def frame():
 def test_round_trip_keeps_dtypes(frame, tmp_path):
     frame.to_parquet(tmp_path / "frame.parquet")
     back = load_frame(tmp_path / "frame.parquet")
-    assert {n: str(d) for n, d in back.dtypes.items()} == COLUMNS | TRAINING_COLUMNS
+    assert {n: str(d) for n, d in back.dtypes.items()} == COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN
     assert len(back) == len(frame)
 
 
@@ -104,6 +111,7 @@ def test_nan_of_a_finished_cell_is_refused(frame):
 def test_two_values_for_one_unit_are_refused(frame):
     double = pd.concat([frame, frame.iloc[[5]].assign(value=1e6)])
     assert "two values" in refused(double)
+    checked_frame(double.assign(draw=range(len(double))))  # of two draws
     checked_frame(pd.concat([frame, frame.iloc[[5]]]))  # a repeated row says nothing new
     whole = frame[frame["group"].isna()].iloc[[0]]
     assert "two values" in refused(pd.concat([frame, whole.assign(value=1e6)]))

@@ -142,7 +142,7 @@ def test_ten_scales_quick(tmp_path):
         tmp_path / "study",
         patch_nums=TEN,
         quick=True,
-        depths=(4, 2),
+        depths=(4,),
         units=(0, 1),
         selectors=("equidistant", "first"),
         groups=3,
