@@ -68,7 +68,7 @@ def test_the_study_end_to_end(finished):
             for other in facts["scored"]
         )
     frame = pd.read_parquet(folder / "frame.parquet")
-    assert set(frame["family"]) == {"full", "two-zone", "found", "selector"}
+    assert set(frame["family"]) == {"real", "full", "two-zone", "found", "selector"}
     assert set(frame.loc[frame["family"] == "selector", "selector"]) == {
         "ranked",
         "equidistant",
@@ -230,7 +230,7 @@ def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undr
         ({"selectors": "best"}, "--selectors best: use one of ranked"),
         ({"switch": 7}, "--switch 7: the network has 5 scales; use 0 to 4"),
         ({"score_images": 0}, "--score-images 0"),
-        ({"units": 2}, "--units 2: one supernet is searched; leave it 1"),
+        ({"units": 2}, "leave it 1"),
     ],
 )
 @pytest.mark.parametrize("given", [True, False])
