@@ -320,9 +320,9 @@ def test_the_committed_results_say_what_is_written_of_them():
     study = SensitivityFile.load(folder / "study.json")
     found = analyse(study, load_frame(folder / "frame.parquet"))
     assert len(found.damages.units) == 5
-    assert found.claim.verdict is Verdict.CONTRADICTED
+    assert found.main.claim.verdict is Verdict.CONTRADICTED
     results = (folder.parents[1] / "results.md").read_text().replace("\u2212", "-")
-    decided = [test for line in found.claim.lines for test in line.tests if test.outcome]
+    decided = [test for line in found.main.claim.lines for test in line.tests if test.outcome]
     shown = [test.interval for test in decided if not test.metric.name.startswith("fd/patches")]
     assert len(shown) == 2
     for i in shown:
