@@ -74,7 +74,7 @@ def test_the_study_end_to_end(finished):
         "equidistant",
         "nested",
     }
-    assert "the found front" in paths.verdict
+    assert "found plans against two zones" in paths.verdict
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert names == {"fronts", "plans", "samples"}
     before = paths.pdf.read_bytes()

@@ -11,6 +11,7 @@ from varant.files import digest_of
 from varant.flags import flags_of
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, windows_of
 from varant.presets import PresetName, preset_at, preset_of, presets
+from varant.start.calibration import Speed
 from varant.start.config import DataConfig, StartConfig, TrainStartConfig
 from varant.start.presets import BaseConfig, base_geometry, light_tokenizer
 from varant.start.sources import resolve
@@ -135,7 +136,9 @@ def test_flags_that_do_not_fit(argv, said):
         flags_of(TrainConfig, None, argv)
 
 
-def test_dry_run_of_small(tmp_path, capsys):
+def test_dry_run_of_small(tmp_path, capsys, monkeypatch):
+    speed = Speed(training_images_per_second=40, nll_images_per_second=100, samples_per_second=50)
+    monkeypatch.setattr("varant.start.calibration.calibrate", lambda *_, **__: speed)
     argv = ["--preset", "small", "--dry-run", "--workspace", str(tmp_path / "runs")]
     main(flags_of(TrainConfig, None, argv))
     said = capsys.readouterr().out

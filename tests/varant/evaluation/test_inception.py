@@ -321,7 +321,7 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
     images = tokenizer.decode(tokens_NL).add(1).div(2)
     for extractor in (inception_extractor(inception), packaged_extractor("shapes-24")):
         path = prepare_reference(tmp_path, tokenizer, extractor)
-        assert path.name == f"reference-{extractor.name}.safetensors"
+        assert path.name == f"test-{extractor.name}.safetensors"
         reference = read_reference(path)
         np.testing.assert_allclose(
             reference.features_NF, extractor(images).features_NF, rtol=1e-4, atol=1e-2
