@@ -8,10 +8,9 @@ Estimand: The time of a generation under a depth plan right after one under anot
 of one after the same plan, timed by turns.
 
 Rule: Reproduced where the ratio's range over repeats holds 1, contradicted where it lies above. It
-is a statement about a machine and a sampler, measured by studies.efficiency; a study that trains
-has no such timing.
+is a statement about a machine and a sampler; a study that trains has no such timing.
 
-Needs: needs timings by turns: python -m studies.efficiency.
+Needs: needs timings by turns of a sampler that switches, which no study takes yet.
 """
 
 from analysis.claims.rows import Claim, Kind, LedgerRow
