@@ -5,13 +5,11 @@ A table holds for one setting (data, tokenizer recipe, feature spaces) and is us
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from analysis.errors import FrameError
-from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile, validation_text
+from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile
 
 TABLE = "table.json"
 
@@ -46,20 +44,6 @@ class Table(Facts):
     version: Literal[1] = 1
     setting: Setting
     samples: int = Field(ge=2)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a table.
-
-        Raises:
-            FrameError: in one line, naming the file and what is wrong with it.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise FrameError(f"{path}: {validation_text(error)}") from None
-        except OSError as error:
-            raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 class Passes(Facts):

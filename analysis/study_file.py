@@ -25,6 +25,16 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Of a JSON file; `FrameError`, in one line, for one that cannot be used."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise FrameError(f"{path}: {validation_text(error)}") from None
+        except OSError as error:
+            raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
+
 
 class HardwareFacts(Facts):
     """The machine. `workers` are processes that ran cells, of `threads_per_process` each."""
@@ -134,12 +144,7 @@ class StudyHead(Facts, extra="ignore"):
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
                 "runs/sensitivity that a study wrote"
             )
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise FrameError(f"{path}: {validation_text(error)}") from None
-        except OSError as error:
-            raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
+        return cls.read(path)
 
     def json_text(self) -> str:
         """The file's content."""

@@ -21,8 +21,8 @@ from reports.parts.report import write_atomically
 FRAME, CURVES, SAMPLES = "frame.parquet", "curves.parquet", "samples.npz"
 OF_A_RUN = {"code_version", "created", "command", "hardware", "versions", "seconds"}
 """What may differ between runs of one config, since no number depends on it."""
-OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest"}
-"""What belongs to units, and is joined."""
+OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "power"}
+"""What belongs to units, and is joined; power was planned for fewer units, and is dropped."""
 FLAGS_OF_UNITS = {"seed", "units"}
 POOLED = "python -m reports --pool"
 
@@ -144,6 +144,7 @@ def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) ->
         "seconds": {name: sum(one[name] for one in seconds) for name in seconds[0]},
         "hardware": _either([study.hardware.model_dump() for study in studies]),
         "versions": _either([dict(study.versions) for study in studies]),
+        "power": None,
         "code_version": _either([{"": study.code_version} for study in studies])[""],
         "bases": [base.model_dump() for base in bases],
         "plans": {digest: plan for study in studies for digest, plan in study.plans.items()},

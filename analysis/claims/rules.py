@@ -155,12 +155,6 @@ def _distance(study: StudyFile, metrics: Sequence[Metric], space: int) -> Metric
     return next((m for m in distances if m.extractor in names), None)
 
 
-def deciding_metrics(study: StudyFile, metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Of a frame's headline metrics: the first space's distance, and likelihood."""
-    likelihood = [m for m in metrics if m.kind == "nll"]
-    return tuple(m for m in (_distance(study, metrics, 0), *likelihood) if m)
-
-
 def _saw(study: StudyFile, metric: Metric, zone: ScaleZone) -> bool | None:
     """Whether a metric of samples saw a zone's damage on the ladder; None where none was run."""
     return (study.ladder or {}).get(metric.name, {}).get(zone)

@@ -50,11 +50,6 @@ class Normalisation(enum.Enum):
     KV = "per MiB of KV saved"
     FLOPS = "per GFLOP saved"
 
-    @property
-    def sentence_start(self) -> str:
-        """Its name where a sentence begins with it."""
-        return self.value[0].upper() + self.value[1:]
-
 
 PRIMARY = Normalisation.WINDOW
 

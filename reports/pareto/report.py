@@ -29,7 +29,7 @@ from reports.parts.figures import add_samples
 from reports.parts.ledger import add_ledger, add_rules, add_tests, negative_results, verdict_words
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_together
+from reports.parts.report import Report, check_anchors, check_together
 from reports.parts.tables import (
     add_every_plan,
     add_models,
@@ -47,6 +47,7 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     labels = [BASE, REAL, *(one.label for one in study.schedules)]
     check_together(folder, frame, {"schedule": labels})
+    check_anchors(folder, frame)
     found = ParetoFindings(study, frame, load_curves(folder / "curves.parquet"))
     page = Page(
         study,

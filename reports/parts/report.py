@@ -120,6 +120,18 @@ def check_together(
             )
 
 
+def check_anchors(folder: Path, frame: pd.DataFrame) -> None:
+    """Every unit of a frame has the anchor rows that others have, else a `FrameError`."""
+    held = {unit: set(mine["anchor"].dropna()) for unit, mine in frame.groupby("unit")}
+    wanted = set[str]().union(*held.values())
+    for unit, anchors in held.items():
+        if lacking := sorted(wanted - anchors):
+            raise FrameError(
+                f"{folder / 'frame.parquet'}: unit {unit} has no anchor rows "
+                f"({', '.join(lacking)}) to hold others against; run the study again"
+            )
+
+
 def picked(source: object, *names: str) -> dict[str, Any]:
     """Attributes by name, as `answer.json` takes them."""
     return {name: getattr(source, name) for name in names}

@@ -26,7 +26,7 @@ from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
 from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report, check_together, picked
+from reports.parts.report import Report, check_anchors, check_together, picked
 from reports.parts.tables import add_failed_cells, estimate_texts
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
@@ -47,6 +47,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     allowed = {"scale": range(1, scales + 1), "switch": range(scales + 1), "window": study.windows}
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}
     check_together(folder, frame[~frame["family"].isin(("full", REAL))], allowed)
+    check_anchors(folder, frame)
     found = analyse(study, frame)
     units = words.counted(len(found.units), "unit")
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)

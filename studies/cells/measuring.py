@@ -176,8 +176,10 @@ def score(
         for found, (extractor, _) in zip(parts, held_out.spaces, strict=True):
             found.append(extractor(batch))
     metrics: dict[str, Measurements] = {}
-    training = held_out.training
-    for found, (extractor, reference) in zip(parts, held_out.spaces, strict=True):
+    trainings = (held_out.training, *(None for _ in held_out.spaces[1:]))
+    for found, (extractor, reference), training in zip(
+        parts, held_out.spaces, trainings, strict=True
+    ):
         features = Features.joined(found)
         features.save(folder / f"features-{extractor.name}.npy")
         features = features.rounded()
@@ -185,7 +187,6 @@ def score(
         if training is not None:
             share = training.memorised(features.features_NF)
             scored["memorised"] = Jackknifed(value=share, replicates_G=np.empty(0))
-            training = None  # of the first space
         metrics |= _named(scored, extractor, len(labels_N))
     return metrics
 

@@ -72,7 +72,7 @@ def _table(
 ) -> AnyTable | None:
     if given is not None:
         try:
-            table = kind.load(given)
+            table = kind.read(given)
         except FrameError as error:
             raise UserError(f"--{study} {error}") from None
         if differs := table.setting.difference(setting):
@@ -81,7 +81,7 @@ def _table(
                 "with these data"
             )
         return table
-    packaged = (kind.load(path) for path in sorted(TABLES.glob(f"{study}-*.json")))
+    packaged = (kind.read(path) for path in sorted(TABLES.glob(f"{study}-*.json")))
     return next((table for table in packaged if table.setting == setting), None)
 
 

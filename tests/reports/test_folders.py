@@ -34,7 +34,9 @@ def night(folder: Path, units, **facts) -> Path:
 
 
 def test_nights_are_pooled_and_reported(tmp_path, capsys):
-    one, two = night(tmp_path / "one", (0, 1, 2)), night(tmp_path / "two", (3, 4))
+    planned = [{"C7a": {"nll/mean": power}} for power in (0.3, 0.1)]
+    one = night(tmp_path / "one", (0, 1, 2), power=planned[0])
+    two = night(tmp_path / "two", (3, 4), power=planned[1])
     out = tmp_path / "all"
     assert main(["--pool", str(two), str(one), str(out)]) == 0
     assert "C2 reproduced" in capsys.readouterr().out
@@ -45,6 +47,7 @@ def test_nights_are_pooled_and_reported(tmp_path, capsys):
     assert study.config["seed"] == 0 and study.seconds.cells == 180.0
     assert [base.unit for base in study.bases] == [0, 1, 2, 3, 4]
     assert len(study.models) == 4 * 5
+    assert study.power is None, "planned for a night's units, not for all"
     assert sorted(pd.read_parquet(out / "curves.parquet")["unit"]) == [0, 1, 2, 3, 4]
     assert (out / "report.pdf").exists()
     assert main(["--pool", str(one), str(two), str(out)]) == 0  # an earlier pool is replaced

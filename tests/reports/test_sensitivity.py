@@ -211,6 +211,13 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
+def unanchored(path: Path) -> None:
+    """A second unit, without its floor."""
+    frame = pd.read_parquet(path)
+    other = frame[frame["anchor"] != "real"].assign(unit=1)
+    pd.concat([frame, other], ignore_index=True).to_parquet(path)
+
+
 def edited(path: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -229,6 +236,7 @@ def edited(path: Path, **changes) -> None:
         (lambda f: edited(f / "study.json", geometry=None), "study.json: geometry is None"),
         (lambda f: edited(f / "study.json", quick="so"), "quick is 'so'"),
         (lambda f: edited(f / "study.json", selectors=["last"]), "'equidistant'"),
+        (lambda f: unanchored(f / "frame.parquet"), "unit 1 has no anchor rows (real)"),
         (lambda f: (f / "frame.parquet").unlink(), "frame.parquet: no such file"),
         (lambda f: truncated(f / "frame.parquet"), "frame.parquet: not a readable parquet"),
         (lambda f: (f / "frame.parquet").write_text("a,b"), "frame.parquet: not a readable"),

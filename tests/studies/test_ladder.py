@@ -26,7 +26,7 @@ def test_the_study_end_to_end(quick_workspace: Path) -> None:
         "late": [5],
     }
     answer = json.loads(paths.answer.read_text())
-    table = LadderTable.load(folder / "table.json")
+    table = LadderTable.read(folder / "table.json")
     assert (table.repeats, table.samples) == (2, 60)
     assert not any(any(one.zones.values()) for one in table.metrics)  # too few repeats
     assert len(answer["passes"]) == len(table.metrics)

@@ -26,7 +26,7 @@ def test_the_study_end_to_end_and_what_another_plans_by_it(
     base = frame[(frame["kind"] == "base") & (frame["family"] == "full")]
     assert base["draw"].nunique() == 3 * 2  # counts, training seeds
     assert set(base["count"]) - {0} == {80, 40, 20, 10}  # samples, and test images
-    table = NoiseTable.load(folder / "table.json")
+    table = NoiseTable.read(folder / "table.json")
     assert {"loss half", "loss full", "retrained half"} <= {q.quantity for q in table.quantities}
     spaces = {q.extractor for q in table.quantities if q.kind == "fd"}
     assert {name.rpartition("-")[2] for name in spaces} == {
