@@ -52,6 +52,7 @@ class StudyRecord:
         """Write a cell as a child run; one that is there is brought up to date, nothing twice."""
         run = self.children.get(cell.result.digest) or self._begin(cell)
         run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
+        _log_input(self.client, run, self.study)
         new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in known}
         status = cell.result.status
         tags, ended = {"status": status, **cell.tags}, _ENDED[status]
@@ -80,7 +81,6 @@ class StudyRecord:
             start_time=self.start_time + 1000 - cell.place,  # the page orders runs by their start
             tags={"mlflow.parentRunId": self.run_id, "cell_digest": cell.result.digest},
         )
-        _log_input(self.client, run.info.run_id, self.study)
         self.children[cell.result.digest] = run
         return run
 
@@ -142,7 +142,7 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
         tags = _tags(study.tags | own_tags)
         client.log_batch(run.info.run_id, params=_params(study.params), tags=tags)
-        _log_input(client, run.info.run_id, study)
+    _log_input(client, run, study)
     of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
     return StudyRecord(
@@ -168,8 +168,9 @@ def _tags(tags: Mapping[str, object]) -> list[RunTag]:
     return [RunTag(k, str(v)) for k, v in tags.items()]
 
 
-def _log_input(client: MlflowClient, run_id: str, study: LoggedStudy) -> None:
-    if study.bench is None:
+def _log_input(client: MlflowClient, run: Run, study: LoggedStudy) -> None:
+    """The data, unless the run has them: a study may be killed between a run's start and this."""
+    if study.bench is None or (run.inputs and run.inputs.dataset_inputs):
         return
     dataset = study.bench.dataset
     entity = Dataset(
@@ -180,4 +181,4 @@ def _log_input(client: MlflowClient, run_id: str, study: LoggedStudy) -> None:
         profile=json.dumps({"images": dataset.sizes["test"]}),
     )
     tag = InputTag("mlflow.data.context", "evaluation")
-    client.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[tag])])
+    client.log_inputs(run.info.run_id, datasets=[DatasetInput(entity, tags=[tag])])

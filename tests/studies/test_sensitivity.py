@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,6 +119,14 @@ def test_mlflow_ends_as_if_never_interrupted(finished):
             assert len(points[metric]) == 1
     assert {"report.pdf", "frame.parquet", "figures"} <= artifacts(workspace, parents[0])
     assert parents[0].data.tags["mlflow.note.content"].count("\n\n") == 2
+
+
+def test_a_study_killed_before_it_logged_its_data_logs_them_later(copied, undrawn):
+    with sqlite3.connect(copied / "mlflow.db") as database:
+        database.execute("DELETE FROM inputs")
+    SMALL.run(copied, **HERE)
+    runs = finished_runs(copied, "sensitivity-quick")
+    assert {len(run.inputs.dataset_inputs) for run in runs} == {1}
 
 
 def test_frame_holds_every_cell_and_measures_what_it_says(finished):
