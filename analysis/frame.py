@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.errors import FrameError
+from analysis.errors import FrameError, verified
 from analysis.metrics import Metric, parse_metric
 from analysis.study_file import BASE, REAL
 
@@ -82,10 +82,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
     """A table of a study's folder.
 
     Raises:
-        FrameError: the file is absent, truncated, or no parquet.
+        FrameError: the file is absent, not the one that was written, or no parquet.
     """
-    if not path.is_file():
-        raise FrameError(f"{path}: no such file; run the study again to write it")
+    verified(path)
     try:
         return pd.read_parquet(path)
     # Parquet readers raise their own families of errors for damaged bytes, all of them the file's.
@@ -99,7 +98,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
 def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.DataFrame:
     """Read and check a study's `frame.parquet`; see `checked_frame` for the flags.
 
-    Raises `FrameError` where the file is absent, truncated, no parquet, or no valid frame.
+    Raises `FrameError` where the file is absent, damaged, no parquet, or no valid frame.
     """
     return checked_frame(read_parquet(path), source=path, training=training, full=full)
 

@@ -22,6 +22,7 @@ from analysis.study_file import (
 from reports import general, ladder, noise, schedule, search, switch
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
+from reports.parts.sources import check_sources
 from reports.sensitivity import report as sensitivity
 
 
@@ -48,12 +49,15 @@ GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
-    """The file of a study's folder, in the class of its kind; `FrameError` for none."""
+    """The file of a study's folder, in the class of its kind; `FrameError` for none, or where the
+    folder's files do not say the same."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     head = StudyHead.load(folder / FILE)
-    return REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
+    study = REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
+    check_sources(folder, study)
+    return study
 
 
 def build(folder: Path) -> ReportPaths:
