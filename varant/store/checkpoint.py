@@ -151,7 +151,10 @@ def _read_checked(
 ) -> dict[str, Tensor]:
     try:
         if sha256_file(path) != content["sha256"][path.name]:
-            raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
+            raise UserError(
+                f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE}); put the file "
+                f"back, or delete {path.parent} if a command made it, which makes it again"
+            )
         state = read_tensors(path)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
