@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis.errors import REMEDY, FrameError, verified
 from analysis.frame import FINISHED, load_frame
 from analysis.study_file import FILE, StudyFile
@@ -15,7 +13,9 @@ from varant import manifest
 
 FRAME, CELLS = "frame.parquet", "cells"
 
-Values = dict[tuple[str, int | None], float]
+WHOLE = -1  # of all samples or images, no block left out
+
+Values = dict[tuple[str, int], float]
 """By metric, and by the block that is left out."""
 
 
@@ -33,13 +33,16 @@ def check_sources(folder: Path, study: StudyFile) -> None:
 
 def _check_frame(path: Path, cells: Path) -> None:
     frame = load_frame(path, full=False)
-    for digest, rows in frame[frame["status"] == FINISHED].groupby("cell_digest"):
+    finished = frame[frame["status"] == FINISHED]
+    columns = (finished["metric"], finished["group"].fillna(WHOLE), finished["value"])
+    metrics, groups, values = (column.to_numpy() for column in columns)
+    for digest, rows in finished.groupby("cell_digest", observed=True).indices.items():
         result = _read(cells, str(digest), "result.json")
         if result is None:
             continue
         held = _values(result)
-        for metric, group, value in zip(rows["metric"], rows["group"], rows["value"], strict=True):
-            said = held.get((metric, None if pd.isna(group) else int(group)))
+        for metric, group, value in zip(metrics[rows], groups[rows], values[rows], strict=True):
+            said = held.get((metric, group))
             if said != value:
                 raise FrameError(
                     f"{path}: {metric} of cell {str(digest)[:16]} is {value}, in its result it is "
@@ -50,7 +53,7 @@ def _check_frame(path: Path, cells: Path) -> None:
 def _values(result: dict[str, Any]) -> Values:
     found: Values = {}
     for metric, of in result["metrics"].items():
-        found[metric, None] = of["value"]
+        found[metric, WHOLE] = of["value"]
         found |= {(metric, group): value for group, value in enumerate(of["replicates"])}
     return found
 
