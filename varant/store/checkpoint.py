@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from varant.errors import UserError
 from varant.files import read_json, replacing, sha256_file, write_json
+from varant.manifest import Damaged, record, verified
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
@@ -76,13 +77,16 @@ def save(
         "note": note or {},
     }
     write_json(folder / CONFIG_FILE, content)
+    record(folder / CONFIG_FILE)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint of ours; `UserError` where there is none."""
     path = Path(folder) / CONFIG_FILE
     try:
-        content = read_json(path, FORMAT)
+        content = read_json(
+            verified(path, "put it back, or delete it and run again", listed=False), FORMAT
+        )
         if not {"geometry", "tokenizer", "sha256"} <= content.keys():
             raise ValueError("incomplete")
         return content
@@ -91,6 +95,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"checkpoint {folder}: no {CONFIG_FILE} ({error.strerror}); name a folder that "
             "varant.save or varant.train wrote"
         ) from None
+    except Damaged:
+        raise
     except ValueError:
         raise UserError(f"checkpoint {path}: not a varant-checkpoint config of version 1") from None
 
