@@ -125,11 +125,18 @@ def _evaluation(
 
 
 def prepare_bench(
-    planned: Planned, config: StudyConfig, workspace: Workspace, executor: Executor
+    planned: Planned,
+    config: StudyConfig,
+    workspace: Workspace,
+    executor: Executor,
+    splits: Sequence[str] = (),
 ) -> Prepared:
     """Data, tokenizer, tokens and networks, each made unless it is there.
 
     Several base networks that are missing train side by side.
+
+    Args:
+        splits: that cells read in tokens, beside their unit's.
     """
     torch.set_num_threads(1)
     run = config.run
@@ -138,13 +145,15 @@ def prepare_bench(
         for future in [executor.submit(job.run, silent) for job in jobs]:
             future.result()
 
-    start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
+    start = materialise(
+        planned, workspace, progress_bar, device=run.device, splits=splits, run_jobs=side_by_side
+    )
     files = {network.seed: network for network in start.networks}
     extractors = [spec.load(run.device) for spec in planned.specs]
     given, networks = config.evaluation.reference, {}
     prepare = partial(prepare_reference, tokenizer=start.tokenizer, progress=progress_bar)
     training = None
-    if given is None:
+    if given is None and "train" in start.splits:
         training = prepare(start.tokens_folder, extractor=extractors[0], split="train").resolve()
     for unit in planned.units:
         folder, digest = start.tokens_of(unit, workspace, progress_bar)
@@ -159,6 +168,7 @@ def prepare_bench(
             extractors=planned.specs,
             references=tuple(path.resolve() for path in references),
             training=training,
+            training_digest=start.tokens_digest if training else None,
             reference_digest=planned.reference_digest,
         )
         own = files.get(unit)
