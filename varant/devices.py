@@ -1,6 +1,9 @@
-"""The `--device` flag, checked before anything is loaded."""
+"""The `--device` flag, checked before anything is loaded; and how devices are used."""
 
+import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from varant.errors import UserError
 
@@ -21,3 +24,36 @@ def check_device(device: str) -> str:
             f"--device {device}: this machine has CUDA devices 0 to {torch.cuda.device_count() - 1}"
         )
     return device
+
+
+# What networks may hold beside their weights while they encode, decode or score: a share that any
+# card or machine has to spare, and batches that still keep it busy (8 images of 256 pixels).
+WORKING_BYTES = 2 * 2**30
+PIXEL_BYTES = 4_000  # of an official tokenizer at work, and above any light one's: 250 MiB at 256
+
+
+def images_at_once(side: int, most: int = 250) -> int:
+    """Images of `side` pixels that a tokenizer encodes or decodes at once, at most `most`."""
+    return batch_of(PIXEL_BYTES * side * side, most)
+
+
+def batch_of(image_bytes: int, most: int) -> int:
+    """Images that are worked on at once where each takes so many bytes; one where it takes all."""
+    return max(1, min(most, WORKING_BYTES // image_bytes))
+
+
+@contextlib.contextmanager
+def float32_exactly() -> Iterator[None]:
+    """No TF32 inside: a token is the nearest code, and TF32 makes another one the nearest."""
+    import torch
+
+    cudnn: Any = torch.backends.cudnn  # whose older flag is readable while both its parts agree
+    backends: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

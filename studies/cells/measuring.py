@@ -11,7 +11,7 @@ from torch import Tensor
 
 from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
-from varant.data.tokens import Tokens, TokenSplit, read_tokens
+from varant.data.tokens import Tokens, TokenSplit
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
@@ -78,7 +78,7 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         training = Training.of(features_MF, real_MF)
     return LoadedHeldOut(
         tokenizer=load_tokenizer(held_out.tokenizer_folder).to(device),
-        tokens=read_tokens(held_out.tokens_folder),
+        tokens=Tokens(folder=held_out.tokens_folder),
         spaces=tuple(zip(extractors, references, strict=True)),
         training=training,
     )
@@ -89,7 +89,7 @@ def load_network(network: Network, device: str) -> LoadedNetwork:
     """Files of a network, kept for the next cell of this process."""
     return LoadedNetwork(
         model=load(network.model_folder).model.to(device),
-        tokens=read_tokens(network.tokens_folder),
+        tokens=Tokens(folder=network.tokens_folder),
         held_out=load_held_out(network.held_out, device),
     )
 

@@ -60,6 +60,7 @@ class Mirror:
         self._points: dict[str, list[Point]] = {}
         for point in points:
             self._points.setdefault(cells[point.task].digest, []).append(point)
+        self._places = {digest: place for place, digest in enumerate(self._points)}
         self._left = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._opening: Future[StudyRecord | None] = self._thread.submit(self._open)
@@ -152,7 +153,7 @@ class Mirror:
         return LoggedCell(
             result=result,
             name=first.name,
-            place=list(self._points).index(digest),
+            place=self._places[digest],
             params=params,
             metrics={name: value for name, value in metrics.items() if name not in in_curve},
             curve=curve,

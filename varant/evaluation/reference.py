@@ -14,17 +14,19 @@ import numpy as np
 import torch
 
 from varant import manifest
-from varant.data.tokens import read_tokens
+from varant.data.tokens import read_split
+from varant.devices import images_at_once
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.inception import INCEPTION_FEATURES
+from varant.evaluation.manifold import radii
 from varant.files import locked
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
 
 MOST = 50_000  # images of a split; all test images of ImageNet
-DECODED = 50  # images decoded at once, where the tokenizer is
+DECODED = 50  # images decoded at once, at most
 _WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
 
 
@@ -74,6 +76,12 @@ class Reference:
         assert self.labels_N is None or self.features_NF is not None, "labels are of features"
 
     @cached_property
+    def radii_M(self) -> np.ndarray:
+        """Of the features' balls (`varant.evaluation.manifold`), found once."""
+        assert self.features_NF is not None, "statistics have no balls"
+        return radii(self.features_NF)
+
+    @cached_property
     def gaussian(self) -> Gaussian:
         """The given statistics, or those of the features, fitted once."""
         if self.statistics is not None:
@@ -98,11 +106,11 @@ def prepare_reference(
     with locked(tokens_folder / ".references.lock"):
         if _is_whole(path):
             return path
-        images = read_tokens(tokens_folder).splits[split].rows(slice(MOST))
+        images = read_split(tokens_folder, split).rows(slice(MOST))
         device = next(tokenizer.parameters()).device
         parts = []
         with progress(f"{split} features", len(images), "img") as advance:
-            for part in images.tokens_NL.split(DECODED):
+            for part in images.tokens_NL.split(images_at_once(tokenizer.image_side, DECODED)):
                 parts.append(extractor(tokenizer.decode(part.to(device)).add(1).div(2)))
                 advance(len(part))
         features_NF = torch.from_numpy(Features.joined(parts).features_NF)
