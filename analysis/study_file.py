@@ -132,6 +132,11 @@ class StudyHead(Facts, extra="ignore"):
     hardware: HardwareFacts
     versions: Mapping[str, str]
 
+    @property
+    def measured_on(self) -> str:
+        """What it was measured on, as a report's subtitle says it."""
+        return ""
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read and check a study's file.
@@ -182,6 +187,10 @@ class StudyFile(StudyHead):
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
     power: Mapping[str, Mapping[str, float]] | None = None
+
+    @property
+    def measured_on(self) -> str:
+        return self.dataset.name
 
 
 class SensitivityFile(StudyFile, extra="forbid"):
@@ -277,24 +286,6 @@ class ParetoFile(SupernetFile):
     train_switch: int = Field(ge=0)
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
-
-
-class TimingFacts(Facts):
-    """One measured ratio or rate: median, least and largest of the repeats."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    expected: float | None
-    against: str
-
-
-class EfficiencyFile(StudyHead, extra="forbid"):
-    """Of a study that times."""
-
-    timings: tuple[TimingFacts, ...]
 
 
 def validation_text(error: ValidationError) -> str:

@@ -7,9 +7,8 @@ what goes from the host to it is seen.
 """
 
 import weakref
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ class StageTrace:
     """A stage at one scale.
 
     Attributes:
-        peak_bytes, end_bytes: of the storages alive within it and at its end.
+        peak_bytes: of the storages alive at once within it.
         launches: operations that compute.
         waits: times that the host had to wait for the device or the device for the host.
     """
@@ -39,7 +38,6 @@ class StageTrace:
     stage: str
     scale_index: int
     peak_bytes: int
-    end_bytes: int = 0
     launches: int = 0
     waits: int = 0
 
@@ -67,10 +65,8 @@ class Trace(TorchDispatchMode):
         self._more.close()
 
     def watch(self, stage: str, scale_index: int) -> None:
-        self.stages[-1].end_bytes = self._live
-        self.stages.append(
-            StageTrace(stage=stage, scale_index=scale_index, peak_bytes=self._live)
-        )
+        now = StageTrace(stage=stage, scale_index=scale_index, peak_bytes=self._live)
+        self.stages.append(now)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -115,6 +111,31 @@ def _computes(func: Any) -> bool:
     returns = func._schema.returns
     views = [r.alias_info is not None and not r.alias_info.is_write for r in returns]
     return not (views and all(views))
+
+
+class AllocatorTrace:
+    """The same bytes as a CUDA device's allocator counts them, above what it held before."""
+
+    def __init__(self, device: str) -> None:
+        self.stages = [StageTrace(stage="", scale_index=0, peak_bytes=0)]
+        self._device, self._before = device, 0
+
+    def __enter__(self) -> "AllocatorTrace":
+        self._before = torch.cuda.memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        return self
+
+    def __exit__(self, *trouble: Any) -> None:
+        self._close_stage()
+
+    def watch(self, stage: str, scale_index: int) -> None:
+        self._close_stage()
+        self.stages.append(StageTrace(stage=stage, scale_index=scale_index, peak_bytes=0))
+
+    def _close_stage(self) -> None:
+        """The allocator counts as the host asks, so nothing has to be waited for."""
+        self.stages[-1].peak_bytes = torch.cuda.max_memory_allocated(self._device) - self._before
+        torch.cuda.reset_peak_memory_stats(self._device)
 
 
 class _MetaAttention(TorchFunctionMode):

@@ -1,0 +1,319 @@
+"""The report of the efficiency study: what depth saves in time and memory on one machine."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
+from analysis.figures import costs
+from analysis.figures.theme import LATE, new_figure
+from reports.efficiency.findings import Sampling, label, sampling_of
+from reports.parts import words
+from reports.parts.page import Page, Text, strong
+from reports.parts.report import Report
+
+MIB = 2**20
+PUBLISHED_MIB = {"full": 28_677, "d16@6": 16_092}  # KV of VAR-d30 at batch 64, as published
+D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
+
+
+def make_report(folder: Path, study: EfficiencyFile) -> Report:
+    """The report of an efficiency study's folder; see `reports.build.build`."""
+    frame = load_measured(folder / "frame.parquet")
+    found = sampling_of(study, frame)
+    page = Page(study, "What does depth cost?", words.listed([f"{p} part" for p in study.parts]))
+    page.answer(study.question, _verdict(found), _answer(found))
+    summary = pd.DataFrame(columns=["batch"])
+    if found:
+        _add_latency(page, study, found)
+        _add_memory(page, study, found)
+        tables = [_summary(one) for one in found]
+        summary = pd.concat(tables, ignore_index=True)
+    _add_protocol(page, study)
+    page.heading("Cells without numbers")
+    failed: list[Text] = [f"{name}: {error}" for name, error in study.failed.items()]
+    page.bullets(failed, none="None: every cell finished.")
+    answer = {"ledger": [], "record": _record(study, found)}
+    return page.report(answer=answer, summary=summary)
+
+
+def _on(study: EfficiencyFile, batch: int) -> str:
+    return f"{study.measured_on}, batch {batch}"
+
+
+def _verdict(found: list[Sampling]) -> str:
+    if not found:
+        return "nothing of sampling was measured"
+    last = found[-1]
+    times = last.latency["over_reference"]
+    full = times[OURS, last.study.full]
+    (_, plan), most = times.idxmax(), times.max()
+    said = f"full network {full:.2f}, {plan} {most:.2f} times the reference's style"
+    return f"{said}, batch {last.batch}"
+
+
+def _answer(found: list[Sampling]) -> Text:
+    said: list[Text] = []
+    for one in found:
+        memory, latency = one.memory, one.latency
+        full = one.memory.loc[OURS, one.study.full]
+        least = memory["peak"].idxmin()
+        said += [
+            strong(f"Batch {one.batch}. "),
+            f"A generation takes {words.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
+            f"in full and holds {words.size(full['peak'])} at once beside its weights, set by "
+            f"{full['stage']} at scale {full['scale']}; {label(*least)} holds "
+            f"{words.percent(memory.loc[least, 'peak'] / full['peak'])} of that. ",
+        ]
+    return said or "See the cells without numbers."
+
+
+def _add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
+    page.heading("Time")
+    for one in found:
+        page.table(
+            _latency_texts(one),
+            f"Latency, {_on(study, one.batch)}: median and range of the repeats, by turns. Times "
+            "as fast as: paired turn by turn. FLOPs allow: the ratio of the transformer's FLOPs. "
+            "Of that: the speed-up of the transformer's stages over it. Matrix, copy: the share "
+            "of this machine's own measured matrix rate and copy bandwidth.",
+        )
+    for one in found[-1:]:
+        page.figure(
+            "latency",
+            partial(_latency_plate, one),
+            "Latency by scale and stage. ",
+            f"{_on(study, one.batch)}; medians of the repeats. The reference's style runs the "
+            "full network.",
+        )
+    page.figure(
+        "speedup",
+        partial(_speedup_plate, found),
+        "Speed-up against FLOPs. ",
+        f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
+        "whose decoding no plan changes, with its range over repeats. On the line FLOPs are all.",
+    )
+
+
+def _latency_texts(one: Sampling) -> pd.DataFrame:
+    def ratio(row: Any, name: str) -> str:
+        return words.unbroken(
+            words.estimate(
+                getattr(row, name),
+                getattr(row, f"{name}_low"),
+                getattr(row, f"{name}_high"),
+                signed=False,
+            )
+        )
+
+    return pd.DataFrame(
+        [
+            {
+                "Sampler": strong(label(*row.Index)),
+                "Seconds": words.unbroken(
+                    words.estimate(row.seconds, row.low, row.high, signed=False)
+                ),
+                "Images/s": words.number(row.images_per_second),
+                "As full": ratio(row, "speedup"),
+                "As reference": ratio(row, "over_reference"),
+                "FLOPs allow": words.fixed(row.flops_ratio, 2),
+                "Of that": words.percent(row.of_ceiling),
+                "Matrix": words.percent(row.mfu),
+                "Copy": words.percent(row.mbu),
+            }
+            for row in one.latency.itertuples()
+        ]
+    )
+
+
+def _latency_plate(one: Sampling) -> Figure:
+    by_stage = one.by_stage
+    names = [name for name in one.names if name in by_stage.index.droplevel(["scale"])]
+    decode = by_stage["decode"].groupby(level=[0, 1]).sum().max()
+    most = max(by_stage.drop(columns="decode").sum(axis=1).max(), decode)
+    rows = math.ceil((len(names) + 1) / 3)
+    figure = new_figure(height=1.45 * rows + 0.2)
+    axes = figure.subplots(rows, 3, squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=False):
+        costs.draw_stage_latency(ax, by_stage.loc[name], title=label(*name), most=most)
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
+    for ax in axes.flat[len(names) + 1 :]:
+        ax.set_axis_off()
+    costs.draw_stage_key(axes.flat[len(names)])
+    return figure
+
+
+def _speedup_plate(found: list[Sampling]) -> Figure:
+    tables = []
+    for one in found:
+        rows = one.latency.loc[OURS].drop(index=one.study.full)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "name": f"batch {one.batch}",
+                    "plan": rows.index,
+                    "x": rows["flops_ratio"].to_numpy(),
+                    "transformer": rows["transformer"].to_numpy(),
+                    "y": rows["speedup"].to_numpy(),
+                    "low": rows["speedup_low"].to_numpy(),
+                    "high": rows["speedup_high"].to_numpy(),
+                }
+            ).sort_values("x")
+        )
+    figure = new_figure(height=2.6, width=4.6)
+    costs.draw_speedup(figure.subplots(), pd.concat(tables), ceiling="FLOPs ceiling")
+    return figure
+
+
+def _add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
+    page.heading("Memory")
+    for one in found:
+        page.table(
+            _memory_texts(one),
+            f"Memory beside the weights, {_on(study, one.batch)}. KV: by arithmetic, and read off "
+            "the tensors; transformer: all that is alive at once in its stages; peak: of the "
+            "whole generation, with the stage that sets it; predicted: the same by a run without "
+            "tensors' contents. Launches: operations that compute. Waits: times that host and "
+            "device would wait for each other.",
+        )
+    one = found[-1]
+    page.figure(
+        "memory_course",
+        partial(_course_plate, one),
+        "Memory over the course of a generation. ",
+        f"{_on(study, one.batch)}. Lines: all that is alive, largest within each stage; dotted: "
+        "the cache by arithmetic. Shades as the stages of the figure of latency; the dashed line "
+        "is the reference's style, which runs the full network.",
+    )
+    page.figure(
+        "memory",
+        partial(_memory_plate, study, one),
+        "Memory against the reference's style, the published figures and the limit. ",
+        f"Left: {_on(study, one.batch)}, measured, and the reference's cache for the same plan by "
+        f"arithmetic. Right: {D30}; the limit frees a pair once its last reader has run, which "
+        "is what our cache does.",
+    )
+
+
+def _memory_texts(one: Sampling) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "Sampler": strong(label(*row.Index)),
+                "KV, arithmetic": words.size(row.kv_analytic),
+                "KV, tensors": words.size(row.kv_live),
+                "Transformer": words.size(row.transformer),
+                "Peak": words.size(row.peak),
+                "Set by": f"{row.stage}, scale {row.scale}",
+                "Predicted": words.size(row.predicted),
+                "Weights": words.size(row.weights),
+                "Launches": f"{row.launches:,.0f}",
+                "Waits": f"{row.waits:,.0f}",
+            }
+            for row in one.memory.itertuples()
+        ]
+    )
+
+
+def _course_plate(one: Sampling) -> Figure:
+    figure = new_figure(height=2.9)
+    names = [label(*name) for name in one.names]
+    costs.draw_memory_course(figure.subplots(), one.course, names)
+    return figure
+
+
+def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
+    ways = {
+        "reference's cache": costs.INK,
+        "our cache": costs.FIXED[2],
+        "peak of a generation": LATE,
+    }
+    plans = list(study.plans)
+    mine = one.memory.loc[OURS]
+    here = pd.DataFrame(
+        {
+            "plan": plans,
+            "reference's cache": [
+                one.batch * study.plans[plan].kv_bytes_reference for plan in plans
+            ],
+            "our cache": [mine.loc[plan, "kv_live"] for plan in plans],
+            "peak of a generation": [mine.loc[plan, "peak"] for plan in plans],
+            "published": math.nan,
+        }
+    )
+    shown = ["full", "d16@6", "d8@6", "d4@6", "d2@6"]
+    paper = study.paper_cost
+    there = pd.DataFrame(
+        {
+            "plan": shown,
+            "reference's cache": [MIB * paper[plan].kv_mib_reference for plan in shown],
+            "our cache, the limit": [MIB * paper[plan].kv_mib_limit for plan in shown],
+            "published": [MIB * PUBLISHED_MIB.get(plan, math.nan) for plan in shown],
+        }
+    )
+    figure = new_figure(height=2.4)
+    left, right = figure.subplots(1, 2)
+    costs.draw_memory_bars(left, here, ways, title=f"measured, batch {one.batch}")
+    of_limit = {"reference's cache": costs.INK, "our cache, the limit": costs.FIXED[2]}
+    costs.draw_memory_bars(right, there, of_limit, title="VAR-d30, batch 64")
+    return figure
+
+
+def _add_protocol(page: Page, study: EfficiencyFile) -> None:
+    h, g = study.hardware, study.geometry
+    page.heading("Protocol")
+    clock = "wall time" if h.gpu else "CPU time of one thread"
+    rows: list[tuple[str, Text]] = [
+        ("Network", f"{study.name}: depth {g.depth}, width {g.width}, heads {g.heads}, "
+         f"{len(g.patch_nums)} scales ({sum(p * p for p in g.patch_nums)} tokens), random weights"),
+        ("Type", study.precision),
+        ("Hardware", f"{h.gpu or h.cpu}; device {h.device}; {h.platform}"),
+        ("Timing", f"{clock}; every sampler once untimed, then all by turns"),
+        ("Wall time", words.seconds(study.seconds)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
+        ("Command", study.command),
+        ("Identity", f"config digest {study.config_digest[:12]}; created "
+         f"{study.created.isoformat()}"),
+    ]
+    page.table(
+        pd.DataFrame(rows, columns=["What", "How"]),
+        "Protocol.",
+        widths=[0.19, 0.81],
+        small=False,
+    )
+
+
+def _summary(one: Sampling) -> pd.DataFrame:
+    table = one.latency.join(one.memory).reset_index()
+    return table.assign(batch=one.batch)
+
+
+def _record(study: EfficiencyFile, found: list[Sampling]) -> dict[str, Any]:
+    """What a script reads: one line."""
+    return {
+        "study": study.study,
+        "geometry": study.name,
+        "precision": study.precision,
+        "machine": study.machine,
+        "batches": {
+            str(one.batch): {
+                label(*name): {
+                    "seconds": latency["seconds"],
+                    "images_per_second": latency["images_per_second"],
+                    "over_reference": latency["over_reference"],
+                    "of_ceiling": latency["of_ceiling"],
+                    "kv_bytes": int(one.memory.loc[name, "kv_live"]),
+                    "peak_bytes": int(one.memory.loc[name, "peak"]),
+                }
+                for name, latency in one.latency.iterrows()
+            }
+            for one in found
+        },
+    }
