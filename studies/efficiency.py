@@ -57,10 +57,11 @@ def table(timings: Sequence[TimingFacts]) -> str:
 
 def main(config: EfficiencyConfig, command: str) -> None:
     """Time, print, write the study's folder, and record it."""
-    from varant.devices import check_device
+    from varant.devices import check_device, check_precision
 
     run = config.run
     check_device(run.device)
+    check_precision(run.precision, run.device)
     study = f"{STUDY}-quick" if run.quick else STUDY
     if run.dry_run:
         print("\n".join(f"{key} = {value}" for key, value in plain(config).items()))
