@@ -37,13 +37,17 @@ class Facts(BaseModel):
 
 
 class HardwareFacts(Facts):
-    """The machine. `workers` are processes that ran cells, of `threads_per_process` each."""
+    """The machine. `workers` are processes that ran cells, of `threads_per_process` each.
+
+    `precision` is the type that networks were measured in, and trained in by autocast.
+    """
 
     cpu: str
     cores: int
     threads_per_process: int
     workers: int
     device: str
+    precision: str = "float32"
     platform: str
     gpu: str | None = None
 

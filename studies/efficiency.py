@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from varant.devices import check_device, check_precision
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, replacing
 from varant.flags import Batches, Positive, choices, command_words, flags_of, plain
@@ -55,8 +56,6 @@ class EfficiencyConfig:
     layers after scale 6 (small: after 4)."""
     batch: Batches | None = None
     """Images drawn at once: a list; default 1,4, and 64 on a GPU."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights that are sampled from; the reference's style casts its own."""
     repeats: Positive = 5
     """Timings of each thing, by turns."""
     retry_failed: bool = False
@@ -98,7 +97,7 @@ def subject_of(config: EfficiencyConfig) -> Subject:
         geometry=geometry,
         tokenizer=tokenizer,
         plans=plans_of(config.plans, geometry, switch),
-        precision=config.precision,
+        precision=config.run.precision,
         device=config.run.device,
         machine=device_name(config.run.device),
         torch=torch.__version__,
@@ -142,12 +141,9 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
 def main(config: EfficiencyConfig, command: str) -> None:
     """Measure, write the study's folder, record it, build its report."""
     from studies.cells.gauge import run_gauge
-    from varant.devices import check_device
-    from varant.model.precision import check_precision
-
     started, run = time.monotonic(), config.run
     check_device(run.device)
-    check_precision(config.precision, run.device)
+    check_precision(config.run.precision, run.device)
     subject = subject_of(config)
     gauges = gauges_of(config, subject)
     require_writable("--workspace", run.workspace)
@@ -161,7 +157,7 @@ def main(config: EfficiencyConfig, command: str) -> None:
     file = study_file(config, command, subject, results, seconds)
     paths = _write(config, workspace, file, results)
     _record(config, workspace, file, results, paths)
-    shown = run.workspace / file.study / paths.pdf.name
+    shown = run.workspace / paths.pdf.parent.name / paths.pdf.name
     print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
     print(json.dumps(json.loads(paths.answer.read_text())["record"]))
 
@@ -189,10 +185,10 @@ def study_file(
         parts=config.part,
         name=subject.name,
         geometry=subject.geometry,
-        precision=config.precision,
+        precision=config.run.precision,
         batches=config.batches,
         plans={
-            plan.name: plan_facts(subject.geometry, plan, config.precision)
+            plan.name: plan_facts(subject.geometry, plan, config.run.precision)
             for plan in subject.plans
         },
         decoder_flops=decoder,

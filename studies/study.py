@@ -179,10 +179,11 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         from studies.grid.bench import plan_bench, prepare_bench
         from studies.running.executors import open_executor
-        from varant.devices import check_device
+        from varant.devices import check_device, check_precision
 
         started, run = time.monotonic(), self.config.run
         check_device(run.device)
+        check_precision(run.precision, run.device)
         planned = plan_bench(self.config, networks=self.networks, select=self.select)
         self.check(planned)
         points = self._points(planned, None)

@@ -78,7 +78,8 @@ class TrainConfig:
     def training_of(self, resolved: Resolved) -> TrainingConfig:
         """How this start is trained; `UserError` where flags do not suit the network."""
         lr, schedule = self.training.lr or resolved.lr, self.schedule.make()
-        return TrainingConfig.of(self.training, resolved.geometry, schedule, lr=lr, seed=self.seed)
+        more = {"lr": lr, "seed": self.seed, "precision": self.run.precision}
+        return TrainingConfig.of(self.training, resolved.geometry, schedule, **more)
 
 
 def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from analysis.study_file import LikelihoodFacts, SamplingFacts
 from studies.cells.result import DIVERGED, FAILED, INTERRUPTED, CellResult, write_result
+from varant.devices import Precision
 from varant.errors import Diverged, Preempted
 from varant.files import digest_of
 from varant.store.workspace import Workspace
@@ -67,6 +68,7 @@ class Network:
         model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; "" where
             the study measures data alone, and `model_folder` holds just the tokenizer.
         trained_by: that cell's digest.
+        precision: of its weights where it is measured.
     """
 
     model_folder: Path
@@ -75,6 +77,7 @@ class Network:
     tokens_digest: str
     held_out: HeldOut
     trained_by: str | None = None
+    precision: Precision = "float32"
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):

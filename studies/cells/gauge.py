@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from studies.cells.result import FAILED, CellResult, read_result, write_result
+from varant.devices import Precision
 from varant.files import digest_of
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -37,7 +38,7 @@ class Subject:
     geometry: Geometry
     tokenizer: TokenizerConfig
     plans: tuple[DepthPlan, ...]
-    precision: str
+    precision: Precision
     device: str
     machine: str
     torch: str

@@ -12,7 +12,7 @@ L tokens so far, H heads, c channels of a head, C width, V vocabulary, v channel
 s positions of the feature map, 6 AdaLN vectors of a block.
 """
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -21,11 +21,9 @@ from torch import Tensor
 
 from varant.model.attention import MAX_LOG_SCALE, SelfAttention
 from varant.model.plan import DepthPlan
-from varant.model.sampling import Sample, draw_tokens, image_uniforms
+from varant.model.sampling import Sample, Watch, draw_tokens, image_uniforms
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import NORM_EPS, VAR, Block
-
-Watch = Callable[[str, int], object]
 
 
 @dataclass(kw_only=True)
@@ -71,7 +69,7 @@ def generate_reference_style(
     device, last = model.pos_1LC.device, len(model.patch_nums) - 1
     plan = plan or DepthPlan.full(model.patch_nums, model.depth)
     half = precision != torch.float32
-    casting = torch.autocast(device.type, precision, enabled=half)
+    casting = torch.autocast(device.type, precision) if half else nullcontext()
     cache, quantizer, images, tokens = GrowingCache(), tokenizer.quantize, len(labels_B), []
     with casting:
         watch("condition", 0)
@@ -88,7 +86,7 @@ def generate_reference_style(
                 block = model.blocks[layer]
                 x_RTC = _run_block(block, layer, x_RTC, block.adaln(class_RC, shared), cache)
             watch("head", k)
-            with torch.autocast(device.type, enabled=False):
+            with _uncast(device):
                 scale, shift = model.head_nm["ada_lin"](class_RC.float()).unbind(2)
                 logits_BTV = model.head(_modulated(x_RTC.float(), scale, shift))
             if cfg:
@@ -99,7 +97,7 @@ def generate_reference_style(
             uniforms = torch.from_numpy(image_uniforms(seed, range(images), k, count)).to(device)
             tokens.append(draw_tokens(logits_BTV, uniforms))
             watch("map", k)
-            with torch.autocast(device.type, enabled=False):
+            with _uncast(device):
                 features_Bvs = features_Bvs + quantizer.up(quantizer.codes(tokens[-1]), k)
                 if k < last:
                     codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
@@ -112,6 +110,11 @@ def generate_reference_style(
         drawn = tokenizer.decode_features(features_Bvs).float().add_(1).mul_(0.5)
         watch("end", last)
     return Sample(images=drawn, tokens=torch.cat(tokens, dim=1), kv_bytes_peak=kv_bytes)
+
+
+def _uncast(device: torch.device) -> AbstractContextManager[object]:
+    """Without autocast; meta tensors know none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def sorted_filter(logits_BTV: Tensor, *, top_k: int, top_p: float) -> Tensor:

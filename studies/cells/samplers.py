@@ -7,7 +7,7 @@ tensors without content, so that a network of any size runs on any machine and a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -19,16 +19,16 @@ from analysis.efficiency_file import OURS, REFERENCE
 from studies.cells.gauge import Subject
 from studies.cells.reference_style import generate_reference_style
 from studies.cells.tracing import StageTrace, Trace
+from varant.devices import Precision
 from varant.model.plan import DepthPlan
-from varant.model.precision import Precision, hold
-from varant.model.sampling import Sample, generate
+from varant.model.precision import hold
+from varant.model.sampling import Sample, Watch, generate
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.randomness import torch_seed
 
 # VAR's evaluation protocol; top-k as a share of the codes for vocabularies of other sizes.
 CFG, TOP_P, TOP_K_SHARE = 1.5, 0.96, 900 / 4096
-Watch = Callable[[str, int], object]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,7 @@ def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dic
             "threads_per_process": 1,
             "workers": workers,
             "device": run.device,
+            "precision": run.precision,
             "platform": f"{platform.system()} {platform.machine()}",
             "gpu": gpu,
         },

@@ -214,7 +214,7 @@ class VAR(nn.Module):
         plan.check_fits(self.patch_nums, self.depth)
         condition = self.condition(labels_B, plan)
         first = self._first_tokens(condition.class_BC)
-        x_BLC = torch.cat([first, self.word_embed(inputs_BLC)], dim=1) + self._positions()
+        x_BLC = torch.cat([first, self._embed(inputs_BLC)], dim=1) + self._positions()
         for layer, block in enumerate(self.blocks):
             scales = plan.scales_of(layer)
             if not scales:
@@ -264,7 +264,7 @@ class VAR(nn.Module):
             for layer, block in enumerate(self.blocks)
             if plan.scales_of(layer)
         }
-        head_B2C = self.head_nm["ada_lin"](class_BC)
+        head_B2C = self.head_nm["ada_lin"](class_BC.to(self.head.weight.dtype))
         return Conditioning(class_BC=class_BC, adaln_B6C=adaln, head_B2C=head_B2C)
 
     def run_scale(
@@ -282,12 +282,14 @@ class VAR(nn.Module):
                 first scale, whose token is the class embedding.
 
         Returns:
-            (B, T, W) hidden states after the last layer.
+            (R, T, W) hidden states after the last layer, for each row of `condition`.
         """
         start = sum(self.geometry.scale_tokens[:scale_index])
         stop = start + self.geometry.scale_tokens[scale_index]
-        first = codes_BTv is None
-        x_BTC = self._first_tokens(condition.class_BC) if first else self.word_embed(codes_BTv)
+        if codes_BTv is None:
+            x_BTC = self._first_tokens(condition.class_BC)
+        else:  # both guidance halves see the same image so far
+            x_BTC = self._embed(codes_BTv).repeat(len(condition.class_BC) // len(codes_BTv), 1, 1)
         x_BTC = x_BTC + self._positions()[:, start:stop]
         for layer in plan.layers[scale_index]:
             block, adaln = self.blocks[layer], condition.adaln_B6C[layer]
@@ -300,9 +302,12 @@ class VAR(nn.Module):
         return x_BTC
 
     def head_input(self, x_BLC: Tensor, condition: Conditioning) -> Tensor:
-        """Normed and modulated hidden states; `head` is linear in them."""
+        """Normed and modulated hidden states, in the type of `head`, which is linear in them."""
         scale, shift = condition.head_B2C.unbind(2)
-        return modulated_norm(x_BLC, scale, shift)
+        return modulated_norm(x_BLC.to(self.head.weight.dtype), scale, shift)
+
+    def _embed(self, codes_BLv: Tensor) -> Tensor:
+        return self.word_embed(codes_BLv.to(self.word_embed.weight.dtype))
 
     def _first_tokens(self, class_BC: Tensor) -> Tensor:
         return class_BC.unsqueeze(1) + self.pos_start
