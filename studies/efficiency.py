@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from varant.devices import check_device, check_precision
@@ -81,8 +80,8 @@ def subject_of(config: EfficiencyConfig) -> Subject:
 
     from studies.cells.gauge import Subject
     from studies.grid.folder import device_name
-    from varant.model.tokenizer import TokenizerConfig
     from varant.model.geometry import Geometry
+    from varant.model.tokenizer import TokenizerConfig
     from varant.presets import presets
     from varant.start.presets import base_geometry, light_tokenizer
 
@@ -105,9 +104,7 @@ def subject_of(config: EfficiencyConfig) -> Subject:
     )
 
 
-def plans_of(
-    named: Sequence[str] | None, geometry: Geometry, switch: int
-) -> tuple[DepthPlan, ...]:
+def plans_of(named: Sequence[str] | None, geometry: Geometry, switch: int) -> tuple[DepthPlan, ...]:
     """The full network first, then those named or the default ones."""
     from varant.model.plan import DepthPlan
 
@@ -141,6 +138,7 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
 def main(config: EfficiencyConfig, command: str) -> None:
     """Measure, write the study's folder, record it, build its report."""
     from studies.cells.gauge import run_gauge
+
     started, run = time.monotonic(), config.run
     check_device(run.device)
     check_precision(config.run.precision, run.device)

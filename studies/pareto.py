@@ -31,7 +31,7 @@ from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
 from varant.flags import Natural, Shares, choices, show_number
 from varant.model.geometry import Geometry
-from varant.model.plan import SELECTORS, DepthPlan
+from varant.model.plan import SELECTORS
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
 
 if TYPE_CHECKING:

@@ -12,7 +12,14 @@ from analysis.figures.colours import FIXED, OTHERS
 from analysis.figures.labels import UNITS, label_column, plain
 from analysis.figures.theme import ABSENT, FAINT, INK
 
-STAGE_COLOURS = dict(zip(STAGES, ("#999999", "#1a62a5", "#74b3dd", "#e69f00", "#44aa99", "#882255")))
+STAGE_COLOURS = {
+    "condition": "#999999",
+    "blocks": "#1a62a5",
+    "head": "#74b3dd",
+    "sampling": "#e69f00",
+    "map": "#44aa99",
+    "decode": "#882255",
+}
 STAGE_WIDTHS = {"condition": 0.1, "blocks": 0.6, "head": 0.13, "sampling": 0.14, "map": 0.13}
 DECODE_WIDTH = 1.6  # scales
 SAMPLER_COLOURS = (INK, *reversed(FIXED))
@@ -48,7 +55,7 @@ def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str]) -> 
         if place:
             ax.plot(x, kv, color=colour, linewidth=0.8, linestyle=(0, (1, 1)))
         ends.append((x[-1], peak[-1], names[int(place)], colour))
-    low, high = ax.set_ylim(0, 1.08 * course["peak"].max() / size)
+    ax.set_ylim(0, 1.08 * course["peak"].max() / size)
     for scale in range(scales):
         for stage in STAGE_WIDTHS:
             left, right = _place(scale + 1, stage, scales)
@@ -115,9 +122,7 @@ def draw_speedup(ax: Axes, table: pd.DataFrame, *, ceiling: str) -> None:
     """
     most = 1.08 * max(table["x"].max(), table[["transformer", "y", "high"]].max().max())
     ax.plot([1, most], [1, most], color=FAINT, linewidth=0.9)
-    ax.text(
-        most, most, f"{ceiling} ", ha="right", va="top", fontsize=7, color=FAINT, rotation=0
-    )
+    ax.text(most, most, f"{ceiling} ", ha="right", va="top", fontsize=7, color=FAINT, rotation=0)
     for i, (name, mine) in enumerate(table.groupby("name", sort=False)):
         colour = OTHERS[i % len(OTHERS)]
         ax.plot(mine["x"], mine["transformer"], "o-", color=colour, markersize=4, linewidth=0.9)

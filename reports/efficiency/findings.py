@@ -104,8 +104,8 @@ class Sampling:
 
     @functools.cached_property
     def memory(self) -> pd.DataFrame:
-        """`kv_analytic`, `kv_live` (read off the tensors), `transformer` (all that is alive at
-        once in the stages that a plan changes), `peak` of the whole generation, `stage` and
+        """`kv_analytic`, `kv_live` (read off the tensors), `transformer_bytes` (all that is alive
+        at once in the stages that a plan changes), `peak` of the whole generation, `stage` and
         `scale` that set it, `predicted` of that peak, `weights`, `launches`, `waits`."""
         counted = self.frame[self.frame["stage"].isna()].set_index([*SAMPLER, "metric"])["value"]
         rows = []
@@ -118,7 +118,7 @@ class Sampling:
                 {
                     "kv_analytic": self.batch * kv,
                     "kv_live": counted[style, plan, "bytes/kv"],
-                    "transformer": mine.loc[mine["stage"].isin(TRANSFORMER), "peak"].max(),
+                    "transformer_bytes": mine.loc[mine["stage"].isin(TRANSFORMER), "peak"].max(),
                     "peak": highest["peak"],
                     "stage": highest["stage"],
                     "scale": int(highest["scale"]),

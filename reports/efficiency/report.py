@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
+from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
 from analysis.figures import costs
 from analysis.figures.theme import LATE, new_figure
 from reports.efficiency.findings import Sampling, label, sampling_of
@@ -209,7 +209,7 @@ def _memory_texts(one: Sampling) -> pd.DataFrame:
                 "Sampler": strong(label(*row.Index)),
                 "KV, arithmetic": words.size(row.kv_analytic),
                 "KV, tensors": words.size(row.kv_live),
-                "Transformer": words.size(row.transformer),
+                "Transformer": words.size(row.transformer_bytes),
                 "Peak": words.size(row.peak),
                 "Set by": f"{row.stage}, scale {row.scale}",
                 "Predicted": words.size(row.predicted),
@@ -271,22 +271,25 @@ def _add_protocol(page: Page, study: EfficiencyFile) -> None:
     page.heading("Protocol")
     clock = "wall time" if h.gpu else "CPU time of one thread"
     rows: list[tuple[str, Text]] = [
-        ("Network", f"{study.name}: depth {g.depth}, width {g.width}, heads {g.heads}, "
-         f"{len(g.patch_nums)} scales ({sum(p * p for p in g.patch_nums)} tokens), random weights"),
+        (
+            "Network",
+            f"{study.name}: depth {g.depth}, width {g.width}, heads {g.heads}, "
+            f"{len(g.patch_nums)} scales ({sum(p * p for p in g.patch_nums)} tokens); "
+            "random weights",
+        ),
         ("Type", study.precision),
         ("Hardware", f"{h.gpu or h.cpu}; device {h.device}; {h.platform}"),
         ("Timing", f"{clock}; every sampler once untimed, then all by turns"),
         ("Wall time", words.seconds(study.seconds)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
         ("Command", study.command),
-        ("Identity", f"config digest {study.config_digest[:12]}; created "
-         f"{study.created.isoformat()}"),
+        (
+            "Identity",
+            f"config digest {study.config_digest[:12]}; created {study.created.isoformat()}",
+        ),
     ]
     page.table(
-        pd.DataFrame(rows, columns=["What", "How"]),
-        "Protocol.",
-        widths=[0.19, 0.81],
-        small=False,
+        pd.DataFrame(rows, columns=["What", "How"]), "Protocol.", widths=[0.19, 0.81], small=False
     )
 
 

@@ -108,10 +108,8 @@ def rows_of(result: CellResult) -> list[Row]:
     return [row | {"cell_digest": result.digest} for row in rows]
 
 
-
-
 def medians(result: CellResult) -> dict[str, float]:
-    """What MLflow shows of a cell: each metric's median over repeats, stages and scales left out."""
+    """What MLflow shows of a cell: each metric's median over repeats, of wholes only."""
     values: dict[str, list[float]] = {}
     for row in rows_of(result):
         if row.get("stage") is None:

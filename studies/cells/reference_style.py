@@ -102,7 +102,9 @@ def generate_reference_style(
                 if k < last:
                     codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
             if k < last:
-                x_BTC = model.word_embed(codes_BTv) + positions_1LC[:, done:][:, : plan.tokens[k + 1]]
+                x_BTC = (
+                    model.word_embed(codes_BTv) + positions_1LC[:, done:][:, : plan.tokens[k + 1]]
+                )
                 x_RTC = x_BTC.repeat(2, 1, 1) if cfg else x_BTC
         kv_bytes = cache.bytes
         cache.pairs.clear()

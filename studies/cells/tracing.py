@@ -81,9 +81,8 @@ class Trace(TorchDispatchMode):
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in made:
             self._follow(tensor)
-        if func is _aten._local_scalar_dense.default:
-            now.waits += 1
-        elif {t.device.type for t in given} - {t.device.type for t in made} and made:
+        asked = func is _aten._local_scalar_dense.default
+        if asked or (made and {t.device.type for t in given} - {t.device.type for t in made}):
             now.waits += 1
         elif _computes(func):
             now.launches += 1
