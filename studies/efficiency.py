@@ -169,6 +169,7 @@ def study_file(
 ) -> EfficiencyFile:
     """What `study.json` says."""
     from analysis.efficiency_file import EfficiencyFile
+    from analysis.study_file import GeometryFacts
     from studies.grid.costs import paper_cost, plan_facts, tokenizer_flops
     from studies.grid.folder import head_facts
 
@@ -182,7 +183,7 @@ def study_file(
         seconds=seconds,
         parts=config.part,
         name=subject.name,
-        geometry=subject.geometry,
+        geometry=GeometryFacts.model_validate(subject.geometry),
         precision=config.run.precision,
         batches=config.batches,
         plans={

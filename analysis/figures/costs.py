@@ -2,6 +2,7 @@
 speed-up that depth gives, and memory beside other ways to hold it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,10 +49,8 @@ def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str]) -> 
             x += [left, right]
             peak += [row.peak / size] * 2
             kv += [row.kv / size] * 2
-        style = {"color": colour, "linewidth": 1.2}
-        if place == 0:
-            style |= {"linestyle": (0, (4, 1.5))}
-        ax.plot(x, peak, **style)
+        dashes = "-" if place else (0, (4, 1.5))
+        ax.plot(x, peak, color=colour, linewidth=1.2, linestyle=dashes)
         if place:
             ax.plot(x, kv, color=colour, linewidth=0.8, linestyle=(0, (1, 1)))
         ends.append((x[-1], peak[-1], names[int(place)], colour))
@@ -123,21 +122,24 @@ def draw_speedup(ax: Axes, table: pd.DataFrame, *, ceiling: str) -> None:
     most = 1.08 * max(table["x"].max(), table[["transformer", "y", "high"]].max().max())
     ax.plot([1, most], [1, most], color=FAINT, linewidth=0.9)
     ax.text(most, most, f"{ceiling} ", ha="right", va="top", fontsize=7, color=FAINT, rotation=0)
+    ends = []
     for i, (name, mine) in enumerate(table.groupby("name", sort=False)):
         colour = OTHERS[i % len(OTHERS)]
+        ends.append((mine["x"].iloc[-1], mine["transformer"].iloc[-1], str(name), colour))
         ax.plot(mine["x"], mine["transformer"], "o-", color=colour, markersize=4, linewidth=0.9)
         ax.vlines(mine["x"], mine["low"], mine["high"], color=colour, linewidth=0.8)
-        look = {"mfc": "white", "markersize": 4, "linewidth": 0.7, "linestyle": (0, (2, 1.5))}
-        ax.plot(mine["x"], mine["y"], "o", color=colour, label=f"{name}", **look)
+        look: dict[str, Any] = {
+            "mfc": "white",
+            "markersize": 4,
+            "linewidth": 0.7,
+            "linestyle": (0, (2, 1.5)),
+        }
+        ax.plot(mine["x"], mine["y"], "o", color=colour, **look)
     first = table[table["name"] == table["name"].iloc[0]]
     for row in first.itertuples():
         ax.annotate(
             row.plan, (row.x, 1), (0, 3), textcoords="offset points", fontsize=6.5, ha="center"
         )
-    ends = [
-        (mine["x"].iloc[-1], mine["transformer"].iloc[-1], str(name), OTHERS[i % len(OTHERS)])
-        for i, (name, mine) in enumerate(table.groupby("name", sort=False))
-    ]
     ax.set_xlim(0.95, most)
     ax.set_ylim(min(0.95, 0.95 * table[["low", "y"]].min().min()), most)
     label_column(ax, ends)

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
 from analysis.figures import costs
-from analysis.figures.theme import LATE, new_figure
+from analysis.figures.colours import FIXED
+from analysis.figures.theme import INK, LATE, new_figure
 from reports.efficiency.findings import Sampling, label, sampling_of
 from reports.parts import words
 from reports.parts.page import Page, Text, strong
@@ -230,11 +231,7 @@ def _course_plate(one: Sampling) -> Figure:
 
 
 def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
-    ways = {
-        "reference's cache": costs.INK,
-        "our cache": costs.FIXED[2],
-        "peak of a generation": LATE,
-    }
+    ways = {"reference's cache": INK, "our cache": FIXED[2], "peak of a generation": LATE}
     plans = list(study.plans)
     mine = one.memory.loc[OURS]
     here = pd.DataFrame(
@@ -261,7 +258,7 @@ def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
     figure = new_figure(height=2.4)
     left, right = figure.subplots(1, 2)
     costs.draw_memory_bars(left, here, ways, title=f"measured, batch {one.batch}")
-    of_limit = {"reference's cache": costs.INK, "our cache, the limit": costs.FIXED[2]}
+    of_limit = {"reference's cache": INK, "our cache, the limit": FIXED[2]}
     costs.draw_memory_bars(right, there, of_limit, title="VAR-d30, batch 64")
     return figure
 

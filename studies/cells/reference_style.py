@@ -143,7 +143,8 @@ def _run_block(
         q_RHTc.to(v_RHLc.dtype), k_RHLc.to(v_RHLc.dtype), v_RHLc, scale=1.0
     )
     x_RTC = x_RTC + block.attn.proj(out.transpose(1, 2).flatten(2)) * gamma1
-    return x_RTC + block.ffn(_modulated(x_RTC, scale2, shift2)) * gamma2
+    mixed_RTC: Tensor = block.ffn(_modulated(x_RTC, scale2, shift2))
+    return x_RTC + mixed_RTC * gamma2
 
 
 def _project(attn: SelfAttention, x_RTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,6 @@ class Sampler:
     """A way to draw images.
 
     Attributes:
-        plan: None stands for the full network.
         within: entered around each draw.
     """
 
@@ -47,16 +47,15 @@ class Sampler:
     precision: Precision
     within: AbstractContextManager[object] = field(default_factory=nullcontext)
 
-    def draw(self, batch: int, watch: Watch | None = None) -> Sample:
+    def draw(self, batch: int, watch: Watch = lambda stage, scale_index: None) -> Sample:
         """A batch of images of class 0 with guidance."""
-        how = {
+        how: dict[str, Any] = {
             "plan": self.plan,
             "cfg": CFG,
             "top_k": round(TOP_K_SHARE * self.model.vocab_size),
             "top_p": TOP_P,
+            "watch": watch,
         }
-        if watch is not None:
-            how["watch"] = watch
         with self.within:
             labels_B = torch.zeros(batch, dtype=torch.long, device=self.model.pos_1LC.device)
             if self.style == OURS:
@@ -100,13 +99,15 @@ Pair = tuple[VAR, Tokenizer]
 def _samplers(
     subject: Subject, ours: Pair, reference: Pair, within: AbstractContextManager[object]
 ) -> Iterator[Sampler]:
-    full = subject.plans[0]
-    of = {"precision": subject.precision}
-    yield Sampler(
-        style=REFERENCE, plan=full, model=reference[0], tokenizer=reference[1], within=within, **of
-    )
+    def of(style: str, plan: DepthPlan, pair: Pair) -> Sampler:
+        model, tokenizer = pair
+        return Sampler(
+            style=style, plan=plan, model=model, tokenizer=tokenizer, precision=subject.precision
+        )
+
+    yield replace(of(REFERENCE, subject.plans[0], reference), within=within)
     for plan in subject.plans:
-        yield Sampler(style=OURS, plan=plan, model=ours[0], tokenizer=ours[1], **of)
+        yield of(OURS, plan, ours)
 
 
 @functools.lru_cache(maxsize=1)
@@ -138,9 +139,11 @@ def _fake(subject: Subject) -> tuple[FakeTensorMode, Pair]:
     def faked(tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, device="cpu")
 
-    model, tokenizer = _unallocated(subject)
+    model, tokenizer = pair = _unallocated(subject)
     with mode:
-        return mode, _frozen(model._apply(faked), tokenizer._apply(faked))
+        for part in pair:
+            part._apply(faked)  # type: ignore[no-untyped-call]
+    return mode, (model, tokenizer)
 
 
 def _frozen(model: VAR, tokenizer: Tokenizer) -> Pair:

@@ -51,11 +51,9 @@ class StageClock:
         self._begun: list[tuple[str, int, Any]] = []
 
     def watch(self, stage: str, scale_index: int) -> None:
+        now: Any = torch.cuda.Event(enable_timing=True) if self._cuda else time.process_time()
         if self._cuda:
-            now = torch.cuda.Event(enable_timing=True)
             now.record()
-        else:
-            now = time.process_time()
         self._begun.append((stage, scale_index, now))
 
     def seconds(self) -> dict[tuple[str, int], float]:

@@ -21,8 +21,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 _aten = torch.ops.aten
 # Operations that make or describe tensors and launch nothing.
-_NO_LAUNCH = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
-_NO_LAUNCH += ("_fused_sdp_choice", "_local_scalar_dense", "lift_fresh")
+_NO_LAUNCH = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+_NO_LAUNCH |= {"_fused_sdp_choice", "_local_scalar_dense", "lift_fresh"}
 
 
 @dataclass(kw_only=True)
@@ -50,18 +50,18 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.stages = [StageTrace(stage="", scale_index=0, peak_bytes=0)]
         self._live, self._known = 0, WeakIdKeyDictionary()
         self._more = ExitStack()
 
     def __enter__(self) -> "Trace":
         self._more.enter_context(_MetaAttention())
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *trouble: Any) -> None:
-        super().__exit__(*trouble)
+        super().__exit__(*trouble)  # type: ignore[no-untyped-call]
         self._more.close()
 
     def watch(self, stage: str, scale_index: int) -> None:
