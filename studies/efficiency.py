@@ -262,7 +262,7 @@ def _record(
         record.finish(
             note=f"{file.question}\n\n**{paths.verdict}**. {answer['answer']}",
             metrics={"study/seconds wall": file.seconds},
-            tags={row["claim"]: row["verdict"] for row in answer["ledger"]},
+            tags={f"verdict {row['claim']}": row["verdict"] for row in answer["ledger"]},
             artifacts={
                 "": [paths.pdf, paths.answer, paths.pdf.with_name("study.json")],
                 "figures": [path for path in paths.figures if path.suffix == ".png"],

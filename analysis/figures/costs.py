@@ -32,7 +32,7 @@ def byte_unit(most: float) -> tuple[str, float]:
     return next((unit, scale) for unit, scale in UNITS if most >= scale or scale == 1)
 
 
-def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str]) -> None:
+def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str], *, title: str) -> None:
     """A line a sampler of what is alive, its cache by arithmetic dotted under it, stage by stage.
 
     Args:
@@ -65,6 +65,7 @@ def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str]) -> 
     ax.set_xticks([*np.arange(scales) + 0.5, (left + right) / 2])
     ax.set_xticklabels([*map(str, range(1, scales + 1)), "decode"])
     ax.tick_params(axis="x", length=0)
+    ax.set_title(title)
     ax.set_xlabel("scale")
     ax.set_ylabel(f"alive beside the weights [{unit}]")
     label_column(ax, ends)
@@ -102,8 +103,9 @@ def draw_stage_latency(ax: Axes, by_scale: pd.DataFrame, *, title: str, most: fl
     ax.tick_params(axis="x", length=0)
 
 
-def draw_stage_key(ax: Axes) -> None:
-    """What the colours of stages are, in place of a panel."""
+def draw_stage_key(ax: Axes, title: str) -> None:
+    """What the colours of stages are, in place of a panel, under what all panels are of."""
+    ax.set_title(title, fontsize=7)
     for i, stage in enumerate(STAGES):
         y = 0.9 - 0.15 * i
         ax.barh(y, 0.12, height=0.09, color=STAGE_COLOURS[stage])
@@ -112,7 +114,7 @@ def draw_stage_key(ax: Axes) -> None:
     ax.set_axis_off()
 
 
-def draw_speedup(ax: Axes, table: pd.DataFrame, *, ceiling: str) -> None:
+def draw_speedup(ax: Axes, table: pd.DataFrame, *, title: str, ceiling: str) -> None:
     """Speed-up against the ratio of FLOPs: filled of the transformer's stages, hollow of the whole
     generation, with ranges over repeats; on the line where FLOPs are all.
 
@@ -121,7 +123,7 @@ def draw_speedup(ax: Axes, table: pd.DataFrame, *, ceiling: str) -> None:
     """
     most = 1.08 * max(table["x"].max(), table[["transformer", "y", "high"]].max().max())
     ax.plot([1, most], [1, most], color=FAINT, linewidth=0.9)
-    ax.text(most, most, f"{ceiling} ", ha="right", va="top", fontsize=7, color=FAINT, rotation=0)
+    ax.text(0.97 * most, most, f"{ceiling}  ", ha="right", va="top", fontsize=7, color=FAINT)
     ends = []
     for i, (name, mine) in enumerate(table.groupby("name", sort=False)):
         colour = OTHERS[i % len(OTHERS)]
@@ -140,6 +142,7 @@ def draw_speedup(ax: Axes, table: pd.DataFrame, *, ceiling: str) -> None:
         ax.annotate(
             row.plan, (row.x, 1), (0, 3), textcoords="offset points", fontsize=6.5, ha="center"
         )
+    ax.set_title(title)
     ax.set_xlim(0.95, most)
     ax.set_ylim(min(0.95, 0.95 * table[["low", "y"]].min().min()), most)
     label_column(ax, ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.ledger import judge_costs
+from analysis.claims.rows import LedgerRow
 from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
 from analysis.figures import costs
 from analysis.figures.colours import FIXED
 from analysis.figures.theme import INK, LATE, new_figure
-from reports.efficiency.findings import Sampling, label, sampling_of
+from analysis.maps.generation import Sampling, label, sampling_of
 from reports.parts import words
+from reports.parts.ledger import add_rules, ledger_json
 from reports.parts.page import Page, Text, strong
 from reports.parts.report import Report
 
@@ -27,7 +31,7 @@ D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
 def make_report(folder: Path, study: EfficiencyFile) -> Report:
     """The report of an efficiency study's folder; see `reports.build.build`."""
     frame = load_measured(folder / "frame.parquet")
-    found = sampling_of(study, frame)
+    found, ledger = sampling_of(study, frame), judge_costs(study, frame)
     page = Page(study, "What does depth cost?", words.listed([f"{p} part" for p in study.parts]))
     page.answer(study.question, _verdict(found), _answer(found))
     summary = pd.DataFrame(columns=["batch"])
@@ -36,16 +40,23 @@ def make_report(folder: Path, study: EfficiencyFile) -> Report:
         _add_memory(page, study, found)
         tables = [_summary(one) for one in found]
         summary = pd.concat(tables, ignore_index=True)
+    _add_claims(page, ledger)
     _add_protocol(page, study)
     page.heading("Cells without numbers")
     failed: list[Text] = [f"{name}: {error}" for name, error in study.failed.items()]
     page.bullets(failed, none="None: every cell finished.")
-    answer = {"ledger": [], "record": _record(study, found)}
+    answer = {"ledger": ledger_json(ledger), "record": _record(study, found)}
     return page.report(answer=answer, summary=summary)
 
 
 def _on(study: EfficiencyFile, batch: int) -> str:
     return f"{study.measured_on}, batch {batch}"
+
+
+def _short(one: Sampling) -> str:
+    """For a panel, whose figure's caption names the machine in full."""
+    device = one.study.hardware.device
+    return f"{one.study.name}, {one.study.precision}, {device}, batch {one.batch}"
 
 
 def _verdict(found: list[Sampling]) -> str:
@@ -117,8 +128,10 @@ def _latency_texts(one: Sampling) -> pd.DataFrame:
         [
             {
                 "Sampler": strong(label(*row.Index)),
-                "Seconds": words.unbroken(
-                    words.estimate(row.seconds, row.low, row.high, signed=False)
+                "ms": words.unbroken(
+                    words.estimate(
+                        *(1e3 * end for end in (row.seconds, row.low, row.high)), signed=False
+                    )
                 ),
                 "Images/s": words.number(row.images_per_second),
                 "As full": ratio(row, "speedup"),
@@ -147,7 +160,7 @@ def _latency_plate(one: Sampling) -> Figure:
         ax.set_ylabel("")
     for ax in axes.flat[len(names) + 1 :]:
         ax.set_axis_off()
-    costs.draw_stage_key(axes.flat[len(names)])
+    costs.draw_stage_key(axes.flat[len(names)], _short(one))
     return figure
 
 
@@ -169,7 +182,8 @@ def _speedup_plate(found: list[Sampling]) -> Figure:
             ).sort_values("x")
         )
     figure = new_figure(height=2.6, width=4.6)
-    costs.draw_speedup(figure.subplots(), pd.concat(tables), ceiling="FLOPs ceiling")
+    title, table = found[0].study.measured_on, pd.concat(tables)
+    costs.draw_speedup(figure.subplots(), table, title=title, ceiling="FLOPs ceiling")
     return figure
 
 
@@ -226,7 +240,8 @@ def _memory_texts(one: Sampling) -> pd.DataFrame:
 def _course_plate(one: Sampling) -> Figure:
     figure = new_figure(height=2.9)
     names = [label(*name) for name in one.names]
-    costs.draw_memory_course(figure.subplots(), one.course, names)
+    title = _on(one.study, one.batch)
+    costs.draw_memory_course(figure.subplots(), one.course, names, title=title)
     return figure
 
 
@@ -257,10 +272,32 @@ def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
     )
     figure = new_figure(height=2.4)
     left, right = figure.subplots(1, 2)
-    costs.draw_memory_bars(left, here, ways, title=f"measured, batch {one.batch}")
+    costs.draw_memory_bars(left, here, ways, title=f"measured: {_short(one)}")
     of_limit = {"reference's cache": INK, "our cache, the limit": FIXED[2]}
-    costs.draw_memory_bars(right, there, of_limit, title="VAR-d30, batch 64")
+    costs.draw_memory_bars(
+        right, there, of_limit, title="by arithmetic: VAR-d30, bfloat16, batch 64"
+    )
     return figure
+
+
+def _add_claims(page: Page, ledger: Sequence[LedgerRow]) -> None:
+    page.heading("Claims")
+    rows = [
+        {
+            "": strong(f"{row.claim.id} {row.claim.short}" if i == 0 else ""),
+            "What": ": ".join(filter(None, (line.kind.value, line.part))),
+            "Verdict": strong(line.verdict.value),
+            "Why": f"{line.said}; {line.reason}" if line.said else line.reason,
+        }
+        for row in ledger
+        for i, line in enumerate(row.lines)
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        "What this study says of the claims about costs. The other claims are about quality.",
+        widths=[0.17, 0.2, 0.14, 0.49],
+    )
+    add_rules(page, ledger)
 
 
 def _add_protocol(page: Page, study: EfficiencyFile) -> None:

@@ -77,6 +77,8 @@ class Trace(TorchDispatchMode):
         if func is _aten._local_scalar_dense.default and given[0].is_meta:
             now.waits += 1
             return 0  # a meta tensor has no value; labels are zeros here
+        for tensor in given:  # weights and the like, which operations may hand on as views
+            self._known.setdefault(tensor.untyped_storage(), True)
         out = func(*args, **kwargs)
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in made:

@@ -1,4 +1,4 @@
-"""What the efficiency study found, as tables: time, memory, and how near both are to arithmetic."""
+"""What generations cost, as tables: time, memory, and how near both are to arithmetic."""
 
 from __future__ import annotations
 
@@ -129,6 +129,18 @@ class Sampling:
                 }
             )
         return pd.DataFrame(rows, index=self.seconds.index)
+
+    @functools.cached_property
+    def switched(self) -> pd.DataFrame:
+        """Time under a plan right after another's over that after its own: a row a plan, a column
+        a repeat; empty where it was not measured."""
+        rows = self.frame[self.frame["metric"] == "switched"]
+        return rows.pivot(index="subject", columns="repeat", values="value")
+
+    @property
+    def recompilations(self) -> int:
+        """Graphs that were compiled while plans were switched."""
+        return int(self.frame.loc[self.frame["metric"] == "recompilations", "value"].sum())
 
     @property
     def whole(self) -> bool:
