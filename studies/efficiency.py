@@ -138,12 +138,22 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
 def main(config: EfficiencyConfig, command: str) -> None:
     """Measure, write the study's folder, record it, build its report."""
     from studies.cells.gauge import run_gauge
+    from studies.grid.forecast import check_fits, forecast_lines
 
     started, run = time.monotonic(), config.run
     check_device(run.device)
     check_precision(config.run.precision, run.device)
     subject = subject_of(config)
     gauges = gauges_of(config, subject)
+    if run.dry_run:
+        lines = [f"{key} = {_shown(value)}" for key, value in config.measured.items()]
+        lines += ["", f"{len(gauges)} cells: {'; '.join(gauge.name for gauge in gauges)}"]
+        if "sampling" in config.part:
+            lines += forecast_lines(subject, config.batches)
+        print("\n".join(lines))
+        return
+    if "sampling" in config.part:
+        check_fits(subject, config.batches[-1])
     require_writable("--workspace", run.workspace)
     workspace = Workspace(folder=run.workspace.resolve())
     workspace.claim()
@@ -158,6 +168,10 @@ def main(config: EfficiencyConfig, command: str) -> None:
     shown = run.workspace / paths.pdf.parent.name / paths.pdf.name
     print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
     print(json.dumps(json.loads(paths.answer.read_text())["record"]))
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def study_file(

@@ -23,6 +23,7 @@ _aten = torch.ops.aten
 # Operations that make or describe tensors and launch nothing.
 _NO_LAUNCH = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 _NO_LAUNCH |= {"_fused_sdp_choice", "_local_scalar_dense", "lift_fresh"}
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution"}
 
 
 @dataclass(kw_only=True)
@@ -32,6 +33,7 @@ class StageTrace:
     Attributes:
         peak_bytes: of the storages alive at once within it.
         launches: operations that compute.
+        touched_bytes: read and written by those that are no products of matrices: what they take.
         waits: times that the host had to wait for the device or the device for the host.
     """
 
@@ -39,6 +41,7 @@ class StageTrace:
     scale_index: int
     peak_bytes: int
     launches: int = 0
+    touched_bytes: int = 0
     waits: int = 0
 
 
@@ -88,6 +91,8 @@ class Trace(TorchDispatchMode):
             now.waits += 1
         elif _computes(func):
             now.launches += 1
+            if func.overloadpacket.__name__ not in _PRODUCTS:
+                now.touched_bytes += sum(t.numel() * t.element_size() for t in (*given, *made))
         return out
 
     def _follow(self, tensor: Tensor) -> None:
