@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from varant.model.attention import SelfAttention, block_causal_attention
-from varant.model.cache import KVCache
+from varant.model.cache import KeysValues, KVCache
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
@@ -89,9 +89,17 @@ class Block(nn.Module):
             return self.ada_gss + shared_B6C
         return self.ada_lin(class_BC)
 
-    def attention_input(self, x_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
+    def project(self, x_BLC: Tensor, adaln_B6C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v of tokens, see `SelfAttention.project`."""
         _, _, scale1, _, shift1, _ = adaln_B6C.unbind(2)
-        return modulated_norm(x_BLC, scale1, shift1)
+        return self.attn.project(modulated_norm(x_BLC, scale1, shift1))
+
+    def attend(
+        self, x_BTC: Tensor, q_BHTc: Tensor, context: KeysValues, adaln_B6C: Tensor
+    ) -> Tensor:
+        """Tokens of one scale attend to all of the context, and go on through the MLP."""
+        out = F.scaled_dot_product_attention(q_BHTc, context.k_BHLc, context.v_BHLc, scale=1.0)
+        return self.finish(x_BTC, self.attn.merge(out), adaln_B6C)
 
     def finish(self, x_BLC: Tensor, attended_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
         """Add the attention branch, then the MLP branch."""
@@ -134,6 +142,7 @@ class VAR(nn.Module):
         self.head_nm = nn.ModuleDict({"ada_lin": AdaLN(width, 2)})  # (scale, shift) of the norm
         self.head = nn.Linear(width, geometry.vocab_size)
         self.register_buffer("level_L", token_levels(geometry), persistent=False)
+        self._project, self._attend = Block.project, Block.attend
         if not self.pos_1LC.is_meta:
             self.reset_parameters()
 
@@ -251,7 +260,7 @@ class VAR(nn.Module):
     @staticmethod
     def _run_tokens(block: Block, x_BLC: Tensor, adaln_B6C: Tensor, lengths: list[int]) -> Tensor:
         """One block over tokens of scales with `lengths` tokens each, block-causal."""
-        q, k, v = block.attn.project(block.attention_input(x_BLC, adaln_B6C))
+        q, k, v = block.project(x_BLC, adaln_B6C)
         attended = block.attn.merge(block_causal_attention(q, k, v, lengths))
         return block.finish(x_BLC, attended, adaln_B6C)
 
@@ -293,13 +302,29 @@ class VAR(nn.Module):
         x_BTC = x_BTC + self._positions()[:, start:stop]
         for layer in plan.layers[scale_index]:
             block, adaln = self.blocks[layer], condition.adaln_B6C[layer]
-            q, k, v = block.attn.project(block.attention_input(x_BTC, adaln))
+            q, k, v = self._project(block, x_BTC, adaln)
             context = cache.extend(scale_index, layer, k, v)
-            out = F.scaled_dot_product_attention(q, context.k_BHLc, context.v_BHLc, scale=1.0)
-            x_BTC = block.finish(x_BTC, block.attn.merge(out), adaln)
+            x_BTC = self._attend(block, x_BTC, q, context, adaln)
             del context
             cache.release(scale_index, layer)
         return x_BTC
+
+    def compile_layers(
+        self, plans: Iterable[DepthPlan], *, batches: int = 1, backend: str = "inductor"
+    ) -> None:
+        """Compile what generation does in a layer, for these plans and so many batch sizes.
+
+        Two graphs a scale serve every layer and every two-zone plan, so switching between plans
+        compiles nothing. One that was not stated never runs uncompiled in silence: torch raises
+        `FailOnRecompileLimitHit` (needs torch 2.13).
+        """
+        layers = [(plan, k, i) for plan in plans for k, at in enumerate(plan.layers) for i in at]
+        contexts = {(k, plan.context_tokens(k, layer)) for plan, k, layer in layers}
+        how = {"dynamic": False, "fullgraph": True, "backend": backend, "isolate_recompiles": True}
+        compiled: Any = torch.compile  # its types do not know of the limit yet
+        for name, graphs in (("project", len(self.patch_nums)), ("attend", len(contexts))):
+            limited = compiled(getattr(Block, name), recompile_limit=batches * graphs, **how)
+            setattr(self, f"_{name}", limited)
 
     def head_input(self, x_BLC: Tensor, condition: Conditioning) -> Tensor:
         """Normed and modulated hidden states, in the type of `head`, which is linear in them."""

@@ -357,3 +357,17 @@ def test_tokenizers_and_labels_of_another_kind(pair):
             varant.generate(model, tokenizer, labels)
     unconditional = torch.full_like(LABELS, model.num_classes)
     assert varant.generate(model, tokenizer, unconditional).tokens.shape == (len(LABELS), 30)
+
+
+def test_compiled_layers_serve_all_stated_plans_and_no_other(pair):
+    """Two graphs a scale, whatever the plan; a batch size that was not stated is refused."""
+    tokenizer, model = copy.deepcopy(pair)
+    torch._dynamo.utils.counters.clear()
+    plans = [PLANS["full"], PLANS["d3@2"]]
+    model.compile_layers(plans, backend="eager")
+    for plan in (*plans, *plans):
+        assert torch.equal(draw((tokenizer, model), plan=plan).tokens, draw(pair, plan=plan).tokens)
+    made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert made == 2 * len(PATCH_NUMS)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        varant.generate(model, tokenizer, LABELS[:3], plan="full")
