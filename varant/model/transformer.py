@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from varant.model.attention import AttentionConstants, SelfAttention, block_causal_attention
-from varant.model.cache import KeysValues, KVCache
+from varant.model.cache import KVCache
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
@@ -113,15 +113,9 @@ class Block(nn.Module):
         """q, k and v of tokens, see `SelfAttention.project`."""
         return self.attn.project(modulated_norm(x_BLC, constants.norm1), constants.attention)
 
-    def attend(
-        self, x_BTC: Tensor, q_BHTc: Tensor, context: KeysValues, constants: LayerConstants
-    ) -> Tensor:
-        """Tokens of one scale attend to all of the context, and go on through the MLP."""
-        out = F.scaled_dot_product_attention(q_BHTc, context.k_BHLc, context.v_BHLc, scale=1.0)
-        return self.finish(x_BTC, self.attn.merge(out), constants)
-
-    def finish(self, x_BLC: Tensor, attended_BLC: Tensor, constants: LayerConstants) -> Tensor:
+    def finish(self, x_BLC: Tensor, attended_BHLc: Tensor, constants: LayerConstants) -> Tensor:
         """Add the attention branch, then the MLP branch."""
+        attended_BLC = self.attn.merge(attended_BHLc)
         x_BLC = torch.addcmul(x_BLC, constants.gamma1_B1C, attended_BLC)
         out_BLC = self.ffn(modulated_norm(x_BLC, constants.norm2))
         return torch.addcmul(x_BLC, constants.gamma2_B1C, out_BLC)
@@ -161,7 +155,7 @@ class VAR(nn.Module):
         self.head_nm = nn.ModuleDict({"ada_lin": AdaLN(width, 2)})  # (scale, shift) of the norm
         self.head = nn.Linear(width, geometry.vocab_size)
         self.register_buffer("level_L", token_levels(geometry), persistent=False)
-        self._project, self._attend = Block.project, Block.attend
+        self._project, self._finish = Block.project, Block.finish
         if not self.pos_1LC.is_meta:
             self.reset_parameters()
 
@@ -282,8 +276,7 @@ class VAR(nn.Module):
     ) -> Tensor:
         """One block over tokens of scales with `lengths` tokens each, block-causal."""
         q, k, v = block.project(x_BLC, constants)
-        attended = block.attn.merge(block_causal_attention(q, k, v, lengths))
-        return block.finish(x_BLC, attended, constants)
+        return block.finish(x_BLC, block_causal_attention(q, k, v, lengths), constants)
 
     def condition(self, labels_B: Tensor, plan: DepthPlan) -> Conditioning:
         """For the layers that `plan` uses."""
@@ -329,29 +322,26 @@ class VAR(nn.Module):
         x_BTC = x_BTC + condition.positions_1LC[:, start:stop]
         for layer in plan.layers[scale_index]:
             block, constants = self.blocks[layer], condition.layers[layer]
-            q, k, v = self._project(block, x_BTC, constants)
-            context = cache.extend(scale_index, layer, k, v)
-            x_BTC = self._attend(block, x_BTC, q, context, constants)
-            del context
+            q, *new = self._project(block, x_BTC, constants)
+            context = cache.extend(scale_index, layer, *new)
+            attended_BHTc = F.scaled_dot_product_attention(q, *context, scale=1.0)
             cache.release(scale_index, layer)
+            del q, new, context  # not beside the MLP's hidden values
+            x_BTC = self._finish(block, x_BTC, attended_BHTc, constants)
         return x_BTC
 
-    def compile_layers(
-        self, plans: Iterable[DepthPlan], *, batches: int = 1, backend: str = "inductor"
-    ) -> None:
-        """Compile what generation does in a layer, for these plans and so many batch sizes.
+    def compile_layers(self, *, batches: int = 1, backend: str = "inductor") -> None:
+        """Compile what generation does in a layer before and after attention.
 
-        Two graphs a scale serve every layer and every two-zone plan, so switching between plans
-        compiles nothing. One that was not stated never runs uncompiled in silence: torch raises
-        `FailOnRecompileLimitHit` (needs torch 2.13).
+        Two graphs a scale and batch size serve every layer under every plan, so switching between
+        plans compiles nothing. More than `batches` sizes never run uncompiled in silence: torch
+        raises `FailOnRecompileLimitHit` (needs torch 2.13).
         """
-        layers = [(plan, k, i) for plan in plans for k, at in enumerate(plan.layers) for i in at]
-        contexts = {(k, plan.context_tokens(k, layer)) for plan, k, layer in layers}
+        limit = batches * len(self.patch_nums)
         how = {"dynamic": False, "fullgraph": True, "backend": backend, "isolate_recompiles": True}
         compiled: Any = torch.compile  # its types do not know of the limit yet
-        for name, graphs in (("project", len(self.patch_nums)), ("attend", len(contexts))):
-            limited = compiled(getattr(Block, name), recompile_limit=batches * graphs, **how)
-            setattr(self, f"_{name}", limited)
+        self._project = compiled(Block.project, recompile_limit=limit, **how)
+        self._finish = compiled(Block.finish, recompile_limit=limit, **how)
 
     def head_input(self, x_BLC: Tensor, condition: Conditioning) -> Tensor:
         """Normed and modulated hidden states, in the type of `head`, which is linear in them."""
