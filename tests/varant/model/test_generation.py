@@ -357,3 +357,15 @@ def test_tokenizers_and_labels_of_another_kind(pair):
             varant.generate(model, tokenizer, labels)
     unconditional = torch.full_like(LABELS, model.num_classes)
     assert varant.generate(model, tokenizer, unconditional).tokens.shape == (len(LABELS), 30)
+
+
+def test_compiled_layers_serve_every_plan_and_no_unstated_batch(pair):
+    tokenizer, model = copy.deepcopy(pair)
+    torch._dynamo.utils.counters.clear()
+    model.compile_layers(backend="eager")
+    for name in [*PLANS, *PLANS]:
+        sample = draw((tokenizer, model), plan=PLANS[name])
+        assert torch.equal(sample.tokens, draw(pair, plan=PLANS[name]).tokens), name
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2 * len(PATCH_NUMS)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        varant.generate(model, tokenizer, LABELS[:3], plan="full")
