@@ -84,7 +84,8 @@ def generate_reference_style(
             shared = model.shared_ada_lin(class_RC) if model.geometry.shared_adaln else None
             for layer in plan.layers[k]:
                 block = model.blocks[layer]
-                x_RTC = _run_block(block, layer, x_RTC, block.adaln(class_RC, shared), cache)
+                adaln_R6C = block.ada_lin(class_RC) if shared is None else block.ada_gss + shared
+                x_RTC = _run_block(block, layer, x_RTC, adaln_R6C, cache)
             watch("head", k)
             with _uncast(device):
                 scale, shift = model.head_nm["ada_lin"](class_RC.float()).unbind(2)
