@@ -143,7 +143,7 @@ def forecast_lines(subject: Subject, batches: Sequence[int]) -> list[str]:
         f"calibrated: matrix {rates.matrix_flops / 1e9:,.0f} GFLOP/s, convolution "
         f"{rates.convolution_flops / 1e9:,.0f} GFLOP/s, copy {rates.copied_bytes / 1e9:.1f} GB/s",
         "",
-        f"{'':24}{'weights':>10}" + "".join(f"{stage:>19}" for stage in STAGES) + f"{'all':>19}",
+        f"{'':24}{'weights':>10}" + "".join(f"{stage:>23}" for stage in STAGES) + f"{'all':>23}",
     ]
     total = 0.0
     for one in forecasts(subject, batches, rates):
@@ -153,7 +153,7 @@ def forecast_lines(subject: Subject, batches: Sequence[int]) -> list[str]:
         total += whole
         cells.append(f"{_mib(one.peak)} {whole:8.2f} s")
         name = f"{style}, batch {one.batch}"
-        lines.append(f"{name:24}{_mib(one.weight_bytes):>10}" + "".join(f"{c:>19}" for c in cells))
+        lines.append(f"{name:24}{_mib(one.weight_bytes):>10}" + "".join(f"{c:>23}" for c in cells))
     lines += [
         "",
         f"tokenising: {encoding / rates.convolution_flops:.2f} s an image, "
