@@ -102,6 +102,9 @@ def run(
             log_every=log_every,
             checkpoint_seconds=checkpoint_seconds,
         )
+        if shard_optimiser:
+            parameters = len(list(model.parameters()))
+            assert 0 < len(trainer.optimiser.optim.state) < parameters, "of a part of them"
     return trainer
 
 

@@ -328,7 +328,7 @@ def run_ranks(folder: Path, options: list[dict[str, object]]) -> list[tuple[int 
         {"switch": 0, "schedule": "fixed"},
         {"accumulate": 2},
     ],
-    ids=["progressive", "sandwich", "layers without gradient", "accumulate"],
+    ids=["progressive", "layers not in the last pass", "layers without gradient", "accumulate"],
 )
 def test_two_ranks_give_the_losses_of_one(tmp_path, options):
     options = options | {"checkpoint_seconds": SELDOM}
