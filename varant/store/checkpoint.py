@@ -52,15 +52,15 @@ def write_tensors(
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     end = 0
     for name in names:
-        start, end = end, end + tensors[name].nbytes
+        begin, end = end, end + tensors[name].nbytes
         kind, shape = TYPE_NAMES[tensors[name].dtype], list(tensors[name].shape)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
     with replacing(path) as aside, aside.open("wb") as file:
-        bytes_of_each = (_bytes_of(tensors[name]) for name in names)
-        for part in itertools.chain([len(text).to_bytes(8, "little"), text], bytes_of_each):
+        start: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text]
+        for part in itertools.chain(start, (_bytes_of(tensors[name]) for name in names)):
             digest.update(part)
             file.write(part)
     return digest.hexdigest()
@@ -68,7 +68,7 @@ def write_tensors(
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().flatten()
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
