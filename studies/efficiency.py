@@ -20,6 +20,7 @@ from varant.devices import check_device, check_precision
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, replacing
 from varant.flags import Batches, Positive, choices, command_words, flags_of, plain
+from varant.presets import presets
 from varant.start.config import RunConfig
 from varant.store.workspace import Workspace
 
@@ -38,6 +39,8 @@ QUESTION = (
     "arithmetic allows, and what does it save against a sampler in the reference's style?"
 )
 PLAN_DEPTHS, OFFICIAL_SWITCH = (16, 8, 4, 2), 6
+# Images of a training step, of the preset; of a training, of a published network.
+PRESET_TRAINING_BATCH, IMAGENET_EPOCH = 16, 1_281_167
 NOT_MEASURED = ("workspace", "dry_run", "retry_failed")
 
 
@@ -82,7 +85,6 @@ def subject_of(config: EfficiencyConfig) -> Subject:
     from studies.grid.folder import device_name
     from varant.model.geometry import Geometry
     from varant.model.tokenizer import TokenizerConfig
-    from varant.presets import presets
     from varant.start.presets import base_geometry, light_tokenizer
 
     if config.geometry == "small":
@@ -124,6 +126,7 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
     """The cells, in the order in which they are measured."""
     from studies.cells.machine import Machine
     from studies.cells.sampling_costs import Latency, Memory, Switching
+    from studies.cells.training_costs import Around, Steps
 
     gauges: list[Gauge] = [Machine(subject=subject)]
     if "sampling" in config.part:
@@ -131,6 +134,15 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
             kind(subject=subject, batch=batch)
             for batch in config.batches
             for kind in (Memory, Latency, Switching)
+        ]
+    if "training" in config.part:
+        small = presets()["small"]
+        preset = config.geometry == "small"
+        batch = PRESET_TRAINING_BATCH if preset else config.batches[-1]
+        budget = small.base_budget if preset else IMAGENET_EPOCH
+        gauges += [
+            Steps(subject=subject, batch=batch),
+            Around(subject=subject, batch=batch, budget_images=budget),
         ]
     return gauges
 
