@@ -60,6 +60,8 @@ class EfficiencyConfig:
     """Images drawn at once: a list; default 1,4, and 64 on a GPU."""
     repeats: Positive = 5
     """Timings of each thing, by turns."""
+    report_cells: Batches = (250, 1000)
+    """Cells of the made-up studies whose reports are timed, such as 250,1000,10000."""
     retry_failed: bool = False
     """Measure again what failed."""
 
@@ -127,6 +129,7 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
     from studies.cells.machine import Machine
     from studies.cells.sampling_costs import Latency, Memory, Switching
     from studies.cells.training_costs import Around, Steps
+    from studies.overheads import Imports, Reporting, Tracking
 
     gauges: list[Gauge] = [Machine(subject=subject)]
     if "sampling" in config.part:
@@ -144,6 +147,9 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
             Steps(subject=subject, batch=batch),
             Around(subject=subject, batch=batch, budget_images=budget),
         ]
+    if "overheads" in config.part:
+        gauges += [Imports(subject=subject), Tracking(subject=subject)]
+        gauges += [Reporting(subject=subject, cells=cells) for cells in config.report_cells]
     return gauges
 
 

@@ -14,7 +14,7 @@ GROUND = "devices errors files flags presets progress randomness"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise",
-        "study supernets",
+        "study supernets overheads rehearsal",
         "searching",
         "tracking",
         "grid",
