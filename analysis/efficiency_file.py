@@ -96,6 +96,7 @@ class EfficiencyFile(StudyHead, extra="forbid"):
 
     Attributes:
         name: of the geometry, as the flag spells it.
+        seconds: that the cells took.
         precision: of the weights that are sampled from.
         plans: by name; the first is the full network.
         decoder_flops, encoder_flops: of the tokenizer, an image.

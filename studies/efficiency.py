@@ -49,7 +49,7 @@ class EfficiencyConfig:
     """Flags of the study."""
 
     run: RunConfig = RunConfig()
-    part: Annotated[tuple[str, ...], choices(PARTS)] = ("sampling",)
+    part: Annotated[tuple[str, ...], choices(PARTS)] = PARTS
     """What to measure: a list."""
     geometry: Literal["small", "d16", "d20", "d24", "d30", "d36"] = "small"
     """Of the network: that of the preset small, or of a published VAR."""
@@ -67,7 +67,7 @@ class EfficiencyConfig:
 
     @classmethod
     def quick_defaults(cls) -> EfficiencyConfig:
-        return cls(batch=(1,), repeats=2)
+        return cls(batch=(1,), repeats=2, report_cells=(65,))
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ def subject_of(config: EfficiencyConfig) -> Subject:
     """The network, its plans and the machine; `UserError` for what does not fit together."""
     import torch
 
-    from studies.cells.gauge import Subject
+    from studies.cells.gauge import Subject, code_digest
     from studies.grid.folder import device_name
     from varant.model.geometry import Geometry
     from varant.model.tokenizer import TokenizerConfig
@@ -104,6 +104,7 @@ def subject_of(config: EfficiencyConfig) -> Subject:
         device=config.run.device,
         machine=device_name(config.run.device),
         torch=torch.__version__,
+        code=code_digest(),
         repeats=config.repeats,
     )
 
@@ -179,8 +180,7 @@ def main(config: EfficiencyConfig, command: str) -> None:
     for place, gauge in enumerate(gauges):
         print(f"{place + 1}/{len(gauges)} {gauge.name}", file=sys.stderr, flush=True)
         results[gauge] = run_gauge(gauge, workspace, again=config.retry_failed)
-    seconds = time.monotonic() - started
-    file = study_file(config, command, subject, results, seconds)
+    file = study_file(config, command, subject, results)
     paths = _write(config, workspace, file, results)
     _record(config, workspace, file, results, paths)
     shown = run.workspace / paths.pdf.parent.name / paths.pdf.name
@@ -193,11 +193,7 @@ def _shown(value: Any) -> str:
 
 
 def study_file(
-    config: EfficiencyConfig,
-    command: str,
-    subject: Subject,
-    results: Mapping[Gauge, CellResult],
-    seconds: float,
+    config: EfficiencyConfig, command: str, subject: Subject, results: Mapping[Gauge, CellResult]
 ) -> EfficiencyFile:
     """What `study.json` says."""
     from analysis.efficiency_file import EfficiencyFile
@@ -212,7 +208,7 @@ def study_file(
         question=QUESTION,
         config=config.measured,
         config_digest=digest_of({"flags": config.measured, "cells": digests}),
-        seconds=seconds,
+        seconds=sum(result.seconds for result in results.values()),
         parts=config.part,
         name=subject.name,
         geometry=GeometryFacts.model_validate(subject.geometry),
@@ -293,7 +289,7 @@ def _record(
             )
         record.finish(
             note=f"{file.question}\n\n**{paths.verdict}**. {answer['answer']}",
-            metrics={"study/seconds wall": file.seconds},
+            metrics={"study/seconds cells": file.seconds},
             tags={f"verdict {row['claim']}": row["verdict"] for row in answer["ledger"]},
             artifacts={
                 "": [paths.pdf, paths.answer, paths.pdf.with_name("study.json")],

@@ -166,3 +166,60 @@ def sampling_of(study: EfficiencyFile, frame: pd.DataFrame) -> list[Sampling]:
 def label(style: str, plan: str) -> str:
     """What a sampler is called."""
     return plan if style == OURS else "reference style"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training costs."""
+
+    study: EfficiencyFile
+    frame: pd.DataFrame  # of the training part
+
+    @functools.cached_property
+    def steps(self) -> pd.DataFrame:
+        """A row a plan: `seconds` of a step with `low` and `high`, `images_per_second`, `ratio` to
+        the full network's paired turn by turn with its range, `flops_ratio`, `peak` bytes of what
+        a step holds beside parameters and optimiser."""
+        rows = self.frame[self.frame["metric"] == "step_seconds"]
+        seconds = rows.pivot(index="subject", columns="repeat", values="value")
+        seconds = seconds.reindex(list(self.study.plans))
+        batch = rows["batch"].iloc[0]
+        flops, peak = self._by_plan("flops_ratio"), self._by_plan("bytes/peak")
+        found = [
+            {
+                "seconds": mine.median(),
+                "low": mine.min(),
+                "high": mine.max(),
+                "images_per_second": batch / mine.median(),
+                **_ratio("ratio", mine / seconds.loc[self.study.full]),
+                "flops_ratio": flops[plan],
+                "peak": peak[plan],
+            }
+            for plan, mine in seconds.iterrows()
+        ]
+        return pd.DataFrame(found, index=seconds.index)
+
+    def _by_plan(self, metric: str) -> pd.Series:
+        return self.frame[self.frame["metric"] == metric].set_index("subject")["value"]
+
+    @property
+    def fixed(self) -> pd.Series:
+        """Bytes by kind."""
+        return self.frame[self.frame["metric"] == "bytes/fixed"].set_index("stage")["value"]
+
+    @property
+    def beside(self) -> pd.Series:
+        """Medians over repeats of what is not a step: shares of time, and cached over online
+        tokens, by what it is of."""
+        rows = self.frame[self.frame["metric"].isin(["share", "online_ratio"])]
+        return rows.groupby("subject", sort=False)["value"].median()
+
+    @property
+    def batch(self) -> int:
+        return int(self.frame["batch"].iloc[0])
+
+
+def training_of(study: EfficiencyFile, frame: pd.DataFrame) -> Training | None:
+    """None where the part was not measured or has failed."""
+    mine = frame[frame["part"] == "training"]
+    return Training(study, mine) if (mine["metric"] == "step_seconds").any() else None

@@ -4,64 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import LedgerRow
 from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
-from analysis.figures import costs
-from analysis.figures.colours import FIXED
-from analysis.figures.theme import INK, LATE, new_figure
-from analysis.maps.generation import Sampling, label, sampling_of
+from analysis.maps.generation import Sampling, Training, label, sampling_of, training_of
+from reports.efficiency.sampling import add_latency, add_memory
+from reports.efficiency.words import milliseconds, on, ratio
 from reports.parts import words
 from reports.parts.ledger import add_rules, ledger_json
 from reports.parts.page import Page, Text, strong
-from reports.parts.report import Report
-
-MIB = 2**20
-PUBLISHED_MIB = {"full": 28_677, "d16@6": 16_092}  # KV of VAR-d30 at batch 64, as published
-D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
+from reports.parts.report import Report, picked
 
 
 def make_report(folder: Path, study: EfficiencyFile) -> Report:
     """The report of an efficiency study's folder; see `reports.build.build`."""
     frame = load_measured(folder / "frame.parquet")
     found, ledger = sampling_of(study, frame), judge_costs(study, frame)
+    training = training_of(study, frame)
     page = Page(study, "What does depth cost?", words.listed([f"{p} part" for p in study.parts]))
-    page.answer(study.question, _verdict(found), _answer(found))
+    page.answer(study.question, _verdict(study, found), _answer(found))
     summary = pd.DataFrame(columns=["batch"])
     if found:
-        _add_latency(page, study, found)
-        _add_memory(page, study, found)
+        add_latency(page, study, found)
+        add_memory(page, study, found)
         tables = [_summary(one) for one in found]
         summary = pd.concat(tables, ignore_index=True)
+    if training is not None:
+        _add_training(page, training)
+    _add_overheads(page, frame[frame["part"] == "overheads"])
     _add_claims(page, ledger)
     _add_protocol(page, study)
     page.heading("Cells without numbers")
     failed: list[Text] = [f"{name}: {error}" for name, error in study.failed.items()]
     page.bullets(failed, none="None: every cell finished.")
-    answer = {"ledger": ledger_json(ledger), "record": _record(study, found)}
+    answer = {"ledger": ledger_json(ledger), "record": _record(study, found, training, ledger)}
     return page.report(answer=answer, summary=summary)
 
 
-def _on(study: EfficiencyFile, batch: int) -> str:
-    return f"{study.measured_on}, batch {batch}"
-
-
-def _short(one: Sampling) -> str:
-    """For a panel, whose figure's caption names the machine in full."""
-    device = one.study.hardware.device
-    return f"{one.study.name}, {one.study.precision}, {device}, batch {one.batch}"
-
-
-def _verdict(found: list[Sampling]) -> str:
+def _verdict(study: EfficiencyFile, found: list[Sampling]) -> str:
     if not found:
-        return "nothing of sampling was measured"
+        return f"measured: {words.listed(study.parts)}"
     last = found[-1]
     times = last.latency["over_reference"]
     full = times[OURS, last.study.full]
@@ -83,201 +70,67 @@ def _answer(found: list[Sampling]) -> Text:
             f"{full['stage']} at scale {full['scale']}; {label(*least)} holds "
             f"{words.percent(memory.loc[least, 'peak'] / full['peak'])} of that. ",
         ]
-    return said or "See the cells without numbers."
+    return said or "The tables say what was measured."
 
 
-def _add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
-    page.heading("Time")
-    for one in found:
-        page.table(
-            _latency_texts(one),
-            f"Latency, {_on(study, one.batch)}: median and range of the repeats, by turns. Times "
-            "as fast as: paired turn by turn. FLOPs allow: the ratio of the transformer's FLOPs. "
-            "Of that: the speed-up of the transformer's stages over it. Matrix, copy: the share "
-            "of this machine's own measured matrix rate and copy bandwidth.",
-        )
-    for one in found[-1:]:
-        page.figure(
-            "latency",
-            partial(_latency_plate, one),
-            "Latency by scale and stage. ",
-            f"{_on(study, one.batch)}; medians of the repeats. The reference's style runs the "
-            "full network.",
-        )
-    page.figure(
-        "speedup",
-        partial(_speedup_plate, found),
-        "Speed-up against FLOPs. ",
-        f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
-        "whose decoding no plan changes, with its range over repeats. On the line FLOPs are all.",
-    )
-
-
-def _latency_texts(one: Sampling) -> pd.DataFrame:
-    def ratio(row: Any, name: str) -> str:
-        return words.unbroken(
-            words.estimate(
-                getattr(row, name),
-                getattr(row, f"{name}_low"),
-                getattr(row, f"{name}_high"),
-                signed=False,
-            )
-        )
-
-    return pd.DataFrame(
-        [
-            {
-                "Sampler": strong(label(*row.Index)),
-                "ms": words.unbroken(
-                    words.estimate(
-                        *(1e3 * end for end in (row.seconds, row.low, row.high)), signed=False
-                    )
-                ),
-                "Images/s": words.number(row.images_per_second),
-                "As full": ratio(row, "speedup"),
-                "As reference": ratio(row, "over_reference"),
-                "FLOPs allow": words.fixed(row.flops_ratio, 2),
-                "Of that": words.percent(row.of_ceiling),
-                "Matrix": words.percent(row.mfu),
-                "Copy": words.percent(row.mbu),
-            }
-            for row in one.latency.itertuples()
-        ]
-    )
-
-
-def _latency_plate(one: Sampling) -> Figure:
-    by_stage = one.by_stage
-    names = [name for name in one.names if name in by_stage.index.droplevel(["scale"])]
-    decode = by_stage["decode"].groupby(level=[0, 1]).sum().max()
-    most = max(by_stage.drop(columns="decode").sum(axis=1).max(), decode)
-    rows = math.ceil((len(names) + 1) / 3)
-    figure = new_figure(height=1.45 * rows + 0.2)
-    axes = figure.subplots(rows, 3, squeeze=False)
-    for ax, name in zip(axes.flat, names, strict=False):
-        costs.draw_stage_latency(ax, by_stage.loc[name], title=label(*name), most=most)
-    for ax in axes[:, 1:].flat:
-        ax.set_ylabel("")
-    for ax in axes.flat[len(names) + 1 :]:
-        ax.set_axis_off()
-    costs.draw_stage_key(axes.flat[len(names)], _short(one))
-    return figure
-
-
-def _speedup_plate(found: list[Sampling]) -> Figure:
-    tables = []
-    for one in found:
-        rows = one.latency.loc[OURS].drop(index=one.study.full)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "name": f"batch {one.batch}",
-                    "plan": rows.index,
-                    "x": rows["flops_ratio"].to_numpy(),
-                    "transformer": rows["transformer"].to_numpy(),
-                    "y": rows["speedup"].to_numpy(),
-                    "low": rows["speedup_low"].to_numpy(),
-                    "high": rows["speedup_high"].to_numpy(),
-                }
-            ).sort_values("x")
-        )
-    figure = new_figure(height=2.6, width=4.6)
-    title, table = found[0].study.measured_on, pd.concat(tables)
-    costs.draw_speedup(figure.subplots(), table, title=title, ceiling="FLOPs ceiling")
-    return figure
-
-
-def _add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
-    page.heading("Memory")
-    for one in found:
-        page.table(
-            _memory_texts(one),
-            f"Memory beside the weights, {_on(study, one.batch)}. KV: by arithmetic, and read off "
-            "the tensors; transformer: all that is alive at once in its stages; peak: of the "
-            "whole generation, with the stage that sets it; predicted: the same by a run without "
-            "tensors' contents. Launches: operations that compute. Waits: times that host and "
-            "device would wait for each other.",
-        )
-    one = found[-1]
-    page.figure(
-        "memory_course",
-        partial(_course_plate, one),
-        "Memory over the course of a generation. ",
-        f"{_on(study, one.batch)}. Lines: all that is alive, largest within each stage; dotted: "
-        "the cache by arithmetic. Shades as the stages of the figure of latency; the dashed line "
-        "is the reference's style, which runs the full network.",
-    )
-    page.figure(
-        "memory",
-        partial(_memory_plate, study, one),
-        "Memory against the reference's style, the published figures and the limit. ",
-        f"Left: {_on(study, one.batch)}, measured, and the reference's cache for the same plan by "
-        f"arithmetic. Right: {D30}; the limit frees a pair once its last reader has run, which "
-        "is what our cache does.",
-    )
-
-
-def _memory_texts(one: Sampling) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Sampler": strong(label(*row.Index)),
-                "KV, arithmetic": words.size(row.kv_analytic),
-                "KV, tensors": words.size(row.kv_live),
-                "Transformer": words.size(row.transformer_bytes),
-                "Peak": words.size(row.peak),
-                "Set by": f"{row.stage}, scale {row.scale}",
-                "Predicted": words.size(row.predicted),
-                "Weights": words.size(row.weights),
-                "Launches": f"{row.launches:,.0f}",
-                "Waits": f"{row.waits:,.0f}",
-            }
-            for row in one.memory.itertuples()
-        ]
-    )
-
-
-def _course_plate(one: Sampling) -> Figure:
-    figure = new_figure(height=2.9)
-    names = [label(*name) for name in one.names]
-    title = _on(one.study, one.batch)
-    costs.draw_memory_course(figure.subplots(), one.course, names, title=title)
-    return figure
-
-
-def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
-    ways = {"reference's cache": INK, "our cache": FIXED[2], "peak of a generation": LATE}
-    plans = list(study.plans)
-    mine = one.memory.loc[OURS]
-    here = pd.DataFrame(
+def _add_training(page: Page, training: Training) -> None:
+    page.heading("Training")
+    setting, beside = on(training.study, training.batch), training.beside
+    rows = [
         {
-            "plan": plans,
-            "reference's cache": [
-                one.batch * study.plans[plan].kv_bytes_reference for plan in plans
+            "Plan": strong(str(row.Index)),
+            "ms": milliseconds(row),
+            "Images/s": words.number(row.images_per_second),
+            "Of the full step": ratio(row, "ratio"),
+            "FLOPs": words.fixed(row.flops_ratio, 3),
+            "Held by a step": words.size(row.peak),
+        }
+        for row in training.steps.itertuples()
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        f"Training steps, {setting}: median and range of the repeats, by turns; the step as a share "
+        "of the full network's, beside the same of FLOPs; what a step holds beside parameters and "
+        "optimiser at its peak.",
+    )
+    fixed = {kind: words.size(size) for kind, size in training.fixed.items()}
+    page.table(
+        pd.DataFrame([fixed]),
+        "Fixed memory by kind. Gradients are views of the buckets in which ranks share them, which "
+        "take nothing more; logits of one pass, in float32.",
+    )
+    named = {"cached over online": "steps on cached tokens, times as fast as tokenising at each"}
+    page.table(
+        pd.DataFrame(
+            [
+                (
+                    named.get(str(name), f"share of time: {name}"),
+                    words.fixed(value, 2) if name in named else f"{100 * value:.2f} %",
+                )
+                for name, value in beside.items()
             ],
-            "our cache": [mine.loc[plan, "kv_live"] for plan in plans],
-            "peak of a generation": [mine.loc[plan, "peak"] for plan in plans],
-            "published": math.nan,
-        }
+            columns=["Beside the steps", "Measured"],
+        ),
+        "Time that no step gets. Checkpoints: what training stands still for, of the least time "
+        "between two; evaluation: of every plan, ten times in a training.",
     )
-    shown = ["full", "d16@6", "d8@6", "d4@6", "d2@6"]
-    paper = study.paper_cost
-    there = pd.DataFrame(
-        {
-            "plan": shown,
-            "reference's cache": [MIB * paper[plan].kv_mib_reference for plan in shown],
-            "our cache, the limit": [MIB * paper[plan].kv_mib_limit for plan in shown],
-            "published": [MIB * PUBLISHED_MIB.get(plan, math.nan) for plan in shown],
-        }
+
+
+def _add_overheads(page: Page, rows: pd.DataFrame) -> None:
+    page.heading("Overheads")
+    wide = rows.pivot(index="subject", columns="metric", values="value")
+    wide = wide.reindex(rows["subject"].drop_duplicates())
+    held = wide["overhead_bytes"] if "overhead_bytes" in wide else wide.assign(x=math.nan)["x"]
+    page.table(
+        pd.DataFrame(
+            {
+                "What": [str(name) for name in wide.index],
+                "CPU-seconds": [words.number(one) for one in wide.get("overhead_seconds", [])],
+                "Memory": [words.size(one) for one in held],
+            }
+        ),
+        "What a study costs beside its cells. Reports are of a made-up study of the kind pareto.",
     )
-    figure = new_figure(height=2.4)
-    left, right = figure.subplots(1, 2)
-    costs.draw_memory_bars(left, here, ways, title=f"measured: {_short(one)}")
-    of_limit = {"reference's cache": INK, "our cache, the limit": FIXED[2]}
-    costs.draw_memory_bars(
-        right, there, of_limit, title="by arithmetic: VAR-d30, bfloat16, batch 64"
-    )
-    return figure
 
 
 def _add_claims(page: Page, ledger: Sequence[LedgerRow]) -> None:
@@ -314,7 +167,7 @@ def _add_protocol(page: Page, study: EfficiencyFile) -> None:
         ("Type", study.precision),
         ("Hardware", f"{h.gpu or h.cpu}; device {h.device}; {h.platform}"),
         ("Timing", f"{clock}; every sampler once untimed, then all by turns"),
-        ("Wall time", words.seconds(study.seconds)),
+        ("Time", f"{words.seconds(study.seconds)} for all cells, earlier invocations' too"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
         ("Command", study.command),
         (
@@ -332,20 +185,24 @@ def _summary(one: Sampling) -> pd.DataFrame:
     return table.assign(batch=one.batch)
 
 
-def _record(study: EfficiencyFile, found: list[Sampling]) -> dict[str, Any]:
+def _record(
+    study: EfficiencyFile,
+    found: list[Sampling],
+    training: Training | None,
+    ledger: Sequence[LedgerRow],
+) -> dict[str, Any]:
     """What a script reads: one line."""
+    steps = training.steps if training is not None else pd.DataFrame()
     return {
         "study": study.study,
         "geometry": study.name,
         "precision": study.precision,
         "machine": study.machine,
-        "batches": {
+        "sampling": {
             str(one.batch): {
                 label(*name): {
-                    "seconds": latency["seconds"],
-                    "images_per_second": latency["images_per_second"],
-                    "over_reference": latency["over_reference"],
-                    "of_ceiling": latency["of_ceiling"],
+                    **picked(latency, "seconds", "images_per_second", "over_reference"),
+                    **picked(latency, "of_ceiling", "mfu", "mbu"),
                     "kv_bytes": int(one.memory.loc[name, "kv_live"]),
                     "peak_bytes": int(one.memory.loc[name, "peak"]),
                 }
@@ -353,4 +210,9 @@ def _record(study: EfficiencyFile, found: list[Sampling]) -> dict[str, Any]:
             }
             for one in found
         },
+        "training": {
+            str(plan): picked(row, "seconds", "images_per_second", "ratio", "flops_ratio")
+            for plan, row in steps.iterrows()
+        },
+        "verdicts": {row.claim.id: row.verdict.value for row in ledger},
     }

@@ -7,11 +7,13 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import varant
 from studies.cells.result import FAILED, CellResult, read_result, write_result
 from varant.devices import Precision
-from varant.files import digest_of
+from varant.files import digest_of, sha256_file
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import TokenizerConfig
@@ -31,6 +33,7 @@ class Subject:
         name: of the geometry, as the flag spells it.
         plans: the full network first.
         machine: the name of what computes, with what numbers of another machine are not mixed.
+        code: digest of the code that is measured: that of an earlier day says nothing of today's.
         repeats: of each timing.
     """
 
@@ -42,6 +45,7 @@ class Subject:
     device: str
     machine: str
     torch: str
+    code: str
     repeats: int
 
 
@@ -71,6 +75,13 @@ class Gauge(abc.ABC):
     @property
     def digest(self) -> str:
         return digest_of(self.identity)
+
+
+def code_digest() -> str:
+    """Of all that a cell may run: the package, and the cells themselves."""
+    folders = (Path(varant.__file__).parent, Path(__file__).parent)
+    sources = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return digest_of([sha256_file(path) for path in sources])
 
 
 def run_gauge(gauge: Gauge, workspace: Workspace, *, again: bool = False) -> CellResult:
