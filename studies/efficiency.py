@@ -51,11 +51,11 @@ class EfficiencyConfig:
     run: RunConfig = RunConfig()
     part: Annotated[tuple[str, ...], choices(PARTS)] = PARTS
     """What to measure: a list."""
-    geometry: Literal["small", "d16", "d20", "d24", "d30", "d36"] = "small"
-    """Of the network: that of the preset small, or of a published VAR."""
+    geometry: Literal["tiny", "small", "d16", "d20", "d24", "d30", "d36"] = "small"
+    """Of the network: that of a preset, or of a published VAR."""
     plans: tuple[str, ...] | None = None
     """Depth plans such as full d8@6 8,8,8,4,4 or a plan.json; default: full, and 16, 8, 4 and 2
-    layers after scale 6 (small: after 4)."""
+    layers after scale 6 (a preset's: its own)."""
     batch: Batches | None = None
     """Images drawn at once: a list; default 1,4, and 64 on a GPU."""
     repeats: Positive = 5
@@ -67,7 +67,7 @@ class EfficiencyConfig:
 
     @classmethod
     def quick_defaults(cls) -> EfficiencyConfig:
-        return cls(batch=(1,), repeats=2, report_cells=(65,))
+        return cls(geometry="tiny", plans=("d2@3",), batch=(1,), repeats=2, report_cells=(65,))
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -89,8 +89,8 @@ def subject_of(config: EfficiencyConfig) -> Subject:
     from varant.model.tokenizer import TokenizerConfig
     from varant.start.presets import base_geometry, light_tokenizer
 
-    if config.geometry == "small":
-        preset = presets()["small"]
+    preset = presets().get(config.geometry)
+    if preset is not None:
         geometry, tokenizer, switch = base_geometry(preset), light_tokenizer(preset), preset.switch
     else:
         geometry = Geometry.official(int(config.geometry.removeprefix("d")))
@@ -140,10 +140,9 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
             for kind in (Memory, Latency, Switching)
         ]
     if "training" in config.part:
-        small = presets()["small"]
-        preset = config.geometry == "small"
+        preset = presets().get(config.geometry)
         batch = PRESET_TRAINING_BATCH if preset else config.batches[-1]
-        budget = small.base_budget if preset else IMAGENET_EPOCH
+        budget = preset.base_budget if preset else IMAGENET_EPOCH
         gauges += [
             Steps(subject=subject, batch=batch),
             Around(subject=subject, batch=batch, budget_images=budget),

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from analysis.efficiency_file import STAGES
 from analysis.figures.colours import FIXED, OTHERS
 from analysis.figures.labels import UNITS, label_column, plain
-from analysis.figures.theme import ABSENT, FAINT, INK
+from analysis.figures.theme import ABSENT, FAINT, INK, WARNING
 
 STAGE_COLOURS = {
     "condition": "#999999",
@@ -167,8 +167,8 @@ def draw_memory_bars(
     known = table["published"].notna()
     if known.any():
         x = places[known] - 0.4 + 0.5 * wide
-        ax.plot(x, table.loc[known, "published"] / size, "_", color=INK, markersize=12, mew=1.4)
-        ax.plot([], [], "_", color=INK, label="published")
+        ax.plot(x, table.loc[known, "published"] / size, "_", color=WARNING, markersize=13, mew=1.8)
+        ax.plot([], [], "_", color=WARNING, markersize=13, mew=1.8, label="published")
     ax.set_xticks(places)
     ax.set_xticklabels(table["plan"])
     ax.tick_params(axis="x", length=0)

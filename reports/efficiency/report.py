@@ -89,8 +89,8 @@ def _add_training(page: Page, training: Training) -> None:
     ]
     page.table(
         pd.DataFrame(rows),
-        f"Training steps, {setting}: median and range of the repeats, by turns; the step as a share "
-        "of the full network's, beside the same of FLOPs; what a step holds beside parameters and "
+        f"Training steps, {setting}: median and range of the repeats, by turns; the step over the "
+        "full network's, beside the same of FLOPs; what a step holds beside parameters and "
         "optimiser at its peak.",
     )
     fixed = {kind: words.size(size) for kind, size in training.fixed.items()}
