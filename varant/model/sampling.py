@@ -73,24 +73,23 @@ def filter_logits(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
         top_p: then keep the smallest set of likeliest codes that reaches it; 0.0 keeps all.
     """
     vocabulary = logits.shape[-1]
-    if not 0 < top_k < vocabulary:
-        top_k = vocabulary if top_p > 0.0 else 0
-    if not top_k:
+    top_k = top_k if 0 < top_k < vocabulary else vocabulary
+    if top_p == 0.0 and top_k == vocabulary:
         return logits
     top = logits.topk(top_k, dim=-1)  # sorted: both cuts read it
     least = top.values[..., -1:]
-    logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p > 0.0:
-        log_total = logits.logsumexp(dim=-1, keepdim=True)
-        ascending, order = top.values.flip(-1), top.indices.flip(-1)
-        # Codes that tie with the k-th and are not among the k stay or go with it.
-        ties = (logits == least).sum(-1, keepdim=True) - (top.values == least).sum(-1, keepdim=True)
-        below = ties * (least - log_total).exp() + (ascending - log_total).exp().cumsum(dim=-1)
-        tail = below <= 1 - top_p
-        tail[..., -1] = False
-        dropped = (logits == least) & tail[..., :1]
-        logits = logits.masked_fill(dropped.scatter(-1, order, tail), -torch.inf)
-    return logits
+    if top_p == 0.0:
+        return logits.masked_fill(logits < least, -torch.inf)
+    # Codes that tie with the k-th and are not among the k stay or go with it.
+    ties = (logits >= least).sum(-1, keepdim=True, dtype=torch.int32) - top_k
+    ascending, order = top.values.flip(-1), top.indices.flip(-1)
+    weights = (ascending - ascending[..., -1:]).exp()
+    below = ties * weights[..., :1] + weights.cumsum(dim=-1)
+    tail = below <= (1 - top_p) * below[..., -1:]
+    tail[..., -1] = False
+    kept = ascending.masked_fill(tail, -torch.inf)
+    filtered = torch.full_like(logits, -torch.inf).scatter_(-1, order, kept)
+    return torch.where((logits == least) & ~tail[..., :1], logits, filtered)
 
 
 def draw_tokens(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
