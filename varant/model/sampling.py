@@ -15,12 +15,13 @@ from torch import Tensor
 
 from varant.errors import UserError
 from varant.model.cache import KVCache
+from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 
-# Heads, probabilities and decoded images are made for as many images at once as fit into what the
-# KV cache held at its peak, or this, so that they do not undo what a plan saves.
+# Heads, probabilities and decoded images are made for as many images at once as fit beside the KV
+# cache below its peak, or into this, so that they do not undo what a plan saves.
 LEAST_ROOM = 64 * 2**20  # bytes
 DRAWING_BYTES = 32  # a token and code: logits, filtered, and three float64 forms of probabilities
 
@@ -153,6 +154,13 @@ def generate(
     uniforms = torch.from_numpy(uniforms_BL).to(device).split(plan.tokens, dim=1)
     halves = [labels_B, torch.full_like(labels_B, model.num_classes)]
     condition = model.condition(torch.cat(halves) if guided else labels_B, plan)
+    cost = plan_cost(
+        model.geometry,
+        plan,
+        batch=len(labels_B),
+        guidance=guided,
+        kv_bytes=model.pos_1LC.element_size(),
+    )
     cache, quantizer = KVCache(plan), tokenizer.quantize
     codes_BTv, features_Bvs, tokens = None, torch.zeros((), device=device), list[Tensor]()
     draw = partial(_draw, model, top_k=top_k, top_p=top_p, watch=watch)
@@ -164,7 +172,8 @@ def generate(
             t = cfg * k / max(last, 1)
             conditional, unconditional = hidden_BTC.chunk(2)
             hidden_BTC = (1 + t) * conditional - t * unconditional
-        at_once = _at_once(cache, DRAWING_BYTES * plan.tokens[k] * model.vocab_size)
+        room = max(LEAST_ROOM, cost.kv_bytes_peak - cache.bytes_held)
+        at_once = max(1, room // (DRAWING_BYTES * plan.tokens[k] * model.vocab_size))
         parts = zip(hidden_BTC.split(at_once), uniforms_BT.split(at_once), strict=True)
         tokens.append(torch.cat([draw(k, *part) for part in parts]))
         watch("map", k)
@@ -172,7 +181,8 @@ def generate(
         if k < last:
             codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
     watch("decode", last)
-    at_once = _at_once(cache, tokenizer.config.decoded_elements * tokenizer.decoder_type.itemsize)
+    bytes_an_image = tokenizer.config.decoded_elements * tokenizer.decoder_type.itemsize
+    at_once = max(1, max(LEAST_ROOM, cache.bytes_peak) // bytes_an_image)
     images = [tokenizer.decode_features(part).float() for part in features_Bvs.split(at_once)]
     sample = Sample(
         images=torch.cat(images).add_(1).div_(2),
@@ -197,12 +207,6 @@ def _draw(
     logits_BTV = model.head(hidden_BTC).float()
     watch("sampling", scale_index)
     return draw_tokens(filter_logits(logits_BTV, top_k=top_k, top_p=top_p), uniforms_BT)
-
-
-def _at_once(cache: KVCache, bytes_an_image: int) -> int:
-    """Images whose scratch fits beside the cache, below its peak; at least one."""
-    room = max(LEAST_ROOM, cache.bytes_peak - cache.bytes_held)
-    return max(1, room // bytes_an_image)
 
 
 def _check_inputs(
