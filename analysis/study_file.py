@@ -53,6 +53,8 @@ class HardwareFacts(Facts):
 
 
 class DatasetFacts(Facts):
+    """`units_share_images`: no unit has test images of its own, since the data set is finite."""
+
     name: str
     digest: str
     train_images: int
@@ -60,6 +62,7 @@ class DatasetFacts(Facts):
     test_images: int
     image_side: int
     num_classes: int
+    units_share_images: bool = False
 
 
 class TokenizerFacts(Facts):

@@ -107,6 +107,7 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "dataset": {
             **{f"{split}_images": images for split, images in dataset.sizes.items()},
             **{n: getattr(dataset, n) for n in ("name", "digest", "image_side", "num_classes")},
+            "units_share_images": dataset.make_unit is None,
         },
         "tokenizer": {
             "digest": bench.start.tokenizer_sha256,

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from varant.errors import UserError
 from varant.model.cache import KVCache
+from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 
-# Heads, probabilities and decoded images are made for as many images at once as fit into what the
-# KV cache held at its peak, or this, so that they do not undo what a plan saves.
+# Heads, probabilities and decoded images are made for as many images at once as fit beside the KV
+# cache below its peak, or into this, so that they do not undo what a plan saves.
 LEAST_ROOM = 64 * 2**20  # bytes
 DRAWING_BYTES = 32  # a token and code: logits, filtered, and three float64 forms of probabilities
 
@@ -73,24 +74,23 @@ def filter_logits(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
         top_p: then keep the smallest set of likeliest codes that reaches it; 0.0 keeps all.
     """
     vocabulary = logits.shape[-1]
-    if not 0 < top_k < vocabulary:
-        top_k = vocabulary if top_p > 0.0 else 0
-    if not top_k:
+    top_k = top_k if 0 < top_k < vocabulary else vocabulary
+    if top_p == 0.0 and top_k == vocabulary:
         return logits
     top = logits.topk(top_k, dim=-1)  # sorted: both cuts read it
     least = top.values[..., -1:]
-    logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p > 0.0:
-        log_total = logits.logsumexp(dim=-1, keepdim=True)
-        ascending, order = top.values.flip(-1), top.indices.flip(-1)
-        # Codes that tie with the k-th and are not among the k stay or go with it.
-        ties = (logits == least).sum(-1, keepdim=True) - (top.values == least).sum(-1, keepdim=True)
-        below = ties * (least - log_total).exp() + (ascending - log_total).exp().cumsum(dim=-1)
-        tail = below <= 1 - top_p
-        tail[..., -1] = False
-        dropped = (logits == least) & tail[..., :1]
-        logits = logits.masked_fill(dropped.scatter(-1, order, tail), -torch.inf)
-    return logits
+    if top_p == 0.0:
+        return logits.masked_fill(logits < least, -torch.inf)
+    # Codes that tie with the k-th and are not among the k stay or go with it.
+    ties = (logits >= least).sum(-1, keepdim=True, dtype=torch.int32) - top_k
+    ascending, order = top.values.flip(-1), top.indices.flip(-1)
+    weights = (ascending - ascending[..., -1:]).exp()
+    below = ties * weights[..., :1] + weights.cumsum(dim=-1)
+    tail = below <= (1 - top_p) * below[..., -1:]
+    tail[..., -1] = False
+    kept = ascending.masked_fill(tail, -torch.inf)
+    filtered = torch.full_like(logits, -torch.inf).scatter_(-1, order, kept)
+    return torch.where((logits == least) & ~tail[..., :1], logits, filtered)
 
 
 def draw_tokens(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
@@ -154,6 +154,13 @@ def generate(
     uniforms = torch.from_numpy(uniforms_BL).to(device).split(plan.tokens, dim=1)
     halves = [labels_B, torch.full_like(labels_B, model.num_classes)]
     condition = model.condition(torch.cat(halves) if guided else labels_B, plan)
+    cost = plan_cost(
+        model.geometry,
+        plan,
+        batch=len(labels_B),
+        guidance=guided,
+        kv_bytes=model.pos_1LC.element_size(),
+    )
     cache, quantizer = KVCache(plan), tokenizer.quantize
     codes_BTv, features_Bvs, tokens = None, torch.zeros((), device=device), list[Tensor]()
     draw = partial(_draw, model, top_k=top_k, top_p=top_p, watch=watch)
@@ -165,7 +172,8 @@ def generate(
             t = cfg * k / max(last, 1)
             conditional, unconditional = hidden_BTC.chunk(2)
             hidden_BTC = (1 + t) * conditional - t * unconditional
-        at_once = _at_once(cache, DRAWING_BYTES * plan.tokens[k] * model.vocab_size)
+        room = max(LEAST_ROOM, cost.kv_bytes_peak - cache.bytes_held)
+        at_once = max(1, room // (DRAWING_BYTES * plan.tokens[k] * model.vocab_size))
         parts = zip(hidden_BTC.split(at_once), uniforms_BT.split(at_once), strict=True)
         tokens.append(torch.cat([draw(k, *part) for part in parts]))
         watch("map", k)
@@ -173,7 +181,8 @@ def generate(
         if k < last:
             codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
     watch("decode", last)
-    at_once = _at_once(cache, tokenizer.config.decoded_elements * tokenizer.decoder_type.itemsize)
+    bytes_an_image = tokenizer.config.decoded_elements * tokenizer.decoder_type.itemsize
+    at_once = max(1, max(LEAST_ROOM, cache.bytes_peak) // bytes_an_image)
     images = [tokenizer.decode_features(part).float() for part in features_Bvs.split(at_once)]
     sample = Sample(
         images=torch.cat(images).add_(1).div_(2),
@@ -198,12 +207,6 @@ def _draw(
     logits_BTV = model.head(hidden_BTC).float()
     watch("sampling", scale_index)
     return draw_tokens(filter_logits(logits_BTV, top_k=top_k, top_p=top_p), uniforms_BT)
-
-
-def _at_once(cache: KVCache, bytes_an_image: int) -> int:
-    """Images whose scratch fits beside the cache, below its peak; at least one."""
-    room = max(LEAST_ROOM, cache.bytes_peak - cache.bytes_held)
-    return max(1, room // bytes_an_image)
 
 
 def _check_inputs(

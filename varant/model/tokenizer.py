@@ -31,7 +31,7 @@ from varant.model.backbones import (
 from varant.model.geometry import Geometry
 
 PHI_RATIO = 0.5  # phi(x) = 0.5 x + 0.5 conv(x)
-DECODED_MAPS = 5  # of the largest size, alive at once while decoding (counted, both backbones)
+DECODED_MAPS = 4  # of the largest size, alive at once while decoding (counted, both backbones)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -237,11 +237,12 @@ class VAR(nn.Module):
         condition = self.condition(labels_B, plan)
         first = self._first_tokens(condition.class_BC)
         x_BLC = torch.cat([first, self._embed(inputs_BLC)], dim=1) + condition.positions_1LC
-        for layer, block in enumerate(self.blocks):
+        places = {
+            scales: self._places(scales) for scales in set(map(plan.scales_of, condition.layers))
+        }
+        for layer, constants in condition.layers.items():
             scales = plan.scales_of(layer)
-            if not scales:
-                continue
-            arguments = (block, x_BLC, condition.layers[layer], scales)
+            arguments = (self.blocks[layer], x_BLC, constants, scales, places[scales])
             if activation_checkpointing:
                 x_BLC = checkpoint(
                     self._run_layer, *arguments, use_reentrant=False, preserve_rng_state=False
@@ -251,24 +252,31 @@ class VAR(nn.Module):
         return self.head(self.head_input(x_BLC, condition))
 
     def _run_layer(
-        self, block: Block, x_BLC: Tensor, constants: LayerConstants, scales: tuple[int, ...]
+        self,
+        block: Block,
+        x_BLC: Tensor,
+        constants: LayerConstants,
+        scales: tuple[int, ...],
+        places_L: Tensor | None,
     ) -> Tensor:
         """Send the tokens of `scales` through one block; the others keep their value."""
         lengths = [self.geometry.scale_tokens[k] for k in scales]
         if len(scales) == len(self.patch_nums):
             return self._run_tokens(block, x_BLC, constants, lengths)
-        if scales == tuple(range(len(scales))):  # a prefix: slices, no gather
+        if places_L is None:
             passing, rest = x_BLC.split([sum(lengths), x_BLC.shape[1] - sum(lengths)], dim=1)
             out_BLC = self._run_tokens(block, passing, constants, lengths)
             return torch.cat([out_BLC, rest], dim=1)
-        index_L = torch.tensor(self._tokens_of(scales), device=x_BLC.device)
-        out_BLC = self._run_tokens(block, x_BLC[:, index_L], constants, lengths)
-        return x_BLC.index_copy(1, index_L, out_BLC)
+        out_BLC = self._run_tokens(block, x_BLC[:, places_L], constants, lengths)
+        return x_BLC.index_copy(1, places_L, out_BLC)
 
-    def _tokens_of(self, scales: tuple[int, ...]) -> list[int]:
-        """Places of the tokens of `scales`."""
-        ends = list(itertools.accumulate(self.geometry.scale_tokens))
-        return [i for k in scales for i in range(ends[k] - self.geometry.scale_tokens[k], ends[k])]
+    def _places(self, scales: tuple[int, ...]) -> Tensor | None:
+        """Places of the tokens of `scales`; None for the first scales, which need no gather."""
+        if scales == tuple(range(len(scales))):
+            return None
+        ends = list(itertools.accumulate(self.geometry.scale_tokens, initial=0))
+        places = [i for k in scales for i in range(ends[k], ends[k + 1])]
+        return torch.tensor(places, device=self.pos_1LC.device)
 
     @staticmethod
     def _run_tokens(

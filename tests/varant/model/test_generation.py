@@ -315,6 +315,26 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it_and_never_nothing():
     assert found.tolist() == [-torch.inf, 3.0, -torch.inf]
 
 
+def test_codes_that_tie_with_the_kth_stay_or_go_with_it():
+    """Logits of a few values, as half precision makes them, against the definition."""
+    logits = torch.randint(-2, 3, (200, 40), generator=torch.Generator().manual_seed(0)).float()
+    for top_k, top_p in ((7, 0.0), (7, 0.9), (20, 0.7), (39, 0.5), (3, 1.0)):
+        kept_NV = filter_logits(logits, top_k=top_k, top_p=top_p) > -torch.inf
+        for row, kept in zip(logits, kept_NV, strict=True):
+            least = row.sort(descending=True).values[top_k - 1]
+            among = row >= least
+            assert not (kept & ~among).any()
+            if not top_p:
+                assert torch.equal(kept, among)
+                continue
+            mass = row.masked_fill(~among, -torch.inf).softmax(0)
+            assert mass[kept].sum() > top_p - 1e-6
+            if kept[row == least].all():  # the smallest set, but for its last group of ties
+                assert mass[kept & (row > least)].sum() < top_p + 1e-6
+            else:
+                assert mass[kept].sum() - mass[kept].min() < top_p + 1e-6
+
+
 def test_probabilities_are_inverted_in_float64():
     """Half of a large vocabulary has so little mass that float32 sums would lose it."""
     logits = torch.cat([torch.zeros(1), torch.full((4095,), -18.0)])

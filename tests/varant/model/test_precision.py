@@ -91,4 +91,4 @@ def test_an_old_card_has_no_bfloat16(monkeypatch):
 
 def test_bytes_of_decoding_at_the_official_size():
     config = TokenizerConfig.official((1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
-    assert config.decoded_elements * 4 == 200 * 2**20  # counted in a decoding of 256 pixels
+    assert config.decoded_elements * 4 == 160 * 2**20  # counted in a decoding of 256 pixels
