@@ -128,6 +128,7 @@ def test_a_finished_run_loads_and_its_parts_are_there(whole):
     assert "select/nll/mean/d1@1" in lines[0], "evaluated before training"
     evaluated = [line["images_seen"] for line in lines if "select/nll/mean/full" in line]
     assert evaluated == [0, 104, 200, 304, 400, 480], "after every 100 images, and at the end"
+    assert all(0 < line["time_share/checkpoint"] < 1 for line in lines[2:])
     kept = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert kept == ["latest", "step-00000059", "step-00000060"]
 

@@ -1,7 +1,6 @@
 """The training loop: a function of its arguments, with the official parameter groups."""
 
 import itertools
-import shutil
 from dataclasses import replace
 
 import dense_reference
@@ -9,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import small_geometry, small_tokenizer
+from small_trainers import DEEP, GEOMETRY, PATCH_NUMS, SUPERNET, make_trainer, tokenizer, tokens
 
-from varant import VAR, DepthPlan, Tokenizer, UserError
+from varant import VAR, DepthPlan, UserError
 from varant.data.batches import CachedBatches
-from varant.data.tokens import TokenSplit
 from varant.errors import Diverged
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.model.cost import plan_cost
@@ -21,23 +19,6 @@ from varant.training.config import TrainingConfig
 from varant.training.optimiser import parameter_groups
 from varant.training.schedule import Schedule
 from varant.training.trainer import Trainer
-
-PATCH_NUMS = (1, 2, 3)
-GEOMETRY = small_geometry(PATCH_NUMS, 8, depth=2, width=16)
-
-
-def tokenizer() -> Tokenizer:
-    torch.manual_seed(0)
-    config = small_tokenizer(PATCH_NUMS, 8)
-    return Tokenizer(config).eval()
-
-
-def tokens(count: int = 96) -> TokenSplit:
-    """Tokens that the class decides, so that there is something to learn."""
-    labels = torch.arange(count) % 3
-    generator = torch.Generator().manual_seed(1)
-    noise = torch.randint(0, 2, (count, 14), generator=generator)
-    return TokenSplit(shards=((labels[:, None] * 2 + noise).int(),), labels_N=labels)
 
 
 def trained(**options) -> tuple[VAR, list[dict]]:
@@ -105,23 +86,6 @@ def test_a_budget_below_one_batch():
         TrainingConfig(budget_images=10, batch=16)
     with pytest.raises(UserError, match="of 16 images of 3 passes; give at least 48"):
         TrainingConfig(budget_images=40, batch=16, schedule=Schedule.sandwich_rule())
-
-
-SUPERNET = {"schedule": Schedule.fixed(0.5), "depths": (1, 2), "switch": 1}
-DEEP = replace(GEOMETRY, depth=3)
-
-
-def make_trainer(geometry=DEEP, *, double=False, **options) -> Trainer:
-    torch.manual_seed(4)
-    model, draw = VAR(geometry), tokenizer()
-    with torch.no_grad():  # away from gammas of nearly zero, where no layer matters
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    if double:
-        model, draw = model.double(), draw.double()
-    config = TrainingConfig(**({"budget_images": 640, "batch": 16, "warmup_steps": 5} | options))
-    batches = CachedBatches(tokens(), seed=config.seed, batch=config.batch)
-    return Trainer(model, draw, batches, config)
 
 
 def dense_loss(model: VAR, inputs, targets, labels, layers):
@@ -339,34 +303,6 @@ def test_bfloat16_autocast_trains():
         assert half.advance().metrics["loss"] == pytest.approx(
             exact.advance().metrics["loss"], rel=0.02
         )
-
-
-def assert_same_losses(plain: Trainer, compiled: Trainer) -> None:
-    for _ in range(6):
-        assert compiled.advance().metrics["loss"] == pytest.approx(
-            plain.advance().metrics["loss"], rel=1e-4
-        )
-    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
-
-
-def test_compiled_graphs_of_a_supernet_give_the_same_losses():
-    """A graph a plan, as `--compile` makes them, and no machine code of them."""
-    plain, compiled = make_trainer(**SUPERNET), make_trainer(**SUPERNET)
-    compiled.model.compile(dynamic=False, backend="aot_eager")
-    assert_same_losses(plain, compiled)
-
-
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no C++ compiler")
-@pytest.mark.parametrize(
-    ("geometry", "options"),
-    [(replace(GEOMETRY, depth=1), {}), pytest.param(DEEP, SUPERNET, marks=pytest.mark.long)],
-    ids=["one layer", "supernet"],
-)
-def test_compiled_training_gives_the_same_losses(geometry, options):
-    """The compiler takes a second for each of twenty kernels a layer and plan."""
-    assert_same_losses(
-        make_trainer(geometry, **options), make_trainer(geometry, compile=True, **options)
-    )
 
 
 @pytest.mark.parametrize(
