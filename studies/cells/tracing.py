@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 _aten = torch.ops.aten
 # Operations that make or describe tensors and launch nothing.
 _NO_LAUNCH = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
-_NO_LAUNCH |= {"_fused_sdp_choice", "_local_scalar_dense", "lift_fresh"}
+_NO_LAUNCH |= {"_fused_sdp_choice", "_local_scalar_dense", "lift_fresh", "_unsafe_view"}
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution"}
 
 
