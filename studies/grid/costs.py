@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from analysis.efficiency_file import PlanFacts
@@ -42,6 +43,7 @@ def plan_facts(geometry: Geometry, plan: DepthPlan, precision: str) -> PlanFacts
     )
 
 
+@functools.cache
 def tokenizer_flops(config: TokenizerConfig) -> tuple[int, int]:
     """Of decoding and of encoding one image."""
     import torch

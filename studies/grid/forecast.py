@@ -111,13 +111,12 @@ def check_fits(subject: Subject, batch: int) -> None:
     wanted = need(batch)
     if wanted <= free:
         return
-    one = need(1)
-    fits = 0
-    if one <= free:
-        fits = 1 + int((free - one) / max(1.0, (wanted - one) / max(1, batch - 1)))
-        while fits > 1 and need(fits) > free:
-            fits -= 1
-    said = f"the largest that fits is {fits}" if fits else "not even one image fits"
+    fits, fixed, needed = batch, need(1), wanted
+    while fits > 1 and needed > free:  # nearly linear in the batch
+        share = max(0.0, free - fixed) / (needed - fixed)
+        fits = max(1, min(fits - 1, int(fits * share)))
+        needed = need(fits)
+    said = f"the largest that fits is {fits}" if needed <= free else "not even one image fits"
     raise UserError(
         f"--batch {batch}: needs {wanted / 2**30:.1f} GiB on {subject.device}, of which "
         f"{free / 2**30:.1f} GiB are free; {said}"
