@@ -36,7 +36,8 @@ class HeldOut:
         tokens_folder, tokens_digest: its test images, and real ones to be scored as samples.
         extractors: feature spaces, the deciding one first.
         references: what samples are compared with, a file a space.
-        training: features of training images in the first space, which samples may be copies of.
+        training, training_digest: features of training images in the first space, which samples
+            may be copies of, and their tokens'; None where the study reads no training images.
         reference_digest: of a given file; without, references follow from tokens and extractors.
     """
 
@@ -47,6 +48,7 @@ class HeldOut:
     extractors: tuple[ExtractorSpec, ...]
     references: tuple[Path, ...]
     training: Path | None = None
+    training_digest: str | None = None
     reference_digest: str | None = None
 
     @property
@@ -57,6 +59,7 @@ class HeldOut:
             "held_out": self.tokens_digest,
             "extractors": [extractor.digest for extractor in self.extractors],
         }
+        found |= {"training": self.training_digest} if self.training_digest else {}
         return found | ({"reference": self.reference_digest} if self.reference_digest else {})
 
 
@@ -110,6 +113,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def images(self) -> int:
         """Image passes that it takes."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits of the data set that it reads in tokens, beside the unit's."""
+        return ()
 
     @abc.abstractmethod
     def seconds(self, speed: Speed, geometry: Geometry) -> float:

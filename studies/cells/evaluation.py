@@ -55,6 +55,10 @@ class Measurement(PlanTask):
         wanted = self.evaluation
         return wanted.samples + wanted.nll_images + wanted.select_images
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("select",) if self.evaluation.select_images else ()
+
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         wanted = self.evaluation
         likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
@@ -98,6 +102,10 @@ class Scoring(PlanTask):
     @property
     def images(self) -> int:
         return self.select_images
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("select",)
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         return self.flops_share(geometry) * self.images / speed.nll_images_per_second

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
-from varant.data.tokens import Tokens, TokenSplit, read_tokens
+from varant.data.tokens import Tokens, TokenSplit
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
@@ -73,7 +73,7 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         training = Training.of(features_MF, real_MF)
     return LoadedHeldOut(
         tokenizer=load_tokenizer(held_out.tokenizer_folder).to(device),
-        tokens=read_tokens(held_out.tokens_folder),
+        tokens=Tokens(folder=held_out.tokens_folder),
         spaces=tuple(zip(extractors, references, strict=True)),
         training=training,
     )
@@ -87,7 +87,7 @@ def load_network(network: Network, device: str) -> LoadedNetwork:
         held_out = replace(held_out, tokenizer=copy.deepcopy(held_out.tokenizer))
         hold(model, held_out.tokenizer, network.precision)
     return LoadedNetwork(
-        model=model.to(device), tokens=read_tokens(network.tokens_folder), held_out=held_out
+        model=model.to(device), tokens=Tokens(folder=network.tokens_folder), held_out=held_out
     )
 
 

@@ -30,7 +30,6 @@ def test_a_network_in_half_precision_leaves_the_unit_s_tokenizer_alone(tmp_path,
     save(tmp_path, shared, VAR(small_geometry(PATCH_NUMS, 8, depth=4)), note={})
     held_out = LoadedHeldOut(tokenizer=shared, tokens=None, spaces=(), training=None)
     monkeypatch.setattr(measuring, "load_held_out", lambda *_: held_out)
-    monkeypatch.setattr(measuring, "read_tokens", lambda _: None)
     network = Network(
         model_folder=tmp_path, model="m", tokens_folder=HERE, tokens_digest="k", held_out=HELD_OUT
     )
