@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.rows import LedgerRow
+from analysis.efficiency_file import EfficiencyFile
 from analysis.errors import FrameError
 from analysis.instrument_file import LadderFile, NoiseFile
 from analysis.search_file import ScheduleFile, SearchFile
@@ -20,6 +21,7 @@ from analysis.study_file import (
     SupernetFile,
 )
 from reports import general, ladder, noise, schedule, search, switch
+from reports.efficiency import report as efficiency
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
 from reports.sensitivity import report as sensitivity
@@ -29,7 +31,7 @@ from reports.sensitivity import report as sensitivity
 class Kind:
     """What reads a study's file, makes its report, and judges its claims."""
 
-    file: type[StudyFile]
+    file: type[StudyHead]
     make_report: Callable[[Path, Any], Report]
     judge: Callable[[Any, pd.DataFrame], tuple[LedgerRow, ...]] = lambda study, frame: ()
 
@@ -42,12 +44,21 @@ REPORTS = {
     "search": Kind(SearchFile, search.make_report),
     "ladder": Kind(LadderFile, ladder.make_report),
     "noise": Kind(NoiseFile, noise.make_report),
+    "efficiency": Kind(EfficiencyFile, efficiency.make_report),
 }
 """By name; other studies get the general report."""
 GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
+    """The file of the folder of a study with units; `FrameError` for none."""
+    study = _load(folder)
+    if not isinstance(study, StudyFile):
+        raise FrameError(f"{folder}: study {study.study} has no units to pool or compare")
+    return study
+
+
+def _load(folder: Path) -> StudyHead:
     """The file of a study's folder, in the class of its kind; `FrameError` for none."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -65,7 +76,7 @@ def build(folder: Path) -> ReportPaths:
     anything is written.
     """
     folder = Path(folder)
-    facts = load_study(folder)
+    facts = _load(folder)
     return REPORTS.get(facts.study, GENERAL).make_report(folder, facts).write(folder)
 
 

@@ -24,7 +24,7 @@ from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
-from studies.grid.point import Found, Outcome, Point
+from studies.grid.point import Found, Outcome, Point, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import Preempted, UserError, exit_codes, require_writable, stop_signals
 from varant.files import digest_of
@@ -179,10 +179,11 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         from studies.grid.bench import plan_bench, prepare_bench
         from studies.running.executors import open_executor
-        from varant.devices import check_device
+        from varant.devices import check_device, check_precision
 
         started, run = time.monotonic(), self.config.run
         check_device(run.device)
+        check_precision(run.precision, run.device)
         planned = plan_bench(self.config, networks=self.networks, select=self.select)
         self.check(planned)
         points = self._points(planned, None)
@@ -200,7 +201,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             self.config.workers, run.scheduler, workspace=workspace.folder, device=run.device
         )
         with _preempted_by_signals(), executing as executor:
-            bench = prepare_bench(planned, self.config, workspace, executor)
+            bench = prepare_bench(planned, self.config, workspace, executor, splits_of(points))
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
             paths = self._record(bench, found, executor, times)

@@ -1,8 +1,13 @@
-"""The `--device` flag, checked before anything is loaded."""
+"""The flags `--device` and `--precision`, checked early; and how devices are used."""
 
+import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from varant.errors import UserError
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def check_device(device: str) -> str:
@@ -21,3 +26,50 @@ def check_device(device: str) -> str:
             f"--device {device}: this machine has CUDA devices 0 to {torch.cuda.device_count() - 1}"
         )
     return device
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """`UserError` for a type that this device does not compute in."""
+    cuda = device.startswith("cuda")
+    if precision == "float16" and not cuda:
+        raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
+    if precision == "bfloat16" and cuda:
+        import torch
+
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise UserError(
+                f"--precision bfloat16: {device} does not compute in it; use float32 or float16"
+            )
+
+
+# What networks may hold beside their weights while they encode, decode or score: a share that any
+# card or machine has to spare, and batches that still keep it busy (8 images of 256 pixels).
+WORKING_BYTES = 2 * 2**30
+PIXEL_BYTES = 4_000  # of an official tokenizer at work, and above any light one's: 250 MiB at 256
+
+
+def images_at_once(side: int, most: int = 250) -> int:
+    """Images of `side` pixels that a tokenizer encodes or decodes at once, at most `most`."""
+    return batch_of(PIXEL_BYTES * side * side, most)
+
+
+def batch_of(image_bytes: int, most: int) -> int:
+    """Images that are worked on at once where each takes so many bytes; one where it takes all."""
+    return max(1, min(most, WORKING_BYTES // image_bytes))
+
+
+@contextlib.contextmanager
+def float32_exactly() -> Iterator[None]:
+    """No TF32 inside: a token is the nearest code, and TF32 makes another one the nearest."""
+    import torch
+
+    cudnn: Any = torch.backends.cudnn  # whose older flag is readable while both its parts agree
+    backends: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

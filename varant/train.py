@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,13 +79,14 @@ class TrainConfig:
     def training_of(self, resolved: Resolved) -> TrainingConfig:
         """How this start is trained; `UserError` where flags do not suit the network."""
         lr, schedule = self.training.lr or resolved.lr, self.schedule.make()
-        return TrainingConfig.of(self.training, resolved.geometry, schedule, lr=lr, seed=self.seed)
+        more = {"lr": lr, "seed": self.seed, "precision": self.run.precision}
+        return TrainingConfig.of(self.training, resolved.geometry, schedule, **more)
 
 
 def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:
-    """Prepare and train; on every rank, of which the first prepares before the others."""
+    """Prepare and train; on every rank."""
     from varant.data.batches import OnlineBatches
-    from varant.data.tokens import PLAIN, Tokenising, read_tokens
+    from varant.data.tokens import MIRRORED, Tokens
     from varant.progress import progress_bar, silent
     from varant.start.sources import materialise
     from varant.store.workspace import Workspace
@@ -97,15 +99,12 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
     device = run.device
     if ranks.count > 1 and device.startswith("cuda"):
         device = f"cuda:{ranks.local_rank}"
-    online, workspace = config.data.online, Workspace(folder=run.workspace)
-    wanted = Tokenising(flips=config.data.flip and not online, splits=PLAIN.splits[online:])
-    if not ranks.first:
-        ranks.wait()
-    start = materialise(resolved, workspace, progress, device=device, tokenising=wanted)
-    if ranks.first:
-        ranks.wait()
-    tokens = read_tokens(start.tokens_folder)
-    _say_skipped(tokens.skipped)
+    workspace = Workspace(folder=run.workspace)
+    train = [] if config.data.online else ["train", MIRRORED][: 1 + config.data.flip]
+    splits = (*train, "select")
+    start = materialise(resolved, workspace, progress, device=device, splits=splits, ranks=ranks)
+    tokens = Tokens(folder=start.tokens_folder)
+    _say_skipped(path for name in splits for path in getattr(tokens, name).skipped)
     batches, source = _batches(config, start, tokens, training)
     identity = {
         "flags": config.identity,
@@ -153,14 +152,15 @@ def _batches(
 
     seed, batch, flips = training.seed, training.batch, config.data.flip
     if not config.data.online:
-        return CachedBatches(tokens.train, seed=seed, batch=batch), start.tokens_digest
+        train = tokens.train.followed_by(tokens.mirrored) if flips else tokens.train
+        return CachedBatches(train, seed=seed, batch=batch), start.tokens_digest
     split = ReplacingSplit(start.resolved.dataset.train, config.data.skip_unreadable)
     batches = OnlineBatches(split, start.tokenizer, seed=seed, batch=batch, flips=flips)
     return batches, f"online {start.resolved.dataset.digest}"
 
 
-def _say_skipped(paths: tuple[str, ...]) -> None:
-    if paths:
+def _say_skipped(found: Iterable[str]) -> None:
+    if paths := list(dict.fromkeys(found)):
         more = " ..." if len(paths) > 3 else ""
         shown = f"{', '.join(paths[:3])}{more}"
         print(f"{len(paths)} unreadable images left out: {shown}", file=sys.stderr)

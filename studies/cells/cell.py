@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from analysis.study_file import LikelihoodFacts, SamplingFacts
 from studies.cells.result import DIVERGED, FAILED, INTERRUPTED, CellResult, write_result
+from varant.devices import Precision
 from varant.errors import Diverged, Preempted
 from varant.files import digest_of
 from varant.store.workspace import Workspace
@@ -35,7 +36,8 @@ class HeldOut:
         tokens_folder, tokens_digest: its test images, and real ones to be scored as samples.
         extractors: feature spaces, the deciding one first.
         references: what samples are compared with, a file a space.
-        training: features of training images in the first space, which samples may be copies of.
+        training, training_digest: features of training images in the first space, which samples
+            may be copies of, and their tokens'; None where the study reads no training images.
         reference_digest: of a given file; without, references follow from tokens and extractors.
     """
 
@@ -46,6 +48,7 @@ class HeldOut:
     extractors: tuple[ExtractorSpec, ...]
     references: tuple[Path, ...]
     training: Path | None = None
+    training_digest: str | None = None
     reference_digest: str | None = None
 
     @property
@@ -56,6 +59,7 @@ class HeldOut:
             "held_out": self.tokens_digest,
             "extractors": [extractor.digest for extractor in self.extractors],
         }
+        found |= {"training": self.training_digest} if self.training_digest else {}
         return found | ({"reference": self.reference_digest} if self.reference_digest else {})
 
 
@@ -67,6 +71,7 @@ class Network:
         model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; "" where
             the study measures data alone, and `model_folder` holds just the tokenizer.
         trained_by: that cell's digest.
+        precision: of its weights where it is measured.
     """
 
     model_folder: Path
@@ -75,6 +80,7 @@ class Network:
     tokens_digest: str
     held_out: HeldOut
     trained_by: str | None = None
+    precision: Precision = "float32"
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):
@@ -107,6 +113,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def images(self) -> int:
         """Image passes that it takes."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits of the data set that it reads in tokens, beside the unit's."""
+        return ()
 
     @abc.abstractmethod
     def seconds(self, speed: Speed, geometry: Geometry) -> float:

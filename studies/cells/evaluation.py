@@ -32,6 +32,7 @@ class PlanTask(Task):
     def identity(self, network: Network) -> dict[str, object]:
         return {
             "model": network.model,
+            "precision": network.precision,
             "tokenizer": network.held_out.tokenizer_sha256,
             "tokens": network.tokens_digest,
             "plan": {"depth": self.plan.depth, "layers": self.plan.layers},
@@ -53,6 +54,10 @@ class Measurement(PlanTask):
     def images(self) -> int:
         wanted = self.evaluation
         return wanted.samples + wanted.nll_images + wanted.select_images
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("select",) if self.evaluation.select_images else ()
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         wanted = self.evaluation
@@ -97,6 +102,10 @@ class Scoring(PlanTask):
     @property
     def images(self) -> int:
         return self.select_images
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("select",)
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         return self.flops_share(geometry) * self.images / speed.nll_images_per_second

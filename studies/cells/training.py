@@ -44,6 +44,10 @@ class Training(Task):
     def images(self) -> int:
         return self.config.image_passes
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return "train", "select"
+
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         return self.images * self.mean_flops(geometry) / speed.training_images_per_second
 
@@ -135,14 +139,14 @@ class Training(Task):
 
     def _train(self, cell: Cell, run: RunFolder) -> None:
         from varant.data.batches import CachedBatches
-        from varant.data.tokens import read_tokens
+        from varant.data.tokens import Tokens
         from varant.store.checkpoint import load
         from varant.training.run import Evaluator, run_training
         from varant.training.trainer import Trainer
 
         start = load(cell.network.model_folder)
         tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
-        tokens = read_tokens(cell.network.tokens_folder)
+        tokens = Tokens(folder=cell.network.tokens_folder)
         batches = CachedBatches(tokens.train, seed=self.config.seed, batch=self.config.batch)
         evaluator = Evaluator(
             tokens=tokens.select,

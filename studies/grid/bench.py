@@ -125,32 +125,42 @@ def _evaluation(
 
 
 def prepare_bench(
-    planned: Planned, config: StudyConfig, workspace: Workspace, executor: Executor
+    planned: Planned,
+    config: StudyConfig,
+    workspace: Workspace,
+    executor: Executor,
+    splits: Sequence[str] = (),
 ) -> Prepared:
     """Data, tokenizer, tokens and networks, each made unless it is there.
 
     Several base networks that are missing train side by side.
+
+    Args:
+        splits: that cells read in tokens, beside their unit's.
     """
     torch.set_num_threads(1)
-    run = config.run
+    run, given = config.run, config.evaluation.reference
+    if config.data.data_path is None:  # tokenised in seconds; others take days for a copy or two
+        splits = (*splits, "train")
 
     def side_by_side(jobs: Sequence[BaseJob]) -> None:
         for future in [executor.submit(job.run, silent) for job in jobs]:
             future.result()
 
-    start = materialise(planned, workspace, progress_bar, device=run.device, run_jobs=side_by_side)
+    start = materialise(
+        planned, workspace, progress_bar, device=run.device, splits=splits, run_jobs=side_by_side
+    )
     files = {network.seed: network for network in start.networks}
     extractors = [spec.load(run.device) for spec in planned.specs]
-    given, networks = config.evaluation.reference, {}
+    networks, compared = {}, extractors if given is None else extractors[1:]
     prepare = partial(prepare_reference, tokenizer=start.tokenizer, progress=progress_bar)
     training = None
-    if given is None:
+    if given is None and "train" in start.splits:
         training = prepare(start.tokens_folder, extractor=extractors[0], split="train").resolve()
     for unit in planned.units:
         folder, digest = start.tokens_of(unit, workspace, progress_bar)
-        references = [prepare(folder, extractor=extractor) for extractor in extractors]
-        if given is not None:
-            references[0] = given
+        references = [] if given is None else [given]
+        references += [prepare(folder, extractor=extractor) for extractor in compared]
         held_out = HeldOut(
             tokenizer_folder=start.tokenizer_folder.resolve(),
             tokenizer_sha256=start.tokenizer_sha256,
@@ -159,6 +169,7 @@ def prepare_bench(
             extractors=planned.specs,
             references=tuple(path.resolve() for path in references),
             training=training,
+            training_digest=start.tokens_digest if training else None,
             reference_digest=planned.reference_digest,
         )
         own = files.get(unit)
@@ -168,6 +179,7 @@ def prepare_bench(
             tokens_folder=start.tokens_folder.resolve(),
             tokens_digest=start.tokens_digest,
             held_out=held_out,
+            precision=run.precision,
         )
     batch, workspace = config.evaluation.sample_batch, Workspace(folder=workspace.folder.resolve())
     site = Site(networks=networks, workspace=workspace, device=run.device, batch=batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -75,3 +75,10 @@ class Outcome(Generic[Found]):
             for point in self.points
             if point.task.tabled and all(point.columns.get(k) == v for k, v in columns.items())
         ]
+
+
+def splits_of(points: Iterable[Point]) -> tuple[str, ...]:
+    """Splits of the data set that the points' cells, and those that they need, read in tokens."""
+    tasks = {point.task for point in points}
+    tasks |= {task.trained for task in tasks if task.trained is not None}
+    return tuple(sorted({name for task in tasks for name in task.splits}))

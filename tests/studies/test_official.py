@@ -11,10 +11,16 @@ from image_files import paint
 from inception_stand_in import StandIn, saved
 from study_commands import Command
 
+from studies.grid.bench import plan_bench, prepare_bench
+from studies.grid.point import splits_of
 from studies.pareto import Pareto, ParetoConfig
+from studies.running.executors import InlineExecutor
+from studies.sensitivity import Sensitivity, SensitivityConfig
 from varant.evaluation import inception as inception_module
 from varant.evaluation.inception import InceptionExtractor
+from varant.store.workspace import Workspace
 
+SHARED = ("vae", "var", "dataset", "data_path", "extractor", "inception", "reference", "samples")
 FEATURES = 16  # of the stand-in; the distance of 2048 takes 15 s a set
 
 
@@ -68,7 +74,18 @@ def test_the_paper_s_path(tmp_path, monkeypatch, request):
     assert facts["lr"] == pytest.approx(1e-6), "the paper's rate"
     assert facts["model"] == "var.pth"
     assert list(folder.glob("plan-kv*.json"))
+    tokenised = lambda folder: {p.stem for p in folder.glob("tokens/*/*.json")}  # noqa: E731
+    assert tokenised(workspace) == {"train", "select", "test", "real", "psnr"}
     before = {p: p.stat().st_mtime_ns for p in workspace.glob("cells/*/result.json")}
     request.getfixturevalue("undrawn")
+    monkeypatch.setattr("varant.start.sources.reconstruction_psnr", None)  # measured, and noted
     official.run(workspace)
     assert before == {p: p.stat().st_mtime_ns for p in workspace.glob("cells/*/result.json")}
+    # What trains nothing reads no training images: of ImageNet they are days of a CPU.
+    data = {k: v for k, v in official.flags.items() if k in SHARED}
+    given = Command(study=Sensitivity, config=SensitivityConfig, flags=data)
+    study, other = given.of(workspace=tmp_path / "other"), Workspace(folder=tmp_path / "other")
+    planned = plan_bench(study.config)
+    splits = splits_of(study.points(planned, None))
+    prepare_bench(planned, study.config, other, InlineExecutor(), splits)
+    assert tokenised(other.folder) == {"test", "real"}

@@ -8,6 +8,7 @@ import torch
 from varant.data.datasets import images_to_float
 from varant.data.folders import ImagesRead, ReplacingSplit
 from varant.data.tokens import TokenBatch, TokenSplit
+from varant.devices import float32_exactly
 from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream
 
@@ -59,7 +60,8 @@ class OnlineBatches:
         self._reading[following] = self._reader.submit(self._read, *following)
         images = images_to_float(read.images_N3HW).to(next(self.tokenizer.parameters()).device)
         labels_N = torch.from_numpy(self.split.labels_N[read.indices])
-        return TokenBatch(tokens_NL=self.tokenizer.encode(images), labels_N=labels_N)
+        with float32_exactly():
+            return TokenBatch(tokens_NL=self.tokenizer.encode(images), labels_N=labels_N)
 
     def _read(self, step: int, start: int, stop: int) -> ImagesRead:
         """Images of a step; what is drawn for an image does not depend on how the step is cut."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from varant.presets import preset_at
 SPLITS = ("train", "select", "test")
 UNIT_SPLITS = ("test", "real")
 LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
+
+Part = TypeVar("Part")
+Read = TypeVar("Read")
 
 
 class Split(Protocol):
@@ -46,6 +50,19 @@ class Split(Protocol):
 def images_to_float(images_N3HW: np.ndarray) -> Tensor:
     """uint8 images to float32 in [-1, 1]."""
     return torch.from_numpy(images_N3HW).float().div_(127.5).sub_(1)
+
+
+def read_ahead(read: Callable[[Part], Read], parts: Iterable[Part]) -> Iterator[Read]:
+    """`read` of each part in turn; a thread reads the next one while this one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = None
+        for part in parts:
+            following = reader.submit(read, part)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
-"""A data set tokenised once: shards of tokens in a folder of its digest, memory-mapped when read.
+"""A data set tokenised: shards of tokens in a folder of its digest, memory-mapped when read.
 
-The index is written last, so a folder that has one is whole; a tokenisation that was killed goes
-on after its last whole shard.
+A folder holds the splits that some run has read so far; what another reads is added. A split's
+index is written last, so one that has an index is whole; a tokenisation that was killed goes on
+after its whole shards.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +16,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from varant.data.datasets import UNIT_SPLITS, Dataset, Split, images_to_float
+from varant.data.datasets import Dataset, Split, images_to_float, read_ahead
 from varant.data.folders import UnreadableImage
+from varant.devices import float32_exactly, images_at_once
 from varant.errors import UserError
 from varant.files import digest_of, write_json
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import write_tensors
 
-VERSION = 3
-INDEX_FILE = "index.json"
-SHARD_ENTRIES = 32_768  # 43 MiB of the official 680 tokens
+VERSION = 4
+MIRRORED = "mirrored"  # the train images once more, left to right, as a split of its own
+SHARD_IMAGES = 8_192  # 11 MiB of the official 680 tokens; hours of a CPU, which a kill may cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +49,12 @@ class TokenSplit:
         shards: (n, L) tensors of a small integer type, in order; memory-mapped where they come
             from the cache.
         labels_N: (N,) int64.
+        skipped: image files that could not be read.
     """
 
     shards: tuple[Tensor, ...]
     labels_N: Tensor
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -66,67 +71,81 @@ class TokenSplit:
             tokens_NL[here] = self.shards[number][torch.from_numpy(local)].long()
         return TokenBatch(tokens_NL=tokens_NL, labels_N=self.labels_N[torch.from_numpy(index_n)])
 
+    def followed_by(self, other: "TokenSplit") -> "TokenSplit":
+        """Entries of this one, then the other's."""
+        return TokenSplit(
+            shards=self.shards + other.shards,
+            labels_N=torch.cat([self.labels_N, other.labels_N]),
+            skipped=tuple(dict.fromkeys(self.skipped + other.skipped)),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A tokenised data set: `train` and `select` of one, `test` and `real` of a unit's.
+    """A tokenised data set, whose splits are read when they are first asked for.
 
-    Attributes:
-        skipped: image files that could not be read, of all splits.
+    `train`, `mirrored` and `select` are of a data set, `test` and `real` of a unit's.
     """
 
-    splits: Mapping[str, TokenSplit]
-    skipped: tuple[str, ...] = ()
+    folder: Path
 
-    @property
+    @cached_property
     def train(self) -> TokenSplit:
-        return self.splits["train"]
+        return read_split(self.folder, "train")
 
-    @property
+    @cached_property
+    def mirrored(self) -> TokenSplit:
+        return read_split(self.folder, MIRRORED)
+
+    @cached_property
     def select(self) -> TokenSplit:
-        return self.splits["select"]
+        return read_split(self.folder, "select")
 
-    @property
+    @cached_property
     def test(self) -> TokenSplit:
-        return self.splits["test"]
+        return read_split(self.folder, "test")
 
-    @property
+    @cached_property
     def real(self) -> TokenSplit:
-        return self.splits["real"]
+        return read_split(self.folder, "real")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenising:
-    """What of a data set is tokenised, and how.
+    """How a data set is tokenised; nothing that its tokens depend on.
 
     Attributes:
-        flips: training images once more mirrored left to right, as entries after all others.
-        splits: which.
         skip_unreadable: leave out files that cannot be read and list them; else they are an error.
-        batch: images that the tokenizer encodes at once.
-        shard_entries: of a file of the cache.
+        batch: images that the tokenizer encodes at once; None for as many as memory allows.
+        shard_images: of a file of the cache.
+        rank, ranks: this process among those that deal out the shards; only one that is alone
+            writes the index.
     """
 
-    flips: bool = False
-    splits: tuple[str, ...] = ("train", "select")
     skip_unreadable: bool = False
-    batch: int = 250
-    shard_entries: int = SHARD_ENTRIES
-
-    def entries(self, split: str, images: int) -> int:
-        """Entries that a split of so many images becomes."""
-        return images * (2 if self.flips and split == "train" else 1)
-
-    def digest(self, dataset: Dataset, tokenizer_sha256: str) -> str:
-        """Identity of the result: the pixels', the tokenizer's weights', the preprocessing's.
-
-        The data set's own digest holds how its images are resized and cropped.
-        """
-        made_of = {"version": VERSION, "dataset": dataset.digest, "tokenizer": tokenizer_sha256}
-        return digest_of(made_of | {"flips": self.flips, "splits": self.splits})
+    batch: int | None = None
+    shard_images: int = SHARD_IMAGES
+    rank: int = 0
+    ranks: int = 1
 
 
-PLAIN, OF_UNIT = Tokenising(), Tokenising(splits=UNIT_SPLITS)
+def tokens_digest(dataset: Dataset, tokenizer_sha256: str) -> str:
+    """Identity of a tokenised data set: the pixels', and the tokenizer's weights'.
+
+    The data set's own digest holds how its images are resized and cropped.
+    """
+    made_of = {"version": VERSION, "dataset": dataset.digest, "tokenizer": tokenizer_sha256}
+    return digest_of(made_of)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """A range of a split's images, and the files that are to hold their tokens, by split: of
+    `train` and `mirrored` both, where both are wanted, so that one reading serves them."""
+
+    split: Split
+    chosen: range
+    paths: Mapping[str, Path]
 
 
 @torch.no_grad()
@@ -134,94 +153,123 @@ def cache_tokens(
     folder: Path,
     dataset: Dataset,
     tokenizer: Tokenizer,
-    wanted: Tokenising = PLAIN,
+    splits: Sequence[str],
+    how: Tokenising = Tokenising(),
     *,
     progress: Progress = silent,
-) -> Tokens:
-    """Tokenise a data set into `folder`, unless it is there, and read it.
+) -> None:
+    """Tokenise splits of a data set into `folder`, on the tokenizer's device, but those it has.
 
     A file that cannot be read is named by an `UnreadableImage`.
     """
-    if (folder / INDEX_FILE).exists():
-        return read_tokens(folder)
-    entries = {name: wanted.entries(name, dataset.sizes[name]) for name in wanted.splits}
-    index: dict[str, list[str]] = {name: [] for name in entries}
-    with progress("tokens", sum(entries.values()), "img") as advance:
-        for name, shards in index.items():
-            size = wanted.shard_entries
-            for first in range(0, entries[name], size):
-                path = folder / f"{name}-{first // size:05d}.safetensors"
-                chosen = np.arange(first, min(entries[name], first + size))
-                try:
-                    with safe_open(path, framework="pt"):
-                        advance(len(chosen))  # whole, of a tokenisation that was killed
-                except (OSError, SafetensorError):
-                    _write_shard(path, getattr(dataset, name), tokenizer, chosen, wanted, advance)
-                shards.append(path.name)
-    write_json(folder / INDEX_FILE, {"version": VERSION, "shards": index})
-    return read_tokens(folder)
+    missing = [name for name in splits if not _index(folder, name).exists()]
+    if not missing:
+        return
+    shards = _shards(folder, dataset, missing, how.shard_images)
+    own = shards[how.rank :: how.ranks]
+    total = sum(len(shard.chosen) * len(shard.paths) for shard in own)
+    with progress("tokens", total, "img") as advance:
+        for shard in own:
+            unwritten = {n: path for n, path in shard.paths.items() if not _is_whole(path)}
+            advance(len(shard.chosen) * (len(shard.paths) - len(unwritten)))
+            if unwritten:
+                _write_shard(shard, unwritten, tokenizer, how, advance)
+    if how.ranks == 1:
+        for name in missing:
+            names = [shard.paths[name].name for shard in shards if name in shard.paths]
+            write_json(_index(folder, name), {"version": VERSION, "shards": names})
+
+
+def _index(folder: Path, split: str) -> Path:
+    return folder / f"{split}.json"
+
+
+def _shards(folder: Path, dataset: Dataset, names: Sequence[str], size: int) -> list[_Shard]:
+    of_images: dict[str, list[str]] = {}
+    for name in names:
+        of_images.setdefault("train" if name == MIRRORED else name, []).append(name)
+    return [
+        _Shard(
+            split=getattr(dataset, images),
+            chosen=range(first, min(dataset.sizes[images], first + size)),
+            paths={n: folder / f"{n}-{first // size:05d}.safetensors" for n in of_these},
+        )
+        for images, of_these in of_images.items()
+        for first in range(0, dataset.sizes[images], size)
+    ]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a shard is there from a tokenisation that was killed, or by another process."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def _write_shard(
-    path: Path,
-    split: Split,
+    shard: _Shard,
+    paths: Mapping[str, Path],
     tokenizer: Tokenizer,
-    chosen: np.ndarray,
-    wanted: Tokenising,
+    how: Tokenising,
     advance: Callable[..., object],
 ) -> None:
     device = next(tokenizer.parameters()).device
     small = torch.int16 if tokenizer.vocab_size <= 2**15 else torch.int32
-    tokens, labels = [], []
+    tokens: dict[str, list[Tensor]] = {name: [] for name in paths}
+    indices, skipped = list[np.ndarray](), list[str]()
+    batch = how.batch or images_at_once(tokenizer.image_side)
+    chosen = np.array(shard.chosen)
+    parts = (chosen[start : start + batch] for start in range(0, len(chosen), batch))
+    for part in read_ahead(lambda part: _read(shard.split, part, how.skip_unreadable), parts):
+        indices.append(part.indices)
+        skipped += part.skipped
+        images = images_to_float(part.images_N3HW).to(device)
+        for name, found in tokens.items():
+            with float32_exactly():
+                shown = images.flip(3) if name == MIRRORED else images
+                found.append(tokenizer.encode(shown).to(small).cpu())
+            advance(len(images) + len(part.skipped))
+    labels_N = torch.from_numpy(shard.split.labels_N[np.concatenate(indices)])
+    for name, path in paths.items():
+        content = {"tokens": torch.cat(tokens[name]), "labels": labels_N}
+        write_tensors(path, content, {"skipped": json.dumps(skipped)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """Images of a split, their indices, and the paths of those that were left out."""
+
+    images_N3HW: np.ndarray
+    indices: np.ndarray
+    skipped: list[str]
+
+
+def _read(split: Split, indices: np.ndarray, skip_unreadable: bool) -> _Read:
     skipped: list[str] = []
-    for start in range(0, len(chosen), wanted.batch):
-        flipped, indices = np.divmod(chosen[start : start + wanted.batch], len(split))
-        images, places = _read_images(split, indices, wanted.skip_unreadable, skipped)
-        mirror = flipped[places].astype(bool)
-        images[mirror] = images[mirror, :, :, ::-1]
-        tokens.append(tokenizer.encode(images_to_float(images).to(device)).to(small).cpu())
-        labels.append(torch.from_numpy(split.labels_N[indices[places]]))
-        advance(len(indices))
-    content = {"tokens": torch.cat(tokens), "labels": torch.cat(labels)}
-    write_tensors(path, content, {"skipped": json.dumps(skipped)})
-
-
-def _read_images(
-    split: Split, indices: np.ndarray, skip_unreadable: bool, skipped: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images, and their places in `indices`; paths that are left out go to `skipped`."""
-    places = np.arange(len(indices))
     while True:
         try:
-            return split.images(indices[places]), places
+            return _Read(images_N3HW=split.images(indices), indices=indices, skipped=skipped)
         except UnreadableImage as error:
             if not skip_unreadable:
                 raise
             skipped.append(str(error.path))
-            places = places[indices[places] != error.index]
+            indices = indices[indices != error.index]
 
 
-def read_tokens(folder: Path) -> Tokens:
-    """Read a folder that `cache_tokens` wrote; `UserError` if it is damaged or foreign."""
+def read_split(folder: Path, name: str) -> TokenSplit:
+    """A split that `cache_tokens` wrote; `UserError` if it is damaged or foreign."""
     try:
-        index = json.loads((folder / INDEX_FILE).read_text())
-        skipped: list[str] = []
-        splits = {
-            name: _read_split([folder / shard for shard in shards], skipped)
-            for name, shards in index["shards"].items()
-        }
+        tokens, labels, skipped = [], [], []
+        for shard in json.loads(_index(folder, name).read_text())["shards"]:
+            with safe_open(folder / shard, framework="pt") as file:
+                tokens.append(file.get_tensor("tokens"))
+                labels.append(file.get_tensor("labels"))
+                skipped += json.loads((file.metadata() or {}).get("skipped", "[]"))
+        labels_N = torch.cat(labels)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder}: damaged token cache ({error}); delete the folder and run again"
         ) from None
-    return Tokens(splits=splits, skipped=tuple(dict.fromkeys(skipped)))
-
-
-def _read_split(paths: list[Path], skipped: list[str]) -> TokenSplit:
-    tokens, labels = [], []
-    for path in paths:
-        with safe_open(path, framework="pt") as file:
-            tokens.append(file.get_tensor("tokens"))
-            labels.append(file.get_tensor("labels"))
-            skipped.extend(json.loads((file.metadata() or {}).get("skipped", "[]")))
-    return TokenSplit(shards=tuple(tokens), labels_N=torch.cat(labels))
+    return TokenSplit(shards=tuple(tokens), labels_N=labels_N, skipped=tuple(skipped))

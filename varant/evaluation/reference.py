@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from varant.data.tokens import read_tokens
+from varant.data.tokens import read_split
+from varant.devices import images_at_once
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.inception import INCEPTION_FEATURES
@@ -21,7 +22,7 @@ from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
 
 MOST = 50_000  # images of a split; all test images of ImageNet
-DECODED = 50  # images decoded at once, where the tokenizer is
+DECODED = 50  # images decoded at once, at most
 _WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
 
 
@@ -93,11 +94,11 @@ def prepare_reference(
     """
     path = tokens_folder / f"{split}-{extractor.name}.safetensors"
     if not path.exists():
-        images = read_tokens(tokens_folder).splits[split].rows(slice(MOST))
+        images = read_split(tokens_folder, split).rows(slice(MOST))
         device = next(tokenizer.parameters()).device
         parts = []
         with progress(f"{split} features", len(images), "img") as advance:
-            for part in images.tokens_NL.split(DECODED):
+            for part in images.tokens_NL.split(images_at_once(tokenizer.image_side, DECODED)):
                 parts.append(extractor(tokenizer.decode(part.to(device)).add(1).div(2)))
                 advance(len(part))
         features_NF = torch.from_numpy(Features.joined(parts).features_NF)

@@ -6,7 +6,7 @@ Shape suffixes: B images, L tokens, C width, H heads, c channels of a head.
 import functools
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,13 @@ from varant.model.geometry import Geometry
 
 MAX_LOG_SCALE = math.log(100)  # clamp of the learned attention scale
 MASKED_ATTENTION_TOKENS = 224  # see `block_causal_attention`
+
+
+class AttentionConstants(NamedTuple):
+    """Bias of the joint q-k-v product, and the factor of q."""
+
+    bias_3C: Tensor
+    scale_1H11: Tensor
 
 
 class SelfAttention(nn.Module):
@@ -31,16 +38,21 @@ class SelfAttention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
 
-    def project(self, x_BLC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k (l2-normalised, q scaled) and v, each (B, H, L, c), in the compute type."""
+    def constants(self) -> AttentionConstants:
+        """What `project` needs beside tokens: the same at every scale."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        return AttentionConstants(bias, self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp())
+
+    def project(
+        self, x_BLC: Tensor, constants: AttentionConstants
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k (l2-normalised, q scaled) and v, each (B, H, L, c), in the compute type."""
         # Split along the channels: the gradient is then one concatenation.
         q_BHLc, k_BHLc, v_BHLc = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in F.linear(x_BLC, self.mat_qkv.weight, bias).chunk(3, dim=-1)
+            for part in F.linear(x_BLC, self.mat_qkv.weight, constants.bias_3C).chunk(3, dim=-1)
         )
-        scale = self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp()
-        q_BHLc = q_BHLc * (scale * inverse_norm(q_BHLc))
+        q_BHLc = q_BHLc * (constants.scale_1H11 * inverse_norm(q_BHLc))
         k_BHLc = k_BHLc * inverse_norm(k_BHLc)
         # Autocast promotes both to float32; back in half precision K takes half the cache.
         return q_BHLc.to(v_BHLc.dtype), k_BHLc.to(v_BHLc.dtype), v_BHLc

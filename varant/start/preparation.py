@@ -12,7 +12,7 @@ from typing import Any
 from varant.data.batches import CachedBatches
 from varant.data.datasets import Dataset
 from varant.data.folders import ReplacingSplit
-from varant.data.tokens import read_tokens
+from varant.data.tokens import read_split
 from varant.files import digest_of
 from varant.model.transformer import VAR
 from varant.progress import Progress
@@ -45,7 +45,8 @@ def prepare_tokenizer(
     progress: Progress,
     skip_unreadable: bool = False,
 ) -> Path:
-    """The folder of the data set's tokenizer, trained unless the workspace has it.
+    """The folder of the data set's tokenizer, trained unless the workspace has it; on the CPU,
+    which such a small one needs for a minute or four, so that every device has the same.
 
     Args:
         skip_unreadable: let other images stand for those that cannot be read.
@@ -92,8 +93,8 @@ class BaseJob:
         with torch_seed(training.seed):
             model = VAR(self.config.geometry).to(self.device)
         tokenizer = load_tokenizer(self.tokenizer_folder).to(self.device)
-        tokens = read_tokens(self.workspace.tokens(self.tokens_digest))
-        batches = CachedBatches(tokens.train, seed=training.seed, batch=training.batch)
+        tokens = read_split(self.workspace.tokens(self.tokens_digest), "train")
+        batches = CachedBatches(tokens, seed=training.seed, batch=training.batch)
         trainer = Trainer(model, tokenizer, batches, training)
         with progress(f"base seed {training.seed}", training.image_passes, "img") as advance:
             run_training(run, trainer, log=advancing(advance))

@@ -4,17 +4,19 @@
 workspace lacks. Both serve training, sampling and studies alike.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from varant.data.datasets import Dataset, load_dataset
-from varant.data.folders import folder_dataset
-from varant.data.tokens import OF_UNIT, PLAIN, Tokenising, cache_tokens
+from varant.data.datasets import UNIT_SPLITS, Dataset, load_dataset
+from varant.data.folders import ReplacingSplit, folder_dataset
+from varant.data.tokens import Tokenising, cache_tokens, tokens_digest
 from varant.errors import UserError
-from varant.files import digest_of, sha256_file
+from varant.files import digest_of, sha256_file, write_json
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
@@ -28,10 +30,13 @@ from varant.store import checkpoint
 from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, LoadedModel, Sizes
 from varant.store.official import load_official, load_official_tokenizer, official_sizes
 from varant.store.workspace import Workspace
+from varant.training.distributed import Ranks
 from varant.training.tokenizer import reconstruction_psnr
 
 FINE_TUNING_LR = 1e-3  # of a small network that was trained before
 OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
+ALONE = Ranks()
+PSNR_FILE = "psnr.json"  # beside the tokens, of a tokenizer that was given
 
 
 def load_given(files: NetworkConfig) -> LoadedModel:
@@ -194,7 +199,8 @@ class Start:
 
     Attributes:
         tokenizer: on the device.
-        tokens_folder, tokens_digest: the data set by this tokenizer, for `read_tokens`.
+        tokens_folder, tokens_digest: the data set by this tokenizer, as `Tokens` reads it.
+        splits: that are there.
         networks: one a seed; none from scratch.
     """
 
@@ -204,15 +210,15 @@ class Start:
     tokenizer_sha256: str
     tokens_folder: Path
     tokens_digest: str
+    splits: tuple[str, ...]
     networks: tuple[NetworkFiles, ...]
 
     def tokens_of(self, unit: int, workspace: Workspace, progress: Progress) -> tuple[Path, str]:
         """The held-out images of a unit in tokens, made unless they are there: folder, digest."""
-        wanted = replace(OF_UNIT, skip_unreadable=self.resolved.data.skip_unreadable)
         dataset = self.resolved.dataset.of_unit(unit)
-        digest = wanted.digest(dataset, self.tokenizer_sha256)
-        folder = workspace.tokens(digest)
-        cache_tokens(folder, dataset, self.tokenizer, wanted, progress=progress)
+        digest = tokens_digest(dataset, self.tokenizer_sha256)
+        folder, how = workspace.tokens(digest), _tokenising(self.resolved)
+        cache_tokens(folder, dataset, self.tokenizer, UNIT_SPLITS, how, progress=progress)
         return folder, digest
 
     @property
@@ -224,10 +230,18 @@ class Start:
 
     @cached_property
     def psnr_db(self) -> float:
-        """Of reconstructed select images: as noted beside the tokenizer, else measured now."""
+        """Of reconstructed select images: as noted beside the tokenizer or the tokens, else
+        measured now, and noted."""
         noted = (checkpoint.read_config(self.tokenizer_folder).get("note") or {}).get("psnr_db")
-        select = self.resolved.dataset.select
-        return noted if noted is not None else reconstruction_psnr(self.tokenizer, select)
+        if noted is not None:
+            return float(noted)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return float(json.loads((self.tokens_folder / PSNR_FILE).read_text())["psnr_db"])
+        skip = self.resolved.data.skip_unreadable
+        select = ReplacingSplit(self.resolved.dataset.select, skip)
+        measured = reconstruction_psnr(self.tokenizer, select)
+        write_json(self.tokens_folder / PSNR_FILE, {"psnr_db": measured})
+        return measured
 
     def make_model(self) -> VAR:
         """The first network, on the CPU."""
@@ -243,63 +257,83 @@ def materialise(
     progress: Progress,
     *,
     device: str = "cpu",
-    tokenising: Tokenising = PLAIN,
+    splits: Sequence[str] = (),
+    ranks: Ranks = ALONE,
     run_jobs: Callable[[Sequence[BaseJob]], None] = lambda jobs: None,
 ) -> Start:
     """Make what the workspace lacks: tokenizer, tokens, base networks.
 
     Args:
-        tokenising: of the tokens that the run reads; base networks train on the plain ones.
+        splits: of the data set, that the run reads in tokens; base networks train on `train`.
+        ranks: that all call this; together they tokenise, the rest is made by the first.
         run_jobs: trains several base networks at once where it can; what it leaves is trained here.
     """
     base, dataset, skip = resolved.base, resolved.dataset, resolved.data.skip_unreadable
-    if base is not None:
-        folder = prepare_tokenizer(workspace, base, dataset, progress, skip)
-    else:
-        folder = _given_checkpoint(resolved, workspace)
+    scratch = resolved.flags.from_scratch
+    with _first_alone(ranks):
+        if base is not None:
+            folder = prepare_tokenizer(workspace, base, dataset, progress, skip)
+        else:
+            folder = _given_checkpoint(resolved, workspace)
     tokenizer = checkpoint.load_tokenizer(folder).to(device)
     sha256 = checkpoint.read_config(folder)["sha256"][TOKENIZER_FILE]
-
-    def tokenised(wanted: Tokenising) -> str:
-        wanted = replace(wanted, skip_unreadable=skip)
-        digest = wanted.digest(dataset, sha256)
-        cache_tokens(workspace.tokens(digest), dataset, tokenizer, wanted, progress=progress)
-        return digest
-
-    scratch = resolved.flags.from_scratch
-    folders = [] if scratch else [folder] * len(resolved.seeds)
-    if base is not None and not scratch:
-        plain = tokenised(PLAIN)
-        jobs = [
-            BaseJob(
-                workspace=workspace,
-                config=replace(base, training=replace(base.training, seed=seed)),
-                tokenizer_folder=folder,
-                tokens_digest=plain,
-                device=device,
-            )
-            for seed in resolved.seeds
-        ]
-        missing = [job for job in jobs if not job.run_folder.finished]
-        if len(missing) > 1:
-            run_jobs(missing)
-        for job in jobs:
-            job.run(progress)
-        folders = [job.run_folder.folder for job in jobs]
+    digest = tokens_digest(dataset, sha256)
+    tokens = workspace.tokens(digest)
+    of_base = ("train",) if base is not None and not scratch else ()
+    read = tuple(dict.fromkeys((*of_base, *splits)))
+    tokenised = partial(cache_tokens, tokens, dataset, tokenizer, read, progress=progress)
+    if ranks.count > 1:
+        tokenised(_tokenising(resolved, ranks))
+        ranks.wait()
+    with _first_alone(ranks):
+        tokenised(_tokenising(resolved))
+        folders = [] if scratch else [folder] * len(resolved.seeds)
+        if base is not None and not scratch:
+            jobs = [
+                BaseJob(
+                    workspace=workspace,
+                    config=replace(base, training=replace(base.training, seed=seed)),
+                    tokenizer_folder=folder,
+                    tokens_digest=digest,
+                    device=device,
+                )
+                for seed in resolved.seeds
+            ]
+            missing = [job for job in jobs if not job.run_folder.finished]
+            if len(missing) > 1:
+                run_jobs(missing)
+            for job in jobs:
+                job.run(progress)
+            folders = [job.run_folder.folder for job in jobs]
     networks = (
         NetworkFiles(folder=at, sha256=checkpoint.read_config(at)["sha256"][MODEL_FILE], seed=seed)
         for at, seed in zip(folders, resolved.seeds, strict=False)  # none from scratch
     )
-    digest = tokenised(tokenising)
     return Start(
         resolved=resolved,
         tokenizer=tokenizer,
         tokenizer_folder=folder,
         tokenizer_sha256=sha256,
-        tokens_folder=workspace.tokens(digest),
+        tokens_folder=tokens,
         tokens_digest=digest,
+        splits=read,
         networks=tuple(networks),
     )
+
+
+def _tokenising(resolved: Resolved, ranks: Ranks = ALONE) -> Tokenising:
+    skip = resolved.data.skip_unreadable
+    return Tokenising(skip_unreadable=skip, rank=ranks.rank, ranks=ranks.count)
+
+
+@contextlib.contextmanager
+def _first_alone(ranks: Ranks) -> Iterator[None]:
+    """What is made inside, the first rank makes; the others come when it is there."""
+    if not ranks.first:
+        ranks.wait()
+    yield
+    if ranks.first:
+        ranks.wait()
 
 
 def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:

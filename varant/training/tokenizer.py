@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varant.data.datasets import Split, images_to_float
+from varant.data.datasets import Split, images_to_float, read_ahead
+from varant.devices import float32_exactly, images_at_once
 from varant.model.tokenizer import Quantizer, Tokenizer, TokenizerConfig
 from varant.progress import Log
 from varant.randomness import batch_indices, stream, torch_seed
@@ -133,7 +134,12 @@ def reconstruction_psnr(tokenizer: Tokenizer, split: Split) -> float:
 def reconstructions(
     tokenizer: Tokenizer, split: Split, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `count` images of a split and what the tokenizer makes of them, 250 at a time."""
-    for start in range(0, count, 250):
-        images = images_to_float(split.images(slice(start, min(count, start + 250))))
-        yield images, tokenizer.decode(tokenizer.encode(images))
+    """The first `count` images of a split and what the tokenizer makes of them, a few at a time,
+    on its device."""
+    device, batch = next(tokenizer.parameters()).device, images_at_once(tokenizer.image_side)
+    parts = (slice(start, min(count, start + batch)) for start in range(0, count, batch))
+    for pixels in read_ahead(split.images, parts):
+        images = images_to_float(pixels).to(device)
+        with float32_exactly():
+            tokens_BL = tokenizer.encode(images)
+        yield images, tokenizer.decode(tokens_BL)

@@ -14,7 +14,15 @@ from varant import Tokenizer, UserError
 from varant.data.batches import CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit, Dataset, images_to_float
 from varant.data.folders import ReplacingSplit, UnreadableImage, folder_dataset
-from varant.data.tokens import Tokenising, cache_tokens, read_tokens
+from varant.data.tokens import (
+    MIRRORED,
+    Tokenising,
+    Tokens,
+    TokenSplit,
+    cache_tokens,
+    read_split,
+    tokens_digest,
+)
 from varant.randomness import batch_indices, stream
 
 
@@ -37,21 +45,89 @@ def dataset(count=20) -> Dataset:
     )
 
 
-def test_shards_hold_the_tokenizer_s_tokens_and_flips_come_last(tmp_path):
+def cached(folder, data, splits=("train", "select"), how=Tokenising()) -> Tokens:  # noqa: B008
+    cache_tokens(folder, data, tokenizer(), splits, how)
+    return Tokens(folder=folder)
+
+
+def all_tokens(split: TokenSplit) -> torch.Tensor:
+    return split.rows(slice(None)).tokens_NL
+
+
+def test_shards_hold_the_tokenizer_s_tokens_and_mirrored_ones_are_a_split(tmp_path):
     data, draw = dataset(), tokenizer()
-    tokens = cache_tokens(tmp_path, data, draw, Tokenising(flips=True, shard_entries=7, batch=3))
-    assert [len(shard) for shard in tokens.train.shards] == [7] * 5 + [5]
+    how = Tokenising(shard_images=7, batch=3)
+    tokens = cached(tmp_path, data, ("train", MIRRORED, "select"), how)
+    assert [len(shard) for shard in tokens.train.shards] == [7, 7, 6]
     assert tokens.train.shards[0].dtype == torch.int16
-    assert len(tokens.select) == 20, "held-out images are not flipped"
     images = images_to_float(data.train.images_N3HW)
     expected = torch.cat([draw.encode(images), draw.encode(images.flip(3))])
-    everything = tokens.train.rows(slice(None))
+    assert torch.equal(all_tokens(tokens.select), expected[:20])
+    both = tokens.train.followed_by(tokens.mirrored)
+    everything = both.rows(slice(None))
     assert torch.equal(everything.tokens_NL, expected)
     assert everything.tokens_NL.dtype == torch.int64
     assert everything.labels_N.tolist() == [i % 5 for i in range(20)] * 2
     chosen = np.array([39, 0, 7, 6, 7, 20])
-    assert torch.equal(tokens.train.rows(chosen).tokens_NL, expected[chosen])
-    assert tokens.train.rows(chosen).labels_N.tolist() == [4, 0, 2, 1, 2, 0]
+    assert torch.equal(both.rows(chosen).tokens_NL, expected[chosen])
+    assert both.rows(chosen).labels_N.tolist() == [4, 0, 2, 1, 2, 0]
+
+
+class Counting:
+    """A split that counts how often each image is read."""
+
+    def __init__(self, split):
+        self.split, self.labels_N, self.reads = split, split.labels_N, np.zeros(len(split), int)
+
+    def __len__(self):
+        return len(self.split)
+
+    def images(self, chosen, places_N2=None):
+        self.reads[chosen] += 1
+        return self.split.images(chosen)
+
+
+def test_only_what_is_read_is_tokenised_and_once(tmp_path):
+    splits = {name: Counting(dataset().make_split(name)) for name in ("train", "select")}
+    data = replace(dataset(), make_split=splits.__getitem__)
+    reads = lambda: [splits[name].reads.tolist() for name in ("train", "select")]  # noqa: E731
+    cached(tmp_path, data, ("select",))
+    assert reads() == [[0] * 20, [1] * 20]
+    cached(tmp_path, data, ("train", MIRRORED, "select"))
+    assert reads() == [[1] * 20, [1] * 20], "both orientations of one reading"
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(all_tokens(cached(tmp_path, data, ("train",)).train)) == 20
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+
+
+def test_ranks_share_the_shards_and_one_writes_the_index(tmp_path):
+    data, how = dataset(), Tokenising(shard_images=6, batch=4)
+    for rank in (1, 0):
+        cached(tmp_path, data, how=replace(how, rank=rank, ranks=2))
+        assert len(list(tmp_path.glob("*.safetensors"))) == (4 if rank == 1 else 8)
+    assert not list(tmp_path.glob("*.json")), "until all are there"
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    together = cached(tmp_path, data, how=how)
+    assert times.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}.items()
+    alone = cached(tmp_path / "alone", data)
+    assert torch.equal(all_tokens(together.train), all_tokens(alone.train))
+
+
+def test_no_tf32_where_tokens_are_made(tmp_path, monkeypatch):
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    seen, encode = [], Tokenizer.encode
+
+    def watched(tokenizer, images):
+        seen.append([backend.fp32_precision for backend in backends])
+        return encode(tokenizer, images)
+
+    monkeypatch.setattr(Tokenizer, "encode", watched)
+    before = [backend.fp32_precision for backend in backends]
+    cached(tmp_path, dataset(), ("select",))
+    split = ReplacingSplit(dataset().train)
+    OnlineBatches(split, tokenizer(), seed=0, batch=4, flips=False).batch(0, slice(None))
+    assert seen == [["ieee", "ieee"]] * 2
+    assert [backend.fp32_precision for backend in backends] == before != ["ieee", "ieee"]
 
 
 def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
@@ -66,51 +142,38 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
         assert total == 2 * 20
         return contextlib.nullcontext(stop)
 
+    splits, how = ("train", "select"), Tokenising(shard_images=5, batch=2)
     with pytest.raises(KeyboardInterrupt):
-        cache_tokens(
-            tmp_path,
-            dataset(),
-            tokenizer(),
-            Tokenising(shard_entries=5, batch=2),
-            progress=progress,
-        )
+        cache_tokens(tmp_path, dataset(), tokenizer(), splits, how, progress=progress)
     whole = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert len(whole) == 2
-    assert not (tmp_path / "index.json").exists()
-    cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2))
+    assert not list(tmp_path.glob("*.json"))
+    found = all_tokens(cached(tmp_path, dataset(), how=how).train)
     assert all(path.stat().st_mtime_ns == time for path, time in whole.items())
-    found = read_tokens(tmp_path).train.rows(slice(None)).tokens_NL
     assert torch.equal(found, tokenizer().encode(images_to_float(dataset().train.images_N3HW)))
     # A truncated shard is no whole one.
     victim = sorted(whole)[0]
     victim.write_bytes(victim.read_bytes()[:100])
-    (tmp_path / "index.json").unlink()
-    cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=5, batch=2))
-    assert torch.equal(read_tokens(tmp_path).train.rows(slice(None)).tokens_NL, found)
+    (tmp_path / "train.json").unlink()
+    assert torch.equal(all_tokens(cached(tmp_path, dataset(), how=how).train), found)
 
 
 def test_damaged_caches_are_refused(tmp_path):
-    cache_tokens(tmp_path, dataset(), tokenizer())
+    cached(tmp_path, dataset())
     shard = tmp_path / "select-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:50])
     with pytest.raises(UserError, match="damaged token cache"):
-        read_tokens(tmp_path)
-    (tmp_path / "index.json").write_text(json.dumps({"version": 2}))
-    with pytest.raises(UserError, match="damaged token cache"):
-        read_tokens(tmp_path)
+        read_split(tmp_path, "select")
+    (tmp_path / "train.json").write_text(json.dumps({"version": 2}))
+    for name in ("train", "test"):
+        with pytest.raises(UserError, match="damaged token cache"):
+            read_split(tmp_path, name)
 
 
-def test_digest_names_tokenizer_data_and_preprocessing():
+def test_digest_names_tokenizer_and_data():
     other = replace(dataset(), digest="other")
-    digests = [
-        Tokenising().digest(dataset(), "weights"),
-        Tokenising().digest(other, "weights"),
-        Tokenising().digest(dataset(), "other"),
-        Tokenising(flips=True).digest(dataset(), "weights"),
-        Tokenising(splits=("select",)).digest(dataset(), "weights"),
-    ]
-    assert len(set(digests)) == 5
-    assert Tokenising(skip_unreadable=True, batch=3).digest(dataset(), "weights") == digests[0]
+    found = [("weights", dataset()), ("weights", other), ("other", dataset())]
+    assert len({tokens_digest(data, weights) for weights, data in found}) == 3
 
 
 @pytest.fixture
@@ -127,21 +190,20 @@ def test_unreadable_images_stop_or_are_listed(photographs, tmp_path):
         path.write_bytes(b"no image")
     data = folder_dataset(photographs, side=16)
     with pytest.raises(UnreadableImage, match=r"a/3.png"):
-        cache_tokens(tmp_path / "strict", data, tokenizer())
-    assert not (tmp_path / "strict" / "index.json").exists()
-    tokens = cache_tokens(
-        tmp_path / "lax", data, tokenizer(), Tokenising(skip_unreadable=True, flips=True)
-    )
-    assert tokens.skipped == tuple(str(path) for path in bad)
-    assert len(tokens.train) == 2 * 14
+        cached(tmp_path / "strict", data)
+    assert not list((tmp_path / "strict").glob("*.json"))
+    how = Tokenising(skip_unreadable=True)
+    tokens = cached(tmp_path / "lax", data, ("train", MIRRORED), how)
+    assert tokens.train.skipped == tokens.mirrored.skipped == tuple(str(path) for path in bad)
+    assert len(tokens.train) == len(tokens.mirrored) == 14
     keep = np.array([i for i in range(16) if data.train.paths[i] not in bad])
     expected = tokenizer().encode(images_to_float(data.train.images(keep)))
-    assert torch.equal(tokens.train.rows(slice(0, 14)).tokens_NL, expected)
-    assert tokens.train.labels_N[:14].tolist() == data.train.labels_N[keep].tolist()
+    assert torch.equal(all_tokens(tokens.train), expected)
+    assert tokens.train.labels_N.tolist() == data.train.labels_N[keep].tolist()
 
 
 def test_cached_batches_are_a_function_of_seed_and_step(tmp_path):
-    tokens = cache_tokens(tmp_path, dataset(), tokenizer(), Tokenising(shard_entries=6))
+    tokens = cached(tmp_path, dataset(), how=Tokenising(shard_images=6))
     batches = CachedBatches(tokens.train, seed=3, batch=8)
     whole = batches.batch(5, slice(None))
     chosen = batch_indices(3, 5, batch=8, images=20)

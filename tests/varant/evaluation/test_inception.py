@@ -316,8 +316,7 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
     tokenizer, tokens_NL = Tokenizer(config).eval(), torch.randint(0, 16, (7, 5))
     split = {"tokens": tokens_NL.short(), "labels": torch.arange(7) % 2}
     save_file(split, tmp_path / "test.safetensors")
-    index = {"version": 2, "shards": {"select": ["test.safetensors"], "test": ["test.safetensors"]}}
-    (tmp_path / "index.json").write_text(json.dumps(index))
+    (tmp_path / "test.json").write_text(json.dumps({"shards": ["test.safetensors"]}))
     images = tokenizer.decode(tokens_NL).add(1).div(2)
     for extractor in (inception_extractor(inception), packaged_extractor("shapes-24")):
         path = prepare_reference(tmp_path, tokenizer, extractor)

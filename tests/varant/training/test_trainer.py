@@ -126,10 +126,10 @@ def test_a_skipped_layer_gets_exactly_its_bridge_zone_gradient():
     seen = []
     original = trainer.model._run_tokens
 
-    def watched(block, x_BLC, adaln_B6C, lengths):
+    def watched(block, x_BLC, constants, lengths):
         if block is skipped:
             seen.append(x_BLC.shape[1])
-        return original(block, x_BLC, adaln_B6C, lengths)
+        return original(block, x_BLC, constants, lengths)
 
     trainer.model._run_tokens = watched
     trainer._accumulate_gradients(0, (trainer.plans[1],))
