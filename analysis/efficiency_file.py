@@ -98,6 +98,7 @@ class EfficiencyFile(StudyHead, extra="forbid"):
         name: of the geometry, as the flag spells it.
         seconds: that the cells took.
         precision: of the weights that are sampled from.
+        compiled: whether the layers of our samplers were.
         plans: by name; the first is the full network.
         decoder_flops, encoder_flops: of the tokenizer, an image.
         paper_cost: plans of VAR-d30 at batch 64, by arithmetic.
@@ -112,6 +113,7 @@ class EfficiencyFile(StudyHead, extra="forbid"):
     name: str
     geometry: GeometryFacts
     precision: Literal["float32", "bfloat16", "float16"]
+    compiled: bool = False
     batches: tuple[int, ...]
     plans: Mapping[str, PlanFacts] = Field(min_length=1)
     decoder_flops: int
@@ -126,7 +128,8 @@ class EfficiencyFile(StudyHead, extra="forbid"):
 
     @property
     def measured_on(self) -> str:
-        return f"{self.name}, {self.precision}, {self.machine}"
+        compiled = ", compiled" if self.compiled else ""
+        return f"{self.name}, {self.precision}{compiled}, {self.machine}"
 
     @property
     def full(self) -> str:

@@ -58,6 +58,8 @@ class EfficiencyConfig:
     layers after scale 6 (a preset's: its own)."""
     batch: Batches | None = None
     """Images drawn at once: a list; default 1,4, and 64 on a GPU."""
+    compile: bool = False
+    """Compile the layers of our samplers; the reference's style runs as it is."""
     repeats: Positive = 5
     """Timings of each thing, by turns."""
     report_cells: Batches = (250, 1000)
@@ -104,6 +106,7 @@ def subject_of(config: EfficiencyConfig) -> Subject:
         device=config.run.device,
         machine=device_name(config.run.device),
         torch=torch.__version__,
+        compiled_batches=len(config.batches) if config.compile else 0,
         code=code_digest(),
         repeats=config.repeats,
     )
@@ -212,6 +215,7 @@ def study_file(
         name=subject.name,
         geometry=GeometryFacts.model_validate(subject.geometry),
         precision=config.run.precision,
+        compiled=config.compile,
         batches=config.batches,
         plans={
             plan.name: plan_facts(subject.geometry, plan, config.run.precision)

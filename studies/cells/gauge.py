@@ -33,6 +33,7 @@ class Subject:
         name: of the geometry, as the flag spells it.
         plans: the full network first.
         machine: the name of what computes, with what numbers of another machine are not mixed.
+        compiled_batches: batch sizes that our layers are compiled for; 0 runs them as they are.
         code: digest of the code that is measured: that of an earlier day says nothing of today's.
         repeats: of each timing.
     """
@@ -45,6 +46,7 @@ class Subject:
     device: str
     machine: str
     torch: str
+    compiled_batches: int
     code: str
     repeats: int
 

@@ -113,11 +113,12 @@ def _samplers(
 @functools.lru_cache(maxsize=1)
 def _networks(subject: Subject) -> tuple[Pair, Pair]:
     """Ours in the study's precision, the reference's in float32: one and the same in float32."""
-    reference = _allocated(subject)
-    if subject.precision == "float32":
-        return reference, reference
-    ours = _allocated(subject)
-    hold(*ours, subject.precision)
+    ours = reference = _allocated(subject)
+    if subject.precision != "float32":
+        ours = _allocated(subject)
+        hold(*ours, subject.precision)
+    if subject.compiled_batches:  # changes nothing of what the reference's style calls
+        ours[0].compile_layers(batches=subject.compiled_batches)
     return ours, reference
 
 

@@ -67,7 +67,9 @@ class Memory(_OfSampling):
         cuda = self.subject.device.startswith("cuda")
         for sampler, stand_in in zip(samplers(self.subject), stand_ins(self.subject), strict=True):
             trace = AllocatorTrace(self.subject.device) if cuda else Trace()
-            with trace:
+            # A trace sees operations, of which compiled code has none.
+            stance = torch.compiler.set_stance("default" if cuda else "force_eager")
+            with trace, stance:
                 sample = sampler.draw(self.batch, trace.watch)
             row = partial(self._row, sampler)
             yield row("bytes/kv", sample.kv_bytes_peak)
