@@ -41,18 +41,24 @@ class Facts(BaseModel):
 
 
 class HardwareFacts(Facts):
-    """The machine. `workers` are processes that ran cells, of `threads_per_process` each."""
+    """The machine. `workers` are processes that ran cells, of `threads_per_process` each.
+
+    `precision` is the type that networks were measured in, and trained in by autocast.
+    """
 
     cpu: str
     cores: int
     threads_per_process: int
     workers: int
     device: str
+    precision: str = "float32"
     platform: str
     gpu: str | None = None
 
 
 class DatasetFacts(Facts):
+    """`units_share_images`: no unit has test images of its own, since the data set is finite."""
+
     name: str
     digest: str
     train_images: int
@@ -60,6 +66,7 @@ class DatasetFacts(Facts):
     test_images: int
     image_side: int
     num_classes: int
+    units_share_images: bool = False
 
 
 class TokenizerFacts(Facts):
@@ -136,6 +143,11 @@ class StudyHead(Facts, extra="ignore"):
     hardware: HardwareFacts
     versions: Mapping[str, str]
 
+    @property
+    def measured_on(self) -> str:
+        """What it was measured on, as a report's subtitle says it."""
+        return ""
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read and check a study's file.
@@ -188,6 +200,10 @@ class StudyFile(StudyHead):
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
     power: Mapping[str, Mapping[str, float]] | None = None
+
+    @property
+    def measured_on(self) -> str:
+        return self.dataset.name
 
 
 class SensitivityFile(StudyFile, extra="forbid"):
@@ -283,24 +299,6 @@ class ParetoFile(SupernetFile):
     train_switch: int = Field(ge=0)
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
-
-
-class TimingFacts(Facts):
-    """One measured ratio or rate: median, least and largest of the repeats."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    expected: float | None
-    against: str
-
-
-class EfficiencyFile(StudyHead, extra="forbid"):
-    """Of a study that times."""
-
-    timings: tuple[TimingFacts, ...]
 
 
 def validation_text(error: ValidationError) -> str:

@@ -147,8 +147,9 @@ class SupernetStudy(Study[Config, Found]):
         """The training of a model of this arm from the unit's base; by default with its seed."""
         flags = self.config.training
         images = QUICK_CURVE_IMAGES if self.config.run.quick else CURVE_IMAGES
-        chosen = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
+        chosen: dict[str, Any] = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
         chosen["seed"] = unit if seed is None else seed
+        chosen["precision"] = self.config.run.precision
         chosen["lr"] = bench.lr if flags.lr is None else flags.lr
         config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(

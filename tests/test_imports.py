@@ -14,7 +14,7 @@ GROUND = "devices errors files flags manifest presets progress randomness"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise",
-        "study supernets",
+        "study supernets overheads rehearsal",
         "searching",
         "tracking",
         "grid",
@@ -23,7 +23,7 @@ ORDER = {
     ),
     "reports": (
         "__main__ pool compare build",
-        "sensitivity pareto switch schedule search ladder noise general",
+        "sensitivity pareto switch schedule search ladder noise efficiency general",
         "parts",
     ),
     "analysis": (
@@ -31,7 +31,7 @@ ORDER = {
         "figures",
         "maps searches",
         "statistics",
-        "search_file instrument_file",
+        "search_file instrument_file efficiency_file",
         "frame metrics study_file",
         "errors",
     ),

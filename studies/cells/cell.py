@@ -26,6 +26,7 @@ from studies.cells.result import (
     read_result,
     write_result,
 )
+from varant.devices import Precision
 from varant.errors import Diverged, Preempted, UserError
 from varant.files import digest_of, locked
 from varant.manifest import Damaged
@@ -80,6 +81,7 @@ class Network:
         model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; "" where
             the study measures data alone, and `model_folder` holds just the tokenizer.
         trained_by: that cell's digest.
+        precision: of its weights where it is measured.
     """
 
     model_folder: Path
@@ -88,6 +90,7 @@ class Network:
     tokens_digest: str
     held_out: HeldOut
     trained_by: str | None = None
+    precision: Precision = "float32"
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):

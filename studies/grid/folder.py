@@ -78,7 +78,7 @@ def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> Non
 
 def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dict[str, Any]:
     """What `study.json` says of any study, of this machine and installation."""
-    gpu = torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else None
+    gpu = device_name(run.device) if run.device.startswith("cuda") else None
     versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,
@@ -87,11 +87,12 @@ def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dic
         "code_version": __version__,
         "created": datetime.now(UTC).replace(microsecond=0),
         "hardware": {
-            "cpu": _processor(),
+            "cpu": device_name("cpu"),
             "cores": os.cpu_count() or 1,
             "threads_per_process": 1,
             "workers": workers,
             "device": run.device,
+            "precision": run.precision,
             "platform": f"{platform.system()} {platform.machine()}",
             "gpu": gpu,
         },
@@ -116,6 +117,7 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "dataset": {
             **{f"{split}_images": images for split, images in dataset.sizes.items()},
             **{n: getattr(dataset, n) for n in ("name", "digest", "image_side", "num_classes")},
+            "units_share_images": dataset.make_unit is None,
         },
         "tokenizer": {
             "digest": bench.start.tokenizer_sha256,
@@ -151,7 +153,10 @@ def _base_facts(outcome: Outcome[Any], unit: int) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def device_name(device: str) -> str:
+    """The GPU's, or the processor's."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -40,6 +40,7 @@ from reports.parts.figures import sample_plate
 from reports.parts.page import plain
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import Findings, analyse
+from reports.sensitivity.report import make_report
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,6 +121,16 @@ def test_the_first_page_holds_the_ledger_and_the_main_figure(five):
     assert "Claim ledger" in first and "Likelihood" in first
     assert "Figure 1. What windows of scales cost, and every other split" in first
     assert "descriptive" in first
+
+
+def test_verdicts_of_a_finite_data_set_are_for_its_images(five):
+    study = SensitivityFile.load(five / "study.json")
+    finite = study.dataset.model_copy(update={"units_share_images": True})
+    said = [
+        json.dumps(make_report(five, one).content, default=str)
+        for one in (study, study.model_copy(update={"dataset": finite}))
+    ]
+    assert ["for these test images" in text for text in said] == [False, True]
 
 
 def test_failed_cells_show(five):

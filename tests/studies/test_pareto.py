@@ -19,7 +19,8 @@ from mlflow_runs import finished_runs, histories, runs_of
 from study_commands import ROOT, Command, end_when
 
 from studies.cells.result import CellResult, write_result
-from studies.pareto import Pareto, ParetoConfig, paper_cost
+from studies.grid.costs import paper_cost
+from studies.pareto import Pareto, ParetoConfig
 from varant import DepthPlan, generate, load
 from varant.presets import presets
 from varant.start.presets import base_geometry

@@ -4,12 +4,13 @@ import hashlib
 import json
 
 import pytest
+import safetensors.torch
 import torch
 from small_networks import small_geometry, small_tokenizer
 
 import varant
 from varant import UserError
-from varant.store.checkpoint import load_tokenizer
+from varant.store.checkpoint import TYPE_NAMES, load_tokenizer, write_tensors
 
 
 @pytest.fixture
@@ -145,3 +146,22 @@ def test_a_light_tokenizer_has_no_official_form(ours, tmp_path):
     with pytest.raises(UserError, match="light tokenizer backbone has no official form"):
         varant.save_official(ours[1], ours[2], vae=tmp_path / "a.pth", var=tmp_path / "b.pth")
     assert not (tmp_path / "a.pth").exists()
+
+
+def test_tensors_are_written_as_the_library_does_and_hashed_on_the_way(tmp_path):
+    tensors = {
+        f"{kind}/{name}": torch.arange(4).to(kind).reshape(shape)
+        for kind in TYPE_NAMES
+        for name, shape in (("b", (2, 2)), ("a", (4,)))
+    }
+    tensors |= {
+        "scalar": torch.tensor(2.0),
+        "none": torch.zeros(0, 3),
+        "turned": torch.rand(2, 3).T,
+    }
+    path = tmp_path / "x.safetensors"
+    for metadata in (None, {"recipe": '"é"'}):
+        digest = write_tensors(path, tensors, metadata)
+        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        assert path.read_bytes() == safetensors.torch.save(whole, metadata)
