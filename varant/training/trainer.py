@@ -185,6 +185,7 @@ class Trainer:
                 device_ids=ids,
                 find_unused_parameters=config.switch == 0,
                 gradient_as_bucket_view=True,
+                broadcast_buffers=False,  # constants
             )
 
     @property
