@@ -200,7 +200,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         executing = open_executor(
             self.config.workers, run.scheduler, workspace=workspace.folder, device=run.device
         )
-        with _preempted_by_signals(), executing as executor:
+        with preempted_by_signals(), executing as executor:
             bench = prepare_bench(planned, self.config, workspace, executor, splits_of(points))
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
@@ -371,7 +371,7 @@ def _say_bad(results: Mapping[str, CellResult]) -> None:
 
 
 @contextmanager
-def _preempted_by_signals() -> Iterator[None]:
+def preempted_by_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGUSR1, by which batch systems end jobs, into `Preempted`."""
 
     def stop(number: int, frame: object) -> None:

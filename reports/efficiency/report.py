@@ -26,7 +26,7 @@ def make_report(folder: Path, study: EfficiencyFile) -> Report:
     frame = load_measured(folder / "frame.parquet")
     found, ledger = sampling_of(study, frame), judge_costs(study, frame)
     training = training_of(study, frame)
-    page = Page(study, "What does depth cost?", words.listed([f"{p} part" for p in study.parts]))
+    page = Page(study, "What does depth cost?", words.listed(study.parts))
     page.answer(study.question, _verdict(study, found), _answer(found))
     summary = pd.DataFrame(columns=["batch"])
     if found:

@@ -66,7 +66,9 @@ class Sampler:
     @property
     def weight_bytes(self) -> int:
         """Of both networks, but for the tokenizer's encoder, which draws nothing."""
-        parts: list[nn.Module] = [self.model, self.tokenizer.decoder, self.tokenizer.quantize]
+        tokenizer = self.tokenizer
+        parts: list[nn.Module] = [self.model, tokenizer.decoder, tokenizer.post_quant_conv]
+        parts.append(tokenizer.quantize)
         return sum(
             tensor.numel() * tensor.element_size()
             for part in parts

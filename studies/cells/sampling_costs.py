@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -14,7 +15,9 @@ from analysis.efficiency_file import OURS
 from studies.cells.gauge import Gauge, Row
 from studies.cells.samplers import Sampler, predicted_stages, samplers, stand_ins
 from studies.cells.timing import StageClock, Stopwatch
-from studies.cells.tracing import AllocatorTrace, StageTrace, Trace
+from studies.cells.tracing import AllocatorTrace, StageTrace, Trace, device_activities
+
+MOST_TURNS, TURNS_SECONDS = 4, 30.0  # of switching, beyond `repeats`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,10 @@ class Memory(_OfSampling):
 
     def measure(self) -> Iterator[Row]:
         cuda = self.subject.device.startswith("cuda")
-        for sampler, stand_in in zip(samplers(self.subject), stand_ins(self.subject), strict=True):
+        # Autocast splits operations on tensors without content; waits do not depend on the type.
+        counted = stand_ins(replace(self.subject, precision="float32"))
+        kinds = zip(samplers(self.subject), stand_ins(self.subject), counted, strict=True)
+        for sampler, stand_in, counting in kinds:
             trace = AllocatorTrace(self.subject.device) if cuda else Trace()
             # A trace sees operations, of which compiled code has none.
             stance = torch.compiler.set_stance("default" if cuda else "force_eager")
@@ -78,9 +84,15 @@ class Memory(_OfSampling):
             for metric, stages in (("bytes/peak", trace.stages), ("bytes/predicted", predicted)):
                 for (stage, scale), value in _largest(stages).items():
                     yield row(metric, value, stage=stage, scale=scale)
-            # Launches of a CPU are its operations; waits show where the device is not the host.
-            yield row("launches", sum(s.launches for s in (predicted if cuda else trace.stages)))
-            yield row("waits", sum(stage.waits for stage in predicted))
+            if cuda:
+                launches = device_activities(partial(sampler.draw, self.batch))
+            else:
+                launches = sum(stage.launches for stage in trace.stages)
+            yield row("launches", launches)
+            apart = predicted
+            if self.subject.precision != "float32":
+                apart = predicted_stages(counting, self.batch)
+            yield row("waits", sum(stage.waits for stage in apart))
 
 
 def _largest(stages: list[StageTrace]) -> dict[tuple[str, int], int]:
@@ -97,8 +109,9 @@ def _largest(stages: list[StageTrace]) -> dict[tuple[str, int], int]:
 class Switching(_OfSampling):
     """Seconds of a generation right after another plan's over those right after its own.
 
-    Every repeat gives a ratio for each plan: another plan's generation, then two of its own, by
-    turns over the plans. Graphs that are compiled meanwhile are counted.
+    Every turn gives a ratio for each plan: another plan's generation, then two of its own. There
+    are as many turns as `repeats`, and up to four times as many while they take seconds only: a
+    loss of two percent is small. Graphs that are compiled meanwhile are counted.
     """
 
     @property
@@ -110,8 +123,10 @@ class Switching(_OfSampling):
         watch = Stopwatch(repeats=self.subject.repeats, device=self.subject.device)
         for sampler in ours:
             sampler.draw(self.batch)
-        before = _compiled_graphs()
-        for repeat in range(self.subject.repeats):
+        before, started = _compiled_graphs(), time.monotonic()
+        for repeat in range(MOST_TURNS * self.subject.repeats):
+            if repeat >= self.subject.repeats and time.monotonic() - started > TURNS_SECONDS:
+                break
             for place, sampler in enumerate(ours):
                 ours[place - 1].draw(self.batch)
                 after_other, after_own = (

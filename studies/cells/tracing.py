@@ -7,6 +7,7 @@ what goes from the host to it is seen.
 """
 
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._autograd import DeviceType
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -185,6 +187,14 @@ class AllocatorTrace:
         """The allocator counts as the host asks, so nothing has to be waited for."""
         self.stages[-1].peak_bytes = torch.cuda.max_memory_allocated(self._device) - self._before
         torch.cuda.reset_peak_memory_stats(self._device)
+
+
+def device_activities(work: Callable[[], object]) -> int:
+    """Kernels, copies and fills that a CUDA device runs for it, by torch's profiler."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        work()
+        torch.cuda.synchronize()
+    return sum(event.device_type == DeviceType.CUDA for event in profile.events())
 
 
 class _MetaAttention(TorchFunctionMode):

@@ -16,11 +16,12 @@ import torch
 
 from analysis.efficiency_file import REFERENCE, STAGES, PlanFacts
 from studies.cells.gauge import Subject
-from studies.cells.machine import Rates, measured_rates
+from studies.cells.machine import Rates
 from studies.cells.samplers import Sampler, predicted_stages, stand_ins
 from studies.cells.tracing import StageTrace, Trace
 from studies.grid.costs import plan_facts, tokenizer_flops
 from varant.errors import UserError
+from varant.model.cost import parameter_count, plan_cost
 from varant.model.tokenizer import Tokenizer
 
 SPARE = 1.05  # of what is predicted: kernels have scratch of their own
@@ -123,6 +124,38 @@ def check_fits(subject: Subject, batch: int) -> None:
     )
 
 
+def training_bytes(subject: Subject, batch: int) -> int:
+    """The least that training takes: weights, gradients and AdamW's two moments in float32, and a
+    pass's logits with their gradient. Activations are not counted."""
+    geometry = subject.geometry
+    logits = batch * geometry.tokens * geometry.vocab_size
+    return 4 * (4 * parameter_count(geometry) + 2 * logits)
+
+
+def check_training_fits(subject: Subject, batch: int) -> None:
+    """Raise `UserError` unless what training takes at least is free."""
+    needed, free = training_bytes(subject, batch), free_bytes(subject.device)
+    if needed > free:
+        raise UserError(
+            f"--part training: needs at least {needed / 2**30:.1f} GiB on {subject.device} at "
+            f"batch {batch}, of which {free / 2**30:.1f} GiB are free; leave it out, as in --part "
+            "sampling,overheads"
+        )
+
+
+def training_lines(subject: Subject, batch: int, rates: Rates) -> list[str]:
+    """For `--dry-run`: a step under each plan."""
+    seconds = {
+        plan.name: 3 * batch * plan_cost(subject.geometry, plan, guidance=False).flops
+        for plan in subject.plans
+    }
+    said = (f"{name} {flops / rates.matrix_flops:.2f} s" for name, flops in seconds.items())
+    return [
+        f"training: at least {_mib(training_bytes(subject, batch))}; a step of {batch} images: "
+        + ", ".join(said)
+    ]
+
+
 def free_bytes(device: str) -> int:
     """Memory that a process may take now."""
     if device.startswith("cuda"):
@@ -134,15 +167,19 @@ def free_bytes(device: str) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def forecast_lines(subject: Subject, batches: Sequence[int]) -> list[str]:
+def rate_line(rates: Rates) -> str:
+    """For `--dry-run`: what its seconds rest on."""
+    return (
+        f"calibrated: matrix {rates.matrix_flops / 1e9:,.0f} GFLOP/s, convolution "
+        f"{rates.convolution_flops / 1e9:,.0f} GFLOP/s, copy {rates.copied_bytes / 1e9:.1f} GB/s"
+    )
+
+
+def sampling_lines(subject: Subject, batches: Sequence[int], rates: Rates) -> list[str]:
     """For `--dry-run`: every stage of every sampler, tokenising, and the whole."""
-    rates = measured_rates(subject)
     _, encoding = tokenizer_flops(subject.tokenizer)
     lines = [
-        f"calibrated: matrix {rates.matrix_flops / 1e9:,.0f} GFLOP/s, convolution "
-        f"{rates.convolution_flops / 1e9:,.0f} GFLOP/s, copy {rates.copied_bytes / 1e9:.1f} GB/s",
-        "",
-        f"{'':24}{'weights':>10}" + "".join(f"{stage:>23}" for stage in STAGES) + f"{'all':>23}",
+        f"{'':24}{'weights':>10}" + "".join(f"{stage:>23}" for stage in STAGES) + f"{'all':>23}"
     ]
     total = 0.0
     for one in forecasts(subject, batches, rates):

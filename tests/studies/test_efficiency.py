@@ -132,7 +132,7 @@ def test_a_dry_run_predicts_bytes_and_seconds_of_every_stage(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
     for word in ("condition", "decode", "reference style, batch 1", "d2@3, batch 1", "tokenising"):
         assert word in said
-    assert "calibrated: matrix" in said
+    assert "calibrated: matrix" in said and "training: at least" in said
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,8 @@ def test_a_batch_that_cannot_fit_is_refused_and_the_largest_named(tmp_path, monk
     monkeypatch.setattr(forecast, "free_bytes", lambda device: 1000)
     with pytest.raises(UserError, match="not even one image fits"):
         forecast.check_fits(subject, 1)
+    with pytest.raises(UserError, match=r"--part training: needs at least .* leave it out"):
+        forecast.check_training_fits(subject, 1)
 
 
 def test_kv_of_the_published_network_in_half_precision():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from studies.cells.tracing import Trace
+from studies.cells.tracing import AllocatorTrace, Trace
 
 KIB = 1024
 
@@ -59,3 +59,31 @@ def test_attention_on_meta_takes_its_output_alone():
     with Trace() as trace:
         torch.nn.functional.scaled_dot_product_attention(q, q, q)
     assert trace.stages[0].peak_bytes == q.numel() * 4
+
+
+def test_a_devices_allocator_is_read_stage_by_stage(monkeypatch):
+    """With a stand-in: no GPU is at hand."""
+    held = {"now": 100, "peak": 100}
+
+    def reset(device):
+        held["peak"] = held["now"]
+
+    def allocate(size):
+        held["now"] += size
+        held["peak"] = max(held.values())
+
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: held["peak"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    with AllocatorTrace("cuda") as trace:
+        allocate(10)
+        trace.watch("blocks", 0)
+        allocate(30)
+        allocate(-35)
+        trace.watch("head", 0)
+        allocate(1)
+    assert [(one.stage, one.peak_bytes) for one in trace.stages] == [
+        ("", 10),
+        ("blocks", 40),
+        ("head", 6),
+    ]
