@@ -9,10 +9,12 @@ Which plan a row is of, and how its network was trained, is in typed columns (`P
 in figures and tables, group rows of one thing, and are never parsed nor compared with a text.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from analysis.errors import FrameError
 from analysis.metrics import Metric, parse_metric
@@ -20,19 +22,19 @@ from analysis.study_file import BASE, REAL
 
 VERSION = 3
 COLUMNS: dict[str, str] = {
-    "study": "string",
+    "study": "category",
     "unit": "int64",
-    "family": "string",
-    "plan": "string",
+    "family": "category",
+    "plan": "category",
     "scale": "Int64",
-    "window": "string",
+    "window": "category",
     "switch": "Int64",
     "subnet_depth": "Int64",
-    "selector": "string",
-    "anchor": "string",
-    "cell_digest": "string",
-    "status": "string",
-    "metric": "string",
+    "selector": "category",
+    "anchor": "category",
+    "cell_digest": "category",
+    "status": "category",
+    "metric": "category",
     "group": "Int64",
     "value": "float64",
     "count": "int64",
@@ -47,8 +49,8 @@ PLAN_KEY = ["family", "scale", "window", "switch", "subnet_depth", "selector"]
 """The columns that tell a plan of a study's grid from another, whatever the network."""
 
 TRAINING_COLUMNS: dict[str, str] = {
-    "schedule": "string",
-    "kind": "string",
+    "schedule": "category",
+    "kind": "category",
     "share": "Float64",
     "train_switch": "Int64",
     "seed": "Int64",
@@ -78,22 +80,26 @@ def headline_metrics(frame: pd.DataFrame) -> tuple[Metric, ...]:
     return tuple(sorted(quality, key=lambda m: (_ORDER.index(m.kind), m.name)))
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A table of a study's folder.
+def read_parquet(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
+    """A table of a study's folder; its columns `categories` are read as such.
 
     Raises:
         FrameError: the file is absent, truncated, or no parquet.
     """
     if not path.is_file():
         raise FrameError(f"{path}: no such file; run the study again to write it")
+    usual = pa.default_memory_pool()  # keeps what it freed: of 10,000 cells half a gigabyte
+    pa.set_memory_pool(pa.system_memory_pool())
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, read_dictionary=list(categories))
     # Parquet readers raise their own families of errors for damaged bytes, all of them the file's.
     except Exception as error:
         said = " ".join(str(error).split())[:120]
         raise FrameError(
             f"{path}: not a readable parquet file ({said}); delete it and run the study again"
         ) from error
+    finally:
+        pa.set_memory_pool(usual)
 
 
 def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.DataFrame:
@@ -101,7 +107,9 @@ def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.D
 
     Raises `FrameError` where the file is absent, truncated, no parquet, or no valid frame.
     """
-    return checked_frame(read_parquet(path), source=path, training=training, full=full)
+    columns = (COLUMNS | TRAINING_COLUMNS).items()
+    frame = read_parquet(path, [name for name, dtype in columns if dtype == "category"])
+    return checked_frame(frame, source=path, training=training, full=full)
 
 
 def checked_frame(
@@ -134,21 +142,21 @@ def checked_frame(
             typed[name] = values.astype(dtype)
         except (ValueError, TypeError) as error:
             raise refuse(f"column {name} is {frame[name].dtype}, not {dtype}") from error
-    checked = pd.DataFrame(typed).reset_index(drop=True)
+    checked = pd.DataFrame(typed, copy=False).reset_index(drop=True)
     if training:  # a control may lack the switch point: it trains no subnet
         allowed_empty = {"schedule": 0, "kind": 0, "seed": 0, "train_switch": len(checked) - 1}
-        trained = checked["anchor"].fillna("") != REAL
+        trained = checked["anchor"] != REAL
         for name, most in allowed_empty.items():
             empty = int(checked.loc[trained, name].isna().sum())
             if empty > most:
                 raise refuse(f"column {name} has no value in {empty} rows")
     allowed_values = {"family": FAMILIES, "status": STATUSES, "anchor": (*ANCHORS, "")}
     for name, allowed in allowed_values.items():
-        strange = sorted(set(checked[name].fillna("")) - set(allowed))
-        if strange:
+        if strange := sorted(set(_texts(checked[name])) - set(allowed)):
             raise refuse(f"{name} {strange[0]!r} is not one of {', '.join(allowed)}")
-    finished = checked[checked["status"] == FINISHED]
-    for name in finished["metric"].fillna("").unique():
+    key = ["unit", "schedule", "seed", "draw", "family", "plan", "selector", "metric", "group"]
+    finished = checked.loc[checked["status"] == FINISHED, [*key, "value"]]
+    for name in _texts(finished["metric"]):
         try:
             parse_metric(name)
         except ValueError as error:
@@ -157,13 +165,16 @@ def checked_frame(
     if len(infinite):
         row = infinite.iloc[0]
         raise refuse(f"{row['metric']} of finished plan {row['plan']!r} is {row['value']}")
-    key = ["unit", "schedule", "seed", "draw", "family", "plan", "selector"]
-    key += ["metric", "group"]
-    distinct = finished.drop_duplicates([*key, "value"])
-    twice = distinct[distinct.duplicated(key)]
+    several = finished[finished.duplicated(key, keep=False)].drop_duplicates([*key, "value"])
+    twice = several[several.duplicated(key)]
     if len(twice):
         row = twice.iloc[0]
         raise refuse(f"{row['metric']} of plan {row['plan']!r} has two values for one unit")
     if full and not (finished["family"] == "full").any():
         raise refuse("the full network has no finished row, so there is nothing to compare with")
     return checked
+
+
+def _texts(column: pd.Series) -> list[str]:
+    """The values that a column of texts has, "" for none."""
+    return ["" if pd.isna(text) else text for text in column.unique()]

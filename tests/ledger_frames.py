@@ -114,7 +114,7 @@ def make(
         )
         return new - old
 
-    rows = zip(frame["schedule"].fillna(""), keys, frame["metric"], strict=True)
+    rows = zip(frame["schedule"], keys, frame["metric"], strict=True)
     moved = np.array([move(*row) for row in rows])
     return frame.assign(value=frame["value"] + moved)[kept].reset_index(drop=True)
 

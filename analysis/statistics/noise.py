@@ -58,7 +58,7 @@ class Design:
         if plan == "full":
             return frame["family"] == "full"
         if plan in ("early", "late"):
-            return frame["window"].fillna("") == plan
+            return frame["window"] == plan
         layers = max(1, self.depth // {"half": 2, "quarter": 4}[plan])
         at = (frame["subnet_depth"] == layers) & (frame["switch"] == self.switch)
         return at.fillna(False).astype(bool)

@@ -112,10 +112,12 @@ def observed(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], 
         frame["status"] == FINISHED, [*keys, "unit", "seed", "group", "value", "count"]
     ]
     rows = rows.assign(
-        group=rows["group"].fillna(WHOLE).astype(int),
+        group=rows["group"].fillna(WHOLE).astype("int32"),
         seed=rows["seed"].fillna(WHOLE).astype(int),
-        place=rows.groupby(list(keys), sort=False, dropna=False).ngroup(),
-    ).drop_duplicates(["place", "unit", "seed", "group"])
+        place=rows.groupby(list(keys), sort=False, dropna=False).ngroup().astype("int32"),
+    )
+    again = rows.duplicated(["place", "unit", "seed", "group"])
+    rows = rows[~again] if again.any() else rows  # a copy of all rows is the most that it takes
     whole = rows["group"] == WHOLE
     counts = rows[whole].groupby("place")["count"].sum()
     spread = rows[whole].groupby(["place", "unit"])["value"].agg(["var", "size"])

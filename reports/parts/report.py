@@ -112,7 +112,7 @@ def check_together(
 ) -> None:
     """The columns of a frame have values that the study file allows, else a `FrameError`."""
     for column, values in allowed.items():
-        strange = set(frame[column].dropna()) - set(values)
+        strange = set(frame[column].dropna().unique()) - set(values)
         if strange:
             raise FrameError(
                 f"{folder / 'frame.parquet'}: {column} {min(strange)!r} is not in study.json; keep "
@@ -122,7 +122,7 @@ def check_together(
 
 def check_anchors(folder: Path, frame: pd.DataFrame) -> None:
     """Every unit of a frame has the anchor rows that others have, else a `FrameError`."""
-    held = {unit: set(mine["anchor"].dropna()) for unit, mine in frame.groupby("unit")}
+    held = {unit: set(own.dropna().unique()) for unit, own in frame.groupby("unit")["anchor"]}
     wanted = set[str]().union(*held.values())
     for unit, anchors in held.items():
         if lacking := sorted(wanted - anchors):

@@ -46,7 +46,8 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     scales = len(g.patch_nums)
     allowed = {"scale": range(1, scales + 1), "switch": range(scales + 1), "window": study.windows}
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}
-    check_together(folder, frame[~frame["family"].isin(("full", REAL))], allowed)
+    placed = frame.loc[~frame["family"].isin(("full", REAL)), list(allowed)]
+    check_together(folder, placed, allowed)
     check_anchors(folder, frame)
     found = analyse(study, frame)
     units = words.counted(len(found.units), "unit")

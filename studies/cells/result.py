@@ -61,16 +61,14 @@ class CellResult:
         return {name: found.value for name, found in self.metrics.items()}
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Its rows of a study's frame: one for each value and replicate, one where it did not
-        finish."""
-        shared: dict[str, object] = {"cell_digest": self.digest, "status": self.status}
+        """What its rows of a study's frame differ in: one for each value and replicate, one where
+        it did not finish."""
         if self.status != FINISHED:
-            yield shared | {"metric": "", "group": None, "value": math.nan, "count": 0}
+            yield {"metric": "", "group": None, "value": math.nan, "count": 0}
         for metric, found in self.metrics.items():
-            of = shared | {"metric": metric, "count": found.count}
-            yield of | {"group": None, "value": found.value}
-            for group, value in enumerate(found.replicates):
-                yield of | {"group": group, "value": value}
+            for group, value in enumerate((found.value, *found.replicates), start=-1):
+                place = None if group < 0 else group
+                yield {"metric": metric, "group": place, "value": value, "count": found.count}
 
 
 _FILE = TypeAdapter(CellResult)

@@ -21,7 +21,7 @@ from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
 from varant.store.workspace import Workspace
 
-NLL_IMAGES, SELECT_IMAGES = 2000, 1000
+SELECT_IMAGES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _evaluation(
     least = 2 * resolved.geometry.num_classes
     if samples < least:
         raise UserError(f"--samples {samples}: use at least {least}, two of each class")
-    images = min(NLL_IMAGES, sizes["test"]) if wanted.nll_images is None else wanted.nll_images
+    images = wanted.nll_images or min(config.likelihood_images, sizes["test"])
     if images > sizes["test"]:
         raise UserError(
             f"--nll-images {images}: {config.data.dataset} has {sizes['test']} test images a unit"

@@ -29,7 +29,8 @@ class EvaluationConfig:
     """Generated images a cell; default: as many as the power asks for, at most 10,000 (2,000 in
     maps), or 2,000 where studies.noise was not run for this setting."""
     nll_images: Positive | None = None
-    """Test images a cell for the teacher-forced NLL; default: 2000, or as many as there are."""
+    """Test images a cell for the teacher-forced NLL; default: 2000 (500 in maps, where it never
+    decides), or as many as there are."""
     extractor: str = "packaged"
     """Features that decide: packaged (of an embedded data set), inception, or a TorchScript file
     that declares its input_size as an extra file; it is a program that runs with your rights."""
@@ -101,6 +102,7 @@ class StudyConfig:
     powered: ClassVar[str | None] = None
     """The quantity of `analysis.statistics.noise` whose power sets `--samples`."""
     most_samples: ClassVar[int] = 10_000
+    likelihood_images: ClassVar[int] = 2_000
 
     @classmethod
     def quick_defaults(cls) -> Self:

@@ -31,14 +31,24 @@ _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "mlflow")
 
 def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     """Write the results of the points' cells under their columns, once they pass for a frame."""
-    rows = [
-        {"study": study, **point.columns, **row}
-        for point in outcome.points
-        if point.task.tabled
-        for row in outcome.result(point).rows()
-    ]
-    columns = dict.fromkeys(name for row in rows for name in (*COLUMNS, *row))
-    frame = checked_frame(pd.DataFrame(rows, columns=list(columns)), full=False)
+    cells, place = list[dict[str, object]](), list[int]()
+    measured: dict[str, list[object]] = {n: [] for n in ("metric", "group", "value", "count")}
+    for point in outcome.points:
+        if not point.task.tabled:
+            continue
+        result = outcome.result(point)
+        for row in result.rows():
+            place.append(len(cells))
+            for name, values in measured.items():
+                values.append(row[name])
+        of = {"study": study, "cell_digest": result.digest, "status": result.status}
+        cells.append(of | dict(point.columns))
+    # A cell has hundreds of rows: what they share is put down once.
+    columns = dict.fromkeys(name for cell in cells for name in (*COLUMNS, *cell))
+    shared = pd.DataFrame(cells, columns=[name for name in columns if name not in measured])
+    texts = {n: "category" for n, kind in COLUMNS.items() if kind == "category" and n in shared}
+    frame = shared.astype(texts).iloc[place].reset_index(drop=True).assign(**measured)
+    frame = checked_frame(frame, full=False)
     with replacing(outcome.folder / FRAME_FILE) as aside:
         frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
     return outcome.folder / FRAME_FILE

@@ -58,6 +58,7 @@ class Mirror:
         for point in points:
             self._points.setdefault(cells[point.task].digest, []).append(point)
         with_thread = ThreadPoolExecutor(max_workers=1)
+        self._places = {digest: place for place, digest in enumerate(self._points)}
         self._opening: Future[StudyRecord | None] = with_thread.submit(self._open)
         with_thread.shutdown(wait=False)
 
@@ -139,7 +140,7 @@ class Mirror:
         return LoggedCell(
             result=result,
             name=first.name,
-            place=list(self._points).index(digest),
+            place=self._places[digest],
             params=params,
             metrics={name: value for name, value in metrics.items() if name not in in_curve},
             curve=curve,

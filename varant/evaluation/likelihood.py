@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from varant.data.tokens import TokenSplit
+from varant.devices import batch_of
+from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
@@ -22,11 +24,12 @@ def nll_per_scale(
 ) -> np.ndarray:
     """Mean NLL of each scale's tokens in nats a token, for each image: (N, K) float64.
 
-    `images` takes the first so many; None takes all.
+    `images` takes the first so many; None takes all. `batch`: at once, at most.
 
     Errors do not propagate here as they do in generation: every scale sees the true earlier ones.
     """
     rows, device = [], model.pos_1LC.device
+    batch = batch_of(_bytes_of(model.geometry), most=batch)
     count = len(tokens) if images is None else min(images, len(tokens))
     for start in range(0, count, batch):
         part = tokens.rows(slice(start, min(count, start + batch)))
@@ -36,6 +39,12 @@ def nll_per_scale(
         counts = [p * p for p in model.patch_nums]
         rows.append(torch.stack([s.double().mean(1) for s in loss.split(counts, dim=1)], dim=1))
     return torch.cat(rows).cpu().numpy()
+
+
+def _bytes_of(geometry: Geometry) -> int:
+    """What an image holds at once, in float32: about 16 vectors of the width a token in a block
+    (q, k, v, the MLP's hidden ones twice), three sets of logits after the last."""
+    return 4 * geometry.tokens * (16 * geometry.width + 3 * geometry.vocab_size)
 
 
 def mean_nll(per_scale_NK: np.ndarray, patch_nums: tuple[int, ...]) -> np.ndarray:

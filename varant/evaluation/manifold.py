@@ -36,9 +36,16 @@ class Manifold:
 
 
 def manifold(
-    samples_NF: np.ndarray, real_MF: np.ndarray, *, neighbours: int = NEIGHBOURS
+    samples_NF: np.ndarray,
+    real_MF: np.ndarray,
+    radii_M: np.ndarray | None = None,
+    *,
+    neighbours: int = NEIGHBOURS,
 ) -> Manifold:
     """Precision, recall, density and coverage of features.
+
+    Args:
+        radii_M: of the real images' balls, where they are known: they are the same for all samples.
 
     Raises:
         ValueError: a set with no more than `neighbours` features.
@@ -47,7 +54,8 @@ def manifold(
     if least <= neighbours:
         raise ValueError(f"{least} features: {neighbours} neighbours need at least one more")
     samples, real = _tensor(samples_NF), _tensor(real_MF)
-    of_samples_N, of_real_M = _radii(samples, neighbours), _radii(real, neighbours)
+    of_samples_N = radii(samples_NF, neighbours)
+    of_real_M = radii(real_MF, neighbours) if radii_M is None else radii_M
     balls, covered_M, recalled_M = [], np.zeros(len(real), bool), np.zeros(len(real), bool)
     for start in range(0, len(samples), ROWS):
         # NumPy compares and counts ten times as fast as torch.
@@ -93,20 +101,28 @@ class Training:
 def nearest(features_NF: np.ndarray, others_MF: np.ndarray) -> np.ndarray:
     """(N,) distance of each feature to the nearest of the others."""
     others = _tensor(others_MF)
-    parts = [torch.cdist(part, others).amin(1) for part in _tensor(features_NF).split(ROWS)]
-    return torch.cat(parts).numpy()
+    parts = [_squares(part, others).amin(1) for part in _tensor(features_NF).split(ROWS)]
+    return torch.cat(parts).sqrt().numpy()
+
+
+def radii(features_NF: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
+    """(N,) distance of each feature to its k-th nearest neighbour, itself not counted."""
+    features, found = _tensor(features_NF), []
+    for start in range(0, len(features), ROWS):
+        squares = _squares(features[start : start + ROWS], features)
+        itself = torch.arange(len(squares))
+        squares[itself, start + itself] = torch.inf
+        found.append(squares.topk(neighbours, dim=1, largest=False, sorted=False).values.amax(1))
+    return torch.cat(found).sqrt().numpy()
+
+
+def _squares(one_nF: Tensor, other_mF: Tensor) -> Tensor:
+    """(n, m) squared distances, in one product as `torch.cdist` has it, without n m roots."""
+    ones = [torch.ones(len(side), 1) for side in (one_nF, other_mF)]
+    norms = [side.square().sum(1, keepdim=True) for side in (one_nF, other_mF)]
+    one = torch.cat([-2 * one_nF, norms[0], ones[0]], dim=1)
+    return (one @ torch.cat([other_mF, ones[1], norms[1]], dim=1).T).clamp_min_(0)
 
 
 def _tensor(features_NF: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(features_NF, dtype=np.float32))
-
-
-def _radii(features_NF: Tensor, neighbours: int) -> np.ndarray:
-    """(N,) distance of each feature to its k-th nearest neighbour, itself not counted."""
-    found = []
-    for start in range(0, len(features_NF), ROWS):
-        distances = torch.cdist(features_NF[start : start + ROWS], features_NF)
-        itself = torch.arange(len(distances))
-        distances[itself, start + itself] = torch.inf
-        found.append(distances.topk(neighbours, dim=1, largest=False, sorted=False).values.amax(1))
-    return torch.cat(found).numpy()

@@ -17,6 +17,7 @@ from varant.devices import images_at_once
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.inception import INCEPTION_FEATURES
+from varant.evaluation.manifold import radii
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
@@ -70,6 +71,12 @@ class Reference:
     def __post_init__(self) -> None:
         assert (self.features_NF is None) != (self.statistics is None), "features, or statistics"
         assert self.labels_N is None or self.features_NF is not None, "labels are of features"
+
+    @cached_property
+    def radii_M(self) -> np.ndarray:
+        """Of the features' balls (`varant.evaluation.manifold`), found once."""
+        assert self.features_NF is not None, "statistics have no balls"
+        return radii(self.features_NF)
 
     @cached_property
     def gaussian(self) -> Gaussian:

@@ -35,7 +35,7 @@ def scores(samples: Features, labels_N: np.ndarray, reference: Reference) -> dic
         found["class_kid"] = class_kid(features_NF, labels_N, reference)
     if min(len(features_NF), len(real_MF)) <= NEIGHBOURS:
         return found
-    values = vars(manifold(features_NF, real_MF))
+    values = vars(manifold(features_NF, real_MF, reference.radii_M))
     return found | {k: Jackknifed(value=v, replicates_G=np.empty(0)) for k, v in values.items()}
 
 

@@ -120,7 +120,7 @@ def test_two_thousand_plans_are_analysed_in_seconds():
     frame = make_frame(patch_nums=TEN, depths=(6, 4, 2), units=(0, 1), groups=2)
     frame = frame[frame["metric"].isin([FD, "nll/mean"])]
     plans = frame[frame["family"] != "full"]
-    many = [plans.assign(plan=plans["plan"] + f" {i}") for i in range(32)]
+    many = [plans.assign(plan=plans["plan"].astype(str) + f" {i}") for i in range(32)]
     frame = pd.concat([frame[frame["family"] == "full"], *many])
     assert frame["plan"].nunique() > 2000
     start = time.process_time()

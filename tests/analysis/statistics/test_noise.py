@@ -48,7 +48,7 @@ def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
 
 def test_a_unit_that_lacks_a_cell_is_left_out_and_a_frame_that_lacks_draws_is_refused() -> None:
     frame = noise_frame(units=4)
-    broken = frame.assign(status=frame["status"].where(frame["unit"] != 3, "failed"))
+    broken = frame.assign(status=frame["status"].astype(str).where(frame["unit"] != 3, "failed"))
     assert len(Noise(broken, DESIGN).quantities) == len(Noise(frame, DESIGN).quantities)
     gone = (frame["unit"] == 1) & (frame["draw"] == 1) & (frame["kind"] == "base")
     with pytest.raises(FrameError, match="lacks draws"):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from varant.evaluation import manifold as module
-from varant.evaluation.manifold import Training, manifold, nearest
+from varant.evaluation.manifold import Training, manifold, nearest, radii
 
 
 def brute_force(samples: np.ndarray, real: np.ndarray, k: int) -> tuple[float, ...]:
@@ -58,6 +59,14 @@ def test_nearest(monkeypatch):
     others = np.array([[0.0, 0.0], [3.0, 4.0]])
     points = np.array([[0.0, 1.0], [3.0, 4.0], [6.0, 8.0]])
     np.testing.assert_allclose(nearest(points, others), [1.0, 0.0, 5.0], atol=1e-6)
+
+
+def test_distances_are_those_of_torch_to_the_bit():
+    rng = np.random.default_rng(3)
+    one, other = (rng.normal(size=(n, 40)).astype(np.float32) for n in (30, 50))
+    distances = torch.cdist(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    np.testing.assert_array_equal(nearest(one, other), distances.min(axis=1))
+    assert manifold(one, other, radii(other)) == manifold(one, other)
 
 
 def test_memorised_samples_are_nearer_to_training_images_than_held_out_ones():
