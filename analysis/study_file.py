@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.errors import FrameError
+from analysis.errors import REMEDY, FrameError, verified
 
 FORMAT, VERSION = "varant-study", 3
-FILE, REMEDY = "study.json", "run the study again"
+FILE = "study.json"
 
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
@@ -26,10 +26,14 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Of a JSON file; `FrameError`, in one line, for one that cannot be used."""
+    def read(cls, path: Path, *, listed: bool = False) -> Self:
+        """Of a JSON file; `FrameError`, in one line, for one that cannot be used.
+
+        Args:
+            listed: whether it must be in its folder's manifest.
+        """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(verified(path, listed=listed).read_bytes())
         except ValidationError as error:
             raise FrameError(f"{path}: {validation_text(error)}") from None
         except OSError as error:
@@ -127,7 +131,11 @@ class SecondsFacts(Facts):
 
 
 class StudyHead(Facts, extra="ignore"):
-    """What any study says, whatever it measures."""
+    """What any study says, whatever it measures.
+
+    Attributes:
+        frame_sha256: of `frame.parquet`, of which alone it speaks.
+    """
 
     format: Literal["varant-study"] = "varant-study"
     version: Literal[3] = 3
@@ -138,6 +146,7 @@ class StudyHead(Facts, extra="ignore"):
     created: AwareDatetime
     hardware: HardwareFacts
     versions: Mapping[str, str]
+    frame_sha256: str
 
     @property
     def measured_on(self) -> str:
@@ -156,7 +165,7 @@ class StudyHead(Facts, extra="ignore"):
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
                 "runs/sensitivity that a study wrote"
             )
-        return cls.read(path)
+        return cls.read(path, listed=True)
 
     def json_text(self) -> str:
         """The file's content."""

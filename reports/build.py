@@ -24,6 +24,7 @@ from reports import general, ladder, noise, schedule, search, switch
 from reports.efficiency import report as efficiency
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
+from reports.parts.sources import check_sources
 from reports.sensitivity import report as sensitivity
 
 
@@ -51,7 +52,7 @@ GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
-    """The file of the folder of a study with units; `FrameError` for none."""
+    """The file of the folder of a study with units; `FrameError` as of `_load`."""
     study = _load(folder)
     if not isinstance(study, StudyFile):
         raise FrameError(f"{folder}: study {study.study} has no units to pool or compare")
@@ -59,12 +60,15 @@ def load_study(folder: Path) -> StudyFile:
 
 
 def _load(folder: Path) -> StudyHead:
-    """The file of a study's folder, in the class of its kind; `FrameError` for none."""
+    """The file of a study's folder, in the class of its kind; `FrameError` for none, or where the
+    folder's files do not say the same."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     head = StudyHead.load(folder / FILE)
-    return REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
+    study = REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
+    check_sources(folder, study)
+    return study
 
 
 def build(folder: Path) -> ReportPaths:

@@ -27,7 +27,7 @@ from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import Preempted, UserError, exit_codes, require_writable, stop_signals
-from varant.files import digest_of
+from varant.files import digest_of, locked, sha256_file
 from varant.flags import command_words, flags_of
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
@@ -251,13 +251,14 @@ class Study(abc.ABC, Generic[Config, Found]):
                 seconds={"wall": time.monotonic() - started, "preparation": prepared},
             )
             _say_bad(ended)
-            try:
-                written = self._write_folder(outcome, digest)
-                paths = build(outcome.folder)
-            except FrameError as error:
-                raise UserError(f"no report: {error}") from None
-            answer = self.answer(outcome, paths)
-            mirror.finish(outcome, answer, paths, written)
+            with locked(outcome.folder / ".lock"):  # one study writes there at a time
+                try:
+                    written = self._write_folder(outcome, digest)
+                    paths = build(outcome.folder)
+                except FrameError as error:
+                    raise UserError(f"no report: {error}") from None
+                answer = self.answer(outcome, paths)
+                mirror.finish(outcome, answer, paths, written)
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
@@ -286,6 +287,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
         facts |= {"power": power_facts(power, names)}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
+        facts |= {"frame_sha256": sha256_file(frame)}
         study_file = folder.write_study(outcome.folder, self.file(**facts))
         return [frame, study_file, *self.write_more(outcome)]
 

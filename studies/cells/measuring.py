@@ -13,6 +13,7 @@ from torch import Tensor
 from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit
+from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
@@ -66,6 +67,12 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         read_reference(path, features=extractor.features)
         for path, extractor in zip(held_out.references, extractors, strict=True)
     ]
+    given, found = held_out.reference_digest, references[0].digest
+    if given != found:  # of a file that is given
+        raise UserError(
+            f"{held_out.references[0]}: its statistics are {str(found)[:6]}, not "
+            f"{str(given)[:6]} as when the study began; put that file back or run the study again"
+        )
     training, real_MF = None, references[0].features_NF
     if held_out.training is not None and real_MF is not None:
         features_MF = read_reference(held_out.training).features_NF

@@ -19,6 +19,7 @@ from studies.grid.costs import plan_facts
 from studies.rehearsal import write_pareto
 from varant import DepthPlan, UserError, plan_cost
 from varant.flags import flags_of
+from varant.manifest import record
 from varant.store.workspace import Workspace
 
 PARTS = ["--part", "sampling,training"]
@@ -121,6 +122,7 @@ def test_a_damaged_frame_is_named(study, tmp_path):
         (lambda f: pd.concat([f, f]), "has two values"),
     ):
         change(frame).to_parquet(tmp_path / "frame.parquet")
+        record(tmp_path / "frame.parquet", fresh=True)
         with pytest.raises(FrameError, match=said):
             load_measured(tmp_path / "frame.parquet")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from varant.errors import UserError
 from varant.files import read_json, replacing, sha256_file, write_json
+from varant.manifest import Damaged, record, verified
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
@@ -114,13 +115,16 @@ def save(
         "note": note or {},
     }
     write_json(folder / CONFIG_FILE, content)
+    record(folder / CONFIG_FILE)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint of ours; `UserError` where there is none."""
     path = Path(folder) / CONFIG_FILE
     try:
-        content = read_json(path, FORMAT)
+        content = read_json(
+            verified(path, "put it back, or delete it and run again", listed=False), FORMAT
+        )
         if not {"geometry", "tokenizer", "sha256"} <= content.keys():
             raise ValueError("incomplete")
         return content
@@ -129,6 +133,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"checkpoint {folder}: no {CONFIG_FILE} ({error.strerror}); name a folder that "
             "varant.save or varant.train wrote"
         ) from None
+    except Damaged:
+        raise
     except ValueError:
         raise UserError(f"checkpoint {path}: not a varant-checkpoint config of version 1") from None
 
@@ -189,7 +195,10 @@ def _read_checked(
 ) -> dict[str, Tensor]:
     try:
         if sha256_file(path) != content["sha256"][path.name]:
-            raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
+            raise UserError(
+                f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE}); put the file "
+                f"back, or delete {path.parent} if a command made it, which makes it again"
+            )
         state = read_tensors(path)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None

@@ -21,6 +21,7 @@ def ours(tmp_path):
     tokenizer, model = varant.Tokenizer(config), varant.VAR(geometry)
     folder = tmp_path / "checkpoint"
     varant.save(folder, tokenizer, model, note={"seed": 3})
+    (folder / "manifest.json").unlink()  # as of a folder from elsewhere
     return folder, tokenizer, model
 
 
@@ -38,6 +39,14 @@ def test_our_round_trip(ours):
     labels = torch.tensor([1])
     assert torch.equal(loaded_model(inputs, labels), model(inputs, labels))
     assert json.loads((folder / "config.json").read_text())["note"] == {"seed": 3}
+
+
+def test_a_flipped_bit_of_the_config_is_named(ours, tmp_path):
+    varant.save(tmp_path / "own", ours[1], note={"psnr_db": 26.5})
+    path = tmp_path / "own" / "config.json"
+    path.write_text(path.read_text().replace("26.5", "22.5"))
+    with pytest.raises(UserError, match=r"own/config\.json: damaged .*; put it back, or delete"):
+        load_tokenizer(tmp_path / "own")
 
 
 def test_a_tokenizer_alone(ours, tmp_path):
