@@ -131,7 +131,11 @@ class SecondsFacts(Facts):
 
 
 class StudyHead(Facts, extra="ignore"):
-    """What any study says, whatever it measures."""
+    """What any study says, whatever it measures.
+
+    Attributes:
+        frame_sha256: of `frame.parquet`, of which alone it speaks.
+    """
 
     format: Literal["varant-study"] = "varant-study"
     version: Literal[3] = 3
@@ -142,6 +146,7 @@ class StudyHead(Facts, extra="ignore"):
     created: AwareDatetime
     hardware: HardwareFacts
     versions: Mapping[str, str]
+    frame_sha256: str
 
     @property
     def measured_on(self) -> str:
@@ -172,7 +177,6 @@ class StudyFile(StudyHead):
 
     Attributes:
         config: the flags that say what is measured, by name.
-        frame_sha256: of `frame.parquet`, of which alone it speaks.
         extractors: feature spaces of the samples' scores: the first decides, the second knows
             nothing of classes.
         model: what the networks under test are, in a few words.
@@ -187,7 +191,6 @@ class StudyFile(StudyHead):
     title: str | None = None
     config: Mapping[str, Any]
     config_digest: str
-    frame_sha256: str
     seconds: SecondsFacts
     dataset: DatasetFacts
     tokenizer: TokenizerFacts

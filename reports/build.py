@@ -52,7 +52,7 @@ GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
-    """The file of the folder of a study with units; `FrameError` for none."""
+    """The file of the folder of a study with units; `FrameError` as of `_load`."""
     study = _load(folder)
     if not isinstance(study, StudyFile):
         raise FrameError(f"{folder}: study {study.study} has no units to pool or compare")
@@ -67,8 +67,7 @@ def _load(folder: Path) -> StudyHead:
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     head = StudyHead.load(folder / FILE)
     study = REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
-    if isinstance(study, StudyFile):
-        check_sources(folder, study)
+    check_sources(folder, study)
     return study
 
 

@@ -21,11 +21,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from varant.devices import check_device, check_precision
 from varant.errors import UserError, exit_codes, require_writable
-from varant.files import digest_of, locked
+from varant.files import digest_of, sha256_file
 from varant.flags import Batches, Positive, choices, command_words, flags_of, plain
 from varant.manifest import recording
 from varant.presets import presets
@@ -170,7 +171,9 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
 
 def main(config: EfficiencyConfig, command: str) -> None:
     """Measure, write the study's folder, record it, build its report."""
+    from reports import build
     from studies.cells.gauge import run_gauge
+    from studies.grid.folder import write_study
     from studies.grid.forecast import check_fits, check_training_fits
     from studies.study import preempted_by_signals
 
@@ -196,8 +199,9 @@ def main(config: EfficiencyConfig, command: str) -> None:
         for place, gauge in enumerate(gauges):
             print(f"{place + 1}/{len(gauges)} {gauge.name}", file=sys.stderr, flush=True)
             results[gauge] = run_gauge(gauge, workspace, again=config.retry_failed)
-    file = study_file(config, command, subject, results)
-    paths = _write(config, workspace, file, results)
+    frame = _write_frame(config, workspace, results)
+    file = study_file(config, command, subject, results, frame_sha256=sha256_file(frame))
+    paths = build(write_study(frame.parent, file).parent)
     _record(config, workspace, file, results, paths)
     shown = run.workspace / paths.pdf.parent.name / paths.pdf.name
     print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
@@ -223,7 +227,12 @@ def _shown(value: Any) -> str:
 
 
 def study_file(
-    config: EfficiencyConfig, command: str, subject: Subject, results: Mapping[Gauge, CellResult]
+    config: EfficiencyConfig,
+    command: str,
+    subject: Subject,
+    results: Mapping[Gauge, CellResult],
+    *,
+    frame_sha256: str,
 ) -> EfficiencyFile:
     """What `study.json` says."""
     from analysis.efficiency_file import EfficiencyFile
@@ -235,6 +244,7 @@ def study_file(
     digests = sorted(gauge.digest for gauge in results)
     return EfficiencyFile(
         **head_facts(STUDY, command, config.run, workers=1),
+        frame_sha256=frame_sha256,
         question=QUESTION,
         config=config.measured,
         config_digest=digest_of({"flags": config.measured, "cells": digests}),
@@ -256,28 +266,21 @@ def study_file(
     )
 
 
-def _write(
-    config: EfficiencyConfig,
-    workspace: Workspace,
-    file: EfficiencyFile,
-    results: Mapping[Gauge, CellResult],
-) -> ReportPaths:
-    """Frame, study file and report."""
+def _write_frame(
+    config: EfficiencyConfig, workspace: Workspace, results: Mapping[Gauge, CellResult]
+) -> Path:
     import pandas as pd
 
     from analysis.efficiency_file import COLUMNS, checked_measured
-    from reports import build
     from studies.cells.gauge import rows_of
-    from studies.grid.folder import FRAME_FILE, write_study
+    from studies.grid.folder import FRAME_FILE
 
-    folder = workspace.study(f"{STUDY}-quick" if config.run.quick else STUDY)
+    path = workspace.study(f"{STUDY}-quick" if config.run.quick else STUDY) / FRAME_FILE
     rows = [row for result in results.values() for row in rows_of(result)]
     frame = checked_measured(pd.DataFrame(rows, columns=list(COLUMNS)))
-    with locked(folder / ".lock"):  # one study writes there at a time
-        with recording(folder / FRAME_FILE, fresh=True) as aside:
-            frame.to_parquet(aside, index=False, compression="zstd")
-        write_study(folder, file)
-        return build(folder)
+    with recording(path, fresh=True) as aside:
+        frame.to_parquet(aside, index=False, compression="zstd")
+    return path
 
 
 def _record(

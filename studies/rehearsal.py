@@ -16,9 +16,10 @@ import pandas as pd
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS
 from analysis.study_file import BASE, CONTROL, REAL, ParetoFile
 from studies.grid.costs import paper_cost
+from studies.grid.folder import FRAME_FILE, write_study
 from varant import __version__
 from varant.files import sha256_file
-from varant.manifest import record
+from varant.manifest import recording
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.presets import DEFAULT, presets
@@ -48,12 +49,11 @@ def write_pareto(folder: Path, cells: int) -> Path:
         frames.append(unit.assign(unit=number, seed=number, value=moved, cell_digest=digests))
     types = COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN
     frame = pd.concat(frames, ignore_index=True).reindex(columns=list(types)).astype(types)
-    folder.mkdir(parents=True)
-    frame.to_parquet(folder / "frame.parquet", index=False)
-    digest = sha256_file(folder / "frame.parquet")
-    file = ParetoFile.model_validate(_facts(units) | {"frame_sha256": digest})
-    (folder / "study.json").write_text(file.json_text())
-    record(folder / "frame.parquet", folder / "study.json", fresh=True)
+    path = folder / FRAME_FILE
+    with recording(path, fresh=True) as aside:
+        frame.to_parquet(aside, index=False)
+    facts = _facts(units) | {"frame_sha256": sha256_file(path)}
+    write_study(folder, ParetoFile.model_validate(facts))
     return folder
 
 

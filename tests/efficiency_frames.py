@@ -35,7 +35,13 @@ def efficiency_file(**other: Any) -> EfficiencyFile:
     facts |= {"code_version": "0.1.0", "created": "2026-01-02T03:04:05Z"}
     facts |= {"versions": {"python": "3.12"}, "question": "What does it cost?"}
     facts |= {"hardware": hardware | {"device": "cuda", "platform": "Linux", "gpu": "a GPU"}}
-    facts |= {"config": {}, "config_digest": "c0ffee", "seconds": 1.0, "parts": ["sampling"]}
+    facts |= {
+        "frame_sha256": "f" * 64,
+        "config": {},
+        "config_digest": "c0ffee",
+        "seconds": 1.0,
+        "parts": ["sampling"],
+    }
     facts |= {"name": "d30", "geometry": GEOMETRY, "precision": "bfloat16", "batches": [64]}
     facts |= {
         "plans": {name: plan_facts(GEOMETRY, plan, "bfloat16") for name, plan in plans.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.errors import REMEDY, FrameError, verified
 from analysis.frame import FINISHED, load_frame
-from analysis.study_file import FILE, StudyFile
+from analysis.study_file import FILE, StudyFile, StudyHead
 from varant import manifest
 
 FRAME, CELLS = "frame.parquet", "cells"
@@ -19,14 +19,14 @@ Values = dict[tuple[str, int], float]
 """By metric, and by the block that is left out."""
 
 
-def check_sources(folder: Path, study: StudyFile) -> None:
+def check_sources(folder: Path, study: StudyHead) -> None:
     """Raise `FrameError` unless the frame is the one that the study file speaks of, and both say
     what the cells of their workspace say."""
     verified(folder / FRAME)
     if manifest.read(folder)[FRAME] != study.frame_sha256:
         raise FrameError(f"{folder / FRAME}: not the frame that {FILE} is of; {REMEDY}")
     cells = folder.resolve().parent / CELLS
-    if cells.is_dir():
+    if isinstance(study, StudyFile) and cells.is_dir():
         _check_frame(folder / FRAME, cells)
         _check_plans(folder / FILE, study, cells)
 

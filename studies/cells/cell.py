@@ -22,14 +22,12 @@ from studies.cells.result import (
     FINISHED,
     INTERRUPTED,
     CellResult,
-    discard_damaged,
-    read_result,
+    kept_result,
     write_result,
 )
 from varant.devices import Precision
 from varant.errors import Diverged, Preempted, UserError
 from varant.files import digest_of, locked
-from varant.manifest import Damaged
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes without
@@ -229,11 +227,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         UserError: a file that it needs is damaged or missing; mended, the cell can run.
     """
     with locked(folder / ".cell.lock"):
-        try:
-            known = read_result(folder, cell.digest)
-        except Damaged:
-            discard_damaged(folder)
-            known = None
+        known = kept_result(folder, cell.digest)
         if known is not None and known.status == FINISHED:
             return known
         result = _measured(cell, folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import varant
-from studies.cells.result import FAILED, CellResult, read_result, write_result
+from studies.cells.result import FAILED, CellResult, kept_result, write_result
 from varant.devices import Precision
 from varant.files import digest_of, sha256_file
 from varant.model.geometry import Geometry
@@ -98,7 +98,7 @@ def run_gauge(gauge: Gauge, workspace: Workspace, *, again: bool = False) -> Cel
     import torch
 
     folder, digest = workspace.cell(gauge.digest), gauge.digest
-    found = read_result(folder, digest)
+    found = kept_result(folder, digest)
     if found is not None and not (again and found.status == FAILED):
         return found
     torch.set_num_threads(1)

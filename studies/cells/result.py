@@ -113,6 +113,15 @@ def read_result(folder: Path, digest: str) -> CellResult | None:
     return result
 
 
+def kept_result(folder: Path, digest: str) -> CellResult | None:
+    """As `read_result`; what is damaged is removed, so that the cell makes it again."""
+    try:
+        return read_result(folder, digest)
+    except Damaged:
+        discard_damaged(folder)
+        return None
+
+
 def discard_damaged(folder: Path) -> None:
     """Remove the result and what is damaged beside it, so that the cell makes both again."""
     (folder / RESULT_FILE).unlink(missing_ok=True)

@@ -122,7 +122,7 @@ def test_a_damaged_frame_is_named(study, tmp_path):
         (lambda f: pd.concat([f, f]), "has two values"),
     ):
         change(frame).to_parquet(tmp_path / "frame.parquet")
-        record(tmp_path / "frame.parquet")
+        record(tmp_path / "frame.parquet", fresh=True)
         with pytest.raises(FrameError, match=said):
             load_measured(tmp_path / "frame.parquet")
 

@@ -19,10 +19,10 @@ MASKED_ATTENTION_TOKENS = 224  # see `block_causal_attention`
 
 
 class AttentionConstants(NamedTuple):
-    """Bias of the joint q-k-v product, and the factor of q."""
+    """Bias of the joint q-k-v product; the learned scale of q's heads, and ones for k's."""
 
     bias_3C: Tensor
-    scale_1H11: Tensor
+    scale_2H1: Tensor
 
 
 class SelfAttention(nn.Module):
@@ -40,32 +40,31 @@ class SelfAttention(nn.Module):
 
     def constants(self) -> AttentionConstants:
         """What `project` needs beside tokens: the same at every scale."""
-        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        return AttentionConstants(bias, self.scale_mul_1H11.clamp_max(MAX_LOG_SCALE).exp())
+        bias_3C = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        scale_H1 = self.scale_mul_1H11.view(-1, 1).clamp_max(MAX_LOG_SCALE).exp()
+        return AttentionConstants(bias_3C, torch.cat([scale_H1, torch.ones_like(scale_H1)]))
 
     def project(
         self, x_BLC: Tensor, constants: AttentionConstants
     ) -> tuple[Tensor, Tensor, Tensor]:
         """q, k (l2-normalised, q scaled) and v, each (B, H, L, c), in the compute type."""
-        # Split along the channels: the gradient is then one concatenation.
-        q_BHLc, k_BHLc, v_BHLc = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in F.linear(x_BLC, self.mat_qkv.weight, constants.bias_3C).chunk(3, dim=-1)
-        )
-        q_BHLc = q_BHLc * (constants.scale_1H11 * inverse_norm(q_BHLc))
-        k_BHLc = k_BHLc * inverse_norm(k_BHLc)
-        # Autocast promotes both to float32; back in half precision K takes half the cache.
-        return q_BHLc.to(v_BHLc.dtype), k_BHLc.to(v_BHLc.dtype), v_BHLc
+        qkv_BLX = F.linear(x_BLC, self.mat_qkv.weight, constants.bias_3C)
+        qkv_BLHc = qkv_BLX.unflatten(-1, (3 * self.heads, -1))
+        qk_BLHc, v_BLHc = qkv_BLHc.split([2 * self.heads, self.heads], dim=2)
+        qk_BLHc = qk_BLHc * (constants.scale_2H1 * inverse_norm(qk_BLHc))
+        # Autocast promotes it to float32; back in half precision K takes half the cache.
+        q_BHLc, k_BHLc = qk_BLHc.to(v_BLHc.dtype).transpose(1, 2).chunk(2, dim=1)
+        return q_BHLc, k_BHLc, v_BLHc.transpose(1, 2)
 
     def merge(self, out_BHLc: Tensor) -> Tensor:
         B, H, L, c = out_BHLc.shape
         return self.proj(out_BHLc.transpose(1, 2).reshape(B, L, H * c))
 
 
-def inverse_norm(x_BHLc: Tensor) -> Tensor:
-    """1 / max(|x|, 1e-12) over the channels: (B, H, L, 1)."""
+def inverse_norm(x_BLHc: Tensor) -> Tensor:
+    """1 / max(|x|, 1e-12) over the channels: (B, L, H, 1)."""
     # Half precision would lose the square; cheaper than `norm`, whose gradient divides.
-    wide = x_BHLc.to(torch.promote_types(x_BHLc.dtype, torch.float32))
+    wide = x_BLHc.to(torch.promote_types(x_BLHc.dtype, torch.float32))
     return wide.square().sum(-1, keepdim=True).clamp_min(1e-24).rsqrt()
 
 

@@ -94,7 +94,7 @@ class TrainingFlags(SupernetTraining):
     ema: BelowOne | None = None
     """Decay a step of averaged weights, which are then what is evaluated and saved."""
     compile: bool = False
-    """Compile the network with torch.compile."""
+    """Compile the network with torch.compile: one graph for each depth that is trained."""
 
     def check(self) -> None:
         if self.batch % self.accumulate:

@@ -82,5 +82,5 @@ def restore_optimiser(optimiser: Optimizer, model: nn.Module, stored: dict[str, 
     for name, parameter in model.named_parameters():
         if parameter in own and f"step/{name}" in stored:
             local.state[parameter] = {
-                key: stored[f"{key}/{name}"].to(parameter.device) for key in KEYS
+                key: stored[f"{key}/{name}"].to(parameter.device, copy=True) for key in KEYS
             }

@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from varant.files import replacing, sha256_file
-from varant.store.checkpoint import read_tensors, write_tensors
+from varant.store.checkpoint import write_tensors
 
 STATE_FILE, FACTS_FILE = "state.safetensors", "facts.json"
 MANIFEST_FILE, POINTER_FILE = "manifest.json", "latest"
@@ -36,7 +37,7 @@ LEAST_INTERVAL = 30  # times what the last save took, between two
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """What a run needs to go on after step `step`."""
+    """What a run needs to go on after step `step`; what takes it over copies the tensors."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -121,7 +122,8 @@ class CheckpointFolder:
                         f"{folder / file}: damaged (its SHA-256 is not the manifest's)"
                     )
             facts = json.loads((folder / FACTS_FILE).read_text())
-            step, tensors = folder.name.removeprefix("step-"), read_tensors(folder / STATE_FILE)
+            # Mapped: of many ranks on a machine each reads what it takes over, not all for itself.
+            step, tensors = folder.name.removeprefix("step-"), load_file(folder / STATE_FILE)
             return RunState(step=int(step), tensors=tensors, facts=facts)
         except FileNotFoundError as error:
             raise DamagedCheckpoint(f"{error.filename}: missing") from None

@@ -5,6 +5,7 @@ Shape suffixes: B images, L tokens of all scales, K scales, P passes of a step, 
 
 import contextlib
 import copy
+import inspect
 import itertools
 import math
 import statistics
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from varant.data.batches import Batches
-from varant.errors import Diverged
+from varant.errors import Diverged, UserError
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
@@ -88,6 +89,8 @@ class SupernetLoss(nn.Module):
         # Shapes taken for dynamic gave wrong attention masks (torch 2.13).
         self._network: Callable[..., Tensor] = model.forward
         if config.compile:
+            if "recompile_limit" not in inspect.signature(torch.compile).parameters:
+                raise UserError(f"--compile: needs torch 2.13 or newer, not {torch.__version__}")
             limits: dict[str, Any] = {"recompile_limit": plans, "isolate_recompiles": True}
             self._network = torch.compile(model.forward, dynamic=False, fullgraph=True, **limits)
         self.config = config
@@ -182,6 +185,7 @@ class Trainer:
                 device_ids=ids,
                 find_unused_parameters=config.switch == 0,
                 gradient_as_bucket_view=True,
+                broadcast_buffers=False,  # constants
             )
 
     @property

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from small_trainers import DEEP, GEOMETRY, PATCH_NUMS, SUPERNET, make_trainer, tokenizer, tokens
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from varant import VAR, DepthPlan, UserError
 from varant.data.batches import CachedBatches
@@ -18,7 +19,7 @@ from varant.model.cost import plan_cost
 from varant.training.config import TrainingConfig
 from varant.training.optimiser import parameter_groups
 from varant.training.schedule import Schedule
-from varant.training.trainer import Trainer
+from varant.training.trainer import Trainer, Wishes
 
 
 def trained(**options) -> tuple[VAR, list[dict]]:
@@ -235,6 +236,22 @@ def test_a_sandwich_step_holds_one_pass_s_graph():
     trainer.loss.forward = watched
     trainer.advance()
     assert events == ["forward", "backward"] * 3
+
+
+def test_what_one_rank_wishes_comes_with_the_losses():
+    """And no number is read from the device but in that one reading."""
+    trainer, called = make_trainer(), []
+
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.append(func)
+            return func(*args, **(kwargs or {}))
+
+    assert trainer.advance().wishes == Wishes(save=False, stop=False)
+    with Calls():
+        assert trainer.advance(lambda: Wishes(stop=True)).wishes == Wishes(save=False, stop=True)
+    assert torch.ops.aten.mm.default in called
+    assert torch.ops.aten._local_scalar_dense.default not in called
 
 
 def test_metrics_say_what_was_trained():
