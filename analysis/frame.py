@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.errors import FrameError
+from analysis.errors import FrameError, verified
 from analysis.metrics import Metric, parse_metric
 from analysis.study_file import BASE, REAL
 
@@ -84,10 +84,9 @@ def read_parquet(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
     """A table of a study's folder; its columns `categories` are read as such.
 
     Raises:
-        FrameError: the file is absent, truncated, or no parquet.
+        FrameError: the file is absent, not the one that was written, or no parquet.
     """
-    if not path.is_file():
-        raise FrameError(f"{path}: no such file; run the study again to write it")
+    verified(path)
     usual = pa.default_memory_pool()  # keeps what it freed: of 10,000 cells half a gigabyte
     pa.set_memory_pool(pa.system_memory_pool())
     try:
@@ -105,7 +104,7 @@ def read_parquet(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
 def load_frame(path: Path, *, training: bool = False, full: bool = True) -> pd.DataFrame:
     """Read and check a study's `frame.parquet`; see `checked_frame` for the flags.
 
-    Raises `FrameError` where the file is absent, truncated, no parquet, or no valid frame.
+    Raises `FrameError` where the file is absent, damaged, no parquet, or no valid frame.
     """
     columns = (COLUMNS | TRAINING_COLUMNS).items()
     frame = read_parquet(path, [name for name, dtype in columns if dtype == "category"])

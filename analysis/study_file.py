@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.errors import FrameError
+from analysis.errors import REMEDY, FrameError, verified
 
 FORMAT, VERSION = "varant-study", 3
-FILE, REMEDY = "study.json", "run the study again"
+FILE = "study.json"
 
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
@@ -26,10 +26,14 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Of a JSON file; `FrameError`, in one line, for one that cannot be used."""
+    def read(cls, path: Path, *, listed: bool = False) -> Self:
+        """Of a JSON file; `FrameError`, in one line, for one that cannot be used.
+
+        Args:
+            listed: whether it must be in its folder's manifest.
+        """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(verified(path, listed=listed).read_bytes())
         except ValidationError as error:
             raise FrameError(f"{path}: {validation_text(error)}") from None
         except OSError as error:
@@ -37,18 +41,24 @@ class Facts(BaseModel):
 
 
 class HardwareFacts(Facts):
-    """The machine. `workers` are processes that ran cells, of `threads_per_process` each."""
+    """The machine. `workers` are processes that ran cells, of `threads_per_process` each.
+
+    `precision` is the type that networks were measured in, and trained in by autocast.
+    """
 
     cpu: str
     cores: int
     threads_per_process: int
     workers: int
     device: str
+    precision: str = "float32"
     platform: str
     gpu: str | None = None
 
 
 class DatasetFacts(Facts):
+    """`units_share_images`: no unit has test images of its own, since the data set is finite."""
+
     name: str
     digest: str
     train_images: int
@@ -56,6 +66,7 @@ class DatasetFacts(Facts):
     test_images: int
     image_side: int
     num_classes: int
+    units_share_images: bool = False
 
 
 class TokenizerFacts(Facts):
@@ -120,7 +131,11 @@ class SecondsFacts(Facts):
 
 
 class StudyHead(Facts, extra="ignore"):
-    """What any study says, whatever it measures."""
+    """What any study says, whatever it measures.
+
+    Attributes:
+        frame_sha256: of `frame.parquet`, of which alone it speaks.
+    """
 
     format: Literal["varant-study"] = "varant-study"
     version: Literal[3] = 3
@@ -131,6 +146,12 @@ class StudyHead(Facts, extra="ignore"):
     created: AwareDatetime
     hardware: HardwareFacts
     versions: Mapping[str, str]
+    frame_sha256: str
+
+    @property
+    def measured_on(self) -> str:
+        """What it was measured on, as a report's subtitle says it."""
+        return ""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -144,7 +165,7 @@ class StudyHead(Facts, extra="ignore"):
                 f"{path.parent}: not a study folder (no {path.name}); name a folder such as "
                 "runs/sensitivity that a study wrote"
             )
-        return cls.read(path)
+        return cls.read(path, listed=True)
 
     def json_text(self) -> str:
         """The file's content."""
@@ -182,6 +203,10 @@ class StudyFile(StudyHead):
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
     power: Mapping[str, Mapping[str, float]] | None = None
+
+    @property
+    def measured_on(self) -> str:
+        return self.dataset.name
 
 
 class SensitivityFile(StudyFile, extra="forbid"):
@@ -277,24 +302,6 @@ class ParetoFile(SupernetFile):
     train_switch: int = Field(ge=0)
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
-
-
-class TimingFacts(Facts):
-    """One measured ratio or rate: median, least and largest of the repeats."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    expected: float | None
-    against: str
-
-
-class EfficiencyFile(StudyHead, extra="forbid"):
-    """Of a study that times."""
-
-    timings: tuple[TimingFacts, ...]
 
 
 def validation_text(error: ValidationError) -> str:

@@ -25,6 +25,7 @@ from analysis.errors import FrameError
 from reports.build import build
 from reports.compare import compare
 from reports.pool import pool
+from varant.manifest import Damaged
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,14 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--compare: give two folders, and a third for the PDF if you want one")
     try:
         print(_done(flags))
-    except FrameError as error:
+    except (FrameError, Damaged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except PermissionError as error:
         print(f"error: {error.filename}: {error.strerror}; make it writable", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        out = flags.folder or (flags.pool or flags.compare)[-1]
+        said = error.strerror or " ".join(str(error).split())
+        print(f"error: {out}: {said}; no report was changed", file=sys.stderr)
         return 1
     return 0
 

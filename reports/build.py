@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.rows import LedgerRow
+from analysis.efficiency_file import EfficiencyFile
 from analysis.errors import FrameError
 from analysis.instrument_file import LadderFile, NoiseFile
 from analysis.search_file import ScheduleFile, SearchFile
@@ -20,8 +21,10 @@ from analysis.study_file import (
     SupernetFile,
 )
 from reports import general, ladder, noise, schedule, search, switch
+from reports.efficiency import report as efficiency
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
+from reports.parts.sources import check_sources
 from reports.sensitivity import report as sensitivity
 
 
@@ -29,7 +32,7 @@ from reports.sensitivity import report as sensitivity
 class Kind:
     """What reads a study's file, makes its report, and judges its claims."""
 
-    file: type[StudyFile]
+    file: type[StudyHead]
     make_report: Callable[[Path, Any], Report]
     judge: Callable[[Any, pd.DataFrame], tuple[LedgerRow, ...]] = lambda study, frame: ()
 
@@ -42,18 +45,30 @@ REPORTS = {
     "search": Kind(SearchFile, search.make_report),
     "ladder": Kind(LadderFile, ladder.make_report),
     "noise": Kind(NoiseFile, noise.make_report),
+    "efficiency": Kind(EfficiencyFile, efficiency.make_report),
 }
 """By name; other studies get the general report."""
 GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
-    """The file of a study's folder, in the class of its kind; `FrameError` for none."""
+    """The file of the folder of a study with units; `FrameError` as of `_load`."""
+    study = _load(folder)
+    if not isinstance(study, StudyFile):
+        raise FrameError(f"{folder}: study {study.study} has no units to pool or compare")
+    return study
+
+
+def _load(folder: Path) -> StudyHead:
+    """The file of a study's folder, in the class of its kind; `FrameError` for none, or where the
+    folder's files do not say the same."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FrameError(f"{folder}: no such folder; name one that a study wrote")
     head = StudyHead.load(folder / FILE)
-    return REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
+    study = REPORTS.get(head.study, GENERAL).file.load(folder / FILE)
+    check_sources(folder, study)
+    return study
 
 
 def build(folder: Path) -> ReportPaths:
@@ -65,7 +80,7 @@ def build(folder: Path) -> ReportPaths:
     anything is written.
     """
     folder = Path(folder)
-    facts = load_study(folder)
+    facts = _load(folder)
     return REPORTS.get(facts.study, GENERAL).make_report(folder, facts).write(folder)
 
 

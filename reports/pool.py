@@ -12,16 +12,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.errors import FrameError
+from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet
 from analysis.study_file import FILE, BaseFacts, StudyFile, SupernetFile
 from reports.build import load_study
 from reports.parts.report import write_atomically
+from varant import manifest
+from varant.files import sha256_file
 
 FRAME, CURVES, SAMPLES = "frame.parquet", "curves.parquet", "samples.npz"
 OF_A_RUN = {"code_version", "created", "command", "hardware", "versions", "seconds"}
 """What may differ between runs of one config, since no number depends on it."""
-OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "power"}
+OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256", "power"}
 """What belongs to units, and is joined; power was planned for fewer units, and is dropped."""
 FLAGS_OF_UNITS = {"seed", "units"}
 POOLED = "python -m reports --pool"
@@ -47,13 +49,15 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
     joined = _joined(folders, studies, out)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        _write(aside / FRAME, pd.concat(frames, ignore_index=True))
+        frame = _write(aside / FRAME, pd.concat(frames, ignore_index=True))
+        joined = joined.model_copy(update={"frame_sha256": sha256_file(frame)})
         write_atomically(aside / FILE, joined.json_text().encode())
         if all((folder / CURVES).exists() for folder in folders):
             curves = [read_parquet(folder / CURVES) for folder in folders]
             _write(aside / CURVES, pd.concat(curves, ignore_index=True))
         if (folders[0] / SAMPLES).exists():
-            shutil.copyfile(folders[0] / SAMPLES, aside / SAMPLES)
+            shutil.copyfile(verified(folders[0] / SAMPLES), aside / SAMPLES)
+        manifest.record(*aside.iterdir())
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
@@ -62,10 +66,10 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
+def _write(path: Path, table: pd.DataFrame) -> Path:
     payload = io.BytesIO()
     table.to_parquet(payload, index=False)
-    write_atomically(path, payload.getvalue())
+    return write_atomically(path, payload.getvalue())
 
 
 def _check_out(out: Path, folders: Sequence[Path]) -> None:

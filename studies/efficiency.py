@@ -1,34 +1,56 @@
-"""What does depth save in time? Ratios of two things that were timed by turns in one run.
+"""What does depth save in time and in memory, on this machine?
 
     python -m studies.efficiency
+    python -m studies.efficiency --geometry d30 --device cuda --precision float16 --batch 1,4,64
 
-The `training` part, on random tokens, one thread on a CPU (CPU-seconds) or one CUDA device (wall):
-- a subnet step over a full step, against the ratio of their FLOPs, where matrix products dominate
-  (depth 12, width 384, the official 680 tokens);
-- training on cached tokens over tokenising at every step, with the official tokenizer and VAR-d16;
-- the share of a step that loading its tokens takes, and images a second, for the small default.
+Random weights cost the same as trained ones, so no file is needed. Each plan is held against the
+full network, against a sampler in the reference's style in the same run, and against arithmetic.
+The last line on stdout is the record, as JSON.
 
-Takes about 4 minutes and 8 GiB on one core. Expect step ratios within 15 % of the FLOPs ratio,
-cached tokens at 1.12 times the throughput of online ones or better, loading under 2 %.
+Cost with the defaults (the preset small, one thread of a CPU): about 110 CPU-s, and 0.5 GiB. Expect
+KV that equals the arithmetic in every plan; the full network 1.1 times as fast as the reference's
+style and d2@4 2 to 2.5 times, at a quarter of its memory; speed-ups of 40 to 85 % of what FLOPs
+allow, since a width of 32 leaves the processor waiting for launches. VAR-d16 at batch 1 takes about
+11 CPU-s a generation in full; `--dry-run` predicts bytes and seconds of every stage.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from analysis.study_file import EfficiencyFile, TimingFacts
-from studies.tracking.logged import LoggedStudy
-from varant.errors import exit_codes, require_writable
-from varant.files import digest_of
-from varant.flags import Positive, choices, command_words, flags_of, plain
+from varant.devices import check_device, check_precision
+from varant.errors import UserError, exit_codes, require_writable
+from varant.files import digest_of, sha256_file
+from varant.flags import Batches, Positive, choices, command_words, flags_of, plain
+from varant.manifest import recording
+from varant.presets import presets
 from varant.start.config import RunConfig
 from varant.store.workspace import Workspace
 
+if TYPE_CHECKING:  # torch takes seconds: --help and bad flags wait for nothing
+    from analysis.efficiency_file import EfficiencyFile
+    from reports import ReportPaths
+    from studies.cells.gauge import Gauge, Subject
+    from studies.cells.result import CellResult
+    from varant.model.geometry import Geometry
+    from varant.model.plan import DepthPlan
+
 STUDY = "efficiency"
+PARTS = ("sampling", "training", "overheads")
+QUESTION = (
+    "What does depth save in time and in memory on this machine, how near is that to what "
+    "arithmetic allows, and what does it save against a sampler in the reference's style?"
+)
+PLAN_DEPTHS, OFFICIAL_SWITCH = (16, 8, 4, 2), 6
+# Images of a training step, of the preset; of a training, of a published network.
+PRESET_TRAINING_BATCH, IMAGENET_EPOCH = 16, 1_281_167
+NOT_MEASURED = ("workspace", "dry_run", "retry_failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,79 +58,279 @@ class EfficiencyConfig:
     """Flags of the study."""
 
     run: RunConfig = RunConfig()
-    parts: Annotated[tuple[str, ...], choices(("training",))] = ("training",)
-    """What to time: a list."""
+    part: Annotated[tuple[str, ...], choices(PARTS)] = PARTS
+    """What to measure: a list."""
+    geometry: Literal["tiny", "small", "d16", "d20", "d24", "d30", "d36"] = "small"
+    """Of the network: that of a preset, or of a published VAR."""
+    plans: tuple[str, ...] | None = None
+    """Depth plans such as full d8@6 8,8,8,4,4 or a plan.json; default: full, and 16, 8, 4 and 2
+    layers after scale 6 (a preset's: its own)."""
+    batch: Batches | None = None
+    """Images drawn at once: a list; default 1,4, and 64 on a GPU."""
+    compile: bool = False
+    """Compile the layers of our samplers; the reference's style runs as it is."""
     repeats: Positive = 5
-    """Timings of each thing, by turns; the median counts."""
+    """Timings of each thing, by turns."""
+    report_cells: Batches = (250, 1000)
+    """Cells of the made-up studies whose reports are timed, such as 250,1000,10000."""
+    retry_failed: bool = False
+    """Measure again what failed."""
 
     @classmethod
     def quick_defaults(cls) -> EfficiencyConfig:
-        return cls()
+        return cls(geometry="tiny", plans=("d2@3",), batch=(1,), repeats=2, report_cells=(65,))
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return self.batch or ((1, 4, 64) if self.run.device.startswith("cuda") else (1, 4))
+
+    @property
+    def training_batch(self) -> int:
+        """Images of a training step."""
+        return PRESET_TRAINING_BATCH if self.geometry in presets() else self.batches[-1]
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The flags that say what is measured, JSON-ready."""
+        return plain(self, without=NOT_MEASURED) | {"batch": list(self.batches)}
 
 
-def table(timings: Sequence[TimingFacts]) -> str:
-    """Plain text: median, range, and what it is compared with."""
-    import pandas as pd
+def subject_of(config: EfficiencyConfig) -> Subject:
+    """The network, its plans and the machine; `UserError` for what does not fit together."""
+    import torch
 
-    rows = pd.DataFrame([timing.model_dump() for timing in timings]).set_index("name")
-    named = rows.rename(columns={"value": "median"}).rename_axis(None)
-    return str(named.to_string(float_format=lambda value: f"{value:.4g}"))
+    from studies.cells.gauge import Subject, code_digest
+    from studies.grid.folder import device_name
+    from varant.model.geometry import Geometry
+    from varant.model.tokenizer import TokenizerConfig
+    from varant.start.presets import base_geometry, light_tokenizer
+
+    preset = presets().get(config.geometry)
+    if preset is not None:
+        geometry, tokenizer, switch = base_geometry(preset), light_tokenizer(preset), preset.switch
+    else:
+        geometry = Geometry.official(int(config.geometry.removeprefix("d")))
+        tokenizer, switch = TokenizerConfig.official(geometry.patch_nums), OFFICIAL_SWITCH
+    return Subject(
+        name=config.geometry,
+        geometry=geometry,
+        tokenizer=tokenizer,
+        plans=plans_of(config.plans, geometry, switch),
+        precision=config.run.precision,
+        device=config.run.device,
+        machine=device_name(config.run.device),
+        torch=torch.__version__,
+        compiled_batches=len(config.batches) if config.compile else 0,
+        code=code_digest(),
+        repeats=config.repeats,
+    )
+
+
+def plans_of(named: Sequence[str] | None, geometry: Geometry, switch: int) -> tuple[DepthPlan, ...]:
+    """The full network first, then those named or the default ones."""
+    from varant.model.plan import DepthPlan
+
+    sides, depth = geometry.patch_nums, geometry.depth
+    if named is None:
+        named = [f"d{layers}@{switch}" for layers in PLAN_DEPTHS if layers < depth]
+    plans = [DepthPlan.full(sides, depth)]
+    for text in named:
+        try:
+            plans.append(DepthPlan.parse(text, sides, depth))
+        except UserError as error:
+            raise UserError(f"--plans {text}: {error}") from None
+    return tuple({plan.name: plan for plan in plans}.values())
+
+
+def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
+    """The cells, in the order in which they are measured."""
+    from studies.cells.machine import Machine
+    from studies.cells.sampling_costs import Latency, Memory, Switching
+    from studies.cells.training_costs import Around, Steps
+    from studies.overheads import Imports, Reporting, Tracking
+
+    gauges: list[Gauge] = [Machine(subject=subject)]
+    if "sampling" in config.part:
+        gauges += [
+            kind(subject=subject, batch=batch)
+            for batch in config.batches
+            for kind in (Memory, Latency, Switching)
+        ]
+    if "training" in config.part:
+        preset, batch = presets().get(config.geometry), config.training_batch
+        budget = preset.base_budget if preset else IMAGENET_EPOCH
+        gauges += [
+            Steps(subject=subject, batch=batch),
+            Around(subject=subject, batch=batch, budget_images=budget),
+        ]
+    if "overheads" in config.part:
+        gauges += [Imports(subject=subject), Tracking(subject=subject)]
+        gauges += [Reporting(subject=subject, cells=cells) for cells in config.report_cells]
+    return gauges
 
 
 def main(config: EfficiencyConfig, command: str) -> None:
-    """Time, print, write the study's folder, and record it."""
-    from varant.devices import check_device
+    """Measure, write the study's folder, record it, build its report."""
+    from reports import build
+    from studies.cells.gauge import run_gauge
+    from studies.grid.folder import write_study
+    from studies.grid.forecast import check_fits, check_training_fits
+    from studies.study import preempted_by_signals
 
-    run = config.run
+    started, run = time.monotonic(), config.run
     check_device(run.device)
-    study = f"{STUDY}-quick" if run.quick else STUDY
+    check_precision(config.run.precision, run.device)
+    subject = subject_of(config)
+    gauges = gauges_of(config, subject)
     if run.dry_run:
-        print("\n".join(f"{key} = {value}" for key, value in plain(config).items()))
-        print("training: step ratios, cached against online tokens, loading share, small default")
+        lines = [f"{key} = {_shown(value)}" for key, value in config.measured.items()]
+        lines += ["", f"{len(gauges)} cells: {'; '.join(gauge.name for gauge in gauges)}"]
+        print("\n".join([*lines, *_forecast_lines(config, subject)]))
         return
+    if "sampling" in config.part:
+        check_fits(subject, config.batches[-1])
+    if "training" in config.part:
+        check_training_fits(subject, config.training_batch)
     require_writable("--workspace", run.workspace)
-    import torch
-
-    from studies.cells.timing import Stopwatch, training_timings
-    from studies.grid.folder import head_facts, write_study
-
-    torch.set_num_threads(1)
-    timings = []
-    watch = Stopwatch(repeats=config.repeats, device=run.device, quick=run.quick)
-    for timing in training_timings(watch):
-        timings.append(timing)
-        print(f"{timing.name}: done", file=sys.stderr)
-    file = EfficiencyFile(**head_facts(study, command, run, workers=1), timings=tuple(timings))
-    path = write_study(Workspace(folder=run.workspace).study(study), file)
-    _record(config, file, path)
-    marked = "QUICK, no result\n" if run.quick else ""
-    print(f"{marked}{table(timings)}\n{path}")
+    workspace = Workspace(folder=run.workspace.resolve())
+    workspace.claim()
+    results: dict[Gauge, CellResult] = {}
+    with preempted_by_signals():
+        for place, gauge in enumerate(gauges):
+            print(f"{place + 1}/{len(gauges)} {gauge.name}", file=sys.stderr, flush=True)
+            results[gauge] = run_gauge(gauge, workspace, again=config.retry_failed)
+    frame = _write_frame(config, workspace, results)
+    file = study_file(config, command, subject, results, frame_sha256=sha256_file(frame))
+    paths = build(write_study(frame.parent, file).parent)
+    _record(config, workspace, file, results, paths)
+    shown = run.workspace / paths.pdf.parent.name / paths.pdf.name
+    print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
+    print(json.dumps(json.loads(paths.answer.read_text())["record"]))
 
 
-def _record(config: EfficiencyConfig, file: EfficiencyFile, path: Path) -> None:
-    """One MLflow run: the medians, and the study's file."""
+def _forecast_lines(config: EfficiencyConfig, subject: Subject) -> list[str]:
+    """What `--dry-run` predicts of bytes and seconds."""
+    from studies.cells.machine import measured_rates
+    from studies.grid.forecast import rate_line, sampling_lines, training_lines
+
+    rates = measured_rates(subject)
+    lines = [rate_line(rates), ""]
+    if "sampling" in config.part:
+        lines += sampling_lines(subject, config.batches, rates)
+    if "training" in config.part:
+        lines += training_lines(subject, config.training_batch, rates)
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def study_file(
+    config: EfficiencyConfig,
+    command: str,
+    subject: Subject,
+    results: Mapping[Gauge, CellResult],
+    *,
+    frame_sha256: str,
+) -> EfficiencyFile:
+    """What `study.json` says."""
+    from analysis.efficiency_file import EfficiencyFile
+    from analysis.study_file import GeometryFacts
+    from studies.grid.costs import paper_cost, plan_facts, tokenizer_flops
+    from studies.grid.folder import head_facts
+
+    decoder, encoder = tokenizer_flops(subject.tokenizer)
+    digests = sorted(gauge.digest for gauge in results)
+    return EfficiencyFile(
+        **head_facts(STUDY, command, config.run, workers=1),
+        frame_sha256=frame_sha256,
+        question=QUESTION,
+        config=config.measured,
+        config_digest=digest_of({"flags": config.measured, "cells": digests}),
+        seconds=sum(result.seconds for result in results.values()),
+        parts=config.part,
+        name=subject.name,
+        geometry=GeometryFacts.model_validate(subject.geometry),
+        precision=config.run.precision,
+        compiled=config.compile,
+        batches=config.batches,
+        plans={
+            plan.name: plan_facts(subject.geometry, plan, config.run.precision)
+            for plan in subject.plans
+        },
+        decoder_flops=decoder,
+        encoder_flops=encoder,
+        paper_cost=paper_cost(),
+        failed={gauge.name: found.error for gauge, found in results.items() if found.error},
+    )
+
+
+def _write_frame(
+    config: EfficiencyConfig, workspace: Workspace, results: Mapping[Gauge, CellResult]
+) -> Path:
+    import pandas as pd
+
+    from analysis.efficiency_file import COLUMNS, checked_measured
+    from studies.cells.gauge import rows_of
+    from studies.grid.folder import FRAME_FILE
+
+    path = workspace.study(f"{STUDY}-quick" if config.run.quick else STUDY) / FRAME_FILE
+    rows = [row for result in results.values() for row in rows_of(result)]
+    frame = checked_measured(pd.DataFrame(rows, columns=list(COLUMNS)))
+    with recording(path, fresh=True) as aside:
+        frame.to_parquet(aside, index=False, compression="zstd")
+    return path
+
+
+def _record(
+    config: EfficiencyConfig,
+    workspace: Workspace,
+    file: EfficiencyFile,
+    results: Mapping[Gauge, CellResult],
+    paths: ReportPaths,
+) -> None:
+    """A parent run with the answer, a child run a cell."""
+    from studies.cells.gauge import medians
+    from studies.tracking.logged import LoggedCell, LoggedStudy
     from studies.tracking.mirror import mirroring
 
-    flags = {"parts": config.parts, "repeats": config.repeats, "device": config.run.device}
-    timings = [timing.model_dump() for timing in file.timings]
     study = LoggedStudy(
-        experiment=file.study,
-        run_name=f"training on {file.hardware.gpu or file.hardware.cpu}",
-        config_digest=digest_of(flags | {"timings": timings}),
-        params=flags,
+        experiment=paths.pdf.parent.name,
+        run_name=file.measured_on,
         quick=file.quick,
-        question="What does depth save in time?",
+        question=file.question,
+        config_digest=file.config_digest,
+        params=file.config,
     )
+    answer = json.loads(paths.answer.read_text())
     with mirroring():
         from studies.tracking.mlflow_runs import open_study
 
-        names = str.maketrans({"@": "-", ",": "", "/": "over"})
-        open_study(config.run.workspace, study).finish(
-            note=table(file.timings),
-            metrics={timing.name.translate(names): timing.value for timing in file.timings},
-            tags={"hardware": file.hardware.model_dump_json()},
-            artifacts={"": [path]},
-            failed=False,
+        record = open_study(workspace.folder, study)
+        for place, (gauge, result) in enumerate(results.items()):
+            tags = study.tags | ({"error": result.error} if result.error else {})
+            record.record_cell(
+                LoggedCell(
+                    result=result,
+                    name=gauge.name,
+                    place=place,
+                    params={"part": gauge.part},
+                    metrics=medians(result) | {"seconds/cell": result.seconds},
+                    curve=[],
+                    images_seen=0,
+                    tags=tags,
+                )
+            )
+        record.finish(
+            note=f"{file.question}\n\n**{paths.verdict}**. {answer['answer']}",
+            metrics={"study/seconds cells": file.seconds},
+            tags={f"verdict {row['claim']}": row["verdict"] for row in answer["ledger"]},
+            artifacts={
+                "": [paths.pdf, paths.answer, paths.pdf.with_name("study.json")],
+                "figures": [path for path in paths.figures if path.suffix == ".png"],
+            },
+            failed=bool(file.failed),
         )
 
 

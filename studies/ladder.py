@@ -27,7 +27,7 @@ from studies.cells.evaluation import RealImages
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from studies.study import Study, main
-from varant.files import replacing
+from varant.manifest import recording
 from varant.model.geometry import windows_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Ladder(Study[LadderConfig, None]):
                 for metric, zones in passes(steps).items()
             ),
         )
-        with replacing(outcome.folder / TABLE) as aside:
+        with recording(outcome.folder / TABLE) as aside:
             aside.write_text(table.model_dump_json(indent=1) + "\n")
         return [outcome.folder / TABLE]
 

@@ -35,8 +35,8 @@ from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import SEED_STEP, Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
-from varant.files import replacing
 from varant.flags import Natural, Positive
+from varant.manifest import recording
 from varant.model.geometry import Geometry, windows_of
 from varant.model.plan import DepthPlan
 from varant.training.config import SupernetTraining
@@ -209,7 +209,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             draws=config.draws,
             quantities=tuple(map(noise_facts, Measured(frame, design).quantities)),
         )
-        with replacing(outcome.folder / TABLE) as aside:
+        with recording(outcome.folder / TABLE) as aside:
             aside.write_text(table.model_dump_json(indent=1) + "\n")
         return [*super().write_more(outcome), outcome.folder / TABLE]
 

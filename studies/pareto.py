@@ -25,21 +25,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from analysis.study_file import PaperCost, ParetoFile
+from analysis.study_file import ParetoFile
 from studies.grid.point import Outcome
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
 from varant.flags import Natural, Shares, choices, show_number
-from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
-from varant.model.plan import SELECTORS, DepthPlan
+from varant.model.plan import SELECTORS
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
 
 if TYPE_CHECKING:
     from analysis.claims.planned import Lines
-
-PAPER_PLANS = ((30, 10), *((d, n) for n in (5, 6, 7) for d in (16, 8, 4, 2)))
-"""(depth, switch) of VAR-d30: the published switch point is 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +101,8 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         return arms
 
     def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
+        from studies.grid.costs import paper_cost
+
         config, geometry = self.config, outcome.bench.geometry
         return super().facts(outcome) | {
             "train_switch": self.train_switch(geometry),
@@ -143,22 +141,6 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             said["loss_nats"] = said.pop("loss")
             plans.append((name, point.plan, said))
         return [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
-
-
-def paper_cost() -> dict[str, PaperCost]:
-    """What plans of VAR-d30 cost at batch 64 with guidance, by arithmetic (PAPER's cost table)."""
-    geometry = Geometry.official(30)
-    full = plan_cost(geometry, batch=64, guidance=True, kv_bytes=2)
-    found = {}
-    for depth, switch in PAPER_PLANS:
-        plan = DepthPlan.two_zone(geometry.patch_nums, 30, subnet_depth=depth, switch=switch)
-        cost = plan_cost(geometry, plan, batch=64, guidance=True, kv_bytes=2)
-        found[plan.name] = PaperCost(
-            kv_mib_reference=cost.kv_bytes_reference / 2**20,
-            kv_mib_limit=cost.kv_bytes_limit / 2**20,
-            flops_share=cost.flops / full.flops,
-        )
-    return found
 
 
 if __name__ == "__main__":

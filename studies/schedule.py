@@ -154,6 +154,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
             results = run(ordered)
             return [_scores(t.select_nll(results[t].values, geometry)) for t in trainings]
 
+        search.check(score)
         ended = search.advance(self.config.trials, score)
         trials = tuple(self._facts(bench, trial) for trial in ended)
         return FoundSchedules(

@@ -27,7 +27,7 @@ from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import Preempted, UserError, exit_codes, require_writable, stop_signals
-from varant.files import digest_of
+from varant.files import digest_of, locked, sha256_file
 from varant.flags import command_words, flags_of
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
@@ -179,10 +179,11 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         from studies.grid.bench import plan_bench, prepare_bench
         from studies.running.executors import open_executor
-        from varant.devices import check_device
+        from varant.devices import check_device, check_precision
 
         started, run = time.monotonic(), self.config.run
         check_device(run.device)
+        check_precision(run.precision, run.device)
         planned = plan_bench(self.config, networks=self.networks, select=self.select)
         self.check(planned)
         points = self._points(planned, None)
@@ -199,7 +200,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         executing = open_executor(
             self.config.workers, run.scheduler, workspace=workspace.folder, device=run.device
         )
-        with _preempted_by_signals(), executing as executor:
+        with preempted_by_signals(), executing as executor:
             bench = prepare_bench(planned, self.config, workspace, executor, splits_of(points))
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
@@ -250,13 +251,14 @@ class Study(abc.ABC, Generic[Config, Found]):
                 seconds={"wall": time.monotonic() - started, "preparation": prepared},
             )
             _say_bad(ended)
-            try:
-                written = self._write_folder(outcome, digest)
-                paths = build(outcome.folder)
-            except FrameError as error:
-                raise UserError(f"no report: {error}") from None
-            answer = self.answer(outcome, paths)
-            mirror.finish(outcome, answer, paths, written)
+            with locked(outcome.folder / ".lock"):  # one study writes there at a time
+                try:
+                    written = self._write_folder(outcome, digest)
+                    paths = build(outcome.folder)
+                except FrameError as error:
+                    raise UserError(f"no report: {error}") from None
+                answer = self.answer(outcome, paths)
+                mirror.finish(outcome, answer, paths, written)
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
@@ -285,6 +287,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
         facts |= {"power": power_facts(power, names)}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
+        facts |= {"frame_sha256": sha256_file(frame)}
         study_file = folder.write_study(outcome.folder, self.file(**facts))
         return [frame, study_file, *self.write_more(outcome)]
 
@@ -370,7 +373,7 @@ def _say_bad(results: Mapping[str, CellResult]) -> None:
 
 
 @contextmanager
-def _preempted_by_signals() -> Iterator[None]:
+def preempted_by_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGUSR1, by which batch systems end jobs, into `Preempted`."""
 
     def stop(number: int, frame: object) -> None:

@@ -17,8 +17,9 @@ from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
 from varant.errors import UserError
-from varant.files import replacing, write_json
+from varant.files import write_json
 from varant.flags import Positive
+from varant.manifest import record, recording
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -146,8 +147,9 @@ class SupernetStudy(Study[Config, Found]):
         """The training of a model of this arm from the unit's base; by default with its seed."""
         flags = self.config.training
         images = QUICK_CURVE_IMAGES if self.config.run.quick else CURVE_IMAGES
-        chosen = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
+        chosen: dict[str, Any] = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
         chosen["seed"] = unit if seed is None else seed
+        chosen["precision"] = self.config.run.precision
         chosen["lr"] = bench.lr if flags.lr is None else flags.lr
         config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(
@@ -272,7 +274,7 @@ class SupernetStudy(Study[Config, Found]):
         ]
         if not rows:
             return []
-        with replacing(outcome.folder / CURVES_FILE) as aside:
+        with recording(outcome.folder / CURVES_FILE) as aside:
             pd.DataFrame(rows).to_parquet(aside, index=False)
         return [outcome.folder / CURVES_FILE]
 
@@ -304,4 +306,5 @@ def write_plans(folder: Path, plans: Iterable[tuple[str, DepthPlan, dict[str, An
         paths.append(folder / name)
         listed.append({"file": name} | said)
     write_json(folder / PLANS_FILE, listed)
+    record(*paths)
     return paths

@@ -56,6 +56,7 @@ def run(
     checkpoint_seconds: float = 0,
     nan_step: int | None = None,
     slow_step: float = 0,
+    shard_optimiser: bool = False,
 ) -> Trainer:
     """Train in `folder`, from where it is; alone, or as the rank that the environment names.
 
@@ -80,7 +81,7 @@ def run(
     with joined_ranks("cpu") as ranks:
         ranks.check_same(config.as_dict())
         batches = CachedBatches(tokens, seed=config.seed, batch=config.batch)
-        trainer = Trainer(model, tokenizer, batches, config, ranks)
+        trainer = Trainer(model, tokenizer, batches, config, ranks, shard_optimiser=shard_optimiser)
         evaluator = Evaluator(tokens=tokens, every_images=100, images=20)
         folder_run = RunFolder(folder=folder, identity={"training": config.as_dict()})
         if ranks.first:
@@ -101,6 +102,9 @@ def run(
             log_every=log_every,
             checkpoint_seconds=checkpoint_seconds,
         )
+        if shard_optimiser:
+            parameters = len(list(model.parameters()))
+            assert 0 < len(trainer.optimiser.optim.state) < parameters, "of a part of them"
     return trainer
 
 

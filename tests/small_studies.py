@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import checked_frame
+from varant.files import sha256_file
+from varant.manifest import record
 
 FD, KID = "fd/shapes-1a2b3c/n1000", "kid/shapes-1a2b3c/n1000"
 BLIND_FD = "fd/patches-4d5e6f/n1000"
@@ -246,6 +249,7 @@ def study_facts(study: str, **other: Any) -> dict[str, Any]:
     facts |= {"code_version": "0.1.0", "created": "2026-01-02T03:04:05Z", "plans": {}}
     facts |= {"versions": {"python": "3.12"}, "question": "Which one?", "title": None}
     facts |= {"config": {}, "config_digest": "c0ffee", "model": "a network"}
+    facts |= {"frame_sha256": "f" * 64}
     facts |= {"hardware": hardware | {"device": "cpu", "platform": "Linux"}}
     facts |= {"seconds": {"wall": 60.0, "preparation": 10.0, "cells": 90.0}, "dataset": dataset}
     facts |= {"tokenizer": {"digest": "t", "description": "a tokenizer", "psnr_db": 26.5}}
@@ -269,6 +273,16 @@ def make_folder(
     if samples:
         images = np.zeros((2, 3, 8, 8, 3), dtype=np.uint8)
         np.savez(folder / "samples.npz", images=images, rows=["a", "b"], columns=["x", "y", "z"])
+    return sealed(folder)
+
+
+def sealed(folder: Path) -> Path:
+    """A study's folder whose files pass for what the study wrote, whatever was done to them."""
+    study, frame = folder / "study.json", folder / "frame.parquet"
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads(study.read_text()) | {"frame_sha256": sha256_file(frame)}
+        study.write_text(json.dumps(facts))
+    record(*(path for path in folder.iterdir() if path.is_file()), fresh=True)
     return folder
 
 

@@ -37,6 +37,7 @@ CONFIGS = {
     "studies.efficiency": "EfficiencyConfig",
 }
 PLAIN = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH", bool: "BOOL"}
+PLAIN |= {tuple[str, ...]: "STR..."}
 HEAVY = {"torch", "pandas", "mlflow", "matplotlib", "seaborn", "scipy", "optuna", "distributed"}
 LOADING = {"varant.train_features"}  # whose help may take seconds: it is seldom asked for
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from varant.model.tokenizer import Tokenizer as Tokenizer, TokenizerConfig as TokenizerConfig
     from varant.model.transformer import VAR as VAR
     from varant.store.checkpoint import load as load, save as save
+    from varant.store.frontier import best_plan as best_plan
     from varant.store.official import load_official as load_official, save_official as save_official
 
 # Where each name lives. Imported when first asked for: torch takes seconds, and a command's --help
@@ -25,6 +26,7 @@ _HOMES = {
     "Tokenizer": "model.tokenizer",
     "TokenizerConfig": "model.tokenizer",
     "UserError": "errors",
+    "best_plan": "store.frontier",
     "generate": "model.sampling",
     "load": "store.checkpoint",
     "load_official": "store.official",

@@ -1,11 +1,13 @@
-"""The `--device` flag, checked before anything is loaded; and how devices are used."""
+"""The flags `--device` and `--precision`, checked early; and how devices are used."""
 
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from varant.errors import UserError
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def check_device(device: str) -> str:
@@ -24,6 +26,20 @@ def check_device(device: str) -> str:
             f"--device {device}: this machine has CUDA devices 0 to {torch.cuda.device_count() - 1}"
         )
     return device
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """`UserError` for a type that this device does not compute in."""
+    cuda = device.startswith("cuda")
+    if precision == "float16" and not cuda:
+        raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
+    if precision == "bfloat16" and cuda:
+        import torch
+
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise UserError(
+                f"--precision bfloat16: {device} does not compute in it; use float32 or float16"
+            )
 
 
 # What networks may hold beside their weights while they encode, decode or score: a share that any

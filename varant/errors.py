@@ -39,17 +39,30 @@ def exit_codes() -> Iterator[None]:
     """Turn exceptions into DESIGN's exit codes: 2 what the user can mend, 1 what the machine did.
 
     An exception that is neither a `UserError` nor known trouble of the machine is a bug of ours
-    and keeps its traceback (exit code 1 as well).
+    and keeps its traceback (exit code 1 as well). Who reads what is printed may stop reading.
     """
     try:
         yield
+        sys.stdout.flush()
     except BaseException as error:
+        if isinstance(error, BrokenPipeError) and not _is_read():
+            raise SystemExit(128 + signal.SIGPIPE) from None
         said = _code_and_line(error)
         if said is None:
             raise
         code, line = said
         print(line, file=sys.stderr)
         raise SystemExit(code) from None
+
+
+def _is_read() -> bool:
+    """Whether someone reads what is printed; else it goes nowhere from now on."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _code_and_line(error: BaseException) -> tuple[int, str] | None:
@@ -66,6 +79,10 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
             return 2, f"error: {error.filename}: {error.strerror}; name another path"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return 1, f"error: disk full while writing {error.filename or 'a file'}"
+        case FileNotFoundError(filename=str() | os.PathLike()):
+            return 2, f"error: {error.filename}: no such file; put it back, or run again"
+        case OSError(errno=int()):
+            return 1, f"error: {error.filename or 'the machine'}: {error.strerror}"
         case KeyboardInterrupt():
             return 130, "interrupted; run the same command again to go on"
     return None

@@ -178,6 +178,9 @@ Share = Annotated[float, _spec("SHARE", _share)]
 PositiveShare = Annotated[float, _spec("SHARE", _positive_share)]
 BelowOne = Annotated[float, _spec("SHARE", _below_one)]
 Depths = Annotated[tuple[int, ...], _set("INT,...", _whole, "depths such as 2,4,6", ascending=True)]
+Batches = Annotated[
+    tuple[int, ...], _set("INT,...", _positive, "numbers such as 1,4,64", ascending=True)
+]
 Places = Annotated[
     tuple[int, ...], _set("INT,...", _natural, "numbers such as 0,2", ascending=True)
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from varant.devices import Precision, check_device, check_precision
 from varant.errors import UserError, exit_codes
 from varant.files import replacing
 from varant.flags import Natural, Places, Positive, flags_of
@@ -41,6 +42,8 @@ class SampleConfig:
     """Enlarge every pixel this many times."""
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
+    precision: Precision = "float32"
+    """Type that weights are held in: float32, bfloat16, or float16 on CUDA."""
     out: Path = Path("samples.png")
     """Where to write the sheet."""
 
@@ -50,13 +53,15 @@ def main(config: SampleConfig) -> None:
     import torch
     from PIL import Image
 
-    from varant.devices import check_device
     from varant.model.plan import DepthPlan
+    from varant.model.precision import hold
     from varant.model.sampling import generate
     from varant.start.sources import load_given
 
     check_device(config.device)
+    check_precision(config.precision, config.device)
     tokenizer, model = load_given(config.start)
+    hold(model, tokenizer, config.precision)
     tokenizer, model = tokenizer.to(config.device), model.to(config.device)
     plan = DepthPlan.parse(config.plan, model.patch_nums, model.depth, selector=config.selector)
     classes = config.classes or tuple(range(min(MOST_CLASSES, model.num_classes)))

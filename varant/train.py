@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
 
 # Flags that say where and how fast, not what: they may change when a run goes on.
 NOT_IDENTITY = ["out", "workspace", "device", "threads", "checkpoint_every", "dry_run"]
-NOT_IDENTITY += ["skip_unreadable"]
+NOT_IDENTITY += ["shard_optimiser", "skip_unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,8 @@ class TrainConfig:
     def training_of(self, resolved: Resolved) -> TrainingConfig:
         """How this start is trained; `UserError` where flags do not suit the network."""
         lr, schedule = self.training.lr or resolved.lr, self.schedule.make()
-        return TrainingConfig.of(self.training, resolved.geometry, schedule, lr=lr, seed=self.seed)
+        more = {"lr": lr, "seed": self.seed, "precision": self.run.precision}
+        return TrainingConfig.of(self.training, resolved.geometry, schedule, **more)
 
 
 def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ranks) -> None:
@@ -117,7 +118,8 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
         if ranks.first:
             held.enter_context(folder.locked())
             folder.claim()
-        trainer = Trainer(start.make_model().to(device), start.tokenizer, batches, training, ranks)
+        model, shard = start.make_model().to(device), run.shard_optimiser
+        trainer = Trainer(model, start.tokenizer, batches, training, ranks, shard_optimiser=shard)
         evaluator = Evaluator(
             tokens=tokens.select,
             every_images=run.evaluate_every or max(1, training.budget_images // 10),
@@ -235,6 +237,10 @@ def main(config: TrainConfig) -> None:
     torch.set_num_threads(run.threads)
     with joined_ranks(run.device) as ranks:
         training.check_fits(resolved.geometry, device=run.device, ranks=ranks.count)
+        if run.shard_optimiser and ranks.count == 1:
+            raise UserError(
+                "--shard-optimiser: there is one process; start several with torchrun, or drop it"
+            )
         ranks.check_same(config.identity | {"torch": torch.__version__})
         if finished(out, config.identity):
             if ranks.first:

@@ -18,12 +18,15 @@ Needs: the study wrote no costs of VAR-d30.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from analysis.claims.costs import Costs
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import untested
 from analysis.claims.trained import PAPERS, Trained
+from analysis.efficiency_file import OURS
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, Verdict
 from analysis.statistics.levels import Levels
+from analysis.study_file import PaperCost
 
 CLAIM = Claim.stated(__doc__)
 PUBLISHED = {"d16": 0.40, "d8": 0.65, "d2": 0.80}
@@ -34,7 +37,20 @@ PUBLISHED_MB = 16_092  # of d16
 
 
 def judge(case: Trained) -> LedgerRow:
-    kv = {plan: cost.kv_mib_reference for plan, cost in case.study.paper_cost.items()}
+    """Of a study that trains."""
+    return _row(case.study.paper_cost, _measured(case.levels))
+
+
+def judge_costs(case: Costs) -> LedgerRow:
+    """Of the study that measures costs."""
+    memory = [one.memory.loc[OURS] for one in case.samplings]
+    equal = sum(int((one["kv_live"] == one["kv_analytic"]).sum()) for one in memory)
+    measured = f"measured KV equals the arithmetic in {equal} of {sum(map(len, memory))} plans here"
+    return _row(case.study.paper_cost, measured if memory else "the arithmetic alone")
+
+
+def _row(paper_cost: Mapping[str, PaperCost], measured: str) -> LedgerRow:
+    kv = {plan: cost.kv_mib_reference for plan, cost in paper_cost.items()}
     if not kv.keys() >= {"full", *(f"{plan}@{n}" for plan in PUBLISHED for n in SWITCHES)}:
         return untested(CLAIM, PAPERS, kind=Kind.ARITHMETIC)
     nearest = min((f"d16@{n}" for n in SWITCHES), key=lambda plan: abs(kv[plan] - PUBLISHED_MB))
@@ -45,7 +61,7 @@ def judge(case: Trained) -> LedgerRow:
     lines[PAPERS_SWITCH] = replace(
         own,
         said=f"{own.said} at N = {PAPERS_SWITCH}{' only' * alone}",
-        reason=f"{own.reason}; {_measured(case.levels)}; {nearest}",
+        reason=f"{own.reason}; {measured}; {nearest}",
     )
     return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=own.verdict, lines=tuple(lines.values()))
 

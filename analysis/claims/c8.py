@@ -13,23 +13,74 @@ began from, as a share of that plan's untrained damage.
 Rule: Non-inferiority over units, margin 10 %: the published 0.3 is 8.6 % of the untrained damage of
 d16@6, that of d16@7 not being published. Reproduced where the loss is shown to be below it,
 contradicted where it is shown to be beyond. A model trained for another switch point decides
-nothing.
+nothing. Cache and speed are lines beside it and decide nothing alone: "half the cache" by
+arithmetic of VAR-d30, agreeing within 5 points of half, as the reference keeps it and as it could
+be freed; "1.8 times" within 0.05 of the range of the repeats of d16@7 at batch 64 on a GPU.
 
 Needs: needs the base and models trained by the progressive schedule for a switch point one scale
 later than the study's own.
 """
 
-from analysis.claims.rows import Claim, LedgerRow
-from analysis.claims.rules import Question, setting_of
-from analysis.claims.trained import Trained
+from analysis.claims.costs import Costs
+from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
+from analysis.claims.rules import Question, setting_of, untested
+from analysis.claims.trained import PAPERS, Trained
+from analysis.efficiency_file import OURS
+from analysis.statistics.intervals import Interval, Verdict
 
 CLAIM = Claim.stated(__doc__)
+PLAN = "d16@7"
+HALF, HALF_TOLERANCE = 0.5, 0.05
+SPEEDUP, SPEEDUP_TOLERANCE = 1.8, 0.05
 
 
 def judge(case: Trained) -> LedgerRow:
+    """Of a study that trains."""
     later = case.study.train_switch + 1
     plan = case.subnet(2, switch=later)
     lines = case.no_loss(Question(claim=CLAIM), case.progressive(later), plan)
     return LedgerRow(
         claim=CLAIM, setting=setting_of(case.study), verdict=lines[0].verdict, lines=lines
     )
+
+
+def judge_costs(case: Costs) -> LedgerRow:
+    """Of the study that measures costs: its lines, and a verdict that quality alone could give."""
+    quality = untested(CLAIM, PAPERS)
+    cost = case.study.paper_cost
+    lines = [*quality.lines]
+    if {PLAN, "full"} <= cost.keys():
+        mine, full = cost[PLAN], cost["full"]
+        freed = f"FLOPs allow {1 / mine.flops_share:.2f} times"
+        lines += [
+            _cache("as the reference keeps it", 1 - mine.kv_mib_reference / full.kv_mib_reference),
+            _cache("freed", 1 - mine.kv_mib_limit / full.kv_mib_limit, reason=freed),
+        ]
+    if (sampling := case.papers) is not None and PLAN in case.study.plans:
+        row = sampling.latency.loc[(OURS, PLAN)]
+        low, high = row["speedup_low"], row["speedup_high"]
+        agrees = low - SPEEDUP_TOLERANCE <= SPEEDUP <= high + SPEEDUP_TOLERANCE
+        test = Evidence(
+            label=f"{PLAN}: times as fast as the full network",
+            interval=Interval(estimate=row["speedup"], low=low, high=high),
+            outcome=1 if agrees else -1,
+            note=f"published {SPEEDUP}; range of the repeats",
+        )
+        said = f"{row['speedup']:.2f} times as fast, published {SPEEDUP}"
+        lines.append(_beside(Kind.TIMING, "speed", test, said, case.study.measured_on))
+    return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=quality.verdict, lines=tuple(lines))
+
+
+def _cache(part: str, saved: float, *, reason: str = "arithmetic, no interval") -> Line:
+    test = Evidence(
+        label=f"{PLAN}: KV saved, {part}",
+        interval=Interval(estimate=saved, low=saved, high=saved),
+        outcome=1 if abs(saved - HALF) <= HALF_TOLERANCE else -1,
+        note="published: half",
+    )
+    return _beside(Kind.ARITHMETIC, part, test, f"{100 * saved:.0f} % of the cache", reason)
+
+
+def _beside(kind: Kind, part: str, test: Evidence, said: str, reason: str) -> Line:
+    verdict = Verdict.REPRODUCED if test.outcome > 0 else Verdict.CONTRADICTED
+    return Line(kind=kind, part=part, verdict=verdict, said=said, tests=(test,), reason=reason)

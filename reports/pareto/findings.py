@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.claims.ledger import judge_claims
 from analysis.claims.rows import Kind
 from analysis.claims.trained import Trained
-from analysis.errors import FrameError
+from analysis.errors import FrameError, was_written
 from analysis.frame import read_parquet
 from analysis.metrics import Metric
 from analysis.statistics.choices import choose_plans
@@ -102,7 +102,7 @@ def load_curves(path: Path) -> pd.DataFrame | None:
     Raises:
         FrameError: a file that is no parquet, or lacks a column.
     """
-    if not path.exists():
+    if not was_written(path):
         return None
     table = read_parquet(path)
     missing = [name for name in CURVE_COLUMNS if name not in table.columns]

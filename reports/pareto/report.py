@@ -57,7 +57,7 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         words.counted(len(study.units), "unit"),
     )
     page.answer(study.question, verdict_words(found.ledger), sentences.answer_words(found))
-    add_ledger(page, found.ledger)
+    add_ledger(page, study, found.ledger)
     if not found.shares.empty:
         draw, lead = partial(_shares_plate, found), "What is left of the untrained damage. "
         page.figure("remaining", draw, lead, sentences.shares_caption(found))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.errors import FrameError
+from analysis.errors import FrameError, verified, was_written
 from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.samples import SampleSheet, draw_sample_sheet
 from analysis.figures.theme import PAGE_WIDTH, new_figure
@@ -59,9 +59,10 @@ def load_sheet(path: Path) -> SampleSheet | None:
 
     Raises `FrameError` for a file that is damaged or whose arrays do not fit each other.
     """
-    if not path.exists():
+    if not was_written(path):
         return None
-    remedy = "delete it to go without, or run the study again"
+    remedy = "run the study again"
+    verified(path, remedy)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"]

@@ -39,9 +39,10 @@ def by_verdict(ledger: Sequence[LedgerRow]) -> Text:
     return said
 
 
-def add_ledger(page: Page, ledger: Sequence[LedgerRow]) -> None:
+def add_ledger(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None:
     """A row a part of a claim: what sample quality says, and likelihood beside it."""
-    rows = []
+    shared = ", and for these test images, which all units share: their chance is in no interval"
+    images, rows = shared if study.dataset.units_share_images else "", []
     for row in ledger:
         parts: dict[str, list[Line]] = {}
         for line in row.lines:
@@ -60,7 +61,7 @@ def add_ledger(page: Page, ledger: Sequence[LedgerRow]) -> None:
         pd.DataFrame(rows),
         "Claim ledger. Sample quality decides a claim, by the paper's kind of metric; likelihood "
         "is a second verdict, and neither overrules the other. Rules were written before any run; "
-        "verdicts hold for this data set, tokenizer and feature space.",
+        f"verdicts hold for this data set, tokenizer and feature space{images}.",
         widths=[0.19, 0.46, 0.35],
         grouped=True,
     )

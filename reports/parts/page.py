@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.theme import figure_bytes, mark_quick, style
-from analysis.study_file import StudyFile
+from analysis.study_file import StudyHead
 from reports.parts.report import Report
 
 QUICK = "This was a quick run on tiny data: nothing in it is a result."
@@ -51,10 +51,10 @@ def runs(text: Text) -> list[Run]:
 class Page:
     """Collects a report's blocks; `report` gives the whole."""
 
-    def __init__(self, study: StudyFile, title: str, *facts: str) -> None:
+    def __init__(self, study: StudyHead, title: str, *facts: str) -> None:
         """`facts` say, under the title, how large the study was."""
         self._study, self._title = study, title
-        on = f"on {study.dataset.name}"
+        on = f"on {study.measured_on}"
         self._subtitle = f"Study {study.study} {on}"
         if facts:
             self._subtitle = f"{study.study.capitalize()} study {on}: {', '.join(facts)}"

@@ -156,7 +156,7 @@ def _measuring(study: StudyFile) -> dict[str, str]:
 def _making(study: StudyFile) -> dict[str, Text]:
     h, spent = study.hardware, study.seconds
     return {
-        "Hardware": f"{h.cpu}, {counted(h.cores, 'core')}; device {h.device}; "
+        "Hardware": f"{h.cpu}, {counted(h.cores, 'core')}; device {h.device} in {h.precision}; "
         f"{counted(h.workers, 'worker')} of {counted(h.threads_per_process, 'thread')}; "
         f"{h.platform}",
         "Wall time": f"last invocation {seconds(spent.wall)}, of which preparation (data, "

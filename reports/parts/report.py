@@ -1,9 +1,9 @@
 """What a study's report is made from, what it is before and after it is written, the writing."""
 
 import datetime
-import io
 import json
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ import pandas as pd
 import typst
 
 from analysis.errors import FrameError
+from varant import manifest
 
+SOURCES = ("study.json", "frame.parquet", "curves.parquet", "samples.npz")
 TEMPLATE = Path(__file__).with_name("report.typ")
 
 
@@ -47,22 +49,33 @@ class Report:
     created: datetime.datetime
 
     def write(self, folder: Path) -> ReportPaths:
-        """Write all files into a study's folder, each whole or not at all."""
-        figures = [
-            write_atomically(folder / "figures" / f"{name}.{suffix}", content)
-            for name, plate in self.plates.items()
-            for suffix, content in plate.items()
-        ]
-        parquet = io.BytesIO()
-        self.summary.to_parquet(parquet, index=False)
-        write_atomically(folder / "summary.parquet", parquet.getvalue())
-        write_atomically(folder / "summary.csv", self.summary.to_csv(index=False).encode())
+        """Write all files into a study's folder, all or none: they are made in a folder aside.
+
+        The PDF ends with the digests of what it was made of.
+        """
+        aside, recorded = folder / f".report.{os.getpid()}", manifest.read(folder)
+        sources = [(name, recorded[name]) for name in SOURCES if name in recorded]
+        try:
+            figures = [
+                write_atomically(aside / "figures" / f"{name}.{suffix}", content)
+                for name, plate in self.plates.items()
+                for suffix, content in plate.items()
+            ]
+            self.summary.to_parquet(aside / "summary.parquet", index=False)
+            self.summary.to_csv(aside / "summary.csv", index=False)
+            write_json(aside / "answer.json", self.answer)
+            pdf = set_pdf({**self.content, "sources": sources}, aside, self.created)
+            write_atomically(aside / "report.pdf", pdf)
+            for path in sorted(aside.rglob("*.*")):
+                moved = folder / path.relative_to(aside)
+                moved.parent.mkdir(exist_ok=True)
+                path.replace(moved)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
         return ReportPaths(
-            figures=tuple(figures),
-            answer=write_json(folder / "answer.json", self.answer),
-            pdf=write_atomically(
-                folder / "report.pdf", set_pdf(self.content, folder, self.created)
-            ),
+            figures=tuple(folder / path.relative_to(aside) for path in figures),
+            answer=folder / "answer.json",
+            pdf=folder / "report.pdf",
             verdict=self.verdict,
         )
 

@@ -54,7 +54,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)
     ledger = (found.main.claim,)
     page.answer(sentences.QUESTION, verdict_words(ledger), sentences.answer_text(found))
-    add_ledger(page, ledger)
+    add_ledger(page, study, ledger)
     _add_main_figure(page, found)
     page.heading("Early against late scales")
     _add_windows(page, found)

@@ -16,9 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from analysis.study_file import LikelihoodFacts, SamplingFacts
-from studies.cells.result import DIVERGED, FAILED, INTERRUPTED, CellResult, write_result
-from varant.errors import Diverged, Preempted
-from varant.files import digest_of
+from studies.cells.result import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    CellResult,
+    kept_result,
+    write_result,
+)
+from varant.devices import Precision
+from varant.errors import Diverged, Preempted, UserError
+from varant.files import digest_of, locked
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes without
@@ -70,6 +79,7 @@ class Network:
         model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; "" where
             the study measures data alone, and `model_folder` holds just the tokenizer.
         trained_by: that cell's digest.
+        precision: of its weights where it is measured.
     """
 
     model_folder: Path
@@ -78,6 +88,7 @@ class Network:
     tokens_digest: str
     held_out: HeldOut
     trained_by: str | None = None
+    precision: Precision = "float32"
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):
@@ -207,11 +218,25 @@ class Site:
 def run_cell(cell: Cell, folder: Path) -> CellResult:
     """Run a cell and write its result; an exception becomes a `failed` result.
 
-    One thread on the CPU, so that the numbers are the same however many workers there are.
+    A process that is at the same cell is waited for, and its result taken. What is damaged in the
+    folder is made again. One thread on the CPU, so that the numbers are the same however many
+    workers there are.
 
     Raises:
         OSError: the machine's trouble, not this cell's: disk full, files gone.
+        UserError: a file that it needs is damaged or missing; mended, the cell can run.
     """
+    with locked(folder / ".cell.lock"):
+        known = kept_result(folder, cell.digest)
+        if known is not None and known.status == FINISHED:
+            return known
+        result = _measured(cell, folder)
+        if result.status != INTERRUPTED:
+            write_result(folder, result)
+        return result
+
+
+def _measured(cell: Cell, folder: Path) -> CellResult:
     import torch
 
     torch.set_num_threads(1)
@@ -222,12 +247,9 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         result = CellResult(digest=digest, status=INTERRUPTED, error=str(stop))
     except Diverged as trouble:
         result = CellResult(digest=digest, status=DIVERGED, error=str(trouble))
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception as trouble:
         error = f"{type(trouble).__name__}: {trouble}"
         result = CellResult(digest=digest, status=FAILED, error=error)
-    result = replace(result, seconds=result.seconds or time.monotonic() - started)
-    if result.status != INTERRUPTED:
-        write_result(folder, result)
-    return result
+    return replace(result, seconds=result.seconds or time.monotonic() - started)

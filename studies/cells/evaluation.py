@@ -32,6 +32,7 @@ class PlanTask(Task):
     def identity(self, network: Network) -> dict[str, object]:
         return {
             "model": network.model,
+            "precision": network.precision,
             "tokenizer": network.held_out.tokenizer_sha256,
             "tokens": network.tokens_digest,
             "plan": {"depth": self.plan.depth, "layers": self.plan.layers},

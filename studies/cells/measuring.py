@@ -1,8 +1,9 @@
 """What cells that measure do: everything here needs torch, and runs where cells run."""
 
+import copy
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit
 from varant.devices import images_at_once
+from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
@@ -23,6 +25,7 @@ from varant.evaluation.scores import scores
 from varant.files import replacing
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
+from varant.model.precision import hold
 from varant.model.sampling import generate
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
@@ -65,6 +68,12 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         read_reference(path, features=extractor.features)
         for path, extractor in zip(held_out.references, extractors, strict=True)
     ]
+    given, found = held_out.reference_digest, references[0].digest
+    if given != found:  # of a file that is given
+        raise UserError(
+            f"{held_out.references[0]}: its statistics are {str(found)[:6]}, not "
+            f"{str(given)[:6]} as when the study began; put that file back or run the study again"
+        )
     training, real_MF = None, references[0].features_NF
     if held_out.training is not None and real_MF is not None:
         features_MF = read_reference(held_out.training).features_NF
@@ -81,10 +90,12 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
 @functools.lru_cache(maxsize=1)
 def load_network(network: Network, device: str) -> LoadedNetwork:
     """Files of a network, kept for the next cell of this process."""
+    held_out, model = load_held_out(network.held_out, device), load(network.model_folder).model
+    if network.precision != "float32":  # real images keep the tokenizer that made their reference
+        held_out = replace(held_out, tokenizer=copy.deepcopy(held_out.tokenizer))
+        hold(model, held_out.tokenizer, network.precision)
     return LoadedNetwork(
-        model=load(network.model_folder).model.to(device),
-        tokens=Tokens(folder=network.tokens_folder),
-        held_out=load_held_out(network.held_out, device),
+        model=model.to(device), tokens=Tokens(folder=network.tokens_folder), held_out=held_out
     )
 
 
@@ -117,7 +128,6 @@ def evaluate(
                 top_p=wanted.top_p,
                 seed=wanted.seed,
                 image_indices=range(start, start + len(part)),
-                decode_chunk=cell.batch,
             )
             # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
             shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
@@ -209,7 +219,8 @@ def _named(
 
 def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[str, Measurements]:
     """What an image costs under a plan, by arithmetic."""
-    cost = plan_cost(loaded.model.geometry, plan, guidance=guidance, kv_bytes=4)
+    kv_bytes = loaded.model.pos_1LC.element_size()
+    cost = plan_cost(loaded.model.geometry, plan, guidance=guidance, kv_bytes=kv_bytes)
     exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}
     return {name: Measurements.exact(value) for name, value in exact.items()}
 

@@ -1,7 +1,9 @@
-"""How a cell ended, as a file in its folder."""
+"""How a cell ended, as a file in its folder; a manifest beside it holds what others read there."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,10 +12,14 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from varant.errors import UserError
-from varant.files import write_json
+from varant import manifest
+from varant.files import replacing, sha256_file
+from varant.manifest import Damaged
 
-RESULT_FILE = "result.json"
+RESULT_FILE, WHOLE_FILE = "result.json", "config.json"  # the second says that a folder is whole
+KEPT = (WHOLE_FILE, "metrics.jsonl", "*.safetensors", "features-*.npy", "samples.npy")
+"""What others read in the folder of a cell that has finished, beside its result."""
+REMEDY = "it is made again"
 FINISHED, FAILED, DIVERGED, INTERRUPTED = "finished", "failed", "diverged", "interrupted"
 
 
@@ -75,24 +81,58 @@ _FILE = TypeAdapter(CellResult)
 
 
 def write_result(folder: Path, result: CellResult) -> None:
-    """Write a result, atomically."""
-    write_json(folder / RESULT_FILE, asdict(result))
+    """Write a result; before it the manifest, so that a folder with a result has one."""
+    text = json.dumps(asdict(result), indent=1) + "\n"
+    kept = [path for pattern in KEPT for path in folder.glob(pattern)]
+    if result.status != FINISHED:  # a training that failed may go on, and its files change
+        kept = []
+    digests = {path.name: sha256_file(path) for path in kept}
+    digests[RESULT_FILE] = hashlib.sha256(text.encode()).hexdigest()
+    manifest.write(folder, digests)
+    with replacing(folder / RESULT_FILE) as aside:
+        aside.write_text(text)
 
 
 def read_result(folder: Path, digest: str) -> CellResult | None:
     """The result in a cell's folder; None where the cell has not ended.
 
     Raises:
-        UserError: a file that is damaged or belongs to another cell.
+        Damaged: it or what the cell left beside it is damaged, gone, or another cell's.
     """
     path = folder / RESULT_FILE
     if not path.exists():
         return None
-    damaged = UserError(f"{path}: damaged; delete the folder {folder} and run again")
+    for name in sorted({RESULT_FILE, *manifest.read(folder)}):
+        manifest.verified(folder / name, REMEDY)
     try:
         result = _FILE.validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        raise damaged from None
+        raise Damaged(f"{path}: not a result of this version; {REMEDY}") from None
     if result.digest != digest or result.status not in (FINISHED, FAILED, DIVERGED):
-        raise damaged
+        raise Damaged(f"{path}: of another cell; {REMEDY}")
     return result
+
+
+def kept_result(folder: Path, digest: str) -> CellResult | None:
+    """As `read_result`; what is damaged is removed, so that the cell makes it again."""
+    try:
+        return read_result(folder, digest)
+    except Damaged:
+        discard_damaged(folder)
+        return None
+
+
+def discard_damaged(folder: Path) -> None:
+    """Remove the result and what is damaged beside it, so that the cell makes both again."""
+    (folder / RESULT_FILE).unlink(missing_ok=True)
+    try:
+        names = manifest.read(folder).keys() - {RESULT_FILE}
+    except Damaged:
+        (folder / manifest.FILE).unlink()
+        return
+    for name in names:
+        try:
+            manifest.verified(folder / name)
+        except Damaged:
+            (folder / name).unlink(missing_ok=True)
+            (folder / WHOLE_FILE).unlink(missing_ok=True)

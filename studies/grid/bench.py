@@ -179,6 +179,7 @@ def prepare_bench(
             tokens_folder=start.tokens_folder.resolve(),
             tokens_digest=start.tokens_digest,
             held_out=held_out,
+            precision=run.precision,
         )
     batch, workspace = config.evaluation.sample_batch, Workspace(folder=workspace.folder.resolve())
     site = Site(networks=networks, workspace=workspace, device=run.device, batch=batch)

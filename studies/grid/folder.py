@@ -21,7 +21,7 @@ from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from varant import __version__
-from varant.files import replacing
+from varant.manifest import recording, verified
 from varant.model.cost import parameter_count
 from varant.start.config import RunConfig
 
@@ -49,14 +49,14 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     texts = {n: "category" for n, kind in COLUMNS.items() if kind == "category" and n in shared}
     frame = shared.astype(texts).iloc[place].reset_index(drop=True).assign(**measured)
     frame = checked_frame(frame, full=False)
-    with replacing(outcome.folder / FRAME_FILE) as aside:
+    with recording(outcome.folder / FRAME_FILE, fresh=True) as aside:
         frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
     return outcome.folder / FRAME_FILE
 
 
 def write_study(folder: Path, facts: StudyHead) -> Path:
     """Write `study.json`."""
-    with replacing(folder / FILE) as aside:
+    with recording(folder / FILE) as aside:
         aside.write_text(facts.json_text())
     return folder / FILE
 
@@ -64,7 +64,7 @@ def write_study(folder: Path, facts: StudyHead) -> Path:
 def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> None:
     """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
     shown = {
-        name: np.load(outcome.folder_of(point) / SAMPLES_FILE)
+        name: np.load(verified(outcome.folder_of(point) / SAMPLES_FILE))
         for name, point in rows
         if outcome.result(point).status == FINISHED
     }
@@ -72,13 +72,13 @@ def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> Non
         return
     images, names = np.stack(list(shown.values())), np.array(list(shown))
     classes = np.array(outcome.bench.dataset.class_names)
-    with replacing(outcome.folder / SHEET_FILE) as aside, aside.open("wb") as file:
+    with recording(outcome.folder / SHEET_FILE) as aside, aside.open("wb") as file:
         np.savez_compressed(file, images=images, rows=names, columns=classes)
 
 
 def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dict[str, Any]:
     """What `study.json` says of any study, of this machine and installation."""
-    gpu = torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else None
+    gpu = device_name(run.device) if run.device.startswith("cuda") else None
     versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,
@@ -87,11 +87,12 @@ def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dic
         "code_version": __version__,
         "created": datetime.now(UTC).replace(microsecond=0),
         "hardware": {
-            "cpu": _processor(),
+            "cpu": device_name("cpu"),
             "cores": os.cpu_count() or 1,
             "threads_per_process": 1,
             "workers": workers,
             "device": run.device,
+            "precision": run.precision,
             "platform": f"{platform.system()} {platform.machine()}",
             "gpu": gpu,
         },
@@ -116,6 +117,7 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "dataset": {
             **{f"{split}_images": images for split, images in dataset.sizes.items()},
             **{n: getattr(dataset, n) for n in ("name", "digest", "image_side", "num_classes")},
+            "units_share_images": dataset.make_unit is None,
         },
         "tokenizer": {
             "digest": bench.start.tokenizer_sha256,
@@ -151,7 +153,10 @@ def _base_facts(outcome: Outcome[Any], unit: int) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def device_name(device: str) -> str:
+    """The GPU's, or the processor's."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

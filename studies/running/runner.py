@@ -1,6 +1,7 @@
 """Running the cells of a study: skip what is done, run the rest, in the order that they need."""
 
 import contextlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from studies.cells.cell import Cell, run_cell
 from studies.cells.result import DIVERGED, FAILED, FINISHED, INTERRUPTED, CellResult, read_result
 from studies.running.executors import Executor
 from varant.errors import Preempted, UserError, one_line
+from varant.manifest import Damaged
 from varant.progress import update_interval
 from varant.store.workspace import Workspace
 
@@ -31,15 +33,19 @@ class Split:
 def split_cells(
     cells: Iterable[Cell], workspace: Workspace, *, retry_failed: bool = False
 ) -> Split:
-    """Which cells have ended, and which are to run; interrupted ones go on.
+    """Which cells have ended, and which are to run: interrupted ones go on, damaged ones again.
 
     Raises:
-        UserError: a damaged result file, or a cell that needs one the study does not have.
+        UserError: a cell that needs one the study does not have.
     """
     done, to_run = {}, {}
     distinct = {cell.digest: cell for cell in cells}
     for digest, cell in distinct.items():
-        result = read_result(workspace.cell(digest), digest)
+        try:
+            result = read_result(workspace.cell(digest), digest)
+        except Damaged as damage:
+            print(f"warning: {damage}", file=sys.stderr)
+            result = None
         if result is None or (retry_failed and result.status != FINISHED):
             to_run[digest] = cell
         else:

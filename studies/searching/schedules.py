@@ -37,6 +37,7 @@ EVALUATOR = f"fANOVA of {TREES} trees, {FORESTS} forests"
 
 Importances = Mapping[Zone, Mapping[str, Importance]]
 Scores = tuple[float, float]  # NLL of the full network, and the mean of its subnets'
+Score = Callable[[Sequence[Schedule]], Sequence[Scores | None]]
 
 
 def schedule_of(params: Mapping[str, Any]) -> Schedule:
@@ -96,6 +97,7 @@ class ScheduleSearch:
         seed: of the proposals.
     """
 
+    path: Path
     study: optuna.Study
     storage: optuna.storages.BaseStorage
     seed: int
@@ -132,11 +134,21 @@ class ScheduleSearch:
         for label, schedule in fixed_points().items():
             named = {"label": label}
             study.enqueue_trial(params_of(schedule), user_attrs=named, skip_if_exists=True)
-        return cls(study=study, storage=storage, seed=seed)
+        return cls(path=path, study=study, storage=storage, seed=seed)
 
-    def advance(
-        self, trials: int, score: Callable[[Sequence[Schedule]], Sequence[Scores | None]]
-    ) -> list[FrozenTrial]:
+    def check(self, score: Score) -> None:
+        """Raise `UserError` where a trial was told other objectives than its training's result."""
+        told = [trial for trial in self._made() if trial.values]
+        found = score([schedule_of(trial.params) for trial in told])
+        for trial, scores in zip(told, found, strict=True):
+            if scores != tuple(trial.values):
+                raise UserError(
+                    f"--storage {self.path}: trial {trial.number} is told {trial.values}, the "
+                    f"result of its training is {scores}; delete this file and run again: the "
+                    "search is made again from the results that are there"
+                )
+
+    def advance(self, trials: int, score: Score) -> list[FrozenTrial]:
         """Go on until so many trials have ended; they are returned.
 
         Args:

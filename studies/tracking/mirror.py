@@ -1,13 +1,14 @@
 """A study in MLflow: a parent run with the answer, a child run a cell.
 
-MLflow mirrors what is on disk. A database that is locked or gone stops no study: the cells go on,
-and the next invocation writes what is missing.
+MLflow mirrors what is on disk, and can always be made again from there. A database that is locked,
+damaged or gone stops no study: the cells go on, and the next invocation writes what is missing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from studies.cells.result import FINISHED, CellResult
 from studies.grid.point import Outcome, Point
 from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.errors import one_line
+from varant.files import locked
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # MLflow takes two seconds to import: the mirror's own thread does it
@@ -41,7 +43,8 @@ def mirroring() -> Iterator[None]:
 
 
 class Mirror:
-    """The record of one invocation of a study; begun in a thread, since MLflow takes seconds.
+    """The record of one invocation of a study, kept by a thread: MLflow takes seconds to begin, and
+    no signal, which the main thread gets, tears what it writes.
 
     Left by an exception, it leaves no run marked as running behind.
     """
@@ -57,17 +60,19 @@ class Mirror:
         self._points: dict[str, list[Point]] = {}
         for point in points:
             self._points.setdefault(cells[point.task].digest, []).append(point)
-        with_thread = ThreadPoolExecutor(max_workers=1)
         self._places = {digest: place for place, digest in enumerate(self._points)}
-        self._opening: Future[StudyRecord | None] = with_thread.submit(self._open)
-        with_thread.shutdown(wait=False)
+        self._left = threading.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._opening: Future[StudyRecord | None] = self._thread.submit(self._open)
 
     def __enter__(self) -> Mirror:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._left.set()
         if kind is not None:
             self._write(lambda record: record.interrupt())
+        self._thread.shutdown()
 
     def on_result(self, cell: Cell, result: CellResult) -> None:
         """Write a cell as soon as it has ended, unless the database gave trouble before."""
@@ -95,6 +100,8 @@ class Mirror:
 
         def write(record: StudyRecord) -> None:
             for digest, (point, *_) in self._points.items():
+                if self._left.is_set():
+                    return
                 record.record_cell(self._logged(digest, results[point.task], results))
             record.finish(
                 note="\n\n".join(note),
@@ -109,11 +116,17 @@ class Mirror:
 
     def _write(self, write: Callable[[StudyRecord], None]) -> bool:
         """Whether there is a record and `write` succeeded; trouble is said in one line."""
+        return self._thread.submit(self._written, write).result()
+
+    def _written(self, write: Callable[[StudyRecord], None]) -> bool:
         record = self._opening.result()
         if record is None:
             return False
         with mirroring():
-            write(record)
+            from studies.tracking.mlflow_runs import LOCK
+
+            with locked(self._workspace.folder / LOCK):
+                write(record)
             return True
         return False
 

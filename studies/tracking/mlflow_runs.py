@@ -4,26 +4,36 @@ Import it late: `mlflow` takes two seconds. One experiment a study; a parent run
 the study, its children are the cells. A study that is run again goes on in the same runs.
 """
 
+import contextlib
+import fcntl
+import itertools
 import json
 import logging
 import os
+import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from sqlalchemy import URL
 
 from studies.tracking.logged import LoggedCell, LoggedStudy
 from varant.data import datasets
+from varant.files import locked, replacing
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+LOCK = ".mlflow.lock"  # of the database's writers
+LIVING = ".mlflow"  # a file for each parent run whose process lives and has it locked
 PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
 MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
@@ -38,6 +48,7 @@ class StudyRecord:
 
     Attributes:
         start_time: of the parent run, in milliseconds since 1970.
+        living: the file that says that this process lives, open as long as it does.
         children: the cells' runs, by digest.
     """
 
@@ -46,11 +57,13 @@ class StudyRecord:
     experiment_id: str
     run_id: str
     start_time: int
+    living: TextIO
     children: dict[str, Run] = field(default_factory=dict)
 
     def record_cell(self, cell: LoggedCell) -> None:
         """Write a cell as a child run; one that is there is brought up to date, nothing twice."""
-        run = self.children.get(cell.result.digest) or self._begin(cell)
+        digest = cell.result.digest
+        run = self.children.get(digest) or self._begun(digest) or self._begin(cell)
         run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
         _log_input(self.client, run, self.study)
         new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in known}
@@ -73,6 +86,12 @@ class StudyRecord:
         end_time = start + int(1000 * cell.result.seconds)  # it lasts as long as the cell did
         self.client.set_terminated(run_id, ended, end_time=end_time)
         self.children[cell.result.digest] = self.client.get_run(run_id)
+
+    def _begun(self, digest: str) -> Run | None:
+        """The run that another process at the same study has begun since this one did."""
+        wanted = f"tags.mlflow.parentRunId = '{self.run_id}' and tags.cell_digest = '{digest}'"
+        found = self.client.search_runs([self.experiment_id], wanted, max_results=1)
+        return found[0] if found else None
 
     def _begin(self, cell: LoggedCell) -> Run:
         run = self.client.create_run(
@@ -107,29 +126,36 @@ class StudyRecord:
         self.client.set_terminated(self.run_id, FAILED if failed else FINISHED)
 
     def interrupt(self) -> None:
-        """End the parent run as killed; the next invocation goes on in it."""
+        """End the parent run as killed, unless it has ended; the next invocation goes on in it."""
         for run in self.children.values():
             if run.info.status == RUNNING:
                 self.client.set_terminated(run.info.run_id, KILLED)
-        self.client.set_terminated(self.run_id, KILLED)
+        if self.client.get_run(self.run_id).info.status == RUNNING:
+            self.client.set_terminated(self.run_id, KILLED)
 
 
 def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
     """The record of a study config: its parent run, found by the digest or begun.
 
-    Creates the database on first use, so call it from one process only.
+    Parent runs whose process is dead are closed as killed.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        client = MlflowClient(tracking_uri=f"sqlite:///{(workspace / DATABASE).resolve()}")
-        experiment = client.get_experiment_by_name(study.experiment)
-        if experiment is None:
-            location = (workspace / ARTIFACTS / study.experiment).resolve().as_uri()
-            experiment_id = client.create_experiment(study.experiment, artifact_location=location)
-        else:
-            experiment_id = experiment.experiment_id
+    _hush()
+    with locked(workspace / LOCK):
+        return _opened_study(workspace, study)
+
+
+def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
+    client = _opened(workspace / DATABASE)
+    experiment = client.get_experiment_by_name(study.experiment)
+    if experiment is None:
+        experiment_id = client.create_experiment(
+            study.experiment,
+            artifact_location=(workspace / ARTIFACTS / study.experiment).resolve().as_uri(),
+            tags={"mlflow.experimentKind": "custom_model_development"},  # opens the training view
+        )
+    else:
+        experiment_id = experiment.experiment_id
+    _close_dead(client, workspace / LIVING)
     same_config = f"tags.config_digest = '{study.config_digest}'"
     found = client.search_runs([experiment_id], same_config, max_results=1)
     if found:
@@ -145,14 +171,92 @@ def open_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
     _log_input(client, run, study)
     of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
+    living = (workspace / LIVING / run.info.run_id).open("w")
+    fcntl.flock(living, fcntl.LOCK_SH)  # others may be at the same study
     return StudyRecord(
         study=study,
+        living=living,
         client=client,
         experiment_id=experiment_id,
         run_id=run.info.run_id,
         start_time=run.info.start_time,
         children={child.data.tags["cell_digest"]: child for child in children},
     )
+
+
+def _hush() -> None:
+    """What goes wrong is said in one line of ours; MLflow and SQLAlchemy would print tracebacks."""
+    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")
+    for name in ("alembic", "mlflow", "sqlalchemy"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+
+
+def _opened(path: Path) -> MlflowClient:
+    """A client of the database, which is made whole or not at all.
+
+    One that is damaged, half-made or of another version of MLflow is set aside: it is a mirror.
+    """
+    if path.exists() and not _is_whole(path):
+        kept = next(name for n in itertools.count(1) if not (name := _kept_name(path, n)).exists())
+        path.rename(kept)
+        print(
+            f"warning: MLflow: {path} was damaged, half-made or of another version, and is now "
+            f"{kept.name}; this study is mirrored anew, others when they are run again",
+            file=sys.stderr,
+        )
+    if not path.exists():
+        with replacing(path) as aside:
+            _client_of(aside)
+    return _client_of(path)
+
+
+def _kept_name(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.damaged-{number}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether MLflow can use the database; raises where another process has it locked."""
+    reading = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(reading, uri=True)) as database:
+            sound = database.execute("pragma quick_check").fetchall() == [("ok",)]
+            database.execute("select version_num from alembic_version")
+        if sound:  # opening what is not takes MLflow ten tries and minutes
+            _client_of(path)
+        return sound
+    except Exception as error:  # of SQLite, SQLAlchemy and MLflow, without a common base
+        if "locked" in str(error):
+            raise
+        return False
+
+
+def _client_of(path: Path) -> MlflowClient:
+    """A client of a database, whatever characters its path has."""
+    uri = URL.create("sqlite", database=str(path.resolve())).render_as_string()
+    client = MlflowClient(uri)
+    client.search_experiments(max_results=1)
+    # MLflow makes the folder that the URL names when its escapes are taken literally.
+    stray = Path(uri.removeprefix("sqlite:///")).parent
+    if stray != path.resolve().parent:
+        with contextlib.suppress(OSError):
+            os.removedirs(stray)
+    return client
+
+
+def _close_dead(client: MlflowClient, living: Path) -> None:
+    """End as killed what runs in no living process: one that was killed, or lost its machine."""
+    living.mkdir(exist_ok=True)
+    for path in living.iterdir():
+        with path.open() as file, contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    running = f"attributes.status = '{RUNNING}'"
+    for run in client.search_runs(experiments, running, max_results=MOST_RUNS):
+        parent = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
+        if "study" in run.data.tags and not (living / parent).exists():
+            client.set_terminated(run.info.run_id, KILLED)
 
 
 def _metric_name(name: str) -> str:

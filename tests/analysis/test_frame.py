@@ -19,6 +19,7 @@ from analysis.frame import (
     load_frame,
 )
 from analysis.metrics import parse_metric
+from varant.manifest import record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,6 +33,9 @@ def frame():
 
 def test_round_trip_keeps_dtypes(frame, tmp_path):
     frame.to_parquet(tmp_path / "frame.parquet")
+    with pytest.raises(FrameError, match=r"frame\.parquet: not in manifest\.json; run the study"):
+        load_frame(tmp_path / "frame.parquet")
+    record(tmp_path / "frame.parquet")
     back = load_frame(tmp_path / "frame.parquet")
     assert {n: str(d) for n, d in back.dtypes.items()} == COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN
     assert len(back) == len(frame)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pareto_frames import FULL, HALF, pareto_facts, pareto_frame
 from scipy import stats
-from small_studies import NLL, make_folder, study_facts, switch_frame
+from small_studies import NLL, make_folder, sealed, study_facts, switch_frame
 
 from analysis.frame import load_frame
 from analysis.study_file import ParetoFile
@@ -30,7 +30,7 @@ def night(folder: Path, units, **facts) -> Path:
     columns = {"schedule": "control", "unit": units, "images_seen": 0, "plan": "full"}
     curves = pd.DataFrame(columns | {"value": 3.0, "images": 500})
     curves.to_parquet(folder / "curves.parquet")
-    return folder
+    return sealed(folder)
 
 
 def test_nights_are_pooled_and_reported(tmp_path, capsys):

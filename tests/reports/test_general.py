@@ -1,5 +1,7 @@
 """The report of a study that has none of its own, and its one pass over the frame."""
 
+import errno
+import json
 import time
 
 import numpy as np
@@ -14,6 +16,7 @@ from small_studies import (
     cell_rows,
     failed,
     make_folder,
+    sealed,
     search_frame,
     study_facts,
     switch_facts,
@@ -24,8 +27,11 @@ from small_studies import (
 from analysis.frame import checked_frame
 from analysis.study_file import StudyFile
 from reports import build
+from reports.__main__ import main
+from reports.build import load_study
 from reports.general import make_report
 from reports.parts.tables import cell_table, unfinished
+from varant.manifest import record
 
 
 def report_of(tmp_path, frame, **facts):
@@ -115,6 +121,55 @@ def test_a_study_that_trains_may_go_without_a_report_of_its_own(tmp_path):
     assert paths.verdict == "20 of 20 plans measured"
     before = paths.pdf.read_bytes()
     assert build(folder).pdf.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_report_that_is_there(tmp_path, monkeypatch, capsys, undrawn):
+    folder = make_folder(tmp_path / "study", search_frame(gain=0.5), study_facts("layers"))
+    build(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(*of: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device", "report.pdf")
+
+    monkeypatch.setattr("reports.parts.report.set_pdf", full)
+    assert main([str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: {folder}: No space left on device; no report was changed\n"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_frame_is_held_against_the_study_file_and_the_cells(tmp_path, capsys):
+    """Changed with its manifest alike, so that only these can tell."""
+    frame = search_frame(gain=0.5)
+    folder = make_folder(tmp_path / "study", frame, study_facts("layers"))
+    own = frame[frame["cell_digest"] == "own"]
+    metrics = {
+        metric: {
+            "value": float(rows.loc[rows["group"].isna(), "value"].iloc[0]),
+            "count": 1000,
+            "replicates": rows.loc[rows["group"].notna(), "value"].tolist(),
+        }
+        for metric, rows in own.groupby("metric")
+    }
+    result = tmp_path / "cells" / "own" / "result.json"
+    result.parent.mkdir(parents=True)
+    result.write_text(json.dumps({"digest": "own", "metrics": metrics}))
+    record(result)
+    load_study(folder)
+
+    def refused() -> str:
+        assert main([str(folder)]) == 2
+        return capsys.readouterr().err
+
+    changed = frame["value"].where(frame["cell_digest"] != "own", frame["value"] * 20)
+    frame.assign(value=changed).to_parquet(folder / "frame.parquet")
+    assert "frame.parquet: damaged (its SHA-256" in refused()
+    record(folder / "frame.parquet")
+    assert "frame.parquet: not the frame that study.json is of; run the study again" in refused()
+    sealed(folder)
+    assert "of cell own is" in refused()
+    result.write_text("{}")
+    assert "result.json: damaged" in refused()
 
 
 def test_cells_are_grouped_once():

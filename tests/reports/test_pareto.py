@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
-from small_studies import words_of
+from small_studies import sealed, words_of
 
 from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
@@ -63,7 +63,7 @@ def make_folder(folder: Path, *, schedules=FEW, units=(0,), quick=False, **setti
         rows=np.array(rows),
         columns=np.array([f"class {i}" for i in range(10)]),
     )
-    return folder
+    return sealed(folder)
 
 
 def pdf_text(path: Path, *pages: str) -> str:
@@ -242,6 +242,7 @@ def test_bad_input_is_one_line(tmp_path, one_unit, capsys, damage, named):
     folder = tmp_path / "study"
     shutil.copytree(one_unit, folder)
     damage(folder)
+    sealed(folder)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert main([str(folder)]) == 2
     said = capsys.readouterr().err

@@ -83,7 +83,10 @@ def test_dry_run(capsys, tmp_path):
     ("make", "message"),
     [
         (lambda folder: None, "not a study folder"),
-        (lambda folder: (folder / "study.json").write_text("{"), "not readable JSON"),
+        (
+            lambda folder: (folder / "study.json").write_text("{}"),
+            "study.json: not in manifest.json",
+        ),
     ],
 )
 def test_reports_on_a_folder_that_is_no_study(capsys, tmp_path, make, message):

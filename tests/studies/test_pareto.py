@@ -18,7 +18,9 @@ import torch
 from mlflow_runs import finished_runs, histories, runs_of
 from study_commands import ROOT, Command, end_when
 
-from studies.pareto import Pareto, ParetoConfig, paper_cost
+from studies.cells.result import CellResult, write_result
+from studies.grid.costs import paper_cost
+from studies.pareto import Pareto, ParetoConfig
 from varant import DepthPlan, generate, load
 from varant.presets import presets
 from varant.start.presets import base_geometry
@@ -156,10 +158,7 @@ def test_a_diverged_training_is_a_status_and_no_gap(copied, capsys, undrawn):
     facts = json.loads((copied / "pareto-quick" / "study.json").read_text())
     digest = next(m["digest"] for m in facts["models"] if m["schedule"] == "progressive")
     result = copied / "cells" / digest[:16] / "result.json"
-    content = json.loads(result.read_text())
-    result.write_text(
-        json.dumps(content | {"status": "diverged", "error": "loss is nan", "metrics": {}})
-    )
+    write_result(result.parent, CellResult(digest=digest, status="diverged", error="loss is nan"))
     for path in copied.glob("cells/*/config.json"):
         if digest in path.read_text() and path.parent != result.parent:
             shutil.rmtree(path.parent)

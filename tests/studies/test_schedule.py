@@ -29,6 +29,7 @@ from studies.searching.schedules import (
     params_of,
     schedule_of,
 )
+from varant.errors import UserError
 from varant.store.workspace import Workspace
 from varant.training.schedule import Schedule
 
@@ -178,6 +179,18 @@ def test_half_a_proposal_is_completed(finished, copied, tmp_path, undrawn):
     search.study.ask().suggest_float(PARAMETERS[0], 0.0, 1.0)
     SMALL.run(copied, storage=half)
     assert_same_search(half, path)
+
+
+def test_an_edited_score_is_not_believed(finished, tmp_path):
+    """A search is held against the results of its trainings before it goes on."""
+    path = shutil.copy(storage_of(finished), tmp_path / "edited.db")
+    told = {schedule_of(t.params): tuple(t.values) for t in trials_in(path)}
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE trial_values SET value = value - 1 WHERE trial_id = 2")
+    known = optuna.load_study(study_name=STUDY_NAME, storage=f"sqlite:///{path}")
+    search = ScheduleSearch.opened(path, identity=known.user_attrs["identity"], seed=0)
+    with pytest.raises(UserError, match=r"edited\.db: trial 1 is told .*; delete this file"):
+        search.check(lambda schedules: [told[schedule] for schedule in schedules])
 
 
 def test_more_trials_go_on_with_the_search(finished, copied, undrawn):

@@ -21,13 +21,14 @@ from study_commands import ROOT, Command, end_when
 
 from studies.cells.cell import run_cell
 from studies.cells.evaluation import Measurement
-from studies.cells.result import CellResult, read_result
+from studies.cells.result import CellResult, read_result, write_result
 from studies.grid.bench import plan_bench, prepare_bench
 from studies.running.executors import InlineExecutor
 from studies.running.runner import split_cells
 from studies.sensitivity import Sensitivity, SensitivityConfig, entries_of
 from varant import DepthPlan, UserError
 from varant.errors import exit_codes
+from varant.manifest import Damaged
 from varant.model.plan import default_depths
 from varant.store.workspace import Workspace
 
@@ -186,24 +187,60 @@ def test_a_second_selector_reuses_the_cells_that_are_there(copied, undrawn):
     assert set(frame["selector"].dropna()) == {"equidistant", "first"}
 
 
-def test_a_damaged_tracking_database_stops_no_study(copied, capsys, undrawn):
-    (copied / "mlflow.db").write_bytes(b"not a database, and long enough to be looked at" * 50)
+def test_a_tracking_database_that_cannot_be_used_stops_no_study(copied, capsys, undrawn):
+    (copied / "mlflow.db").unlink()
+    (copied / "mlflow.db").mkdir()
+    (copied / ".mlflow.lock").unlink()
+    (copied / ".mlflow.lock").mkdir()
     SMALL.run(copied, **HERE)
     said = capsys.readouterr()
-    assert "warning: MLflow: " in said.err
+    assert said.err.count("warning: MLflow: ") == 1
     assert "report.pdf" in said.out
 
 
-def test_a_corrupt_cell_file_is_named_and_nothing_is_lost(copied, capsys):
-    broken, *others = sorted(times(copied, RESULTS))
-    broken.write_text("{")
-    kept = {path: path.read_bytes() for path in others}
+def damaged(copied: Path) -> dict[Path, str]:
+    """Files of cells, a reference and the cells' manifest that are not what was written, and how
+    each is called."""
+    kinds = ("result.json", "samples.npy", "features-*.npy", "manifest.json")
+    cells = sorted(copied.glob("cells/*"))
+    found = {next(cell.glob(kind)): kind for cell, kind in zip(cells, kinds, strict=False)}
+    found |= {next(copied.glob("tokens/*/test-*.safetensors")): "reference"}
+    for path in found:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    lost = next(cells[4].glob("samples.npy"))
+    lost.unlink()
+    return found | {lost: "lost"}
+
+
+def test_what_is_damaged_is_named_and_made_again(copied, capsys, undrawn):
+    """One flipped bit in a file of each kind, and a file that is gone: the same frame as before."""
+    frame = copied / "sensitivity-quick" / "frame.parquet"
+    before, results = frame.read_bytes(), times(copied, RESULTS)
+    bad = damaged(copied)
+    SMALL.run(copied, **HERE)
+    said = capsys.readouterr().err
+    for path in bad:
+        assert f"warning: {path.parent if path.name == 'manifest.json' else path}" in said
+    assert f"{len(results) - 5} cells are finished already" in said
+    assert frame.read_bytes() == before
+
+
+def test_a_damaged_network_is_named_and_its_cells_run_once_it_is_whole(copied, capsys, undrawn):
+    network = next(copied.glob("models/*/model.safetensors"))
+    whole = network.read_bytes()
+    network.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    shutil.rmtree(sorted(copied.glob("cells/*"))[0])
     with pytest.raises(SystemExit) as ended, exit_codes():
         SMALL.run(copied, **HERE)
     assert ended.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert lines == [f"error: {broken}: damaged; delete the folder {broken.parent} and run again"]
-    assert {path: path.read_bytes() for path in others} == kept
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: {network}: damaged") and "; " in said
+    network.write_bytes(whole)
+    SMALL.run(copied, **HERE)
+    frame = pd.read_parquet(copied / "sensitivity-quick" / "frame.parquet")
+    assert set(frame["status"]) == {"finished"}
 
 
 def test_a_checkpoint_can_be_studied_in_place_of_the_base(copied, capsys, undrawn, monkeypatch):
@@ -237,8 +274,8 @@ def test_grid():
     assert default_depths(2) == (1,)
 
 
-def test_a_failed_cell_is_a_record_and_can_be_retried(finished, tmp_path):
-    """A cell whose network vanished fails with its error, and is no other cell once mended."""
+def test_a_cell_without_its_network_is_no_result_and_can_be_run_later(finished, tmp_path):
+    """A cell whose network vanished is no result, and is no other cell once it is mended."""
     config = SMALL.of(workspace=finished[0]).config
     workspace = Workspace(folder=finished[0])
     bench = prepare_bench(plan_bench(config), config, workspace, InlineExecutor())
@@ -248,23 +285,17 @@ def test_a_failed_cell_is_a_record_and_can_be_retried(finished, tmp_path):
     lost = replace(mended.network, model_folder=tmp_path / "gone")
     broken = replace(mended, network=lost)
     elsewhere = Workspace(folder=tmp_path)
-    result = run_cell(broken, elsewhere.cell(broken.digest))
-    assert result.status == "failed"
-    assert "gone" in result.error
-    assert not split_cells([broken], elsewhere).open
-    assert split_cells([broken], elsewhere, retry_failed=True).open == {broken.digest: broken}
+    with pytest.raises(UserError, match="gone"):
+        run_cell(broken, elsewhere.cell(broken.digest))
+    assert split_cells([broken], elsewhere).open == {broken.digest: broken}
     assert mended.digest == broken.digest, "a path is no identity"
     assert run_cell(mended, elsewhere.cell(mended.digest)).status == "finished"
     assert not split_cells([mended], elsewhere, retry_failed=True).open
 
 
-def test_a_damaged_result_is_named(tmp_path):
-    (tmp_path / "result.json").write_text('{"digest": "abc", "status": "fini')
-    with pytest.raises(UserError, match=r"result\.json: damaged; delete the folder"):
-        read_result(tmp_path, "abc")
-    foreign = {"digest": "other", "status": "finished", "metrics": {}, "seconds": 1.0}
-    (tmp_path / "result.json").write_text(json.dumps(foreign))
-    with pytest.raises(UserError, match="damaged"):
+def test_a_result_of_another_cell_is_named(tmp_path):
+    write_result(tmp_path, CellResult(digest="other"))
+    with pytest.raises(Damaged, match=r"result\.json: of another cell"):
         read_result(tmp_path, "abc")
     assert isinstance(read_result(tmp_path, "other"), CellResult)
     assert read_result(tmp_path / "nothing", "abc") is None

@@ -243,6 +243,7 @@ def test_torchrun(quick_workspace, tmp_path):
         "2",
         "-m",
         "varant.train",
+        "--shard-optimiser",
         *shared,
         str(out),
     )
@@ -302,6 +303,7 @@ def refused(capsys, **flags) -> str:
         ({"checkpoint_every": -1.0}, "--checkpoint-every -1.0: must be 0 or more"),
         ({"distill": True}, "--distill: needs --schedule sandwich"),
         ({"ema": 1.0}, "--ema 1.0"),
+        ({"shard_optimiser": True}, "--shard-optimiser: there is one process; start several"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from varant import manifest
 from varant.data.tokens import read_split
 from varant.devices import images_at_once
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.inception import INCEPTION_FEATURES
 from varant.evaluation.manifold import radii
+from varant.files import locked
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
@@ -100,7 +103,9 @@ def prepare_reference(
     Made unless the tokens' folder has them for this extractor; read back by `read_reference`.
     """
     path = tokens_folder / f"{split}-{extractor.name}.safetensors"
-    if not path.exists():
+    with locked(tokens_folder / ".references.lock"):
+        if _is_whole(path):
+            return path
         images = read_split(tokens_folder, split).rows(slice(MOST))
         device = next(tokenizer.parameters()).device
         parts = []
@@ -110,7 +115,19 @@ def prepare_reference(
                 advance(len(part))
         features_NF = torch.from_numpy(Features.joined(parts).features_NF)
         write_tensors(path, {"features": features_NF, "labels": images.labels_N})
+        manifest.record(path)
     return path
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        manifest.verified(path, "it is made again")
+    except manifest.Damaged as damage:
+        print(f"warning: {damage}", file=sys.stderr)
+        return False
+    return True
 
 
 def read_reference(path: Path, *, features: int = INCEPTION_FEATURES) -> Reference:
@@ -120,11 +137,12 @@ def read_reference(path: Path, *, features: int = INCEPTION_FEATURES) -> Referen
         features: that the extractor has; an NPZ must have as many.
 
     Raises:
-        UserError: as `load_reference_npz`.
+        UserError: as `load_reference_npz`, or features that are not those that were written.
     """
     if path.suffix != ".safetensors":
         return load_reference_npz(path, features=features)
-    content = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+    read = read_tensors(manifest.verified(path, "run again: it is made again"))
+    content = {name: tensor.numpy() for name, tensor in read.items()}
     return Reference(features_NF=content["features"], labels_N=content["labels"])
 
 

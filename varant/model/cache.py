@@ -22,37 +22,34 @@ class KVCache:
 
     Args:
         plan: decides which pairs are stored, and until when.
-        free: False keeps every pair that was computed, to the end; for tests and comparisons,
-            since outputs do not depend on it.
 
     Attributes:
-        bytes_peak: largest sum of stored tensors so far, in bytes, read off the tensors.
+        bytes_held: sum of stored tensors, in bytes, read off the tensors.
+        bytes_peak: the largest that it was so far.
     """
 
-    def __init__(self, plan: DepthPlan, *, free: bool = True) -> None:
+    def __init__(self, plan: DepthPlan) -> None:
         self.plan = plan
-        self.free = free
-        self.bytes_peak = 0
+        self.bytes_held = self.bytes_peak = 0
         self._chunks: dict[int, list[KeysValues]] = {}
-        self._bytes = 0
 
     def extend(self, scale_index: int, layer: int, k_BHLc: Tensor, v_BHLc: Tensor) -> KeysValues:
         """K and V of all tokens so far that pass `layer`; stores the new ones if needed."""
         chunks = self._chunks.setdefault(layer, [])
         new = KeysValues(k_BHLc, v_BHLc)
         context = [*chunks, new]
-        if self.plan.keeps(scale_index, layer) or not self.free:
+        if self.plan.keeps(scale_index, layer):
             # V is a strided view of the layer's q-k-v product: without the copy it would keep
             # all of that tensor alive.
             chunks.append(KeysValues(k_BHLc.contiguous(), v_BHLc.contiguous()))
-            self._bytes += sum(t.numel() * t.element_size() for t in chunks[-1])
-            self.bytes_peak = max(self.bytes_peak, self._bytes)
+            self.bytes_held += sum(t.numel() * t.element_size() for t in chunks[-1])
+            self.bytes_peak = max(self.bytes_peak, self.bytes_held)
         if len(context) == 1:
             return new
         return KeysValues(*(torch.cat(parts, dim=2) for parts in zip(*context, strict=True)))
 
     def release(self, scale_index: int, layer: int) -> None:
         """Say that `layer` has run at `scale_index`; frees its pairs after their last reader."""
-        if self.free and self.plan.last_reader[layer] == scale_index:
+        if self.plan.last_reader[layer] == scale_index:
             for chunk in self._chunks.pop(layer, []):
-                self._bytes -= sum(t.numel() * t.element_size() for t in chunk)
+                self.bytes_held -= sum(t.numel() * t.element_size() for t in chunk)

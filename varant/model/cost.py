@@ -63,7 +63,7 @@ def plan_cost(
     pair = 2 * kv_bytes * elements
     steps = [(k, layer) for k, layers in enumerate(plan.layers) for layer in layers]
     computed = sum(plan.tokens[k] for k, _ in steps)
-    peak = pair * _peak_tokens(plan)
+    peak = pair * max(held_tokens(plan))
     return PlanCost(
         kv_bytes_peak=peak,
         kv_bytes_scratch=pair * max(plan.context_tokens(k, layer) for k, layer in steps),
@@ -76,22 +76,24 @@ def plan_cost(
     )
 
 
-def _peak_tokens(plan: DepthPlan) -> int:
-    """Largest number of token pairs alive at any (scale, layer) step.
+def held_tokens(plan: DepthPlan) -> tuple[int, ...]:
+    """For each scale the largest number of token pairs alive at any of its layers' steps.
 
     Alive at a step: stored by its end, and read at this step or later. All pairs of a layer have
     the same last reader, so a layer's pairs die together.
     """
     held = [0] * plan.depth
-    peak = 0
+    most = []
     for scale_index, layers in enumerate(plan.layers):
+        peak = 0
         for layer in layers:
             if plan.keeps(scale_index, layer):
                 held[layer] += plan.tokens[scale_index]
             peak = max(peak, sum(held))
             if plan.last_reader[layer] == scale_index:
                 held[layer] = 0
-    return peak
+        most.append(peak)
+    return tuple(most)
 
 
 def _flops(geometry: Geometry, plan: DepthPlan, *, batch: int, rows: int, reference: bool) -> int:

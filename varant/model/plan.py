@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 from varant.errors import UserError
 from varant.files import read_json, write_json
+from varant.manifest import verified
 
 Selector = Literal["equidistant", "nested", "first", "last"]
 SELECTORS: tuple[str, ...] = get_args(Selector)
@@ -209,7 +210,7 @@ class DepthPlan:
     def load(cls, path: str | Path) -> DepthPlan:
         """Read a plan that `save` wrote; `UserError` where there is none of ours."""
         try:
-            content = read_json(Path(path), PLAN_FORMAT)
+            content = read_json(verified(Path(path), listed=False), PLAN_FORMAT)
             patch_nums, depth, layers = (content[key] for key in ("patch_nums", "depth", "layers"))
             if any(type(n) is not int for n in (depth, *patch_nums, *itertools.chain(*layers))):
                 raise TypeError("not whole numbers")

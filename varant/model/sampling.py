@@ -4,8 +4,9 @@ Shape suffixes: B images, R rows of the network (B, or 2B with guidance), L toke
 T tokens of one scale, V vocabulary, v channels of a code, s positions of the feature map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,17 @@ from torch import Tensor
 
 from varant.errors import UserError
 from varant.model.cache import KVCache
+from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 
-DECODE_CHUNK = 16  # images decoded at once: 64 at 256 px would outweigh the whole KV cache
+# Heads, probabilities and decoded images are made for as many images at once as fit beside the KV
+# cache below its peak, or into this, so that they do not undo what a plan saves.
+LEAST_ROOM = 64 * 2**20  # bytes
+DRAWING_BYTES = 32  # a token and code: logits, filtered, and three float64 forms of probabilities
+
+Watch = Callable[[str, int], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +73,24 @@ def filter_logits(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
         top_k: keep the k largest (ties with the k-th are kept); 0 keeps all.
         top_p: then keep the smallest set of likeliest codes that reaches it; 0.0 keeps all.
     """
-    if 0 < top_k < logits.shape[-1]:
-        kth = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < kth, -torch.inf)
-    if top_p > 0.0:
-        ascending, order = logits.sort(dim=-1)
-        tail = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
-        tail[..., -1] = False
-        logits = logits.masked_fill(tail.scatter(-1, order, tail), -torch.inf)
-    return logits
+    vocabulary = logits.shape[-1]
+    top_k = top_k if 0 < top_k < vocabulary else vocabulary
+    if top_p == 0.0 and top_k == vocabulary:
+        return logits
+    top = logits.topk(top_k, dim=-1)  # sorted: both cuts read it
+    least = top.values[..., -1:]
+    if top_p == 0.0:
+        return logits.masked_fill(logits < least, -torch.inf)
+    # Codes that tie with the k-th and are not among the k stay or go with it.
+    ties = (logits >= least).sum(-1, keepdim=True, dtype=torch.int32) - top_k
+    ascending, order = top.values.flip(-1), top.indices.flip(-1)
+    weights = (ascending - ascending[..., -1:]).exp()
+    below = ties * weights[..., :1] + weights.cumsum(dim=-1)
+    tail = below <= (1 - top_p) * below[..., -1:]
+    tail[..., -1] = False
+    kept = ascending.masked_fill(tail, -torch.inf)
+    filtered = torch.full_like(logits, -torch.inf).scatter_(-1, order, kept)
+    return torch.where((logits == least) & ~tail[..., :1], logits, filtered)
 
 
 def draw_tokens(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
@@ -102,8 +118,7 @@ def generate(
     top_p: float = 0.96,
     seed: int = 0,
     image_indices: Sequence[int] | None = None,
-    decode_chunk: int = DECODE_CHUNK,
-    free_cache: bool = True,
+    watch: Watch = lambda stage, scale_index: None,
 ) -> Sample:
     """Draw images of the given classes.
 
@@ -115,8 +130,9 @@ def generate(
         top_k, top_p: filters as `filter_logits` applies them; 0 and 0.0 switch them off.
         seed, image_indices: image i draws with the uniforms of (seed, image_indices[i]);
             default 0..B-1.
-        decode_chunk: images that the tokenizer decodes at once.
-        free_cache: False keeps dead cache entries; outputs do not depend on it.
+        watch: called with (stage, scale_index) as each stage begins: `condition`; at every scale
+            `blocks`, `head`, `sampling`, `map` (codes into the image so far); then `decode` and
+            `end`. The last four may come several times, a part of the batch each.
 
     Raises:
         UserError: a plan for another network, labels or filters out of range.
@@ -130,34 +146,67 @@ def generate(
     indices = range(len(labels_B)) if image_indices is None else image_indices
     _check_inputs(model, tokenizer, labels_B, indices)
     _check_drawing(top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
-    if decode_chunk < 1:
-        raise UserError(f"decode_chunk {decode_chunk}: must be at least 1")
-    guided = cfg != 0
+    guided, last = cfg != 0, len(plan.layers) - 1
+    watch("condition", 0)
+    uniforms_BL = np.concatenate(
+        [image_uniforms(seed, indices, k, count) for k, count in enumerate(plan.tokens)], axis=1
+    )
+    uniforms = torch.from_numpy(uniforms_BL).to(device).split(plan.tokens, dim=1)
     halves = [labels_B, torch.full_like(labels_B, model.num_classes)]
     condition = model.condition(torch.cat(halves) if guided else labels_B, plan)
-    cache = KVCache(plan, free=free_cache)
-    quantizer, last = tokenizer.quantize, len(plan.layers) - 1
-    codes_RTv, features_Bvs, tokens = None, torch.zeros((), device=device), []
-    for k, count in enumerate(plan.tokens):
-        hidden = model.head_input(model.run_scale(k, codes_RTv, condition, plan, cache), condition)
+    cost = plan_cost(
+        model.geometry,
+        plan,
+        batch=len(labels_B),
+        guidance=guided,
+        kv_bytes=model.pos_1LC.element_size(),
+    )
+    cache, quantizer = KVCache(plan), tokenizer.quantize
+    codes_BTv, features_Bvs, tokens = None, torch.zeros((), device=device), list[Tensor]()
+    draw = partial(_draw, model, top_k=top_k, top_p=top_p, watch=watch)
+    for k, uniforms_BT in enumerate(uniforms):
+        watch("blocks", k)
+        hidden_RTC = model.run_scale(k, codes_BTv, condition, plan, cache)
+        hidden_BTC = model.head_input(hidden_RTC, condition)
         if guided:  # the head is linear and (1 + t) - t = 1, so mixing before it is exact
             t = cfg * k / max(last, 1)
-            conditional, unconditional = hidden.chunk(2)
-            hidden = (1 + t) * conditional - t * unconditional
-        logits_BTV = filter_logits(model.head(hidden).float(), top_k=top_k, top_p=top_p)
-        uniforms = torch.from_numpy(image_uniforms(seed, indices, k, count)).to(device)
-        tokens.append(draw_tokens(logits_BTV, uniforms))
+            conditional, unconditional = hidden_BTC.chunk(2)
+            hidden_BTC = (1 + t) * conditional - t * unconditional
+        room = max(LEAST_ROOM, cost.kv_bytes_peak - cache.bytes_held)
+        at_once = max(1, room // (DRAWING_BYTES * plan.tokens[k] * model.vocab_size))
+        parts = zip(hidden_BTC.split(at_once), uniforms_BT.split(at_once), strict=True)
+        tokens.append(torch.cat([draw(k, *part) for part in parts]))
+        watch("map", k)
         features_Bvs = features_Bvs + quantizer.up(quantizer.codes(tokens[-1]), k)
         if k < last:
             codes_BTv = quantizer.down(features_Bvs, k + 1).transpose(1, 2)
-            codes_RTv = codes_BTv.repeat(2, 1, 1) if guided else codes_BTv
-    del condition, hidden
-    images = [tokenizer.decode_features(part) for part in features_Bvs.split(decode_chunk)]
-    return Sample(
-        images=torch.cat(images).float().add(1).div(2),
+    watch("decode", last)
+    bytes_an_image = tokenizer.config.decoded_elements * tokenizer.decoder_type.itemsize
+    at_once = max(1, max(LEAST_ROOM, cache.bytes_peak) // bytes_an_image)
+    images = [tokenizer.decode_features(part).float() for part in features_Bvs.split(at_once)]
+    sample = Sample(
+        images=torch.cat(images).add_(1).div_(2),
         tokens=torch.cat(tokens, dim=1),
         kv_bytes_peak=cache.bytes_peak,
     )
+    watch("end", last)
+    return sample
+
+
+def _draw(
+    model: VAR,
+    scale_index: int,
+    hidden_BTC: Tensor,
+    uniforms_BT: Tensor,
+    *,
+    top_k: int,
+    top_p: float,
+    watch: Watch,
+) -> Tensor:
+    watch("head", scale_index)
+    logits_BTV = model.head(hidden_BTC).float()
+    watch("sampling", scale_index)
+    return draw_tokens(filter_logits(logits_BTV, top_k=top_k, top_p=top_p), uniforms_BT)
 
 
 def _check_inputs(

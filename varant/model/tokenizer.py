@@ -31,6 +31,7 @@ from varant.model.backbones import (
 from varant.model.geometry import Geometry
 
 PHI_RATIO = 0.5  # phi(x) = 0.5 x + 0.5 conv(x)
+DECODED_MAPS = 4  # of the largest size, alive at once while decoding (counted, both backbones)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,14 @@ class TokenizerConfig:
     @property
     def image_side(self) -> int:
         return self.patch_nums[-1] * self.downsampling
+
+    @property
+    def decoded_elements(self) -> int:
+        """Elements of the decoder's activations at their peak, for one image."""
+        light = self.backbone == "light"
+        side = self.patch_nums[-1] if light else self.image_side
+        width = self.channels * (1 if light else max(self.multipliers[:2]))
+        return DECODED_MAPS * width * side**2
 
     def geometry(self, *, depth: int, width: int, heads: int, num_classes: int) -> Geometry:
         """Of a network that predicts this tokenizer's tokens."""
@@ -253,6 +262,10 @@ class Tokenizer(nn.Module):
         """(B, L) tokens to (B, 3, H, W) images in [-1, 1]."""
         return self.decode_features(self.quantize.features(tokens_BL))
 
+    @property
+    def decoder_type(self) -> torch.dtype:
+        return next(self.decoder.parameters()).dtype
+
     def decode_features(self, features_Bvs: Tensor) -> Tensor:
         """(B, v, s) feature map to images in [-1, 1]."""
         return self.draw(features_Bvs).clamp(-1, 1)
@@ -260,4 +273,5 @@ class Tokenizer(nn.Module):
     def draw(self, features_Bvs: Tensor) -> Tensor:
         """As `decode_features`, and not clamped: training wants the gradient of all pixels."""
         side = self.patch_nums[-1]
-        return self.decoder(self.post_quant_conv(features_Bvs.unflatten(2, (side, side))))
+        maps_BvHW = features_Bvs.to(self.decoder_type).unflatten(2, (side, side))
+        return self.decoder(self.post_quant_conv(maps_BvHW))

@@ -14,14 +14,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from varant.model.attention import SelfAttention, block_causal_attention
+from varant.model.attention import AttentionConstants, SelfAttention, block_causal_attention
 from varant.model.cache import KVCache
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -29,19 +29,38 @@ from varant.model.plan import DepthPlan
 NORM_EPS = 1e-6
 
 
+class Modulation(NamedTuple):
+    """Gain and bias of a layer norm, each (B, 1, C), by AdaLN."""
+
+    gain_B1C: Tensor
+    bias_B1C: Tensor
+
+
+class LayerConstants(NamedTuple):
+    """What a layer needs beside its tokens, of attention branch and MLP branch."""
+
+    attention: AttentionConstants
+    norm1: Modulation
+    gamma1_B1C: Tensor
+    norm2: Modulation
+    gamma2_B1C: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """Class condition of a batch, computed once a forward pass or generation.
+    """What the same classes need at every scale, made once a forward pass or generation.
 
     Attributes:
-        class_BC: class embedding, the first token and the condition of the head.
-        adaln_B6C: for each layer that runs, (gamma1, gamma2, scale1, scale2, shift1, shift2).
-        head_B2C: (scale, shift) of the norm before the head.
+        class_BC: class embedding, the first token.
+        positions_1LC: position and level embeddings.
+        layers: of each layer that runs.
+        head: of the norm before the head.
     """
 
     class_BC: Tensor
-    adaln_B6C: dict[int, Tensor]
-    head_B2C: Tensor
+    positions_1LC: Tensor
+    layers: dict[int, LayerConstants]
+    head: Modulation
 
 
 class MLP(nn.Module):
@@ -83,21 +102,23 @@ class Block(nn.Module):
         self.attn = SelfAttention(geometry)
         self.ffn = MLP(geometry)
 
-    def adaln(self, class_BC: Tensor, shared_B6C: Tensor | None) -> Tensor:
-        """(B, 1, 6, C): the six modulation vectors of this block."""
-        if shared_B6C is not None:
-            return self.ada_gss + shared_B6C
-        return self.ada_lin(class_BC)
+    def constants(self, class_BC: Tensor, shared_B16C: Tensor | None) -> LayerConstants:
+        own = self.ada_lin(class_BC) if shared_B16C is None else self.ada_gss + shared_B16C
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = own.unbind(2)
+        attention = self.attn.constants()
+        norm1, norm2 = Modulation(1 + scale1, shift1), Modulation(1 + scale2, shift2)
+        return LayerConstants(attention, norm1, gamma1, norm2, gamma2)
 
-    def attention_input(self, x_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
-        _, _, scale1, _, shift1, _ = adaln_B6C.unbind(2)
-        return modulated_norm(x_BLC, scale1, shift1)
+    def project(self, x_BLC: Tensor, constants: LayerConstants) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v of tokens, see `SelfAttention.project`."""
+        return self.attn.project(modulated_norm(x_BLC, constants.norm1), constants.attention)
 
-    def finish(self, x_BLC: Tensor, attended_BLC: Tensor, adaln_B6C: Tensor) -> Tensor:
+    def finish(self, x_BLC: Tensor, attended_BHLc: Tensor, constants: LayerConstants) -> Tensor:
         """Add the attention branch, then the MLP branch."""
-        gamma1, gamma2, _, scale2, _, shift2 = adaln_B6C.unbind(2)
-        x_BLC = torch.addcmul(x_BLC, gamma1, attended_BLC)
-        return torch.addcmul(x_BLC, gamma2, self.ffn(modulated_norm(x_BLC, scale2, shift2)))
+        attended_BLC = self.attn.merge(attended_BHLc)
+        x_BLC = torch.addcmul(x_BLC, constants.gamma1_B1C, attended_BLC)
+        out_BLC = self.ffn(modulated_norm(x_BLC, constants.norm2))
+        return torch.addcmul(x_BLC, constants.gamma2_B1C, out_BLC)
 
 
 class Embedding(nn.Embedding):
@@ -134,6 +155,7 @@ class VAR(nn.Module):
         self.head_nm = nn.ModuleDict({"ada_lin": AdaLN(width, 2)})  # (scale, shift) of the norm
         self.head = nn.Linear(width, geometry.vocab_size)
         self.register_buffer("level_L", token_levels(geometry), persistent=False)
+        self._project, self._finish = Block.project, Block.finish
         if not self.pos_1LC.is_meta:
             self.reset_parameters()
 
@@ -214,12 +236,13 @@ class VAR(nn.Module):
         plan.check_fits(self.patch_nums, self.depth)
         condition = self.condition(labels_B, plan)
         first = self._first_tokens(condition.class_BC)
-        x_BLC = torch.cat([first, self.word_embed(inputs_BLC)], dim=1) + self._positions()
-        for layer, block in enumerate(self.blocks):
+        x_BLC = torch.cat([first, self._embed(inputs_BLC)], dim=1) + condition.positions_1LC
+        places = {
+            scales: self._places(scales) for scales in set(map(plan.scales_of, condition.layers))
+        }
+        for layer, constants in condition.layers.items():
             scales = plan.scales_of(layer)
-            if not scales:
-                continue
-            arguments = (block, x_BLC, condition.adaln_B6C[layer], scales)
+            arguments = (self.blocks[layer], x_BLC, constants, scales, places[scales])
             if activation_checkpointing:
                 x_BLC = checkpoint(
                     self._run_layer, *arguments, use_reentrant=False, preserve_rng_state=False
@@ -229,43 +252,57 @@ class VAR(nn.Module):
         return self.head(self.head_input(x_BLC, condition))
 
     def _run_layer(
-        self, block: Block, x_BLC: Tensor, adaln_B6C: Tensor, scales: tuple[int, ...]
+        self,
+        block: Block,
+        x_BLC: Tensor,
+        constants: LayerConstants,
+        scales: tuple[int, ...],
+        places_L: Tensor | None,
     ) -> Tensor:
         """Send the tokens of `scales` through one block; the others keep their value."""
         lengths = [self.geometry.scale_tokens[k] for k in scales]
         if len(scales) == len(self.patch_nums):
-            return self._run_tokens(block, x_BLC, adaln_B6C, lengths)
-        if scales == tuple(range(len(scales))):  # a prefix: slices, no gather
+            return self._run_tokens(block, x_BLC, constants, lengths)
+        if places_L is None:
             passing, rest = x_BLC.split([sum(lengths), x_BLC.shape[1] - sum(lengths)], dim=1)
-            out_BLC = self._run_tokens(block, passing, adaln_B6C, lengths)
+            out_BLC = self._run_tokens(block, passing, constants, lengths)
             return torch.cat([out_BLC, rest], dim=1)
-        index_L = torch.tensor(self._tokens_of(scales), device=x_BLC.device)
-        out_BLC = self._run_tokens(block, x_BLC[:, index_L], adaln_B6C, lengths)
-        return x_BLC.index_copy(1, index_L, out_BLC)
+        out_BLC = self._run_tokens(block, x_BLC[:, places_L], constants, lengths)
+        return x_BLC.index_copy(1, places_L, out_BLC)
 
-    def _tokens_of(self, scales: tuple[int, ...]) -> list[int]:
-        """Places of the tokens of `scales`."""
-        ends = list(itertools.accumulate(self.geometry.scale_tokens))
-        return [i for k in scales for i in range(ends[k] - self.geometry.scale_tokens[k], ends[k])]
+    def _places(self, scales: tuple[int, ...]) -> Tensor | None:
+        """Places of the tokens of `scales`; None for the first scales, which need no gather."""
+        if scales == tuple(range(len(scales))):
+            return None
+        ends = list(itertools.accumulate(self.geometry.scale_tokens, initial=0))
+        places = [i for k in scales for i in range(ends[k], ends[k + 1])]
+        return torch.tensor(places, device=self.pos_1LC.device)
 
     @staticmethod
-    def _run_tokens(block: Block, x_BLC: Tensor, adaln_B6C: Tensor, lengths: list[int]) -> Tensor:
+    def _run_tokens(
+        block: Block, x_BLC: Tensor, constants: LayerConstants, lengths: list[int]
+    ) -> Tensor:
         """One block over tokens of scales with `lengths` tokens each, block-causal."""
-        q, k, v = block.attn.project(block.attention_input(x_BLC, adaln_B6C))
-        attended = block.attn.merge(block_causal_attention(q, k, v, lengths))
-        return block.finish(x_BLC, attended, adaln_B6C)
+        q, k, v = block.project(x_BLC, constants)
+        return block.finish(x_BLC, block_causal_attention(q, k, v, lengths), constants)
 
     def condition(self, labels_B: Tensor, plan: DepthPlan) -> Conditioning:
-        """Class embedding and AdaLN vectors of the layers that `plan` uses."""
+        """For the layers that `plan` uses."""
         class_BC = self.class_emb(labels_B)
         shared = self.shared_ada_lin(class_BC) if self.geometry.shared_adaln else None
-        adaln = {
-            layer: block.adaln(class_BC, shared)
+        layers = {
+            layer: block.constants(class_BC, shared)
             for layer, block in enumerate(self.blocks)
             if plan.scales_of(layer)
         }
-        head_B2C = self.head_nm["ada_lin"](class_BC)
-        return Conditioning(class_BC=class_BC, adaln_B6C=adaln, head_B2C=head_B2C)
+        head_B12C = self.head_nm["ada_lin"](class_BC.to(self.head.weight.dtype))
+        scale, shift = head_B12C.unbind(2)
+        return Conditioning(
+            class_BC=class_BC,
+            positions_1LC=self.lvl_embed(self.level_L).unsqueeze(0) + self.pos_1LC,
+            layers=layers,
+            head=Modulation(1 + scale, shift),
+        )
 
     def run_scale(
         self,
@@ -282,34 +319,47 @@ class VAR(nn.Module):
                 first scale, whose token is the class embedding.
 
         Returns:
-            (B, T, W) hidden states after the last layer.
+            (R, T, W) hidden states after the last layer, for each row of `condition`.
         """
         start = sum(self.geometry.scale_tokens[:scale_index])
         stop = start + self.geometry.scale_tokens[scale_index]
-        first = codes_BTv is None
-        x_BTC = self._first_tokens(condition.class_BC) if first else self.word_embed(codes_BTv)
-        x_BTC = x_BTC + self._positions()[:, start:stop]
+        if codes_BTv is None:
+            x_BTC = self._first_tokens(condition.class_BC)
+        else:  # both guidance halves see the same image so far
+            x_BTC = self._embed(codes_BTv).repeat(len(condition.class_BC) // len(codes_BTv), 1, 1)
+        x_BTC = x_BTC + condition.positions_1LC[:, start:stop]
         for layer in plan.layers[scale_index]:
-            block, adaln = self.blocks[layer], condition.adaln_B6C[layer]
-            q, k, v = block.attn.project(block.attention_input(x_BTC, adaln))
-            context = cache.extend(scale_index, layer, k, v)
-            out = F.scaled_dot_product_attention(q, context.k_BHLc, context.v_BHLc, scale=1.0)
-            x_BTC = block.finish(x_BTC, block.attn.merge(out), adaln)
-            del context
+            block, constants = self.blocks[layer], condition.layers[layer]
+            q, *new = self._project(block, x_BTC, constants)
+            context = cache.extend(scale_index, layer, *new)
+            attended_BHTc = F.scaled_dot_product_attention(q, *context, scale=1.0)
             cache.release(scale_index, layer)
+            del q, new, context  # not beside the MLP's hidden values
+            x_BTC = self._finish(block, x_BTC, attended_BHTc, constants)
         return x_BTC
 
+    def compile_layers(self, *, batches: int = 1, backend: str = "inductor") -> None:
+        """Compile what generation does in a layer before and after attention.
+
+        Two graphs a scale and batch size serve every layer under every plan, so switching between
+        plans compiles nothing. More than `batches` sizes never run uncompiled in silence: torch
+        raises `FailOnRecompileLimitHit` (needs torch 2.13).
+        """
+        limit = batches * len(self.patch_nums)
+        how = {"dynamic": False, "fullgraph": True, "backend": backend, "isolate_recompiles": True}
+        compiled: Any = torch.compile  # its types do not know of the limit yet
+        self._project = compiled(Block.project, recompile_limit=limit, **how)
+        self._finish = compiled(Block.finish, recompile_limit=limit, **how)
+
     def head_input(self, x_BLC: Tensor, condition: Conditioning) -> Tensor:
-        """Normed and modulated hidden states; `head` is linear in them."""
-        scale, shift = condition.head_B2C.unbind(2)
-        return modulated_norm(x_BLC, scale, shift)
+        """Normed and modulated hidden states, in the type of `head`, which is linear in them."""
+        return modulated_norm(x_BLC.to(self.head.weight.dtype), condition.head)
+
+    def _embed(self, codes_BLv: Tensor) -> Tensor:
+        return self.word_embed(codes_BLv.to(self.word_embed.weight.dtype))
 
     def _first_tokens(self, class_BC: Tensor) -> Tensor:
         return class_BC.unsqueeze(1) + self.pos_start
-
-    def _positions(self) -> Tensor:
-        """(1, L, W): position and level embeddings."""
-        return self.lvl_embed(self.level_L).unsqueeze(0) + self.pos_1LC
 
 
 def token_levels(geometry: Geometry) -> Tensor:
@@ -318,7 +368,7 @@ def token_levels(geometry: Geometry) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts), device="cpu"), counts)
 
 
-def modulated_norm(x_BLC: Tensor, scale_B1C: Tensor, shift_B1C: Tensor) -> Tensor:
+def modulated_norm(x_BLC: Tensor, by: Modulation) -> Tensor:
     """Layer norm whose gain and bias come from AdaLN: norm(x) (1 + scale) + shift."""
     normed = F.layer_norm(x_BLC, x_BLC.shape[-1:], eps=NORM_EPS)
-    return torch.addcmul(shift_B1C, normed, 1 + scale_B1C)
+    return torch.addcmul(by.bias_B1C, normed, by.gain_B1C)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from varant.devices import Precision
 from varant.errors import UserError
 from varant.flags import Count, Natural, NotNegative, Positive, Share, Sides
 from varant.presets import DEFAULT, PresetName
@@ -140,6 +141,9 @@ class RunConfig:
     """Folder of all that studies write: data, tokenizers, base networks, results."""
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
+    precision: Precision = "float32"
+    """Type of the arithmetic: training by autocast, else with the weights held in it; float16 on
+    CUDA only. Heads, probabilities and token maps are always float32."""
     quick: bool = False
     """The whole path on little data; every output is marked, none is a result."""
     dry_run: bool = False
@@ -159,4 +163,8 @@ class TrainRunConfig(RunConfig):
     log_every: Positive = 1
     """Steps between two lines of metrics.jsonl."""
     checkpoint_every: NotNegative = 60.0
-    """Seconds between two checkpoints; 0 writes one after every step."""
+    """Least seconds between two checkpoints, which also leave 30 times what the last one took; 0
+    writes one after every step."""
+    shard_optimiser: bool = False
+    """Share out the optimiser's state among the processes of torchrun (ZeRO): 8 bytes a parameter
+    less on each, and the same numbers."""

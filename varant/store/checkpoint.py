@@ -1,5 +1,8 @@
 """Checkpoints of ours: one folder of safetensors and JSON, digests within."""
 
+import hashlib
+import itertools
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -7,11 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from varant.errors import UserError
 from varant.files import read_json, replacing, sha256_file, write_json
+from varant.manifest import Damaged, record, verified
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
@@ -20,16 +24,52 @@ FORMAT: dict[str, object] = {"format": "varant-checkpoint", "version": 1}
 CONFIG_FILE, MODEL_FILE = "config.json", "model.safetensors"
 TOKENIZER_FILE = "tokenizer.safetensors"
 
+# Types of tensors in a safetensors file, in the order that the file has them in.
+TYPE_NAMES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
 T = TypeVar("T")
 
 
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """Write a safetensors file atomically."""
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as aside:
-        save_file(content, aside, metadata=metadata)
+) -> str:
+    """Write a safetensors file atomically; SHA-256 of what was written, which is not read again.
+
+    The bytes are the library's, whose `save_file` copies all tensors first and hashes none.
+    """
+    order = list(TYPE_NAMES)
+    names = sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name))
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
+    end = 0
+    for name in names:
+        begin, end = end, end + tensors[name].nbytes
+        kind, shape = TYPE_NAMES[tensors[name].dtype], list(tensors[name].shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with replacing(path) as aside, aside.open("wb") as file:
+        start: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text]
+        for part in itertools.chain(start, (_bytes_of(tensors[name]) for name in names)):
+            digest.update(part)
+            file.write(part)
+    return digest.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return flat.view(torch.uint8).numpy().data
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -67,22 +107,24 @@ def save(
     modules: dict[str, nn.Module] = {TOKENIZER_FILE: tokenizer}
     if model is not None:
         modules[MODEL_FILE] = model
-    for name, module in modules.items():
-        write_tensors(folder / name, module.state_dict())
+    sha256 = {name: write_tensors(folder / name, m.state_dict()) for name, m in modules.items()}
     content = FORMAT | {
         "geometry": asdict(model.geometry) if model is not None else None,
         "tokenizer": asdict(tokenizer.config),
-        "sha256": {name: sha256_file(folder / name) for name in modules},
+        "sha256": sha256,
         "note": note or {},
     }
     write_json(folder / CONFIG_FILE, content)
+    record(folder / CONFIG_FILE)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint of ours; `UserError` where there is none."""
     path = Path(folder) / CONFIG_FILE
     try:
-        content = read_json(path, FORMAT)
+        content = read_json(
+            verified(path, "put it back, or delete it and run again", listed=False), FORMAT
+        )
         if not {"geometry", "tokenizer", "sha256"} <= content.keys():
             raise ValueError("incomplete")
         return content
@@ -91,6 +133,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"checkpoint {folder}: no {CONFIG_FILE} ({error.strerror}); name a folder that "
             "varant.save or varant.train wrote"
         ) from None
+    except Damaged:
+        raise
     except ValueError:
         raise UserError(f"checkpoint {path}: not a varant-checkpoint config of version 1") from None
 
@@ -151,7 +195,10 @@ def _read_checked(
 ) -> dict[str, Tensor]:
     try:
         if sha256_file(path) != content["sha256"][path.name]:
-            raise UserError(f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE})")
+            raise UserError(
+                f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE}); put the file "
+                f"back, or delete {path.parent} if a command made it, which makes it again"
+            )
         state = read_tensors(path)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None

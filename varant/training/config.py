@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from varant.devices import Precision, check_precision
 from varant.errors import UserError
 from varant.flags import (
     AboveZero,
@@ -31,7 +32,6 @@ from varant.model.plan import DepthPlan, Selector, default_depths
 from varant.presets import preset_of
 from varant.training.schedule import Draw, Draws, Schedule, check_subnets, draw_steps
 
-Precision = Literal["float32", "bfloat16", "float16"]
 RateSchedule = Literal["cosine", "constant"]
 FINAL_RATE_SHARE = 0.05  # of the peak, that a cosine ends at
 
@@ -59,8 +59,6 @@ class SupernetTraining:
     files, 5e-3 from scratch, or VAR's 1e-4 x batch / 256 where the width is 256 or more."""
     lr_schedule: RateSchedule = "cosine"
     """cosine (to 5 percent) or constant; a cosine starves the last phase of a schedule."""
-    precision: Precision = "float32"
-    """Type of the arithmetic in training: autocast; float16 on CUDA only."""
     activation_checkpointing: bool = False
     """Keep only layer inputs for the backward pass: less memory, a third more time."""
 
@@ -96,7 +94,7 @@ class TrainingFlags(SupernetTraining):
     ema: BelowOne | None = None
     """Decay a step of averaged weights, which are then what is evaluated and saved."""
     compile: bool = False
-    """Compile the network with torch.compile."""
+    """Compile the network with torch.compile: one graph for each depth that is trained."""
 
     def check(self) -> None:
         if self.batch % self.accumulate:
@@ -110,6 +108,7 @@ class TrainingConfig(TrainingFlags):
     """All that a network's weights depend on besides data and start.
 
     Attributes:
+        precision: of autocast.
         seed: of initialisation, data order, class drop, and draws of share and depth.
 
     Raises:
@@ -120,6 +119,7 @@ class TrainingConfig(TrainingFlags):
     depths: tuple[int, ...] = ()
     switch: Natural = 0
     lr: AboveZero = 5e-3
+    precision: Precision = "float32"
     seed: Natural = 0
 
     def __post_init__(self) -> None:
@@ -173,8 +173,7 @@ class TrainingConfig(TrainingFlags):
 
     def check_fits(self, geometry: Geometry, *, device: str, ranks: int) -> None:
         """Raise `UserError` unless all of it suits the network, the device and the ranks."""
-        if self.precision == "float16" and not device.startswith("cuda"):
-            raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
+        check_precision(self.precision, device)
         if self.batch % (ranks * self.accumulate):
             raise UserError(
                 f"--batch {self.batch}: must be a multiple of {ranks} ranks x "

@@ -30,12 +30,15 @@ class Ranks:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean of a tensor over the ranks, in place."""
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over the ranks, in place."""
         if self.count > 1:
             dist.all_reduce(values)
-            values.div_(self.count)
         return values
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over the ranks, in place."""
+        return self.sum(values).div_(self.count)
 
     def wait(self) -> None:
         """Until every rank is here."""

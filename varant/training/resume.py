@@ -6,32 +6,38 @@
     FOLDER/latest                            name of the newest, written after it
 
 A checkpoint is written in a folder aside, synced and renamed, then the pointer is replaced and
-all but the newest two are removed: there is a good one at every moment from the first on.
+all but the newest two are removed: there is a good one at every moment from the first on. A thread
+writes it from a copy of the state while the run goes on.
 """
 
+import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from varant.files import replacing, sha256_file
-from varant.store.checkpoint import read_tensors
+from varant.store.checkpoint import write_tensors
 
 STATE_FILE, FACTS_FILE = "state.safetensors", "facts.json"
 MANIFEST_FILE, POINTER_FILE = "manifest.json", "latest"
 KEPT = 2
+LEAST_INTERVAL = 30  # times what the last save took, between two
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """What a run needs to go on after step `step`."""
+    """What a run needs to go on after step `step`; what takes it over copies the tensors."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -56,9 +62,10 @@ class CheckpointFolder:
         shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed here
         try:
             aside.mkdir()
-            save_file(state.tensors, aside / STATE_FILE)
-            (aside / FACTS_FILE).write_text(json.dumps(state.facts))
-            manifest = {file: sha256_file(aside / file) for file in (STATE_FILE, FACTS_FILE)}
+            manifest = {STATE_FILE: write_tensors(aside / STATE_FILE, state.tensors)}
+            facts = json.dumps(state.facts).encode()
+            (aside / FACTS_FILE).write_bytes(facts)
+            manifest[FACTS_FILE] = hashlib.sha256(facts).hexdigest()
             (aside / MANIFEST_FILE).write_text(json.dumps(manifest))
             for file in (STATE_FILE, FACTS_FILE, MANIFEST_FILE, "."):
                 _sync(aside / file)
@@ -115,12 +122,79 @@ class CheckpointFolder:
                         f"{folder / file}: damaged (its SHA-256 is not the manifest's)"
                     )
             facts = json.loads((folder / FACTS_FILE).read_text())
-            step, tensors = folder.name.removeprefix("step-"), read_tensors(folder / STATE_FILE)
+            # Mapped: of many ranks on a machine each reads what it takes over, not all for itself.
+            step, tensors = folder.name.removeprefix("step-"), load_file(folder / STATE_FILE)
             return RunState(step=int(step), tensors=tensors, facts=facts)
         except FileNotFoundError as error:
             raise DamagedCheckpoint(f"{error.filename}: missing") from None
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DamagedCheckpoint(f"{folder}: damaged ({error})") from None
+
+
+class Saver:
+    """Saves a run's states, one at a time, in a thread that writes while the run goes on.
+
+    Attributes:
+        blocked_seconds: that the run has stood still for it.
+    """
+
+    def __init__(self, checkpoints: CheckpointFolder, every_seconds: float) -> None:
+        """`every_seconds` is the least time between two saves; 0 has each written at once."""
+        self.checkpoints, self.every_seconds = checkpoints, every_seconds
+        self.blocked_seconds = 0.0
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[float] | None = None  # when it ended
+        self._started = self._ended = time.monotonic()
+        self._took_seconds = 0.0
+        self._copies: dict[str, Tensor] = {}
+
+    def copy(self, name: str, tensor: Tensor) -> Tensor:
+        """The value of now, in memory that is kept from save to save: new memory costs time."""
+        if name not in self._copies:
+            kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            self._copies[name] = kept
+        return self._copies[name].copy_(tensor)
+
+    @property
+    def due(self) -> bool:
+        if self.every_seconds == 0:
+            return True
+        least = max(self.every_seconds, LEAST_INTERVAL * self._took_seconds)
+        return self._writing is None and time.monotonic() - self._ended >= least
+
+    def save(self, state_of_now: Callable[[], RunState], *, wait: bool) -> None:
+        """Copy the state, once the copies are free, and have it written.
+
+        Args:
+            state_of_now: makes the state, of what `copy` gives.
+            wait: until it is on the disk.
+        """
+        before = time.monotonic()
+        self._finish()
+        self._started = time.monotonic()
+        self._writing = self._thread.submit(self._write, state_of_now())
+        if wait or self.every_seconds == 0:
+            self._finish()
+        self.blocked_seconds += time.monotonic() - before
+
+    def check(self) -> None:
+        """Raise what went wrong in a write that has ended since."""
+        if self._writing is not None and self._writing.done():
+            self._finish()
+
+    def _write(self, state: RunState) -> float:
+        self.checkpoints.save(state)
+        return time.monotonic()
+
+    def _finish(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._ended = writing.result()
+            self._took_seconds = self._ended - self._started
+
+    def close(self) -> None:
+        """Let a write that is under way end."""
+        self._thread.shutdown()
 
 
 def _sync(path: Path) -> None:

@@ -29,12 +29,14 @@ from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import read_json, write_json
 from varant.progress import Log
 from varant.store.checkpoint import CONFIG_FILE, save
-from varant.training.resume import CheckpointFolder, DamagedCheckpoint
-from varant.training.trainer import Trainer
+from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState, Saver
+from varant.training.trainer import Trainer, Wishes
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
 RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
-TIMES = ("seconds", "images_per_second/train")  # the metrics that differ between equal runs
+# The metrics that differ between equal runs; the last: share of the time so far in which the run
+# stood still for checkpoints.
+TIMES = ("seconds", "images_per_second/train", "time_share/checkpoint")
 
 
 def warn_on_stderr(line: str) -> None:
@@ -184,7 +186,8 @@ def run_training(
 
     Args:
         log: called after each logged step with the metrics of its line.
-        checkpoint_seconds: least time between two checkpoints; 0 writes one after each step.
+        checkpoint_seconds: least time between two checkpoints, which are also no nearer than 30
+            times what the last one took; 0 writes one after each step.
 
     Raises:
         Preempted: SIGTERM or SIGUSR1 came; the state is saved.
@@ -193,6 +196,7 @@ def run_training(
     """
     ranks, images_a_step = trainer.ranks, trainer.config.batch * trainer.config.passes
     checkpoints = CheckpointFolder(folder=run.folder / CHECKPOINTS)
+    saver = Saver(checkpoints, checkpoint_seconds)
     metrics_length, seconds_before = 0, 0.0
     try:
         state = checkpoints.latest(warn_on_stderr if ranks.first else lambda line: None)
@@ -201,35 +205,50 @@ def run_training(
     if state is not None:
         trainer.restore(state)
         metrics_length, seconds_before = state.facts["metrics_length"], state.facts["seconds"]
+        saver.blocked_seconds = state.facts.get("blocked_seconds", 0.0)
     ranks.check_same({"the step to go on from (is --out a folder that all share?)": trainer.step})
 
     def elapsed() -> float:
         return seconds_before + time.monotonic() - started
 
-    def save_state() -> None:
+    def state_of_now() -> RunState:
+        state, more = trainer.state(saver.copy), {"seconds": elapsed()}
         if lines is not None:
             os.fsync(lines.fileno())
-            length, state = os.fstat(lines.fileno()).st_size, trainer.state()
-            facts = state.facts | {"metrics_length": length, "seconds": elapsed()}
-            checkpoints.save(replace(state, facts=facts))
+            more["metrics_length"] = os.fstat(lines.fileno()).st_size
+        return replace(state, facts=state.facts | more | {"blocked_seconds": saver.blocked_seconds})
+
+    def save_state(*, wait: bool) -> None:
+        if ranks.first:
+            saver.save(state_of_now, wait=wait)
+        else:
+            state_of_now()  # the first rank gets this one's part of it
+
+    def wishes() -> Wishes:
+        return Wishes(save=ranks.first and saver.due, stop=bool(asked))
 
     def write(line: dict[str, float]) -> None:
         if lines is not None:
             lines.write(json.dumps(line) + "\n")
 
-    started = saved = logged = time.monotonic()
+    started = logged = time.monotonic()
     unlogged = 0
     lines = open_metrics(run.folder / METRICS_FILE, metrics_length) if ranks.first else None
     asked: list[int] = []  # the signals by which the machine said that it stops
-    with stop_signals(lambda number, _: asked.append(number)), lines or contextlib.nullcontext():
+    with (
+        stop_signals(lambda number, _: asked.append(number)),
+        lines or contextlib.nullcontext(),
+        contextlib.closing(saver),
+    ):
         if ranks.first and state is None and evaluator is not None:
             write({"step": 0, "images_seen": 0} | evaluator(trainer))
         while not trainer.finished:
             try:
-                metrics = trainer.advance()
+                metrics, wished = trainer.advance(wishes)
             except Diverged:
-                save_state()
+                save_state(wait=True)
                 raise
+            saver.check()
             evaluated = evaluator is not None and evaluator.due(
                 metrics["images_seen"] - images_a_step, metrics["images_seen"], trainer.finished
             )
@@ -240,16 +259,16 @@ def run_training(
             unlogged += images_a_step
             now = time.monotonic()
             if evaluated or trainer.finished or trainer.step % log_every == 0:
-                times = (elapsed(), unlogged / max(1e-9, now - logged))
+                seconds, rate = elapsed(), unlogged / max(1e-9, now - logged)
+                times = (seconds, rate, saver.blocked_seconds / seconds)
                 metrics |= dict(zip(TIMES, times, strict=True))
                 logged, unlogged = now, 0
                 log(trainer.step, metrics)
                 write({"step": trainer.step} | metrics)
-            stopping = ranks.mean(torch.tensor(float(bool(asked)), device=trainer.device)) > 0
-            if now - saved >= checkpoint_seconds or stopping or trainer.finished:
-                save_state()
-                saved = time.monotonic()
-            if stopping and not trainer.finished:
+            ending = wished.stop or trainer.finished
+            if wished.save or ending:
+                save_state(wait=ending)
+            if wished.stop and not trainer.finished:
                 ranks.wait()
                 raise Preempted(
                     f"stopped after step {trainer.step} of {trainer.config.steps}; saved in "

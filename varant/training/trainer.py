@@ -5,9 +5,12 @@ Shape suffixes: B images, L tokens of all scales, K scales, P passes of a step, 
 
 import contextlib
 import copy
+import inspect
+import itertools
 import math
 import statistics
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from varant.data.batches import Batches
-from varant.errors import Diverged
+from varant.errors import Diverged, UserError
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
@@ -24,24 +27,45 @@ from varant.model.transformer import VAR
 from varant.randomness import stream
 from varant.training.config import TrainingConfig
 from varant.training.distributed import Ranks
+from varant.training.optimiser import make_optimiser, optimiser_state, restore_optimiser
 from varant.training.resume import RunState
 
-# Official parameter groups: no weight decay on these, nor on any one-dimensional tensor.
-NO_DECAY = ("class_emb", "pos_start", "pos_1LC", "lvl_embed", "ada_gss", "scale_mul")
-BETAS = (0.9, 0.95)  # of AdamW
 DIVERGENCE_NATS = 1.5  # a loss so far above the median of its depth's last steps ends the run
 # A step's loss is compared with the median of the last so many of its depth, once there are enough.
 HISTORY, LEAST_HISTORY = 64, 16
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups by the official rule: embeddings, biases, scales and gammas do not decay."""
-    named = dict(model.named_parameters())
-    free = {n for n, p in named.items() if p.ndim == 1 or any(part in n for part in NO_DECAY)}
-    return [
-        {"params": [named[n] for n in named if n not in free], "weight_decay": weight_decay},
-        {"params": [named[n] for n in named if n in free], "weight_decay": 0.0},
-    ]
+class PassLoss(NamedTuple):
+    """What one pass of a step gives.
+
+    Attributes:
+        loss: mean over tokens in nats, with its graph.
+        losses_K: mean cross-entropy of each scale, without one.
+        taught_BLV: under distillation, the full network's predictions, without one.
+    """
+
+    loss: Tensor
+    losses_K: Tensor
+    taught_BLV: Tensor | None
+
+
+class Wishes(NamedTuple):
+    """What a rank wants done after a step; what one of them wants, all do.
+
+    Attributes:
+        save: a checkpoint is due.
+        stop: the machine has asked the process to stop.
+    """
+
+    save: bool = False
+    stop: bool = False
+
+
+class Step(NamedTuple):
+    """What a step gives: see `Trainer.advance`."""
+
+    metrics: dict[str, float]
+    wishes: Wishes
 
 
 class SupernetLoss(nn.Module):
@@ -54,11 +78,21 @@ class SupernetLoss(nn.Module):
 
     weights_L: Tensor
 
-    def __init__(self, model: VAR, tokenizer: Tokenizer, config: TrainingConfig) -> None:
+    def __init__(self, model: VAR, config: TrainingConfig, plans: int) -> None:
+        """The loss of `model`, of which `config.compile` makes a graph for each of `plans` plans.
+
+        One more, or one that is in parts, raises: Dynamo would go on uncompiled.
+        """
         super().__init__()
         self.model = model
-        # Not a part of this module: it is not trained, and its state belongs to no optimiser.
-        self._teacher_inputs = tokenizer.teacher_inputs
+        # Only training runs compiled: evaluation has other shapes, and would take graphs as well.
+        # Shapes taken for dynamic gave wrong attention masks (torch 2.13).
+        self._network: Callable[..., Tensor] = model.forward
+        if config.compile:
+            if "recompile_limit" not in inspect.signature(torch.compile).parameters:
+                raise UserError(f"--compile: needs torch 2.13 or newer, not {torch.__version__}")
+            limits: dict[str, Any] = {"recompile_limit": plans, "isolate_recompiles": True}
+            self._network = torch.compile(model.forward, dynamic=False, fullgraph=True, **limits)
         self.config = config
         counts = torch.tensor(model.geometry.scale_tokens)
         weights_K = torch.tensor(config.scale_weights or (1.0,) * len(counts))
@@ -67,32 +101,34 @@ class SupernetLoss(nn.Module):
         self.register_buffer("weights_L", (weights_L / weights_L.mean()).to(device), False)
 
     def forward(
-        self, tokens_BL: Tensor, labels_B: Tensor, plans: tuple[DepthPlan, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """One pass for each plan.
+        self,
+        inputs_BLC: Tensor,
+        tokens_BL: Tensor,
+        labels_B: Tensor,
+        plan: DepthPlan,
+        taught_BLV: Tensor | None = None,
+    ) -> PassLoss:
+        """One pass, towards the tokens or, where they are given, an earlier pass's predictions.
 
-        Returns:
-            Their mean loss in nats a token, with its graph; and (P, K) the mean cross-entropy of
-            each pass and scale, without one.
+        Args:
+            inputs_BLC: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`.
         """
-        inputs_BLC = self._teacher_inputs(tokens_BL)
-        losses, rows, taught_BLV = [], [], None
-        how = {"activation_checkpointing": self.config.activation_checkpointing}
-        for plan in plans:
-            logits_BLV = self.model(inputs_BLC, labels_B, plan, **how)
-            logits_BLV = logits_BLV.float() if logits_BLV.dtype.itemsize < 4 else logits_BLV
-            rows_NV, targets_N = logits_BLV.flatten(0, 1), tokens_BL.flatten()
-            entropy_BL = F.cross_entropy(rows_NV, targets_N, reduction="none").view_as(tokens_BL)
-            parts = entropy_BL.detach().split(self.model.geometry.scale_tokens, dim=1)
-            rows.append(torch.stack([part.mean() for part in parts]))
-            if taught_BLV is not None:
-                entropy_BL = -(taught_BLV * logits_BLV.log_softmax(-1)).sum(-1)
-            elif self.config.distill:
-                taught_BLV = logits_BLV.detach().softmax(-1)
-            if self.config.scale_weights is not None:
-                entropy_BL = entropy_BL * self.weights_L
-            losses.append(entropy_BL.mean())
-        return torch.stack(losses).mean(), torch.stack(rows)
+        checkpointing = self.config.activation_checkpointing
+        logits_BLV = self._network(
+            inputs_BLC, labels_B, plan, activation_checkpointing=checkpointing
+        )
+        logits_BLV = logits_BLV.float() if logits_BLV.dtype.itemsize < 4 else logits_BLV
+        rows_NV, targets_N = logits_BLV.flatten(0, 1), tokens_BL.flatten()
+        entropy_BL = F.cross_entropy(rows_NV, targets_N, reduction="none").view_as(tokens_BL)
+        parts = entropy_BL.detach().split(self.model.geometry.scale_tokens, dim=1)
+        losses_K = torch.stack([part.mean() for part in parts])
+        if taught_BLV is not None:
+            entropy_BL = -(taught_BLV * logits_BLV.log_softmax(-1)).sum(-1)
+        elif self.config.distill:
+            taught_BLV = logits_BLV.detach().softmax(-1)
+        if self.config.scale_weights is not None:
+            entropy_BL = entropy_BL * self.weights_L
+        return PassLoss(loss=entropy_BL.mean(), losses_K=losses_K, taught_BLV=taught_BLV)
 
 
 class Trainer:
@@ -113,10 +149,13 @@ class Trainer:
         batches: Batches,
         config: TrainingConfig,
         ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+        *,
+        shard_optimiser: bool = False,
     ) -> None:
         """Take `model` into training, on the device that it and `tokenizer` are on.
 
-        `config` must suit the network, the device and the ranks, else `UserError`.
+        `config` must suit the network, the device and the ranks, else `UserError`. A sharded
+        optimiser changes no number, and needs ranks to be shared out among.
         """
         self.device = model.pos_1LC.device
         config.check_fits(model.geometry, device=self.device.type, ranks=ranks.count)
@@ -124,8 +163,7 @@ class Trainer:
         self.config, self.batches, self.ranks = config, batches, ranks
         self.step = 0
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.ema else model
-        groups = parameter_groups(model, config.weight_decay)
-        self.optimiser = torch.optim.AdamW(groups, betas=BETAS, fused=True)
+        self.optimiser = make_optimiser(model, config.weight_decay, sharded=shard_optimiser)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.draws = config.draws(model.depth)
         depths = sorted({depth for step in self.draws.depths for depth in step})
@@ -137,29 +175,34 @@ class Trainer:
         subnets_S = np.cumsum(self.draws.subnet_S(model.depth))
         self._realised_S = subnets_S / np.arange(1, config.steps + 1)
         self._recent: dict[int, list[float]] = {depth: [] for depth in depths}
-        if config.compile:
-            # One graph a plan: shapes taken for dynamic gave wrong attention masks (torch 2.13).
-            model.compile(dynamic=False)
-        self.loss: nn.Module = SupernetLoss(model, tokenizer, config)
+        self.loss: nn.Module = SupernetLoss(model, config, len(self.plans))
         if ranks.count > 1:
-            # With a switch at 0 the layers outside the subnet are in no pass of a subnet step.
-            unused = config.switch == 0 and not config.schedule.sandwich
+            # With a switch at 0 the layers outside the subnet are in no pass of a subnet step, nor
+            # in the last one of a sandwich step, which is the one that ranks share.
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.loss = DistributedDataParallel(
-                self.loss, device_ids=ids, find_unused_parameters=unused
+                self.loss,
+                device_ids=ids,
+                find_unused_parameters=config.switch == 0,
+                gradient_as_bucket_view=True,
+                broadcast_buffers=False,  # constants
             )
 
     @property
     def finished(self) -> bool:
         return self.step == self.config.steps
 
-    def advance(self) -> dict[str, float]:
+    def advance(self, wishes: Callable[[], Wishes] = Wishes) -> Step:
         """Do one step.
 
+        Args:
+            wishes: asked once the step's work is under way.
+
         Returns:
-            `loss` (nats a token, mean over passes), `loss/scale_01` ..., `loss/depth_04` ... for
-            each pass, `depth` drawn, `share/scheduled`, `share/realised` so far,
-            `lr`, `gradient_norm`, `images_seen` (passes), `flops/training` so far.
+            What any rank wishes, and the metrics: `loss` (nats a token, mean over passes),
+            `loss/scale_01` ..., `loss/depth_04` ... for each pass, `depth` drawn,
+            `share/scheduled`, `share/realised` so far, `lr`, `gradient_norm`, `images_seen`
+            (passes), `flops/training` so far.
 
         Raises:
             Diverged: the loss or the gradient is no number, or the loss is far above its
@@ -168,13 +211,17 @@ class Trainer:
         config, step = self.config, self.step
         depths = self.draws.depths[step]
         losses_PK = self._accumulate_gradients(step, tuple(self.plans[d] for d in depths))
-        losses_PK = self.ranks.mean(losses_PK).cpu()
+        wished = torch.tensor(wishes()).to(losses_PK)
+        shared = self.ranks.mean(torch.cat([losses_PK.flatten(), wished]))
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        # All that the step asks of the device, read at once: each reading waits for it.
+        *losses, save, stop, norm = torch.cat([shared, norm.reshape(1)]).tolist()
+        losses_PK = torch.tensor(losses, dtype=losses_PK.dtype).view(losses_PK.shape)
         counts_K = torch.tensor(self.model.geometry.scale_tokens, dtype=losses_PK.dtype)
         loss_P = (losses_PK @ counts_K / counts_K.sum()).tolist()
         for depth, loss in zip(depths, loss_P, strict=True):
             self._check_loss(depth, loss)
-        self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise self._diverged(f"the gradient's norm is {norm}")
         rate = config.lr_at(step)
@@ -202,7 +249,8 @@ class Trainer:
             metrics["share/realised"] = float(self._realised_S[step])
         metrics |= {f"loss/depth_{d:02d}": loss for d, loss in zip(depths, loss_P, strict=True)}
         losses_K = enumerate(losses_PK.mean(0).tolist(), 1)
-        return metrics | {f"loss/scale_{k:02d}": loss for k, loss in losses_K}
+        metrics |= {f"loss/scale_{k:02d}": loss for k, loss in losses_K}
+        return Step(metrics=metrics, wishes=Wishes(save=save > 0, stop=stop > 0))
 
     def _accumulate_gradients(self, step: int, plans: tuple[DepthPlan, ...]) -> Tensor:
         """Gradients of one step, summed over its parts; (P, K) losses of this rank's images."""
@@ -217,15 +265,25 @@ class Trainer:
             here = slice(first, first + size)
             batch, dropped_b = self.batches.batch(step, here), torch.from_numpy(dropped_B[here])
             labels_B = batch.labels_N.masked_fill(dropped_b, self.model.num_classes).to(device)
-            with self._synchronised(part == config.accumulate - 1):
-                with autocast:
-                    loss, losses_PK = self.loss(batch.tokens_NL.to(device), labels_B, plans)
-                self.scaler.scale(loss / config.accumulate).backward()
+            tokens_BL = batch.tokens_NL.to(device)
+            # Outside autocast, as in the reference: the inputs are those of the float32 network.
+            inputs_BLC, taught_BLV = self.tokenizer.teacher_inputs(tokens_BL), None
+            rows = []
+            for number, plan in enumerate(plans, 1):
+                last = part + 1 == config.accumulate and number == len(plans)
+                with self._synchronised(last):
+                    with autocast:
+                        found = self.loss(inputs_BLC, tokens_BL, labels_B, plan, taught_BLV)
+                    # At once, so that no other pass's graph is held.
+                    self.scaler.scale(found.loss / (config.accumulate * len(plans))).backward()
+                taught_BLV = found.taught_BLV
+                rows.append(found.losses_K)
+            losses_PK = torch.stack(rows)
             total_PK = total_PK + losses_PK / config.accumulate
         return total_PK
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Ranks average their gradients in the last part's backward pass only."""
+        """Ranks average their gradients in the last backward pass of a step only."""
         if last or not isinstance(self.loss, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.loss.no_sync()
@@ -248,17 +306,21 @@ class Trainer:
             f"of the training order): {what}; lower --lr or --clip, or use --precision float32"
         )
 
-    def state(self) -> RunState:
-        """Everything that the next steps depend on, besides config and data."""
-        tensors = {f"model/{name}": t.detach() for name, t in self.model.state_dict().items()}
+    def state(self, copy: Callable[[str, Tensor], Tensor]) -> RunState:
+        """Everything that the next steps depend on, besides config and data; on every rank.
+
+        Args:
+            copy: called on the first rank with name and value of each tensor, which the next step
+                changes; gives what is to be stored.
+        """
+        live = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.config.ema:
-            tensors |= {f"averaged/{name}": t for name, t in self.averaged.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser/{key}/{name}"] = value
+            live |= {f"averaged/{name}": t for name, t in self.averaged.state_dict().items()}
+        optimiser = optimiser_state(self.optimiser, self.model, self.ranks)
+        named = itertools.chain(live.items(), ((f"optimiser/{n}", t) for n, t in optimiser))
         return RunState(
             step=self.step,
-            tensors={name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            tensors={name: copy(name, t) for name, t in named if self.ranks.first},
             facts={
                 "recent": {str(depth): losses for depth, losses in self._recent.items()},
                 "scaler": self.scaler.state_dict(),
@@ -273,10 +335,8 @@ class Trainer:
             if prefix == "model" or self.config.ema:
                 for name, tensor in model.state_dict().items():
                     tensor.copy_(state.tensors[f"{prefix}/{name}"])
-        for name, parameter in self.model.named_parameters():
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                stored = state.tensors.get(f"optimiser/{key}/{name}")
-                if stored is not None:
-                    self.optimiser.state[parameter][key] = stored.to(self.device)
+        prefix = "optimiser/"
+        stored = {n.removeprefix(prefix): t for n, t in state.tensors.items() if prefix in n}
+        restore_optimiser(self.optimiser, self.model, stored)
         self._recent = {int(depth): losses for depth, losses in state.facts["recent"].items()}
         self.scaler.load_state_dict(state.facts["scaler"])

@@ -63,7 +63,7 @@ def test_what_needs_other_studies_is_untested(free):
     assert untested == {"C1", "C6", "C7b"}
     assert "studies.sensitivity" in free["C1"].lines[0].reason
     assert "d16@6 1.7, d8@6 2.7, d2@6 5.1" in free["C6"].lines[0].reason
-    assert "no study takes yet" in free["C7b"].lines[0].reason
+    assert "studies.efficiency" in free["C7b"].lines[0].reason
 
 
 @pytest.mark.parametrize(

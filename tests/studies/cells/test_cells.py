@@ -60,6 +60,9 @@ def test_where_and_how_it_runs_is_no_identity():
         assert moved != cell
         assert moved.digest == cell.digest
     assert SITE.cell(replace(EVALUATION, plan=FULL)).digest != SITE.cell(EVALUATION).digest
+    half = Site(**vars(SITE) | {"networks": {0: replace(NETWORK, precision="bfloat16")}})
+    assert half.cell(EVALUATION).digest != SITE.cell(EVALUATION).digest
+    assert half.cell(REAL).digest == SITE.cell(REAL).digest
 
 
 def test_a_trained_network_is_its_training_s_cell():

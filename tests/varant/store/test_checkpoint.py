@@ -4,12 +4,13 @@ import hashlib
 import json
 
 import pytest
+import safetensors.torch
 import torch
 from small_networks import small_geometry, small_tokenizer
 
 import varant
 from varant import UserError
-from varant.store.checkpoint import load_tokenizer
+from varant.store.checkpoint import TYPE_NAMES, load_tokenizer, write_tensors
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def ours(tmp_path):
     tokenizer, model = varant.Tokenizer(config), varant.VAR(geometry)
     folder = tmp_path / "checkpoint"
     varant.save(folder, tokenizer, model, note={"seed": 3})
+    (folder / "manifest.json").unlink()  # as of a folder from elsewhere
     return folder, tokenizer, model
 
 
@@ -37,6 +39,14 @@ def test_our_round_trip(ours):
     labels = torch.tensor([1])
     assert torch.equal(loaded_model(inputs, labels), model(inputs, labels))
     assert json.loads((folder / "config.json").read_text())["note"] == {"seed": 3}
+
+
+def test_a_flipped_bit_of_the_config_is_named(ours, tmp_path):
+    varant.save(tmp_path / "own", ours[1], note={"psnr_db": 26.5})
+    path = tmp_path / "own" / "config.json"
+    path.write_text(path.read_text().replace("26.5", "22.5"))
+    with pytest.raises(UserError, match=r"own/config\.json: damaged .*; put it back, or delete"):
+        load_tokenizer(tmp_path / "own")
 
 
 def test_a_tokenizer_alone(ours, tmp_path):
@@ -136,3 +146,22 @@ def test_a_light_tokenizer_has_no_official_form(ours, tmp_path):
     with pytest.raises(UserError, match="light tokenizer backbone has no official form"):
         varant.save_official(ours[1], ours[2], vae=tmp_path / "a.pth", var=tmp_path / "b.pth")
     assert not (tmp_path / "a.pth").exists()
+
+
+def test_tensors_are_written_as_the_library_does_and_hashed_on_the_way(tmp_path):
+    tensors = {
+        f"{kind}/{name}": torch.arange(4).to(kind).reshape(shape)
+        for kind in TYPE_NAMES
+        for name, shape in (("b", (2, 2)), ("a", (4,)))
+    }
+    tensors |= {
+        "scalar": torch.tensor(2.0),
+        "none": torch.zeros(0, 3),
+        "turned": torch.rand(2, 3).T,
+    }
+    path = tmp_path / "x.safetensors"
+    for metadata in (None, {"recipe": '"é"'}):
+        digest = write_tensors(path, tensors, metadata)
+        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        assert path.read_bytes() == safetensors.torch.save(whole, metadata)

@@ -128,6 +128,7 @@ def test_a_finished_run_loads_and_its_parts_are_there(whole):
     assert "select/nll/mean/d1@1" in lines[0], "evaluated before training"
     evaluated = [line["images_seen"] for line in lines if "select/nll/mean/full" in line]
     assert evaluated == [0, 104, 200, 304, 400, 480], "after every 100 images, and at the end"
+    assert all(0 < line["time_share/checkpoint"] < 1 for line in lines[2:])
     kept = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert kept == ["latest", "step-00000059", "step-00000060"]
 
@@ -225,18 +226,18 @@ def test_no_good_checkpoint_is_an_error_and_nothing_is_lost(stopped, tmp_path):
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(whole, tmp_path, monkeypatch):
     folder, saves = tmp_path / "run", 0
-    real = checkpoints.save_file
+    real = checkpoints.write_tensors
 
-    def full(tensors, path):
+    def full(path, tensors):
         nonlocal saves
         saves += 1
         if saves == 15:
             Path(path).write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        real(tensors, path)
+        return real(path, tensors)
 
     with monkeypatch.context() as within:
-        within.setattr(checkpoints, "save_file", full)
+        within.setattr(checkpoints, "write_tensors", full)
         with pytest.raises(OSError, match="No space left"):
             small_run.run(folder)
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
@@ -322,8 +323,13 @@ def run_ranks(folder: Path, options: list[dict[str, object]]) -> list[tuple[int 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"schedule": "sandwich"}, {"switch": 0, "schedule": "fixed"}, {"accumulate": 2}],
-    ids=["progressive", "sandwich", "layers without gradient", "accumulate"],
+    [
+        {},
+        {"schedule": "sandwich", "switch": 0},
+        {"switch": 0, "schedule": "fixed"},
+        {"accumulate": 2},
+    ],
+    ids=["progressive", "layers not in the last pass", "layers without gradient", "accumulate"],
 )
 def test_two_ranks_give_the_losses_of_one(tmp_path, options):
     options = options | {"checkpoint_seconds": SELDOM}
@@ -337,6 +343,14 @@ def test_two_ranks_give_the_losses_of_one(tmp_path, options):
         assert a == pytest.approx(b, rel=2e-3, abs=1e-5), a["step"]
         if a["step"] <= 10 and a["step"] > 0:
             assert a["loss"] == pytest.approx(b["loss"], rel=2e-6)
+
+
+def test_a_sharded_optimiser_goes_on_from_a_whole_one_and_changes_no_bit(stopped, tmp_path):
+    folders = {sharded: shutil.copytree(stopped, tmp_path / str(sharded)) for sharded in (0, 1)}
+    for sharded, folder in folders.items():
+        options = {"shard_optimiser": bool(sharded), "checkpoint_seconds": SELDOM}
+        assert [code for code, _ in run_ranks(folder, [options] * 2)] == [0, 0]
+    assert_same_run(*folders.values())
 
 
 def test_ranks_that_disagree_are_told(tmp_path):

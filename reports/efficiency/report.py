@@ -1,0 +1,218 @@
+"""The report of the efficiency study: what depth saves in time and memory on one machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims.ledger import judge_costs
+from analysis.claims.rows import LedgerRow
+from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
+from analysis.maps.generation import Sampling, Training, label, sampling_of, training_of
+from reports.efficiency.sampling import add_latency, add_memory
+from reports.efficiency.words import milliseconds, on, ratio
+from reports.parts import words
+from reports.parts.ledger import add_rules, ledger_json
+from reports.parts.page import Page, Text, strong
+from reports.parts.report import Report, picked
+
+
+def make_report(folder: Path, study: EfficiencyFile) -> Report:
+    """The report of an efficiency study's folder; see `reports.build.build`."""
+    frame = load_measured(folder / "frame.parquet")
+    found, ledger = sampling_of(study, frame), judge_costs(study, frame)
+    training = training_of(study, frame)
+    page = Page(study, "What does depth cost?", words.listed(study.parts))
+    page.answer(study.question, _verdict(study, found), _answer(found))
+    summary = pd.DataFrame(columns=["batch"])
+    if found:
+        add_latency(page, study, found)
+        add_memory(page, study, found)
+        tables = [_summary(one) for one in found]
+        summary = pd.concat(tables, ignore_index=True)
+    if training is not None:
+        _add_training(page, training)
+    _add_overheads(page, frame[frame["part"] == "overheads"])
+    _add_claims(page, ledger)
+    _add_protocol(page, study)
+    page.heading("Cells without numbers")
+    failed: list[Text] = [f"{name}: {error}" for name, error in study.failed.items()]
+    page.bullets(failed, none="None: every cell finished.")
+    answer = {"ledger": ledger_json(ledger), "record": _record(study, found, training, ledger)}
+    return page.report(answer=answer, summary=summary)
+
+
+def _verdict(study: EfficiencyFile, found: list[Sampling]) -> str:
+    if not found:
+        return f"measured: {words.listed(study.parts)}"
+    last = found[-1]
+    times = last.latency["over_reference"]
+    full = times[OURS, last.study.full]
+    (_, plan), most = times.idxmax(), times.max()
+    said = f"full network {full:.2f}, {plan} {most:.2f} times the reference's style"
+    return f"{said}, batch {last.batch}"
+
+
+def _answer(found: list[Sampling]) -> Text:
+    said: list[Text] = []
+    for one in found:
+        memory, latency = one.memory, one.latency
+        full = one.memory.loc[OURS, one.study.full]
+        least = memory["peak"].idxmin()
+        said += [
+            strong(f"Batch {one.batch}. "),
+            f"A generation takes {words.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
+            f"in full and holds {words.size(full['peak'])} at once beside its weights, set by "
+            f"{full['stage']} at scale {full['scale']}; {label(*least)} holds "
+            f"{words.percent(memory.loc[least, 'peak'] / full['peak'])} of that. ",
+        ]
+    return said or "The tables say what was measured."
+
+
+def _add_training(page: Page, training: Training) -> None:
+    page.heading("Training")
+    setting, beside = on(training.study, training.batch), training.beside
+    rows = [
+        {
+            "Plan": strong(str(row.Index)),
+            "ms": milliseconds(row),
+            "Images/s": words.number(row.images_per_second),
+            "Of the full step": ratio(row, "ratio"),
+            "FLOPs": words.fixed(row.flops_ratio, 3),
+            "Held by a step": words.size(row.peak),
+        }
+        for row in training.steps.itertuples()
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        f"Training steps, {setting}: median and range of the repeats, by turns; the step over the "
+        "full network's, beside the same of FLOPs; what a step holds beside parameters and "
+        "optimiser at its peak.",
+    )
+    fixed = {kind: words.size(size) for kind, size in training.fixed.items()}
+    page.table(
+        pd.DataFrame([fixed]),
+        "Fixed memory by kind. Gradients are views of the buckets in which ranks share them, which "
+        "take nothing more; logits of one pass, in float32.",
+    )
+    named = {"cached over online": "steps on cached tokens, times as fast as tokenising at each"}
+    page.table(
+        pd.DataFrame(
+            [
+                (
+                    named.get(str(name), f"share of time: {name}"),
+                    words.fixed(value, 2) if name in named else f"{100 * value:.2f} %",
+                )
+                for name, value in beside.items()
+            ],
+            columns=["Beside the steps", "Measured"],
+        ),
+        "Time that no step gets. Checkpoints: what training stands still for, of the least time "
+        "between two; evaluation: of every plan, ten times in a training.",
+    )
+
+
+def _add_overheads(page: Page, rows: pd.DataFrame) -> None:
+    page.heading("Overheads")
+    wide = rows.pivot(index="subject", columns="metric", values="value")
+    wide = wide.reindex(rows["subject"].drop_duplicates())
+    held = wide["overhead_bytes"] if "overhead_bytes" in wide else wide.assign(x=math.nan)["x"]
+    page.table(
+        pd.DataFrame(
+            {
+                "What": [str(name) for name in wide.index],
+                "CPU-seconds": [words.number(one) for one in wide.get("overhead_seconds", [])],
+                "Memory": [words.size(one) for one in held],
+            }
+        ),
+        "What a study costs beside its cells. Reports are of a made-up study of the kind pareto.",
+    )
+
+
+def _add_claims(page: Page, ledger: Sequence[LedgerRow]) -> None:
+    page.heading("Claims")
+    rows = [
+        {
+            "": strong(f"{row.claim.id} {row.claim.short}" if i == 0 else ""),
+            "What": ": ".join(filter(None, (line.kind.value, line.part))),
+            "Verdict": strong(line.verdict.value),
+            "Why": f"{line.said}; {line.reason}" if line.said else line.reason,
+        }
+        for row in ledger
+        for i, line in enumerate(row.lines)
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        "What this study says of the claims about costs. The other claims are about quality.",
+        widths=[0.17, 0.2, 0.14, 0.49],
+    )
+    add_rules(page, ledger)
+
+
+def _add_protocol(page: Page, study: EfficiencyFile) -> None:
+    h, g = study.hardware, study.geometry
+    page.heading("Protocol")
+    clock = "wall time" if h.gpu else "CPU time of one thread"
+    rows: list[tuple[str, Text]] = [
+        (
+            "Network",
+            f"{study.name}: depth {g.depth}, width {g.width}, heads {g.heads}, "
+            f"{len(g.patch_nums)} scales ({sum(p * p for p in g.patch_nums)} tokens); "
+            "random weights",
+        ),
+        ("Type", study.precision),
+        ("Hardware", f"{h.gpu or h.cpu}; device {h.device}; {h.platform}"),
+        ("Timing", f"{clock}; every sampler once untimed, then all by turns"),
+        ("Time", f"{words.seconds(study.seconds)} for all cells, earlier invocations' too"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
+        ("Command", study.command),
+        (
+            "Identity",
+            f"config digest {study.config_digest[:12]}; created {study.created.isoformat()}",
+        ),
+    ]
+    page.table(
+        pd.DataFrame(rows, columns=["What", "How"]), "Protocol.", widths=[0.19, 0.81], small=False
+    )
+
+
+def _summary(one: Sampling) -> pd.DataFrame:
+    table = one.latency.join(one.memory).reset_index()
+    return table.assign(batch=one.batch)
+
+
+def _record(
+    study: EfficiencyFile,
+    found: list[Sampling],
+    training: Training | None,
+    ledger: Sequence[LedgerRow],
+) -> dict[str, Any]:
+    """What a script reads: one line."""
+    steps = training.steps if training is not None else pd.DataFrame()
+    return {
+        "study": study.study,
+        "geometry": study.name,
+        "precision": study.precision,
+        "machine": study.machine,
+        "sampling": {
+            str(one.batch): {
+                label(*name): {
+                    **picked(latency, "seconds", "images_per_second", "over_reference"),
+                    **picked(latency, "of_ceiling", "mfu", "mbu"),
+                    "kv_bytes": int(one.memory.loc[name, "kv_live"]),
+                    "peak_bytes": int(one.memory.loc[name, "peak"]),
+                }
+                for name, latency in one.latency.iterrows()
+            }
+            for one in found
+        },
+        "training": {
+            str(plan): picked(row, "seconds", "images_per_second", "ratio", "flops_ratio")
+            for plan, row in steps.iterrows()
+        },
+        "verdicts": {row.claim.id: row.verdict.value for row in ledger},
+    }

@@ -1,0 +1,202 @@
+"""The sections of what drawing images costs: time and memory."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.efficiency_file import OURS, EfficiencyFile
+from analysis.figures import costs
+from analysis.figures.colours import FIXED
+from analysis.figures.theme import INK, LATE, new_figure
+from analysis.maps.generation import Sampling, label
+from reports.efficiency.words import milliseconds, on, ratio, short
+from reports.parts import words
+from reports.parts.page import Page, strong
+
+MIB = 2**20
+PUBLISHED_MIB = {"full": 28_677, "d16@6": 16_092}  # KV of VAR-d30 at batch 64, as published
+D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
+
+
+def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
+    page.heading("Time")
+    for one in found:
+        page.table(
+            _latency_texts(one),
+            f"Latency, {on(study, one.batch)}: median and range of the repeats, by turns. Times "
+            "as fast as: paired turn by turn. FLOPs allow: the ratio of the transformer's FLOPs. "
+            "Of that: the speed-up of the transformer's stages over it. Matrix, copy: the share "
+            "of this machine's own measured matrix rate and copy bandwidth.",
+        )
+    for one in found[-1:]:
+        page.figure(
+            "latency",
+            partial(_latency_plate, one),
+            "Latency by scale and stage. ",
+            f"{on(study, one.batch)}; medians of the repeats. The reference's style runs the "
+            "full network.",
+        )
+    page.figure(
+        "speedup",
+        partial(_speedup_plate, found),
+        "Speed-up against FLOPs. ",
+        f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
+        "whose decoding no plan changes, with its range over repeats. On the line FLOPs are all.",
+    )
+
+
+def _latency_texts(one: Sampling) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "Sampler": strong(label(*row.Index)),
+                "ms": milliseconds(row),
+                "Images/s": words.number(row.images_per_second),
+                "As full": ratio(row, "speedup"),
+                "As reference": ratio(row, "over_reference"),
+                "FLOPs allow": words.fixed(row.flops_ratio, 2),
+                "Of that": words.percent(row.of_ceiling),
+                "Matrix": words.percent(row.mfu),
+                "Copy": words.percent(row.mbu),
+            }
+            for row in one.latency.itertuples()
+        ]
+    )
+
+
+def _latency_plate(one: Sampling) -> Figure:
+    by_stage = one.by_stage
+    names = [name for name in one.names if name in by_stage.index.droplevel(["scale"])]
+    decode = by_stage["decode"].groupby(level=[0, 1]).sum().max()
+    most = max(by_stage.drop(columns="decode").sum(axis=1).max(), decode)
+    rows = math.ceil((len(names) + 1) / 3)
+    figure = new_figure(height=1.45 * rows + 0.2)
+    axes = figure.subplots(rows, 3, squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=False):
+        costs.draw_stage_latency(ax, by_stage.loc[name], title=label(*name), most=most)
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
+    for ax in axes.flat[len(names) + 1 :]:
+        ax.set_axis_off()
+    costs.draw_stage_key(axes.flat[len(names)], short(one))
+    return figure
+
+
+def _speedup_plate(found: list[Sampling]) -> Figure:
+    tables = []
+    for one in found:
+        rows = one.latency.loc[OURS].drop(index=one.study.full)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "name": f"batch {one.batch}",
+                    "plan": rows.index,
+                    "x": rows["flops_ratio"].to_numpy(),
+                    "transformer": rows["transformer"].to_numpy(),
+                    "y": rows["speedup"].to_numpy(),
+                    "low": rows["speedup_low"].to_numpy(),
+                    "high": rows["speedup_high"].to_numpy(),
+                }
+            ).sort_values("x")
+        )
+    figure = new_figure(height=2.6, width=4.6)
+    title, table = found[0].study.measured_on, pd.concat(tables)
+    costs.draw_speedup(figure.subplots(), table, title=title, ceiling="FLOPs ceiling")
+    return figure
+
+
+def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
+    page.heading("Memory")
+    for one in found:
+        page.table(
+            _memory_texts(one),
+            f"Memory beside the weights, {on(study, one.batch)}. KV: by arithmetic, and read off "
+            "the tensors; transformer: all that is alive at once in its stages; peak: of the "
+            "whole generation, with the stage that sets it; predicted: the same by a run without "
+            "tensors' contents. Launches: operations that compute. Waits: times that host and "
+            "device would wait for each other.",
+        )
+    one = found[-1]
+    page.figure(
+        "memory_course",
+        partial(_course_plate, one),
+        "Memory over the course of a generation. ",
+        f"{on(study, one.batch)}. Lines: all that is alive, largest within each stage; dotted: "
+        "the cache by arithmetic. Shades as the stages of the figure of latency; the dashed line "
+        "is the reference's style, which runs the full network.",
+    )
+    page.figure(
+        "memory",
+        partial(_memory_plate, study, one),
+        "Memory against the reference's style, the published figures and the limit. ",
+        f"Left: {on(study, one.batch)}, measured, and the reference's cache for the same plan by "
+        f"arithmetic. Right: {D30}; the limit frees a pair once its last reader has run, which "
+        "is what our cache does.",
+    )
+
+
+def _memory_texts(one: Sampling) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "Sampler": strong(label(*row.Index)),
+                "KV, arithmetic": words.size(row.kv_analytic),
+                "KV, tensors": words.size(row.kv_live),
+                "Transformer": words.size(row.transformer_bytes),
+                "Peak": words.size(row.peak),
+                "Set by": f"{row.stage}, scale {row.scale}",
+                "Predicted": words.size(row.predicted),
+                "Weights": words.size(row.weights),
+                "Launches": f"{row.launches:,.0f}",
+                "Waits": f"{row.waits:,.0f}",
+            }
+            for row in one.memory.itertuples()
+        ]
+    )
+
+
+def _course_plate(one: Sampling) -> Figure:
+    figure = new_figure(height=2.9)
+    names = [label(*name) for name in one.names]
+    title = on(one.study, one.batch)
+    costs.draw_memory_course(figure.subplots(), one.course, names, title=title)
+    return figure
+
+
+def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
+    ways = {"reference's cache": INK, "our cache": FIXED[2], "peak of a generation": LATE}
+    plans = list(study.plans)
+    mine = one.memory.loc[OURS]
+    here = pd.DataFrame(
+        {
+            "plan": plans,
+            "reference's cache": [
+                one.batch * study.plans[plan].kv_bytes_reference for plan in plans
+            ],
+            "our cache": [mine.loc[plan, "kv_live"] for plan in plans],
+            "peak of a generation": [mine.loc[plan, "peak"] for plan in plans],
+            "published": math.nan,
+        }
+    )
+    shown = ["full", "d16@6", "d8@6", "d4@6", "d2@6"]
+    paper = study.paper_cost
+    there = pd.DataFrame(
+        {
+            "plan": shown,
+            "reference's cache": [MIB * paper[plan].kv_mib_reference for plan in shown],
+            "our cache, the limit": [MIB * paper[plan].kv_mib_limit for plan in shown],
+            "published": [MIB * PUBLISHED_MIB.get(plan, math.nan) for plan in shown],
+        }
+    )
+    figure = new_figure(height=2.4)
+    left, right = figure.subplots(1, 2)
+    costs.draw_memory_bars(left, here, ways, title=f"measured: {short(one)}")
+    of_limit = {"reference's cache": INK, "our cache, the limit": FIXED[2]}
+    costs.draw_memory_bars(
+        right, there, of_limit, title="by arithmetic: VAR-d30, bfloat16, batch 64"
+    )
+    return figure

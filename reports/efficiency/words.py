@@ -1,0 +1,27 @@
+"""Words that the sections of the efficiency report share."""
+
+from typing import Any
+
+from analysis.efficiency_file import EfficiencyFile
+from analysis.maps.generation import Sampling
+from reports.parts import words
+
+
+def on(study: EfficiencyFile, batch: int) -> str:
+    return f"{study.measured_on}, batch {batch}"
+
+
+def short(one: Sampling) -> str:
+    """For a panel, whose figure's caption names the machine in full."""
+    device = one.study.hardware.device
+    return f"{one.study.name}, {one.study.precision}, {device}, batch {one.batch}"
+
+
+def milliseconds(row: Any) -> str:
+    ends = (1e3 * end for end in (row.seconds, row.low, row.high))
+    return words.unbroken(words.estimate(*ends, signed=False))
+
+
+def ratio(row: Any, name: str) -> str:
+    ends = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+    return words.unbroken(words.estimate(*ends, signed=False))

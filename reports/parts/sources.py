@@ -1,0 +1,76 @@
+"""A study's folder held against itself and the cells that it was made of, where these are there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import REMEDY, FrameError, verified
+from analysis.frame import FINISHED, load_frame
+from analysis.study_file import FILE, StudyFile, StudyHead
+from varant import manifest
+
+FRAME, CELLS = "frame.parquet", "cells"
+
+WHOLE = -1  # of all samples or images, no block left out
+
+Values = dict[tuple[str, int], float]
+"""By metric, and by the block that is left out."""
+
+
+def check_sources(folder: Path, study: StudyHead) -> None:
+    """Raise `FrameError` unless the frame is the one that the study file speaks of, and both say
+    what the cells of their workspace say."""
+    verified(folder / FRAME)
+    if manifest.read(folder)[FRAME] != study.frame_sha256:
+        raise FrameError(f"{folder / FRAME}: not the frame that {FILE} is of; {REMEDY}")
+    cells = folder.resolve().parent / CELLS
+    if isinstance(study, StudyFile) and cells.is_dir():
+        _check_frame(folder / FRAME, cells)
+        _check_plans(folder / FILE, study, cells)
+
+
+def _check_frame(path: Path, cells: Path) -> None:
+    frame = load_frame(path, full=False)
+    finished = frame[frame["status"] == FINISHED]
+    columns = (finished["metric"], finished["group"].fillna(WHOLE), finished["value"])
+    metrics, groups, values = (column.to_numpy() for column in columns)
+    for digest, rows in finished.groupby("cell_digest", observed=True).indices.items():
+        result = _read(cells, str(digest), "result.json")
+        if result is None:
+            continue
+        held = _values(result)
+        for metric, group, value in zip(metrics[rows], groups[rows], values[rows], strict=True):
+            said = held.get((metric, group))
+            if said != value:
+                raise FrameError(
+                    f"{path}: {metric} of cell {str(digest)[:16]} is {value}, in its result it is "
+                    f"{said}; {REMEDY}"
+                )
+
+
+def _values(result: dict[str, Any]) -> Values:
+    found: Values = {}
+    for metric, of in result["metrics"].items():
+        found[metric, WHOLE] = of["value"]
+        found |= {(metric, group): value for group, value in enumerate(of["replicates"])}
+    return found
+
+
+def _check_plans(path: Path, study: StudyFile, cells: Path) -> None:
+    for digest, layers in study.plans.items():
+        identity = _read(cells, digest, "config.json")
+        if identity is not None and identity["plan"]["layers"] != [list(at) for at in layers]:
+            raise FrameError(
+                f"{path}: plan of cell {digest[:16]} is not the one that was measured; {REMEDY}"
+            )
+
+
+def _read(cells: Path, digest: str, name: str) -> dict[str, Any] | None:
+    """A file of a cell; None where the cell is not there."""
+    path = cells / digest[:16] / name
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(verified(path).read_bytes())
+    return content

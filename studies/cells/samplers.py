@@ -1,0 +1,161 @@
+"""The samplers that are compared: ours under each plan, and one in the reference's style.
+
+All have the weights of one seed: random ones cost the same as trained ones. Stand-ins have
+tensors without content, so that a network of any size runs on any machine and allocates nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from analysis.efficiency_file import OURS, REFERENCE
+from studies.cells.gauge import Subject
+from studies.cells.reference_style import generate_reference_style
+from studies.cells.tracing import StageTrace, Trace
+from varant.devices import Precision
+from varant.model.plan import DepthPlan
+from varant.model.precision import hold
+from varant.model.sampling import Sample, Watch, generate
+from varant.model.tokenizer import Tokenizer
+from varant.model.transformer import VAR
+from varant.randomness import torch_seed
+
+# VAR's evaluation protocol; top-k as a share of the codes for vocabularies of other sizes.
+CFG, TOP_P, TOP_K_SHARE = 1.5, 0.96, 900 / 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A way to draw images.
+
+    Attributes:
+        within: entered around each draw.
+    """
+
+    style: str
+    plan: DepthPlan
+    model: VAR
+    tokenizer: Tokenizer
+    precision: Precision
+    within: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+    def draw(self, batch: int, watch: Watch = lambda stage, scale_index: None) -> Sample:
+        """A batch of images of class 0 with guidance."""
+        how: dict[str, Any] = {
+            "plan": self.plan,
+            "cfg": CFG,
+            "top_k": round(TOP_K_SHARE * self.model.vocab_size),
+            "top_p": TOP_P,
+            "watch": watch,
+        }
+        with self.within:
+            labels_B = torch.zeros(batch, dtype=torch.long, device=self.model.pos_1LC.device)
+            if self.style == OURS:
+                return generate(self.model, self.tokenizer, labels_B, **how)
+            how["precision"] = getattr(torch, self.precision)
+            return generate_reference_style(self.model, self.tokenizer, labels_B, **how)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of both networks, but for the tokenizer's encoder, which draws nothing."""
+        tokenizer = self.tokenizer
+        parts: list[nn.Module] = [self.model, tokenizer.decoder, tokenizer.post_quant_conv]
+        parts.append(tokenizer.quantize)
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for part in parts
+            for tensor in (*part.parameters(), *part.buffers())
+        )
+
+
+def samplers(subject: Subject) -> list[Sampler]:
+    """The reference's style first, then ours under each plan."""
+    ours, reference = _networks(subject)
+    return list(_samplers(subject, ours, reference, nullcontext()))
+
+
+def stand_ins(subject: Subject) -> list[Sampler]:
+    """The same on tensors without content."""
+    half = subject.precision != "float32"
+    ours = _unallocated(subject)
+    hold(*ours, subject.precision)
+    # Autocast knows no meta tensors: what stands for a CPU's has a content that is made up.
+    within: AbstractContextManager[object] = nullcontext()
+    reference = ours
+    if half:
+        within, reference = _fake(subject)
+    return list(_samplers(subject, ours, reference, within))
+
+
+Pair = tuple[VAR, Tokenizer]
+
+
+def _samplers(
+    subject: Subject, ours: Pair, reference: Pair, within: AbstractContextManager[object]
+) -> Iterator[Sampler]:
+    def of(style: str, plan: DepthPlan, pair: Pair) -> Sampler:
+        model, tokenizer = pair
+        return Sampler(
+            style=style, plan=plan, model=model, tokenizer=tokenizer, precision=subject.precision
+        )
+
+    yield replace(of(REFERENCE, subject.plans[0], reference), within=within)
+    for plan in subject.plans:
+        yield of(OURS, plan, ours)
+
+
+@functools.lru_cache(maxsize=1)
+def _networks(subject: Subject) -> tuple[Pair, Pair]:
+    """Ours in the study's precision, the reference's in float32: one and the same in float32."""
+    ours = reference = _allocated(subject)
+    if subject.precision != "float32":
+        ours = _allocated(subject)
+        hold(*ours, subject.precision)
+    if subject.compiled_batches:  # changes nothing of what the reference's style calls
+        ours[0].compile_layers(batches=subject.compiled_batches)
+    return ours, reference
+
+
+def _allocated(subject: Subject) -> Pair:
+    with torch_seed(0), torch.device(subject.device):
+        model, tokenizer = VAR(subject.geometry), Tokenizer(subject.tokenizer)
+    return _frozen(model.to(subject.device), tokenizer.to(subject.device))
+
+
+def _unallocated(subject: Subject) -> Pair:
+    with torch.device("meta"):
+        model, tokenizer = VAR(subject.geometry), Tokenizer(subject.tokenizer)
+    return _frozen(model.to("meta"), tokenizer)
+
+
+def _fake(subject: Subject) -> tuple[FakeTensorMode, Pair]:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def faked(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, device="cpu")
+
+    model, tokenizer = pair = _unallocated(subject)
+    with mode:
+        for part in pair:
+            part._apply(faked)  # type: ignore[no-untyped-call]
+    return mode, (model, tokenizer)
+
+
+def _frozen(model: VAR, tokenizer: Tokenizer) -> Pair:
+    return model.eval().requires_grad_(False), tokenizer.eval().requires_grad_(False)
+
+
+def predicted_stages(sampler: Sampler, batch: int) -> list[StageTrace]:
+    """What a stand-in's draw would hold and launch."""
+    trace = Trace()
+    with trace:
+        sampler.draw(batch, trace.watch)
+    return trace.stages

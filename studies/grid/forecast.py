@@ -1,0 +1,215 @@
+"""What a generation will hold and take, before anything of its size is allocated or run.
+
+Bytes are those of a run on tensors without content. Seconds are what products of matrices take
+(FLOPs over a rate, weights and cache over the copy bandwidth), what all other operations move,
+and what each launch costs by itself; the rates come from a calibration of about a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from analysis.efficiency_file import REFERENCE, STAGES, PlanFacts
+from studies.cells.gauge import Subject
+from studies.cells.machine import Rates
+from studies.cells.samplers import Sampler, predicted_stages, stand_ins
+from studies.cells.tracing import StageTrace, Trace
+from studies.grid.costs import plan_facts, tokenizer_flops
+from varant.errors import UserError
+from varant.model.cost import parameter_count, plan_cost
+from varant.model.tokenizer import Tokenizer
+
+SPARE = 1.05  # of what is predicted: kernels have scratch of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Of a sampler at a batch size.
+
+    Attributes:
+        bytes, seconds: by stage, over all scales: the largest and the sum.
+        weight_bytes: beside them.
+    """
+
+    sampler: Sampler
+    batch: int
+    bytes: dict[str, int]
+    seconds: dict[str, float]
+    weight_bytes: int
+
+    @property
+    def peak(self) -> int:
+        return max(self.bytes.values())
+
+
+def forecast(subject: Subject, sampler: Sampler, batch: int, rates: Rates) -> Forecast:
+    """Of a stand-in."""
+    stages = predicted_stages(sampler, batch)
+    facts = plan_facts(subject.geometry, sampler.plan, sampler.precision)
+    work = _work(subject, sampler, facts, batch)
+    moved = facts.traffic_bytes + batch * facts.kv_traffic_bytes
+    seconds = {}
+    for stage in STAGES:
+        rate = rates.convolution_flops if stage == "decode" else rates.matrix_flops
+        spent = work.get(stage, 0) / rate
+        if stage == "blocks":
+            spent += moved / rates.copied_bytes  # few rows wait for weights, many for products
+        if stage == "sampling":
+            spent = batch * subject.geometry.tokens / rates.drawn_tokens
+        mine = [one for one in stages if one.stage == stage]
+        if stage != "sampling":
+            spent += sum(one.touched_bytes for one in mine) / rates.copied_bytes
+        seconds[stage] = spent + rates.launch_seconds * sum(one.launches for one in mine)
+    return Forecast(
+        sampler=sampler,
+        batch=batch,
+        bytes={stage: _peak(one for one in stages if one.stage == stage) for stage in STAGES},
+        seconds=seconds,
+        weight_bytes=sampler.weight_bytes,
+    )
+
+
+def _work(subject: Subject, sampler: Sampler, facts: PlanFacts, batch: int) -> dict[str, float]:
+    """FLOPs by stage."""
+    geometry, reference = subject.geometry, sampler.style == REFERENCE
+    head = 2 * geometry.width * geometry.vocab_size * geometry.tokens * (2 if reference else 1)
+    flops = facts.flops_reference if reference else facts.flops
+    decoding, _ = tokenizer_flops(subject.tokenizer)
+    return {
+        "blocks": float(batch * (flops - head)),
+        "head": float(batch * head),
+        "decode": float(batch * decoding),
+    }
+
+
+def _peak(stages: Iterable[StageTrace]) -> int:
+    return max((one.peak_bytes for one in stages), default=0)
+
+
+def forecasts(subject: Subject, batches: Sequence[int], rates: Rates) -> list[Forecast]:
+    """Of every sampler at every batch size."""
+    found = stand_ins(subject)
+    return [forecast(subject, one, batch, rates) for batch in batches for one in found]
+
+
+def check_fits(subject: Subject, batch: int) -> None:
+    """Raise `UserError` unless the largest batch fits into what is free, saying which would."""
+    reference, full = stand_ins(subject)[:2]  # every other plan holds less
+    weights = full.weight_bytes
+    if subject.precision != "float32":  # else both are one
+        weights += reference.weight_bytes
+    free = free_bytes(subject.device)
+
+    def need(images: int) -> float:
+        peaks = (_peak(predicted_stages(one, images)) for one in (reference, full))
+        return SPARE * (weights + max(peaks))
+
+    wanted = need(batch)
+    if wanted <= free:
+        return
+    fits, fixed, needed = batch, need(1), wanted
+    while fits > 1 and needed > free:  # nearly linear in the batch
+        share = max(0.0, free - fixed) / (needed - fixed)
+        fits = max(1, min(fits - 1, int(fits * share)))
+        needed = need(fits)
+    said = f"the largest that fits is {fits}" if needed <= free else "not even one image fits"
+    raise UserError(
+        f"--batch {batch}: needs {wanted / 2**30:.1f} GiB on {subject.device}, of which "
+        f"{free / 2**30:.1f} GiB are free; {said}"
+    )
+
+
+def training_bytes(subject: Subject, batch: int) -> int:
+    """The least that training takes: weights, gradients and AdamW's two moments in float32, and a
+    pass's logits with their gradient. Activations are not counted."""
+    geometry = subject.geometry
+    logits = batch * geometry.tokens * geometry.vocab_size
+    return 4 * (4 * parameter_count(geometry) + 2 * logits)
+
+
+def check_training_fits(subject: Subject, batch: int) -> None:
+    """Raise `UserError` unless what training takes at least is free."""
+    needed, free = training_bytes(subject, batch), free_bytes(subject.device)
+    if needed > free:
+        raise UserError(
+            f"--part training: needs at least {needed / 2**30:.1f} GiB on {subject.device} at "
+            f"batch {batch}, of which {free / 2**30:.1f} GiB are free; leave it out, as in --part "
+            "sampling,overheads"
+        )
+
+
+def training_lines(subject: Subject, batch: int, rates: Rates) -> list[str]:
+    """For `--dry-run`: a step under each plan."""
+    seconds = {
+        plan.name: 3 * batch * plan_cost(subject.geometry, plan, guidance=False).flops
+        for plan in subject.plans
+    }
+    said = (f"{name} {flops / rates.matrix_flops:.2f} s" for name, flops in seconds.items())
+    return [
+        f"training: at least {_mib(training_bytes(subject, batch))}; a step of {batch} images: "
+        + ", ".join(said)
+    ]
+
+
+def free_bytes(device: str) -> int:
+    """Memory that a process may take now."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    known = Path("/proc/meminfo")
+    if known.exists():
+        lines = dict(line.split(":") for line in known.read_text().splitlines())
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def rate_line(rates: Rates) -> str:
+    """For `--dry-run`: what its seconds rest on."""
+    return (
+        f"calibrated: matrix {rates.matrix_flops / 1e9:,.0f} GFLOP/s, convolution "
+        f"{rates.convolution_flops / 1e9:,.0f} GFLOP/s, copy {rates.copied_bytes / 1e9:.1f} GB/s"
+    )
+
+
+def sampling_lines(subject: Subject, batches: Sequence[int], rates: Rates) -> list[str]:
+    """For `--dry-run`: every stage of every sampler, tokenising, and the whole."""
+    _, encoding = tokenizer_flops(subject.tokenizer)
+    lines = [
+        f"{'':24}{'weights':>10}" + "".join(f"{stage:>23}" for stage in STAGES) + f"{'all':>23}"
+    ]
+    total = 0.0
+    for one in forecasts(subject, batches, rates):
+        style = "reference style" if one.sampler.style == REFERENCE else one.sampler.plan.name
+        cells = [f"{_mib(one.bytes[s])} {one.seconds[s]:8.2f} s" for s in STAGES]
+        whole = sum(one.seconds.values())
+        total += whole
+        cells.append(f"{_mib(one.peak)} {whole:8.2f} s")
+        name = f"{style}, batch {one.batch}"
+        lines.append(f"{name:24}{_mib(one.weight_bytes):>10}" + "".join(f"{c:>23}" for c in cells))
+    lines += [
+        "",
+        f"tokenising: {encoding / rates.convolution_flops:.2f} s an image, "
+        f"{_mib(_encoding_bytes(subject))} for it",
+        # Each is drawn once for memory, once untimed, then `repeats` times; switching as often
+        # thrice.
+        f"sampling: about {total * (2 + 4 * subject.repeats):,.0f} s in all",
+    ]
+    return lines
+
+
+def _encoding_bytes(subject: Subject) -> int:
+    """That tokenising one image holds at once, in float32."""
+    with torch.device("meta"), torch.inference_mode():
+        tokenizer, side = Tokenizer(subject.tokenizer), subject.tokenizer.image_side
+        image = torch.empty(1, 3, side, side)
+        with Trace() as trace:
+            tokenizer.encode(image)
+    return _peak(trace.stages)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size / 2**20:.1f} MiB"

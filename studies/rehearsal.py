@@ -1,0 +1,157 @@
+"""A study's folder with made-up numbers, as large as asked: what reports of that size cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS
+from analysis.study_file import BASE, CONTROL, REAL, ParetoFile
+from studies.grid.costs import paper_cost
+from studies.grid.folder import FRAME_FILE, write_study
+from varant import __version__
+from varant.files import sha256_file
+from varant.manifest import recording
+from varant.model.cost import plan_cost
+from varant.model.plan import DepthPlan
+from varant.presets import DEFAULT, presets
+from varant.start.presets import base_geometry
+
+KINDS = {BASE: (BASE, None), CONTROL: (CONTROL, 0.0), "fixed 0.5": ("fixed", 0.5)}
+KINDS |= {"fixed 1": ("fixed", 1.0), "progressive": ("progressive", None)}
+SPACES = ("shapes-1a2b3c", "patches-4d5e6f")
+GROUPS, SAMPLES = 8, 2000
+PRESET = presets()[DEFAULT]
+
+
+def write_pareto(folder: Path, cells: int) -> Path:
+    """A `pareto` folder of at least so many cells, in units of all schedules and plans."""
+    geometry = base_geometry(PRESET)
+    sides, depth, switches = geometry.patch_nums, geometry.depth, range(1, len(geometry.patch_nums))
+    zones = itertools.product((depth // 2, depth // 4, 1), switches)
+    plans = [DepthPlan.full(sides, depth)]
+    plans += [DepthPlan.two_zone(sides, depth, subnet_depth=d, switch=n) for d, n in zones]
+    unit = pd.concat([_rows(geometry, name, plan) for name in KINDS for plan in plans] + [_real()])
+    units = math.ceil(cells / (len(KINDS) * len(plans)))
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(units):
+        moved = unit["value"] * (1 + 0.01 * rng.standard_normal(len(unit)) * unit["sampled"])
+        digests = unit["cell_digest"] + f" u{number}"
+        frames.append(unit.assign(unit=number, seed=number, value=moved, cell_digest=digests))
+    types = COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN
+    frame = pd.concat(frames, ignore_index=True).reindex(columns=list(types)).astype(types)
+    path = folder / FRAME_FILE
+    with recording(path, fresh=True) as aside:
+        frame.to_parquet(aside, index=False)
+    facts = _facts(units) | {"frame_sha256": sha256_file(path)}
+    write_study(folder, ParetoFile.model_validate(facts))
+    return folder
+
+
+def _rows(geometry: Any, schedule: str, plan: DepthPlan) -> pd.DataFrame:
+    """Of a cell of any unit."""
+    cost, full = plan_cost(geometry, plan), plan_cost(geometry)
+    nll = 3.5 - 0.5 * cost.flops / full.flops
+    sampled = {"nll/mean": nll, "select/nll/mean": nll, "class_accuracy": 0.9}
+    sampled |= {f"nll/scale_{k + 1:02d}": nll for k in range(len(geometry.patch_nums))}
+    sampled |= {f"fd/{space}/n{SAMPLES}": 4 * (nll - 2.8) for space in SPACES}
+    exact = {"kv_bytes/peak": cost.kv_bytes_peak, "kv_bytes/analytic": cost.kv_bytes_peak}
+    exact |= {"flops/transformer": cost.flops}
+    kind, share = KINDS[schedule]
+    switch = None if plan.is_full else next(k for k, d in enumerate(plan.depths) if d < plan.depth)
+    of = {
+        "family": "full" if plan.is_full else "switch",
+        "plan": plan.name,
+        "switch": switch,
+        "subnet_depth": None if plan.is_full else plan.depths[-1],
+        "selector": "equidistant",
+        "schedule": schedule,
+        "kind": kind,
+        "share": share,
+        "train_switch": PRESET.switch,
+        "anchor": {BASE: "base", CONTROL: "control"}.get(kind),
+        "cell_digest": f"{schedule} {plan.name}",
+    }
+    return _table(of, sampled, exact)
+
+
+def _real() -> pd.DataFrame:
+    of = {"family": REAL, "plan": REAL, "anchor": REAL, "schedule": REAL, "kind": REAL}
+    scores = {f"fd/{space}/n{SAMPLES}": 0.05 for space in SPACES}
+    return _table(of | {"cell_digest": REAL}, scores, {})
+
+
+def _table(
+    of: dict[str, Any], sampled: Mapping[str, float], exact: Mapping[str, float]
+) -> pd.DataFrame:
+    rows = [
+        of | {"metric": name, "group": group, "value": value, "count": SAMPLES, "sampled": True}
+        for name, value in sampled.items()
+        for group in (None, *range(GROUPS))
+    ]
+    rows += [
+        of | {"metric": name, "group": None, "value": value, "count": 0, "sampled": False}
+        for name, value in exact.items()
+    ]
+    return pd.DataFrame(rows).assign(study="pareto", status="finished")
+
+
+def _facts(units: int) -> dict[str, Any]:
+    geometry = base_geometry(PRESET)
+    zeros = dict.fromkeys(("train_images", "select_images", "test_images", "image_side"), 0)
+    schedules = [
+        {"label": name, "kind": kind, "share": share, "mean_share": share, "switch": PRESET.switch}
+        | {"selector": None if kind == CONTROL else "equidistant", "passes": 1}
+        for name, (kind, share) in KINDS.items()
+        if name != BASE
+    ]
+    models = [
+        {"schedule": one["label"], "unit": unit, "seed": unit, "status": "finished"}
+        | {"digest": f"{one['label']} {unit}", "folder": "", "full_passes": 0}
+        for one in schedules
+        for unit in range(units)
+    ]
+    return {
+        "study": "pareto",
+        "quick": True,
+        "command": "made up",
+        "code_version": __version__,
+        "created": datetime(2026, 1, 1, tzinfo=UTC),
+        "hardware": {"cpu": "", "cores": 1, "threads_per_process": 1, "workers": 1}
+        | {"device": "cpu", "platform": ""},
+        "versions": {},
+        "question": "What does a report of this size cost?",
+        "config": {},
+        "config_digest": "",
+        "seconds": {"wall": 0, "preparation": 0, "cells": 0},
+        "dataset": zeros | {"name": "made up", "digest": "", "num_classes": 10},
+        "tokenizer": {"digest": "", "description": "", "psnr_db": 0},
+        "extractors": [{"name": name, "digest": "", "features": 64} for name in SPACES],
+        "bases": [{"unit": unit, "digest": "", "parameters": 0} for unit in range(units)],
+        "model": "",
+        "geometry": dataclasses.asdict(geometry),
+        "sampling": {"samples": SAMPLES, "cfg": 0, "top_k": 0, "top_p": 0},
+        "likelihood": {"nll_images": SAMPLES},
+        "depths": sorted({geometry.depth // 2, geometry.depth // 4, 1}),
+        "selectors": ["equidistant"],
+        "schedules": schedules,
+        "units": list(range(units)),
+        "budget_images": 0,
+        "batch": 1,
+        "lr": 1e-3,
+        "lr_schedule": "cosine",
+        "kv_full_bytes": plan_cost(geometry).kv_bytes_peak,
+        "models": models,
+        "train_switch": PRESET.switch,
+        "kv_budgets": [0.2, 0.4, 0.6, 0.8],
+        "paper_cost": paper_cost(),
+    }

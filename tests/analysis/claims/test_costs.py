@@ -1,0 +1,88 @@
+"""What measured costs say of C5, C6, C7b and C8."""
+
+import dataclasses
+
+import pytest
+from efficiency_frames import SPEEDUPS, efficiency_file, efficiency_frame
+
+from analysis.claims.ledger import judge_costs
+from analysis.claims.rows import Kind
+from analysis.statistics.intervals import Verdict
+
+STUDY = efficiency_file()
+
+
+def judged(study=STUDY, frame=None, **truth):
+    frame = efficiency_frame(STUDY, **truth) if frame is None else frame
+    return {row.claim.id: row for row in judge_costs(study, frame)}
+
+
+@pytest.fixture(scope="module")
+def as_published():
+    return judged()
+
+
+def test_what_is_as_published_is_reproduced(as_published):
+    verdicts = {claim: row.verdict for claim, row in as_published.items()}
+    said = Verdict.REPRODUCED
+    assert verdicts == {"C5": said, "C6": said, "C7b": said, "C8": Verdict.UNTESTED}
+    assert as_published["C6"].lines[0].said == "1.70 / 2.60 / 3.50 times, published 1.7 / 2.6 / 3.5"
+    assert "measured KV equals the arithmetic in 5 of 5 plans here" in (
+        as_published["C5"].lines[1].reason
+    )
+
+
+def test_one_factor_outside_the_range_contradicts():
+    row = judged(speedups=SPEEDUPS | {"d8@6": 2.3})["C6"]
+    assert row.verdict is Verdict.CONTRADICTED
+    assert [test.outcome for test in row.lines[0].tests] == [1, -1, 1]
+    assert judged(speedups=SPEEDUPS | {"d8@6": 2.56})["C6"].verdict is Verdict.REPRODUCED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"name": "d24"}, {"quick": True}, {"hardware": STUDY.hardware.model_dump() | {"gpu": None}}],
+)
+def test_another_network_or_machine_does_not_decide_about_speed(other):
+    study = efficiency_file(**other)
+    row = judged(study)["C6"]
+    assert row.verdict is Verdict.UNTESTED
+    assert "needs a GPU and the official geometry" in row.lines[0].reason
+    assert "measured instead on" in row.lines[0].reason and "d8@6 2.60" in row.lines[0].reason
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"),
+    [
+        ((0.05, 0.06, 0.04, 0.05, 0.06), Verdict.CONTRADICTED),
+        ((0.05, -0.05, 0.0, 0.06, -0.01), Verdict.INCONCLUSIVE),
+        ((0.001, 0.002, 0.0, 0.001), Verdict.UNRESOLVED),  # four turns
+        ((-0.05, -0.06, -0.05, -0.04, -0.05), Verdict.REPRODUCED),
+    ],
+)
+def test_switching_is_held_against_its_margin_over_turns(lost, verdict):
+    row = judged(lost=lost)["C7b"]
+    assert row.verdict is verdict
+    assert row.lines[0].tests[0].interval.estimate == pytest.approx(sum(lost) / len(lost))
+    assert "0 graphs compiled meanwhile" in row.lines[0].reason
+
+
+def test_a_quick_run_decides_nothing_about_switching():
+    assert judged(efficiency_file(quick=True))["C7b"].verdict is Verdict.UNRESOLVED
+
+
+def test_the_later_switch_has_its_costs_beside(as_published):
+    row = as_published["C8"]
+    kinds = [(line.kind, line.verdict) for line in row.lines]
+    assert kinds[0] == (Kind.QUALITY, Verdict.UNTESTED)
+    assert kinds[1] == (Kind.ARITHMETIC, Verdict.CONTRADICTED)  # 36 % as the reference keeps it
+    assert kinds[3] == (Kind.TIMING, Verdict.REPRODUCED)
+    assert row.lines[1].said == "36 % of the cache" and row.lines[2].said == "47 % of the cache"
+
+
+def test_without_sampling_only_arithmetic_is_left():
+    frame = efficiency_frame(STUDY)
+    rows = judged(frame=frame[frame["part"] == "machine"])
+    assert rows["C7b"].verdict is Verdict.UNTESTED
+    assert "the arithmetic alone" in rows["C5"].lines[1].reason
+    assert dataclasses.astuple(rows["C6"])[2] is Verdict.UNTESTED
