@@ -5,6 +5,7 @@ index is written last, so one that has an index is whole; a tokenisation that wa
 after its whole shards.
 """
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from varant.store.checkpoint import write_tensors
 
 VERSION = 4
 MIRRORED = "mirrored"  # the train images once more, left to right, as a split of its own
-REMADE = "the next run makes it again"
+MADE_NOW, REMADE = "it is made again", "the next run makes it again"
 SHARD_IMAGES = 8_192  # 11 MiB of the official 680 tokens; hours of a CPU, which a kill may cost
 
 
@@ -205,21 +206,25 @@ def _shards(folder: Path, dataset: Dataset, names: Sequence[str], size: int) -> 
 
 
 def _is_made(folder: Path, name: str) -> bool:
-    """Whether a split is there as it was written; what is damaged is named."""
+    """Whether a split is there as it was written; a damaged index is named."""
     index = _index(folder, name)
-    try:
-        shards = json.loads(verified(index, REMADE).read_text())["shards"]
-        return all(_is_whole(folder / shard) for shard in shards)
-    except Damaged as damage:
-        if index.exists():
-            print(f"warning: {damage}", file=sys.stderr)
+    if not index.exists():
         return False
+    try:
+        shards = json.loads(verified(index, MADE_NOW).read_text())["shards"]
+    except Damaged as damage:
+        print(f"warning: {damage}", file=sys.stderr)
+        return False
+    with contextlib.suppress(Damaged):  # which is named when it is made again
+        return all(verified(folder / shard) for shard in shards)
+    return False
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a shard is there, of a split or of a tokenisation that was killed."""
+    """Whether a shard is there, of a split or of a tokenisation that was killed; a damaged one is
+    named."""
     try:
-        with safe_open(verified(path, REMADE, listed=False), framework="pt"):
+        with safe_open(verified(path, MADE_NOW, listed=False), framework="pt"):
             return True
     except Damaged as damage:
         print(f"warning: {damage}", file=sys.stderr)
