@@ -80,8 +80,10 @@ def headline_metrics(frame: pd.DataFrame) -> tuple[Metric, ...]:
     return tuple(sorted(quality, key=lambda m: (_ORDER.index(m.kind), m.name)))
 
 
-def read_parquet(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
-    """A table of a study's folder; its columns `categories` are read as such.
+def read_parquet(
+    path: Path, categories: Sequence[str] = (), columns: list[str] | None = None
+) -> pd.DataFrame:
+    """A table of a study's folder, or some of its columns; `categories` are read as such.
 
     Raises:
         FrameError: the file is absent, not the one that was written, or no parquet.
@@ -90,7 +92,7 @@ def read_parquet(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
     usual = pa.default_memory_pool()  # keeps what it freed: of 10,000 cells half a gigabyte
     pa.set_memory_pool(pa.system_memory_pool())
     try:
-        return pd.read_parquet(path, read_dictionary=list(categories))
+        return pd.read_parquet(path, columns=columns, read_dictionary=list(categories))
     # Parquet readers raise their own families of errors for damaged bytes, all of them the file's.
     except Exception as error:
         said = " ".join(str(error).split())[:120]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import REMEDY, FrameError, verified
-from analysis.frame import FINISHED, load_frame
+from analysis.frame import FINISHED, read_parquet
 from analysis.study_file import FILE, StudyFile, StudyHead
 from varant import manifest
 
@@ -32,7 +32,8 @@ def check_sources(folder: Path, study: StudyHead) -> None:
 
 
 def _check_frame(path: Path, cells: Path) -> None:
-    frame = load_frame(path, full=False)
+    texts = ["cell_digest", "status", "metric"]
+    frame = read_parquet(path, texts, [*texts, "group", "value"])
     finished = frame[frame["status"] == FINISHED]
     columns = (finished["metric"], finished["group"].fillna(WHOLE), finished["value"])
     metrics, groups, values = (column.to_numpy() for column in columns)
