@@ -16,7 +16,7 @@ fixed before any run: see `analysis/claims/c1.py`. It runs over units (`--units`
 with a training seed, uniforms and test images of their own.
 
 Cost with the defaults: five base networks and 160 cells. On two cores that other work kept busy
-`--dry-run` said 400 CPU-s a base and 1,600 for the cells; it times this machine. With the bases in
+`--dry-run` said 400 CPU-s a base and 1,200 for the cells; it times this machine. With the bases in
 the workspace only the cells are left. Expect a heatmap in which every scale loses something at a
 quarter of the depth, and a verdict.
 """

@@ -45,7 +45,9 @@ def check_precision(precision: Precision, device: str) -> None:
 # What networks may hold beside their weights while they encode, decode or score: a share that any
 # card or machine has to spare, and batches that still keep it busy (8 images of 256 pixels).
 WORKING_BYTES = 2 * 2**30
-PIXEL_BYTES = 4_000  # of an official tokenizer at work, and above any light one's: 250 MiB at 256
+# An official tokenizer took 249 MiB to encode an image of 256 x 256, 256 to decode it; light ones
+# take less.
+PIXEL_BYTES = 4_000
 
 
 def images_at_once(side: int, most: int = 250) -> int:

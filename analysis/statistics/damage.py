@@ -49,10 +49,10 @@ class Damages:
     def __init__(self, frame: pd.DataFrame) -> None:
         whole, of_real = frame["family"] == "full", frame["family"] == REAL
         self.units = tuple(sorted(frame["unit"].unique().tolist()))
-        self.full = {key[0]: one for key, one in observed(frame[whole], ["metric"]).items()}
-        self.floor = {key[0]: one for key, one in observed(frame[of_real], ["metric"]).items()}
-        plans = frame[~whole & ~of_real]
-        self.values = {Place(*key): one for key, one in observed(plans, [*PLAN, "metric"]).items()}
+        self.full = {key[0]: one for key, one in observed(frame, ["metric"], whole).items()}
+        self.floor = {key[0]: one for key, one in observed(frame, ["metric"], of_real).items()}
+        plans = observed(frame, [*PLAN, "metric"], ~whole & ~of_real)
+        self.values = {Place(*key): one for key, one in plans.items()}
         failed = frame[(frame["status"] != FINISHED) & ~of_real]
         self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 

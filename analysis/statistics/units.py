@@ -103,14 +103,16 @@ def mean_of(parts: Sequence[Observations]) -> Observations:
 NOTHING = Observations(values=np.empty(0), units=(), replicates=())
 
 
-def observed(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[Any, ...], Observations]:
+def observed(
+    frame: pd.DataFrame, keys: Sequence[str], where: pd.Series | None = None
+) -> dict[tuple[Any, ...], Observations]:
     """The finished values of a frame in every group of `keys`, in order of appearance.
 
-    Missing values are a group of their own, as None.
+    Missing values are a group of their own, as None. `where`: of these rows only.
     """
-    rows = frame.loc[
-        frame["status"] == FINISHED, [*keys, "unit", "seed", "group", "value", "count"]
-    ]
+    chosen = frame["status"] == FINISHED
+    chosen = chosen if where is None else chosen & where
+    rows = frame.loc[chosen, [*keys, "unit", "seed", "group", "value", "count"]]
     rows = rows.assign(
         group=rows["group"].fillna(WHOLE).astype("int32"),
         seed=rows["seed"].fillna(WHOLE).astype(int),

@@ -13,6 +13,7 @@ from torch import Tensor
 from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit
+from varant.devices import images_at_once
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
@@ -32,7 +33,7 @@ from varant.store.checkpoint import load, load_tokenizer
 
 SAMPLES_FILE = "samples.npy"
 SHEET_CLASSES = 10  # that the sample sheet shows, an image each
-DECODED = 250  # real images decoded at once
+DECODED = 250  # real images decoded at once, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,7 @@ def evaluate_real(
     labels_N = damaged.labels_N.numpy()
     _, first = np.unique(labels_N, return_index=True)
     _write_sheet(folder, seen(damaged.tokens_NL[first[:SHEET_CLASSES]]).cpu())
-    batches = damaged.tokens_NL.split(DECODED)
+    batches = damaged.tokens_NL.split(images_at_once(tokenizer.image_side, DECODED))
     return score(map(seen, batches), labels_N, held_out, folder)
 
 

@@ -231,6 +231,10 @@ def test_a_folder_of_images_from_nothing(tmp_path, monkeypatch):
 
 def test_torchrun(quick_workspace, tmp_path):
     out = tmp_path / "two"
+    tokens = next(quick_workspace.glob("tokens/*/train.json")).parent
+    made = {path: path.read_bytes() for path in tokens.glob("*-0*.safetensors")}
+    for path in (*made, *tokens.glob("*.json")):
+        path.unlink()  # both ranks make them again
     shared = ["--quick", "--workspace", str(quick_workspace), "--out"]
     done = command(
         "torch.distributed.run",
@@ -244,6 +248,7 @@ def test_torchrun(quick_workspace, tmp_path):
         str(out),
     )
     assert done.returncode == 0, done.stderr
+    assert len(made) == 2 and {path: path.read_bytes() for path in made} == made
     one, two = read_metrics(quick_workspace / "supernet"), read_metrics(out)
     for a, b in list(zip(one, two, strict=True))[1:6]:
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)

@@ -10,7 +10,7 @@ import torch
 from image_files import paint
 from small_networks import small_tokenizer
 
-from varant import Tokenizer, UserError
+from varant import Tokenizer, UserError, devices
 from varant.data.batches import CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit, Dataset, images_to_float
 from varant.data.folders import ReplacingSplit, UnreadableImage, folder_dataset
@@ -23,6 +23,7 @@ from varant.data.tokens import (
     read_split,
     tokens_digest,
 )
+from varant.devices import images_at_once
 from varant.randomness import batch_indices, stream
 
 
@@ -111,6 +112,22 @@ def test_ranks_share_the_shards_and_one_writes_the_index(tmp_path):
     assert times.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}.items()
     alone = cached(tmp_path / "alone", data)
     assert torch.equal(all_tokens(together.train), all_tokens(alone.train))
+
+
+def test_batches_are_of_what_memory_allows_and_change_no_token(tmp_path, monkeypatch):
+    assert [images_at_once(side) for side in (24, 40, 256, 512)] == [250, 250, 8, 2]
+    seen, encode = [], Tokenizer.encode
+
+    def watched(tokenizer, images):
+        seen.append(len(images))
+        return encode(tokenizer, images)
+
+    monkeypatch.setattr(Tokenizer, "encode", watched)
+    whole = cached(tmp_path / "whole", dataset(), ("select",))
+    monkeypatch.setattr(devices, "WORKING_BYTES", 3 * devices.PIXEL_BYTES * 16 * 16)
+    parts = cached(tmp_path / "parts", dataset(), ("select",))
+    assert seen == [20, *[3] * 6, 2]
+    assert torch.equal(all_tokens(parts.select), all_tokens(whole.select))
 
 
 def test_no_tf32_where_tokens_are_made(tmp_path, monkeypatch):
