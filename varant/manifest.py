@@ -16,6 +16,7 @@ from varant.files import read_json, replacing, sha256_file, write_json
 
 FILE = "manifest.json"
 FORMAT: dict[str, object] = {"format": "varant-manifest", "version": 1}
+LOCK = ".manifest.lock"  # of a folder that several processes record in
 REMEDY = "delete it and run again"
 
 _Stamp = tuple[str, int, int, int]

@@ -37,6 +37,7 @@ LIVING = ".mlflow"  # a file for each parent run whose process lives and has it 
 PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
 MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
+_NOT_THE_FILE = ("locked", "unable to open", "I/O error", "is full")  # SQLite's words
 
 RUNNING, KILLED, FAILED, FINISHED = "RUNNING", "KILLED", "FAILED", "FINISHED"  # MLflow's words
 _ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "interrupted": KILLED}
@@ -163,11 +164,10 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         client.update_run(run.info.run_id, status=RUNNING)
     else:
         named = f"QUICK {study.run_name}" if study.quick else study.run_name
-        run = client.create_run(experiment_id, run_name=named)
         source = "studies." + study.experiment.removesuffix("-quick")
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
-        tags = _tags(study.tags | own_tags)
-        client.log_batch(run.info.run_id, params=_params(study.params), tags=tags)
+        run = client.create_run(experiment_id, run_name=named, tags=study.tags | own_tags)
+    client.log_batch(run.info.run_id, params=_params(study.params))
     _log_input(client, run, study)
     of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
@@ -216,7 +216,7 @@ def _kept_name(path: Path, number: int) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether MLflow can use the database; raises where another process has it locked."""
+    """Whether MLflow can use the database; raises what is the machine's trouble, not the file's."""
     reading = f"{path.resolve().as_uri()}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(reading, uri=True)) as database:
@@ -226,7 +226,7 @@ def _is_whole(path: Path) -> bool:
             _client_of(path)
         return sound
     except Exception as error:  # of SQLite, SQLAlchemy and MLflow, without a common base
-        if "locked" in str(error):
+        if any(trouble in str(error) for trouble in _NOT_THE_FILE):
             raise
         return False
 
@@ -255,7 +255,8 @@ def _close_dead(client: MlflowClient, living: Path) -> None:
     running = f"attributes.status = '{RUNNING}'"
     for run in client.search_runs(experiments, running, max_results=MOST_RUNS):
         parent = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
-        if "study" in run.data.tags and not (living / parent).exists():
+        ours = {"config_digest", "cell_digest"} & run.data.tags.keys()
+        if ours and not (living / parent).exists():
             client.set_terminated(run.info.run_id, KILLED)
 
 

@@ -11,6 +11,7 @@ from small_studies import schedule_facts, search_facts, switch_facts
 from analysis.errors import FrameError
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import FILE, ParetoFile, SensitivityFile, StudyFile, SupernetFile
+from varant.manifest import record
 
 KINDS = {
     SensitivityFile: lambda: sensitivity_facts(Truth()),
@@ -23,14 +24,19 @@ KINDS = {
 
 def write(folder: Path, facts: dict) -> Path:
     path = folder / FILE
-    path.write_text(json.dumps(facts, default=str))
+    return written(path, json.dumps(facts, default=str))
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    record(path)
     return path
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_is_read_back(tmp_path, kind):
     made = kind.model_validate(KINDS[kind]())
-    (tmp_path / FILE).write_text(made.json_text())
+    written(tmp_path / FILE, made.json_text())
     assert kind.load(tmp_path / FILE) == made
     assert StudyFile.load(tmp_path / FILE).study == made.study  # what all kinds have in common
 
@@ -65,7 +71,7 @@ def test_what_is_missing_is_named(tmp_path):
         SensitivityFile.load(write(tmp_path, facts))
     with pytest.raises(FrameError, match="not a study folder"):
         StudyFile.load(tmp_path / "nowhere" / FILE)
-    (tmp_path / FILE).write_text("{")
+    written(tmp_path / FILE, "{")
     with pytest.raises(FrameError, match="not readable JSON"):
         StudyFile.load(tmp_path / FILE)
 

@@ -6,6 +6,7 @@ after its whole shards.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +21,15 @@ from varant.data.datasets import Dataset, Split, images_to_float, read_ahead
 from varant.data.folders import UnreadableImage
 from varant.devices import float32_exactly, images_at_once
 from varant.errors import UserError
-from varant.files import digest_of, write_json
+from varant.files import digest_of, locked, write_json
+from varant.manifest import LOCK, Damaged, record, verified
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import write_tensors
 
 VERSION = 4
 MIRRORED = "mirrored"  # the train images once more, left to right, as a split of its own
+REMADE = "the next run makes it again"
 SHARD_IMAGES = 8_192  # 11 MiB of the official 680 tokens; hours of a CPU, which a kill may cost
 
 
@@ -162,7 +165,7 @@ def cache_tokens(
 
     A file that cannot be read is named by an `UnreadableImage`.
     """
-    missing = [name for name in splits if not _index(folder, name).exists()]
+    missing = [name for name in splits if not _is_made(folder, name)]
     if not missing:
         return
     shards = _shards(folder, dataset, missing, how.shard_images)
@@ -178,6 +181,8 @@ def cache_tokens(
         for name in missing:
             names = [shard.paths[name].name for shard in shards if name in shard.paths]
             write_json(_index(folder, name), {"version": VERSION, "shards": names})
+            with locked(folder / LOCK):
+                record(_index(folder, name), *(folder / shard for shard in names))
 
 
 def _index(folder: Path, split: str) -> Path:
@@ -199,11 +204,26 @@ def _shards(folder: Path, dataset: Dataset, names: Sequence[str], size: int) -> 
     ]
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a shard is there from a tokenisation that was killed, or by another process."""
+def _is_made(folder: Path, name: str) -> bool:
+    """Whether a split is there as it was written; what is damaged is named."""
+    index = _index(folder, name)
     try:
-        with safe_open(path, framework="pt"):
+        shards = json.loads(verified(index, REMADE).read_text())["shards"]
+        return all(_is_whole(folder / shard) for shard in shards)
+    except Damaged as damage:
+        if index.exists():
+            print(f"warning: {damage}", file=sys.stderr)
+        return False
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a shard is there, of a split or of a tokenisation that was killed."""
+    try:
+        with safe_open(verified(path, REMADE, listed=False), framework="pt"):
             return True
+    except Damaged as damage:
+        print(f"warning: {damage}", file=sys.stderr)
+        return False
     except (OSError, SafetensorError):
         return False
 
@@ -262,12 +282,14 @@ def read_split(folder: Path, name: str) -> TokenSplit:
     """A split that `cache_tokens` wrote; `UserError` if it is damaged or foreign."""
     try:
         tokens, labels, skipped = [], [], []
-        for shard in json.loads(_index(folder, name).read_text())["shards"]:
-            with safe_open(folder / shard, framework="pt") as file:
+        for shard in json.loads(verified(_index(folder, name), REMADE).read_text())["shards"]:
+            with safe_open(verified(folder / shard, REMADE), framework="pt") as file:
                 tokens.append(file.get_tensor("tokens"))
                 labels.append(file.get_tensor("labels"))
                 skipped += json.loads((file.metadata() or {}).get("skipped", "[]"))
         labels_N = torch.cat(labels)
+    except Damaged:
+        raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder}: damaged token cache ({error}); delete the folder and run again"

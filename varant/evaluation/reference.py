@@ -103,7 +103,7 @@ def prepare_reference(
     Made unless the tokens' folder has them for this extractor; read back by `read_reference`.
     """
     path = tokens_folder / f"{split}-{extractor.name}.safetensors"
-    with locked(tokens_folder / ".references.lock"):
+    with locked(tokens_folder / manifest.LOCK):
         if _is_whole(path):
             return path
         images = read_split(tokens_folder, split).rows(slice(MOST))

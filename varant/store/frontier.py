@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from varant.errors import UserError
+from varant.manifest import Damaged, verified
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -83,9 +84,11 @@ def _chosen(folder: Path) -> Iterator[tuple[float, DepthPlan]]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(verified(path, listed=False).read_text())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or 'cannot be read'}") from None
+    except Damaged:
+        raise
     except (ValueError, RecursionError):
         raise UserError(f"{path}: no readable JSON") from None
 

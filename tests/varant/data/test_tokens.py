@@ -175,16 +175,26 @@ def test_a_killed_tokenisation_goes_on_after_its_last_shard(tmp_path):
     assert torch.equal(all_tokens(cached(tmp_path, dataset(), how=how).train), found)
 
 
-def test_damaged_caches_are_refused(tmp_path):
-    cached(tmp_path, dataset())
-    shard = tmp_path / "select-00000.safetensors"
-    shard.write_bytes(shard.read_bytes()[:50])
-    with pytest.raises(UserError, match="damaged token cache"):
-        read_split(tmp_path, "select")
-    (tmp_path / "train.json").write_text(json.dumps({"version": 2}))
-    for name in ("train", "test"):
-        with pytest.raises(UserError, match="damaged token cache"):
+def test_damage_is_refused_and_made_again_by_the_next_run(tmp_path, capsys):
+    """One flipped bit of a shard, and another index."""
+    found = all_tokens(cached(tmp_path, dataset()).select)
+    shard, index = tmp_path / "select-00000.safetensors", tmp_path / "train.json"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    index.write_text(json.dumps({"version": 2}))
+    for name, said in (
+        ("select", "select-00000.safetensors: damaged"),
+        ("train", "train.json: damaged"),
+        ("test", "test.json: no such file"),
+    ):
+        with pytest.raises(UserError, match=said):
             read_split(tmp_path, name)
+    again = cached(tmp_path, dataset())
+    assert torch.equal(all_tokens(again.select), found)
+    assert len(again.train) == len(dataset().train)
+    said = capsys.readouterr().err
+    assert f"warning: {shard}: damaged" in said and f"warning: {index}: damaged" in said
 
 
 def test_digest_names_tokenizer_and_data():

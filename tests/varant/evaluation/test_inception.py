@@ -30,6 +30,7 @@ from varant.evaluation.reference import (
 )
 from varant.evaluation.scores import frechet_distance, scores
 from varant.files import sha256_file
+from varant.manifest import record
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
@@ -317,6 +318,7 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
     split = {"tokens": tokens_NL.short(), "labels": torch.arange(7) % 2}
     save_file(split, tmp_path / "test.safetensors")
     (tmp_path / "test.json").write_text(json.dumps({"shards": ["test.safetensors"]}))
+    record(tmp_path / "test.safetensors", tmp_path / "test.json")
     images = tokenizer.decode(tokens_NL).add(1).div(2)
     for extractor in (inception_extractor(inception), packaged_extractor("shapes-24")):
         path = prepare_reference(tmp_path, tokenizer, extractor)
