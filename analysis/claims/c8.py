@@ -15,7 +15,8 @@ d16@6, that of d16@7 not being published. Reproduced where the loss is shown to 
 contradicted where it is shown to be beyond. A model trained for another switch point decides
 nothing. Cache and speed are lines beside it and decide nothing alone: "half the cache" by
 arithmetic of VAR-d30, agreeing within 5 points of half, as the reference keeps it and as it could
-be freed; "1.8 times" within 0.05 of the range of the repeats of d16@7 at batch 64 on a GPU.
+be freed (both shares were known when the 5 points were set); "1.8 times" within 0.05 of the range
+of the repeats of d16@7 at batch 64 on a GPU.
 
 Needs: needs the base and models trained by the progressive schedule for a switch point one scale
 later than the study's own.
