@@ -50,7 +50,10 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     frame = shared.astype(texts).iloc[place].reset_index(drop=True).assign(**measured)
     frame = checked_frame(frame, full=False)
     with recording(outcome.folder / FRAME_FILE, fresh=True) as aside:
-        frame.to_parquet(aside, index=False, compression="zstd", compression_level=9)
+        # In the file texts are texts, for whoever reads it; categories are how they are held here.
+        plain = {name: "string" for name, kind in frame.dtypes.items() if kind == "category"}
+        written = frame.astype(plain)
+        written.to_parquet(aside, index=False, compression="zstd", compression_level=9)
     return outcome.folder / FRAME_FILE
 
 

@@ -136,6 +136,7 @@ def test_frame_holds_every_cell_and_measures_what_it_says(finished):
     facts = json.loads((workspace / "sensitivity-quick" / "study.json").read_text())
     patch_nums, depth = tuple(facts["geometry"]["patch_nums"]), facts["geometry"]["depth"]
     entries = entries_of(patch_nums, depth, (1,), ("equidistant",))
+    assert frame.dtypes["plan"] == "string", "texts, for readers of other programs"
     assert set(frame["plan"]) == {"real", *(columns["plan"] for _, columns in entries)}
     kv = frame[frame["metric"].isin(["kv_bytes/peak", "kv_bytes/analytic"])]
     assert (kv.groupby("plan")["value"].nunique() == 1).all(), "measured KV is not the analytic"
