@@ -113,10 +113,11 @@ def test_training_lowers_the_subnets_loss_and_draws_as_scheduled(quick_workspace
 
 def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
     folder = str(quick_workspace / "supernet")
-    done = command(
-        "varant.sample", "--model", folder, "--plan", "d2@3", "--out", str(tmp_path / "sheet.png")
-    )
+    sheet = ["--plan", "d2@3", "--out", str(tmp_path / "sheet.png")]
+    done = command("varant.sample", "--model", folder, *sheet, "--precision", "bfloat16")
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sheet.png").exists()
+    assert 85 < float(re.search(r"\(([\d.]+)% of the first", done.stdout)[1]) <= 100
     done = command(
         "studies.sensitivity",
         "--quick",
