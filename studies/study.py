@@ -303,7 +303,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         geometry, images = bench.geometry, bench.training_images
         tasks = list(dict.fromkeys(point.task for point in points))
         lines = [f"{key} = {_shown(value)}" for key, value in self.config.measured.items()]
-        lines += ["", *self.grid_lines(points), "", f"{len(tasks)} cells"]
+        lines += ["", *self.grid_lines(points), ""]
+        lines.append(f"{len(tasks)} cells, of {bench.evaluation.samples:,} samples where they draw")
         lines.append(
             f"workspace {self.config.run.workspace}: cells and networks that are there are not "
             "made again"
