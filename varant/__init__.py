@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from varant.model.cost import PlanCost as PlanCost, plan_cost as plan_cost
     from varant.model.geometry import Geometry as Geometry
     from varant.model.plan import DepthPlan as DepthPlan
+    from varant.model.precision import hold as hold
     from varant.model.sampling import Sample as Sample, generate as generate
     from varant.model.tokenizer import Tokenizer as Tokenizer, TokenizerConfig as TokenizerConfig
     from varant.model.transformer import VAR as VAR
@@ -28,6 +29,7 @@ _HOMES = {
     "UserError": "errors",
     "best_plan": "store.frontier",
     "generate": "model.sampling",
+    "hold": "model.precision",
     "load": "store.checkpoint",
     "load_official": "store.official",
     "plan_cost": "model.cost",

@@ -4,9 +4,12 @@ What decides a token stays in float32: the head with its norm, guidance, the pro
 token maps and the image so far. Layers and the decoder's convolutions run in half precision.
 """
 
+from typing import get_args
+
 import torch
 
 from varant.devices import Precision
+from varant.errors import UserError
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 
@@ -16,8 +19,10 @@ def hold(model: VAR, tokenizer: Tokenizer, precision: Precision) -> None:
 
     Of the network all but the head and its norm; of the tokenizer the decoder, in channels-last
     order. Encoder, codebook and phi stay in float32, so the tokens of images do not depend on it.
-    float32 changes nothing.
+    float32 changes nothing. `UserError` for another type.
     """
+    if precision not in get_args(Precision):
+        raise UserError(f"precision {precision!r}: use one of {', '.join(get_args(Precision))}")
     if precision == "float32":
         return
     kind = getattr(torch, precision)

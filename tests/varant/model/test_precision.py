@@ -44,6 +44,11 @@ def test_float32_holds_nothing_anew(pair):
     assert {p.dtype for p in (*model.parameters(), *tokenizer.parameters())} == {torch.float32}
 
 
+def test_an_unknown_type_is_named(pair):
+    with pytest.raises(UserError, match="precision 'int8': use one of float32"):
+        varant.hold(pair[1], pair[0], "int8")
+
+
 def test_what_decides_tokens_stays_in_float32(half):
     tokenizer, model = half
     wide = {name for name, p in model.named_parameters() if p.dtype == torch.float32}
