@@ -63,12 +63,14 @@ def _answer(found: list[Sampling]) -> Text:
         memory, latency = one.memory, one.latency
         full = one.memory.loc[OURS, one.study.full]
         least = memory["peak"].idxmin()
+        share = memory.loc[least, "peak"] / full["peak"]
+        saves = f"{label(*least)} holds {words.percent(share)} of that"
         said += [
             strong(f"Batch {one.batch}. "),
             f"A generation takes {words.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
             f"in full and holds {words.size(full['peak'])} at once beside its weights, set by "
-            f"{full['stage']} at scale {full['scale']}; {label(*least)} holds "
-            f"{words.percent(memory.loc[least, 'peak'] / full['peak'])} of that. ",
+            f"{full['stage']} at scale {full['scale']}; "
+            f"{saves if share < 1 else 'no plan holds less'}. ",
         ]
     return said or "The tables say what was measured."
 
