@@ -1,27 +1,17 @@
 """What a cell loads."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+from probe_cells import probe
 from small_networks import small_geometry, small_tokenizer
 
 from studies.cells import measuring
-from studies.cells.cell import HeldOut, Network
 from studies.cells.measuring import LoadedHeldOut, costs_of, load_network
 from varant import VAR, DepthPlan, Tokenizer
 from varant.store.checkpoint import save
 
 PATCH_NUMS = (1, 2, 3)
-HERE = Path("here")
-HELD_OUT = HeldOut(
-    tokenizer_folder=HERE,
-    tokenizer_sha256="t",
-    tokens_folder=HERE,
-    tokens_digest="u",
-    extractors=(),
-    references=(),
-)
 
 
 def test_a_network_in_half_precision_leaves_the_unit_s_tokenizer_alone(tmp_path, monkeypatch):
@@ -30,9 +20,7 @@ def test_a_network_in_half_precision_leaves_the_unit_s_tokenizer_alone(tmp_path,
     save(tmp_path, shared, VAR(small_geometry(PATCH_NUMS, 8, depth=4)), note={})
     held_out = LoadedHeldOut(tokenizer=shared, tokens=None, spaces=(), training=None)
     monkeypatch.setattr(measuring, "load_held_out", lambda *_: held_out)
-    network = Network(
-        model_folder=tmp_path, model="m", tokens_folder=HERE, tokens_digest="k", held_out=HELD_OUT
-    )
+    network = replace(probe().network, model_folder=tmp_path)
     exact = load_network(network, "cpu")
     half = load_network(replace(network, precision="bfloat16"), "cpu")
     assert half.model.pos_1LC.dtype == half.held_out.tokenizer.decoder_type == torch.bfloat16
