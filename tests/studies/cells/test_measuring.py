@@ -20,7 +20,7 @@ def test_a_network_in_half_precision_leaves_the_unit_s_tokenizer_alone(tmp_path,
     save(tmp_path, shared, VAR(small_geometry(PATCH_NUMS, 8, depth=4)), note={})
     held_out = LoadedHeldOut(tokenizer=shared, tokens=None, spaces=(), training=None)
     monkeypatch.setattr(measuring, "load_held_out", lambda *_: held_out)
-    network = replace(probe().network, model_folder=tmp_path)
+    network = replace(probe(seed=0).network, model_folder=tmp_path)
     exact = load_network(network, "cpu")
     half = load_network(replace(network, precision="bfloat16"), "cpu")
     assert half.model.pos_1LC.dtype == half.held_out.tokenizer.decoder_type == torch.bfloat16
