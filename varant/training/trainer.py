@@ -30,7 +30,8 @@ from varant.training.distributed import Ranks
 from varant.training.optimiser import make_optimiser, optimiser_state, restore_optimiser
 from varant.training.resume import RunState
 
-DIVERGENCE_NATS = 1.5  # a loss so far above the median of its depth's last steps ends the run
+# A loss so far above the median of its depth's last steps, or above a uniform guess, ends the run.
+DIVERGENCE_NATS = 1.5
 # A step's loss is compared with the median of the last so many of its depth, once there are enough.
 HISTORY, LEAST_HISTORY = 64, 16
 
@@ -206,7 +207,7 @@ class Trainer:
 
         Raises:
             Diverged: the loss or the gradient is no number, or the loss is far above its
-                depth's recent median. The network is as it was before the step.
+                depth's recent median or a uniform guess. The network is as it was before the step.
         """
         config, step = self.config, self.step
         depths = self.draws.depths[step]
@@ -291,12 +292,15 @@ class Trainer:
     def _check_loss(self, depth: int, loss: float) -> None:
         if not math.isfinite(loss):
             raise self._diverged(f"the loss of depth {depth} is {loss}")
+        # Also before there is a history, and where exploded losses are all of it.
+        usual, than = math.log(self.model.vocab_size), "where a uniform guess has"
         recent = self._recent[depth]
-        usual = statistics.median(recent) if len(recent) >= LEAST_HISTORY else math.inf
+        if len(recent) >= LEAST_HISTORY and statistics.median(recent) < usual:
+            usual = statistics.median(recent)
+            than = f"after a median over its last {len(recent)} steps of"
         if loss > usual + DIVERGENCE_NATS:
             raise self._diverged(
-                f"the loss of depth {depth} is {loss:.3f} nats a token, after a median of "
-                f"{usual:.3f} over its last {len(recent)} steps"
+                f"the loss of depth {depth} is {loss:.3f} nats a token, {than} {usual:.3f}"
             )
 
     def _diverged(self, what: str) -> Diverged:

@@ -288,15 +288,33 @@ def test_a_loss_far_above_its_depth_s_median_stops_the_run():
     trainer = make_trainer(lr=1e-4)
     for _ in range(20):
         trainer.advance()
+    assert len(trainer._recent[3]) == 20
+    trainer._recent[3] = [0.1] * 20  # as if it had learnt, and lost it
+    with pytest.raises(Diverged, match=r"step 21 .* after a median over its last 20 steps of"):
+        trainer.advance()
+
+
+def test_losses_explode_before_there_is_a_history():
+    trainer = make_trainer(lr=1e-4)
+    trainer.advance()
     with torch.no_grad():
         trainer.model.head.weight.mul_(300)
-    with pytest.raises(Diverged, match=r"step 21 .* after a median of .* over its last 20 steps"):
+    with pytest.raises(Diverged, match=r"step 2 .* where a uniform guess has 2\.\d+"):
+        trainer.advance()
+
+
+def test_a_history_of_exploded_losses_excuses_none():
+    trainer = make_trainer(lr=1e-4)
+    trainer._recent[3] = [8_000.0] * 40
+    with torch.no_grad():
+        trainer.model.head.weight.mul_(300)
+    with pytest.raises(Diverged, match="where a uniform guess has"):
         trainer.advance()
 
 
 def test_depths_are_judged_apart(monkeypatch):
     """A subnet's first, high loss is no divergence of the full network's low one."""
-    monkeypatch.setattr("varant.training.trainer.DIVERGENCE_NATS", 0.0001)
+    monkeypatch.setattr("varant.training.trainer.DIVERGENCE_NATS", 1.0)
     trainer = make_trainer(lr=1e-9, **SUPERNET)
     trainer._recent[3] = [-100.0] * 40
     subnet_steps = [i for i, step in enumerate(trainer.draws.depths) if step != (3,)]
