@@ -224,6 +224,7 @@ def main(config: TrainConfig) -> None:
     import torch
 
     from varant.devices import check_device
+    from varant.store.checkpoint import load
     from varant.training.distributed import joined_ranks
 
     run, out = config.run, config.out or config.run.workspace / "supernet"
@@ -244,6 +245,7 @@ def main(config: TrainConfig) -> None:
         ranks.check_same(config.identity | {"torch": torch.__version__})
         if finished(out, config.identity):
             if ranks.first:
+                load(out)  # a damaged file is named: "finished" is a promise
                 print(f"{out}: finished already; nothing to do")
             return
         if ranks.first:
