@@ -30,7 +30,8 @@ from varant.training.distributed import Ranks
 from varant.training.optimiser import make_optimiser, optimiser_state, restore_optimiser
 from varant.training.resume import RunState
 
-# A loss so far above the median of its depth's last steps, or above a uniform guess, ends the run.
+# A loss so far above the median of its depth's last steps, or above a uniform guess and the first
+# step's, ends the run.
 DIVERGENCE_NATS = 1.5
 # A step's loss is compared with the median of the last so many of its depth, once there are enough.
 HISTORY, LEAST_HISTORY = 64, 16
@@ -176,6 +177,7 @@ class Trainer:
         subnets_S = np.cumsum(self.draws.subnet_S(model.depth))
         self._realised_S = subnets_S / np.arange(1, config.steps + 1)
         self._recent: dict[int, list[float]] = {depth: [] for depth in depths}
+        self._began: float | None = None  # the first step's loss
         self.loss: nn.Module = SupernetLoss(model, config, len(self.plans))
         if ranks.count > 1:
             # With a switch at 0 the layers outside the subnet are in no pass of a subnet step, nor
@@ -207,7 +209,8 @@ class Trainer:
 
         Raises:
             Diverged: the loss or the gradient is no number, or the loss is far above its
-                depth's recent median or a uniform guess. The network is as it was before the step.
+                depth's recent median, or above a uniform guess and the first step's. The
+                network is as it was before the step.
         """
         config, step = self.config, self.step
         depths = self.draws.depths[step]
@@ -234,6 +237,7 @@ class Trainer:
             torch._foreach_lerp_(
                 list(self.averaged.parameters()), list(self.model.parameters()), 1 - config.ema
             )
+        self._began = max(loss_P) if self._began is None else self._began
         for depth, loss in zip(depths, loss_P, strict=True):
             self._recent[depth] = [*self._recent[depth], loss][-HISTORY:]
         self.step += 1
@@ -294,6 +298,8 @@ class Trainer:
             raise self._diverged(f"the loss of depth {depth} is {loss}")
         # Also before there is a history, and where exploded losses are all of it.
         usual, than = math.log(self.model.vocab_size), "where a uniform guess has"
+        if (began := loss if self._began is None else self._began) > usual:
+            usual, than = began, "where training began with"
         recent = self._recent[depth]
         if len(recent) >= LEAST_HISTORY and statistics.median(recent) < usual:
             usual = statistics.median(recent)
@@ -326,6 +332,7 @@ class Trainer:
             step=self.step,
             tensors={name: copy(name, t) for name, t in named if self.ranks.first},
             facts={
+                "began": self._began,
                 "recent": {str(depth): losses for depth, losses in self._recent.items()},
                 "scaler": self.scaler.state_dict(),
             },
@@ -342,5 +349,6 @@ class Trainer:
         prefix = "optimiser/"
         stored = {n.removeprefix(prefix): t for n, t in state.tensors.items() if prefix in n}
         restore_optimiser(self.optimiser, self.model, stored)
+        self._began = state.facts["began"]
         self._recent = {int(depth): losses for depth, losses in state.facts["recent"].items()}
         self.scaler.load_state_dict(state.facts["scaler"])
