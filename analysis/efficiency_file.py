@@ -100,7 +100,6 @@ class EfficiencyFile(StudyHead, extra="forbid"):
         precision: of the weights that are sampled from.
         compiled: whether the layers of our samplers were.
         plans: by name; the first is the full network.
-        decoder_flops, encoder_flops: of the tokenizer, an image.
         paper_cost: plans of VAR-d30 at batch 64, by arithmetic.
         failed: cells without numbers, each with its error.
     """
@@ -116,8 +115,6 @@ class EfficiencyFile(StudyHead, extra="forbid"):
     compiled: bool = False
     batches: tuple[int, ...]
     plans: Mapping[str, PlanFacts] = Field(min_length=1)
-    decoder_flops: int
-    encoder_flops: int
     paper_cost: Mapping[str, PaperCost]
     failed: Mapping[str, str]
 

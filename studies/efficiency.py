@@ -237,10 +237,9 @@ def study_file(
     """What `study.json` says."""
     from analysis.efficiency_file import EfficiencyFile
     from analysis.study_file import GeometryFacts
-    from studies.grid.costs import paper_cost, plan_facts, tokenizer_flops
+    from studies.grid.costs import paper_cost, plan_facts
     from studies.grid.folder import head_facts
 
-    decoder, encoder = tokenizer_flops(subject.tokenizer)
     digests = sorted(gauge.digest for gauge in results)
     return EfficiencyFile(
         **head_facts(STUDY, command, config.run, workers=1),
@@ -259,8 +258,6 @@ def study_file(
             plan.name: plan_facts(subject.geometry, plan, config.run.precision)
             for plan in subject.plans
         },
-        decoder_flops=decoder,
-        encoder_flops=encoder,
         paper_cost=paper_cost(),
         failed={gauge.name: found.error for gauge, found in results.items() if found.error},
     )

@@ -46,7 +46,7 @@ def efficiency_file(**other: Any) -> EfficiencyFile:
     facts |= {
         "plans": {name: plan_facts(GEOMETRY, plan, "bfloat16") for name, plan in plans.items()}
     }
-    facts |= {"decoder_flops": 1, "encoder_flops": 1, "paper_cost": PAPER_COST, "failed": {}}
+    facts |= {"paper_cost": PAPER_COST, "failed": {}}
     return EfficiencyFile.model_validate(facts | other)
 
 

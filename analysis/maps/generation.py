@@ -10,7 +10,6 @@ import pandas as pd
 from analysis.efficiency_file import OURS, REFERENCE, STAGES, TRANSFORMER, EfficiencyFile
 
 SAMPLER = ["style", "subject"]
-GUIDED = 2  # rows of an image
 
 
 @dataclass(frozen=True)

@@ -347,8 +347,10 @@ class Trainer:
                 for name, tensor in model.state_dict().items():
                     tensor.copy_(state.tensors[f"{prefix}/{name}"])
         prefix = "optimiser/"
-        stored = {n.removeprefix(prefix): t for n, t in state.tensors.items() if prefix in n}
+        stored = {
+            n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)
+        }
         restore_optimiser(self.optimiser, self.model, stored)
-        self._began = state.facts["began"]
+        self._began = state.facts.get("began")  # none of an older version
         self._recent = {int(depth): losses for depth, losses in state.facts["recent"].items()}
         self.scaler.load_state_dict(state.facts["scaler"])
