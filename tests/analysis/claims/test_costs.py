@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from efficiency_frames import SPEEDUPS, efficiency_file, efficiency_frame
 
@@ -86,3 +87,12 @@ def test_without_sampling_only_arithmetic_is_left():
     assert rows["C7b"].verdict is Verdict.UNTESTED
     assert "the arithmetic alone" in rows["C5"].lines[1].reason
     assert dataclasses.astuple(rows["C6"])[2] is Verdict.UNTESTED
+
+
+def test_switching_s_error_is_five_percent_at_either_side_of_the_margin():
+    """Simulated through frame and verdict: a true loss of exactly the margin, noisy turns."""
+    rng = np.random.default_rng(0)
+    losses = rng.normal(0.02, 0.01, (300, 6)).tolist()
+    verdicts = [judged(lost=lost)["C7b"].verdict for lost in losses]
+    for wrong in (Verdict.REPRODUCED, Verdict.CONTRADICTED):
+        assert 0.01 <= np.mean([verdict is wrong for verdict in verdicts]) <= 0.09
