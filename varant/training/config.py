@@ -32,8 +32,9 @@ from varant.model.plan import DepthPlan, Selector, default_depths
 from varant.presets import preset_of
 from varant.training.schedule import Draw, Draws, Schedule, check_subnets, draw_steps
 
-RateSchedule = Literal["cosine", "constant"]
-FINAL_RATE_SHARE = 0.05  # of the peak, that a cosine ends at
+RateSchedule = Literal["cosine", "constant", "wsd"]
+FINAL_RATE_SHARE = 0.05  # of the peak, that a decay ends at
+DECAY_SHARE = 0.2  # of the steps, over which `wsd` decays
 
 
 def default_switch(patch_nums: tuple[int, ...]) -> int:
@@ -58,7 +59,8 @@ class SupernetTraining:
     """Peak learning rate; default: 1e-3 from a trained network, 1e-6 (the paper's) from official
     files, 5e-3 from scratch, or VAR's 1e-4 x batch / 256 where the width is 256 or more."""
     lr_schedule: RateSchedule = "cosine"
-    """cosine (to 5 percent) or constant; a cosine starves the last phase of a schedule."""
+    """cosine (to 5 percent; starves the last phase of a schedule), constant, or wsd: constant, then
+    linear to 5 percent over the last fifth (warmup-stable-decay)."""
     activation_checkpointing: bool = False
     """Keep only layer inputs for the backward pass: less memory, a third more time."""
 
@@ -168,8 +170,12 @@ class TrainingConfig(TrainingFlags):
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         if self.lr_schedule == "constant":
             return self.lr * warm
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return self.lr * warm * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine)
+        progress = step / self.steps
+        if self.lr_schedule == "wsd":
+            left = min(1.0, (1 - progress) / DECAY_SHARE)
+        else:
+            left = 0.5 * (1 + math.cos(math.pi * progress))
+        return self.lr * warm * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * left)
 
     def check_fits(self, geometry: Geometry, *, device: str, ranks: int) -> None:
         """Raise `UserError` unless all of it suits the network, the device and the ranks."""

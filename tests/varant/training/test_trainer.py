@@ -66,6 +66,17 @@ def test_learning_rate_warms_up_and_ends_at_five_percent():
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
+def test_wsd_is_constant_until_it_decays_over_the_last_fifth():
+    config = TrainingConfig(
+        budget_images=64_000, batch=64, lr=1.0, warmup_steps=10, lr_schedule="wsd"
+    )
+    rates = [config.lr_at(step) for step in range(config.steps)]
+    assert set(rates[9:800]) == {1.0}
+    assert rates[900] == pytest.approx(0.05 + 0.95 / 2)
+    assert rates[-1] == pytest.approx(0.05, abs=0.005)
+    assert all(a > b for a, b in itertools.pairwise(rates[800:]))
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_embeddings_biases_scales_and_gammas_do_not_decay(shared):
     model = VAR(replace(GEOMETRY, shared_adaln=shared))
