@@ -158,7 +158,7 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
         ]
     if "training" in config.part:
         preset, batch = presets().get(config.geometry), config.training_batch
-        budget = preset.base_budget if preset else IMAGENET_EPOCH
+        budget = preset.base.budget if preset else IMAGENET_EPOCH
         gauges += [
             Steps(subject=subject, batch=batch),
             Around(subject=subject, batch=batch, budget_images=budget),

@@ -312,11 +312,13 @@ class Study(abc.ABC, Generic[Config, Found]):
         if geometry.width >= 256:  # not a network that the processor we would time could run
             return "\n".join(lines)
         speed = calibrate(geometry, guidance=self.config.sampling.cfg != 0)
-        if images is not None and self.networks:
+        trained = bench.trained_here if self.networks else ()
+        if images is not None and trained:
             each = images / speed.training_images_per_second
+            before = "" if bench.package else "; the tokenizer before it one to four minutes"
             lines.append(
-                f"base network: {images:,} training images, about {each:.0f} CPU-s each; "
-                "the tokenizer before it one to four minutes"
+                f"base network: {images:,} training images, about {each:.0f} CPU-s each, "
+                f"{len(trained)} of them{before}"
             )
         seconds = {task: task.seconds(speed, geometry) for task in tasks}
         total, workers = sum(seconds.values()), self.config.workers
@@ -332,7 +334,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         if self.planned():
             from studies.grid.outlook import outlook_lines
 
-            base = (images or 0) / speed.training_images_per_second
+            base = (images or 0) / speed.training_images_per_second if trained else 0.0
             unit_seconds = base + total / len(bench.units)
             lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)

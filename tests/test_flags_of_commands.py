@@ -26,6 +26,7 @@ LIST = ROOT / "tests" / "data" / "flags.txt"
 CONFIGS = {
     "varant.train": "TrainConfig",
     "varant.sample": "SampleConfig",
+    "varant.train_base": "BaseTrainingConfig",
     "varant.train_features": "FeaturesConfig",
     "studies.sensitivity": "SensitivityConfig",
     "studies.pareto": "ParetoConfig",

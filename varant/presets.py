@@ -26,6 +26,16 @@ class TokenizerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaseRecipe:
+    """How a base network is trained: as in `varant.training.config`."""
+
+    budget: int
+    batch: int = 64
+    lr: float = 5e-3
+    lr_schedule: Literal["cosine", "wsd"] = "cosine"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """An embedded setting.
 
@@ -33,7 +43,6 @@ class Preset:
         patch_nums: side of each token map, coarse to fine.
         image_side: pixels.
         depth, width, heads: of the base network.
-        base_budget: training images of a base network.
         images: of each split of `shapes`; images are rendered when they are asked for.
         windows: 1-based scales of `early`, `middle` and `late`, as
             `varant.model.geometry.windows_of` has them.
@@ -45,11 +54,11 @@ class Preset:
     depth: int
     width: int
     heads: int
-    base_budget: int
     images: dict[str, int]
     windows: dict[str, tuple[int, ...]]
     switch: int
     tokenizer: TokenizerRecipe
+    base: BaseRecipe
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Preset:
@@ -58,6 +67,7 @@ class Preset:
             "patch_nums": tuple(table["patch_nums"]),
             "windows": {name: tuple(scales) for name, scales in table["windows"].items()},
             "tokenizer": TokenizerRecipe(**table["tokenizer"]),
+            "base": BaseRecipe(**table["base"]),
         }
         return cls(**table | read)
 

@@ -1,10 +1,11 @@
 """Draw a sheet of images from a network under a depth plan.
 
-    python -m varant.sample --model runs/models/<digest> --plan d4@3 --out sheet.png
+    python -m varant.sample --preset small --plan d4@4 --out sheet.png
 
-One column a class, one row after another of fresh images. Two plans under one seed draw with the
-same random numbers, so their sheets can be compared image by image. Takes a second on a laptop
-for the embedded data.
+From a network of the package, or from one that --model, or --vae and --var, name. One column a
+class, one row after another of fresh images. Two plans under one seed draw with the same random
+numbers, so their sheets can be compared image by image. Takes a second on a laptop for the embedded
+data.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from varant.errors import UserError, exit_codes
 from varant.files import replacing
 from varant.flags import Natural, Places, Positive, flags_of
 from varant.model.plan import Selector
-from varant.start.config import NetworkConfig, SamplingConfig
+from varant.start.config import PackagedConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from varant.model.sampling import Sample
@@ -32,7 +33,7 @@ MOST_CLASSES = 10  # columns, where --classes does not say which
 class SampleConfig:
     """A sheet of images."""
 
-    start: NetworkConfig = NetworkConfig()
+    start: PackagedConfig = PackagedConfig()
     sampling: SamplingConfig = SamplingConfig()
     plan: str = "full"
     """full, d8@6, one depth a scale as 8,8,8,4,4, or a plan.json."""

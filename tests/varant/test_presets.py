@@ -105,7 +105,7 @@ def test_a_start_follows_the_preset(name):
     found = resolve(StartConfig(preset=name), DataConfig())
     assert found.geometry == base_geometry(preset)
     assert found.dataset.image_side == preset.image_side
-    assert found.training_images == preset.base_budget // 64 * 64
+    assert found.training_images == preset.base.budget // preset.base.batch * preset.base.batch
     assert resolve(StartConfig(preset=name, base_budget=640), DataConfig()).training_images == 640
     scratch = resolve(TrainStartConfig(preset=name, from_scratch=True, depth=3), DataConfig())
     assert scratch.geometry == replace(found.geometry, depth=3)

@@ -10,6 +10,7 @@ from varant.flags import Count, Natural, NotNegative, Positive, Share, Sides
 from varant.presets import DEFAULT, PresetName
 
 DatasetName = Literal["shapes", "digits", "folder"]
+BaseSource = Literal["packaged", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +62,40 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackagedConfig(NetworkConfig):
+    """Which network; by default the first of the package."""
+
+    preset: PresetName | None = None
+    """Whose packaged network to take where none is named; default: the default preset's."""
+
+    def check(self) -> None:
+        super().check()
+        if self.preset is not None and (self.model or self.vae):
+            raise UserError(f"--preset {self.preset}: you name a network; drop one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartConfig(NetworkConfig):
     """Which network to start from; by default a base network that is trained once."""
 
     preset: PresetName = DEFAULT
     """Sizes of data, tokenizer and base network: tiny (five scales, eight layers), small (eight
     and sixteen) or ten (the paper's ten scales)."""
+    base: BaseSource | None = None
+    """Base networks of the package, or trained here by the preset's recipe; default: of the
+    package where it has them (README), for as many units as it has."""
     base_budget: Count | None = None
     """Training images of a base network, where it is trained here; default: the preset's."""
 
     def check(self) -> None:
         super().check()
         self.check_preset()
+        if self.base is not None and (self.model or self.vae):
+            raise UserError(f"--base {self.base}: you name a network; drop one of them")
+        if self.base == "packaged" and self.base_budget is not None:
+            raise UserError(
+                f"--base-budget {self.base_budget}: trains a base network, --base packaged does not"
+            )
 
     def check_preset(self) -> None:
         """A preset sizes what is made here, not what is given."""

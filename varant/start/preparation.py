@@ -20,12 +20,13 @@ from varant.randomness import torch_seed
 from varant.start.presets import BaseConfig
 from varant.store.checkpoint import CONFIG_FILE, load_tokenizer, save
 from varant.store.workspace import Workspace
-from varant.training.run import CHECKPOINTS, RunFolder, advancing, run_training
+from varant.training.run import CHECKPOINTS, Evaluator, RunFolder, advancing, run_training
 from varant.training.tokenizer import reconstruction_psnr, train_tokenizer
 from varant.training.trainer import Trainer
 
 # Part of every digest below: raise it when a change of code changes what training gives.
 RECIPE_VERSION = 2
+EVALUATION_IMAGES = 1_000  # select images of an evaluation of a base network
 
 
 def tokenizer_recipe(config: BaseConfig, dataset: Dataset) -> dict[str, Any]:
@@ -97,5 +98,14 @@ class BaseJob:
         batches = CachedBatches(tokens, seed=training.seed, batch=training.batch)
         trainer = Trainer(model, tokenizer, batches, training)
         with progress(f"base seed {training.seed}", training.image_passes, "img") as advance:
-            run_training(run, trainer, log=advancing(advance))
+            run_training(run, trainer, evaluator=self._evaluator(), log=advancing(advance))
         shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)  # nobody goes on from a base
+
+    def _evaluator(self) -> Evaluator | None:
+        if not self.config.evaluations:
+            return None
+        return Evaluator(
+            tokens=read_split(self.workspace.tokens(self.tokens_digest), "select"),
+            every_images=self.config.training.budget_images // self.config.evaluations,
+            images=EVALUATION_IMAGES,
+        )

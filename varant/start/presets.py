@@ -40,6 +40,7 @@ class BaseConfig:
 
     Attributes:
         limit: training images of an embedded data set to use, None for all.
+        evaluations: of a base network on select images, along its training.
     """
 
     limit: int | None = None
@@ -47,6 +48,7 @@ class BaseConfig:
     tokenizer_training: TokenizerTraining
     geometry: Geometry
     training: TrainingConfig
+    evaluations: int = 0
 
     @classmethod
     def of(cls, preset: Preset, *, budget: int | None = None, quick: bool = False) -> BaseConfig:
@@ -56,7 +58,8 @@ class BaseConfig:
             budget: training images of the base network; None for the preset's.
         """
         geometry, steps, images = base_geometry(preset), preset.tokenizer.steps, None
-        budget = budget or (QUICK_BASE_BUDGET if quick else preset.base_budget)
+        recipe = preset.base
+        budget = budget or (QUICK_BASE_BUDGET if quick else preset.base.budget)
         if quick:
             depth, heads = geometry.depth // 2, max(1, geometry.heads - 1)
             width = heads * geometry.head_dim
@@ -67,5 +70,10 @@ class BaseConfig:
             tokenizer=light_tokenizer(preset),
             tokenizer_training=TokenizerTraining(steps=steps),
             geometry=geometry,
-            training=TrainingConfig(budget_images=budget),
+            training=TrainingConfig(
+                budget_images=budget,
+                batch=recipe.batch,
+                lr=recipe.lr,
+                lr_schedule=recipe.lr_schedule,
+            ),
         )

@@ -20,10 +20,11 @@ from varant.files import digest_of, sha256_file, write_json
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
-from varant.presets import presets
+from varant.presets import DEFAULT, presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
-from varant.start.config import DataConfig, NetworkConfig, StartConfig, TrainStartConfig
+from varant.start.config import DataConfig, PackagedConfig, StartConfig, TrainStartConfig
+from varant.start.package import Package
 from varant.start.preparation import BaseJob, prepare_tokenizer, tokenizer_recipe
 from varant.start.presets import QUICK_IMAGES, BaseConfig, base_geometry
 from varant.store import checkpoint
@@ -39,13 +40,24 @@ ALONE = Ranks()
 PSNR_FILE = "psnr.json"  # beside the tokens, of a tokenizer that was given
 
 
-def load_given(files: NetworkConfig) -> LoadedModel:
-    """Tokenizer and network that `--model`, or `--vae` and `--var`, name; else `UserError`."""
+def load_given(files: PackagedConfig) -> LoadedModel:
+    """Tokenizer and network that `--model`, or `--vae` and `--var`, name; else the package's first.
+
+    Raises:
+        UserError: files that cannot be read, or a preset of which none is packaged.
+    """
     if files.model is not None:
         return checkpoint.load(files.model)
-    if files.vae is None or files.var is None:
-        raise UserError("--model: give a checkpoint folder, or --vae and --var, and not both")
-    return load_official(vae=files.vae, var=files.var)
+    if files.vae is not None and files.var is not None:
+        return load_official(vae=files.vae, var=files.var)
+    name = files.preset or DEFAULT
+    package = Package.of(name)
+    if package is None:
+        raise UserError(
+            f"--model: no network of preset {name} is packaged; give a checkpoint folder, or --vae "
+            "and --var"
+        )
+    return package.load(min(package.bases))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +67,7 @@ class Resolved:
     Attributes:
         flags: they name given files, or ask for an untrained network.
         base: tokenizer and base networks that the workspace trains, once; None of given files.
+        package: has the tokenizer, and those of the base networks that are not trained here.
         tokenizer, geometry: sizes; of given files read off their headers.
         seeds: of the base networks, or of an untrained one.
         lr: the default peak learning rate of such a start.
@@ -62,6 +75,7 @@ class Resolved:
 
     flags: TrainStartConfig
     base: BaseConfig | None
+    package: Package | None
     data: DataConfig
     dataset: Dataset
     tokenizer: TokenizerConfig
@@ -92,8 +106,19 @@ class Resolved:
         """Where the network is from, in words."""
         if self.flags.model is not None:
             return f"checkpoint {self.flags.model.name}"
-        published = self.flags.var or self.flags.vae
-        return published.name if published else "base network trained by this study"
+        if published := self.flags.var or self.flags.vae:
+            return published.name
+        if self.package is not None and not self.trained_here:
+            return f"base network {self.package.name} of the package"
+        return "base network trained by this study"
+
+    @property
+    def trained_here(self) -> tuple[int, ...]:
+        """Seeds of the base networks that the workspace trains."""
+        if self.base is None or self.flags.from_scratch:
+            return ()
+        packaged = () if self.package is None else self.package.bases
+        return tuple(seed for seed in self.seeds if seed not in packaged)
 
 
 def resolve(
@@ -132,6 +157,7 @@ def resolve(
     return Resolved(
         flags=flags,
         base=base,
+        package=_package(flags, data, seeds, quick),
         data=data,
         dataset=dataset,
         tokenizer=tokenizer,
@@ -147,6 +173,32 @@ def _sizes(flags: TrainStartConfig) -> Sizes:
         return checkpoint.read_sizes(flags.model)
     assert flags.vae is not None
     return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
+
+
+def _package(
+    flags: TrainStartConfig, data: DataConfig, seeds: Sequence[int], quick: bool
+) -> Package | None:
+    """The package, where what it has is what the flags start from.
+
+    Raises:
+        UserError: `--base packaged`, and it has not.
+    """
+    if flags.base == "train" or flags.model is not None or flags.vae is not None:
+        return None
+    others = {
+        "--quick": quick,
+        f"--dataset {data.dataset}": data.dataset != "shapes",
+        "--base-budget": flags.base_budget is not None,
+        "--patch-nums": flags.patch_nums is not None,
+    }
+    found, named = Package.of(flags.preset), [flag for flag, given in others.items() if given]
+    had = () if found is None else tuple(found.bases)
+    missing = [str(seed) for seed in seeds if seed not in had]
+    if flags.base == "packaged" and (named or missing):
+        why = f"the package has {', '.join(map(str, had)) or 'none'} of preset {flags.preset}"
+        why = f"{named[0]} asks for others" if named else f"{why}, not {', '.join(missing[:3])}"
+        raise UserError(f"--base packaged: {why}; use --base train")
+    return None if named else found
 
 
 def _base(flags: TrainStartConfig, quick: bool) -> BaseConfig:
@@ -271,7 +323,9 @@ def materialise(
     base, dataset, skip = resolved.base, resolved.dataset, resolved.data.skip_unreadable
     scratch = resolved.flags.from_scratch
     with _first_alone(ranks):
-        if base is not None:
+        if resolved.package is not None:
+            folder = resolved.package.unpacked_tokenizer(workspace)
+        elif base is not None:
             folder = prepare_tokenizer(workspace, base, dataset, progress, skip)
         else:
             folder = _given_checkpoint(resolved, workspace)
@@ -279,7 +333,7 @@ def materialise(
     sha256 = checkpoint.read_config(folder)["sha256"][TOKENIZER_FILE]
     digest = tokens_digest(dataset, sha256)
     tokens = workspace.tokens(digest)
-    of_base = ("train",) if base is not None and not scratch else ()
+    of_base = ("train",) if resolved.trained_here else ()
     read = tuple(dict.fromkeys((*of_base, *splits)))
     tokenised = partial(cache_tokens, tokens, dataset, tokenizer, read, progress=progress)
     if ranks.count > 1:
@@ -287,27 +341,30 @@ def materialise(
         ranks.wait()
     with _first_alone(ranks):
         tokenised(_tokenising(resolved))
-        folders = [] if scratch else [folder] * len(resolved.seeds)
+        folders = {} if scratch else dict.fromkeys(resolved.seeds, folder)
         if base is not None and not scratch:
-            jobs = [
-                BaseJob(
+            jobs = {
+                seed: BaseJob(
                     workspace=workspace,
                     config=replace(base, training=replace(base.training, seed=seed)),
                     tokenizer_folder=folder,
                     tokens_digest=digest,
                     device=device,
                 )
-                for seed in resolved.seeds
-            ]
-            missing = [job for job in jobs if not job.run_folder.finished]
+                for seed in resolved.trained_here
+            }
+            missing = [job for job in jobs.values() if not job.run_folder.finished]
             if len(missing) > 1:
                 run_jobs(missing)
-            for job in jobs:
+            for seed, job in jobs.items():
                 job.run(progress)
-            folders = [job.run_folder.folder for job in jobs]
+                folders[seed] = job.run_folder.folder
+            for seed in folders.keys() - jobs.keys():
+                assert resolved.package is not None
+                folders[seed] = resolved.package.unpacked_base(seed, workspace)
     networks = (
         NetworkFiles(folder=at, sha256=checkpoint.read_config(at)["sha256"][MODEL_FILE], seed=seed)
-        for at, seed in zip(folders, resolved.seeds, strict=False)  # none from scratch
+        for seed, at in folders.items()
     )
     return Start(
         resolved=resolved,
