@@ -315,10 +315,9 @@ class Study(abc.ABC, Generic[Config, Found]):
         trained = bench.trained_here if self.networks else ()
         if images is not None and trained:
             each = images / speed.training_images_per_second
-            before = "" if bench.package else "; the tokenizer before it one to four minutes"
             lines.append(
-                f"base network: {images:,} training images, about {each:.0f} CPU-s each, "
-                f"{len(trained)} of them{before}"
+                f"base networks: {len(trained)} of {images:,} training images, about {each:.0f} "
+                "CPU-s each; where there is no tokenizer, one to four minutes before them"
             )
         seconds = {task: task.seconds(speed, geometry) for task in tasks}
         total, workers = sum(seconds.values()), self.config.workers

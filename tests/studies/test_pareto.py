@@ -289,8 +289,8 @@ def test_what_is_given_survives_quick(capsys, tmp_path):
     given = {"budget": "6.4k", "shares": "0.1,0.5,1", "samples": 320, "base_budget": 1_600}
     said = planned(capsys, tmp_path / "runs", quick=True, **given)
     assert "5 models of 6,400 image passes" in said
-    assert "base network: 1,600 training images" in said
+    assert "base networks: 1 of 1,600 training images" in said
     assert "samples = 320\n" in said and "nll_images = 200\n" in said
     said = planned(capsys, tmp_path / "runs", quick=True)
     assert "4 models of 3,200 image passes" in said
-    assert "base network: 3,200 training images" in said
+    assert "base networks: 1 of 3,200 training images" in said

@@ -10,6 +10,7 @@ into checkpoints like any other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from varant.files import digest_of, read_json, sha256_file
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.presets import Preset, presets
+from varant.start.config import DataConfig, TrainStartConfig
 from varant.start.presets import base_geometry, light_tokenizer
 from varant.store.checkpoint import (
     CONFIG_FILE,
@@ -124,3 +126,29 @@ class Package:
         state = {name: tensor.float() for name, tensor in read_tensors(path).items()}
         check_names(state, expected, path)
         return state
+
+
+def package_of(
+    flags: TrainStartConfig, data: DataConfig, seeds: Sequence[int], quick: bool
+) -> Package | None:
+    """The package, where what it has is what the flags start from.
+
+    Raises:
+        UserError: `--base packaged`, and it has not.
+    """
+    if flags.base == "train" or flags.model is not None or flags.vae is not None:
+        return None
+    others = {
+        "--quick": quick,
+        f"--dataset {data.dataset}": data.dataset != "shapes",
+        "--base-budget": flags.base_budget is not None,
+        "--patch-nums": flags.patch_nums is not None,
+    }
+    found, named = Package.of(flags.preset), [flag for flag, given in others.items() if given]
+    had = () if found is None else tuple(found.bases)
+    missing = [str(seed) for seed in seeds if seed not in had]
+    if flags.base == "packaged" and (named or missing):
+        why = f"the package has {', '.join(map(str, had)) or 'none'} of preset {flags.preset}"
+        why = f"{named[0]} asks for others" if named else f"{why}, not {', '.join(missing[:3])}"
+        raise UserError(f"--base packaged: {why}; use --base train")
+    return None if named else found

@@ -24,7 +24,7 @@ from varant.presets import DEFAULT, presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, PackagedConfig, StartConfig, TrainStartConfig
-from varant.start.package import Package
+from varant.start.package import Package, package_of
 from varant.start.preparation import BaseJob, prepare_tokenizer, tokenizer_recipe
 from varant.start.presets import QUICK_IMAGES, BaseConfig, base_geometry
 from varant.store import checkpoint
@@ -157,7 +157,7 @@ def resolve(
     return Resolved(
         flags=flags,
         base=base,
-        package=_package(flags, data, seeds, quick),
+        package=package_of(flags, data, seeds, quick),
         data=data,
         dataset=dataset,
         tokenizer=tokenizer,
@@ -173,32 +173,6 @@ def _sizes(flags: TrainStartConfig) -> Sizes:
         return checkpoint.read_sizes(flags.model)
     assert flags.vae is not None
     return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
-
-
-def _package(
-    flags: TrainStartConfig, data: DataConfig, seeds: Sequence[int], quick: bool
-) -> Package | None:
-    """The package, where what it has is what the flags start from.
-
-    Raises:
-        UserError: `--base packaged`, and it has not.
-    """
-    if flags.base == "train" or flags.model is not None or flags.vae is not None:
-        return None
-    others = {
-        "--quick": quick,
-        f"--dataset {data.dataset}": data.dataset != "shapes",
-        "--base-budget": flags.base_budget is not None,
-        "--patch-nums": flags.patch_nums is not None,
-    }
-    found, named = Package.of(flags.preset), [flag for flag, given in others.items() if given]
-    had = () if found is None else tuple(found.bases)
-    missing = [str(seed) for seed in seeds if seed not in had]
-    if flags.base == "packaged" and (named or missing):
-        why = f"the package has {', '.join(map(str, had)) or 'none'} of preset {flags.preset}"
-        why = f"{named[0]} asks for others" if named else f"{why}, not {', '.join(missing[:3])}"
-        raise UserError(f"--base packaged: {why}; use --base train")
-    return None if named else found
 
 
 def _base(flags: TrainStartConfig, quick: bool) -> BaseConfig:
