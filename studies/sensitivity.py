@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from studies.grid.bench import Planned
 
 
+DECIDING = ("full", "window")  # the families that claim C1 is judged by
+
+
 @dataclass(frozen=True, kw_only=True)
 class SensitivityConfig(StudyConfig):
     """Flags of the study."""
@@ -53,6 +56,9 @@ class SensitivityConfig(StudyConfig):
     """Depth grid, such as 2,4,6; default: a quarter, half and three quarters of the network."""
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
     """Which layers a subnet keeps: a list."""
+    full: bool = False
+    """All plans in every unit; else all in the first, and in the others full network and windows,
+    which decide."""
 
     default_workers, powered, most_samples = 2, "asymmetry", 2_000
     # Of so many images NLL's asymmetry has 3 % of the variance that units give it (docs/results).
@@ -120,6 +126,9 @@ class Sensitivity(Study[SensitivityConfig, None]):
             for plan, columns in entries_of(
                 geometry.patch_nums, geometry.depth, self.depths(bench), selectors
             ):
+                mapped = self.config.full or unit == bench.units[0]
+                if not mapped and columns["family"] not in DECIDING:
+                    continue
                 named = [f"u{unit}"] if len(bench.units) > 1 else []
                 named.append(columns["plan"])
                 if columns["selector"] != "equidistant":

@@ -6,10 +6,17 @@ From a network of the package, or from one that --model, or --vae and --var, nam
 class, one row after another of fresh images. Two plans under one seed draw with the same random
 numbers, so their sheets can be compared image by image. Takes a second on a laptop for the embedded
 data.
+
+    python -m varant.sample --vae ... --var ... --per-class 50 --cfg 1.5 --top-k 900 --top-p 0.96 \\
+        --plan d8@6 --out samples.npz
+
+writes images for an evaluator: `arr_0`, (N, H, W, 3) uint8, class by class, the same whatever the
+--batch; stopped by anything, the same command goes on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +31,12 @@ from varant.model.plan import Selector
 from varant.start.config import PackagedConfig, SamplingConfig
 
 if TYPE_CHECKING:
+    from varant.model.plan import DepthPlan
     from varant.model.sampling import Sample
+    from varant.store.checkpoint import LoadedModel
 
 MOST_CLASSES = 10  # columns, where --classes does not say which
+ROWS, PER_CLASS = 8, 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +50,15 @@ class SampleConfig:
     selector: Selector = "equidistant"
     """Which layers a subnet keeps."""
     classes: Places | None = None
-    """Classes to draw, such as 207,360; default: the first ten."""
-    rows: Positive = 8
-    """Images of each class."""
+    """Classes to draw, such as 207,360; default: the first ten, or all for an NPZ file."""
+    rows: Positive | None = None
+    """Images of each class on a sheet; default: 8."""
+    per_class: Positive | None = None
+    """Images of each class in an NPZ file; default: 50."""
+    batch: Positive = 64
+    """Images drawn at once for an NPZ file."""
+    png: Path | None = None
+    """Folder that gets the images of an NPZ file as PNG files, too."""
     seed: Natural = 0
     """Seed of sampling."""
     zoom: Positive = 1
@@ -53,46 +69,136 @@ class SampleConfig:
     """Type that weights are held in: float32, bfloat16, or float16 on CUDA; half precision is
     compared with float32, which draws the sheet once more."""
     out: Path = Path("samples.png")
-    """Where to write the sheet."""
+    """Where to write: an image file gets a sheet; samples.npz gets the images one by one, as
+    evaluators read them."""
+
+    @property
+    def is_set(self) -> bool:
+        return self.out.suffix == ".npz"
+
+    def check(self) -> None:
+        of_a_set = {"--per-class": self.per_class, "--png": self.png}
+        for flag, value in ({"--rows": self.rows} if self.is_set else of_a_set).items():
+            if value is not None:
+                kind = "a sheet" if self.is_set else "an NPZ file"
+                raise UserError(f"{flag} {value}: is for {kind}; --out is {self.out}")
 
 
 def main(config: SampleConfig) -> None:
-    """Load, draw, write the sheet, and say what the cache took."""
-    import torch
-    from PIL import Image
-
+    """Load and draw; say what was written and what the cache took."""
     from varant.model.plan import DepthPlan
-    from varant.model.precision import hold
-    from varant.model.sampling import generate
-    from varant.start.sources import load_given
+    from varant.start.given import load_given
 
     check_device(config.device)
     check_precision(config.precision, config.device)
-    tokenizer, model = load_given(config.start)
-    tokenizer, model = tokenizer.to(config.device), model.to(config.device)
+    loaded = load_given(config.start)
+    model, _ = loaded.model.to(config.device), loaded.tokenizer.to(config.device)
     plan = DepthPlan.parse(config.plan, model.patch_nums, model.depth, selector=config.selector)
-    classes = config.classes or tuple(range(min(MOST_CLASSES, model.num_classes)))
+    all_classes = range(model.num_classes)
+    classes = config.classes or tuple(all_classes if config.is_set else all_classes[:MOST_CLASSES])
     if classes[-1] >= model.num_classes:
         raise UserError(
             f"--classes {classes[-1]}: the network has classes 0 to {model.num_classes - 1}"
         )
-    labels = torch.tensor(classes * config.rows)
+    write = write_set if config.is_set else write_sheet
+    print(write(config, loaded, plan, classes))
+
+
+def write_sheet(
+    config: SampleConfig, loaded: LoadedModel, plan: DepthPlan, classes: Sequence[int]
+) -> str:
+    """One column a class; what was written, in words."""
+    import torch
+    from PIL import Image
+
+    from varant.model.precision import hold
+    from varant.model.sampling import generate
+
+    labels = torch.tensor(list(classes) * (config.rows or ROWS))
     how = vars(config.sampling) | {"plan": plan, "seed": config.seed}
-    sample, beside = generate(model, tokenizer, labels, **how), ""
+    sample, beside = generate(loaded.model, loaded.tokenizer, labels, **how), ""
     if config.precision != "float32":
         exact = sample
-        hold(model, tokenizer, config.precision)
-        sample = generate(model, tokenizer, labels, **how)
+        hold(loaded.model, loaded.tokenizer, config.precision)
+        sample = generate(loaded.model, loaded.tokenizer, labels, **how)
         beside = f"; {agreement(sample, exact)}"
-    pixels = (sample.images.cpu() * 255).round().to(torch.uint8).numpy()
-    sheet = image_sheet(pixels, columns=len(classes), zoom=config.zoom)
+    sheet = image_sheet(levels_of(sample), columns=len(classes), zoom=config.zoom)
     with replacing(config.out) as aside:
         Image.fromarray(sheet).save(aside, format="PNG")
     count = len(sample.tokens)
-    print(
+    return (
         f"{config.out}: {count} images under {plan.name}, seed {config.seed}, "
         f"KV cache {sample.kv_bytes_peak / count / 1024:.1f} KiB an image at its peak{beside}"
     )
+
+
+def write_set(
+    config: SampleConfig, loaded: LoadedModel, plan: DepthPlan, classes: Sequence[int]
+) -> str:
+    """Class by class into an NPZ file; what was written, in words."""
+    import torch
+    from PIL import Image
+
+    from varant.model.precision import hold
+    from varant.model.sampling import generate
+    from varant.progress import progress_bar
+    from varant.start.given import digests_of
+    from varant.store.image_set import ImageSet
+
+    per_class = config.per_class or PER_CLASS
+    labels = torch.tensor(classes).repeat_interleave(per_class)
+    side, how = loaded.tokenizer.image_side, vars(config.sampling)
+    images = ImageSet(
+        path=config.out,
+        shape=(len(labels), side, side, 3),
+        facts={
+            "network": digests_of(config.start),
+            "plan": plan.name,
+            "layers": plan.layers,
+            "classes": list(classes),
+            "per_class": per_class,
+            "seed": config.seed,
+            "precision": config.precision,
+            **how,
+        },
+    )
+    if images.finished():
+        return f"{config.out}: finished already"
+    if config.precision != "float32":
+        hold(loaded.model, loaded.tokenizer, config.precision)
+
+    def draw(indices: range) -> np.ndarray:
+        part = labels[indices.start : indices.stop]
+        sample = generate(
+            loaded.model,
+            loaded.tokenizer,
+            part,
+            plan=plan,
+            seed=config.seed,
+            image_indices=indices,
+            **how,
+        )
+        levels_NHW3 = levels_of(sample).transpose(0, 2, 3, 1)
+        if config.png is not None:
+            for index, level in zip(indices, levels_NHW3, strict=True):
+                with replacing(config.png / f"{index:06d}.png") as aside:
+                    Image.fromarray(level).save(aside, format="PNG")
+        return levels_NHW3
+
+    with progress_bar(plan.name, len(labels), "img") as advance:
+        images.write(draw, batch=config.batch, advance=advance)
+    return (
+        f"{config.out}: {len(labels):,} images under {plan.name}, seed {config.seed}, "
+        f"{per_class} of each of {len(classes)} classes"
+    )
+
+
+def levels_of(sample: Sample) -> np.ndarray:
+    """(N, 3, H, W) uint8."""
+    import torch
+
+    levels: np.ndarray = (sample.images.cpu() * 255).round().to(torch.uint8).numpy()
+    return levels
 
 
 def agreement(half: Sample, exact: Sample) -> str:

@@ -14,8 +14,9 @@ from varant.progress import silent
 from varant.sample import SampleConfig, main as sample
 from varant.start import package as packages
 from varant.start.config import DataConfig, PackagedConfig, StartConfig, TrainStartConfig
+from varant.start.given import load_given
 from varant.start.package import Package
-from varant.start.sources import load_given, materialise, resolve
+from varant.start.sources import materialise, resolve
 from varant.store.checkpoint import load, read_tensors
 from varant.store.workspace import Workspace
 from varant.train import TrainConfig

@@ -20,15 +20,15 @@ from varant.files import digest_of, sha256_file, write_json
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
-from varant.presets import DEFAULT, presets
+from varant.presets import presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
-from varant.start.config import DataConfig, PackagedConfig, StartConfig, TrainStartConfig
+from varant.start.config import DataConfig, StartConfig, TrainStartConfig
 from varant.start.package import Package, package_of
 from varant.start.preparation import BaseJob, prepare_tokenizer, tokenizer_recipe
 from varant.start.presets import QUICK_IMAGES, BaseConfig, base_geometry
 from varant.store import checkpoint
-from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, LoadedModel, Sizes
+from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Sizes
 from varant.store.official import load_official, load_official_tokenizer, official_sizes
 from varant.store.workspace import Workspace
 from varant.training.distributed import Ranks
@@ -38,26 +38,6 @@ FINE_TUNING_LR = 1e-3  # of a small network that was trained before
 OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
 ALONE = Ranks()
 PSNR_FILE = "psnr.json"  # beside the tokens, of a tokenizer that was given
-
-
-def load_given(files: PackagedConfig) -> LoadedModel:
-    """Tokenizer and network that `--model`, or `--vae` and `--var`, name; else the package's first.
-
-    Raises:
-        UserError: files that cannot be read, or a preset of which none is packaged.
-    """
-    if files.model is not None:
-        return checkpoint.load(files.model)
-    if files.vae is not None and files.var is not None:
-        return load_official(vae=files.vae, var=files.var)
-    name = files.preset or DEFAULT
-    package = Package.of(name)
-    if package is None:
-        raise UserError(
-            f"--model: no network of preset {name} is packaged; give a checkpoint folder, or --vae "
-            "and --var"
-        )
-    return package.load(min(package.bases))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,125 @@
+"""Many images in one NPZ, as evaluators read them: written batch by batch, in little memory.
+
+    samples.npz         arr_0: (N, H, W, 3) uint8; facts: JSON text, what the images are of
+    samples.npz.part/   until all are there: images.u8, their bytes; state.json, how many are whole
+
+Stopped by anything, it goes on after the last whole batch. `arr_0` is where the evaluation suite
+of guided diffusion (Dhariwal and Nichol 2021) looks for images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from varant.errors import UserError
+from varant.files import locked, read_json, replacing, write_json
+
+FORMAT: dict[str, object] = {"format": "varant-images", "version": 1}
+IMAGES, FACTS = "arr_0", "facts"
+Draw = Callable[[range], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images in a file.
+
+    Attributes:
+        shape: (N, H, W, 3).
+        facts: JSON-ready, all that the images are a function of.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    facts: dict[str, Any]
+
+    @property
+    def _part(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part")
+
+    def finished(self) -> bool:
+        """Whether the file holds these images; `UserError` where it, or a part, holds others."""
+        if self.path.exists():
+            self._check_same(self.path, read_facts(self.path))
+            return True
+        if (self._part / "state.json").exists():
+            self._check_same(self._part, self._state()["facts"])
+        return False
+
+    def write(self, draw: Draw, *, batch: int, advance: Callable[[int], object]) -> None:
+        """Write what is missing.
+
+        Args:
+            draw: gives (B, H, W, 3) uint8, the images of these indices.
+            advance: told how many images are there, those of earlier processes first.
+        """
+        with locked(self._part / ".lock"):
+            if self.finished():  # by who had the lock before
+                return
+            size, raw = int(np.prod(self.shape[1:])), self._part / "images.u8"
+            raw.touch()
+            done = min(self._state()["done"], raw.stat().st_size // size)
+            advance(done)
+            with raw.open("r+b") as file:
+                file.truncate(done * size)
+                file.seek(done * size)
+                while done < self.shape[0]:
+                    indices = range(done, min(done + batch, self.shape[0]))
+                    file.write(draw(indices).tobytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    done = indices.stop
+                    write_json(self._part / "state.json", FORMAT | self._state() | {"done": done})
+                    advance(len(indices))
+            self._pack(raw)
+        shutil.rmtree(self._part)
+
+    def _pack(self, raw: Path) -> None:
+        header = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+        with replacing(self.path) as aside, zipfile.ZipFile(aside, "w") as pack:
+            with (
+                pack.open(f"{IMAGES}.npy", "w", force_zip64=True) as member,
+                raw.open("rb") as file,
+            ):
+                np.lib.format.write_array_header_1_0(member, header)
+                shutil.copyfileobj(file, member, 1 << 22)
+            with pack.open(f"{FACTS}.npy", "w") as member:
+                np.lib.format.write_array(member, np.array(json.dumps(self.facts)))
+
+    def _state(self) -> dict[str, Any]:
+        path = self._part / "state.json"
+        if not path.exists():
+            return {"facts": self.facts, "done": 0}
+        try:
+            state = read_json(path, FORMAT)
+            return {"facts": dict(state["facts"]), "done": int(state["done"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: damaged; delete {self._part} to begin again") from None
+
+    def _check_same(self, place: Path, facts: dict[str, Any]) -> None:
+        if not facts:
+            raise UserError(f"--out {place}: is no images of this command; name another file")
+        wanted = json.loads(json.dumps(self.facts))
+        for name in wanted | facts:
+            if facts.get(name) != wanted.get(name):
+                raise UserError(
+                    f"--out {place}: holds images of {name} {facts.get(name)}, not "
+                    f"{wanted.get(name)}; delete it, or name another file"
+                )
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What `ImageSet` noted in a file; {} of a file that it did not write."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(json.loads(str(file[FACTS])))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return {}
