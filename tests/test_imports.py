@@ -36,7 +36,7 @@ ORDER = {
         "errors",
     ),
     "varant": (
-        "train sample train_features train_base",
+        "train sample fid_doctor train_features train_base",
         "start",
         "training",
         "evaluation",

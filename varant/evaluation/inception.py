@@ -8,8 +8,11 @@ that runs with your rights: load only one that you trust.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from varant.errors import UserError
@@ -23,6 +26,7 @@ from varant.evaluation.torchscript import (
 )
 
 INCEPTION_FEATURES = 2048
+SIDE = 299  # pixels that the network takes
 _WANTED = "give a TorchScript file like inception-2015-12-05.pt"
 _PROBE_SIDE = 32
 
@@ -35,12 +39,15 @@ class InceptionExtractor(Extractor):
         network: called with (B, 3, H, W) float32 images of whole numbers in 0..255 and
             `return_features=True`, gives (B, 2048); resizes them itself as TensorFlow 1 did.
         device: where the network is, and where it computes.
+        resize: to 299 pixels: `legacy`, the network's own, as ADM's evaluator has it; or `clean`,
+            bicubic with antialiasing, unrounded (Parmar, Zhang and Zhu, arXiv 2104.11222).
     """
 
     kind = "fid"
     batch = 50
     network: torch.jit.ScriptModule
     device: str
+    resize: Literal["legacy", "clean"] = "legacy"
 
     @property
     def features(self) -> int:
@@ -49,9 +56,21 @@ class InceptionExtractor(Extractor):
     def of(self, images_B3HW: Tensor) -> Features:
         """Features of images in [0, 1], rounded to 8 bits as they are in image files."""
         pixels = images_B3HW.to(self.device).float().clamp(0, 1).mul(255).round()
+        if self.resize == "clean":
+            pixels = _resized_clean(pixels)
         with full_float32(self.device):
             found = self.network(pixels, return_features=True)
         return Features(features_NF=found.flatten(1).double().cpu().numpy())
+
+
+def _resized_clean(pixels_B3HW: Tensor) -> Tensor:
+    """Each channel by Pillow, whose filter is as wide as the images are larger than the result."""
+    resized = [
+        np.asarray(Image.fromarray(channel).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        for channel in pixels_B3HW.flatten(0, 1).cpu().numpy()
+    ]
+    found = torch.from_numpy(np.stack(resized)).clamp(0, 255)
+    return found.view(*pixels_B3HW.shape[:2], SIDE, SIDE).to(pixels_B3HW.device)
 
 
 def inception_extractor(

@@ -13,10 +13,10 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -123,3 +123,69 @@ def read_facts(path: Path) -> dict[str, Any]:
             return dict(json.loads(str(file[FACTS])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImages:
+    """Images of an NPZ file, read a part at a time.
+
+    Attributes:
+        shape: (N, H, W, 3).
+        dtype: of the numbers.
+        labels_N: classes in `arr_1`, where ADM puts them; None without.
+        facts: as `read_facts`.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    labels_N: np.ndarray | None
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, path: Path, flag: str) -> StoredImages:
+        """The images of a file.
+
+        Raises:
+            UserError: no such file, no NPZ, a pickle, or no `arr_0` of RGB images, N >= 2.
+        """
+        wanted = f"give an NPZ with {IMAGES}, (N, H, W, 3)"
+        try:
+            with zipfile.ZipFile(path) as pack, pack.open(f"{IMAGES}.npy") as member:
+                shape, _, dtype = _read_header(member)
+            with np.load(path, allow_pickle=False) as file:
+                labels_N = file["arr_1"] if "arr_1" in file.files else None
+        except FileNotFoundError:
+            raise UserError(f"{flag} {path}: no such file; {wanted}") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{flag} {path}: cannot be read ({error}); {wanted}") from None
+        if dtype.hasobject or dtype.kind not in "uif":
+            raise UserError(f"{flag} {path}: {IMAGES} holds {dtype}, no numbers; {wanted}")
+        if len(shape) != 4 or shape[3] != 3 or shape[0] < 2:
+            raise UserError(f"{flag} {path}: {IMAGES} has shape {shape}; {wanted}")
+        facts = read_facts(path)
+        return cls(path=path, shape=shape, dtype=dtype, labels_N=labels_N, facts=facts)
+
+    def parts(self, images: int = 250) -> Iterator[np.ndarray]:
+        """(n, H, W, 3) of the stored type, in order; `UserError` if the file ends early."""
+        size = int(np.prod(self.shape[1:]))
+        with zipfile.ZipFile(self.path) as pack, pack.open(f"{IMAGES}.npy") as member:
+            _read_header(member)
+            for start in range(0, self.shape[0], images):
+                count = min(images, self.shape[0] - start)
+                content = member.read(count * size * self.dtype.itemsize)
+                if len(content) < count * size * self.dtype.itemsize:
+                    raise UserError(f"{self.path}: ends after fewer than {self.shape[0]} images")
+                yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, fortran_order, dtype = read[version](member)
+    if fortran_order:
+        raise ValueError("columns come first")
+    return shape, fortran_order, dtype
