@@ -140,8 +140,8 @@ def prepare_bench(
     """
     torch.set_num_threads(1)
     run, given = config.run, config.evaluation.reference
-    if config.data.data_path is None:  # tokenised in seconds; others take days for a copy or two
-        splits = (*splits, "train")
+    if config.data.data_path is None and not planned.package:
+        splits = (*splits, "train")  # in tokens in seconds, for `memorised`; others take days
 
     def side_by_side(jobs: Sequence[BaseJob]) -> None:
         for future in [executor.submit(job.run, silent) for job in jobs]:
