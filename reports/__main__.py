@@ -3,6 +3,7 @@
     python -m reports runs/sensitivity
     python -m reports --pool night-0/pareto night-1/pareto pooled
     python -m reports --compare here/pareto there/pareto differences
+    python -m reports runs/pareto --trace "progressive s0 d4@4"
 
 The first changes only what the report wrote: `figures/`, `summary.*`, `answer.json`, `report.pdf`.
 
@@ -13,18 +14,24 @@ the last folder, and builds its report. Nothing but an earlier pool is replaced.
 sets), unit against unit by Welch's t, prints the table and the verdicts that changed, and changes
 neither folder; a third one takes `compare.pdf` and `compare.json`.
 
+`--trace` prints what the numbers under a name were made of, digest by digest: cell, plan, training,
+network, tokenizer, data, extractors, config and code. It changes nothing.
+
 All take a few seconds and need neither torch nor MLflow. Exit code 0 done, 2 a folder or file that
 the user can mend, 1 what the machine did.
 """
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
 from analysis.errors import FrameError
-from reports.build import build
+from reports.build import build, load_study
 from reports.compare import compare
 from reports.pool import pool
+from reports.trace import trace
 from varant.manifest import Damaged
 
 
@@ -32,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m reports",
-        usage="%(prog)s FOLDER | --pool A B [C ...] OUT | --compare A B [OUT]",
+        usage="%(prog)s FOLDER [--trace NAME] | --pool A B [C ...] OUT | --compare A B [OUT]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,15 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--compare", type=Path, nargs="+", metavar="FOLDER", help="two, and one for the PDF"
     )
+    parser.add_argument("--trace", metavar="NAME", help="words of a label in the folder's report")
     flags = parser.parse_args(arguments)
     if sum(given is not None for given in (flags.folder, flags.pool, flags.compare)) != 1:
         parser.error("give one folder, or --pool, or --compare")
+    if flags.trace is not None and flags.folder is None:
+        parser.error("--trace: goes with a folder")
     if flags.pool and len(flags.pool) < 3:
         parser.error("--pool: give at least two folders to join, and a new one")
     if flags.compare and len(flags.compare) not in (2, 3):
         parser.error("--compare: give two folders, and a third for the PDF if you want one")
     try:
-        print(_done(flags))
+        print(_done(flags), flush=True)
+    except BrokenPipeError:  # who reads may stop
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (FrameError, Damaged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,6 +85,8 @@ def _done(flags: argparse.Namespace) -> str:
         found = compare(*flags.compare[:2])
         written = [found.write(out) for out in flags.compare[2:]]
         return "\n".join([found.text(), *map(str, written)])
+    if flags.trace is not None:
+        return trace(flags.folder, load_study(flags.folder), flags.trace)
     folder = pool(flags.pool[:-1], flags.pool[-1]) if flags.pool else flags.folder
     paths = build(folder)
     return f"{paths.verdict}: {paths.pdf}"

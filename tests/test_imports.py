@@ -22,7 +22,7 @@ ORDER = {
         "cells",
     ),
     "reports": (
-        "__main__ pool compare build",
+        "__main__ pool compare trace build",
         "sensitivity pareto switch schedule search ladder noise efficiency general",
         "parts",
     ),
