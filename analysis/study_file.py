@@ -107,7 +107,10 @@ class GeometryFacts(Facts):
 
 
 class SamplingFacts(Facts):
-    """Image i has class i mod `num_classes`; uniforms are those of (unit, i) under any plan."""
+    """Image i has class i mod `num_classes`; uniforms are those of (unit, i) under any plan.
+
+    `samples` is 0 where likelihood is all.
+    """
 
     samples: int
     cfg: float

@@ -1,20 +1,24 @@
 """The report of the regime study: when does progressive training help, and does conflict say so?"""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims.regimes import judge_regimes
-from analysis.claims.rows import LedgerRow, Line
+from analysis.claims.rows import Kind, LedgerRow, Line
 from analysis.figures.conflict import draw_conflict
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.maps.regimes import Favoured, Regime, explained, favoured, regime_map, regimes_of
+from analysis.maps.regimes import Regime, explained, favoured, regime_map, regimes_of, trends
 from analysis.statistics.conflict import CONFLICT_FILE, WHOLE, load_conflict, profile
+from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import LEAST_UNITS, Observations
 from analysis.study_file import RegimeFile, Zone
@@ -29,6 +33,30 @@ from reports.parts.tables import add_models
 NAMES: dict[Zone, str] = {"full": "full network", "subnets": "subnets"}
 COMPARED = ("progressive", "reversed")
 Maps = Mapping[tuple[str, Zone], Heatmap]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the first page says.
+
+    Attributes:
+        maps: by kind of schedule and zone.
+        trends: by zone, see `analysis.maps.regimes.trends`; of the progressive schedule.
+        because: by zone, see `analysis.maps.regimes.explained`.
+        claim: C3, by its own rule in every regime.
+    """
+
+    maps: Maps
+    trends: Mapping[Zone, Mapping[str, Observations]]
+    because: Mapping[Zone, Observations]
+    claim: LedgerRow
+
+    @property
+    def deciding(self) -> dict[Zone, Heatmap]:
+        """The progressive schedule's maps."""
+        return {zone: data for (kind, zone), data in self.maps.items() if kind == COMPARED[0]}
+
+
 LIMITS = (
     "Likelihood alone: no sample is drawn, and sample quality need not follow it.",
     "Schedules differ in when they train subnets, and rates decay: under a cosine progressive "
@@ -47,12 +75,16 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
     check_anchors(folder, frame)
     conflict, regimes = load_conflict(folder / CONFLICT_FILE), regimes_of(frame)
     plans = zones(study)
-    maps = {
-        (kind, zone): regime_map(regimes, kind, plans[zone], f"{kind}, {NAMES[zone]}")
-        for kind in COMPARED
-        for zone in plans
-    }
-    row = judge_regimes(study, regimes)
+    found = Findings(
+        maps={
+            (kind, zone): regime_map(regimes, kind, plans[zone], f"{kind}, {NAMES[zone]}")
+            for kind in COMPARED
+            for zone in plans
+        },
+        trends={zone: trends(regimes, COMPARED[0], of) for zone, of in plans.items()},
+        because={zone: explained(regimes, conflict, of) for zone, of in plans.items()},
+        claim=judge_regimes(study, regimes),
+    )
     page = Page(
         study,
         "When does progressive training help?",
@@ -61,22 +93,22 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
         f"{study.budget_images:,} image passes a model",
         words.counted(len(study.units), "unit"),
     )
-    because = {zone: explained(regimes, conflict, of) for zone, of in plans.items()}
-    page.answer(study.question, _verdict(study, maps), _answer(study, maps, because))
+    page.answer(study.question, _verdict(study, found), _answer(study, found))
     over = words.over(len(study.units))
-    _add_maps(page, maps, over)
+    _add_maps(page, found.maps, over)
+    _add_trends(page, found, over)
     _add_conflict(page, study, conflict)
-    _add_claim(page, row)
+    _add_claim(page, found.claim)
     _add_differences(page, study, regimes, over)
     _add_levels(page, study, regimes, over)
-    add_tests(page, study, [row])
+    add_tests(page, study, [found.claim])
     _add_protocol(page, study, frame)
     page.heading("Models")
     add_models(page, study, Levels(frame))
     page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, *LIMITS])
-    add_rules(page, [row])
+    add_rules(page, [found.claim])
     summary = _summary(regimes, plans)
-    answer = {"ledger": ledger_json([row]), "differences": summary.to_dict("records")}
+    answer = {"ledger": ledger_json([found.claim]), "differences": summary.to_dict("records")}
     return page.report(answer=answer, summary=summary)
 
 
@@ -105,10 +137,11 @@ def _summary(regimes: Sequence[Regime], plans: Mapping[Zone, Sequence[PlanKey]])
     return pd.DataFrame(rows, columns=columns.split())
 
 
-def _verdict(study: RegimeFile, maps: Maps) -> str:
+def _verdict(study: RegimeFile, found: Findings) -> str:
+    counts = {zone: favoured(data) for zone, data in found.deciding.items()}
     said = [
         f"{NAMES[zone]} better in {f.better} and worse in {f.worse} of {f.of} regimes"
-        for zone, f in _favoured(maps).items()
+        for zone, f in counts.items()
     ]
     what = f"progressive against fixed at its mean share: {'; '.join(said)}"
     if len(study.units) < LEAST_UNITS:
@@ -117,32 +150,46 @@ def _verdict(study: RegimeFile, maps: Maps) -> str:
     return what
 
 
-def _favoured(maps: Maps) -> dict[Zone, Favoured]:
-    return {zone: favoured(data) for (kind, zone), data in maps.items() if kind == COMPARED[0]}
-
-
-def _answer(study: RegimeFile, maps: Maps, because: Mapping[Zone, Observations]) -> Text:
+def _answer(study: RegimeFile, found: Findings) -> Text:
     said: list[Text] = [f"{words.ONE_UNIT} " if len(study.units) == 1 else ""]
-    for zone, found in _favoured(maps).items():
+    for zone, data in found.deciding.items():
+        ends = favoured(data)
         said.append(strong(f"{NAMES[zone].capitalize()}: "))
-        if found.best is None or found.worst is None:
+        if ends.best is None or ends.worst is None:
             said.append("no regime has numbers. ")
             continue
-        data = maps[COMPARED[0], zone]
         said.append(
-            f"progressive less fixed is from {_cell(data, *found.best)}, to "
-            f"{_cell(data, *found.worst)}, in nats/token of NLL, below 0 being better. "
+            f"better {_where(data, -1)}, worse {_where(data, 1)}; progressive less fixed is from "
+            f"{_cell(data, *ends.best)} to {_cell(data, *ends.worst)}, in nats/token. "
         )
-    told = [
-        f"{NAMES[zone]} {words.interval(rho.interval())}" for zone, rho in because.items() if rho
-    ]
+    counts = Counter(line.verdict for line in found.claim.of(Kind.LIKELIHOOD))
+    verdicts = [f"{verdict.value} in {counts[verdict]}" for verdict in Verdict if counts[verdict]]
+    said += [strong("C3"), f" by likelihood: {words.listed(verdicts)}. "]
+    told = [f"{NAMES[zone]} {_bounded(rho)}" for zone, rho in found.because.items() if rho]
     if told:
         said += [
             strong("Conflict: "),
             "over regimes, the rank correlation between the cosine of gradients and how much worse "
-            f"progressive is, above zero if conflict is the reason: {', '.join(told)}.",
+            f"progressive is, above 0 if conflict is the reason: {', '.join(told)}.",
         ]
     return said
+
+
+def _where(data: Heatmap, sign: int) -> str:
+    """`from bases of 8,000 (at 0.0001, 0.001) and 32,000 (at 0.001) images`; `nowhere`."""
+    cells = data.significant & (np.sign(data.values) == sign)
+    rows = [
+        f"{name} (at {', '.join(np.array(data.columns)[row])})"
+        for name, row in zip(data.rows, cells, strict=True)
+        if row.any()
+    ]
+    return f"from bases of {words.listed(rows)} images" if rows else "nowhere"
+
+
+def _bounded(rho: Observations) -> str:
+    """A correlation, its interval cut to what one can be."""
+    i = rho.interval()
+    return words.estimate(i.estimate, max(-1.0, i.low), min(1.0, i.high))
 
 
 def _cell(data: Heatmap, row: int, column: int) -> str:
@@ -163,6 +210,20 @@ def _add_maps(page: Page, maps: Maps, over: str) -> None:
         "the same peak learning rate (columns) and with the same data order; "
         "negative is better. Subnets: their mean at the trained switch point. In brackets: not "
         f"different from zero at p < 0.05 after Holm's correction over the map, by {over}.",
+    )
+
+
+def _add_trends(page: Page, found: Findings, over: str) -> None:
+    rows = [
+        {"": strong(NAMES[zone]), **{f"Of the {n}": _text(o) for n, o in trends.items()}}
+        for zone, trends in found.trends.items()
+        if trends
+    ]
+    page.table(
+        pd.DataFrame(rows),
+        "What a doubling of the base's age, and one of the rate, adds to how much worse "
+        "progressive is than fixed, in nats/token: slopes of a plane through all regimes, with 95 "
+        f"% interval by {over}.",
     )
 
 

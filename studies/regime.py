@@ -71,7 +71,7 @@ class RegimeConfig(SupernetConfig):
 
     @classmethod
     def quick_defaults(cls) -> Self:
-        training = SupernetTraining(budget_images=640)
+        training = SupernetTraining(budget_images=640, depths=(2,))
         quick = replace(super().quick_defaults(), training=training)
         return replace(quick, ages=(640, 1_280), rates=(1e-3, 3e-3))
 
@@ -119,7 +119,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         "their gradients, which the paper gives as the reason, say where?"
     )
     title = "When does progressive training help?"
-    networks = anchored = select = False
+    networks = anchored = select = draws = False
     file = RegimeFile
 
     def train_switch(self, geometry: Geometry) -> int:
@@ -234,6 +234,12 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
             f"{len(plans)} plans each: {', '.join(plans)}",
         ]
 
+    def run_name(self, bench: Planned) -> str:
+        config, geometry = self.config, bench.geometry
+        network = f"{bench.dataset.name} d{geometry.depth} w{geometry.width}"
+        regimes = f"{len(config.ages)} ages x {len(config.rates)} rates"
+        return f"{network}, {regimes}, {config.training.budget_images:,} images"
+
     def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         from varant.model.cost import parameter_count
 
@@ -248,6 +254,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
             for unit, age in product(self.judged, config.ages)
         ]
         return super().facts(outcome) | {
+            "sampling": bench.evaluation.model_copy(update={"samples": 0}),
             "bases": bases,
             "train_switch": self.train_switch(bench.geometry),
             "ages": config.ages,

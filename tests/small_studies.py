@@ -351,7 +351,7 @@ def regime_facts(*, units: Sequence[int] = (0, 1, 2, 3, 4), **other: Any) -> dic
     """Beside a `regime_frame`."""
     facts = trained_facts("regime", regime_ways(), units=units, depths=[2, 4])
     facts |= {"ages": AGES, "rates": RATES, "train_switch": 3, "gradient_images": 100}
-    return facts | other
+    return facts | {"sampling": facts["sampling"] | {"samples": 0}} | other
 
 
 def conflict_rows(cosine: Differences, *, units: Sequence[int] = (0, 1, 2, 3, 4)) -> pd.DataFrame:

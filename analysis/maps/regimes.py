@@ -126,16 +126,44 @@ class Favoured:
 def favoured(data: Heatmap) -> Favoured:
     """Counts of a map, and its ends."""
     sure, measured = data.significant, ~np.isnan(data.values)
-    counts = {
-        "better": int((sure & (data.values < 0)).sum()),
-        "worse": int((sure & (data.values > 0)).sum()),
-        "of": int(measured.sum()),
+    columns, ends = data.values.shape[1], (np.nanargmin, np.nanargmax)
+    best, worst = (
+        divmod(int(end(data.values)), columns) if measured.any() else None for end in ends
+    )
+    return Favoured(
+        better=int((sure & (data.values < 0)).sum()),
+        worse=int((sure & (data.values > 0)).sum()),
+        of=int(measured.sum()),
+        best=best,
+        worst=worst,
+    )
+
+
+def trends(
+    regimes: Sequence[Regime], kind: str, plans: Sequence[PlanKey]
+) -> dict[str, Observations]:
+    """What a doubling of the base's age, and one of the rate, adds to how much worse a schedule is
+    than fixed: the slopes of a plane through all regimes by least squares, unit by unit.
+
+    None for what does not vary; of units that have all regimes.
+    """
+    axes = {"age": [r.base_images for r in regimes], "rate": [r.lr for r in regimes]}
+    logs = {name: np.log2(values) for name, values in axes.items() if len(set(values)) > 1}
+    found = [regime.against_fixed(kind, plans).by_unit for regime in regimes]
+    units = tuple(sorted(set.intersection(*map(set, found)))) if logs else ()
+    if not units:
+        return {}
+    plane_RA = np.column_stack([np.ones(len(regimes)), *logs.values()])
+    values_RU = np.array([[one[unit] for unit in units] for one in found])
+    slopes_AU = np.linalg.lstsq(plane_RA, values_RU, rcond=None)[0][1:]
+    return {
+        name: _of_units(slopes_U, units) for name, slopes_U in zip(logs, slopes_AU, strict=True)
     }
-    if not measured.any():
-        return Favoured(**counts)
-    columns = data.values.shape[1]
-    best, worst = (divmod(int(f(data.values)), columns) for f in (np.nanargmin, np.nanargmax))
-    return Favoured(**counts, best=best, worst=worst)
+
+
+def _of_units(values_U: np.ndarray, units: Sequence[int]) -> Observations:
+    """Numbers that have no replicates."""
+    return Observations(values=values_U, units=tuple(units), replicates=(np.empty(0),) * len(units))
 
 
 def explained(
@@ -159,8 +187,4 @@ def explained(
             rho = stats.spearmanr([cosines[key] for key in at], [one[unit] for one in differences])
             values[unit] = float(rho.statistic)
     values = {unit: rho for unit, rho in values.items() if not math.isnan(rho)}
-    return Observations(
-        values=np.array(list(values.values())),
-        units=tuple(values),
-        replicates=(np.empty(0),) * len(values),
-    )
+    return _of_units(np.array(list(values.values())), tuple(values))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from small_studies import AGES, RATES, conflict_rows, regime_frame
 
-from analysis.maps.regimes import explained, favoured, regime_map, regimes_of
+from analysis.maps.regimes import explained, favoured, regime_map, regimes_of, trends
 from analysis.statistics.levels import FULL, PlanKey
 
 PLACES = [(age, rate) for age in AGES for rate in RATES]
@@ -69,3 +69,13 @@ def test_ranks_of_conflict_and_benefit_go_together(frame):
     against = explained(regimes, conflict_rows({p: -d for p, d in SUBNETS_BY.items()}), SUBNETS)
     assert against.mean == pytest.approx(-1.0)
     assert not explained(regimes[:2], conflict_rows(SUBNETS_BY), SUBNETS), "too few regimes"
+
+
+def test_trends_are_the_slopes_of_a_plane():
+    plane = {(age, rate): 0.1 * math.log2(age) - 0.02 * math.log2(rate) for age, rate in PLACES}
+    regimes = regimes_of(regime_frame(plane, plane))
+    found = trends(regimes, "progressive", SUBNETS)
+    assert found["age"].mean == pytest.approx(0.1, abs=0.002)
+    assert found["rate"].mean == pytest.approx(-0.02, abs=0.002)
+    assert found["age"].units == (0, 1, 2, 3, 4)
+    assert set(trends(regimes[:2], "progressive", SUBNETS)) == {"rate"}, "one age"
