@@ -55,11 +55,11 @@ def test_the_study_end_to_end(
 def test_the_dry_run_says_the_grid_and_its_price(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    REGIME.of(workspace=tmp_path / "runs", dry_run=True, budget="12k").run()
+    REGIME.of(workspace=tmp_path / "runs", dry_run=True, units=2).run()
     said = capsys.readouterr().out
-    assert "15 base networks of 8k, 32k, 128k images" in said
-    assert "180 models of 11,968 image passes" in said and "975 cells" in said
-    passes = 5 * (7_936 + 32_000 + 128_000) + 180 * 11_968
+    assert "6 base networks of 8k, 32k, 128k images" in said
+    assert "72 models of 11,968 image passes" in said and "390 cells\n" in said
+    passes = 2 * (8_000 + 32_000 + 128_000) + 72 * 11_968
     assert f"training: {passes:,} image passes, about " in said
     assert "on 2 one-thread processes about " in said
     assert not (tmp_path / "runs").exists()
