@@ -13,13 +13,13 @@ network and subnets, layer by layer, over training, which the paper gives as the
 
 Why a training of its own for each age, and no cut through one long training at a constant rate: a
 network that is cut there gains by the mere decay of its rate, and whichever schedule spends its
-last steps on the full network would be credited with it. It costs a third more of the bases.
+last steps on the full network would be credited with it. With the defaults one training, cut three
+times and decayed from each cut over a fifth, would take 136,000 images a unit in place of 168,000.
 
-No image is drawn: likelihood decides, claims are the ledger's of likelihood, and C3's own rule is
-applied in every regime.
+No image is drawn: likelihood decides, and C3's own rule says by it what it would in each regime.
 
-Cost with the defaults: 15 base networks, 180 trainings and 780 evaluations, below 90 minutes on two
-idle cores; `--dry-run` says what it is here.
+Cost with the defaults: 15 base networks, 180 trainings and 780 evaluations, below 90 minutes in two
+processes on two idle cores; `--dry-run` says what it is here.
 """
 
 from __future__ import annotations

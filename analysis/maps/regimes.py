@@ -147,7 +147,8 @@ def trends(
 
     None for what does not vary; of units that have all regimes.
     """
-    axes = {"age": [r.base_images for r in regimes], "rate": [r.lr for r in regimes]}
+    axes: dict[str, list[float]] = {"age": [r.base_images for r in regimes]}
+    axes["rate"] = [r.lr for r in regimes]
     logs = {name: np.log2(values) for name, values in axes.items() if len(set(values)) > 1}
     found = [regime.against_fixed(kind, plans).by_unit for regime in regimes]
     units = tuple(sorted(set.intersection(*map(set, found)))) if logs else ()
