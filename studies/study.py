@@ -61,10 +61,8 @@ class Study(abc.ABC, Generic[Config, Found]):
     name: str
     question: str
     title: str | None = None
-    networks = True
-    anchored = True
+    networks = anchored = draws = True
     select = False
-    draws = True
     file: type[StudyFile] = StudyFile
 
     def __init__(self, config: Config, command: str = "") -> None:
