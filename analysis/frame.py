@@ -62,6 +62,10 @@ for the control, `base` and `real` for the other anchors, else one of the traini
 DRAW_COLUMN = {"draw": "Int64"}
 """Of studies that measure one network several times: which time. Others lack it."""
 
+REGIME_COLUMNS = {"base_images": "Int64", "lr": "Float64"}
+"""Of studies that train from bases of several ages at several rates: training images of the base,
+and peak learning rate of what followed. A frame without them stays without."""
+
 ANCHORS = (REAL, BASE, "control")
 
 FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
@@ -118,9 +122,10 @@ def checked_frame(
 ) -> pd.DataFrame:
     """`frame` with its columns and dtypes, or a `FrameError` naming what is wrong.
 
-    The columns are those of `COLUMNS`, of `TRAINING_COLUMNS` and of `DRAW_COLUMN`; the second must
-    be there under `training`, with values for schedule and seed. Absent values stand for columns
-    that are missing otherwise. `full`: some cell of the full network must have finished.
+    The columns are those of `COLUMNS`, of `TRAINING_COLUMNS` and of `DRAW_COLUMN`, and of
+    `REGIME_COLUMNS` those that are there; the second must be there under `training`, with values
+    for schedule and seed. Absent values stand for columns that are missing otherwise. `full`: some
+    cell of the full network must have finished.
     """
 
     def refuse(what: str) -> FrameError:
@@ -136,8 +141,8 @@ def checked_frame(
         raise refuse(f"missing columns {', '.join(missing)}")
     if frame.empty:
         raise refuse("no rows")
-    typed = {}
-    for name, dtype in (COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN).items():
+    typed, kept = {}, {n: dtype for n, dtype in REGIME_COLUMNS.items() if n in frame.columns}
+    for name, dtype in (COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN | kept).items():
         try:
             values = frame[name] if name in frame.columns else pd.Series(pd.NA, index=frame.index)
             typed[name] = values.astype(dtype)

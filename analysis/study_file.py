@@ -107,7 +107,10 @@ class GeometryFacts(Facts):
 
 
 class SamplingFacts(Facts):
-    """Image i has class i mod `num_classes`; uniforms are those of (unit, i) under any plan."""
+    """Image i has class i mod `num_classes`; uniforms are those of (unit, i) under any plan.
+
+    `samples` is 0 where likelihood is all.
+    """
 
     samples: int
     cfg: float
@@ -302,6 +305,25 @@ class ParetoFile(SupernetFile):
     train_switch: int = Field(ge=0)
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
+
+
+class RegimeFile(ParetoFile):
+    """A study of one switch point in every regime: an age of the base and a peak learning rate.
+
+    In each it is a small pareto study, as which claims read it; no plan is chosen by memory. `lr`
+    is the first of `rates`.
+
+    Attributes:
+        ages: training images of the bases, ascending.
+        rates: peak learning rates, ascending.
+        gradient_images: select images of a gradient.
+    """
+
+    kv_budgets: tuple[float, ...] = ()
+    paper_cost: Mapping[str, PaperCost] = {}
+    ages: tuple[int, ...] = Field(min_length=1)
+    rates: tuple[float, ...] = Field(min_length=1)
+    gradient_images: int
 
 
 def validation_text(error: ValidationError) -> str:

@@ -15,12 +15,13 @@ from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
     FILE,
     ParetoFile,
+    RegimeFile,
     SensitivityFile,
     StudyFile,
     StudyHead,
     SupernetFile,
 )
-from reports import general, ladder, noise, schedule, search, switch
+from reports import general, ladder, noise, regime, schedule, search, switch
 from reports.efficiency import report as efficiency
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
@@ -45,6 +46,7 @@ REPORTS = {
     "search": Kind(SearchFile, search.make_report),
     "ladder": Kind(LadderFile, ladder.make_report),
     "noise": Kind(NoiseFile, noise.make_report),
+    "regime": Kind(RegimeFile, regime.make_report, regime.judge),
     "efficiency": Kind(EfficiencyFile, efficiency.make_report),
 }
 """By name; other studies get the general report."""

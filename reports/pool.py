@@ -14,13 +14,15 @@ import pandas as pd
 
 from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet
+from analysis.statistics.conflict import CONFLICT_FILE
 from analysis.study_file import FILE, BaseFacts, StudyFile, SupernetFile
 from reports.build import load_study
 from reports.parts.report import write_atomically
 from varant import manifest
 from varant.files import sha256_file
 
-FRAME, CURVES, SAMPLES = "frame.parquet", "curves.parquet", "samples.npz"
+FRAME, SAMPLES = "frame.parquet", "samples.npz"
+TABLES = ("curves.parquet", CONFLICT_FILE)  # of units, which some studies have beside the frame
 OF_A_RUN = {"code_version", "created", "command", "hardware", "versions", "seconds"}
 """What may differ between runs of one config, since no number depends on it."""
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256", "power"}
@@ -32,8 +34,8 @@ POOLED = "python -m reports --pool"
 def pool(folders: Sequence[Path], out: Path) -> Path:
     """Join study folders into `out`, which appears whole or not at all; returns it.
 
-    Writes `frame.parquet` and `study.json`, `curves.parquet` where all have one, and the first
-    one's `samples.npz`. An earlier pool at `out` is replaced.
+    Writes `frame.parquet` and `study.json`, those of `TABLES` that all have, and the first one's
+    `samples.npz`. An earlier pool at `out` is replaced.
 
     Raises:
         FrameError: folders that differ in what decides a number, one unit in two of them, or an
@@ -52,9 +54,10 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
         frame = _write(aside / FRAME, pd.concat(frames, ignore_index=True))
         joined = joined.model_copy(update={"frame_sha256": sha256_file(frame)})
         write_atomically(aside / FILE, joined.json_text().encode())
-        if all((folder / CURVES).exists() for folder in folders):
-            curves = [read_parquet(folder / CURVES) for folder in folders]
-            _write(aside / CURVES, pd.concat(curves, ignore_index=True))
+        for name in TABLES:
+            if all((folder / name).exists() for folder in folders):
+                parts = [read_parquet(folder / name) for folder in folders]
+                _write(aside / name, pd.concat(parts, ignore_index=True))
         if (folders[0] / SAMPLES).exists():
             shutil.copyfile(verified(folders[0] / SAMPLES), aside / SAMPLES)
         manifest.record(*aside.iterdir())

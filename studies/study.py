@@ -54,14 +54,14 @@ class Study(abc.ABC, Generic[Config, Found]):
         networks: whether its units have base networks; else just data are measured.
         anchored: whether its frame has the anchor rows of real images.
         select: whether cells are measured on the select split too, for choosing.
+        draws: whether cells draw samples; else likelihood is all.
         file: what `study.json` is.
     """
 
     name: str
     question: str
     title: str | None = None
-    networks = True
-    anchored = True
+    networks = anchored = draws = True
     select = False
     file: type[StudyFile] = StudyFile
 
@@ -304,7 +304,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         tasks = list(dict.fromkeys(point.task for point in points))
         lines = [f"{key} = {_shown(value)}" for key, value in self.config.measured.items()]
         lines += ["", *self.grid_lines(points), ""]
-        lines.append(f"{len(tasks)} cells, of {bench.evaluation.samples:,} samples where they draw")
+        drawn = f", of {bench.evaluation.samples:,} samples where they draw" if self.draws else ""
+        lines.append(f"{len(tasks)} cells{drawn}")
         lines.append(
             f"workspace {self.config.run.workspace}: cells and networks that are there are not "
             "made again"

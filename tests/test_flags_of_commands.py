@@ -37,6 +37,7 @@ CONFIGS = {
     "studies.search": "SearchConfig",
     "studies.ladder": "LadderConfig",
     "studies.noise": "NoiseConfig",
+    "studies.regime": "RegimeConfig",
     "studies.efficiency": "EfficiencyConfig",
 }
 PLAIN = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH", bool: "BOOL"}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 GROUND = "devices errors files flags manifest presets progress randomness"
 ORDER = {
     "studies": (
-        "sensitivity pareto switch schedule search efficiency ladder noise",
+        "sensitivity pareto switch schedule search efficiency ladder noise regime",
         "study supernets overheads rehearsal",
         "searching",
         "tracking",
@@ -23,7 +23,7 @@ ORDER = {
     ),
     "reports": (
         "__main__ pool compare trace build",
-        "sensitivity pareto switch schedule search ladder noise efficiency general",
+        "sensitivity pareto switch schedule search ladder noise regime efficiency general",
         "parts",
     ),
     "analysis": (

@@ -156,12 +156,16 @@ def _vector(
         try:
             values = tuple(parse(part.strip()) for part in text.split(","))
         except BadValue:
-            raise BadValue(text, expected) from None
+            raise BadValue(text, expected, item=text or repr(text)) from None
         if not good(values):
             raise BadValue(text, expected)
         return values
 
     return _spec(metavar, read)
+
+
+def _grows(values: Sequence[float]) -> bool:
+    return all(a < b for a, b in itertools.pairwise(values))
 
 
 def choices(known: Sequence[str]) -> Spec:
@@ -187,6 +191,14 @@ Places = Annotated[
 Shares = Annotated[
     tuple[float, ...], _set("SHARE,...", _positive_share, "shares such as 0.5 or 2/3")
 ]
+Counts = Annotated[
+    tuple[int, ...],
+    _vector("COUNT,...", count, _grows, "give growing numbers of images, such as 8k,32k,128k"),
+]
+Rates = Annotated[
+    tuple[float, ...],
+    _vector("FLOAT,...", _above_zero, _grows, "give growing positive rates, such as 1e-4,1e-3"),
+]
 Weights = Annotated[
     tuple[float, ...],
     _vector("FLOAT,...", _not_negative, bool, "give numbers, none negative, such as 1,1,1,0.5,0.5"),
@@ -205,7 +217,7 @@ Sides = Annotated[
     _vector(
         "INT,...",
         _whole,
-        lambda sides: sides[0] == 1 and all(a < b for a, b in itertools.pairwise(sides)),
+        lambda sides: sides[0] == 1 and _grows(sides),
         "give growing sides from 1, such as 1,2,3,4,6",
     ),
 ]

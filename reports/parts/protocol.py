@@ -137,16 +137,19 @@ def _measuring(study: StudyFile) -> dict[str, str]:
         f"{e.name}, {e.features} features, digest {e.digest[:DIGITS]}, {role}"
         for e, role in zip(study.extractors, roles, strict=False)
     )
+    likelihood = _joined(
+        f"{n.nll_images:,} test images a unit, teacher-forced, paired with the full network "
+        "image by image",
+        chosen if n.select_images else None,
+    )
+    if not s.samples:
+        return {"NLL": likelihood, "Samples": "none is drawn: likelihood is all"}
     return {
         "Samples": _joined(
             f"{s.samples:,} a cell, scored together; replicates without one block of them",
             ", ".join(f"{name} {value:g}" if value else f"no {name}" for name, value in filters),
         ),
-        "NLL": _joined(
-            f"{n.nll_images:,} test images a unit, teacher-forced, paired with the full network "
-            "image by image",
-            chosen if n.select_images else None,
-        ),
+        "NLL": likelihood,
         "Feature spaces": _joined(
             *spaces, "distances compare only with themselves at equal counts and are not FID"
         ),

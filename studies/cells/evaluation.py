@@ -93,6 +93,36 @@ class Measurement(PlanTask):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Likelihood(PlanTask):
+    """Teacher-forced NLL of the unit's test images alone: nothing is drawn."""
+
+    nll_images: int
+
+    @property
+    def images(self) -> int:
+        return self.nll_images
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
+
+    def identity(self, network: Network) -> dict[str, object]:
+        own = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
+        return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
+
+    def baseline(self) -> Likelihood | None:
+        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
+        return None if self.plan.is_full else replace(self, plan=full)
+
+    def measure(self, cell: Cell, folder: Path) -> CellResult:
+        from studies.cells.measuring import likelihood, load_network
+
+        loaded = load_network(cell.network, cell.device)
+        found = likelihood(loaded, loaded.held_out.tokens.test, self.plan, self.nll_images)
+        write_json(folder / IDENTITY_FILE, cell.identity)
+        return CellResult(digest=cell.digest, metrics=found)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scoring(PlanTask):
     """What a search looks at, never a result: `select/nll/mean` and costs of one plan."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from studies.cells.cell import Cell, Network, Task
 from studies.cells.result import CellResult, Measurements
@@ -18,6 +20,7 @@ from varant.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from varant.start.calibration import Speed
+    from varant.store.checkpoint import LoadedModel
     from varant.training.run import RunFolder
 
 TRAINING_SCHEMA = 1  # raise it when a change of code changes what training gives
@@ -32,11 +35,14 @@ class Training(Task):
     Attributes:
         evaluate_images, evaluate_every: select images of an evaluation, and image passes between
             two; they make the curves and choose nothing.
+        gradient_images: select images on which each evaluation also takes the cosines between
+            gradients of full network and subnets; None where it does not.
     """
 
     config: TrainingConfig
     evaluate_images: int
     evaluate_every: int
+    gradient_images: int | None = None
     tabled: ClassVar[bool] = False
     trains: ClassVar[bool] = True
 
@@ -49,7 +55,15 @@ class Training(Task):
         return "train", "select"
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        return self.images * self.mean_flops(geometry) / speed.training_images_per_second
+        """Of its steps, and of its evaluations before, between and after them."""
+        full = plan_cost(geometry, guidance=False).flops
+        plans = [self.config.plan_of(d, geometry) for d in (*self.config.depths, geometry.depth)]
+        passes = sum(plan_cost(geometry, plan, guidance=False).flops / full for plan in plans)
+        steps = self.images * self.mean_flops(geometry)
+        evaluations = 1 + math.ceil(self.images / self.evaluate_every)
+        steps += evaluations * passes * (self.gradient_images or 0)
+        evaluated = evaluations * passes * self.evaluate_images
+        return steps / speed.training_images_per_second + evaluated / speed.nll_images_per_second
 
     def _drawn(self, geometry: Geometry) -> Counter[int]:
         """How many passes of a batch each depth gets."""
@@ -77,14 +91,32 @@ class Training(Task):
         }
         return {depth: metrics[name] for depth, name in named.items() if name in metrics}
 
+    def cosines(self, folder: Path, geometry: Geometry) -> Iterator[tuple[int, int, int, float]]:
+        """(images seen, subnet depth, layer, cosine) of the gradients at its evaluations, as far
+        as the folder tells; layers as `varant.training.conflict` counts them."""
+        from varant.training.conflict import cosine_name
+        from varant.training.run import read_metrics
+
+        plans = {depth: self.config.plan_of(depth, geometry) for depth in self.config.depths}
+        try:
+            lines = read_metrics(folder)
+        except (OSError, ValueError):
+            return
+        for line, layer, (depth, plan) in product(lines, range(geometry.depth + 1), plans.items()):
+            if (cosine := line.get(cosine_name(plan, layer))) is not None:
+                yield int(line["images_seen"]), depth, layer, cosine
+
     def identity(self, network: Network) -> dict[str, object]:
+        evaluate = {"images": self.evaluate_images, "every": self.evaluate_every}
+        if self.gradient_images is not None:
+            evaluate["gradient_images"] = self.gradient_images
         return {
             "schema": TRAINING_SCHEMA,
             "start": network.model,
             "tokenizer": network.held_out.tokenizer_sha256,
             "tokens": network.tokens_digest,
             "training": self.config.as_dict(),
-            "evaluate": {"images": self.evaluate_images, "every": self.evaluate_every},
+            "evaluate": evaluate,
         }
 
     def images_done(self, folder: Path) -> int:
@@ -137,21 +169,51 @@ class Training(Task):
         }
         return CellResult(digest=cell.digest, metrics=found, facts=facts, seconds=seconds)
 
+    def start(self, cell: Cell) -> LoadedModel:
+        """What it begins from."""
+        from varant.store.checkpoint import load
+
+        return load(cell.network.model_folder)
+
     def _train(self, cell: Cell, run: RunFolder) -> None:
         from varant.data.batches import CachedBatches
         from varant.data.tokens import Tokens
-        from varant.store.checkpoint import load
+        from varant.training.conflict import ConflictEvaluator
         from varant.training.run import Evaluator, run_training
         from varant.training.trainer import Trainer
 
-        start = load(cell.network.model_folder)
+        start = self.start(cell)
         tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
         tokens = Tokens(folder=cell.network.tokens_folder)
         batches = CachedBatches(tokens.train, seed=self.config.seed, batch=self.config.batch)
-        evaluator = Evaluator(
-            tokens=tokens.select,
-            every_images=self.evaluate_every,
-            images=min(self.evaluate_images, len(tokens.select)),
-        )
+        how: dict[str, Any] = {"tokens": tokens.select, "every_images": self.evaluate_every}
+        how["images"] = min(self.evaluate_images, len(tokens.select))
+        evaluator = Evaluator(**how)
+        if self.gradient_images is not None:
+            evaluator = ConflictEvaluator(**how, gradient_images=self.gradient_images)
         trainer = Trainer(model, tokenizer, batches, self.config)
         run_training(run, trainer, evaluator=evaluator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseTraining(Training):
+    """A base network as a cell: trained from random weights, for studies of how bases are made.
+
+    Initialisation and order of the data follow from the seed, so that bases of one seed and
+    different budgets begin alike.
+    """
+
+    geometry: Geometry
+
+    def identity(self, network: Network) -> dict[str, object]:
+        made = {"start": "random weights", "geometry": asdict(self.geometry)}
+        return super().identity(network) | made
+
+    def start(self, cell: Cell) -> LoadedModel:
+        from varant.model.transformer import VAR
+        from varant.randomness import torch_seed
+        from varant.store.checkpoint import LoadedModel, load_tokenizer
+
+        tokenizer = load_tokenizer(cell.network.held_out.tokenizer_folder)
+        with torch_seed(self.config.seed):
+            return LoadedModel(tokenizer=tokenizer, model=VAR(self.geometry))

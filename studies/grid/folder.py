@@ -15,7 +15,7 @@ import torch
 
 from analysis.frame import COLUMNS, checked_frame
 from analysis.study_file import FILE, StudyHead
-from studies.cells.evaluation import Measurement
+from studies.cells.evaluation import PlanTask
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -136,7 +136,7 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "plans": {
             outcome.result(point).digest: point.task.plan.layers
             for point in outcome.points
-            if isinstance(point.task, Measurement)
+            if isinstance(point.task, PlanTask) and point.task.tabled
         },
     }
 

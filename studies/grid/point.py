@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from studies.cells.cell import Task
-from studies.cells.evaluation import Measurement
+from studies.cells.evaluation import PlanTask
 from studies.cells.result import CellResult
 from varant.model.plan import DepthPlan
 
@@ -36,7 +36,7 @@ class Point:
     @property
     def plan(self) -> DepthPlan:
         """That a point of the frame measures."""
-        assert isinstance(self.task, Measurement), "points of the frame measure plans"
+        assert isinstance(self.task, PlanTask), "points of the frame measure plans"
         return self.task.plan
 
 

@@ -107,7 +107,10 @@ def test_expected_seconds_follow_images_and_flops():
     speed = Speed(
         training_images_per_second=10.0, nll_images_per_second=20.0, samples_per_second=5.0
     )
-    assert TRAINING.seconds(speed, GEOMETRY) == pytest.approx(640 / 10)
+    evaluated = 11 * 500 / 20  # before the first step and after each
+    assert TRAINING.seconds(speed, GEOMETRY) == pytest.approx(640 / 10 + evaluated)
+    watched = replace(TRAINING, gradient_images=7).seconds(speed, GEOMETRY)
+    assert watched == pytest.approx((640 + 11 * 7) / 10 + evaluated)
     full = replace(SCORE, plan=FULL).seconds(speed, GEOMETRY)
     assert full == pytest.approx(60 / 20)
     share = SCORE.seconds(speed, GEOMETRY) / full

@@ -1,0 +1,285 @@
+"""When does progressive training help? Age of the base, learning rate, and gradient conflict.
+
+    python -m studies.regime
+
+Every unit gets a base network of each age (`--ages`: training images), all of one seed, so that
+they begin alike and see the same images in the same order; each is trained to the end of a rate
+schedule of its own, as a network that is released. From each base, at each peak learning rate
+(`--rates`), four models follow with one budget, seed and order of the data: the control (no subnet
+steps), the progressive schedule, the fixed share that is its mean, and the progressive one
+reversed. The answer is the signed difference of progressive against fixed over (age, rate), in NLL
+of test images, for the full network and for subnets; and the cosine between the gradients of full
+network and subnets, layer by layer, over training, which the paper gives as the reason.
+
+Why a training of its own for each age, and no cut through one long training at a constant rate: a
+network that is cut there gains by the mere decay of its rate, and whichever schedule spends its
+last steps on the full network would be credited with it. With the defaults one training, cut three
+times and decayed from each cut over a fifth, would take 136,000 images a unit in place of 168,000.
+
+No image is drawn: likelihood decides, and C3's own rule says by it what it would in each regime.
+
+Cost with the defaults: 15 base networks, 180 trainings and 780 evaluations, below 90 minutes in two
+processes on two idle cores; `--dry-run` says what it is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from analysis.study_file import BASE, CONTROL, RegimeFile
+from studies.cells.evaluation import Likelihood
+from studies.cells.training import BaseTraining, Training
+from studies.grid.point import Outcome, Point
+from studies.study import main
+from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
+from varant.errors import UserError
+from varant.flags import Counts, Natural, Rates, show_count, show_number
+from varant.manifest import recording
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan
+from varant.start.config import StartConfig
+from varant.training.config import SupernetTraining
+from varant.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from studies.grid.bench import Planned
+
+EVALUATIONS = 4  # of a training, besides the one before it
+WATCHED_IMAGES, QUICK_WATCHED_IMAGES = 100, 20  # select images of one, of NLL and of gradients
+CONFLICTING = ("progressive", "fixed")  # whose training says how gradients conflict
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegimeConfig(SupernetConfig):
+    """Flags of the study."""
+
+    start: StartConfig = StartConfig(preset="tiny")
+    training: SupernetTraining = SupernetTraining(budget_images=12_000)
+    ages: Counts = (8_000, 32_000, 128_000)
+    """Ages of the bases: training images, growing, such as 8k,32k,128k."""
+    rates: Rates = (2e-4, 1e-3, 3e-3)
+    """Peak learning rates of what is trained from them, growing, such as 2e-4,1e-3,3e-3."""
+    train_switch: Natural | None = None
+    """Switch point that models are trained for; default: the preset's, else six tenths
+    of the scales."""
+    powered, likelihood_images, default_workers = None, 1_000, 2
+
+    @classmethod
+    def quick_defaults(cls) -> Self:
+        training = SupernetTraining(budget_images=640, depths=(2,))
+        quick = replace(super().quick_defaults(), training=training)
+        return replace(quick, ages=(640, 1_280), rates=(1e-3, 3e-3))
+
+    def check(self) -> None:
+        super().check()
+        given = {"--model": self.start.model, "--vae": self.start.vae}
+        for flag, path in given.items():
+            if path is not None:
+                raise UserError(
+                    f"{flag} {path}: this study trains bases of several ages itself; drop it"
+                )
+        taken = {"--lr": (self.training.lr, "--rates")}
+        taken |= {"--base-budget": (self.start.base_budget, "--ages")}
+        for flag, (value, instead) in taken.items():
+            if value is not None:
+                raise UserError(f"{flag} {value:g}: this study varies it; give {instead}")
+        if self.ages[0] < self.training.batch:
+            raise UserError(
+                f"--ages {show_count(self.ages[0])}: below one batch of {self.training.batch} "
+                f"images; give at least {self.training.batch}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegimeArm(Arm):
+    """A way to train in one regime."""
+
+    base_images: int
+    lr: float
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return super().columns | {"base_images": self.base_images, "lr": self.lr}
+
+
+class RegimeStudy(SupernetStudy[RegimeConfig, None]):
+    """Trains bases of several ages, and from each by every schedule at every rate."""
+
+    name = "regime"
+    question = (
+        "When does progressive training help? From base networks of several ages, at several "
+        "learning rates, models are trained by the progressive schedule, by the fixed share that "
+        "is its mean, by the progressive one reversed, and without subnets. Where is progressive "
+        "better than fixed, for the full network and for subnets, and does the conflict between "
+        "their gradients, which the paper gives as the reason, say where?"
+    )
+    title = "When does progressive training help?"
+    networks = anchored = select = draws = False
+    file = RegimeFile
+
+    def train_switch(self, geometry: Geometry) -> int:
+        return switch_of("--train-switch", self.config.train_switch, geometry)
+
+    def arms(self, geometry: Geometry, found: None) -> list[Arm]:
+        """Regime by regime, the control first."""
+        progressive, switch = Schedule.progressive(), self.train_switch(geometry)
+        mean = progressive.mean_share
+        schedules = {
+            "control": Schedule.full(),
+            "progressive": progressive,
+            f"fixed {show_number(mean)}": Schedule.fixed(mean),
+            "reversed": progressive.reversed(),
+        }
+        return [
+            RegimeArm(
+                label=f"{name}, {show_count(age)}, {rate:g}",
+                schedule=schedule,
+                switch=switch,
+                selector=None if schedule.name == CONTROL else "equidistant",
+                base_images=age,
+                lr=rate,
+            )
+            for age, rate, (name, schedule) in product(
+                self.config.ages, self.config.rates, schedules.items()
+            )
+        ]
+
+    def _watched(self, bench: Planned) -> int:
+        """Select images of an evaluation in training."""
+        images = QUICK_WATCHED_IMAGES if self.config.run.quick else WATCHED_IMAGES
+        return min(images, bench.dataset.sizes["select"])
+
+    def base(self, bench: Planned, unit: int, age: int) -> BaseTraining:
+        """The training of the unit's base of this age."""
+        assert bench.base is not None, "networks that are given are refused"
+        config = replace(bench.base.training, budget_images=age, seed=unit)
+        return BaseTraining(
+            unit=unit,
+            config=config,
+            geometry=bench.geometry,
+            evaluate_images=self._watched(bench),
+            evaluate_every=max(1, config.image_passes // EVALUATIONS),
+        )
+
+    def training(self, bench: Planned, arm: Arm, unit: int, seed: int | None = None) -> Training:
+        assert isinstance(arm, RegimeArm)
+        training = super().training(bench, arm, unit, seed)
+        images, config = self._watched(bench), replace(training.config, lr=arm.lr)
+        return replace(
+            training,
+            config=config,
+            trained=self.base(bench, unit, arm.base_images),
+            evaluate_images=images,
+            evaluate_every=max(1, config.image_passes // EVALUATIONS),
+            gradient_images=images if arm.kind in CONFLICTING else None,
+        )
+
+    def points(self, bench: Planned, found: None) -> Iterator[Point]:
+        """Unit by unit the bases with their plans, and the models with theirs."""
+        arms, switch = self.arms(bench.geometry, None), self.train_switch(bench.geometry)
+        for unit in self.judged:
+            for age in self.config.ages:
+                base, name = self.base(bench, unit, age), f"{BASE}, {show_count(age)}"
+                columns = {"schedule": name, "kind": BASE, "anchor": BASE, "train_switch": switch}
+                placed = {"unit": unit, "seed": unit, "base_images": age}
+                yield from self._model_points(bench, base, columns | placed)
+            for arm, seed in product(arms, self.seeds_of(unit)):
+                training = self.training(bench, arm, unit, seed)
+                yield from self._model_points(
+                    bench, training, arm.columns | {"unit": unit, "seed": seed}
+                )
+
+    def _model_points(
+        self, bench: Planned, training: Training, columns: dict[str, Any]
+    ) -> Iterator[Point]:
+        """A network's training, and its plans: full, and every depth at the trained switch."""
+        several = f" s{columns['seed']}" if self.config.seeds > 1 else ""
+        name = f"{columns['schedule']} u{training.unit}{several}"
+        budget = training.config.budget_images
+        placed: dict[str, Any] = {"family": "training", "budget_images": budget}
+        yield Point(name=name, task=training, columns=columns | placed)
+        sides, depth = bench.geometry.patch_nums, bench.geometry.depth
+        images, unit = bench.evaluation.nll_images, training.unit
+        measure = partial(Likelihood, unit=unit, trained=training, nll_images=images)
+        kept: dict[str, Any] = {"selector": "equidistant"}
+        full = DepthPlan.full(sides, depth)
+        placed = {"family": "full", "plan": full.name} | kept
+        yield Point(name=f"{name} full", task=measure(plan=full), columns=columns | placed)
+        for subnet in self.depths(bench.geometry):
+            kept |= {"subnet_depth": subnet, "switch": columns["train_switch"]}
+            plan = DepthPlan.two_zone(sides, depth, **kept)
+            placed = {"family": "switch", "plan": plan.name} | kept
+            yield Point(
+                name=f"{name} {plan.name}", task=measure(plan=plan), columns=columns | placed
+            )
+
+    def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
+        return []  # nothing is drawn
+
+    def grid_lines(self, points: Sequence[Point]) -> list[str]:
+        config = self.config
+        bases = [p for p in points if isinstance(p.task, BaseTraining)]
+        models = [p for p in points if p.task.trains and p not in bases]
+        rates = ", ".join(f"{rate:g}" for rate in config.rates)
+        plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.task.tabled))
+        return [
+            f"{len(bases)} base networks of {', '.join(map(show_count, config.ages))} images",
+            f"{len(models)} models of {models[0].task.images:,} image passes: control, "
+            f"progressive, fixed at its mean share, reversed; from every base at {rates}",
+            f"{len(plans)} plans each: {', '.join(plans)}",
+        ]
+
+    def run_name(self, bench: Planned) -> str:
+        config, geometry = self.config, bench.geometry
+        network = f"{bench.dataset.name} d{geometry.depth} w{geometry.width}"
+        regimes = f"{len(config.ages)} ages x {len(config.rates)} rates"
+        return f"{network}, {regimes}, {config.training.budget_images:,} images"
+
+    def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
+        from varant.model.cost import parameter_count
+
+        bench, config = outcome.bench, self.config
+        bases = [
+            {
+                "unit": unit,
+                "digest": outcome.results[self.base(bench, unit, age)].digest,
+                "parameters": parameter_count(bench.geometry),
+                "training_images": self.base(bench, unit, age).images,
+            }
+            for unit, age in product(self.judged, config.ages)
+        ]
+        return super().facts(outcome) | {
+            "sampling": bench.evaluation.model_copy(update={"samples": 0}),
+            "bases": bases,
+            "train_switch": self.train_switch(bench.geometry),
+            "ages": config.ages,
+            "rates": config.rates,
+            "gradient_images": self._watched(bench),
+        }
+
+    def write_more(self, outcome: Outcome[None]) -> list[Path]:
+        """Training curves, and the conflict of gradients."""
+        from analysis.statistics.conflict import CONFLICT_FILE, NETWORK, conflict_table
+
+        geometry, found = outcome.bench.geometry, list[dict[str, object]]()
+        for point in outcome.points:
+            task, columns = point.task, point.columns
+            if not isinstance(task, Training) or task.gradient_images is None:
+                continue
+            network = {name: columns[name] for name in NETWORK}
+            for images, depth, layer, cosine in task.cosines(outcome.folder_of(point), geometry):
+                place = {"images_seen": images, "progress": images / task.images}
+                place |= {"subnet_depth": depth, "layer": layer, "cosine": cosine}
+                found.append(network | place)
+        with recording(outcome.folder / CONFLICT_FILE) as aside:
+            conflict_table(found).to_parquet(aside, index=False)
+        return [*super().write_more(outcome), outcome.folder / CONFLICT_FILE]
+
+
+if __name__ == "__main__":
+    main(RegimeStudy, RegimeConfig, __doc__)

@@ -1,0 +1,85 @@
+"""The report of the regime study, on a study whose truth is known."""
+
+import pytest
+from small_studies import (
+    AGES,
+    RATES,
+    conflict_rows,
+    make_folder,
+    regime_facts,
+    regime_frame,
+    sealed,
+    words_of,
+)
+
+from analysis.errors import FrameError
+from analysis.statistics.conflict import load_conflict
+from analysis.study_file import RegimeFile
+from reports.pool import pool
+from reports.regime import make_report
+
+PLACES = [(age, rate) for age in AGES for rate in RATES]
+FULL_BY = dict(zip(PLACES, (-0.2, 0.1, 0.1, 0.2), strict=True))
+SUBNETS_BY = dict(zip(PLACES, (-0.2, -0.1, 0.1, 0.3), strict=True))
+
+
+def folder_of(folder, units):
+    frame, facts = regime_frame(FULL_BY, SUBNETS_BY, units=units), regime_facts(units=units)
+    make_folder(folder, frame, facts, samples=False)
+    conflict_rows(SUBNETS_BY, units=units).to_parquet(folder / "conflict.parquet")
+    return sealed(folder)
+
+
+def report_of(tmp_path, units=(0, 1, 2, 3, 4)):
+    folder = folder_of(tmp_path / "study", units)
+    return make_report(folder, RegimeFile.load(folder / "study.json"))
+
+
+def test_which_regimes_favour_progressive_training(tmp_path):
+    report = report_of(tmp_path)
+    assert report.verdict == (
+        "progressive against fixed at its mean share: full network better in 1 and worse in 3 of 4 "
+        "regimes; subnets better in 2 and worse in 2 of 4 regimes"
+    )
+    assert set(report.plates) == {"regimes", "conflict"}
+    text = words_of(report.content)
+    assert "]* (base of 8,000 images, rate 0.0001) to +0.199 [0.195, 0.203]* (base of 32" in text
+    better = "better from bases of 8,000 (at 0.0001, 0.001) images, worse from bases of 32,000 (at"
+    assert f"{better} 0.0001, 0.001) images;" in text, "subnets"
+    assert "C3 by likelihood: reproduced in 1 and contradicted in 3." in text
+    assert "What a doubling of the base's age" in text
+    assert "none is drawn: likelihood is all" in text and "Feature spaces" not in text
+    (row,) = report.answer["ledger"]
+    assert (row["claim"], row["verdict"]) == ("C3", "untested")
+    verdicts = {line["part"]: line["verdict"] for line in row["lines"] if line["part"]}
+    assert verdicts == {
+        "8,000 images, rate 0.0001": "reproduced",
+        "8,000 images, rate 0.001": "contradicted",
+        "32,000 images, rate 0.0001": "contradicted",
+        "32,000 images, rate 0.001": "contradicted",
+    }
+    assert len(report.summary) == 2 * 2 * 4  # schedules, zones, regimes
+
+
+def test_fewer_than_five_units_cannot_resolve(tmp_path):
+    report = report_of(tmp_path, units=(0, 1, 2))
+    assert report.verdict.startswith("cannot resolve: 3 units, a verdict needs 5 (")
+    lines = report.answer["ledger"][0]["lines"]
+    assert {line["verdict"] for line in lines[1:]} == {"cannot resolve"}
+
+
+def test_nights_are_pooled_with_their_conflict(tmp_path):
+    nights = [folder_of(tmp_path / str(units[0]), units) for units in ((0, 1, 2), (3, 4))]
+    out = pool(nights, tmp_path / "all")
+    assert sorted(load_conflict(out / "conflict.parquet")["unit"].unique()) == [0, 1, 2, 3, 4]
+    report = make_report(out, RegimeFile.load(out / "study.json"))
+    assert report.verdict.startswith("progressive against fixed")
+
+
+def test_a_table_that_is_gone_or_another_s_is_named(tmp_path):
+    folder = folder_of(tmp_path / "study", (0, 1))
+    study = RegimeFile.load(folder / "study.json")
+    load_conflict(folder / "conflict.parquet")[["unit"]].to_parquet(folder / "conflict.parquet")
+    sealed(folder)
+    with pytest.raises(FrameError, match=r"conflict\.parquet: not a table of this version"):
+        make_report(folder, study)
