@@ -25,6 +25,7 @@ from analysis.errors import FrameError
 from reports.build import build
 from reports.compare import compare
 from reports.pool import pool
+from varant.errors import exit_codes
 from varant.manifest import Damaged
 
 
@@ -78,4 +79,5 @@ def _done(flags: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with exit_codes():
+        sys.exit(main())

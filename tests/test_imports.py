@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = "devices errors files flags manifest presets progress randomness"
+GROUND = "devices errors files flags manifest presets progress randomness signals"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise",
@@ -53,7 +53,8 @@ FORBIDDEN = {
     "studies": {"mlflow"},
 }
 ALLOWED = {("studies.tracking.mlflow_runs", "mlflow"), ("varant.training.curves", "matplotlib")}
-SHARED = {"varant.manifest", "varant.files"}  # of the standard library alone: any folder may know
+# Of the standard library alone: any folder may know them.
+SHARED = {"varant.errors", "varant.files", "varant.manifest", "varant.signals"}
 FACES = {"varant", "reports"}  # packages whose __init__ hands on the names of their modules
 
 
