@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from varant.signals import code_and_line, raised_signals
+from varant.signals import code_and_line, raised_signals, taken
 
 
 class UserError(ValueError):
@@ -44,16 +44,15 @@ def exit_codes() -> Iterator[None]:
     and keeps its traceback (exit code 1 as well). What follows from a signal is the signal's, and
     who reads what is printed may stop reading.
     """
-    came: list[int] = []
     try:
-        with raised_signals(came):
+        with raised_signals():
             yield
             sys.stdout.flush()
     except BaseException as error:
-        said = _code_and_line(error)
-        if came and not isinstance(error, KeyboardInterrupt | Preempted):
-            said = code_and_line(came[0])
-        unread = isinstance(error, BrokenPipeError) and not came
+        said, came = _code_and_line(error), taken()
+        if came is not None and not isinstance(error, KeyboardInterrupt | Preempted):
+            said = code_and_line(came)
+        unread = isinstance(error, BrokenPipeError) and came is None
         if not _printed("", sys.stdout) and unread:
             raise SystemExit(128 + signal.SIGPIPE) from None
         if said is None:

@@ -17,6 +17,7 @@ STOPS = [kind for kind in signal.Signals if kind.name in ("SIGTERM", "SIGUSR1")]
 COMMANDS = ("reports", "studies", "varant")  # packages whose modules are commands
 
 Handler = Callable[[int, object], object]
+_came: list[int] = []
 
 
 class Stopped(KeyboardInterrupt):
@@ -60,16 +61,29 @@ def _quit(number: int, frame: object) -> None:
 
 
 @contextlib.contextmanager
-def raised_signals(came: list[int]) -> Iterator[None]:
-    """Inside, signals raise `Stopped`, and are noted in `came`: libraries may make another error of
-    it."""
+def raised_signals() -> Iterator[None]:
+    """Inside, signals raise `Stopped`; libraries may make another error of it, or nothing."""
 
     def stop(number: int, frame: object) -> None:
-        came.append(number)
+        _came.append(number)
         raise Stopped(number)
 
+    _came.clear()
     with _listening([signal.SIGINT, *STOPS], stop):
         yield
+
+
+def raise_again() -> None:
+    """Stop if a signal came: what went wrong may be its doing, and what did not may hide it."""
+    if _came:
+        raise Stopped(_came[0])
+
+
+def taken() -> int | None:
+    """The first signal since `raised_signals` began, once."""
+    first = _came[0] if _came else None
+    _came.clear()
+    return first
 
 
 @contextlib.contextmanager

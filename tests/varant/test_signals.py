@@ -1,14 +1,18 @@
 """A signal ends a command in every phase: one line, 130 or 75."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from probe_cells import Probe, probe
 
+from studies.cells.cell import run_cell
 from studies.running.executors import _as_workers_start
 from varant.errors import Preempted, exit_codes
 from varant.signals import stop_signals
@@ -113,3 +117,20 @@ def test_workers_never_hear_ctrl_c_not_even_while_they_start():
         started = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert started.stdout == "True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_signal_fails_no_cell(tmp_path, capsys):
+    """An extension whose import it ends may say that it is not there."""
+
+    class Importing(Probe):
+        def measure(self, cell, folder):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            raise ImportError("an extension did not load")
+
+    cell = replace(probe(seed=0), task=Importing(seed=0))
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        run_cell(cell, tmp_path)
+    assert ended.value.code == 75
+    assert not (tmp_path / "result.json").exists()
+    run_cell(probe(seed=0), tmp_path)  # it came once
