@@ -42,12 +42,14 @@ class Attacked:
 
     Attributes:
         outcome: what a workspace must hold in the end, however it came about.
+        after: the command whose workspace it goes on in; None for an empty one.
         folder: of the workspace, for what takes one without a flag.
         flags: a path is one in the workspace.
     """
 
     module: str
     outcome: Callable[[Path], object]
+    after: Attacked | None = None
     folder: str | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
 
@@ -148,39 +150,45 @@ _SMALL = {"quick": True, "workspace": Path(), "samples": 40, "nll_images": 20}
 _TRAINED = _SMALL | {"budget": 320, "batch": 32, "depths": 2}
 
 
-def study(name: str, **flags: object) -> Attacked:
-    return Attacked(module=f"studies.{name}", flags=flags, outcome=of_study(f"{name}-quick"))
+def study(name: str, after: Attacked, **flags: object) -> Attacked:
+    outcome = of_study(f"{name}-quick")
+    return Attacked(module=f"studies.{name}", after=after, flags=flags, outcome=outcome)
 
 
 SUPERNET = Path("supernet")
-# From an empty workspace: data, tokenizer, tokens and base network are made on the way.
-SWITCH = study("switch", **_TRAINED, switches=3, workers=2)
+# Makes its workspace from nothing: data, tokenizer, tokens and base network.
 TRAIN = Attacked(
     module="varant.train",
     flags={"quick": True, "workspace": Path(), "budget": 640, "batch": 32},
     outcome=of_training,
 )
-FROM_NOTHING = [SWITCH, TRAIN]
-# From a workspace in which these have run.
-REPORTS = Attacked(module="reports", folder="switch-quick", outcome=of_report)
+SWITCH = study("switch", TRAIN, **_TRAINED, switches=3, workers=2)
+REPORTS = Attacked(module="reports", after=SWITCH, folder="switch-quick", outcome=of_report)
 SAMPLE = Attacked(
-    module="varant.sample", flags={"model": SUPERNET, "out": Path("samples.png")}, outcome=of_sheet
+    module="varant.sample",
+    after=SWITCH,
+    flags={"model": SUPERNET, "out": Path("samples.png")},
+    outcome=of_sheet,
 )
 EFFICIENCY = Attacked(
-    module="studies.efficiency", flags={"quick": True, "workspace": Path()}, outcome=of_times
+    module="studies.efficiency",
+    after=SWITCH,
+    flags={"quick": True, "workspace": Path()},
+    outcome=of_times,
 )
-AFTERWARDS = [
+LARGEST = [TRAIN, SWITCH]  # that write most, so that most can be lost
+OTHERS = [
     REPORTS,
     SAMPLE,
     EFFICIENCY,
-    study("sensitivity", **_SMALL, depths=1, workers=1),
-    study("pareto", **_TRAINED, schedules="full,progressive"),
-    study("search", **_SMALL, model=SUPERNET, trials=6, kv_limit=0.6, score_images=20),
-    study("schedule", **_TRAINED, trials=2, units=1),
-    study("ladder", **_SMALL, units=2),
-    study("noise", **_TRAINED | {"samples": 80}, draws=1),
+    study("sensitivity", SWITCH, **_SMALL, depths=1, workers=1),
+    study("pareto", SWITCH, **_TRAINED, schedules="full,progressive"),
+    study("search", SWITCH, **_SMALL, model=SUPERNET, trials=6, kv_limit=0.6, score_images=20),
+    study("schedule", SWITCH, **_TRAINED, trials=2, units=1),
+    study("ladder", SWITCH, **_SMALL, units=2),
+    study("noise", SWITCH, **_TRAINED | {"samples": 80}, draws=1),
 ]
-COMMANDS = {command.module: command for command in (*FROM_NOTHING, *AFTERWARDS)}
+COMMANDS = {command.module: command for command in (*LARGEST, *OTHERS)}
 
 
 # Ways to hurt them.

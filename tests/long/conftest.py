@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from attacks import AFTERWARDS, FROM_NOTHING, Attacked, bytes_on_disk
+from attacks import Attacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,44 +20,33 @@ class Undisturbed:
     """A command that nobody disturbed.
 
     Attributes:
-        start: the workspace that it begins with.
+        start, end: the workspace before and after it.
         outcome: what it must have made.
         seconds: that it took.
-        bytes_on_disk: of the workspace then.
     """
 
     start: Path
+    end: Path
     outcome: object
     seconds: float
-    bytes_on_disk: int
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Attacked], Undisturbed]:
-    """Runs a command once, those that its workspace needs before it."""
+    """Runs a command once, after those that it comes after."""
     known: dict[str, Undisturbed] = {}
-    empty, ready = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("ready") / "runs"
 
     def run(command: Attacked) -> Undisturbed:
         if command.module not in known:
-            afterwards = command in AFTERWARDS
-            if afterwards and not ready.exists():
-                ready.mkdir()
-                assert [first.run(ready)[0] for first in FROM_NOTHING] == [0, 0]
-            start = ready if afterwards else empty
-            workspace = tmp_path_factory.mktemp("undisturbed") / "runs"
-            shutil.copytree(start, workspace)
+            empty, end = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("end") / "runs"
+            start = run(command.after).end if command.after else empty
+            shutil.copytree(start, end)
             began = time.monotonic()
-            code, said = command.run(workspace)
+            code, said = command.run(end)
             assert code == 0, said
-            seconds = time.monotonic() - began
             known[command.module] = Undisturbed(
-                start=start,
-                outcome=command.outcome(workspace),
-                seconds=seconds,
-                bytes_on_disk=bytes_on_disk(workspace),
+                start=start, end=end, outcome=command.outcome(end), seconds=time.monotonic() - began
             )
-            shutil.rmtree(workspace)
         return known[command.module]
 
     return run

@@ -98,12 +98,11 @@ class Finished:
     outcomes: dict[str, object]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    workspace, commands = tmp_path_factory.mktemp("finished") / "runs", (SWITCH, TRAIN, SAMPLE)
-    workspace.mkdir()
-    assert [command.run(workspace)[0] for command in commands] == [0, 0, 0]
-    outcomes = {command.module: command.outcome(workspace) for command in (*commands, REPORTS)}
+@pytest.fixture
+def finished(undisturbed, tmp_path: Path) -> Finished:
+    commands, workspace = (TRAIN, SWITCH, SAMPLE, REPORTS), tmp_path / "finished"
+    shutil.copytree(undisturbed(SAMPLE).end, workspace)
+    outcomes = {command.module: command.outcome(workspace) for command in commands}
     *_, last = sorted(workspace.glob("cells/*/samples.npy"))
     shutil.rmtree(last.parent)
     return Finished(workspace=workspace, outcomes=outcomes)

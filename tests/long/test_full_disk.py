@@ -45,7 +45,7 @@ def test_full_at_every_point(
     whole = undisturbed(command)
     begun = bytes_on_disk(whole.start)
     for point in range(1, points + 1):
-        room = begun + (whole.bytes_on_disk - begun) * point // (points + 1)
+        room = begun + (bytes_on_disk(whole.end) - begun) * point // (points + 1)
         here, disk = tmp_path / f"{point}", tmp_path / f"{point}" / "disk"
         disk.mkdir(parents=True)
         (here / "runs").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import COMMANDS, FROM_NOTHING, kill_once
+from attacks import COMMANDS, LARGEST, OTHERS, kill_once
 
 KILLS = 200
 KILLS_A_ROUND = 5  # of one workspace, before the command may run to its end
@@ -21,11 +22,11 @@ pytestmark = pytest.mark.long
 def test_killed_at_random_moments(
     module: str, undisturbed, times: Callable[[int], int], tally: Counter[str], tmp_path: Path
 ) -> None:
-    """Half of the kills go to commands that make their workspace from nothing, in which most can
-    be lost."""
+    """Half of the kills go to the commands that write most."""
     command = COMMANDS[module]
-    of = len(FROM_NOTHING) if command in FROM_NOTHING else len(COMMANDS) - len(FROM_NOTHING)
-    kills, rng, whole = times(KILLS // 2 // of + 1), random.Random(module), undisturbed(command)
+    alike = LARGEST if command in LARGEST else OTHERS
+    kills, rng = times(math.ceil(KILLS / 2 / len(alike))), random.Random(module)
+    whole = undisturbed(command)
     while tally["kills"] < kills:
         workspace = tmp_path / "runs"
         shutil.copytree(whole.start, workspace)
