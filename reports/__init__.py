@@ -4,6 +4,9 @@
 `python -m reports FOLDER` calls later, on a machine that may have neither torch nor MLflow.
 """
 
+from varant import signals  # noqa: F401  # first of all: signals end a command from here on
+
+# isort: split
 from reports.build import build
 from reports.parts.report import ReportPaths
 

@@ -22,8 +22,6 @@ the user can mend, 1 what the machine did.
 """
 
 import argparse
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from reports.build import build, load_study
 from reports.compare import compare
 from reports.pool import pool
 from reports.trace import trace
+from varant.errors import exit_codes
 from varant.manifest import Damaged
 
 
@@ -62,9 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--compare: give two folders, and a third for the PDF if you want one")
     try:
         print(_done(flags), flush=True)
-    except BrokenPipeError:  # who reads may stop
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError:  # an OSError, and no trouble: `exit_codes` ends quietly
+        raise
     except (FrameError, Damaged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,4 +91,5 @@ def _done(flags: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with exit_codes():
+        sys.exit(main())

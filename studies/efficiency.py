@@ -175,7 +175,6 @@ def main(config: EfficiencyConfig, command: str) -> None:
     from studies.cells.gauge import run_gauge
     from studies.grid.folder import write_study
     from studies.grid.forecast import check_fits, check_training_fits
-    from studies.study import preempted_by_signals
 
     started, run = time.monotonic(), config.run
     check_device(run.device)
@@ -195,10 +194,9 @@ def main(config: EfficiencyConfig, command: str) -> None:
     workspace = Workspace(folder=run.workspace.resolve())
     workspace.claim()
     results: dict[Gauge, CellResult] = {}
-    with preempted_by_signals():
-        for place, gauge in enumerate(gauges):
-            print(f"{place + 1}/{len(gauges)} {gauge.name}", file=sys.stderr, flush=True)
-            results[gauge] = run_gauge(gauge, workspace, again=config.retry_failed)
+    for place, gauge in enumerate(gauges):
+        print(f"{place + 1}/{len(gauges)} {gauge.name}", file=sys.stderr, flush=True)
+        results[gauge] = run_gauge(gauge, workspace, again=config.retry_failed)
     frame = _write_frame(config, workspace, results)
     file = study_file(config, command, subject, results, frame_sha256=sha256_file(frame))
     paths = build(write_study(frame.parent, file).parent)

@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -26,7 +25,7 @@ from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
-from varant.errors import Preempted, UserError, exit_codes, require_writable, stop_signals
+from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, locked, sha256_file
 from varant.flags import command_words, flags_of
 from varant.model.plan import DepthPlan
@@ -175,7 +174,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         Raises:
             UserError: flags, files or folders that the user can mend.
-            Preempted: SIGTERM or SIGUSR1 came.
+            Preempted: SIGTERM or SIGUSR1 came while a cell was training here.
         """
         from studies.grid.bench import plan_bench, prepare_bench
         from studies.running.executors import open_executor
@@ -200,7 +199,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         executing = open_executor(
             self.config.workers, run.scheduler, workspace=workspace.folder, device=run.device
         )
-        with preempted_by_signals(), executing as executor:
+        with executing as executor:
             bench = prepare_bench(planned, self.config, workspace, executor, splits_of(points))
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
@@ -373,26 +372,6 @@ def _say_bad(results: Mapping[str, CellResult]) -> None:
     for status, count in sorted(counts.items()):
         if status != FINISHED:
             print(f"{count} cells {status}; the report names them", file=sys.stderr)
-
-
-@contextmanager
-def preempted_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGUSR1, by which batch systems end jobs, into `Preempted`."""
-
-    def stop(number: int, frame: object) -> None:
-        raise _Terminated
-
-    try:
-        with stop_signals(stop):
-            yield
-    except _Terminated:
-        raise Preempted(
-            "stopped; finished cells and checkpoints are kept: run the same command to go on"
-        ) from None
-
-
-class _Terminated(KeyboardInterrupt):
-    """Like Ctrl-C no `Exception`: nothing that copes with errors swallows it."""
 
 
 def main(study: type[Study[Config, Any]], config: type[Config], about: str | None) -> None:

@@ -1,33 +1,42 @@
 """The module `cleanfid.fid`, which published figures are computed with.
 
 clean-fid imports torchvision, whose registry wheel registers fake kernels for operators that only
-its compiled part defines; beside another build of torch that import fails. None of these operators
-is used here, so each one that is reported missing is declared, and the import is tried again.
+its compiled part defines, which does not load beside another build of torch. None of them is used
+here, so they are declared before: an import is begun once, and no other thread finds half of one.
 """
 
 import functools
 import importlib
-import re
-import sys
+import importlib.util
+from pathlib import Path
 from types import ModuleType
 
 import torch
 
-_MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
-_DECLARED: dict[str, torch.library.Library] = {}
+OPERATORS = ("nms", "qnms")
 
 
 @functools.cache
 def cleanfid_fid() -> ModuleType:
-    while True:
-        try:
-            return importlib.import_module("cleanfid.fid")
-        except RuntimeError as error:
-            missing = _MISSING_OPERATOR.search(str(error))
-            if missing is None or missing[1] in _DECLARED:
-                raise
-            # Kept for the life of the process: dropping the library drops its operators.
-            _DECLARED[missing[1]] = torch.library.Library("torchvision", "FRAGMENT")
-            _DECLARED[missing[1]].define(f"{missing[1]}() -> ()")
-            for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
-                del sys.modules[name]
+    if not _compiled_part_loads():
+        # Kept for the life of the process: dropping the library drops its operators.
+        declared = _library()
+        for name in OPERATORS:
+            declared.define(f"{name}() -> ()")
+    return importlib.import_module("cleanfid.fid")
+
+
+@functools.cache
+def _library() -> torch.library.Library:
+    return torch.library.Library("torchvision", "FRAGMENT")
+
+
+def _compiled_part_loads() -> bool:
+    spec = importlib.util.find_spec("torchvision")
+    assert spec is not None and spec.origin is not None, "clean-fid needs it"
+    try:
+        for part in Path(spec.origin).parent.glob("_C*.so"):
+            torch.ops.load_library(part)
+    except OSError:
+        return False
+    return True

@@ -15,6 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 LONG = ("studies/test_pareto", "training/test_run", "studies/", "test_train.py", "reports/")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("varant", "attacks of tests/long")
+    group.addoption("--share", type=float, default=1.0, help="of the attacks; default: all")
+    group.addoption("--tally", type=Path, help="folder for their counts, a JSON file a test")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         file = item.nodeid.partition("::")[0]

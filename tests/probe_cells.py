@@ -10,8 +10,9 @@ import torch
 
 from studies.cells.cell import Cell, HeldOut, Network, Task
 from studies.cells.result import CellResult, Measurements
-from varant.errors import Diverged, Preempted, stop_signals
+from varant.errors import Diverged, Preempted
 from varant.model.geometry import Geometry
+from varant.signals import stop_signals
 from varant.start.calibration import Speed
 
 

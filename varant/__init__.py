@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from varant import signals
+
 if TYPE_CHECKING:
     from varant.errors import UserError as UserError
     from varant.model.cost import PlanCost as PlanCost, plan_cost as plan_cost
@@ -38,6 +40,8 @@ _HOMES = {
 }
 __all__ = list(_HOMES)
 __version__ = "0.1.0"
+
+signals.quit_on_signals()  # a command is imported for seconds
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,11 @@ import errno
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+from varant.signals import code_and_line, raised_signals, taken
 
 
 class UserError(ValueError):
@@ -39,28 +41,35 @@ def exit_codes() -> Iterator[None]:
     """Turn exceptions into DESIGN's exit codes: 2 what the user can mend, 1 what the machine did.
 
     An exception that is neither a `UserError` nor known trouble of the machine is a bug of ours
-    and keeps its traceback (exit code 1 as well). Who reads what is printed may stop reading.
+    and keeps its traceback (exit code 1 as well). What follows from a signal is the signal's, and
+    who reads what is printed may stop reading.
     """
     try:
-        yield
-        sys.stdout.flush()
+        with raised_signals():
+            yield
+            sys.stdout.flush()
     except BaseException as error:
-        if isinstance(error, BrokenPipeError) and not _is_read():
+        said, came = _code_and_line(error), taken()
+        if came is not None and not isinstance(error, KeyboardInterrupt | Preempted):
+            said = code_and_line(came)
+        unread = isinstance(error, BrokenPipeError) and came is None
+        if not _printed("", sys.stdout) and unread:
             raise SystemExit(128 + signal.SIGPIPE) from None
-        said = _code_and_line(error)
         if said is None:
             raise
         code, line = said
-        print(line, file=sys.stderr)
+        if not _printed(f"{line}\n", sys.stderr) and unread:
+            code = 128 + signal.SIGPIPE
         raise SystemExit(code) from None
 
 
-def _is_read() -> bool:
-    """Whether someone reads what is printed; else it goes nowhere from now on."""
+def _printed(text: str, stream: TextIO) -> bool:
+    """Print; False where nobody reads, and what is printed there goes nowhere from now on."""
     try:
-        sys.stdout.flush()
+        stream.write(text)
+        stream.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True
 
@@ -84,25 +93,8 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
         case OSError(errno=int()):
             return 1, f"error: {error.filename or 'the machine'}: {error.strerror}"
         case KeyboardInterrupt():
-            return 130, "interrupted; run the same command again to go on"
+            return code_and_line(getattr(error, "number", signal.SIGINT))
     return None
-
-
-@contextlib.contextmanager
-def stop_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Inside, SIGTERM and SIGUSR1, by which batch systems end jobs, call `handler`.
-
-    Only a process's main thread can listen; elsewhere nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {kind: signal.signal(kind, handler) for kind in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for kind, kept in before.items():
-            signal.signal(kind, kept)
 
 
 def require_writable(flag: str, folder: Path) -> None:

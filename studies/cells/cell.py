@@ -28,6 +28,7 @@ from studies.cells.result import (
 from varant.devices import Precision
 from varant.errors import Diverged, Preempted, UserError
 from varant.files import digest_of, locked
+from varant.signals import raise_again
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes without
@@ -250,6 +251,7 @@ def _measured(cell: Cell, folder: Path) -> CellResult:
     except (OSError, UserError):
         raise
     except Exception as trouble:
+        raise_again()  # no failure of the cell's
         error = f"{type(trouble).__name__}: {trouble}"
         result = CellResult(digest=digest, status=FAILED, error=error)
     return replace(result, seconds=result.seconds or time.monotonic() - started)

@@ -95,7 +95,7 @@ class ProcessExecutor(Executor):
         )
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        with _one_thread_each():
+        with _as_workers_start():
             try:
                 return self._pool.submit(function, *args, **kwargs)
             except BrokenProcessPool:  # one lost process breaks a pool for good
@@ -110,13 +110,16 @@ class ProcessExecutor(Executor):
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes that are started inside load their numerical libraries with one thread."""
+def _as_workers_start() -> Iterator[None]:
+    """Processes that are started inside load their numerical libraries with one thread, and never
+    hear Ctrl-C: it reaches the study, which asks them to end."""
     before = {name: os.environ[name] for name in _ONE_THREAD if name in os.environ}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name in _ONE_THREAD:
             del os.environ[name]
         os.environ.update(before)
@@ -124,7 +127,6 @@ def _one_thread_each() -> Iterator[None]:
 
 def _start_worker(stopped: Connection) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the study, which asks us to end
     study = multiprocessing.parent_process()
     assert study is not None, "this is a worker"
 

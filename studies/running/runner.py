@@ -16,6 +16,7 @@ from studies.running.executors import Executor
 from varant.errors import Preempted, UserError, one_line
 from varant.manifest import Damaged
 from varant.progress import update_interval
+from varant.signals import raise_again
 from varant.store.workspace import Workspace
 
 LOSSES = 2  # workers that a cell may lose before it counts as interrupted
@@ -81,6 +82,7 @@ def run_cells(
 
     with _progress(split, waiting, results, workspace, executor.slots):
         while waiting or running:
+            raise_again()
             for cell in [c for c in waiting.values() if c.needs is None or c.needs in results]:
                 status = results[cell.needs].status if cell.needs else FINISHED
                 if status != FINISHED:

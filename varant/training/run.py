@@ -24,10 +24,11 @@ from typing import Any, TextIO
 import torch
 
 from varant.data.tokens import TokenSplit
-from varant.errors import Diverged, Preempted, UserError, stop_signals
+from varant.errors import Diverged, Preempted, UserError
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import read_json, write_json
 from varant.progress import Log
+from varant.signals import stop_signals
 from varant.store.checkpoint import CONFIG_FILE, save
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState, Saver
 from varant.training.trainer import Trainer, Wishes

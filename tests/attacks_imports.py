@@ -1,0 +1,1 @@
+"""What attacked commands import, imported once."""

@@ -1,0 +1,146 @@
+"""Each file of a finished workspace is damaged in turn: it is found and named, or harmless."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import multiprocessing
+import random
+import re
+import runpy
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from attacks import REPORTS, SAMPLE, SWITCH, TRAIN, Attacked
+
+pytestmark = pytest.mark.long
+
+
+# Ways to damage a file.
+
+
+def flip_a_bit(path: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def cut(path: Path, rng: random.Random) -> None:
+    with path.open("r+b") as file:
+        file.truncate(rng.randrange(path.stat().st_size))
+
+
+def remove(path: Path, rng: random.Random) -> None:
+    path.unlink()
+
+
+def replace_by_foreign(path: Path, rng: random.Random) -> None:
+    path.write_bytes(rng.randbytes(path.stat().st_size))
+
+
+WAYS = [flip_a_bit, cut, remove, replace_by_foreign]
+GOOD = {"refused", "made again", "harmless"}
+
+
+# Commands in a process that has imported what they import: a damage costs a second, not ten.
+
+
+def ended(command: Attacked, workspace: Path) -> tuple[int | None, str]:
+    """Run a command to its end: code and stderr."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["attacks_imports"])
+    with tempfile.NamedTemporaryFile("r") as errors:
+        words = [command.module, *command.words(workspace)]
+        process = context.Process(target=_run, args=(words, errors.name))
+        process.start()
+        process.join()
+        return process.exitcode, errors.read()
+
+
+def _run(words: list[str], errors: str) -> None:
+    sys.argv, sys.stdout = words, io.StringIO()
+    sys.stderr = open(errors, "w", buffering=1)  # noqa: SIM115  # the process ends with it
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def readers_of(path: Path) -> list[Attacked]:
+    """Commands that may read a file of the workspace."""
+    match path.parts[0]:
+        case "supernet":
+            return [TRAIN, SAMPLE]
+        case "switch-quick":
+            return [REPORTS, SWITCH]
+    return [SWITCH]
+
+
+def kind_of(path: Path) -> str:
+    """A file's name without what differs between files of one kind."""
+    names = ["*" if re.fullmatch(r"[0-9a-f]{16,}", part) else part for part in path.parts]
+    return re.sub(r"\d+", "*", "/".join(names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished workspace, but for one cell, so that what cells read is read.
+
+    Attributes:
+        outcomes: what commands must make of it, by module.
+    """
+
+    workspace: Path
+    outcomes: dict[str, object]
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path: Path) -> Finished:
+    commands, workspace = (TRAIN, SWITCH, SAMPLE, REPORTS), tmp_path / "finished"
+    shutil.copytree(undisturbed(SAMPLE).end, workspace)
+    outcomes = {command.module: command.outcome(workspace) for command in commands}
+    *_, last = sorted(workspace.glob("cells/*/samples.npy"))
+    shutil.rmtree(last.parent)
+    return Finished(workspace=workspace, outcomes=outcomes)
+
+
+def test_each_file_damaged_in_turn(
+    finished: Finished, times: Callable[[int], int], tally: Counter[str], tmp_path: Path
+) -> None:
+    paths = [path for path in finished.workspace.rglob("*") if path.is_file()]
+    files = sorted(p.relative_to(finished.workspace) for p in paths if p.stat().st_size)
+    kinds = [list(same) for _, same in itertools.groupby(sorted(files, key=kind_of), key=kind_of)]
+    rng, bad = random.Random(0), []
+    # Every way on one file of a kind, one way on each other file.
+    attacks = [(same[0], way) for same in kinds for way in WAYS]
+    attacks += [(path, rng.choice(WAYS)) for same in kinds for path in same[1:]]
+    for path, way in rng.sample(attacks, times(len(attacks))):
+        for reader in readers_of(path):
+            workspace = tmp_path / "runs"
+            shutil.copytree(finished.workspace, workspace)
+            way(workspace / path, rng)
+            found = verdict(reader, path, workspace, finished.outcomes[reader.module])
+            shutil.rmtree(workspace)
+            tally[f"{reader.module}, {way.__name__} of {kind_of(path)}: {found}"] += 1
+            tally[found] += 1
+            if found not in GOOD:
+                bad.append((str(path), way.__name__, found))
+    assert not bad
+
+
+def verdict(reader: Attacked, path: Path, workspace: Path, outcome: object) -> str:
+    """What a command makes of a workspace in which this file is damaged."""
+    code, said = ended(reader, workspace)
+    if "Traceback" in said or code not in (0, 2):
+        return f"code {code}: {said[-300:]}"
+    if code == 2:
+        named = path.name in said or path.parent.name in said
+        return "refused" if named else f"refused, not named: {said[-300:]}"
+    with contextlib.suppress(AssertionError):
+        if reader.outcome(workspace) == outcome:
+            return "made again" if path.name in said else "harmless"
+    return f"believed: {said[-300:]}"
