@@ -70,8 +70,10 @@ ANCHORS = (REAL, BASE, "control")
 
 FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
 FAMILIES += ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
-STATUSES = ("finished", "failed", "diverged", "interrupted")
-FINISHED, FAILED, DIVERGED, INTERRUPTED = STATUSES
+STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted")
+FINISHED = STATUSES[0]
+"""`ended worse`: a training that did harm, and the cells that would measure its network; they have
+no numbers, as those that failed."""
 
 
 _ORDER = ("fid", "fd", "kid", "class_accuracy", "nll")

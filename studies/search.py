@@ -152,11 +152,12 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         if config.switch is not None and trained not in (None, config.switch):
             warning = f"warning: --switch {config.switch}: the supernet was trained for {trained}"
             print(warning, file=sys.stderr)
-        supernet = self.supernet(bench)
+        supernet, errors = self.supernet(bench), list[str]()
 
         def score(plans: Plans) -> list[float | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
+            errors.extend(result.error for result in results.values() if result.error)
             return [results[task].values.get("select/nll/mean") for task in tasks]
 
         search = PlanSearch(
@@ -168,7 +169,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         )
         search.run(config.trials)
         if not search.scored:
-            raise UserError("studies.search: no plan could be scored; see its cells' errors")
+            raise UserError(f"studies.search: no plan could be scored: {errors[0]}")
         late, scored = partial(self._late_plan, geometry), tuple(search.scored.values())
         ranked = search.rank(late) if RANKED in config.selectors else {}
         return FoundPlans(scored=scored, fronts=search.fronts(), ranked=ranked)

@@ -224,8 +224,9 @@ def main(config: TrainConfig) -> None:
     import torch
 
     from varant.devices import check_device
-    from varant.store.checkpoint import load
+    from varant.store.checkpoint import load, read_config
     from varant.training.distributed import joined_ranks
+    from varant.training.run import WORSE_NOTE, warn_on_stderr
 
     run, out = config.run, config.out or config.run.workspace / "supernet"
     check_device(run.device)
@@ -247,6 +248,8 @@ def main(config: TrainConfig) -> None:
             if ranks.first:
                 load(out)  # a damaged file is named: "finished" is a promise
                 print(f"{out}: finished already; nothing to do")
+                if worse := (read_config(out).get("note") or {}).get(WORSE_NOTE):
+                    warn_on_stderr(f"{out}: {worse}")
             return
         if ranks.first:
             require_writable("--out", out)

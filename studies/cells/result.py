@@ -21,6 +21,7 @@ KEPT = (WHOLE_FILE, "metrics.jsonl", "*.safetensors", "features-*.npy", "samples
 """What others read in the folder of a cell that has finished, beside its result."""
 REMEDY = "it is made again"
 FINISHED, FAILED, DIVERGED, INTERRUPTED = "finished", "failed", "diverged", "interrupted"
+WORSE = "ended worse"  # than it began: a training, and what would measure its network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ class CellResult:
     """How a cell ended.
 
     Attributes:
-        status: `finished` with measurements, `failed` or `diverged` with its error, or
-            `interrupted`, which no file says: such a cell goes on when the study runs again.
+        status: `finished` with measurements, `failed`, `diverged` or `ended worse` with its error,
+            or `interrupted`, which no file says: such a cell goes on when the study runs again.
         facts: what else the cell says of itself, JSON-ready.
     """
 
@@ -108,7 +109,7 @@ def read_result(folder: Path, digest: str) -> CellResult | None:
         result = _FILE.validate_json(path.read_bytes())
     except (OSError, ValidationError):
         raise Damaged(f"{path}: not a result of this version; {REMEDY}") from None
-    if result.digest != digest or result.status not in (FINISHED, FAILED, DIVERGED):
+    if result.digest != digest or result.status not in (FINISHED, FAILED, DIVERGED, WORSE):
         raise Damaged(f"{path}: of another cell; {REMEDY}")
     return result
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from studies.cells.cell import Cell, Network, Task
-from studies.cells.result import CellResult, Measurements
+from studies.cells.result import FINISHED, WORSE, CellResult, Measurements
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.training.config import TrainingConfig
@@ -147,18 +147,20 @@ class Training(Task):
         return points
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
+        """Train; a network that ended worse than it began gets no numbers."""
         from varant.store.checkpoint import MODEL_FILE, read_config
-        from varant.training.run import CHECKPOINTS, RunFolder, read_metrics
+        from varant.training.run import CHECKPOINTS, WORSE_NOTE, RunFolder, read_metrics
 
         run = RunFolder(folder=folder, identity=cell.identity)
         run.once(lambda run: self._train(cell, run))
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         content, last = read_config(folder), read_metrics(folder)[-1]
         seconds = float(content["note"]["seconds"])  # of all visits
+        worse = content["note"].get(WORSE_NOTE)
         found = {
             name: Measurements(value=value, count=self.evaluate_images)
             for name, value in last.items()
-            if name.startswith("select/")
+            if name.startswith("select/") and not worse
         }
         facts = {
             "sha256": content["sha256"][MODEL_FILE],
@@ -167,7 +169,14 @@ class Training(Task):
             "training_flops": last["flops/training"],
             "realised_share": last["share/realised"],
         }
-        return CellResult(digest=cell.digest, metrics=found, facts=facts, seconds=seconds)
+        return CellResult(
+            digest=cell.digest,
+            status=WORSE if worse else FINISHED,
+            metrics=found,
+            facts=facts,
+            seconds=seconds,
+            error=worse,
+        )
 
     def start(self, cell: Cell) -> LoadedModel:
         """What it begins from."""

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from studies.cells.cell import Cell, run_cell
-from studies.cells.result import DIVERGED, FAILED, FINISHED, INTERRUPTED, CellResult, read_result
+from studies.cells.result import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    WORSE,
+    CellResult,
+    read_result,
+)
 from studies.running.executors import Executor
 from varant.errors import Preempted, UserError, one_line
 from varant.manifest import Damaged
@@ -20,7 +28,7 @@ from varant.signals import raise_again
 from varant.store.workspace import Workspace
 
 LOSSES = 2  # workers that a cell may lose before it counts as interrupted
-_BAD = {FAILED: "failed", DIVERGED: "diverged", INTERRUPTED: "was interrupted"}
+_BAD = {FAILED: "failed", DIVERGED: "diverged", INTERRUPTED: "was interrupted", WORSE: WORSE}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,8 @@ MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
 _NOT_THE_FILE = ("locked", "unable to open", "I/O error", "is full")  # SQLite's words
 
 RUNNING, KILLED, FAILED, FINISHED = "RUNNING", "KILLED", "FAILED", "FINISHED"  # MLflow's words
-_ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "interrupted": KILLED}
+_ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "ended worse": FAILED}
+_ENDED |= {"interrupted": KILLED}
 
 
 @dataclass(frozen=True, kw_only=True)

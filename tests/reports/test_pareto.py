@@ -81,7 +81,7 @@ def verdicts_of(answer) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def six_units(tmp_path_factory) -> Path:
-    status = {("progressive", 4, None): "diverged", ("fixed 1", 2, QUARTER): "failed"}
+    status = {("progressive", 4, None): "ended worse", ("fixed 1", 2, QUARTER): "failed"}
     units = {"schedules": SCHEDULES, "units": range(6), "status": status}
     folder = make_folder(tmp_path_factory.mktemp("six") / "study", **units)
     build(folder)
@@ -153,7 +153,7 @@ def test_levels_stand_beside_the_floor(tmp_path, drawn_once):
 
 def test_cells_without_numbers_are_listed(six_units):
     text = pdf_text(six_units / "report.pdf")
-    assert "diverged" in text and "not finite at step 120" in text
+    assert "ended worse" in text and "not finite at step 120" in text
     answer = json.loads((six_units / "answer.json").read_text())
     assert "fixed 1 u2 d2@3: failed" in answer["unfinished_cells"]
     assert len([c for c in answer["unfinished_cells"] if c.startswith("progressive u4")]) == 8

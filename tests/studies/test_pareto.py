@@ -22,6 +22,7 @@ from studies.cells.result import CellResult, write_result
 from studies.grid.costs import paper_cost
 from studies.pareto import Pareto, ParetoConfig
 from varant import DepthPlan, generate, load
+from varant.files import write_json
 from varant.presets import presets
 from varant.start.presets import base_geometry
 
@@ -154,21 +155,38 @@ def test_a_trained_model_is_a_checkpoint_and_another_metric_trains_nothing(copie
     assert len(list(copied.glob("cells/*/result.json"))) == results + 12, "base and fixed"
 
 
-def test_a_diverged_training_is_a_status_and_no_gap(copied, capsys, undrawn):
-    facts = json.loads((copied / "pareto-quick" / "study.json").read_text())
-    digest = next(m["digest"] for m in facts["models"] if m["schedule"] == "progressive")
-    result = copied / "cells" / digest[:16] / "result.json"
-    write_result(result.parent, CellResult(digest=digest, status="diverged", error="loss is nan"))
+def test_a_training_that_diverged_or_ended_worse_is_a_status_and_no_gap(copied, capsys, undrawn):
+    study = copied / "pareto-quick"
+    models = json.loads((study / "study.json").read_text())["models"]
+    digests = {model["schedule"]: model["digest"] for model in models}
+    folders = {schedule: copied / "cells" / digest[:16] for schedule, digest in digests.items()}
+    failed = CellResult(digest=digests["progressive"], status="diverged", error="loss is nan")
+    write_result(folders["progressive"], failed)
+    config = folders["fixed 2/3"] / "config.json"
+    content = json.loads(config.read_text())
+    write_json(config, content | {"note": content["note"] | {"worse": "ended worse, as planned"}})
+    (folders["fixed 2/3"] / "result.json").unlink()
     for path in copied.glob("cells/*/config.json"):
-        if digest in path.read_text() and path.parent != result.parent:
+        of = [digest for digest in digests.values() if digest in path.read_text()]
+        if of and digests["control"] not in of and path.parent not in folders.values():
             shutil.rmtree(path.parent)
     SMALL.run(copied)
-    assert "7 cells diverged" in capsys.readouterr().err
-    frame = pd.read_parquet(copied / "pareto-quick" / "frame.parquet")
-    bad = frame[frame["schedule"] == "progressive"]
-    assert set(bad["status"]) == {"diverged"}
-    assert set(bad["plan"]) == PLANS
-    assert bad["value"].isna().all()
+    said = capsys.readouterr().err
+    assert "7 cells diverged" in said and "7 cells ended worse" in said
+    frame = pd.read_parquet(study / "frame.parquet")
+    for schedule, status in (("progressive", "diverged"), ("fixed 2/3", "ended worse")):
+        bad = frame[frame["schedule"] == schedule]
+        assert set(bad["status"]) == {status}
+        assert set(bad["plan"]) == PLANS
+        assert bad["value"].isna().all()
+    answer = json.loads((study / "answer.json").read_text())
+    assert "fixed 2/3 u0 d2@3: ended worse" in answer["unfinished_cells"]
+    models = json.loads((study / "study.json").read_text())["models"]
+    assert "ended worse, as planned" in [model["error"] for model in models]
+    plans = (
+        json.loads((study / "plans.json").read_text()) if (study / "plans.json").exists() else []
+    )
+    assert digests["fixed 2/3"][:16] not in json.dumps(plans)
 
 
 def test_an_exported_plan_gives_the_same_tokens_elsewhere(finished):

@@ -336,7 +336,7 @@ def test_flags_that_change_when_a_run_goes_on_are_refused(quick_workspace, capsy
 def test_a_start_that_does_not_fit_the_data(quick_workspace, capsys, tmp_path):
     for label in ("a", "b"):
         for i in range(10):
-            paint(tmp_path / "photos" / label / f"{i}.png")
+            paint(tmp_path / "photos" / label / f"{i}.png", seed=i)
     said = refused(
         capsys,
         model=quick_workspace / "supernet",

@@ -4,8 +4,9 @@
     PATH/<class>/...                                 every class split ten ways: 8 train, 1, 1
 
 Classes are the sorted folder names and files are found at any depth below them, as torchvision's
-`ImageFolder` has it. The shorter side is resized to 1.125 x the crop by Lanczos; training images
-are cropped anywhere, held-out ones in the middle (VAR's data pipeline).
+`ImageFolder` has it (`varant.data.listing`). Each becomes 8-bit RGB (`varant.data.decoding`); the
+shorter side is resized to 1.125 x the crop by Lanczos; training images are cropped anywhere,
+held-out ones in the middle (VAR's data pipeline).
 """
 
 from __future__ import annotations
@@ -20,25 +21,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from varant.data.datasets import SPLITS, Dataset, Split
+from varant.data.datasets import Dataset, Split
+from varant.data.decoding import BadImage, read_image
+from varant.data.listing import Files, list_splits
 from varant.errors import UserError
 from varant.files import digest_of
 from varant.randomness import stream
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 RESIZE = 1.125  # side of the resized image over the crop's
-PREPROCESSING_VERSION = 1
-
-Files = dict[str, list[Path]]  # image files of one split by class
+PREPROCESSING_VERSION = 2
 
 
 class UnreadableImage(UserError):
-    """An image file that cannot be decoded; `index` is its place in the split."""
+    """A file that gives no image; `index` is its place in the split."""
 
     def __init__(self, path: Path, index: int, why: str) -> None:
         super().__init__(
-            f"--data-path: {path}: cannot be read as an image ({why}); mend or delete it, or give "
-            "--skip-unreadable"
+            f"--data-path: {path}: {why}; mend or delete it, or give --skip-unreadable"
         )
         self.path, self.index = path, index
 
@@ -60,7 +59,7 @@ class FolderSplit:
     @classmethod
     def of(cls, files: Files, *, side: int, random_crop: bool) -> FolderSplit:
         """Of image files by class."""
-        paths = tuple(itertools.chain.from_iterable(files.values()))
+        paths = tuple(file.path for file in itertools.chain.from_iterable(files.values()))
         labels_N = np.repeat(np.arange(len(files)), [len(group) for group in files.values()])
         return cls(paths=paths, labels_N=labels_N, side=side, random_crop=random_crop)
 
@@ -81,12 +80,9 @@ class FolderSplit:
     def _read(self, index: int, place: Sequence[float]) -> np.ndarray:
         path = self.paths[index]
         try:
-            with Image.open(path) as file:
-                image = resized(file.convert("RGB"), round(RESIZE * self.side))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            bomb = isinstance(error, Image.DecompressionBombError)
-            why = "too many pixels" if bomb else type(error).__name__
-            raise UnreadableImage(path, int(index), why) from None
+            image = resized(read_image(path), round(RESIZE * self.side))
+        except BadImage as bad:
+            raise UnreadableImage(path, int(index), str(bad)) from None
         spare = np.array(image.size) - self.side
         if self.random_crop:
             left, top = np.minimum((np.asarray(place) * (spare + 1)).astype(int), spare)
@@ -144,27 +140,35 @@ def resized(image: Image.Image, shorter: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def folder_dataset(path: Path, *, side: int) -> Dataset:
+def folder_dataset(path: Path, *, side: int, skip_unreadable: bool = False) -> Dataset:
     """The data set in `path`, of square images of `side` pixels.
 
     The digest is over the files' names and sizes in bytes and the preprocessing: reading a
     million files to find one that was changed in place would cost more than tokenising them.
 
+    Args:
+        skip_unreadable: see `list_splits`.
+
     Raises:
-        UserError: no such folder, no class folders, or a class without images (named).
+        UserError: no such folder, no class folders, a class without images, or a split without.
     """
     if not path.is_dir():
         raise UserError(f"--data-path {path}: no such folder; give one of class folders")
-    listed = _split_by_folder(path) if (path / "train").is_dir() else _split_by_turn(path)
+    listed = list_splits(path, skip_unreadable=skip_unreadable)
     splits = {
         name: FolderSplit.of(files, side=side, random_crop=name == "train")
         for name, files in listed.items()
     }
+    if bare := [name for name, files in listed["train"].items() if not files]:
+        raise UserError(
+            f"--data-path {path}: all training images of class {bare[0]} are held out as well; "
+            "give it others"
+        )
     for name, split in splits.items():
         if not len(split):
             raise UserError(
                 f"--data-path {path}: too few images for a {name} split; give a train/ and a val/ "
-                "folder, or at least 10 images a class"
+                "folder, or at least 10 images a class, all different"
             )
     names = tuple(listed["train"])
     content = {
@@ -172,8 +176,11 @@ def folder_dataset(path: Path, *, side: int) -> Dataset:
         "side": side,
         "classes": names,
         "files": {
-            name: [(p.relative_to(path).as_posix(), p.stat().st_size) for p in split.paths]
-            for name, split in splits.items()
+            name: [
+                (file.path.relative_to(path).as_posix(), file.size)
+                for file in itertools.chain.from_iterable(files.values())
+            ]
+            for name, files in listed.items()
         },
     }
     return Dataset(
@@ -184,53 +191,3 @@ def folder_dataset(path: Path, *, side: int) -> Dataset:
         sizes={name: len(split) for name, split in splits.items()},
         make_split=splits.__getitem__,
     )
-
-
-def _split_by_folder(path: Path) -> dict[str, Files]:
-    """`train/` and `val/`; the images of `val/` are select and test by turns, class by class."""
-    train = _class_files(path / "train")
-    if not (path / "val").is_dir():
-        raise UserError(f"--data-path {path}: has a train/ folder and no val/ beside it")
-    held_out = _class_files(path / "val")
-    if surplus := sorted(held_out.keys() - train.keys()):
-        raise UserError(f"--data-path {path / 'val' / surplus[0]}: no such class in train/")
-    files = {name: held_out.get(name, []) for name in train}
-    return {
-        "train": train,
-        "select": {name: paths[::2] for name, paths in files.items()},
-        "test": {name: paths[1::2] for name, paths in files.items()},
-    }
-
-
-def _split_by_turn(path: Path) -> dict[str, Files]:
-    """Of each class every tenth image is for select, the one after it for test."""
-    files = _class_files(path)
-    places = {"train": range(8), "select": (8,), "test": (9,)}
-    return {
-        split: {
-            name: [p for i, p in enumerate(paths) if i % 10 in places[split]]
-            for name, paths in files.items()
-        }
-        for split in SPLITS
-    }
-
-
-def _class_files(path: Path) -> Files:
-    """Image files of each class folder, both sorted."""
-    folders = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
-    if not folders:
-        raise UserError(f"--data-path {path}: holds no class folders")
-    files = {}
-    for name in folders:
-        files[name] = sorted(
-            Path(parent) / file
-            for parent, _, found in os.walk(path / name, followlinks=True)
-            for file in found
-            if file.lower().endswith(EXTENSIONS)
-        )
-        if not files[name]:
-            raise UserError(
-                f"--data-path {path / name}: a class folder without images "
-                f"({', '.join(EXTENSIONS)}); fill or remove it"
-            )
-    return files

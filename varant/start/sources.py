@@ -168,7 +168,8 @@ def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Datas
     """The data set of the flags, with images of `side` pixels; `UserError` where it has others."""
     if data.dataset == "folder":
         assert data.data_path is not None
-        return folder_dataset(data.data_path, side=side)
+        skip = data.skip_unreadable
+        return folder_dataset(data.data_path, side=side, skip_unreadable=skip)
     return load_dataset(data.dataset, side=side, limit=limit)
 
 

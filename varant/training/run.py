@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,10 +30,13 @@ from varant.files import read_json, write_json
 from varant.progress import Log
 from varant.signals import stop_signals
 from varant.store.checkpoint import CONFIG_FILE, save
+from varant.training.ending import worse_ending
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState, Saver
 from varant.training.trainer import Trainer, Wishes
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
+SELECT_NLL = "select/nll/mean/"  # and a plan's name
+WORSE_NOTE = "worse"  # in the checkpoint's note: why the run ended worse
 RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
 # The metrics that differ between equal runs; the last: share of the time so far in which the run
 # stood still for checkpoints.
@@ -66,7 +69,7 @@ class Evaluator:
             plan = config.plan_of(depth, model.geometry)
             nll_NK = nll_per_scale(model, trainer.tokenizer, self.tokens, plan, images=self.images)
             mean = mean_nll(nll_NK, model.patch_nums).mean()
-            found[f"select/nll/mean/{plan.name}"] = float(mean)
+            found[f"{SELECT_NLL}{plan.name}"] = float(mean)
         trainer.model.train()
         return found
 
@@ -277,8 +280,23 @@ def run_training(
                 )
     if ranks.first:
         facts = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__}
+        if worse := _worse_ending(trainer, read_metrics(run.folder)):
+            warn_on_stderr(f"{run.folder}: {worse}")
+            facts[WORSE_NOTE] = worse
         save(run.folder, trainer.tokenizer, trainer.averaged.eval(), note=facts)
     ranks.wait()
+
+
+def _worse_ending(trainer: Trainer, lines: Sequence[Mapping[str, float]]) -> str | None:
+    """By the evaluations before training and at its end; without any, by the training losses."""
+    names = {plan.name: f"{SELECT_NLL}{plan.name}" for plan in trainer.plans.values()}
+    before, after = (
+        {plan: line[name] for plan, name in names.items() if name in line}
+        for line in (lines[0], lines[-1])
+    )
+    if not before:
+        before, after = trainer.losses
+    return worse_ending(before, after, trainer.model.vocab_size)
 
 
 def advancing(advance: Callable[..., object]) -> Log:

@@ -195,6 +195,16 @@ class Trainer:
     def finished(self) -> bool:
         return self.step == self.config.steps
 
+    @property
+    def losses(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Training loss by plan that was trained: of the first step, and the last ones' median."""
+        if self._began is None:
+            return {}, {}
+        names = {depth: plan.name for depth, plan in self.plans.items()}
+        recent = {names[depth]: losses for depth, losses in self._recent.items() if losses}
+        began = dict.fromkeys(recent, self._began)
+        return began, {plan: statistics.median(losses) for plan, losses in recent.items()}
+
     def advance(self, wishes: Callable[[], Wishes] = Wishes) -> Step:
         """Do one step.
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import varant
 from varant import UserError
 from varant.errors import Diverged
-from varant.training import resume as checkpoints
+from varant.training import resume as checkpoints, trainer as trainer_module
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState
 from varant.training.run import TIMES, RunFolder, read_metrics
 
@@ -277,6 +277,24 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
     assert saved.step == 12
     assert not (folder / "config.json").exists()
     assert lines_of(folder)[-1]["step"] == 12
+
+
+def test_a_run_that_ends_worse_than_it_began_says_so_in_its_record(
+    whole, tmp_path, capfd, monkeypatch
+):
+    note = json.loads((whole / "config.json").read_text())["note"]
+    assert "worse" not in note
+    monkeypatch.setattr(trainer_module, "DIVERGENCE_NATS", 1e9)
+    trainer = small_run.run(tmp_path / "run", lr=3.0, checkpoint_seconds=SELDOM)
+    said = capfd.readouterr().err
+    assert said.count("warning:") == 1
+    note = json.loads((tmp_path / "run" / "config.json").read_text())["note"]
+    assert f"{tmp_path / 'run'}: {note['worse']}" in said
+    first, last = (lines_of(tmp_path / "run")[i]["select/nll/mean/d1@1"] for i in (0, -1))
+    assert f"d1@1 {first:.3f} -> {last:.3f}" in note["worse"]
+    began, ended = trainer.losses  # which speak for a run without evaluations
+    assert ended.keys() == {"full", "d1@1", "d2@1"}
+    assert all(loss > began[plan] + 1 for plan, loss in ended.items())
 
 
 def test_a_folder_is_one_run_s(whole, tmp_path):
