@@ -34,7 +34,7 @@ from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
 from varant.files import digest_of
-from varant.flags import Natural, Positive
+from varant.flags import Natural, Times
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -53,7 +53,7 @@ class ScheduleConfig(SupernetConfig):
     """Flags of the study."""
 
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
-    trials: Positive = 24
+    trials: Times = 24
     """Schedules to try, the fixed points among them."""
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths

@@ -34,7 +34,7 @@ from studies.grid.point import Outcome, Point
 from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError
-from varant.flags import AboveZero, Natural, Positive, choices
+from varant.flags import AboveZero, Natural, Positive, Times, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
@@ -52,7 +52,7 @@ class SearchConfig(SupernetConfig):
 
     kv_limit: AboveZero = 0.4
     """Most peak KV cache: a share of the full network's, or bytes an image."""
-    trials: Positive = 150
+    trials: Times = 150
     """Different plans to score."""
     sampler: Literal["nsga2", "tpe"] = "nsga2"
     """What proposes plans."""

@@ -19,7 +19,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import pytest
 from tyro.constructors import PrimitiveConstructorSpec
 
-from varant.flags import flags_of, show_number
+from varant.flags import flags_of
+from varant.values import show_number
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests" / "data" / "flags.txt"

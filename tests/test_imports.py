@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = "devices errors files flags manifest presets progress randomness"
+GROUND = "devices errors files flags manifest presets progress randomness values"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise",

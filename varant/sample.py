@@ -18,7 +18,7 @@ import numpy as np
 from varant.devices import Precision, check_device, check_precision
 from varant.errors import UserError, exit_codes
 from varant.files import replacing
-from varant.flags import Natural, Places, Positive, flags_of
+from varant.flags import Places, Positive, Seed, flags_of
 from varant.model.plan import Selector
 from varant.start.config import NetworkConfig, SamplingConfig
 
@@ -42,7 +42,7 @@ class SampleConfig:
     """Classes to draw, such as 207,360; default: the first ten."""
     rows: Positive = 8
     """Images of each class."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of sampling."""
     zoom: Positive = 1
     """Enlarge every pixel this many times."""

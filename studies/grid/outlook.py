@@ -8,7 +8,7 @@ from analysis.metrics import parse_metric
 from analysis.statistics.units import LEAST_UNITS
 from studies.grid.bench import Planned
 from studies.grid.flags import StudyConfig
-from varant.flags import show_number
+from varant.values import show_number
 
 
 def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outlook, ...]:

@@ -120,7 +120,7 @@ class TrainingConfig(TrainingFlags):
     switch: Natural = 0
     lr: AboveZero = 5e-3
     precision: Precision = "float32"
-    seed: Natural = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check(self)
