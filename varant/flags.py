@@ -27,6 +27,7 @@ from varant.errors import UserError
 from varant.values import (
     MOST_OF_A_KIND,
     MOST_SEED,
+    MOST_SIDE,
     MOST_TIMES,
     MOST_WHOLE,
     BadValue,
@@ -177,9 +178,9 @@ Sides = Annotated[
     tuple[int, ...],
     _vector(
         "INT,...",
-        _whole,
+        whole(1, MOST_SIDE),
         lambda sides: sides[0] == 1 and all(a < b for a, b in itertools.pairwise(sides)),
-        "give growing sides from 1, such as 1,2,3,4,6",
+        f"give growing sides from 1 to at most {MOST_SIDE}, such as 1,2,3,4,6",
     ),
 ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 MOST_WHOLE = 2**31 - 1  # of any whole number: what every library takes
 MOST_OF_A_KIND = 1_000_000  # images, steps, channels: as many numbers are nothing to hold
+MOST_SIDE, MOST_LAYERS = 64, 1_000  # of a token map; of a network: VAR has 32, and 36
 MOST_SEED = 10**9  # those of a study's trainings are up to 10^8 above it
 MOST_TIMES = 10_000  # that something is done which takes seconds at least
 MOST_IMAGES = 10**10  # passes of a training: a year at 300 a second

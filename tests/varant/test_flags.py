@@ -134,7 +134,7 @@ def test_good_values(flag: str, text: str, value: object) -> None:
 
 
 IMAGES = "give a number of images such as 100k, 1.5M or 2e5"
-SIDES = "give growing sides from 1, such as 1,2,3,4,6"
+SIDES = "give growing sides from 1 to at most 64, such as 1,2,3,4,6"
 PHASES = "give three fractions, none negative, such as 5/30,15/30,10/30"
 WEIGHTS = "give numbers, none negative, such as 1,1,1,0.5,0.5"
 NOTHING = "--{flag} '{text}': give at least one value, separated by commas"

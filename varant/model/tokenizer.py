@@ -28,9 +28,11 @@ from varant.model.backbones import (
     OfficialDecoder,
     OfficialEncoder,
 )
-from varant.model.geometry import Geometry
+from varant.model.geometry import Geometry, check_sides, check_size
+from varant.values import shortened
 
 PHI_RATIO = 0.5  # phi(x) = 0.5 x + 0.5 conv(x)
+MOST_LEVELS, MOST_PARTS = 8, 64  # of a backbone; of a level: the official one has 5, and 4
 DECODED_MAPS = 4  # of the largest size, alive at once while decoding (counted, both backbones)
 
 
@@ -61,8 +63,17 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_nums", tuple(self.patch_nums))
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        check_sides(self.patch_nums)
+        for field in ("vocab_size", "code_channels", "channels"):
+            check_size(field, getattr(self, field))
+        for level in self.multipliers:
+            check_size("multipliers", level, MOST_PARTS)
+        for field in ("blocks", "phis"):
+            check_size(field, getattr(self, field), MOST_PARTS, least=0)
+        if not 0 < len(self.multipliers) <= MOST_LEVELS:
+            raise UserError(f"multipliers: {len(self.multipliers)} levels, not 1 to {MOST_LEVELS}")
         if self.backbone not in ("official", "light"):
-            raise UserError(f"backbone {self.backbone!r}: use official or light")
+            raise UserError(f"backbone {shortened(repr(self.backbone))}: use official or light")
         if self.backbone == "official" and self.channels % 32:
             raise UserError(f"channels {self.channels}: must be a multiple of 32 (GroupNorm)")
 
