@@ -130,11 +130,12 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         start = self.config.start
         if start.model is None:
             return None if start.var else switch_of("--switch", self.config.switch, geometry)
-        from varant.store.checkpoint import read_config
+        from varant.store.checkpoint import noted, read_config
 
-        note = read_config(start.model).get("note") or {}
-        training = (note.get("identity") or {}).get("training") or {}
-        switch = training.get("switch") if training.get("depths") else None
+        training = noted(read_config(start.model), "identity", "training")
+        if not isinstance(training, dict) or not training.get("depths"):
+            return None
+        switch = training.get("switch")
         return switch if switch in range(len(geometry.patch_nums)) else None
 
     def switch(self, geometry: Geometry) -> int:

@@ -73,7 +73,7 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
             return 75, one_line(error)
         case PermissionError():
             return 2, f"error: no permission: {error.filename or one_line(error)}"
-        case MemoryError():
+        case MemoryError() | RuntimeError() if _no_memory(error):
             return 1, "error: out of memory; use a smaller --batch or fewer --samples"
         case FileExistsError() | NotADirectoryError() | IsADirectoryError():
             return 2, f"error: {error.filename}: {error.strerror}; name another path"
@@ -86,6 +86,12 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
         case KeyboardInterrupt():
             return 130, "interrupted; run the same command again to go on"
     return None
+
+
+def _no_memory(error: BaseException) -> bool:
+    """Whether Python, or torch on a CPU or GPU, had none to give: torch's types are not ours."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ What values mean together is bounded where it is known: `varant.devices.require_
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import re
@@ -32,6 +33,8 @@ from varant.values import (
     MOST_WHOLE,
     BadValue,
     count,
+    file_of,
+    folder_of,
     number_of,
     path_of,
     processes_of,
@@ -146,6 +149,8 @@ Natural = Annotated[int, _spec("INT", _natural)]
 Seed = Annotated[int, _spec("INT", whole(0, MOST_SEED))]
 Times = Annotated[int, _spec("INT", whole(1, MOST_TIMES))]
 Processes = Annotated[int, _spec("INT", processes_of)]
+OutFolder = Annotated[Path, _spec("PATH", folder_of)]
+OutFile = Annotated[Path, _spec("PATH", file_of)]
 AboveZero = Annotated[float, _spec("FLOAT", _above_zero)]
 NotNegative = Annotated[float, _spec("FLOAT", _not_negative)]
 Share = Annotated[float, _spec("SHARE", _share)]
@@ -237,15 +242,24 @@ def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
 
 def _flags(config: Any) -> Iterator[tuple[str, Any, Spec | None]]:
     """Name, value and type of each flag or section of a config."""
-    hints = get_type_hints(type(config), include_extras=True)
-    for field in dataclasses.fields(config):
+    kind: type = type(config)
+    for field, name, spec in _types(kind):
+        yield name, getattr(config, field), spec
+
+
+@functools.cache
+def _types(kind: type) -> tuple[tuple[str, str, Spec | None], ...]:
+    """Field, name and type of each flag or section of a kind of config."""
+    hints, found = get_type_hints(kind, include_extras=True), []
+    for field in dataclasses.fields(kind):
         hint, name = hints[field.name], field.name
         if type(None) in get_args(hint):
             (hint,) = (part for part in get_args(hint) if part is not type(None))
         notes = getattr(hint, "__metadata__", ())
         name = next((note.name for note in notes if getattr(note, "name", None)), name)
         specs = (note for note in notes if isinstance(note, PrimitiveConstructorSpec))
-        yield name, getattr(config, field.name), next(specs, None) or _plain_spec(hint)
+        found.append((field.name, name, next(specs, None) or _plain_spec(hint)))
+    return tuple(found)
 
 
 def command_words(module: str) -> str:

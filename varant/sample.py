@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varant.devices import Precision, check_device, check_precision
-from varant.errors import UserError, exit_codes
+from varant.devices import Precision, check_device, check_precision, require_memory
+from varant.errors import UserError, exit_codes, require_writable
 from varant.files import replacing
-from varant.flags import Places, Positive, Seed, flags_of
-from varant.model.plan import Selector
+from varant.flags import OutFile, Places, Positive, Seed, flags_of
+from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan, Selector
 from varant.start.config import NetworkConfig, SamplingConfig
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class SampleConfig:
     precision: Precision = "float32"
     """Type that weights are held in: float32, bfloat16, or float16 on CUDA; half precision is
     compared with float32, which draws the sheet once more."""
-    out: Path = Path("samples.png")
+    out: OutFile = Path("samples.png")
     """Where to write the sheet."""
 
 
@@ -60,7 +62,6 @@ def main(config: SampleConfig) -> None:
     import torch
     from PIL import Image
 
-    from varant.model.plan import DepthPlan
     from varant.model.precision import hold
     from varant.model.sampling import generate
     from varant.start.sources import load_given
@@ -69,12 +70,14 @@ def main(config: SampleConfig) -> None:
     check_precision(config.precision, config.device)
     tokenizer, model = load_given(config.start)
     tokenizer, model = tokenizer.to(config.device), model.to(config.device)
-    plan = DepthPlan.parse(config.plan, model.patch_nums, model.depth, selector=config.selector)
+    plan = _plan(config, model.geometry)
     classes = config.classes or tuple(range(min(MOST_CLASSES, model.num_classes)))
     if classes[-1] >= model.num_classes:
         raise UserError(
             f"--classes {classes[-1]}: the network has classes 0 to {model.num_classes - 1}"
         )
+    _check_memory(config, model.geometry, plan, tokenizer.image_side, len(classes))
+    require_writable("--out", config.out.parent)
     labels = torch.tensor(classes * config.rows)
     how = vars(config.sampling) | {"plan": plan, "seed": config.seed}
     sample, beside = generate(model, tokenizer, labels, **how), ""
@@ -92,6 +95,27 @@ def main(config: SampleConfig) -> None:
         f"{config.out}: {count} images under {plan.name}, seed {config.seed}, "
         f"KV cache {sample.kv_bytes_peak / count / 1024:.1f} KiB an image at its peak{beside}"
     )
+
+
+def _plan(config: SampleConfig, geometry: Geometry) -> DepthPlan:
+    try:
+        sides, depth = geometry.patch_nums, geometry.depth
+        return DepthPlan.parse(config.plan, sides, depth, selector=config.selector)
+    except UserError as error:
+        raise UserError(f"--plan {config.plan}: {error}") from None
+
+
+def _check_memory(
+    config: SampleConfig, geometry: Geometry, plan: DepthPlan, side: int, columns: int
+) -> None:
+    """`UserError` for a sheet that cannot be held: its cache, or its pixels."""
+    images, guidance = config.rows * columns, config.sampling.cfg != 0
+    size = 4 if config.precision == "float32" else 2
+    cost = plan_cost(geometry, plan, batch=images, guidance=guidance, kv_bytes=size)
+    require_memory(cost.kv_bytes_peak, config.device, f"--rows {config.rows}", "give fewer")
+    pixels = 3 * images * (side * config.zoom) ** 2
+    flags = f"--rows {config.rows} --zoom {config.zoom}"
+    require_memory(2 * pixels, "cpu", flags, "give fewer rows, or a smaller zoom")
 
 
 def agreement(half: Sample, exact: Sample) -> str:

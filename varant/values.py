@@ -116,6 +116,22 @@ def path_of(text: str) -> Path:
     return path
 
 
+def folder_of(text: str) -> Path:
+    """Of a folder to write into."""
+    path = path_of(text)
+    if path.is_file():
+        raise BadValue(text, "cannot write there (it is a file); name a folder")
+    return path
+
+
+def file_of(text: str) -> Path:
+    """Of a file to write."""
+    path = path_of(text)
+    if path.is_dir():
+        raise BadValue(text, "cannot write there (it is a folder); name a file")
+    return path
+
+
 def processes_of(text: str) -> int:
     """Processes, or threads of one, as this machine's cores can take turns at."""
     return whole(1, max(ALWAYS_PROCESSES, PROCESSES_A_CORE * (os.cpu_count() or 1)))(text)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from varant.devices import Precision
 from varant.errors import UserError
-from varant.flags import Count, Natural, NotNegative, Positive, Processes, Share, Sides
+from varant.flags import Count, Natural, NotNegative, OutFolder, Positive, Processes, Share, Sides
 from varant.presets import DEFAULT, PresetName
 
 DatasetName = Literal["shapes", "digits", "folder"]
@@ -137,7 +137,7 @@ class SamplingConfig:
 class RunConfig:
     """Where it runs."""
 
-    workspace: Path = Path("runs")
+    workspace: OutFolder = Path("runs")
     """Folder of all that studies write: data, tokenizers, base networks, results."""
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
