@@ -20,6 +20,7 @@ MOST_TIMES = 10_000  # that something is done which takes seconds at least
 MOST_IMAGES = 10**10  # passes of a training: a year at 300 a second
 SMALLEST, LARGEST = 1e-15, 1e15  # of a number that is not 0: float32 holds it, and its square
 MOST_CHARACTERS, SHOWN_CHARACTERS = 4_096, 200  # of a text, and of one in an error's line
+MOST_NAME_BYTES = 200  # of a file that is written beside its place: systems allow 255
 PROCESSES_A_CORE, ALWAYS_PROCESSES = 4, 16
 
 
@@ -129,6 +130,8 @@ def file_of(text: str) -> Path:
     path = path_of(text)
     if path.is_dir():
         raise BadValue(text, "cannot write there (it is a folder); name a file")
+    if len(os.fsencode(path.name)) > MOST_NAME_BYTES:
+        raise BadValue(text, f"name too long; give at most {MOST_NAME_BYTES} bytes")
     return path
 
 
