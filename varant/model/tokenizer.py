@@ -173,7 +173,7 @@ class Quantizer(nn.Module):
         codes_Vv = torch.empty(config.vocab_size, config.code_channels)
         if not codes_Vv.is_meta:
             nn.init.normal_(codes_Vv)
-        self.embedding = nn.Embedding(*codes_Vv.shape, _weight=codes_Vv)
+        self.embedding = nn.Embedding(config.vocab_size, config.code_channels, _weight=codes_Vv)
         self.quant_resi = Phis(config.phis, config.code_channels, len(config.patch_nums))
         # Usage counts of the official training code: unused here, kept for the round trip.
         hits = torch.zeros(len(config.patch_nums), config.vocab_size)

@@ -161,20 +161,13 @@ class Sizes(NamedTuple):
 
 
 def read_sizes(folder: str | Path) -> Sizes:
-    """The sizes in a checkpoint of ours; `UserError` where there is none, or none of a network.
-
-    Weights have a byte a parameter at least: larger sizes are not those of what is there.
-    """
+    """The sizes in a checkpoint of ours; `UserError` where there is none, or none of a network."""
     content = read_config(folder)
-    geometry, weights = _geometry(folder, content), Path(folder) / MODEL_FILE
+    geometry = _geometry(folder, content)
     tokenizer = _from_config(TokenizerConfig, content, "tokenizer", folder)
     _check_fit(folder, tokenizer, geometry)
-    parameters = parameter_count(geometry)
-    if weights.is_file() and parameters > weights.stat().st_size:
-        raise UserError(
-            f"checkpoint {Path(folder) / CONFIG_FILE}: geometry is of {parameters:,} parameters, "
-            f"{MODEL_FILE} has {weights.stat().st_size:,} bytes; put the file back"
-        )
+    if (Path(folder) / MODEL_FILE).is_file():
+        _check_bytes(folder, geometry)
     return Sizes(tokenizer=tokenizer, geometry=geometry)
 
 
@@ -182,6 +175,16 @@ def _geometry(folder: str | Path, content: dict[str, Any]) -> Geometry:
     if content["geometry"] is None:
         raise UserError(f"checkpoint {folder}: a tokenizer without a network")
     return _from_config(Geometry, content, "geometry", folder)
+
+
+def _check_bytes(folder: str | Path, geometry: Geometry) -> None:
+    """Weights have a byte a parameter at least: larger sizes are not theirs."""
+    parameters, size = parameter_count(geometry), (Path(folder) / MODEL_FILE).stat().st_size
+    if parameters > size:
+        raise UserError(
+            f"checkpoint {Path(folder) / CONFIG_FILE}: geometry is of {parameters:,} parameters, "
+            f"{MODEL_FILE} has {size:,} bytes; put the file back"
+        )
 
 
 def _check_fit(folder: str | Path, tokenizer: TokenizerConfig, geometry: Geometry) -> None:
@@ -201,7 +204,9 @@ def load(folder: str | Path) -> LoadedModel:
     """
     content = read_config(folder)
     geometry, tokenizer = _geometry(folder, content), load_tokenizer(folder)
-    state = _read_checked(Path(folder) / MODEL_FILE, content, shapes_of_var(geometry))
+    state = _read_floats(Path(folder) / MODEL_FILE, content)
+    _check_bytes(folder, geometry)
+    check_names(state, shapes_of_var(geometry), Path(folder) / MODEL_FILE)
     _check_fit(folder, tokenizer.config, geometry)
     return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
 
@@ -210,9 +215,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Read the tokenizer of a checkpoint of ours, on the CPU; raises `UserError` as `load`."""
     content = read_config(folder)
     config = _from_config(TokenizerConfig, content, "tokenizer", folder)
+    state = _read_floats(Path(folder) / TOKENIZER_FILE, content)
     with torch.device("meta"):  # of what size it would be
         expected = shapes(Tokenizer(config).state_dict())
-    state = _read_checked(Path(folder) / TOKENIZER_FILE, content, expected)
+    check_names(state, expected, Path(folder) / TOKENIZER_FILE)
     tokenizer = Tokenizer(config)
     tokenizer.load_state_dict(state)
     return tokenizer.eval()
@@ -228,9 +234,8 @@ def _from_config(
         raise UserError(f"checkpoint {path}: {field} makes no sense ({error})") from None
 
 
-def _read_checked(
-    path: Path, content: dict[str, Any], shapes: dict[str, tuple[int, ...]]
-) -> dict[str, Tensor]:
+def _read_floats(path: Path, content: dict[str, Any]) -> dict[str, Tensor]:
+    """What a file of the digest that the config has holds; `UserError` for another."""
     try:
         if sha256_file(path) != content["sha256"][path.name]:
             raise UserError(
@@ -242,7 +247,6 @@ def _read_checked(
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: cannot be read ({error})") from None
-    check_names(state, shapes, path)
     if whole := [name for name, tensor in state.items() if not tensor.is_floating_point()]:
         raise UserError(f"{path}: {whole[0]} holds no floating-point numbers; put the file back")
     return state
