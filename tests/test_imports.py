@@ -36,7 +36,7 @@ ORDER = {
         "errors",
     ),
     "varant": (
-        "train sample train_features",
+        "train sample train_features torchrun",
         "start",
         "training",
         "evaluation",

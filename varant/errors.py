@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+FIRST_RANK_SECONDS = 20.0  # that the first of several processes may need to import what it needs
 
 
 class UserError(ValueError):
@@ -51,8 +54,18 @@ def exit_codes() -> Iterator[None]:
         if said is None:
             raise
         code, line = said
+        if code == 2:
+            _let_first_rank_speak()
         print(line, file=sys.stderr)
         raise SystemExit(code) from None
+
+
+def _let_first_rank_speak() -> None:
+    """Of several processes that torchrun started here, all meet what the user can mend; the first
+    says it, and with its end torchrun ends the others. Who is not ended meanwhile met it alone.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(FIRST_RANK_SECONDS)
 
 
 def _is_read() -> bool:
