@@ -46,9 +46,7 @@ def test_no_memory_whoever_has_none(capsys):
     class OutOfMemoryError(RuntimeError):  # as torch's, which is no type of ours
         pass
 
-    said = (
-        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
-    )
+    said = "[enforce fail] DefaultCPUAllocator: can't allocate memory: tried to allocate 8 bytes"
     for error in (MemoryError(), OutOfMemoryError("CUDA"), RuntimeError(said)):
         with pytest.raises(SystemExit) as ended, exit_codes():
             raise error
@@ -58,6 +56,7 @@ def test_no_memory_whoever_has_none(capsys):
         raise RuntimeError("a bug")
 
 
+@pytest.mark.long
 def test_several_processes_say_it_once_and_end_with_its_code(tmp_path):
     """The second would say it, too, were it not ended; one that alone met it says it."""
     script = tmp_path / "both.py"
