@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from varant.devices import check_device, check_precision
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, sha256_file
-from varant.flags import Batches, Positive, choices, command_words, flags_of, plain
+from varant.flags import Batches, Times, choices, command_words, flags_of, plain
 from varant.manifest import recording
 from varant.presets import presets
 from varant.start.config import RunConfig
@@ -69,7 +69,7 @@ class EfficiencyConfig:
     """Images drawn at once: a list; default 1,4, and 64 on a GPU."""
     compile: bool = False
     """Compile the layers of our samplers; the reference's style runs as it is."""
-    repeats: Positive = 5
+    repeats: Times = 5
     """Timings of each thing, by turns."""
     report_cells: Batches = (250, 1000)
     """Cells of the made-up studies whose reports are timed, such as 250,1000,10000."""

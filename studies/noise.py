@@ -35,7 +35,7 @@ from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import SEED_STEP, Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
-from varant.flags import Natural, Positive
+from varant.flags import Natural, Times
 from varant.manifest import recording
 from varant.model.geometry import Geometry, windows_of
 from varant.model.plan import DepthPlan
@@ -56,9 +56,9 @@ class NoiseConfig(SupernetConfig):
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
     of the scales."""
-    seeds: Positive = 2
+    seeds: Times = 2
     """Training seeds on each base network."""
-    draws: Positive = 2
+    draws: Times = 2
     """Sampling seeds of each trained network at each count of samples."""
     powered = None
 

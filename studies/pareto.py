@@ -29,10 +29,11 @@ from analysis.study_file import ParetoFile
 from studies.grid.point import Outcome
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
-from varant.flags import Natural, Shares, choices, show_number
+from varant.flags import Natural, Shares, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
+from varant.values import show_number
 
 if TYPE_CHECKING:
     from analysis.claims.planned import Lines

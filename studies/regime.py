@@ -38,13 +38,14 @@ from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
-from varant.flags import Counts, Natural, Rates, show_count, show_number
+from varant.flags import Counts, Natural, Rates
 from varant.manifest import recording
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.start.config import StartConfig
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
+from varant.values import show_count, show_number
 
 if TYPE_CHECKING:
     from studies.grid.bench import Planned

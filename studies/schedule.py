@@ -34,7 +34,7 @@ from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
 from varant.files import digest_of
-from varant.flags import Natural, Positive
+from varant.flags import Natural, OutFile, Times
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -53,12 +53,12 @@ class ScheduleConfig(SupernetConfig):
     """Flags of the study."""
 
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
-    trials: Positive = 24
+    trials: Times = 24
     """Schedules to try, the fixed points among them."""
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
     of the scales."""
-    storage: Path | None = None
+    storage: OutFile | None = None
     """SQLite file of the search; default: in the study's folder, one for each config."""
 
     @classmethod

@@ -34,7 +34,7 @@ from studies.grid.point import Outcome, Point
 from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
 from varant.errors import UserError
-from varant.flags import AboveZero, Natural, Positive, choices
+from varant.flags import AboveZero, Natural, Positive, Times, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
 from varant.training.schedule import Schedule
@@ -52,7 +52,7 @@ class SearchConfig(SupernetConfig):
 
     kv_limit: AboveZero = 0.4
     """Most peak KV cache: a share of the full network's, or bytes an image."""
-    trials: Positive = 150
+    trials: Times = 150
     """Different plans to score."""
     sampler: Literal["nsga2", "tpe"] = "nsga2"
     """What proposes plans."""
@@ -130,11 +130,12 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         start = self.config.start
         if start.model is None:
             return None if start.var else switch_of("--switch", self.config.switch, geometry)
-        from varant.store.checkpoint import read_config
+        from varant.store.checkpoint import noted, read_config
 
-        note = read_config(start.model).get("note") or {}
-        training = (note.get("identity") or {}).get("training") or {}
-        switch = training.get("switch") if training.get("depths") else None
+        training = noted(read_config(start.model), "identity", "training")
+        if not isinstance(training, dict) or not training.get("depths"):
+            return None
+        switch = training.get("switch")
         return switch if switch in range(len(geometry.patch_nums)) else None
 
     def switch(self, geometry: Geometry) -> int:

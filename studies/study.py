@@ -23,7 +23,7 @@ from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import FINISHED, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
-from studies.grid.point import Found, Outcome, Point, splits_of
+from studies.grid.point import Found, Outcome, Point, bounded, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, locked, sha256_file
@@ -167,7 +167,25 @@ class Study(abc.ABC, Generic[Config, Found]):
             yield Point(name=name, task=task, columns=columns)
 
     def _points(self, bench: Planned, found: Found | None) -> tuple[Point, ...]:
-        return (*self.points(bench, found), *self.real_points(bench))
+        parts, seeds = (
+            (self.points(bench, found), self.real_points(bench)),
+            self.config.training_seeds,
+        )
+        return bounded(*parts, units=len(self.units), seeds=seeds)
+
+    def plan(self) -> tuple[Planned, tuple[Point, ...]]:
+        """Bench and grid, before anything is made; `UserError` for flags that make none."""
+        from studies.grid.bench import plan_bench
+        from varant.devices import check_device, check_precision
+
+        check_device(self.config.run.device)
+        check_precision(self.config.run.precision, self.config.run.device)
+        planned = plan_bench(self.config, networks=self.networks, select=self.select)
+        self.check(planned)
+        points = self._points(planned, None)
+        if not points:
+            raise UserError(f"{self.name}: these flags leave no cell to run")
+        return planned, points
 
     def run(self) -> ReportPaths | None:
         """Check, prepare, run the cells, record them, build the report; None for a dry run.
@@ -176,20 +194,14 @@ class Study(abc.ABC, Generic[Config, Found]):
             UserError: flags, files or folders that the user can mend.
             Preempted: SIGTERM or SIGUSR1 came while a cell was training here.
         """
-        from studies.grid.bench import plan_bench, prepare_bench
+        from studies.grid.bench import prepare_bench
+        from studies.grid.outlook import warn_of_little
         from studies.running.executors import open_executor
-        from varant.devices import check_device, check_precision
 
         started, run = time.monotonic(), self.config.run
-        check_device(run.device)
-        check_precision(run.precision, run.device)
-        planned = plan_bench(self.config, networks=self.networks, select=self.select)
-        self.check(planned)
-        points = self._points(planned, None)
-        if not points:
-            raise UserError(f"{self.name}: these flags leave no cell to run")
+        planned, points = self.plan()
         if self.planned():
-            _warn_of_little(planned)
+            warn_of_little(planned)
         if run.dry_run:
             print(self._dry_run_text(planned, points))
             return None
@@ -341,22 +353,6 @@ class Study(abc.ABC, Generic[Config, Found]):
 
 def _shown(value: object) -> object:
     return ",".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _warn_of_little(bench: Planned) -> None:
-    """What keeps a verdict from being reached, before it is paid for."""
-    from analysis.statistics.units import LEAST_UNITS
-
-    units, samples, features = (
-        len(bench.units),
-        bench.evaluation.samples,
-        bench.extractors[0].features,
-    )
-    if units < LEAST_UNITS:
-        print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
-    if samples < 2 * features:
-        said = f"no verdict by a distance below {2 * features}, twice the features"
-        print(f"warning: --samples {samples}: {said}", file=sys.stderr)
 
 
 def _say_done(split: Split) -> None:

@@ -18,7 +18,7 @@ from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
 from varant.errors import UserError
 from varant.files import write_json
-from varant.flags import Positive
+from varant.flags import Times
 from varant.manifest import record, recording
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
@@ -40,7 +40,7 @@ class SupernetConfig(StudyConfig):
     """Flags of studies that train."""
 
     training: SupernetTraining = SupernetTraining()
-    seeds: Positive = 1
+    seeds: Times = 1
     """Training seeds on each base network, averaged within its unit."""
 
     powered: ClassVar[str | None] = "loss half"

@@ -20,7 +20,8 @@ import pytest
 from tyro.conf import Positional
 from tyro.constructors import PrimitiveConstructorSpec
 
-from varant.flags import flags_of, show_number
+from varant.flags import flags_of
+from varant.values import show_number
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests" / "data" / "flags.txt"

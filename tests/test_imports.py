@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = "devices errors files flags manifest presets progress randomness signals"
+GROUND = "devices errors files flags manifest presets progress randomness signals values"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise regime",
@@ -36,7 +36,7 @@ ORDER = {
         "errors",
     ),
     "varant": (
-        "train sample fid_doctor train_features train_base",
+        "train sample fid_doctor train_features train_base torchrun",
         "start",
         "training",
         "evaluation",

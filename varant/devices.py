@@ -1,8 +1,10 @@
 """The flags `--device` and `--precision`, checked early; and how devices are used."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from varant.errors import UserError
@@ -58,6 +60,35 @@ def images_at_once(side: int, most: int = 250) -> int:
 def batch_of(image_bytes: int, most: int) -> int:
     """Images that are worked on at once where each takes so many bytes; one where it takes all."""
     return max(1, min(most, WORKING_BYTES // image_bytes))
+
+
+def memory_bytes(device: str) -> int:
+    """Memory that a process can have on this device at most: all, or what it is limited to."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[1])
+    import resource  # not on Windows, where reports are read
+
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+
+
+def require_memory(needed: int, device: str, flags: str, remedy: str) -> None:
+    """`UserError` naming the flags where what they mean cannot be held, before it is begun.
+
+    Args:
+        needed: the least number of bytes that it takes.
+    """
+    most = memory_bytes(device)
+    if needed > most:
+        raise UserError(
+            f"{flags}: takes at least {needed / 2**30:,.1f} GiB of memory, {device} has "
+            f"{most / 2**30:,.1f}; {remedy}"
+        )
 
 
 @contextlib.contextmanager

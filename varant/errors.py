@@ -5,11 +5,14 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from varant.signals import code_and_line, raised_signals, taken
+
+FIRST_RANK_SECONDS = 20.0  # that the first of several processes may need to import what it needs
 
 
 class UserError(ValueError):
@@ -58,9 +61,19 @@ def exit_codes() -> Iterator[None]:
         if said is None:
             raise
         code, line = said
+        if code == 2:
+            _let_first_rank_speak()
         if not _printed(f"{line}\n", sys.stderr) and unread:
             code = 128 + signal.SIGPIPE
         raise SystemExit(code) from None
+
+
+def _let_first_rank_speak() -> None:
+    """Of several processes that torchrun started here, all meet what the user can mend; the first
+    says it, and with its end torchrun ends the others. Who is not ended meanwhile met it alone.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(FIRST_RANK_SECONDS)
 
 
 def _printed(text: str, stream: TextIO) -> bool:
@@ -82,7 +95,7 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
             return 75, one_line(error)
         case PermissionError():
             return 2, f"error: no permission: {error.filename or one_line(error)}"
-        case MemoryError():
+        case MemoryError() | RuntimeError() if _no_memory(error):
             return 1, "error: out of memory; use a smaller --batch or fewer --samples"
         case FileExistsError() | NotADirectoryError() | IsADirectoryError():
             return 2, f"error: {error.filename}: {error.strerror}; name another path"
@@ -95,6 +108,12 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
         case KeyboardInterrupt():
             return code_and_line(getattr(error, "number", signal.SIGINT))
     return None
+
+
+def _no_memory(error: BaseException) -> bool:
+    """Whether Python, or torch on a CPU or GPU, had none to give: torch's types are not ours."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
 
 
 def require_writable(flag: str, folder: Path) -> None:

@@ -1,13 +1,17 @@
 """Writing files so that a reader finds the old content or the new, never a part."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+MOST_JSON_BYTES = 2**26  # of a file that we read whole; ours have a few thousand
 
 
 @contextlib.contextmanager
@@ -56,6 +60,8 @@ def write_json(path: Path, content: object) -> None:
 
 def read_json(path: Path, marks: dict[str, object]) -> dict[str, Any]:
     """A JSON object that holds `marks` (format and version); `OSError` or `ValueError` else."""
+    if _regular(path).stat().st_size > MOST_JSON_BYTES:
+        raise ValueError("absurdly large")
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except RecursionError:
@@ -66,8 +72,15 @@ def read_json(path: Path, marks: dict[str, object]) -> dict[str, Any]:
 
 
 def sha256_file(path: Path) -> str:
-    with path.open("rb") as file:
+    with _regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _regular(path: Path) -> Path:
+    """A file that ends: no pipe, no device; `OSError` else."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return path
 
 
 def digest_of(content: object) -> str:

@@ -3,18 +3,21 @@
 A command's config is a frozen dataclass of sections, themselves frozen dataclasses: `--help` shows
 them as groups, flag names stay flat. Types of fields say what a value must be (`Count`, `Positive`,
 `Literal`, ...); a value that is not gets one line with flag, value and what would be right.
+
+Every type is bounded, those of plain `int`, `float`, `str` and `Path` as well, so that a flag with
+any of them is safe: no value overflows, none becomes another one, and no list or text is long.
+What values mean together is bounded where it is known: `varant.devices.require_memory`.
 """
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
-import math
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -22,62 +25,31 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from varant.errors import UserError
+from varant.values import (
+    MOST_OF_A_KIND,
+    MOST_SEED,
+    MOST_SIDE,
+    MOST_TIMES,
+    MOST_WHOLE,
+    BadValue,
+    count,
+    file_of,
+    folder_of,
+    number_of,
+    path_of,
+    processes_of,
+    shortened,
+    show_count,
+    show_number,
+    text_of,
+    whole,
+)
 
 C = TypeVar("C")
 T = TypeVar("T")
 Spec = PrimitiveConstructorSpec[Any]
-_UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
-
-class BadValue(Exception):
-    """A text that is no value of a flag's type; no `ValueError`, which the parser would reword."""
-
-    def __init__(self, text: str, expected: str, *, item: str | None = None) -> None:
-        super().__init__(expected)
-        self.text, self.expected, self.item = text, expected, text if item is None else item
-
-
-def count(text: str) -> int:
-    """Images from `100k`, `1.5M`, `2e5` or `60000`."""
-    match = re.fullmatch(r"([0-9.]+(?:e[0-9]{1,3})?)([kKmM]?)", text.strip())
-    try:
-        images = float(match[1]) * _UNITS[match[2].lower()] if match else -1.0
-    except ValueError:
-        images = -1.0
-    if not 1 <= images < math.inf or images != int(images):
-        raise BadValue(text, "give a number of images such as 100k, 1.5M or 2e5")
-    return int(images)
-
-
-def show_count(images: int) -> str:
-    """The shortest text that `count` reads back: `100k`, `1.5M`, `6400`."""
-    for unit, size in (("M", 1_000_000), ("k", 1_000)):
-        if images >= size and images % (size // 10) == 0:
-            return f"{images / size:g}{unit}"
-    return str(images)
-
-
-def show_number(value: float) -> str:
-    """A number, or a fraction where that is what it is: `0.1`, `2/3`, `1`."""
-    near = Fraction(value).limit_denominator(100)
-    plain = f"{value:.12g}"
-    return str(near) if float(near) == value and len(plain) > 10 else plain
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?\d+", text):
-        raise BadValue(text, "not a whole number")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise BadValue(text, "not a number") from None
-    if not math.isfinite(value):
-        raise BadValue(text, "must be a finite number")
-    return value
+MOST_ITEMS = 100  # of a list
 
 
 def _choice(known: Sequence[str]) -> Callable[[str], str]:
@@ -98,13 +70,13 @@ def _that(
     return parsed
 
 
-_natural = _that(_whole, lambda value: value >= 0, "must be at least 0")
-_positive = _that(_whole, lambda value: value >= 1, "must be at least 1")
-_not_negative = _that(_number, lambda value: value >= 0, "must be 0 or more")
-_above_zero = _that(_number, lambda value: value > 0, "must be a positive number")
-_below_one = _that(_number, lambda value: 0 <= value < 1, "must be from 0 to below 1")
-_share = _that(_number, lambda value: 0 <= value <= 1, "must be from 0 to 1")
-_positive_share = _that(_number, lambda value: 0 < value <= 1, "must be above 0, up to 1")
+_whole = whole(-MOST_WHOLE, MOST_WHOLE)
+_natural, _positive = whole(0, MOST_OF_A_KIND), whole(1, MOST_OF_A_KIND)
+_not_negative = _that(number_of, lambda value: value >= 0, "must be 0 or more")
+_above_zero = _that(number_of, lambda value: value > 0, "must be a positive number")
+_below_one = _that(number_of, lambda value: 0 <= value < 1, "must be from 0 to below 1")
+_share = _that(number_of, lambda value: 0 <= value <= 1, "must be from 0 to 1")
+_positive_share = _that(number_of, lambda value: 0 < value <= 1, "must be above 0, up to 1")
 
 
 def _show(value: Any) -> str:
@@ -126,12 +98,14 @@ def _spec(metavar: str, parse: Callable[[str], Any], **more: Callable[[Any], Any
 def _set(
     metavar: str, parse: Callable[[str], Any], example: str, *, ascending: bool = False
 ) -> Spec:
-    """A comma-separated list of at least one item, none twice."""
+    """A comma-separated list of at least one item, none twice as they are shown."""
 
     def read(text: str) -> tuple[Any, ...]:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         if not parts:
             raise BadValue(text, "give at least one value, separated by commas", item=repr(text))
+        if len(parts) > MOST_ITEMS:
+            raise BadValue(text, f"give at most {MOST_ITEMS} values")
         found: list[Any] = []
         for part in parts:
             try:
@@ -139,7 +113,7 @@ def _set(
             except BadValue as bad:
                 hint = f"; give {example}" if bad.expected.startswith("not a") else ""
                 raise BadValue(text, f"{bad.expected}{hint}", item=part) from None
-            if value in found:
+            if _show(value) in map(_show, found):  # the names of what follows are made of it
                 raise BadValue(text, f"{part} given twice")
             found.append(value)
         return tuple(sorted(found) if ascending else found)
@@ -157,7 +131,7 @@ def _vector(
             values = tuple(parse(part.strip()) for part in text.split(","))
         except BadValue:
             raise BadValue(text, expected, item=text or repr(text)) from None
-        if not good(values):
+        if len(values) > MOST_ITEMS or not good(values):
             raise BadValue(text, expected)
         return values
 
@@ -176,6 +150,11 @@ def choices(known: Sequence[str]) -> Spec:
 Count = Annotated[int, _spec("COUNT", count, str_from_instance=lambda images: [show_count(images)])]
 Positive = Annotated[int, _spec("INT", _positive)]
 Natural = Annotated[int, _spec("INT", _natural)]
+Seed = Annotated[int, _spec("INT", whole(0, MOST_SEED))]
+Times = Annotated[int, _spec("INT", whole(1, MOST_TIMES))]
+Processes = Annotated[int, _spec("INT", processes_of)]
+OutFolder = Annotated[Path, _spec("PATH", folder_of)]
+OutFile = Annotated[Path, _spec("PATH", file_of)]
 AboveZero = Annotated[float, _spec("FLOAT", _above_zero)]
 NotNegative = Annotated[float, _spec("FLOAT", _not_negative)]
 Share = Annotated[float, _spec("SHARE", _share)]
@@ -207,7 +186,7 @@ Phases = Annotated[
     tuple[float, ...],
     _vector(
         "PART,PART,PART",
-        _number,
+        number_of,
         lambda parts: len(parts) == 3 and min(parts) >= 0,
         "give three fractions, none negative, such as 5/30,15/30,10/30",
     ),
@@ -216,9 +195,9 @@ Sides = Annotated[
     tuple[int, ...],
     _vector(
         "INT,...",
-        _whole,
+        whole(1, MOST_SIDE),
         lambda sides: sides[0] == 1 and _grows(sides),
-        "give growing sides from 1, such as 1,2,3,4,6",
+        f"give growing sides from 1 to at most {MOST_SIDE}, such as 1,2,3,4,6",
     ),
 ]
 
@@ -275,15 +254,24 @@ def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
 
 def _flags(config: Any) -> Iterator[tuple[str, Any, Spec | None]]:
     """Name, value and type of each flag or section of a config."""
-    hints = get_type_hints(type(config), include_extras=True)
-    for field in dataclasses.fields(config):
+    kind: type = type(config)
+    for field, name, spec in _types(kind):
+        yield name, getattr(config, field), spec
+
+
+@functools.cache
+def _types(kind: type) -> tuple[tuple[str, str, Spec | None], ...]:
+    """Field, name and type of each flag or section of a kind of config."""
+    hints, found = get_type_hints(kind, include_extras=True), []
+    for field in dataclasses.fields(kind):
         hint, name = hints[field.name], field.name
         if type(None) in get_args(hint):
             (hint,) = (part for part in get_args(hint) if part is not type(None))
         notes = getattr(hint, "__metadata__", ())
         name = next((note.name for note in notes if getattr(note, "name", None)), name)
         specs = (note for note in notes if isinstance(note, PrimitiveConstructorSpec))
-        yield name, getattr(config, field.name), next(specs, None) or _plain_spec(hint)
+        found.append((field.name, name, next(specs, None) or _plain_spec(hint)))
+    return tuple(found)
 
 
 def command_words(module: str) -> str:
@@ -292,12 +280,16 @@ def command_words(module: str) -> str:
 
 
 def _plain_spec(kind: Any) -> Spec | None:
-    """How numbers and choices are read, with one line for what is wrong; None for other types."""
+    """How plain types and choices are read, with one line for what is wrong; None for others."""
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if kind is int:
         return _spec("INT", _whole, is_instance=lambda value: type(value) is int)
     if kind is float:
-        return _spec("FLOAT", _number, is_instance=lambda value: isinstance(value, int | float))
+        return _spec("FLOAT", number_of, is_instance=lambda value: isinstance(value, int | float))
+    if kind is str:
+        return _spec("STR", text_of, is_instance=lambda value: isinstance(value, str))
+    if kind is Path:
+        return _spec("PATH", path_of, is_instance=lambda value: isinstance(value, Path))
     if get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind)):
         return _spec("{" + ",".join(get_args(kind)) + "}", _choice(get_args(kind)))
     return None
@@ -313,22 +305,41 @@ def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -
                 kind, args=argv, default=default, description=about, config=flat, registry=registry
             )
     except BadValue as bad:
-        raise UserError(f"{_flag_before(bad.text, argv)} {bad.item}: {bad.expected}") from None
+        flag = _flag_before(bad.text, argv, default)
+        raise UserError(f"{flag} {bad.item}: {bad.expected}") from None
     except SystemExit as end:
         if end.code in (0, None):
             raise
         raise UserError(_one_line(said.getvalue())) from None
 
 
-def _flag_before(text: str, argv: Sequence[str]) -> str:
-    """The flag that was given this value."""
+def _flag_before(text: str, argv: Sequence[str], config: Any) -> str:
+    """The flag that was given this value, and that does not take it."""
+    specs = dict(_specs(config))
     for before, word in zip(["", *argv], argv, strict=False):
-        if word == text and before.startswith("--"):
-            return before
         flag, given, value = word.partition("=")
-        if flag.startswith("--") and given and value == text:
+        flag, value = (flag, value) if given and flag.startswith("--") else (before, word)
+        spec = specs.get(flag.replace("_", "-"))
+        if value == text and flag.startswith("--") and not (spec and _takes(spec, text)):
             return flag
     return "a flag"
+
+
+def _specs(config: Any) -> Iterator[tuple[str, Spec | None]]:
+    """Each flag and its type, those of sections too."""
+    for name, value, spec in _flags(config):
+        if dataclasses.is_dataclass(value):
+            yield from _specs(value)
+        else:
+            yield f"--{name.replace('_', '-')}", spec
+
+
+def _takes(spec: Spec, text: str) -> bool:
+    try:
+        spec.instance_from_str([text])
+    except BadValue:
+        return False
+    return True
 
 
 def _one_line(box: str) -> str:
@@ -337,4 +348,4 @@ def _one_line(box: str) -> str:
     lines = [line.strip("│╭╮╰╯─ ") for line in plain_text.splitlines()[1:]]
     parts = itertools.groupby(lines, lambda line: line.strip("-") != "")  # rules between parts
     said = next(" ".join(part) for words, part in parts if words)
-    return said.rstrip(".") + "; see --help"
+    return shortened(said.rstrip(".")) + "; see --help"

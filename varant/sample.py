@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varant.devices import Precision, check_device, check_precision
-from varant.errors import UserError, exit_codes
+from varant.devices import Precision, check_device, check_precision, require_memory
+from varant.errors import UserError, exit_codes, require_writable
 from varant.files import replacing
-from varant.flags import Natural, Places, Positive, flags_of
-from varant.model.plan import Selector
+from varant.flags import OutFile, Places, Positive, Seed, flags_of
+from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
+from varant.model.plan import DepthPlan, Selector
 from varant.start.config import PackagedConfig, SamplingConfig
 
 if TYPE_CHECKING:
-    from varant.model.plan import DepthPlan
     from varant.model.sampling import Sample
     from varant.store.checkpoint import LoadedModel
 
@@ -59,7 +60,7 @@ class SampleConfig:
     """Images drawn at once for an NPZ file."""
     png: Path | None = None
     """Folder that gets the images of an NPZ file as PNG files, too."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of sampling."""
     zoom: Positive = 1
     """Enlarge every pixel this many times."""
@@ -68,7 +69,7 @@ class SampleConfig:
     precision: Precision = "float32"
     """Type that weights are held in: float32, bfloat16, or float16 on CUDA; half precision is
     compared with float32, which draws the sheet once more."""
-    out: Path = Path("samples.png")
+    out: OutFile = Path("samples.png")
     """Where to write: an image file gets a sheet; samples.npz gets the images one by one, as
     evaluators read them."""
 
@@ -86,20 +87,22 @@ class SampleConfig:
 
 def main(config: SampleConfig) -> None:
     """Load and draw; say what was written and what the cache took."""
-    from varant.model.plan import DepthPlan
     from varant.start.given import load_given
 
     check_device(config.device)
     check_precision(config.precision, config.device)
     loaded = load_given(config.start)
     model, _ = loaded.model.to(config.device), loaded.tokenizer.to(config.device)
-    plan = DepthPlan.parse(config.plan, model.patch_nums, model.depth, selector=config.selector)
+    plan = _plan(config, model.geometry)
     all_classes = range(model.num_classes)
     classes = config.classes or tuple(all_classes if config.is_set else all_classes[:MOST_CLASSES])
     if classes[-1] >= model.num_classes:
         raise UserError(
             f"--classes {classes[-1]}: the network has classes 0 to {model.num_classes - 1}"
         )
+    at_once = config.batch if config.is_set else len(classes) * (config.rows or ROWS)
+    _check_memory(config, model.geometry, plan, loaded.tokenizer.image_side, at_once)
+    require_writable("--out", config.out.parent)
     write = write_set if config.is_set else write_sheet
     print(write(config, loaded, plan, classes))
 
@@ -199,6 +202,28 @@ def levels_of(sample: Sample) -> np.ndarray:
 
     levels: np.ndarray = (sample.images.cpu() * 255).round().to(torch.uint8).numpy()
     return levels
+
+
+def _plan(config: SampleConfig, geometry: Geometry) -> DepthPlan:
+    try:
+        sides, depth = geometry.patch_nums, geometry.depth
+        return DepthPlan.parse(config.plan, sides, depth, selector=config.selector)
+    except UserError as error:
+        raise UserError(f"--plan {config.plan}: {error}") from None
+
+
+def _check_memory(
+    config: SampleConfig, geometry: Geometry, plan: DepthPlan, side: int, images: int
+) -> None:
+    """`UserError` for images that cannot be held at once: their cache, or a sheet's pixels."""
+    guidance, size = config.sampling.cfg != 0, 4 if config.precision == "float32" else 2
+    cost = plan_cost(geometry, plan, batch=images, guidance=guidance, kv_bytes=size)
+    flag = f"--batch {config.batch}" if config.is_set else f"--rows {config.rows or ROWS}"
+    require_memory(cost.kv_bytes_peak, config.device, flag, "give fewer")
+    if not config.is_set:
+        pixels = 3 * images * (side * config.zoom) ** 2
+        flags = f"{flag} --zoom {config.zoom}"
+        require_memory(2 * pixels, "cpu", flags, "give fewer rows, or a smaller zoom")
 
 
 def agreement(half: Sample, exact: Sample) -> str:

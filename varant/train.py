@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from varant.errors import UserError, exit_codes, require_writable
-from varant.flags import Natural, flags_of, plain
+from varant.flags import OutFolder, Seed, flags_of, plain
 from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
 from varant.training.config import TrainingConfig, TrainingFlags
 from varant.training.schedule import ScheduleFlags
@@ -50,9 +50,9 @@ class TrainConfig:
     data: TrainDataConfig = TrainDataConfig()
     start: TrainStartConfig = TrainStartConfig()
     run: TrainRunConfig = TrainRunConfig()
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of base network, data order and all draws."""
-    out: Path | None = None
+    out: OutFolder | None = None
     """Folder of the run; default: WORKSPACE/supernet."""
 
     @classmethod

@@ -10,7 +10,6 @@ digests in `varant/evaluation/features.py` are of what it writes.
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch import Tensor
 from varant.data.datasets import Split, load_dataset
 from varant.errors import exit_codes
 from varant.evaluation.features import WEIGHTS, FeatureNetwork, load_extractor
-from varant.flags import Positive, flags_of
+from varant.flags import OutFile, Positive, flags_of
 from varant.model.tokenizer import Tokenizer
 from varant.presets import DEFAULT, PresetName, presets
 from varant.randomness import batch_indices, stream, torch_seed
@@ -65,7 +64,7 @@ class FeaturesConfig:
     tokenizer_steps: Positive | None = None
     """Training steps of the tokenizer whose reconstructions it learns from; default: the
     preset's."""
-    out: Path | None = None
+    out: OutFile | None = None
     """Where to write; default: into the package."""
 
 

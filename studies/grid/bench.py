@@ -12,10 +12,12 @@ from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.grid.flags import StudyConfig
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.running.executors import Executor
+from varant.devices import require_memory
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec, extractor_specs
 from varant.evaluation.features import Extractor
 from varant.evaluation.reference import load_reference_npz, prepare_reference
+from varant.model.cost import plan_cost
 from varant.progress import progress_bar, silent
 from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
@@ -86,6 +88,8 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     )
     instrument = instrument_of(config, setting, resolved.geometry)
     samples = samples_of(config, instrument, extractors[0].name)
+    held = 8 * samples * sum(extractor.features for extractor in extractors)
+    require_memory(held, "cpu", f"--samples {samples}", "give fewer")
     return Planned(
         **vars(resolved),
         units=units,
@@ -115,6 +119,13 @@ def _evaluation(
         raise UserError(
             f"--nll-images {images}: {config.data.dataset} has {sizes['test']} test images a unit"
         )
+    kv_bytes = 4 if config.run.precision == "float32" else 2
+    batch = min(samples, wanted.sample_batch)
+    drawn = plan_cost(
+        resolved.geometry, batch=batch, guidance=config.sampling.cfg != 0, kv_bytes=kv_bytes
+    )
+    flags = f"--sample-batch {wanted.sample_batch}"
+    require_memory(drawn.kv_bytes_peak, config.run.device, flags, "give a smaller one")
     return Evaluation(
         samples=samples,
         nll_images=images,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from varant.errors import UserError
-from varant.flags import Natural, Positive, plain
+from varant.flags import Positive, Processes, Seed, Times, plain
 from varant.start.config import DataConfig, RunConfig, SamplingConfig, StartConfig
 
 # Flags that say where and how, not what is measured.
@@ -69,7 +69,7 @@ class EvaluationConfig:
 class StudyRunConfig(RunConfig):
     """Where it runs."""
 
-    workers: Positive | None = None
+    workers: Processes | None = None
     """One-thread processes that run cells; 1 runs them in this process, which is the default."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers run the cells, such as tcp://host:8786."""
@@ -92,9 +92,9 @@ class StudyConfig:
     sampling: SamplingConfig = SamplingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: StudyRunConfig = StudyRunConfig()
-    seed: Natural = 0
+    seed: Seed = 0
     """First unit."""
-    units: Positive | None = None
+    units: Times | None = None
     """Base networks, each with its own training seed, uniforms and test images, numbered from
     --seed on; a verdict needs 5. Default: 5, or 1 with --model or --vae."""
     default_workers: ClassVar[int] = 1

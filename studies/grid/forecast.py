@@ -21,7 +21,7 @@ from studies.cells.samplers import Sampler, predicted_stages, stand_ins
 from studies.cells.tracing import StageTrace, Trace
 from studies.grid.costs import plan_facts, tokenizer_flops
 from varant.errors import UserError
-from varant.model.cost import parameter_count, plan_cost
+from varant.model.cost import plan_cost, training_bytes
 from varant.model.tokenizer import Tokenizer
 
 SPARE = 1.05  # of what is predicted: kernels have scratch of their own
@@ -124,17 +124,9 @@ def check_fits(subject: Subject, batch: int) -> None:
     )
 
 
-def training_bytes(subject: Subject, batch: int) -> int:
-    """The least that training takes: weights, gradients and AdamW's two moments in float32, and a
-    pass's logits with their gradient. Activations are not counted."""
-    geometry = subject.geometry
-    logits = batch * geometry.tokens * geometry.vocab_size
-    return 4 * (4 * parameter_count(geometry) + 2 * logits)
-
-
 def check_training_fits(subject: Subject, batch: int) -> None:
     """Raise `UserError` unless what training takes at least is free."""
-    needed, free = training_bytes(subject, batch), free_bytes(subject.device)
+    needed, free = training_bytes(subject.geometry, batch), free_bytes(subject.device)
     if needed > free:
         raise UserError(
             f"--part training: needs at least {needed / 2**30:.1f} GiB on {subject.device} at "
@@ -150,10 +142,8 @@ def training_lines(subject: Subject, batch: int, rates: Rates) -> list[str]:
         for plan in subject.plans
     }
     said = (f"{name} {flops / rates.matrix_flops:.2f} s" for name, flops in seconds.items())
-    return [
-        f"training: at least {_mib(training_bytes(subject, batch))}; a step of {batch} images: "
-        + ", ".join(said)
-    ]
+    least = _mib(training_bytes(subject.geometry, batch))
+    return [f"training: at least {least}; a step of {batch} images: {', '.join(said)}"]
 
 
 def free_bytes(device: str) -> int:

@@ -1,6 +1,7 @@
 """Power before cost, as a study's `--dry-run` says it and its file keeps it."""
 
 import math
+import sys
 from collections.abc import Iterable
 
 from analysis.claims.planned import Lines, Outlook, Size, outlooks, planned_power
@@ -8,7 +9,7 @@ from analysis.metrics import parse_metric
 from analysis.statistics.units import LEAST_UNITS
 from studies.grid.bench import Planned
 from studies.grid.flags import StudyConfig
-from varant.flags import show_number
+from varant.values import show_number
 
 
 def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outlook, ...]:
@@ -73,3 +74,17 @@ def _said(one: Outlook, unit_seconds: float) -> str:
         f"margin {one.margin:.3g}, {least}, power {one.power:.0%} if nothing is lost; 80 % takes "
         f"{needed[0]} units{cost} (at most {needed[1]})"
     )
+
+
+def warn_of_little(bench: Planned) -> None:
+    """What keeps a verdict from being reached, before it is paid for."""
+    units, samples, features = (
+        len(bench.units),
+        bench.evaluation.samples,
+        bench.extractors[0].features,
+    )
+    if units < LEAST_UNITS:
+        print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
+    if samples < 2 * features:
+        said = f"no verdict by a distance below {2 * features}, twice the features"
+        print(f"warning: --samples {samples}: {said}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from studies.cells.cell import Task
 from studies.cells.evaluation import PlanTask
 from studies.cells.result import CellResult
+from varant.errors import UserError
 from varant.model.plan import DepthPlan
 
 if TYPE_CHECKING:
     from studies.grid.bench import Prepared
 
 Found = TypeVar("Found")
+MOST_POINTS = 20_000  # of a grid: days at seconds each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,18 @@ class Outcome(Generic[Found]):
             for point in self.points
             if point.task.tabled and all(point.columns.get(k) == v for k, v in columns.items())
         ]
+
+
+def bounded(*parts: Iterable[Point], units: int, seeds: int) -> tuple[Point, ...]:
+    """All points of a grid; `UserError` naming the flags that they are many of."""
+    points = tuple(itertools.islice(itertools.chain(*parts), MOST_POINTS + 1))
+    if len(points) > MOST_POINTS:
+        shown = f"--units {units}" + (f" --seeds {seeds}" if seeds > 1 else "")
+        raise UserError(
+            f"{shown}: a grid of more than {MOST_POINTS:,} points; give less, or units in parts "
+            "(--seed), whose reports `python -m reports --pool` joins"
+        )
+    return points
 
 
 def splits_of(points: Iterable[Point]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # an extra
     from distributed import Client
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-SCHEDULER_SECONDS = 10.0  # to wait for the answer of a Dask scheduler
+SCHEDULER_SECONDS = 30.0  # to wait for the answer of a Dask scheduler
 SAVING_SECONDS = 60.0  # that a stopped worker has to save what it was at
 
 P = ParamSpec("P")
@@ -186,7 +186,9 @@ def _connected(address: str) -> Client:
     async def knock() -> None:
         """A client that finds no scheduler leaves a thread behind, which may hinder the next."""
         security = Security().get_connection_args("client")
-        answer = await connect(address, timeout=SCHEDULER_SECONDS, **security)
+        # Who accepts and says nothing is waited for without end by `connect` itself.
+        knocking = connect(address, timeout=SCHEDULER_SECONDS, **security)
+        answer = await asyncio.wait_for(knocking, SCHEDULER_SECONDS)
         await answer.close()
 
     try:

@@ -21,9 +21,9 @@ from analysis.search_file import Importance
 from analysis.searches.schedules import END, FIRST, OBJECTIVES, PARAMETERS, RAMP, SHAPE, START
 from analysis.study_file import Zone
 from varant.errors import UserError, one_line
-from varant.flags import show_number
 from varant.randomness import stream
 from varant.training.schedule import PAPER_PHASES, PAPER_SHARES, RAMPS, Schedule
+from varant.values import show_number
 
 SPACE = 1  # raise it when parameters or objectives change their meaning
 STUDY_NAME = "schedule"

@@ -29,12 +29,10 @@ from varant.flags import (
     check,
     choices,
     command_words,
-    count,
     flags_of,
     plain,
-    show_count,
-    show_number,
 )
+from varant.values import count, show_count, show_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +134,12 @@ def test_good_values(flag: str, text: str, value: object) -> None:
 
 
 IMAGES = "give a number of images such as 100k, 1.5M or 2e5"
-SIDES = "give growing sides from 1, such as 1,2,3,4,6"
+SIDES = "give growing sides from 1 to at most 64, such as 1,2,3,4,6"
 PHASES = "give three fractions, none negative, such as 5/30,15/30,10/30"
 WEIGHTS = "give numbers, none negative, such as 1,1,1,0.5,0.5"
 NOTHING = "--{flag} '{text}': give at least one value, separated by commas"
 BAD = [
-    *(("images", text, IMAGES) for text in ("lots", "0", "-5", "0.5", "1.0001k", "1e999", "1..5")),
+    *(("images", text, IMAGES) for text in ("lots", "0", "-5", "0.5", "1.0001k", "1..5")),
     *(("images", text, IMAGES) for text in ("nan", "inf", "k", "1g", "1/2")),
     ("positive", "0", "must be at least 1"),
     ("positive", "2.5", "not a whole number"),

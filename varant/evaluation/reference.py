@@ -24,8 +24,13 @@ from varant.files import locked
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
+from varant.values import shortened
 
 MOST = 50_000  # images of a split; all test images of ImageNet
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 DECODED = 50  # images decoded at once, at most
 _WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
 
@@ -161,13 +166,8 @@ def load_reference_npz(path: Path, *, features: int = INCEPTION_FEATURES) -> Ref
     """
     if not path.is_file():
         raise UserError(f"--reference {path}: no such file; {_WANTED}")
-    arrays = _read_npz(path, ("mu", "sigma"))
-    for key, shape in {"mu": (features,), "sigma": (features, features)}.items():
-        if arrays[key].shape != shape:
-            raise UserError(
-                f"--reference {path}: {key} has shape {arrays[key].shape}; the extractor's "
-                f"{features} features need {shape}"
-            )
+    arrays = _read_npz(path, {"mu": (features,), "sigma": (features, features)})
+    for key in arrays:
         if not np.isfinite(arrays[key]).all():
             raise UserError(f"--reference {path}: {key} holds numbers that are not finite")
     mean_F, covariance_FF = arrays["mu"], arrays["sigma"]
@@ -182,22 +182,44 @@ def load_reference_npz(path: Path, *, features: int = INCEPTION_FEATURES) -> Ref
     )
 
 
-def _read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Arrays of an NPZ as float64; its other members are not read."""
+def _read_npz(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Arrays of an NPZ as float64, of these shapes by its headers: what a header declares is
+    allocated before it is read. Other members are not looked at."""
     if not zipfile.is_zipfile(path):
         raise UserError(f"--reference {path}: not an NPZ file; {_WANTED}")
     try:
         with np.load(path, allow_pickle=False) as file:
             held = file.files
-            arrays = {key: file[key] for key in keys if key in held}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # pickled, cut or damaged
+            if missing := [key for key in shapes if key not in held]:
+                raise UserError(
+                    f"--reference {path}: has no {' and no '.join(missing)} (it holds "
+                    f"{', '.join(held[:8]) or 'nothing'}); {_WANTED}"
+                )
+            for key, wanted in shapes.items():
+                _check_header(path, file.zip, key, wanted)
+            return {key: file[key].astype(np.float64) for key in shapes}
+    except UserError:
+        raise
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error):  # cut, or damaged
         raise UserError(f"--reference {path}: cannot be read as an NPZ; {_WANTED}") from None
-    if missing := [key for key in keys if key not in held]:
+
+
+def _check_header(path: Path, npz: zipfile.ZipFile, key: str, wanted: tuple[int, ...]) -> None:
+    """`UserError` unless a member is an array of numbers of this shape, by its own account."""
+    no_numbers = UserError(f"--reference {path}: {key} is no array of numbers; {_WANTED}")
+    if f"{key}.npy" not in npz.namelist():
+        raise no_numbers
+    with npz.open(f"{key}.npy") as file:
+        read = _HEADERS.get(np.lib.format.read_magic(file))
+        if read is None:  # a version that arrays of numbers do not need
+            raise no_numbers
+        shape, _, kind = read(file)
+    if kind.hasobject:
+        raise ValueError("pickled objects are not read")
+    if kind.kind not in "fiu":
+        raise no_numbers
+    if shape != wanted:
         raise UserError(
-            f"--reference {path}: has no {' and no '.join(missing)} (it holds "
-            f"{', '.join(held[:8]) or 'nothing'}); {_WANTED}"
+            f"--reference {path}: {key} has shape {shortened(str(shape))}; the extractor's "
+            f"{wanted[0]} features need {wanted}"
         )
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            raise UserError(f"--reference {path}: {key} is no array of numbers; {_WANTED}")
-    return {key: array.astype(np.float64) for key, array in arrays.items()}

@@ -118,6 +118,13 @@ def _flops(geometry: Geometry, plan: DepthPlan, *, batch: int, rows: int, refere
     return total + rows * 4 * width**2 * head_calls
 
 
+def training_bytes(geometry: Geometry, batch: int) -> int:
+    """The least that training takes: weights, gradients and AdamW's two moments in float32, and a
+    pass's logits with their gradient. Activations are not counted."""
+    logits = batch * geometry.tokens * geometry.vocab_size
+    return 4 * (4 * parameter_count(geometry) + 2 * logits)
+
+
 def parameter_count(geometry: Geometry, plan: DepthPlan | None = None) -> int:
     """Parameters that generation under `plan` reads (None: all of the network's)."""
     width, hidden = geometry.width, geometry.width * geometry.mlp_ratio

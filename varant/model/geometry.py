@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from varant.errors import UserError
+from varant.values import MOST_LAYERS, MOST_OF_A_KIND, MOST_SIDE, shortened
 
 OFFICIAL_PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 OFFICIAL_PATCH_NUMS_512 = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
@@ -46,15 +47,12 @@ class Geometry:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_nums", tuple(self.patch_nums))
-        for field in ("depth", "width", "heads", "vocab_size", "code_channels", "num_classes"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} {getattr(self, field)}: must be at least 1")
+        check_size("depth", self.depth, MOST_LAYERS)
+        for field in ("width", "heads", "vocab_size", "code_channels", "num_classes", "mlp_ratio"):
+            check_size(field, getattr(self, field))
+        check_sides(self.patch_nums)
         if self.width % self.heads:
             raise UserError(f"width {self.width}: must be a multiple of heads ({self.heads})")
-        sides = self.patch_nums
-        if not sides or sides[0] < 1 or any(a >= b for a, b in itertools.pairwise(sides)):
-            shown = ",".join(map(str, sides))
-            raise UserError(f"patch_nums {shown}: need sides that grow from scale to scale")
 
     @classmethod
     def official(cls, depth: int) -> Geometry:
@@ -87,6 +85,22 @@ class Geometry:
     def tokens(self) -> int:
         """Tokens L of an image, all scales together."""
         return sum(self.scale_tokens)
+
+
+def check_size(name: str, size: object, most: int = MOST_OF_A_KIND, *, least: int = 1) -> None:
+    """`UserError` for what a file has as the size of a network's part, and is none."""
+    if type(size) is not int or not least <= size <= most:
+        said = f"must be a whole number from {least} to {most}"
+        raise UserError(f"{name} {shortened(str(size))}: {said}")
+
+
+def check_sides(patch_nums: tuple[int, ...]) -> None:
+    """`UserError` for what are no sides of token maps."""
+    for side in patch_nums:
+        check_size("patch_nums", side, MOST_SIDE)
+    if not patch_nums or any(a >= b for a, b in itertools.pairwise(patch_nums)):
+        shown = ",".join(map(str, patch_nums))
+        raise UserError(f"patch_nums {shown}: need sides that grow from scale to scale")
 
 
 def windows_of(patch_nums: Sequence[int]) -> dict[str, tuple[int, ...]]:

@@ -183,10 +183,10 @@ class DepthPlan:
             return plan
         if text == "full":
             return cls.full(patch_nums, depth)
-        if zones := re.fullmatch(r"d(-?\d+)@(-?\d+)", text):
+        if zones := re.fullmatch(r"d(-?\d{1,9})@(-?\d{1,9})", text):
             d, switch = map(int, zones.groups())
             return cls.two_zone(patch_nums, depth, subnet_depth=d, switch=switch, selector=selector)
-        if re.fullmatch(r"-?\d+(\s*,\s*-?\d+)*", text):
+        if re.fullmatch(r"-?\d{1,9}(\s*,\s*-?\d{1,9})*", text):
             depths = [int(part) for part in text.split(",")]
             return cls.per_scale(patch_nums, depth, depths=depths, selector=selector)
         raise UserError(

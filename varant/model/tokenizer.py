@@ -28,9 +28,11 @@ from varant.model.backbones import (
     OfficialDecoder,
     OfficialEncoder,
 )
-from varant.model.geometry import Geometry
+from varant.model.geometry import Geometry, check_sides, check_size
+from varant.values import shortened
 
 PHI_RATIO = 0.5  # phi(x) = 0.5 x + 0.5 conv(x)
+MOST_LEVELS, MOST_PARTS = 8, 64  # of a backbone; of a level: the official one has 5, and 4
 DECODED_MAPS = 4  # of the largest size, alive at once while decoding (counted, both backbones)
 
 
@@ -61,8 +63,17 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_nums", tuple(self.patch_nums))
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        check_sides(self.patch_nums)
+        for field in ("vocab_size", "code_channels", "channels"):
+            check_size(field, getattr(self, field))
+        for level in self.multipliers:
+            check_size("multipliers", level, MOST_PARTS)
+        for field in ("blocks", "phis"):
+            check_size(field, getattr(self, field), MOST_PARTS, least=0)
+        if not 0 < len(self.multipliers) <= MOST_LEVELS:
+            raise UserError(f"multipliers: {len(self.multipliers)} levels, not 1 to {MOST_LEVELS}")
         if self.backbone not in ("official", "light"):
-            raise UserError(f"backbone {self.backbone!r}: use official or light")
+            raise UserError(f"backbone {shortened(repr(self.backbone))}: use official or light")
         if self.backbone == "official" and self.channels % 32:
             raise UserError(f"channels {self.channels}: must be a multiple of 32 (GroupNorm)")
 
@@ -140,6 +151,15 @@ class QuantizedScale(NamedTuple):
     part_Bvs: Tensor
 
 
+def _resampling(side: int, to: int, mode: str) -> Tensor:
+    """(side*side, to*to) what each position of a map gives to each of the map in another size."""
+    size = torch.empty(side * side, to * to)
+    if size.is_meta:  # on which the library's ways take seconds to import
+        return size
+    eye = torch.eye(side * side).view(-1, 1, side, side)
+    return F.interpolate(eye, size=(to, to), mode=mode).flatten(1)
+
+
 class Quantizer(nn.Module):
     """Residual quantisation over scales with one codebook.
 
@@ -150,19 +170,18 @@ class Quantizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.patch_nums = config.patch_nums
-        self.embedding = nn.Embedding(config.vocab_size, config.code_channels)
+        codes_Vv = torch.empty(config.vocab_size, config.code_channels)
+        if not codes_Vv.is_meta:
+            nn.init.normal_(codes_Vv)
+        self.embedding = nn.Embedding(config.vocab_size, config.code_channels, _weight=codes_Vv)
         self.quant_resi = Phis(config.phis, config.code_channels, len(config.patch_nums))
         # Usage counts of the official training code: unused here, kept for the round trip.
         hits = torch.zeros(len(config.patch_nums), config.vocab_size)
         self.register_buffer("ema_vocab_hit_SV", hits)
         side = self.patch_nums[-1]
-        eye_down = torch.eye(side * side).view(-1, 1, side, side)
         for k, p in enumerate(self.patch_nums[:-1]):
-            down_sT = F.interpolate(eye_down, size=(p, p), mode="area").flatten(1)
-            eye_up = torch.eye(p * p).view(-1, 1, p, p)
-            up_Ts = F.interpolate(eye_up, size=(side, side), mode="bicubic").flatten(1)
-            self.register_buffer(f"down_{k}", down_sT, persistent=False)
-            self.register_buffer(f"up_{k}", up_Ts, persistent=False)
+            self.register_buffer(f"down_{k}", _resampling(side, p, "area"), persistent=False)
+            self.register_buffer(f"up_{k}", _resampling(p, side, "bicubic"), persistent=False)
 
     def down(self, features_Bvs: Tensor, scale_index: int) -> Tensor:
         """(B, v, s) to (B, v, T): average over the cells of the scale's grid."""

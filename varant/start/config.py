@@ -6,7 +6,7 @@ from typing import Literal
 
 from varant.devices import Precision
 from varant.errors import UserError
-from varant.flags import Count, Natural, NotNegative, Positive, Share, Sides
+from varant.flags import Count, Natural, NotNegative, OutFolder, Positive, Processes, Share, Sides
 from varant.presets import DEFAULT, PresetName
 
 DatasetName = Literal["shapes", "digits", "folder"]
@@ -160,7 +160,7 @@ class SamplingConfig:
 class RunConfig:
     """Where it runs."""
 
-    workspace: Path = Path("runs")
+    workspace: OutFolder = Path("runs")
     """Folder of all that studies write: data, tokenizers, base networks, results."""
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
@@ -177,7 +177,7 @@ class RunConfig:
 class TrainRunConfig(RunConfig):
     """Where it runs, and what it leaves behind; torchrun gives each process a CUDA device."""
 
-    threads: Positive = 1
+    threads: Processes = 1
     """CPU threads of this process."""
     evaluate_every: Count | None = None
     """Images between two evaluations on the select split; default: a tenth of the budget."""

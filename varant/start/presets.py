@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from varant.errors import UserError
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import TokenizerConfig
 from varant.presets import Preset
@@ -65,15 +66,19 @@ class BaseConfig:
             width = heads * geometry.head_dim
             geometry = replace(geometry, depth=depth, width=width, heads=heads)
             steps, images = QUICK_TOKENIZER_STEPS, QUICK_IMAGES
+        try:
+            training = TrainingConfig(
+                budget_images=budget,
+                batch=recipe.batch,
+                lr=recipe.lr,
+                lr_schedule=recipe.lr_schedule,
+            )
+        except UserError as error:
+            raise UserError(str(error).replace("--budget", "--base-budget")) from None
         return cls(
             limit=images,
             tokenizer=light_tokenizer(preset),
             tokenizer_training=TokenizerTraining(steps=steps),
             geometry=geometry,
-            training=TrainingConfig(
-                budget_images=budget,
-                batch=recipe.batch,
-                lr=recipe.lr,
-                lr_schedule=recipe.lr_schedule,
-            ),
+            training=training,
         )

@@ -6,6 +6,7 @@ workspace lacks. Both serve training, sampling and studies alike.
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -181,9 +182,12 @@ def _scratch_geometry(
     depth = flags.depth or (16 if official else small.depth)
     width = flags.width or (64 * depth if official else small.width)
     heads = flags.heads or max(1, width // (64 if official else small.head_dim))
-    return tokenizer.geometry(
-        depth=depth, width=width, heads=heads, num_classes=dataset.num_classes
-    )
+    try:
+        return tokenizer.geometry(
+            depth=depth, width=width, heads=heads, num_classes=dataset.num_classes
+        )
+    except UserError as error:
+        raise UserError(f"--{error}") from None  # sizes are named as their flags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +243,8 @@ class Start:
     def psnr_db(self) -> float:
         """Of reconstructed select images: as noted beside the tokenizer or the tokens, else
         measured now, and noted."""
-        noted = (checkpoint.read_config(self.tokenizer_folder).get("note") or {}).get("psnr_db")
-        if noted is not None:
+        noted = checkpoint.noted(checkpoint.read_config(self.tokenizer_folder), "psnr_db")
+        if isinstance(noted, int | float) and math.isfinite(noted):
             return float(noted)
         with contextlib.suppress(OSError, ValueError, KeyError):
             return float(json.loads((self.tokens_folder / PSNR_FILE).read_text())["psnr_db"])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from varant.errors import UserError
 from varant.files import read_json, replacing, sha256_file, write_json
 from varant.manifest import Damaged, record, verified
+from varant.model.cost import parameter_count
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
@@ -119,7 +120,11 @@ def save(
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The `config.json` of a checkpoint of ours; `UserError` where there is none."""
+    """The `config.json` of a checkpoint of ours; `UserError` where there is none.
+
+    It may be from anywhere: what it says is taken as a size only within bounds, and before anything
+    is made of it (`read_sizes`); of its note `noted` takes what is there.
+    """
     path = Path(folder) / CONFIG_FILE
     try:
         content = read_json(
@@ -139,6 +144,15 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path}: not a varant-checkpoint config of version 1") from None
 
 
+def noted(content: dict[str, Any], *keys: str) -> Any:
+    """What the note beside a checkpoint's weights says under these keys, one in another; None where
+    it does not."""
+    found: Any = content.get("note")
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
 class Sizes(NamedTuple):
     """What a checkpoint is of, without its weights. `geometry` is None for a tokenizer alone."""
 
@@ -149,12 +163,37 @@ class Sizes(NamedTuple):
 def read_sizes(folder: str | Path) -> Sizes:
     """The sizes in a checkpoint of ours; `UserError` where there is none, or none of a network."""
     content = read_config(folder)
+    geometry = _geometry(folder, content)
+    tokenizer = _from_config(TokenizerConfig, content, "tokenizer", folder)
+    _check_fit(folder, tokenizer, geometry)
+    if (Path(folder) / MODEL_FILE).is_file():
+        _check_bytes(folder, geometry)
+    return Sizes(tokenizer=tokenizer, geometry=geometry)
+
+
+def _geometry(folder: str | Path, content: dict[str, Any]) -> Geometry:
     if content["geometry"] is None:
         raise UserError(f"checkpoint {folder}: a tokenizer without a network")
-    return Sizes(
-        tokenizer=_from_config(TokenizerConfig, content, "tokenizer", folder),
-        geometry=_from_config(Geometry, content, "geometry", folder),
-    )
+    return _from_config(Geometry, content, "geometry", folder)
+
+
+def _check_bytes(folder: str | Path, geometry: Geometry) -> None:
+    """Weights have a byte a parameter at least: larger sizes are not theirs."""
+    parameters, size = parameter_count(geometry), (Path(folder) / MODEL_FILE).stat().st_size
+    if parameters > size:
+        raise UserError(
+            f"checkpoint {Path(folder) / CONFIG_FILE}: geometry is of {parameters:,} parameters, "
+            f"{MODEL_FILE} has {size:,} bytes; put the file back"
+        )
+
+
+def _check_fit(folder: str | Path, tokenizer: TokenizerConfig, geometry: Geometry) -> None:
+    for field in ("patch_nums", "vocab_size", "code_channels"):
+        if getattr(tokenizer, field) != getattr(geometry, field):
+            path = Path(folder) / CONFIG_FILE
+            raise UserError(
+                f"checkpoint {path}: {field} of tokenizer and network differ; put the file back"
+            )
 
 
 def load(folder: str | Path) -> LoadedModel:
@@ -164,19 +203,24 @@ def load(folder: str | Path) -> LoadedModel:
         UserError: no checkpoint there, or a file of it is missing, damaged or foreign.
     """
     content = read_config(folder)
-    geometry = read_sizes(folder).geometry
-    assert geometry is not None
-    tokenizer = load_tokenizer(folder)
-    state = _read_checked(Path(folder) / MODEL_FILE, content, shapes_of_var(geometry))
+    geometry, tokenizer = _geometry(folder, content), load_tokenizer(folder)
+    state = _read_floats(Path(folder) / MODEL_FILE, content)
+    _check_bytes(folder, geometry)
+    check_names(state, shapes_of_var(geometry), Path(folder) / MODEL_FILE)
+    _check_fit(folder, tokenizer.config, geometry)
     return LoadedModel(tokenizer=tokenizer, model=VAR.from_state(geometry, state).eval())
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Read the tokenizer of a checkpoint of ours, on the CPU; raises `UserError` as `load`."""
     content = read_config(folder)
-    tokenizer = Tokenizer(_from_config(TokenizerConfig, content, "tokenizer", folder))
-    expected = shapes(tokenizer.state_dict())
-    tokenizer.load_state_dict(_read_checked(Path(folder) / TOKENIZER_FILE, content, expected))
+    config = _from_config(TokenizerConfig, content, "tokenizer", folder)
+    state = _read_floats(Path(folder) / TOKENIZER_FILE, content)
+    with torch.device("meta"):  # of what size it would be
+        expected = shapes(Tokenizer(config).state_dict())
+    check_names(state, expected, Path(folder) / TOKENIZER_FILE)
+    tokenizer = Tokenizer(config)
+    tokenizer.load_state_dict(state)
     return tokenizer.eval()
 
 
@@ -190,9 +234,8 @@ def _from_config(
         raise UserError(f"checkpoint {path}: {field} makes no sense ({error})") from None
 
 
-def _read_checked(
-    path: Path, content: dict[str, Any], shapes: dict[str, tuple[int, ...]]
-) -> dict[str, Tensor]:
+def _read_floats(path: Path, content: dict[str, Any]) -> dict[str, Tensor]:
+    """What a file of the digest that the config has holds; `UserError` for another."""
     try:
         if sha256_file(path) != content["sha256"][path.name]:
             raise UserError(
@@ -200,9 +243,12 @@ def _read_checked(
                 f"back, or delete {path.parent} if a command made it, which makes it again"
             )
         state = read_tensors(path)
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path}: cannot be read ({error})") from None
-    check_names(state, shapes, path)
+    if whole := [name for name, tensor in state.items() if not tensor.is_floating_point()]:
+        raise UserError(f"{path}: {whole[0]} holds no floating-point numbers; put the file back")
     return state
 
 

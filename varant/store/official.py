@@ -101,6 +101,8 @@ def _read_official(path: str | Path) -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
     ):
         raise UserError(f"{path}: not a flat dictionary of tensors, as the published files are")
+    if sum(tensor.nbytes for tensor in state.values()) > Path(path).stat().st_size:
+        raise UserError(f"{path}: its tensors say that they are larger than the file")
     return state
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from varant.devices import Precision, check_precision
+from varant.devices import Precision, check_precision, require_memory
 from varant.errors import UserError
 from varant.flags import (
     AboveZero,
@@ -27,12 +27,16 @@ from varant.flags import (
     Weights,
     check,
 )
+from varant.model.cost import training_bytes
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan, Selector, default_depths
 from varant.presets import preset_of
 from varant.training.schedule import Draw, Draws, Schedule, check_subnets, draw_steps
+from varant.values import show_count
 
 RateSchedule = Literal["cosine", "constant", "wsd"]
+MOST_STEPS = 10_000_000  # whose draws take a gigabyte
+KEPT_A_LAYER = 12  # numbers a token and channel at least: normed twice, q, k, v, attended, hidden 8
 FINAL_RATE_SHARE = 0.05  # of the peak, that a decay ends at
 DECAY_SHARE = 0.2  # of the steps, over which `wsd` decays
 
@@ -122,7 +126,7 @@ class TrainingConfig(TrainingFlags):
     switch: Natural = 0
     lr: AboveZero = 5e-3
     precision: Precision = "float32"
-    seed: Natural = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check(self)
@@ -134,6 +138,11 @@ class TrainingConfig(TrainingFlags):
             raise UserError(
                 f"--budget {self.budget_images}: below one batch of {self.batch} images{passes}; "
                 f"give at least {self.batch * self.passes}"
+            )
+        if self.steps > MOST_STEPS:
+            raise UserError(
+                f"--budget {show_count(self.budget_images)}: {self.steps:,} steps of --batch "
+                f"{self.batch}, at most {MOST_STEPS:,}; give less, or a larger --batch"
             )
         if self.distill and not self.schedule.sandwich:
             raise UserError(
@@ -180,6 +189,7 @@ class TrainingConfig(TrainingFlags):
     def check_fits(self, geometry: Geometry, *, device: str, ranks: int) -> None:
         """Raise `UserError` unless all of it suits the network, the device and the ranks."""
         check_precision(self.precision, device)
+        self._check_memory(geometry, device, self.batch // (ranks * self.accumulate))
         if self.batch % (ranks * self.accumulate):
             raise UserError(
                 f"--batch {self.batch}: must be a multiple of {ranks} ranks x "
@@ -196,6 +206,15 @@ class TrainingConfig(TrainingFlags):
                     f"--scale-weights {shown}: give one weight for each of the {scales} scales, "
                     "not all zero"
                 )
+
+    def _check_memory(self, geometry: Geometry, device: str, images: int) -> None:
+        """Of a pass of so many images."""
+        sizes = f"--depth {geometry.depth} --width {geometry.width}"
+        require_memory(training_bytes(geometry, 0), device, sizes, "use a smaller network")
+        kept = images * geometry.tokens * geometry.width * min(self.depths, default=1)
+        layers = 4 * kept * (1 if self.activation_checkpointing else KEPT_A_LAYER)
+        batch, remedy = f"--batch {self.batch}", "use a smaller --batch, or a larger --accumulate"
+        require_memory(training_bytes(geometry, images) + layers, device, batch, remedy)
 
     def draws(self, full_depth: int) -> Draws:
         """What every step of this training trains in a network of `full_depth` layers."""

@@ -1,6 +1,7 @@
 """The runner: what is skipped, what runs again, what waits for what, wherever it runs."""
 
 import os
+import socket
 import time
 
 import pytest
@@ -189,6 +190,9 @@ def test_schedulers_that_do_not_serve(cluster, tmp_path, monkeypatch):
 
     assert "--scheduler tcp://127.0.0.1:9: no answer" in refused("tcp://127.0.0.1:9")
     assert "--scheduler nonsense: no answer" in refused("nonsense")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # which accepts, and never answers
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        assert f"--scheduler {address}: no answer" in refused(address)
     monkeypatch.undo()
     assert "no worker has a GPU" in refused(cluster.scheduler_address, device="cuda")
 

@@ -254,6 +254,17 @@ def test_fewer_samples_than_features_and_two_at_least(recwarn):
         Gaussian.of(one[:1])
 
 
+def test_an_npz_that_declares_terabytes_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "huge.npz"
+    with zipfile.ZipFile(path, "w") as file, file.open("mu.npy", "w") as member:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (2**42,)}
+        np.lib.format.write_array_header_1_0(member, header)
+    with zipfile.ZipFile(path, "a") as file, file.open("sigma.npy", "w") as member:
+        np.lib.format.write_array(member, np.eye(2))
+    with pytest.raises(UserError, match=r"mu has shape \(4398046511104,\); the extractor's 2 feat"):
+        load_reference_npz(path, features=2)
+
+
 def test_digest_of_statistics_is_of_mu_and_sigma_alone(tmp_path):
     def digest(name, **changed):
         return load_reference_npz(write_npz(tmp_path / name, **changed), features=2).digest

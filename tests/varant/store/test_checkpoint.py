@@ -1,7 +1,12 @@
 """Folders of ours, both ways, and what is said of damaged ones."""
 
+import contextlib
 import hashlib
 import json
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -10,7 +15,7 @@ from small_networks import small_geometry, small_tokenizer
 
 import varant
 from varant import UserError
-from varant.store.checkpoint import TYPE_NAMES, load_tokenizer, write_tensors
+from varant.store.checkpoint import TYPE_NAMES, load_tokenizer, noted, read_sizes, write_tensors
 
 
 @pytest.fixture
@@ -165,3 +170,109 @@ def test_tensors_are_written_as_the_library_does_and_hashed_on_the_way(tmp_path)
         assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
         assert path.read_bytes() == safetensors.torch.save(whole, metadata)
+
+
+HOSTILE = {
+    "geometry": [
+        ("depth", 10**9),
+        ("depth", 1000),
+        ("depth", 2.0),
+        ("depth", True),
+        ("depth", float("nan")),
+        ("width", 10**12),
+        ("width", 8 * 10**5),
+        ("heads", 0),
+        ("patch_nums", [1, 10**6]),
+        ("patch_nums", list(range(1, 10**5))),
+        ("patch_nums", {"1": 2}),
+        ("patch_nums", 7),
+        ("vocab_size", 10**6),
+        ("num_classes", -1),
+        ("mlp_ratio", 10**30),
+        ("code_channels", None),
+    ],
+    "tokenizer": [
+        ("patch_nums", [1, 64]),
+        ("patch_nums", []),
+        ("vocab_size", 10**6),
+        ("channels", 10**6),
+        ("blocks", 10**9),
+        ("blocks", 64),
+        ("phis", 1.5),
+        ("multipliers", [64] * 10**5),
+        ("multipliers", "1122"),
+        ("backbone", ["official"]),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [(part, field, value) for part, cases in HOSTILE.items() for field, value in cases],
+    ids=lambda value: str(value)[:20],
+)
+def test_sizes_that_are_not_those_of_the_weights_are_refused_unmade(ours, part, field, value):
+    path = ours[0] / "config.json"
+    content = json.loads(path.read_text())
+    content[part][field] = value
+    path.write_text(json.dumps(content))
+    for read in (varant.load, read_sizes):
+        with held_memory(2**31), pytest.raises(UserError) as error:
+            read(ours[0])
+            read_sizes(ours[0])
+            load_tokenizer(ours[0])
+        said = str(error.value)
+        assert str(ours[0]) in said and "\n" not in said and len(said) < 600
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"format": "varant-checkpoint", "version": 1, "x": \xff}', b"\0", b"1e400"],
+    ids=["nested", "not UTF-8", "binary", "a number"],
+)
+def test_what_is_no_config_is_refused(ours, content):
+    (ours[0] / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json: not a varant-checkpoint config"):
+        varant.load(ours[0])
+
+
+def test_a_pipe_and_an_absurdly_large_file_are_no_config(ours, monkeypatch):
+    path = ours[0] / "config.json"
+    monkeypatch.setattr("varant.files.MOST_JSON_BYTES", 100)
+    with pytest.raises(UserError, match="not a varant-checkpoint config"):
+        varant.load(ours[0])
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"config\.json.* regular file"):
+        varant.load(ours[0])
+
+
+def test_a_note_of_any_kind_is_no_trouble(ours):
+    for note in (None, [], "x", {"identity": 3}, {"identity": {"training": []}}):
+        assert noted({"note": note}, "identity", "training", "switch") is None
+    assert noted({"note": {"identity": {"training": {"switch": 2}}}}, "identity", "training") == {
+        "switch": 2
+    }
+
+
+def test_weights_that_are_whole_numbers_are_refused(ours):
+    path, content = ours[0] / "config.json", json.loads((ours[0] / "config.json").read_text())
+    state = safetensors.torch.load_file(ours[0] / "model.safetensors")
+    whole = {name: tensor.to(torch.int64) for name, tensor in state.items()}
+    content["sha256"]["model.safetensors"] = write_tensors(ours[0] / "model.safetensors", whole)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"model\.safetensors: .* holds no floating-point"):
+        varant.load(ours[0])
+
+
+@contextlib.contextmanager
+def held_memory(more: int) -> Iterator[None]:
+    """This process may take so many bytes more than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + more
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
