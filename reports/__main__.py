@@ -4,6 +4,7 @@
     python -m reports --pool night-0/pareto night-1/pareto pooled
     python -m reports --compare here/pareto there/pareto differences
     python -m reports runs/pareto --trace "progressive s0 d4@4"
+    python -m reports --ablation runs/pareto --baseline progressive
 
 The first changes only what the report wrote: `figures/`, `summary.*`, `answer.json`, `report.pdf`.
 
@@ -17,6 +18,9 @@ neither folder; a third one takes `compare.pdf` and `compare.json`.
 `--trace` prints what the numbers under a name were made of, digest by digest: cell, plan, training,
 network, tokenizer, data, extractors, config and code. It changes nothing.
 
+`--ablation` writes `ablation.pdf`, `.tex` and `.csv` into the folder, or into a second one: what
+each choice is worth against the baseline, one at a time, paired within units.
+
 All take a few seconds and need neither torch nor MLflow. Exit code 0 done, 2 a folder or file that
 the user can mend, 1 what the machine did.
 """
@@ -26,6 +30,7 @@ import sys
 from pathlib import Path
 
 from analysis.errors import FrameError
+from reports.ablation import ablation
 from reports.build import build, load_study
 from reports.compare import compare
 from reports.pool import pool
@@ -38,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m reports",
-        usage="%(prog)s FOLDER [--trace NAME] | --pool A B [C ...] OUT | --compare A B [OUT]",
+        usage="%(prog)s FOLDER [--trace NAME] | --pool A B [C ...] OUT | --compare A B [OUT] | "
+        "--ablation FOLDER [OUT] [--baseline NAME]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,10 +55,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--compare", type=Path, nargs="+", metavar="FOLDER", help="two, and one for the PDF"
     )
+    parser.add_argument(
+        "--ablation", type=Path, nargs="+", metavar="FOLDER", help="one, and one to write into"
+    )
+    parser.add_argument("--baseline", metavar="NAME", help="of --ablation (default: progressive)")
     parser.add_argument("--trace", metavar="NAME", help="words of a label in the folder's report")
     flags = parser.parse_args(arguments)
-    if sum(given is not None for given in (flags.folder, flags.pool, flags.compare)) != 1:
-        parser.error("give one folder, or --pool, or --compare")
+    given = (flags.folder, flags.pool, flags.compare, flags.ablation)
+    if sum(one is not None for one in given) != 1:
+        parser.error("give one folder, or --pool, or --compare, or --ablation")
+    if flags.baseline is not None and flags.ablation is None:
+        parser.error("--baseline: goes with --ablation")
+    if flags.ablation and len(flags.ablation) > 2:
+        parser.error("--ablation: give one folder, and a second to write into if you want one")
     if flags.trace is not None and flags.folder is None:
         parser.error("--trace: goes with a folder")
     if flags.pool and len(flags.pool) < 3:
@@ -70,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error.filename}: {error.strerror}; make it writable", file=sys.stderr)
         return 2
     except OSError as error:
-        out = flags.folder or (flags.pool or flags.compare)[-1]
+        out = flags.folder or (flags.pool or flags.compare or flags.ablation)[-1]
         said = error.strerror or " ".join(str(error).split())
         print(f"error: {out}: {said}; no report was changed", file=sys.stderr)
         return 1
@@ -83,6 +98,9 @@ def _done(flags: argparse.Namespace) -> str:
         found = compare(*flags.compare[:2])
         written = [found.write(out) for out in flags.compare[2:]]
         return "\n".join([found.text(), *map(str, written)])
+    if flags.ablation:
+        table = ablation(flags.ablation[0], flags.baseline or "progressive")
+        return f"{table.summary}: {table.write(flags.ablation[-1])}"
     if flags.trace is not None:
         return trace(flags.folder, load_study(flags.folder), flags.trace)
     folder = pool(flags.pool[:-1], flags.pool[-1]) if flags.pool else flags.folder

@@ -22,7 +22,7 @@ ORDER = {
         "cells",
     ),
     "reports": (
-        "__main__ pool compare trace build",
+        "__main__ pool compare trace ablation build",
         "sensitivity pareto switch schedule search ladder noise regime efficiency general",
         "parts",
     ),

@@ -1,0 +1,254 @@
+"""A table for a paper: what each choice is worth, one at a time, against a baseline.
+
+Differences are paired within units (base network, uniforms, test images and training seed are the
+baseline's), with 95 % intervals over units by Student's t, and p-values adjusted by Holm's method
+over all differences of a metric. Only ways to train that differ from the baseline in one factor
+are compared: the schedule, the layers that subnets keep, or the switch point trained for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.errors import FrameError
+from analysis.frame import load_frame
+from analysis.metrics import Metric
+from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
+from analysis.statistics.levels import FULL, Levels, PlanKey, Way
+from analysis.statistics.units import LEAST_UNITS
+from analysis.study_file import SupernetFile
+from reports.build import load_study
+from reports.parts import words
+from reports.parts.metrics import headings, judging_metrics
+from reports.parts.page import Page
+from reports.parts.report import set_pdf, write_atomically
+
+STEM = "ablation"
+SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"−": "$-$", "–": "--"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Of a way to train from the baseline, with one plan, by one metric.
+
+    Attributes:
+        factor: what differs, in a word.
+        damage: positive is worse than the baseline.
+        units: that it runs over.
+        p_holm: adjusted; NaN without a test.
+    """
+
+    factor: str
+    way: Way
+    plan: PlanKey
+    metric: Metric
+    damage: Interval
+    units: int
+    p_holm: float
+
+    @property
+    def significant(self) -> bool:
+        return self.p_holm < SIGNIFICANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """The table.
+
+    Attributes:
+        left_out: ways to train that differ from the baseline in more than one factor.
+    """
+
+    folder: Path
+    study: SupernetFile
+    levels: Levels
+    baseline: Way
+    metrics: tuple[Metric, ...]
+    differences: tuple[Difference, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def caption(self) -> str:
+        units = len(self.levels.units)
+        few = f" No verdict below {LEAST_UNITS} units." if units < LEAST_UNITS else ""
+        left = f" Left out, since more than one thing differs: {', '.join(self.left_out)}."
+        return (
+            f"Levels of the baseline ({self.baseline.name}) in the first rows; below, differences "
+            f"from it by {words.over(units)}, positive being worse: mean with 95 % interval, "
+            f"paired within units; {words.STAR} marks p < 0.05 after Holm over the differences of "
+            f"a metric.{few}{left if self.left_out else ''}"
+        )
+
+    def rows(self) -> pd.DataFrame:
+        """As texts: a row a way and plan, a column a metric."""
+        named = headings(self.metrics, lambda metric: metric.short)
+        found: dict[tuple[str, str, str], dict[str, str]] = {}
+        for plan in self._plans():
+            place = ("baseline", self.baseline.name, plan.label)
+            for metric in self.metrics:
+                level = self.levels.observed((self.baseline.name, plan), metric.name)
+                text = words.interval(level.interval(), signed=False) if level else ""
+                found.setdefault(place, {})[named[metric.name]] = text
+        for one in self.differences:
+            place = (one.factor, one.way.name, one.plan.label)
+            text = words.interval(one.damage) + (words.STAR if one.significant else "")
+            found.setdefault(place, {})[named[one.metric.name]] = text
+        keys = ("Factor", "Trained", "Plan")
+        return pd.DataFrame([dict(zip(keys, key, strict=True)) | row for key, row in found.items()])
+
+    def _plans(self) -> tuple[PlanKey, ...]:
+        return tuple(plan for plan in self.levels.plans if self.baseline.trains(plan))
+
+    def table(self) -> pd.DataFrame:
+        """As numbers: a row a way, plan and metric."""
+        return pd.DataFrame(
+            [
+                {
+                    "factor": one.factor,
+                    "trained": one.way.name,
+                    "plan": one.plan.label,
+                    "metric": one.metric.name,
+                    "damage": one.damage.estimate,
+                    "low": one.damage.low,
+                    "high": one.damage.high,
+                    "p": one.damage.p_value,
+                    "p_holm": one.p_holm,
+                    "units": one.units,
+                }
+                for one in self.differences
+            ]
+        )
+
+    def latex(self) -> str:
+        """A booktabs table."""
+        rows = self.rows()
+        lines = [
+            "\\begin{table}",
+            f"\\caption{{{self.caption.translate(SPECIAL)}}}",
+            f"\\begin{{tabular}}{{{'l' * 3}{'r' * (len(rows.columns) - 3)}}}",
+            "\\toprule",
+            *(f"{' & '.join(map(_latex, row))} \\\\" for row in [rows.columns]),
+            "\\midrule",
+            *(f"{' & '.join(map(_latex, row))} \\\\" for row in rows.fillna("").to_numpy()),
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write(self, out: Path) -> Path:
+        """Write `ablation.csv`, `ablation.tex` and `ablation.pdf`; returns the last."""
+        page = Page(self.study, "What each choice is worth", f"against {self.baseline.name}")
+        page.answer(
+            "What is each choice worth, one at a time, against the baseline?",
+            self.summary,
+            f"Of {self.folder}.",
+        )
+        page.table(self.rows().fillna(""), self.caption, numeric_from=3)
+        content = page.report(answer={}, summary=pd.DataFrame()).content
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / f"{STEM}.csv", self.table().to_csv(index=False).encode())
+        write_atomically(out / f"{STEM}.tex", self.latex().encode())
+        return write_atomically(out / f"{STEM}.pdf", set_pdf(content, out, self.study.created))
+
+    @property
+    def summary(self) -> str:
+        """In a line."""
+        tested = [one for one in self.differences if one.p_holm == one.p_holm]
+        differ = sum(one.significant for one in tested)
+        return f"{differ} of {words.counted(len(tested), 'difference')} significant after Holm"
+
+
+def _latex(text: Any) -> str:
+    return str(text).translate(SPECIAL)
+
+
+def ablation(folder: Path, baseline: str) -> Ablation:
+    """The table of a folder of `studies.pareto` or `studies.switch`.
+
+    Raises:
+        FrameError: a folder that cannot be used, or a baseline that it has not.
+    """
+    study = load_study(folder)
+    if not isinstance(study, SupernetFile):
+        raise FrameError(f"--ablation {folder}: study {study.study} trains nothing to compare")
+    levels = Levels(load_frame(folder / "frame.parquet", training=True))
+    base = next((way for way in levels.ways if way.name == baseline and not way.anchor), None)
+    if base is None:
+        known = ", ".join(way.name for way in levels.ways if not way.anchor)
+        raise FrameError(f"--baseline {baseline}: {folder} has {known}")
+    metrics = judging_metrics(study, levels.metrics)
+    ways = [way for way in levels.ways if way is not base and way is not levels.base]
+    factors = {way.name: _factors(way, base) for way in ways}
+    found = [
+        difference
+        for metric in metrics
+        for difference in _differences(levels, base, ways, factors, metric)
+    ]
+    return Ablation(
+        folder=folder,
+        study=study,
+        levels=levels,
+        baseline=base,
+        metrics=metrics,
+        differences=tuple(found),
+        left_out=tuple(way.name for way in ways if len(factors[way.name]) > 1),
+    )
+
+
+def _factors(way: Way, base: Way) -> tuple[str, ...]:
+    """What differs, in words; the control's subnets are none, so only its schedule does."""
+    differs = {"schedule": (way.kind, way.share) != (base.kind, base.share)}
+    if not way.anchor:
+        differs["layers kept"] = way.selector != base.selector
+        differs["switch point"] = way.train_switch != base.train_switch
+    return tuple(name for name, yes in differs.items() if yes)
+
+
+def _differences(
+    levels: Levels,
+    base: Way,
+    ways: Sequence[Way],
+    factors: dict[str, tuple[str, ...]],
+    metric: Metric,
+) -> Iterator[Difference]:
+    places = [
+        (way, mine, theirs)
+        for way in ways
+        if len(factors[way.name]) == 1
+        for mine, theirs in _counterparts(levels, base, way)
+    ]
+    observed = [
+        levels.paired((way.name, mine), (base.name, theirs), metric.name)
+        for way, mine, theirs in places
+    ]
+    intervals = [one.interval() if one else None for one in observed]
+    adjusted = holm([one.p_value if one else float("nan") for one in intervals])
+    for (way, mine, _), one, damage, p in zip(places, observed, intervals, adjusted, strict=True):
+        if damage is not None:
+            yield Difference(
+                factor=factors[way.name][0],
+                way=way,
+                plan=mine,
+                metric=metric,
+                damage=damage,
+                units=len(one.units),
+                p_holm=float(p),
+            )
+
+
+def _counterparts(levels: Levels, base: Way, way: Way) -> Iterator[tuple[PlanKey, PlanKey]]:
+    """Plans of a way, and of the baseline the ones that stand for the same: each trained for its
+    own switch point and layers; the control's, which trains none, are the baseline's."""
+    for theirs in (plan for plan in levels.plans if base.trains(plan)):
+        if theirs.is_full or way.anchor:
+            yield (FULL if theirs.is_full else theirs), theirs
+        else:
+            assert way.selector is not None
+            switch = way.train_switch
+            yield PlanKey(theirs.subnet_depth, switch, way.selector), theirs

@@ -1,0 +1,76 @@
+"""The table of what each choice is worth: paired differences against a baseline, one at a time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from nights import night
+from scipy import stats
+
+from analysis.frame import load_frame
+from reports.__main__ import main
+from reports.ablation import ablation
+
+UNITS = (0, 1, 2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return night(tmp_path_factory.mktemp("ablation") / "pareto", UNITS)
+
+
+def values(frame, schedule, plan):
+    rows = frame[(frame["schedule"] == schedule) & (frame["plan"] == plan) & frame["group"].isna()]
+    return rows[rows["metric"] == "nll/mean"].sort_values("unit")["value"].to_numpy()
+
+
+def test_differences_are_paired_and_adjusted(folder):
+    found = ablation(folder, "progressive")
+    frame = load_frame(folder / "frame.parquet", training=True)
+    mine = [one for one in found.differences if one.metric.name == "nll/mean"]
+    p_values = []
+    for one in mine:
+        by_hand = values(frame, one.way.name, one.plan.label) - values(
+            frame, "progressive", one.plan.label
+        )
+        test = stats.ttest_1samp(by_hand, 0.0)
+        low, high = test.confidence_interval(0.95)
+        assert one.damage.estimate == pytest.approx(by_hand.mean())
+        assert (one.damage.low, one.damage.high) == pytest.approx((low, high))
+        assert (one.factor, one.units) == ("schedule", 5)
+        p_values.append(test.pvalue)
+    order = np.argsort(p_values)
+    ranked = np.maximum.accumulate(np.array(p_values)[order] * np.arange(len(order), 0, -1))
+    adjusted = np.empty(len(order))
+    adjusted[order] = ranked.clip(max=1)
+    assert [one.p_holm for one in mine] == pytest.approx(adjusted)
+    assert {one.way.name for one in mine} == {"control", "fixed 0.1", "fixed 1"}
+
+
+def test_it_is_written_as_pdf_latex_and_csv(folder, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    out = tmp_path / "out"
+    assert main(["--ablation", str(folder), str(out)]) == 0
+    assert "significant after Holm" in capsys.readouterr().out
+    assert (out / "ablation.pdf").read_bytes().startswith(b"%PDF")
+    table = pd.read_csv(out / "ablation.csv")
+    assert set(table["trained"]) == {"control", "fixed 0.1", "fixed 1"}
+    assert (table["p_holm"] >= table["p"]).all()
+    tex = (out / "ablation.tex").read_text()
+    rows = tex.split("\\midrule\n")[1].split("\\bottomrule")[0].strip().splitlines()
+    columns = tex.split("\\toprule\n")[1].splitlines()[0].count("&")
+    assert {row.count("&") for row in rows} == {columns}
+    assert all(row.endswith(" \\\\") for row in rows)
+    assert not set("−%_") & set(tex.replace("\\%", "").replace("\\_", ""))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--baseline", "fixed 9"], "--baseline fixed 9: "),
+        (["--baseline", "control"], "has fixed 0.1, fixed 1, progressive"),
+    ],
+)
+def test_baselines_that_are_not_there(folder, arguments, said, capsys):
+    assert main(["--ablation", str(folder), *arguments]) == 2
+    assert said in capsys.readouterr().err
