@@ -59,13 +59,17 @@ class Findings:
 
 LIMITS = (
     "Likelihood alone: no sample is drawn, and sample quality need not follow it.",
-    "Schedules differ in when they train subnets, and rates decay: under a cosine progressive "
-    "spends its subnet steps at low rates and reversed at high ones, so that order in time and "
-    "weight by rate are one contrast. --lr-schedule constant parts them.",
     "Cosines are of gradients on one small set of select images, the same for full network and "
     "subnets, so that its chance is shared: they lean towards agreement, the more the smaller the "
     "gradients are. Ages and rates compare, one number alone does not.",
     "The correlation of conflict and benefit runs over a few regimes; it is no cause.",
+)
+
+
+DECAYING = (
+    "Schedules differ in when they train subnets, and rates decay: progressive spends its subnet "
+    "steps at low rates and reversed at high ones, so that order in time and weight by rate are "
+    "one contrast. --lr-schedule constant parts them."
 )
 
 
@@ -105,7 +109,8 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
     _add_protocol(page, study, frame)
     page.heading("Models")
     add_models(page, study, Levels(frame))
-    page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, *LIMITS])
+    decaying = "" if study.lr_schedule == "constant" else DECAYING
+    page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, decaying, *LIMITS])
     add_rules(page, [found.claim])
     summary = _summary(regimes, plans)
     answer = {"ledger": ledger_json([found.claim]), "differences": summary.to_dict("records")}
@@ -189,7 +194,8 @@ def _where(data: Heatmap, sign: int) -> str:
 def _bounded(rho: Observations) -> str:
     """A correlation, its interval cut to what one can be."""
     i = rho.interval()
-    return words.estimate(i.estimate, max(-1.0, i.low), min(1.0, i.high))
+    low, high = np.clip([i.low, i.high], -1.0, 1.0).tolist()
+    return words.estimate(i.estimate, low, high)
 
 
 def _cell(data: Heatmap, row: int, column: int) -> str:

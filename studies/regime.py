@@ -229,7 +229,8 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         rates = ", ".join(f"{rate:g}" for rate in config.rates)
         plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.task.tabled))
         return [
-            f"{len(bases)} base networks of {', '.join(map(show_count, config.ages))} images",
+            f"{len(bases)} base networks of {', '.join(map(show_count, config.ages))} images; the "
+            "tokenizer before them, one to four minutes, unless it is there",
             f"{len(models)} models of {models[0].task.images:,} image passes: control, "
             f"progressive, fixed at its mean share, reversed; from every base at {rates}",
             f"{len(plans)} plans each: {', '.join(plans)}",

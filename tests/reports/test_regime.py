@@ -61,14 +61,14 @@ def test_which_regimes_favour_progressive_training(tmp_path):
     assert len(report.summary) == 2 * 2 * 4  # schedules, zones, regimes
 
 
-def test_fewer_than_five_units_cannot_resolve(tmp_path):
+def test_fewer_than_five_units_cannot_resolve(tmp_path, undrawn):
     report = report_of(tmp_path, units=(0, 1, 2))
     assert report.verdict.startswith("cannot resolve: 3 units, a verdict needs 5 (")
     lines = report.answer["ledger"][0]["lines"]
     assert {line["verdict"] for line in lines[1:]} == {"cannot resolve"}
 
 
-def test_nights_are_pooled_with_their_conflict(tmp_path):
+def test_nights_are_pooled_with_their_conflict(tmp_path, undrawn):
     nights = [folder_of(tmp_path / str(units[0]), units) for units in ((0, 1, 2), (3, 4))]
     out = pool(nights, tmp_path / "all")
     assert sorted(load_conflict(out / "conflict.parquet")["unit"].unique()) == [0, 1, 2, 3, 4]

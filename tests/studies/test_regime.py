@@ -11,12 +11,14 @@ from mlflow_runs import finished_runs
 from study_commands import Command
 
 from analysis.statistics.conflict import load_conflict
+from analysis.study_file import RegimeFile
 from reports import build
 from studies.regime import RegimeConfig, RegimeStudy
+from varant.presets import DEFAULT
 
 REGIME = Command(study=RegimeStudy, config=RegimeConfig)
 SMALL = {"budget": 256, "batch": 32, "nll_images": 40, "depths": 2, "ages": "64,128"}
-SMALL |= {"rates": "1e-3", "workers": 1}
+SMALL |= {"rates": "1e-3", "workers": 1, "preset": DEFAULT}
 
 
 def test_the_study_end_to_end(
@@ -37,14 +39,16 @@ def test_the_study_end_to_end(
     assert levels.groupby("base_images")["value"].first().nunique() == 2, "from bases of their own"
     conflict = load_conflict(folder / "conflict.parquet")
     assert set(conflict["progress"]) == {0, 0.25, 0.5, 0.75, 1}
-    assert set(conflict["layer"]) == {0, 1, 2, 3, 4} and set(conflict["subnet_depth"]) == {2}
+    layers = RegimeFile.load(folder / "study.json").geometry.depth
+    assert set(conflict["layer"]) == set(range(layers + 1)), "0 is the whole network"
+    assert set(conflict["subnet_depth"]) == {2}
     begun = conflict[conflict["progress"] == 0].groupby(["base_images", "layer"])["cosine"]
     assert begun.nunique().eq(1).all(), "both schedules began at one base"
     assert paths.verdict.startswith("cannot resolve: 1 unit, a verdict needs 5")
     answer = json.loads(paths.answer.read_text())
     assert [row["claim"] for row in answer["ledger"]] == ["C3"]
     names = {run.info.run_name for run in finished_runs(quick_workspace, "regime-quick")}
-    assert {"base, 64 u0", "progressive, 128, 0.001 u0 d2@3"} <= names
+    assert {"base, 64 u0", "progressive, 128, 0.001 u0 full"} <= names
     before = paths.pdf.read_bytes()
     assert build(folder).pdf.read_bytes() == before
     capsys.readouterr()
@@ -57,7 +61,7 @@ def test_the_dry_run_says_the_grid_and_its_price(
 ) -> None:
     REGIME.of(workspace=tmp_path / "runs", dry_run=True, units=2).run()
     said = capsys.readouterr().out
-    assert "6 base networks of 8k, 32k, 128k images" in said
+    assert "6 base networks of 8k, 32k, 128k images; the tokenizer" in said
     assert "72 models of 11,968 image passes" in said and "390 cells\n" in said
     passes = 2 * (8_000 + 32_000 + 128_000) + 72 * 11_968
     assert f"training: {passes:,} image passes, about " in said
@@ -82,7 +86,7 @@ RATES = "give growing positive rates, such as 1e-4,1e-3"
         ({"rates": "1e-3,1e-4"}, f"--rates 1e-3,1e-4: {RATES}"),
         ({"lr": 1e-3}, "--lr 0.001: this study varies it; give --rates"),
         ({"base_budget": "48k"}, "--base-budget 48000: this study varies it; give --ages"),
-        ({"model": "mine"}, "--model mine: this study trains bases of several ages itself"),
+        ({"model": "mine", "preset": DEFAULT}, "--model mine: this study trains bases of several"),
         ({"train_switch": 5}, "--train-switch 5: the network has 5 scales; use 0 to 4"),
     ],
 )
