@@ -34,6 +34,9 @@ from studies.tracking.mlflow_runs import _metric_name
 from varant.training.run import TIMES, read_metrics
 
 ROOT = Path(__file__).parents[1]
+# By commands, and imported once where they are forked.
+IMPORTED = ["reports.build", "studies.grid.bench", "studies.running.runner", "studies.supernets"]
+IMPORTED += ["studies.tracking.mlflow_runs", "varant.training.run", "varant.training.curves"]
 GONE_SECONDS = 90  # in which nothing of a command is left; its workers have 60 to save
 LONGEST_SECONDS = 1200
 START_SECONDS = 0.2  # of Python itself, before it knows whose command it is
@@ -95,7 +98,7 @@ def bytes_on_disk(folder: Path) -> int:
 def ended(command: Attacked, workspace: Path) -> tuple[int | None, str]:
     """Run a command to its end: code and stderr."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["attacks_imports"])
+    context.set_forkserver_preload(IMPORTED)
     with tempfile.NamedTemporaryFile("r") as errors:
         words = [command.module, *command.words(workspace)]
         process = context.Process(target=_run, args=(words, errors.name))
