@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
-import multiprocessing
 import random
 import re
-import runpy
 import shutil
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from attacks import REPORTS, SAMPLE, SWITCH, TRAIN, Attacked
+from attacks import REPORTS, SAMPLE, SWITCH, TRAIN, Attacked, ended
 
 pytestmark = pytest.mark.long
 
@@ -47,27 +42,6 @@ def replace_by_foreign(path: Path, rng: random.Random) -> None:
 
 WAYS = [flip_a_bit, cut, remove, replace_by_foreign]
 GOOD = {"refused", "made again", "harmless"}
-
-
-# Commands in a process that has imported what they import: a damage costs a second, not ten.
-
-
-def ended(command: Attacked, workspace: Path) -> tuple[int | None, str]:
-    """Run a command to its end: code and stderr."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["attacks_imports"])
-    with tempfile.NamedTemporaryFile("r") as errors:
-        words = [command.module, *command.words(workspace)]
-        process = context.Process(target=_run, args=(words, errors.name))
-        process.start()
-        process.join()
-        return process.exitcode, errors.read()
-
-
-def _run(words: list[str], errors: str) -> None:
-    sys.argv, sys.stdout = words, io.StringIO()
-    sys.stderr = open(errors, "w", buffering=1)  # noqa: SIM115  # the process ends with it
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 
 
 def readers_of(path: Path) -> list[Attacked]:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import LONGEST_SECONDS, ROOT, SWITCH, bytes_on_disk
+from attacks import LONGEST_SECONDS, ROOT, SWITCH, TRAIN, Attacked, bytes_on_disk
 
-POINTS = 30
+POINTS = 15  # of each command
 
 # A file system of its own, in a namespace where its maker is root: no rights are needed for it.
 ENTER = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -37,12 +37,12 @@ def namespaces(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize("command", [TRAIN, SWITCH], ids=lambda command: command.module)
 def test_full_at_every_point(
-    undisturbed, times: Callable[[int], int], tally: Counter[str], tmp_path: Path
+    command: Attacked, undisturbed, times: Callable[[int], int], tally: Counter[str], tmp_path: Path
 ) -> None:
     """The points are equally far apart in what the command writes, up to all of it."""
-    command, points = SWITCH, times(POINTS)
-    whole = undisturbed(command)
+    whole, points = undisturbed(command), times(POINTS)
     begun = bytes_on_disk(whole.start)
     for point in range(1, points + 1):
         room = begun + (bytes_on_disk(whole.end) - begun) * point // (points + 1)

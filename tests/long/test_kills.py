@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import COMMANDS, LARGEST, OTHERS, kill_once
+from attacks import COMMANDS, kill_once
 
 KILLS = 200
 KILLS_A_ROUND = 5  # of one workspace, before the command may run to its end
@@ -22,10 +22,8 @@ pytestmark = pytest.mark.long
 def test_killed_at_random_moments(
     module: str, undisturbed, times: Callable[[int], int], tally: Counter[str], tmp_path: Path
 ) -> None:
-    """Half of the kills go to the commands that write most."""
     command = COMMANDS[module]
-    alike = LARGEST if command in LARGEST else OTHERS
-    kills, rng = times(math.ceil(KILLS / 2 / len(alike))), random.Random(module)
+    kills, rng = times(math.ceil(KILLS / len(COMMANDS))), random.Random(module)
     whole = undisturbed(command)
     while tally["kills"] < kills:
         workspace = tmp_path / "runs"

@@ -1,1 +1,0 @@
-"""What attacked commands import, imported once."""

@@ -1,0 +1,48 @@
+"""The mirror's thread imports MLflow while cells run: no package is begun by both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from attacks import COMMANDS, LONGEST_SECONDS, ROOT
+
+# Which packages each thread looks for, from the moment when another than the main one does.
+RECORDED = """
+import json, runpy, sys, threading
+began = {True: set(), False: set()}
+class Recorder:
+    def find_spec(self, name, path=None, target=None):
+        main = threading.current_thread() is threading.main_thread()
+        if began[False] or not main:
+            began[main].add(name.partition(".")[0])
+sys.meta_path.insert(0, Recorder())
+out, *sys.argv = sys.argv[1:]
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+finally:
+    json.dump({str(main): sorted(names) for main, names in began.items()}, open(out, "w"))
+"""
+OURS = {"analysis", "reports", "studies", "varant"}
+
+pytestmark = pytest.mark.long
+
+
+def test_no_package_is_imported_by_two_threads(
+    undisturbed, tally: Counter[str], tmp_path: Path
+) -> None:
+    """Two threads that import the same modules in another order may find half of one."""
+    command, workspace, out = COMMANDS["studies.schedule"], tmp_path / "runs", tmp_path / "out"
+    assert command.after is not None
+    shutil.copytree(undisturbed(command.after).end, workspace)
+    words = [sys.executable, "-c", RECORDED, str(out), command.module, *command.words(workspace)]
+    subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=LONGEST_SECONDS, check=True)
+    found = {thread: set(names) for thread, names in json.loads(out.read_text()).items()}
+    tally.update({f"packages of {thread}": len(names) for thread, names in found.items()})
+    assert "mlflow" in found["False"]
+    assert not found["True"] & found["False"] - OURS - sys.stdlib_module_names
