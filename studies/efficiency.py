@@ -286,9 +286,9 @@ def _record(
     paths: ReportPaths,
 ) -> None:
     """A parent run with the answer, a child run a cell."""
-    from studies.cells.gauge import medians
-    from studies.tracking.logged import LoggedCell, LoggedStudy
-    from studies.tracking.mirror import mirroring
+    from studies.tracking.logged import LoggedAnswer, LoggedStudy
+    from studies.tracking.mirror import mirror_study, mirroring
+    from studies.tracking.outline import Outline, OutlinedCell, relative
 
     study = LoggedStudy(
         experiment=paths.pdf.parent.name,
@@ -299,34 +299,26 @@ def _record(
         params=file.config,
     )
     answer = json.loads(paths.answer.read_text())
-    with mirroring():
-        from studies.tracking.mlflow_runs import open_study
-
-        record = open_study(workspace.folder, study)
-        for place, (gauge, result) in enumerate(results.items()):
-            tags = study.tags | ({"error": result.error} if result.error else {})
-            record.record_cell(
-                LoggedCell(
-                    result=result,
-                    name=gauge.name,
-                    place=place,
-                    params={"part": gauge.part},
-                    metrics=medians(result) | {"seconds/cell": result.seconds},
-                    curve=[],
-                    images_seen=0,
-                    tags=tags,
-                )
-            )
-        record.finish(
+    files = {
+        "": [paths.pdf, paths.answer, paths.pdf.with_name("study.json")],
+        "figures": [path for path in paths.figures if path.suffix == ".png"],
+    }
+    outline = Outline(
+        study=study,
+        cells=tuple(
+            OutlinedCell(digest=result.digest, name=gauge.name, params={"part": gauge.part})
+            for gauge, result in results.items()
+        ),
+        answer=LoggedAnswer(
             note=f"{file.question}\n\n**{paths.verdict}**. {answer['answer']}",
             metrics={"study/seconds cells": file.seconds},
             tags={f"verdict {row['claim']}": row["verdict"] for row in answer["ledger"]},
-            artifacts={
-                "": [paths.pdf, paths.answer, paths.pdf.with_name("study.json")],
-                "figures": [path for path in paths.figures if path.suffix == ".png"],
-            },
-            failed=bool(file.failed),
-        )
+            artifacts={folder: relative(some, workspace) for folder, some in files.items()},
+        ),
+    )
+    with mirroring():
+        outline.write(workspace)
+        mirror_study(outline, {result.digest: result for result in results.values()}, workspace)
 
 
 if __name__ == "__main__":

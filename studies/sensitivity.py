@@ -164,7 +164,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
         return f"{super().run_name(bench)}, units {','.join(map(str, bench.units))}"
 
     def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
-        from studies.tracking.mirror import flat
+        from studies.tracking.outline import flat
 
         said = json.loads(paths.answer.read_text())
         metrics = outcome.result(outcome.where(family="full")[0]).values

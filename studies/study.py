@@ -242,6 +242,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         from reports import build
         from studies.running.runner import run_cells, split_cells
         from studies.tracking.mirror import Mirror
+        from studies.tracking.outline import Outline
 
         points, workspace = self._points(bench, found), bench.site.workspace
         cells = {point.task: bench.site.cell(point.task) for point in points}
@@ -249,7 +250,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         _say_done(split)
         digests = sorted({cell.digest for cell in cells.values()})
         digest = digest_of({"flags": self.config.measured, "cells": digests})
-        with Mirror(self._logged(bench, digest), points, cells, workspace) as mirror:
+        outline = Outline.of_grid(self._logged(bench, digest), points, cells, bench)
+        with Mirror(outline, workspace) as mirror:
             ended = run_cells(split, workspace, executor, on_result=mirror.on_result)
             started, prepared = times
             outcome = Outcome(
@@ -269,7 +271,7 @@ class Study(abc.ABC, Generic[Config, Found]):
                 except FrameError as error:
                     raise UserError(f"no report: {error}") from None
                 answer = self.answer(outcome, paths)
-                mirror.finish(outcome, answer, paths, written)
+                mirror.finish(outline.ended(answer, paths, written, outcome), ended)
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
@@ -280,7 +282,6 @@ class Study(abc.ABC, Generic[Config, Found]):
             question=self.question,
             config_digest=digest,
             params=self.config.measured,
-            bench=bench,
         )
 
     def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:

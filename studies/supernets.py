@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from analysis.study_file import BASE, CONTROL
 from studies.cells.evaluation import Measurement
-from studies.cells.training import Training
+from studies.cells.training import Training, curve_of
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
@@ -269,7 +269,7 @@ class SupernetStudy(Study[Config, Found]):
             }
             for point in outcome.points
             if isinstance(point.task, Training)
-            for images, metrics in point.task.curve(outcome.folder_of(point))
+            for images, metrics in curve_of(outcome.folder_of(point))
             for depth, value in point.task.select_nll(metrics, geometry).items()
         ]
         if not rows:

@@ -7,9 +7,9 @@ from typing import Any
 
 
 def _client(workspace: Path) -> Any:
-    from studies.tracking.mlflow_runs import DATABASE, MlflowClient
+    from studies.tracking.mlflow_runs import DATABASE, _client_of
 
-    return MlflowClient(f"sqlite:///{workspace / DATABASE}")
+    return _client_of(workspace / DATABASE)
 
 
 def runs_of(workspace: Path, experiment: str) -> list[Any]:
@@ -42,3 +42,18 @@ def histories(workspace: Path, run: Any) -> dict[str, list[tuple[int, float]]]:
 def artifacts(workspace: Path, run: Any) -> set[str]:
     """What lies in a run's folder."""
     return {file.path for file in _client(workspace).list_artifacts(run.info.run_id)}
+
+
+def shown(workspace: Path, experiment: str) -> list[tuple[Any, ...]]:
+    """What the runs of an experiment say, sorted, but for ids and times."""
+    return sorted(
+        (
+            run.info.run_name,
+            run.info.status,
+            sorted(run.data.params.items()),
+            sorted(histories(workspace, run).items()),
+            sorted((k, v) for k, v in run.data.tags.items() if k != "mlflow.parentRunId"),
+            sorted(artifacts(workspace, run)),
+        )
+        for run in runs_of(workspace, experiment)
+    )

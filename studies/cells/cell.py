@@ -159,10 +159,6 @@ class Task(abc.ABC):
         """How many of `images` are done, as the folder tells; 0 where it does not."""
         return 0
 
-    def curve(self, folder: Path) -> list[tuple[int, dict[str, float]]]:
-        """(images seen, metrics) over its course, as the folder tells; [] where it has none."""
-        return []
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

@@ -128,24 +128,6 @@ class Training(Task):
         except (OSError, ValueError, KeyError, IndexError):
             return 0
 
-    def curve(self, folder: Path) -> list[tuple[int, dict[str, float]]]:
-        """Every evaluation, and some steps between."""
-        from varant.training.run import read_metrics
-
-        try:
-            lines = read_metrics(folder)
-        except (OSError, ValueError):
-            return []
-        every = max(1, len(lines) // CURVE_STEPS)
-        points = []
-        for i, line in enumerate(lines):
-            names = [name for name in line if name.startswith("select/")]
-            if i % every == 0 or i + 1 == len(lines):
-                names += [name for name in CURVE_METRICS if name in line]
-            if names:
-                points.append((int(line["images_seen"]), {name: line[name] for name in names}))
-        return points
-
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         """Train; a network that ended worse than it began gets no numbers."""
         from varant.store.checkpoint import MODEL_FILE, read_config
@@ -226,3 +208,23 @@ class BaseTraining(Training):
         tokenizer = load_tokenizer(cell.network.held_out.tokenizer_folder)
         with torch_seed(self.config.seed):
             return LoadedModel(tokenizer=tokenizer, model=VAR(self.geometry))
+
+
+def curve_of(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """(images seen, metrics) over a training, as its cell's folder tells: every evaluation, and
+    some steps between; [] of a cell that trains nothing."""
+    from varant.training.run import read_metrics
+
+    try:
+        lines = read_metrics(folder)
+    except (OSError, ValueError):
+        return []
+    every = max(1, len(lines) // CURVE_STEPS)
+    points = []
+    for i, line in enumerate(lines):
+        names = [name for name in line if name.startswith("select/")]
+        if i % every == 0 or i + 1 == len(lines):
+            names += [name for name in CURVE_METRICS if name in line]
+        if names:
+            points.append((int(line["images_seen"]), {name: line[name] for name in names}))
+    return points

@@ -1,15 +1,21 @@
-"""What a study tells MLflow. Apart from `mlflow_runs`, since MLflow takes two seconds to import."""
+"""What MLflow is told of a study. Apart from `mlflow_runs`, since MLflow takes two seconds to
+import."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from studies.cells.result import CellResult
 
-if TYPE_CHECKING:  # torch takes seconds to import as well
-    from studies.grid.bench import Planned
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedData:
+    """The data set, an input of a run; `images` of the test split."""
+
+    name: str
+    digest: str
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +27,7 @@ class LoggedStudy:
         question: the first line of the run's note.
         config_digest: by which it is found again.
         params: its children repeat them.
-        bench: the data set, an input of the run and of its children, and the network that cells
-            start from; None for what measures neither.
+        geometry: of the networks, in a few words; None as `data` for what measures neither.
     """
 
     experiment: str
@@ -31,14 +36,16 @@ class LoggedStudy:
     question: str
     config_digest: str
     params: Mapping[str, object]
-    bench: Planned | None = None
+    data: LoggedData | None = None
+    geometry: str | None = None
 
     @property
     def tags(self) -> dict[str, str]:
         tags = {"study": self.experiment, "quick": str(self.quick).lower()}
-        if self.bench is not None:
-            shape, tags["dataset"] = self.bench.geometry, self.bench.dataset.name
-            tags["geometry"] = f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales"
+        if self.data is not None:
+            tags["dataset"] = self.data.name
+        if self.geometry is not None:
+            tags["geometry"] = self.geometry
         return tags | {"mlflow.source.type": "LOCAL"}
 
 
@@ -69,3 +76,17 @@ class Answer:
     note: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedAnswer:
+    """How a parent run ends.
+
+    Attributes:
+        artifacts: folder in the run to files, relative to the workspace.
+    """
+
+    note: str
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    artifacts: Mapping[str, tuple[str, ...]]

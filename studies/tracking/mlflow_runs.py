@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -26,14 +26,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from sqlalchemy import URL
 
-from studies.tracking.logged import LoggedCell, LoggedStudy
+from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
 from varant.data import datasets
+from varant.errors import UserError
 from varant.files import locked, replacing
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 LOCK = ".mlflow.lock"  # of the database's writers
 LIVING = ".mlflow"  # a file for each parent run whose process lives and has it locked
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # opens the training view
 PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 BATCH_METRICS = 1000  # MLflow's limit on the metrics of one call
 MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
@@ -67,7 +69,7 @@ class StudyRecord:
         digest = cell.result.digest
         run = self.children.get(digest) or self._begun(digest) or self._begin(cell)
         run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
-        _log_input(self.client, run, self.study)
+        _log_input(self.client, run, self.study.data)
         new = {k: v for k, v in cell.metrics.items() if _metric_name(k) not in known}
         status = cell.result.status
         tags, ended = {"status": status, **cell.tags}, _ENDED[status]
@@ -105,26 +107,18 @@ class StudyRecord:
         self.children[cell.result.digest] = run
         return run
 
-    def finish(
-        self,
-        *,
-        note: str,
-        metrics: Mapping[str, float],
-        tags: Mapping[str, str],
-        artifacts: Mapping[str, Sequence[Path]],
-        failed: bool,
-    ) -> None:
-        """Attach artifacts (folder in the run -> files), facts and note; end the parent run.
+    def finish(self, answer: LoggedAnswer, workspace: Path, *, failed: bool) -> None:
+        """Attach artifacts, facts and note; end the parent run.
 
         A study that was finished before keeps its metrics: each has one point, not one a visit.
         """
         known, now = self.client.get_run(self.run_id).data.metrics, int(time.time() * 1000)
-        new = [Metric(k, float(v), now, 0) for k, v in metrics.items() if k not in known]
-        self.client.log_batch(self.run_id, metrics=new, tags=_tags(tags))
-        for folder, files in artifacts.items():
+        new = [Metric(k, float(v), now, 0) for k, v in answer.metrics.items() if k not in known]
+        self.client.log_batch(self.run_id, metrics=new, tags=_tags(answer.tags))
+        for folder, files in answer.artifacts.items():
             for file in files:
-                self.client.log_artifact(self.run_id, str(file), folder or None)
-        self.client.set_tag(self.run_id, "mlflow.note.content", note)
+                self.client.log_artifact(self.run_id, str(workspace / file), folder or None)
+        self.client.set_tag(self.run_id, "mlflow.note.content", answer.note)
         self.client.set_terminated(self.run_id, FAILED if failed else FINISHED)
 
     def interrupt(self) -> None:
@@ -153,10 +147,12 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         experiment_id = client.create_experiment(
             study.experiment,
             artifact_location=(workspace / ARTIFACTS / study.experiment).resolve().as_uri(),
-            tags={"mlflow.experimentKind": "custom_model_development"},  # opens the training view
+            tags={KIND: TRAINING},
         )
     else:
         experiment_id = experiment.experiment_id
+        if KIND not in experiment.tags:  # of an older version, or begun by hand
+            client.set_experiment_tag(experiment_id, KIND, TRAINING)
     _close_dead(client, workspace / LIVING)
     same_config = f"tags.config_digest = '{study.config_digest}'"
     found = client.search_runs([experiment_id], same_config, max_results=1)
@@ -169,7 +165,7 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
         run = client.create_run(experiment_id, run_name=named, tags=study.tags | own_tags)
     client.log_batch(run.info.run_id, params=_params(study.params))
-    _log_input(client, run, study)
+    _log_input(client, run, study.data)
     of_parent = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     children = client.search_runs([experiment_id], of_parent, max_results=MOST_RUNS)
     living = (workspace / LIVING / run.info.run_id).open("w")
@@ -199,11 +195,12 @@ def _opened(path: Path) -> MlflowClient:
     One that is damaged, half-made or of another version of MLflow is set aside: it is a mirror.
     """
     if path.exists() and not _is_whole(path):
-        kept = next(name for n in itertools.count(1) if not (name := _kept_name(path, n)).exists())
+        kept = _free_name(path, "damaged")
         path.rename(kept)
         print(
             f"warning: MLflow: {path} was damaged, half-made or of another version, and is now "
-            f"{kept.name}; this study is mirrored anew, others when they are run again",
+            f"{kept.name}; this study is mirrored anew, others by "
+            f"python -m studies.tracking {path.parent}",
             file=sys.stderr,
         )
     if not path.exists():
@@ -212,8 +209,9 @@ def _opened(path: Path) -> MlflowClient:
     return _client_of(path)
 
 
-def _kept_name(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.damaged-{number}")
+def _free_name(path: Path, word: str) -> Path:
+    names = (path.with_name(f"{path.name}.{word}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _is_whole(path: Path) -> bool:
@@ -245,13 +243,36 @@ def _client_of(path: Path) -> MlflowClient:
     return client
 
 
-def _close_dead(client: MlflowClient, living: Path) -> None:
-    """End as killed what runs in no living process: one that was killed, or lost its machine."""
+def set_aside(workspace: Path) -> Path | None:
+    """Rename the database, so that it is made anew; where to, None where there is none.
+
+    Raises:
+        UserError: a study is running in the workspace.
+    """
+    with locked(workspace / LOCK):
+        _forget_dead(workspace / LIVING)
+        if any((workspace / LIVING).iterdir()):
+            raise UserError(f"{workspace}: a study is running there; wait for its end")
+        path = workspace / DATABASE
+        if not path.exists():
+            return None
+        kept = _free_name(path, "before")
+        path.rename(kept)
+        return kept
+
+
+def _forget_dead(living: Path) -> None:
+    """Remove the files of parent runs whose process is dead."""
     living.mkdir(exist_ok=True)
     for path in living.iterdir():
         with path.open() as file, contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
+
+
+def _close_dead(client: MlflowClient, living: Path) -> None:
+    """End as killed what runs in no living process: one that was killed, or lost its machine."""
+    _forget_dead(living)
     experiments = [found.experiment_id for found in client.search_experiments()]
     running = f"attributes.status = '{RUNNING}'"
     for run in client.search_runs(experiments, running, max_results=MOST_RUNS):
@@ -274,17 +295,16 @@ def _tags(tags: Mapping[str, object]) -> list[RunTag]:
     return [RunTag(k, str(v)) for k, v in tags.items()]
 
 
-def _log_input(client: MlflowClient, run: Run, study: LoggedStudy) -> None:
+def _log_input(client: MlflowClient, run: Run, data: LoggedData | None) -> None:
     """The data, unless the run has them: a study may be killed between a run's start and this."""
-    if study.bench is None or (run.inputs and run.inputs.dataset_inputs):
+    if data is None or (run.inputs and run.inputs.dataset_inputs):
         return
-    dataset = study.bench.dataset
     entity = Dataset(
-        name=dataset.name,
-        digest=dataset.digest[:16],
+        name=data.name,
+        digest=data.digest[:16],
         source_type="embedded",
-        source=json.dumps({"source": f"{datasets.__name__}.load_dataset({dataset.name!r})"}),
-        profile=json.dumps({"images": dataset.sizes["test"]}),
+        source=json.dumps({"source": f"{datasets.__name__}.load_dataset({data.name!r})"}),
+        profile=json.dumps({"images": data.images}),
     )
     tag = InputTag("mlflow.data.context", "evaluation")
     client.log_inputs(run.info.run_id, datasets=[DatasetInput(entity, tags=[tag])])

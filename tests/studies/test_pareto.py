@@ -15,12 +15,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from mlflow_runs import finished_runs, histories, runs_of
+from mlflow_runs import finished_runs, histories, runs_of, shown
 from study_commands import ROOT, Command, end_when
 
 from studies.cells.result import CellResult, write_result
 from studies.grid.costs import paper_cost
 from studies.pareto import Pareto, ParetoConfig
+from studies.tracking.__main__ import main
 from varant import DepthPlan, generate, load
 from varant.files import write_json
 from varant.presets import presets
@@ -140,6 +141,14 @@ def test_runs_have_what_the_page_compares(finished):
     assert {"real", "progressive u0", "progressive u0 full", "fixed 2/3 u0 d2@3"} <= names
     trained = next(run for run in children if run.info.run_name == "fixed 2/3 u0 d2@3")
     assert {"quality/excess", "quality/loss_share"} <= trained.data.metrics.keys()
+
+
+def test_one_command_mirrors_it_again_as_it_was(finished, copied):
+    main([str(copied)])
+    before, after = (shown(workspace, "pareto-quick") for workspace in (finished[0], copied))
+    assert len(before) == 1 + 3 * 7 + 6 + 1
+    assert sum("report.pdf" in files for *_, files in before) == 1
+    assert after == before
 
 
 def test_a_trained_model_is_a_checkpoint_and_another_metric_trains_nothing(copied, undrawn):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow_runs import shown
 
-from studies.cells.result import CellResult, Measurements
-from studies.tracking.logged import LoggedCell, LoggedStudy
-from studies.tracking.mirror import Mirror
+from studies.cells.result import CellResult, Measurements, write_result
+from studies.tracking.__main__ import main
+from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedStudy
+from studies.tracking.mirror import Mirror, mirror_study
+from studies.tracking.outline import Outline, OutlinedCell
+from varant.store.workspace import Workspace
 
 STUDY = LoggedStudy(
     experiment="one", run_name="r", quick=True, question="?", config_digest="c", params={}
@@ -121,9 +126,82 @@ def test_a_signal_while_a_study_is_written_leaves_no_run_running(workspace):
     class Stop(KeyboardInterrupt):
         pass
 
-    from varant.store.workspace import Workspace
-
-    study = replace(STUDY, experiment="five")
-    with pytest.raises(Stop), Mirror(study, [], {}, Workspace(folder=workspace)):
+    outline = Outline(study=replace(STUDY, experiment="five"), cells=())
+    with pytest.raises(Stop), Mirror(outline, Workspace(folder=workspace)):
         raise Stop
     assert statuses(workspace, "five") == ["KILLED"]
+
+
+@pytest.fixture(scope="module")
+def of_two(workspace: Path) -> Workspace:
+    """The workspace, with a study of three cells that has ended and one that was killed."""
+    found = Workspace(folder=workspace)
+    found.claim()
+    digests = [letter * 64 for letter in "abc"]
+    results = {
+        digest: CellResult(digest=digest, metrics={"nll/mean": Measurements.exact(2.0 + i)})
+        for i, digest in enumerate(digests)
+    }
+    for digest, result in results.items():
+        write_result(found.cell(digest), result)
+    study = replace(STUDY, experiment="seven", config_digest="d" * 64)
+    first, second, third = (
+        OutlinedCell(digest=digest, name=f"cell {digest[0]}", params={"n": i, "share": 2 / 3})
+        for i, digest in enumerate(digests)
+    )
+    second = replace(second, compared={"baseline": first.digest})
+    answer = LoggedAnswer(note="n", metrics={"m": 1.5}, tags={"verdict": "v"}, artifacts={})
+    ended = Outline(study=study, cells=(first, second, third), answer=answer)
+    killed = Outline(study=replace(study, experiment="eight"), cells=(first,))
+    for outline in (ended, killed):
+        outline.write(found)
+        mirror_study(outline, results, found)
+    return found
+
+
+@pytest.fixture
+def told(of_two: Workspace, tmp_path: Path) -> Workspace:
+    """A copy: SQLAlchemy keeps databases open that this process has read."""
+    return Workspace(folder=shutil.copytree(of_two.folder, tmp_path / "runs"))
+
+
+def test_one_command_mirrors_everything_again(of_two, told, capsys):
+    before = {name: shown(of_two.folder, name) for name in ("seven", "eight")}
+    finished = ["QUICK r", "cell a", "cell b", "cell c"]
+    assert [run[:2] for run in before["seven"]] == [(name, "FINISHED") for name in finished]
+    assert "KILLED" in {run[1] for run in before["eight"]}
+    main([str(told.folder)])
+    said = capsys.readouterr()
+    assert " studies, 4 cells mirrored; the one before is mlflow.db.before-1" in said.out
+    assert {name: shown(told.folder, name) for name in ("seven", "eight")} == before
+    assert (told.folder / "mlflow.db.before-1").exists()
+
+
+def test_what_is_damaged_is_named_and_the_rest_mirrored_again(told, capsys):
+    (told.cell("b" * 64) / "result.json").write_text("{}")
+    outline = next((told.folder / "mirror").glob("eight-*"))
+    outline.write_text(outline.read_text().replace("cell a", "cell z"))
+    older = told.study("older") / "study.json"
+    older.parent.mkdir()
+    older.write_text('{"config_digest": "e", "command": "python -m studies.older"}')
+    main([str(told.folder)])
+    said = capsys.readouterr()
+    assert " studies, 2 cells mirrored" in said.out
+    lines = said.err.splitlines()
+    assert len(lines) == 3
+    assert "eight-dddddddddddddddd.json: damaged" in lines[0]
+    assert "no outline of it; run again: python -m studies.older" in lines[1]
+    assert "result.json: damaged" in lines[2]
+
+
+def test_it_touches_no_running_study_and_no_other_folder(of_two, tmp_path, capsys):
+    from studies.tracking.mlflow_runs import open_study
+
+    running = open_study(of_two.folder, replace(STUDY, experiment="nine"))
+    for folder, said in ((of_two.folder, "a study is running there"), (tmp_path, "no workspace")):
+        with pytest.raises(SystemExit) as stop:
+            main([str(folder)])
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
+    running.living.close()
+    assert not list(of_two.folder.glob("*.before-*")) and not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from varant.files import read_json, write_json
 
 FILE, VERSION = "workspace.json", 1
 FORMAT: dict[str, object] = {"format": "varant-workspace"}
+MIRROR = "mirror"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,10 @@ class Workspace:
 
     def study(self, name: str) -> Path:
         return self.folder / name
+
+    def outline(self, study: str, config_digest: str) -> Path:
+        """Of what MLflow shows of a study beside its cells."""
+        return self.folder / MIRROR / f"{study}-{config_digest[:16]}.json"
 
     def claim(self) -> None:
         """Write which version of the layout this folder has; `UserError` if it is not ours."""
