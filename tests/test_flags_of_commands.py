@@ -31,6 +31,7 @@ CONFIGS = {
     "varant.fid_doctor": "DoctorConfig",
     "varant.train_base": "BaseTrainingConfig",
     "varant.train_features": "FeaturesConfig",
+    "varant.train_tokenizer": "TokenizerRun",
     "studies.sensitivity": "SensitivityConfig",
     "studies.pareto": "ParetoConfig",
     "studies.switch": "SwitchConfig",

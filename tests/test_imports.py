@@ -36,7 +36,7 @@ ORDER = {
         "errors",
     ),
     "varant": (
-        "train sample fid_doctor train_features train_base torchrun",
+        "train sample fid_doctor train_features train_base train_tokenizer torchrun",
         "start",
         "training",
         "evaluation",

@@ -48,7 +48,8 @@ class NetworkConfig:
     model: Path | None = None
     """A checkpoint folder of ours."""
     vae: Path | None = None
-    """The tokenizer of an official checkpoint."""
+    """The tokenizer of an official checkpoint; from scratch, also a folder of
+    varant.train_tokenizer."""
     var: Path | None = None
     """The transformer of an official checkpoint, with --vae."""
 

@@ -80,6 +80,8 @@ class Resolved:
         if self.flags.model is not None:
             return str(checkpoint.read_config(self.flags.model)["sha256"][TOKENIZER_FILE])
         assert self.flags.vae is not None, "a network is trained here or given"
+        if self.flags.vae.is_dir():
+            return str(checkpoint.read_config(self.flags.vae)["sha256"][TOKENIZER_FILE])
         return sha256_file(self.flags.vae)
 
     @property
@@ -153,6 +155,12 @@ def _sizes(flags: TrainStartConfig) -> Sizes:
     if flags.model is not None:
         return checkpoint.read_sizes(flags.model)
     assert flags.vae is not None
+    if flags.vae.is_dir():
+        tokenizer, sides = checkpoint.read_tokenizer_sizes(flags.vae), flags.patch_nums
+        if sides not in (None, tokenizer.patch_nums):
+            own = ",".join(map(str, tokenizer.patch_nums))
+            raise UserError(f"--patch-nums: --vae {flags.vae} has {own} of its own; drop the flag")
+        return Sizes(tokenizer=tokenizer, geometry=None)
     return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
 
 
@@ -178,7 +186,7 @@ def _scratch_geometry(
     flags: TrainStartConfig, tokenizer: TokenizerConfig, dataset: Dataset
 ) -> Geometry:
     """Sizes of a network from scratch: the flags', else the preset's or VAR's rule."""
-    official, small = flags.vae is not None, base_geometry(presets()[flags.preset])
+    official, small = tokenizer.backbone == "official", base_geometry(presets()[flags.preset])
     depth = flags.depth or (16 if official else small.depth)
     width = flags.width or (64 * depth if official else small.width)
     heads = flags.heads or max(1, width // (64 if official else small.head_dim))
@@ -359,6 +367,8 @@ def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:
         return flags.model
     vae, var = flags.vae, flags.var
     assert vae is not None
+    if vae.is_dir():
+        return vae
     identity: dict[str, Any] = {"vae": sha256_file(vae), "sides": sides}
     identity |= {"var": sha256_file(var)} if var is not None else {}
     folder, note = workspace.model(digest_of(identity)), {"identity": identity}

@@ -171,6 +171,11 @@ def read_sizes(folder: str | Path) -> Sizes:
     return Sizes(tokenizer=tokenizer, geometry=geometry)
 
 
+def read_tokenizer_sizes(folder: str | Path) -> TokenizerConfig:
+    """Of the tokenizer in a checkpoint of ours; `UserError` where there is none."""
+    return _from_config(TokenizerConfig, read_config(folder), "tokenizer", folder)
+
+
 def _geometry(folder: str | Path, content: dict[str, Any]) -> Geometry:
     if content["geometry"] is None:
         raise UserError(f"checkpoint {folder}: a tokenizer without a network")

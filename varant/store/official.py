@@ -75,15 +75,23 @@ def save_official(tokenizer: Tokenizer, model: VAR, *, vae: str | Path, var: str
 
     `UserError` for a light tokenizer, which the reference does not have.
     """
+    save_official_tokenizer(tokenizer, vae)
+    _write_official(var, model.state_dict() | _official_buffers(model.geometry))
+
+
+def save_official_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
+    """Write a tokenizer alone; raises as `save_official`."""
     if tokenizer.config.backbone != "official":
         raise UserError(
-            f"vae {vae}: the {tokenizer.config.backbone} tokenizer backbone has no official form; "
+            f"vae {path}: the {tokenizer.config.backbone} tokenizer backbone has no official form; "
             "use varant.save"
         )
-    var_state = model.state_dict() | _official_buffers(model.geometry)
-    for path, state in ((vae, tokenizer.state_dict()), (var, var_state)):
-        with replacing(Path(path)) as aside:
-            torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, aside)
+    _write_official(path, tokenizer.state_dict())
+
+
+def _write_official(path: str | Path, state: dict[str, Tensor]) -> None:
+    with replacing(Path(path)) as aside:
+        torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, aside)
 
 
 def _read_official(path: str | Path) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
-"""Training of the light tokenizer: reconstruction, commitment, and a codebook of running means.
+"""Training of a tokenizer: reconstruction, commitment, and a codebook of running means.
 
 Shape suffixes: B images, v channels of a code, V codes, n vectors and their tokens of all scales.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,14 @@ from torch import Tensor
 
 from varant.data.datasets import Split, images_to_float, read_ahead
 from varant.devices import float32_exactly, images_at_once
-from varant.model.tokenizer import Quantizer, Tokenizer, TokenizerConfig
+from varant.model.tokenizer import QuantizedScale, Quantizer, Tokenizer, TokenizerConfig
 from varant.progress import Log
 from varant.randomness import batch_indices, stream, torch_seed
+from varant.training.distributed import Ranks
+from varant.training.optimiser import optimiser_state, restore_optimiser
+from varant.training.resume import RunState
+
+ALONE = Ranks()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ class Codebook:
     def __init__(self, quantizer: Quantizer, config: TokenizerTraining) -> None:
         self.config = config
         self.weight_Vv = quantizer.embedding.weight.data
-        self.count_V = torch.ones(len(self.weight_Vv))
+        self.count_V = torch.ones(len(self.weight_Vv), device=self.weight_Vv.device)
         self.sum_Vv = self.weight_Vv.clone()
 
     def put_on(self, codes: Tensor, vectors_nv: Tensor) -> None:
@@ -67,6 +72,124 @@ class Codebook:
             self.put_on(dead, vectors_nv[chosen])
 
 
+class TokenizerTrainer:
+    """Trains a light tokenizer on a split's images, step by step.
+
+    Attributes:
+        step: done so far.
+        used_KV: (K, V) running shares of the codes among each scale's tokens.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        config: TokenizerConfig,
+        training: TokenizerTraining,
+        device: str = "cpu",
+    ) -> None:
+        with torch_seed(training.seed):
+            tokenizer = Tokenizer(config).to(device)
+        tokenizer.quantize.embedding.weight.requires_grad_(False)
+        self.split, self.training, self.tokenizer, self.step = split, training, tokenizer, 0
+        self.parameters = [p for p in tokenizer.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            training.learning_rate,
+            total_steps=training.steps + 1,
+            pct_start=0.05,
+            div_factor=20,
+            final_div_factor=1,
+            cycle_momentum=False,
+        )
+        self.codebook = Codebook(tokenizer.quantize, training)
+        self.used_KV = torch.zeros(len(config.patch_nums), config.vocab_size, device=device)
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.training.steps
+
+    def advance(self) -> dict[str, float]:
+        """Do one step; `loss` (mean squared error) and `images_seen`."""
+        training, tokenizer, quantizer = self.training, self.tokenizer, self.tokenizer.quantize
+        rng = stream(training.seed, "codebook", self.step)
+        images_N = len(self.split)
+        chosen = batch_indices(training.seed, self.step, batch=training.batch, images=images_N)
+        images = images_to_float(self.split.images(chosen)).to(self.used_KV.device)
+        features = tokenizer.encode_features(images)
+        if self.step == 0:
+            vectors = features.detach().transpose(1, 2).flatten(0, 1)
+            codes = tokenizer.vocab_size
+            picks = torch.from_numpy(rng.choice(len(vectors), size=codes, replace=True))
+            self.codebook.put_on(torch.arange(codes), vectors[picks])
+        with torch.no_grad():
+            scales = list(quantizer.scales(features))
+            sums = list(itertools.accumulate(scale.part_Bvs for scale in scales))
+        commitment = torch.stack([F.mse_loss(features, total) for total in sums]).mean()
+        straight_through = features + (sums[-1] - features).detach()
+        error = F.mse_loss(tokenizer.draw(straight_through), images)
+        self.optimiser.zero_grad(set_to_none=True)
+        (error + training.commitment * commitment).backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        tokens_n = torch.cat([scale.tokens_BT.flatten() for scale in scales])
+        vectors_nv = torch.cat([scale.vectors_BTv.flatten(0, 1) for scale in scales])
+        self._count(scales)
+        self.codebook.update(tokens_n, vectors_nv, rng)
+        self.step += 1
+        return {"loss": error.item(), "images_seen": self.step * training.batch}
+
+    def _count(self, scales: Sequence[QuantizedScale]) -> None:
+        for k, scale in enumerate(scales):
+            hits_V = torch.bincount(scale.tokens_BT.flatten(), minlength=self.used_KV.shape[1])
+            self.used_KV[k].lerp_(hits_V / hits_V.sum(), 1 - self.training.codebook_decay)
+
+    def perplexities(self) -> list[float]:
+        """Of each scale's running shares: how many codes, equally often used, would be as uneven.
+
+        1 is a scale that has collapsed into one code.
+        """
+        shares_KV = self.used_KV / self.used_KV.sum(1, keepdim=True)
+        found: list[float] = torch.special.entr(shares_KV).sum(1).exp().tolist()
+        return found
+
+    @property
+    def _counts(self) -> dict[str, Tensor]:
+        book = self.codebook
+        return {"count_V": book.count_V, "sum_Vv": book.sum_Vv, "used_KV": self.used_KV}
+
+    def state(self, copy: Callable[[str, Tensor], Tensor]) -> RunState:
+        """As `varant.training.trainer.Trainer.state`."""
+        live = {f"tokenizer/{name}": t for name, t in self.tokenizer.state_dict().items()}
+        live |= self._counts
+        held = optimiser_state(self.optimiser, self.tokenizer, ALONE)
+        live |= {f"optimiser/{name}": tensor for name, tensor in held}
+        tensors = {name: copy(name, tensor) for name, tensor in live.items()}
+        facts = {"rate": self.optimiser.param_groups[0]["lr"]}
+        return RunState(step=self.step, tensors=tensors, facts=facts)
+
+    @torch.no_grad()
+    def restore(self, state: RunState) -> None:
+        """Go on from a state that a trainer of the same arguments had."""
+        self.step = state.step
+        for name, tensor in self.tokenizer.state_dict().items():
+            tensor.copy_(state.tensors[f"tokenizer/{name}"])
+        for name, tensor in self._counts.items():
+            tensor.copy_(state.tensors[name])
+        prefix = "optimiser/"
+        stored = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in state.tensors.items()
+            if name.startswith(prefix)
+        }
+        restore_optimiser(self.optimiser, self.tokenizer, stored)
+        self.schedule.last_epoch = state.step  # the next rate is a function of it
+        self.optimiser.param_groups[0]["lr"] = state.facts["rate"]
+
+
 def train_tokenizer(
     split: Split,
     config: TokenizerConfig,
@@ -77,50 +200,13 @@ def train_tokenizer(
     """Train a light tokenizer on a split's images; a function of its arguments alone.
 
     Args:
-        log: called after each step with `loss` (mean squared error) and `images_seen`.
+        log: called after each step with what `TokenizerTrainer.advance` gives.
     """
-    with torch_seed(training.seed):
-        tokenizer = Tokenizer(config)
-    tokenizer.quantize.embedding.weight.requires_grad_(False)
-    codebook = Codebook(tokenizer.quantize, training)
-    parameters = [p for p in tokenizer.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        training.learning_rate,
-        total_steps=training.steps + 1,
-        pct_start=0.05,
-        div_factor=20,
-        final_div_factor=1,
-        cycle_momentum=False,
-    )
-    for step in range(training.steps):
-        rng = stream(training.seed, "codebook", step)
-        chosen = batch_indices(training.seed, step, batch=training.batch, images=len(split))
-        images = images_to_float(split.images(chosen))
-        features = tokenizer.encode_features(images)
-        if step == 0:
-            vectors = features.detach().transpose(1, 2).flatten(0, 1)
-            picks = rng.choice(len(vectors), size=config.vocab_size, replace=True)
-            codebook.put_on(torch.arange(config.vocab_size), vectors[torch.from_numpy(picks)])
-        with torch.no_grad():
-            scales = list(tokenizer.quantize.scales(features))
-            sums = list(itertools.accumulate(scale.part_Bvs for scale in scales))
-        commitment = torch.stack([F.mse_loss(features, total) for total in sums]).mean()
-        straight_through = features + (sums[-1] - features).detach()
-        error = F.mse_loss(tokenizer.draw(straight_through), images)
-        optimiser.zero_grad(set_to_none=True)
-        (error + training.commitment * commitment).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        tokens_n = torch.cat([scale.tokens_BT.flatten() for scale in scales])
-        vectors_nv = torch.cat([scale.vectors_BTv.flatten(0, 1) for scale in scales])
-        codebook.update(tokens_n, vectors_nv, rng)
-        log(step + 1, {"loss": error.item(), "images_seen": (step + 1) * training.batch})
-    return tokenizer.eval()
+    trainer = TokenizerTrainer(split, config, training)
+    while not trainer.finished:
+        metrics = trainer.advance()
+        log(trainer.step, metrics)
+    return trainer.tokenizer.eval()
 
 
 @torch.no_grad()

@@ -1,0 +1,176 @@
+"""Train a tokenizer on images of your own.
+
+    python -m varant.train_tokenizer --dataset folder --data-path images --patch-nums 1,2,3,4,6,8
+    python -m varant.train --from-scratch --vae runs/tokenizer --dataset folder --data-path images
+
+Token maps of the given sides, images of `4 x the last side` pixels, as the presets have them (a
+light network; --backbone official is VAR's, 16 pixels a token, and needs a GPU to be of use). The
+folder gets tokenizer.safetensors and config.json, metrics.jsonl (loss, and how many codes each
+scale uses, by perplexity), and the newest two checkpoints: stopped by anything, the same command
+goes on exactly where it was. At the end: PSNR and the Frechet distance of reconstructed select
+images, and the codes that each scale uses. A scale whose codes collapse is named when it begins to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from varant.errors import UserError, exit_codes, require_writable
+from varant.flags import NotNegative, OutFile, Positive, Seed, Sides, flags_of
+from varant.presets import DEFAULT, PresetName, presets
+from varant.start.config import DataConfig
+
+if TYPE_CHECKING:
+    from varant.data.datasets import Dataset
+    from varant.model.tokenizer import Tokenizer, TokenizerConfig
+
+MEASURED_IMAGES = 2_500  # of the select split
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRun:
+    """A tokenizer's training from flags to folder."""
+
+    data: DataConfig = DataConfig()
+    preset: PresetName = DEFAULT
+    """Whose sizes to take where no flag gives them."""
+    patch_nums: Sides | None = None
+    """Sides of the token maps, such as 1,2,3,4,6; default: the preset's."""
+    vocab_size: Positive | None = None
+    """Codes; default: the preset's."""
+    code_channels: Positive | None = None
+    """Numbers in a code; default: the preset's."""
+    channels: Positive | None = None
+    """Width of encoder and decoder; default: the preset's, or 160 of the official one."""
+    backbone: Literal["light", "official"] = "light"
+    """light: a few residual convolutions, 4 pixels a token; official: VAR's, 16 pixels a token."""
+    steps: Positive | None = None
+    """Optimiser steps; default: the preset's."""
+    batch: Positive = 64
+    """Images a step."""
+    seed: Seed = 0
+    """Of initialisation, data order and restarts of unused codes."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:0."""
+    threads: Positive = 1
+    """CPU threads."""
+    checkpoint_every: NotNegative = 60.0
+    """Least seconds between two checkpoints; 0 writes one after every step."""
+    export: OutFile | None = None
+    """File to write the tokenizer into as the published ones are, of --backbone official."""
+    out: Path = Path("runs/tokenizer")
+    """Folder of the training and its result."""
+
+    def check(self) -> None:
+        if self.export is not None and self.backbone != "official":
+            raise UserError(
+                f"--export {self.export}: the light backbone has no official form; give --backbone "
+                "official"
+            )
+
+    def sizes(self) -> TokenizerConfig:
+        """Of the tokenizer."""
+        from varant.start.presets import light_tokenizer
+
+        light = light_tokenizer(presets()[self.preset])
+        given = {
+            "patch_nums": self.patch_nums,
+            "vocab_size": self.vocab_size,
+            "code_channels": self.code_channels,
+            "channels": self.channels,
+        }
+        changes: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        if self.backbone == "official":
+            changes = {"backbone": "official", "phis": 4, "channels": 160} | changes
+        return replace(light, **changes)
+
+
+def main(config: TokenizerRun) -> None:
+    """Train, measure, and say what came of it."""
+    import torch
+
+    from varant.data.folders import ReplacingSplit
+    from varant.devices import check_device
+    from varant.progress import progress_bar
+    from varant.start.sources import open_dataset
+    from varant.store.checkpoint import load_tokenizer
+    from varant.store.official import save_official_tokenizer
+    from varant.training.run import RunFolder, advancing
+    from varant.training.tokenizer import TokenizerTrainer, TokenizerTraining
+    from varant.training.tokenizer_run import run_tokenizer
+
+    check_device(config.device)
+    require_writable("--out", config.out)
+    torch.set_num_threads(config.threads)
+    sizes = config.sizes()
+    dataset = open_dataset(config.data, sizes.image_side)
+    steps = config.steps or presets()[config.preset].tokenizer.steps
+    training = TokenizerTraining(steps=steps, batch=config.batch, seed=config.seed)
+    identity = {
+        "tokenizer": asdict(sizes),
+        "training": asdict(training),
+        "dataset": dataset.digest,
+        "skip_unreadable": config.data.skip_unreadable,
+    }
+    run = RunFolder(folder=config.out, identity=identity)
+    with run.locked():
+        run.claim()
+        if not run.finished:
+            train = ReplacingSplit(dataset.train, config.data.skip_unreadable)
+            trainer = TokenizerTrainer(train, sizes, training, config.device)
+            with progress_bar("tokenizer", steps * config.batch, "img") as advance:
+                log = advancing(advance)
+                run_tokenizer(run, trainer, log=log, checkpoint_seconds=config.checkpoint_every)
+    tokenizer = load_tokenizer(config.out).to(config.device)
+    print("\n".join(measured(config, tokenizer, dataset)))
+    if config.export is not None:
+        save_official_tokenizer(tokenizer, config.export)
+        print(f"{config.export}: as the published files are")
+
+
+def measured(config: TokenizerRun, tokenizer: Tokenizer, dataset: Dataset) -> list[str]:
+    """How well select images are reconstructed, and which codes each scale uses for them."""
+    import numpy as np
+    import torch
+
+    from varant.data.folders import ReplacingSplit
+    from varant.evaluation.patches import PatchExtractor
+    from varant.evaluation.reference import Gaussian
+    from varant.evaluation.scores import frechet_distance
+    from varant.training.tokenizer import reconstruction_psnr, reconstructions
+
+    select = ReplacingSplit(dataset.select, config.data.skip_unreadable)
+    count, extractor = min(MEASURED_IMAGES, len(select)), PatchExtractor()
+    used_KV = torch.zeros(len(tokenizer.patch_nums), tokenizer.vocab_size)
+    found: dict[str, list[Any]] = {"real": [], "drawn": []}
+    for images, drawn in reconstructions(tokenizer, select, count):
+        for name, part in (("real", images), ("drawn", drawn)):
+            found[name].append(extractor(part.add(1).div(2).clamp(0, 1)).features_NF)
+        with torch.no_grad():
+            maps = tokenizer.quantize.split(tokenizer.encode(images))
+        for k, tokens_BT in enumerate(maps):
+            hits_V = torch.bincount(tokens_BT.flatten().cpu(), minlength=used_KV.shape[1])
+            used_KV[k] += hits_V
+    gaussians = {name: Gaussian.of(np.concatenate(parts)) for name, parts in found.items()}
+    distance = frechet_distance(gaussians["drawn"], gaussians["real"])
+    shares_KV = used_KV / used_KV.sum(1, keepdim=True)
+    perplexity_K = torch.special.entr(shares_KV).sum(1).exp()
+    psnr = reconstruction_psnr(tokenizer, select)
+    lines = [
+        f"{config.out}: PSNR {psnr:.2f} dB, FD {distance:.4g} "
+        f"({extractor.name}) of {count:,} reconstructed select images from the images themselves",
+        f"{'scale':>5} {'side':>5} {'codes used':>11} {'perplexity':>11}",
+    ]
+    for k, side in enumerate(tokenizer.patch_nums):
+        codes = f"{int((used_KV[k] > 0).sum())}/{used_KV.shape[1]}"
+        lines.append(f"{k + 1:>5} {side:>5} {codes:>11} {float(perplexity_K[k]):>11.1f}")
+    return lines
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main(flags_of(TokenizerRun, __doc__))
