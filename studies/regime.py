@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from analysis.study_file import BASE, CONTROL, RegimeFile
 from studies.cells.evaluation import Likelihood
-from studies.cells.training import BaseTraining, Training
+from studies.cells.bases import BaseTraining
+from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
@@ -137,7 +138,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         }
         return [
             RegimeArm(
-                label=f"{name}, {show_count(age)}, {rate:g}",
+                label=f"{name}, {show_count(age)}, {show_number(rate)}",
                 schedule=schedule,
                 switch=switch,
                 selector=None if schedule.name == CONTROL else "equidistant",
