@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from analysis.study_file import BASE, CONTROL, RegimeFile
+from studies.cells.bases import BaseTraining
 from studies.cells.evaluation import Likelihood
-from studies.cells.training import BaseTraining, Training
+from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
@@ -138,7 +139,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         }
         return [
             RegimeArm(
-                label=f"{name}, {show_count(age)}, {rate:g}",
+                label=f"{name}, {show_count(age)}, {show_number(rate)}",
                 schedule=schedule,
                 switch=switch,
                 selector=None if schedule.name == CONTROL else "equidistant",

@@ -138,13 +138,16 @@ def _vector(
     return _spec(metavar, read)
 
 
-def _grows(values: Sequence[float]) -> bool:
-    return all(a < b for a, b in itertools.pairwise(values))
-
-
 def choices(known: Sequence[str]) -> Spec:
     """The type of a comma-separated list of some of `known`."""
     return _set(",".join(known), _choice(known), known[0])
+
+
+def _growing(metavar: str, parse: Callable[[str], Any], expected: str) -> Spec:
+    """A comma-separated list of numbers, each above the one before."""
+    return _vector(
+        metavar, parse, lambda found: all(a < b for a, b in itertools.pairwise(found)), expected
+    )
 
 
 Count = Annotated[int, _spec("COUNT", count, str_from_instance=lambda images: [show_count(images)])]
@@ -170,14 +173,6 @@ Places = Annotated[
 Shares = Annotated[
     tuple[float, ...], _set("SHARE,...", _positive_share, "shares such as 0.5 or 2/3")
 ]
-Counts = Annotated[
-    tuple[int, ...],
-    _vector("COUNT,...", count, _grows, "give growing numbers of images, such as 8k,32k,128k"),
-]
-Rates = Annotated[
-    tuple[float, ...],
-    _vector("FLOAT,...", _above_zero, _grows, "give growing positive rates, such as 1e-4,1e-3"),
-]
 Weights = Annotated[
     tuple[float, ...],
     _vector("FLOAT,...", _not_negative, bool, "give numbers, none negative, such as 1,1,1,0.5,0.5"),
@@ -196,9 +191,17 @@ Sides = Annotated[
     _vector(
         "INT,...",
         whole(1, MOST_SIDE),
-        lambda sides: sides[0] == 1 and _grows(sides),
+        lambda sides: sides[0] == 1 and all(a < b for a, b in itertools.pairwise(sides)),
         f"give growing sides from 1 to at most {MOST_SIDE}, such as 1,2,3,4,6",
     ),
+]
+Counts = Annotated[
+    tuple[int, ...],
+    _growing("COUNT,...", count, "give growing numbers of images, such as 8k,32k,128k"),
+]
+Rates = Annotated[
+    tuple[float, ...],
+    _growing("FLOAT,...", _above_zero, "give growing positive rates, such as 1e-4,1e-3"),
 ]
 
 

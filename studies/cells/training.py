@@ -7,7 +7,7 @@ import math
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -184,30 +184,6 @@ class Training(Task):
             evaluator = ConflictEvaluator(**how, gradient_images=self.gradient_images)
         trainer = Trainer(model, tokenizer, batches, self.config)
         run_training(run, trainer, evaluator=evaluator)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaseTraining(Training):
-    """A base network as a cell: trained from random weights, for studies of how bases are made.
-
-    Initialisation and order of the data follow from the seed, so that bases of one seed and
-    different budgets begin alike.
-    """
-
-    geometry: Geometry
-
-    def identity(self, network: Network) -> dict[str, object]:
-        made = {"start": "random weights", "geometry": asdict(self.geometry)}
-        return super().identity(network) | made
-
-    def start(self, cell: Cell) -> LoadedModel:
-        from varant.model.transformer import VAR
-        from varant.randomness import torch_seed
-        from varant.store.checkpoint import LoadedModel, load_tokenizer
-
-        tokenizer = load_tokenizer(cell.network.held_out.tokenizer_folder)
-        with torch_seed(self.config.seed):
-            return LoadedModel(tokenizer=tokenizer, model=VAR(self.geometry))
 
 
 def curve_of(folder: Path) -> list[tuple[int, dict[str, float]]]:
