@@ -58,8 +58,7 @@ def readers_of(path: Path) -> list[Attacked]:
 
 def kind_of(path: Path) -> str:
     """A file's name without what differs between files of one kind."""
-    names = ["*" if re.fullmatch(r"[0-9a-f]{16,}", part) else part for part in path.parts]
-    return re.sub(r"\d+", "*", "/".join(names))
+    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "*", str(path))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +112,11 @@ def verdict(reader: Attacked, path: Path, workspace: Path, outcome: object) -> s
     code, said = ended(reader, workspace)
     if "Traceback" in said or code not in (0, 2):
         return f"code {code}: {said[-300:]}"
+    # A manifest that is damaged may say of a file beside it that it is not what was written.
+    named = path.name in said or path.parent.name in said.replace(str(workspace), "")
     if code == 2:
-        named = path.name in said or path.parent.name in said
         return "refused" if named else f"refused, not named: {said[-300:]}"
     with contextlib.suppress(AssertionError):
         if reader.outcome(workspace) == outcome:
-            return "made again" if path.name in said else "harmless"
+            return "made again" if named else "harmless"
     return f"believed: {said[-300:]}"
