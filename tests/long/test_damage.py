@@ -9,11 +9,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from attacks import REPORTS, SAMPLE, SWITCH, TRAIN, Attacked, ended
+
+STUDY = replace(SWITCH, flags=SWITCH.flags | {"workers": 1})  # no processes that start for seconds
 
 pytestmark = pytest.mark.long
 
@@ -42,6 +44,8 @@ def replace_by_foreign(path: Path, rng: random.Random) -> None:
 
 WAYS = [flip_a_bit, cut, remove, replace_by_foreign]
 GOOD = {"refused", "made again", "harmless"}
+# SQLite keeps no digests: a number of the mirror may change. Nothing of ours reads it.
+UNNOTICED = {("mlflow.db", flip_a_bit)}
 
 
 def readers_of(path: Path) -> list[Attacked]:
@@ -50,14 +54,13 @@ def readers_of(path: Path) -> list[Attacked]:
         case "supernet":
             return [TRAIN, SAMPLE]
         case "switch-quick":
-            return [REPORTS, SWITCH]
-    return [SWITCH]
+            return [REPORTS, STUDY]
+    return [STUDY]
 
 
 def kind_of(path: Path) -> str:
     """A file's name without what differs between files of one kind."""
-    names = ["*" if re.fullmatch(r"[0-9a-f]{16,}", part) else part for part in path.parts]
-    return re.sub(r"\d+", "*", "/".join(names))
+    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "*", str(path))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ def test_each_file_damaged_in_turn(
             shutil.rmtree(workspace)
             tally[f"{reader.module}, {way.__name__} of {kind_of(path)}: {found}"] += 1
             tally[found] += 1
-            if found not in GOOD:
+            if found not in GOOD and (path.name, way) not in UNNOTICED:
                 bad.append((str(path), way.__name__, found))
     assert not bad
 
@@ -111,10 +114,11 @@ def verdict(reader: Attacked, path: Path, workspace: Path, outcome: object) -> s
     code, said = ended(reader, workspace)
     if "Traceback" in said or code not in (0, 2):
         return f"code {code}: {said[-300:]}"
+    # A manifest that is damaged may say of a file beside it that it is not what was written.
+    named = any(part in said.replace(str(workspace), "") for part in path.parts[-2:])
     if code == 2:
-        named = path.name in said or path.parent.name in said
         return "refused" if named else f"refused, not named: {said[-300:]}"
     with contextlib.suppress(AssertionError):
         if reader.outcome(workspace) == outcome:
-            return "made again" if path.name in said else "harmless"
+            return "made again" if named else "harmless"
     return f"believed: {said[-300:]}"
