@@ -73,8 +73,9 @@ class SearchConfig(SupernetConfig):
 
     def check(self) -> None:
         super().check()
-        if self.units not in (None, 1) or self.seeds > 1:
-            raise UserError(f"--units {self.units}: one supernet is searched; leave it 1")
+        for flag, given in {"--units": self.units or 1, "--seeds": self.seeds}.items():
+            if given > 1:
+                raise UserError(f"{flag} {given}: one supernet is searched; leave it 1")
 
 
 class Search(SupernetStudy[SearchConfig, FoundPlans]):

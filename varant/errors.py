@@ -12,6 +12,9 @@ from typing import TextIO
 
 from varant.signals import code_and_line, raised_signals, taken
 
+from varant.values import shortened
+
+LONGEST_WORD = 500  # of a message: a path may be as long
 FIRST_RANK_SECONDS = 20.0  # that the first of several processes may need to import what it needs
 
 
@@ -34,8 +37,9 @@ class Preempted(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` on a single line, with its type where the message says nothing."""
-    text = " ".join(str(error).split())
+    """The message of `error` on a single line, with its type where the message says nothing, and
+    with the beginning of absurdly long words."""
+    text = " ".join(shortened(word, LONGEST_WORD) for word in str(error).split())
     return text or type(error).__name__
 
 

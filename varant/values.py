@@ -34,9 +34,9 @@ class BadValue(Exception):
         self.item = shortened(item if item and item.isprintable() else repr(item))
 
 
-def shortened(line: str) -> str:
+def shortened(line: str, most: int = SHOWN_CHARACTERS) -> str:
     """What fits into an error's line."""
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def count(text: str) -> int:

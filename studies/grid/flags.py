@@ -1,6 +1,7 @@
 """Sections of a study's config, and the config that every study has."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -53,7 +54,7 @@ class EvaluationConfig:
             raise UserError("--inception: goes with --extractor inception, which needs it")
         if self.reference is not None and self.inception is None:
             raise UserError(f"--reference {self.reference}: goes with --extractor inception")
-        if self.script is not None and not self.script.is_file():
+        if self.script is not None and not os.path.isfile(self.script):  # whatever the name
             raise UserError(
                 f"--extractor {self.extractor}: use packaged, inception, or a TorchScript file"
             )
