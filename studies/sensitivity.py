@@ -15,10 +15,12 @@ Claim C1 (early scales need depth, late ones do not) is judged by an asymmetry s
 fixed before any run: see `analysis/claims/c1.py`. It runs over units (`--units`): base networks
 with a training seed, uniforms and test images of their own.
 
-Cost with the defaults: five base networks and 160 cells. On two cores that other work kept busy
-`--dry-run` said 400 CPU-s a base and 1,200 for the cells; it times this machine. With the bases in
-the workspace only the cells are left. Expect a heatmap in which every scale loses something at a
-quarter of the depth, and a verdict.
+Windows, which decide, are measured in every unit, the rest in the first alone (`--full`: in all).
+
+Cost with the defaults: five base networks and 52 cells, 160 with `--full`. `--dry-run` said 165
+CPU-s a base and 180 for the cells, on one core of a Xeon; it times this machine. With the bases in
+the workspace or in the package only the cells are left. Expect a heatmap in which every scale loses
+something at a quarter of the depth, and a verdict.
 """
 
 from __future__ import annotations
