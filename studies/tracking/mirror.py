@@ -14,6 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# Frames are written with it, and MLflow imports it: it is whole before that thread starts.
+import pyarrow.dataset
+import pyarrow.pandas_compat
+import pyarrow.parquet  # noqa: F401
+
 from analysis.metrics import parse_metric
 from analysis.study_file import CONTROL
 from reports import ReportPaths

@@ -14,12 +14,12 @@ from attacks import COMMANDS, LONGEST_SECONDS, ROOT
 
 # Which packages each thread looks for, from the moment when another than the main one does.
 RECORDED = """
-import json, runpy, sys, threading
+import importlib.machinery, json, runpy, sys, threading
 began = {True: set(), False: set()}
 class Recorder:
     def find_spec(self, name, path=None, target=None):
         main = threading.current_thread() is threading.main_thread()
-        if began[False] or not main:
+        if (began[False] or not main) and importlib.machinery.PathFinder.find_spec(name, path):
             began[main].add(name.partition(".")[0])
 sys.meta_path.insert(0, Recorder())
 out, *sys.argv = sys.argv[1:]
