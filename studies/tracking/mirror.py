@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+# Frames are written with it, and MLflow imports it: it is whole before that thread starts.
+import pyarrow.dataset
+import pyarrow.pandas_compat
+import pyarrow.parquet  # noqa: F401
+
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult
 from studies.tracking.outline import Outline, Results

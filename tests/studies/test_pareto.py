@@ -48,8 +48,8 @@ PLANS = {"full", *(f"d2@{n}" for n in range(5))}
 
 @pytest.fixture(scope="module")
 def finished(quick_workspace: Path) -> tuple[Path, str, str]:
-    """A workspace whose study was ended by Ctrl-C, SIGKILL and SIGTERM before it finished, and what
-    it said then."""
+    """A workspace whose study was ended by SIGTERM to all its processes, SIGKILL and Ctrl-C before
+    it finished, and what it said then."""
     workspace = quick_workspace
 
     def steps() -> int:
@@ -61,7 +61,7 @@ def finished(quick_workspace: Path) -> tuple[Path, str, str]:
         return len(list(workspace.glob("cells/*/result.json")))
 
     first = SMALL.start(workspace, workers=2)
-    assert end_when(first, lambda: steps() > 12, signal.SIGINT, group=True) == 130
+    assert end_when(first, lambda: steps() > 12, signal.SIGTERM, group=True) == 75
     assert "RUNNING" not in {run.info.status for run in runs_of(workspace, "pareto-quick")}
     checkpoints = list(workspace.glob("cells/*/checkpoints/step-*"))
     assert checkpoints, "workers did not save what they were at"
@@ -70,7 +70,7 @@ def finished(quick_workspace: Path) -> tuple[Path, str, str]:
     end_when(SMALL.start(workspace), lambda: results() >= 4, signal.SIGKILL)
     assert steps() >= before
     more = results() + 2
-    assert end_when(SMALL.start(workspace), lambda: results() >= more, signal.SIGTERM) == 75
+    assert end_when(SMALL.start(workspace), lambda: results() >= more, signal.SIGINT) == 130
 
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
