@@ -24,6 +24,7 @@ from studies.pareto import Pareto, ParetoConfig
 from studies.tracking.__main__ import main
 from varant import DepthPlan, generate, load
 from varant.files import write_json
+from varant.manifest import record
 from varant.presets import presets
 from varant.start.presets import base_geometry
 
@@ -174,6 +175,7 @@ def test_a_training_that_diverged_or_ended_worse_is_a_status_and_no_gap(copied, 
     config = folders["fixed 2/3"] / "config.json"
     content = json.loads(config.read_text())
     write_json(config, content | {"note": content["note"] | {"worse": "ended worse, as planned"}})
+    record(config)
     (folders["fixed 2/3"] / "result.json").unlink()
     for path in copied.glob("cells/*/config.json"):
         of = [digest for digest in digests.values() if digest in path.read_text()]
