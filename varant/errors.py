@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 from varant.signals import code_and_line, raised_signals, taken
-
 from varant.values import shortened
 
 LONGEST_WORD = 500  # of a message: a path may be as long

@@ -279,3 +279,11 @@ def test_no_damage_to_a_file_escapes_as_a_traceback(tmp_path):
     keys = list(re.finditer(rb"\d{9,}", whole))
     last = keys[-1].span()
     assert is_refused(whole[: last[0]] + b"9" * (last[1] - last[0]) + whole[last[1] :])
+
+
+def test_tensors_larger_than_their_file_are_refused(tmp_path):
+    """One stored number that claims to be a billion: stride zero."""
+    path = tmp_path / "expanded.pth"
+    torch.save({"lvl_1L": torch.zeros(1).expand(10**9)}, path)
+    with pytest.raises(UserError, match=r"expanded\.pth: its tensors say that they are larger"):
+        varant.load_official(vae=path, var=path)
