@@ -76,7 +76,7 @@ RATES = "give growing positive rates, such as 1e-4,1e-3"
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"ages": ""}, f"--ages : {GROWING}"),
+        ({"ages": ""}, GROWING),
         ({"ages": "32k,8k"}, f"--ages 32k,8k: {GROWING}"),
         ({"ages": "8k,8k"}, f"--ages 8k,8k: {GROWING}"),
         ({"ages": "young"}, f"--ages young: {GROWING}"),
