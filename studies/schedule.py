@@ -34,7 +34,7 @@ from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
 from varant.files import digest_of
-from varant.flags import Natural, OutFile, Times
+from varant.flags import Natural, Times
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -58,7 +58,7 @@ class ScheduleConfig(SupernetConfig):
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
     of the scales."""
-    storage: OutFile | None = None
+    storage: Path | None = None
     """SQLite file of the search; default: in the study's folder, one for each config."""
 
     @classmethod

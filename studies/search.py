@@ -64,7 +64,7 @@ class SearchConfig(SupernetConfig):
     selectors: Annotated[tuple[str, ...], choices((RANKED, *SELECTORS))] = ("equidistant",)
     """Layers to keep at equal depth: a list."""
     score_images: Positive = 500
-    """Select images that a plan is scored on."""
+    """Select images that a plan is scored on; all, where there are fewer."""
     default_units = 1
 
     @classmethod

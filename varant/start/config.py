@@ -183,7 +183,7 @@ class TrainRunConfig(RunConfig):
     evaluate_every: Count | None = None
     """Images between two evaluations on the select split; default: a tenth of the budget."""
     evaluate_images: Positive = 500
-    """Select images of an evaluation."""
+    """Select images of an evaluation; all, where there are fewer."""
     log_every: Positive = 1
     """Steps between two lines of metrics.jsonl."""
     checkpoint_every: NotNegative = 60.0
