@@ -5,6 +5,7 @@ then on a signal is an exception, so that what is open is closed (`raised_signal
 saves the step that it is at (`stop_signals`). What a shell has ignored stays ignored.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -50,6 +51,9 @@ def quit_on_signals() -> None:
         module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
         if module.partition(".")[0] in COMMANDS:
             _listen([signal.SIGINT, *STOPS], _quit)
+            # Python gives up handlers before it takes down what was imported, which takes seconds
+            # too: what is done by then is done.
+            atexit.register(_listen, [signal.SIGINT, *STOPS], signal.SIG_IGN)
 
 
 def _quit(number: int, frame: object) -> None:
@@ -103,7 +107,9 @@ def _listening(kinds: list[signal.Signals], handler: Handler) -> Iterator[None]:
             signal.signal(kind, kept)
 
 
-def _listen(kinds: list[signal.Signals], handler: Handler) -> dict[signal.Signals, Any]:
+def _listen(
+    kinds: list[signal.Signals], handler: Handler | signal.Handlers
+) -> dict[signal.Signals, Any]:
     """Set `handler`, and what was there before; only a process's main thread can listen."""
     if threading.current_thread() is not threading.main_thread():
         return {}

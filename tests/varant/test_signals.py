@@ -134,3 +134,22 @@ def test_a_signal_fails_no_cell(tmp_path, capsys):
     assert ended.value.code == 75
     assert not (tmp_path / "result.json").exists()
     run_cell(probe(seed=0), tmp_path)  # it came once
+
+
+def test_what_is_done_is_done(tmp_path):
+    """Python takes what was imported down without the handlers that it had."""
+    (tmp_path / "varant_last.py").write_text(
+        "import os, signal\nclass Last:\n    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\nlast = Last()\n"
+    )
+    code = (
+        "import sys; sys.argv, sys.orig_argv = ['-m'], ['python', '-m', 'varant.train']\n"
+        "import varant, varant_last\nprint('done')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "done\n")
