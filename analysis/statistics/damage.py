@@ -56,6 +56,11 @@ class Damages:
         failed = frame[(frame["status"] != FINISHED) & ~of_real]
         self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 
+    def units_of(self, *families: str) -> tuple[int, ...]:
+        """Units in which plans of these families were measured, ascending."""
+        found = (one.units for place, one in self.values.items() if place.family in families)
+        return tuple(sorted({unit for units in found for unit in units}))
+
     @cached_property
     def damage(self) -> dict[Place, Observations]:
         """Of every place in which a unit has both, in the metric's unit, positive is worse."""

@@ -110,7 +110,7 @@ def _add_main_figure(page: Page, found: Findings) -> None:
         partial(_windows_plate, found),
         "What windows of scales cost, and every other split. ",
         sentences.windows_caption(found),
-        sentences.basis(found, found.judging),
+        sentences.basis(found, found.judging) + sentences.splits(found),
     )
 
 
@@ -264,7 +264,7 @@ def _add_cells(page: Page, found: Findings) -> None:
                 texts,
                 f"All cells, {said}{of}: damage against the full network with 95 % interval; "
                 f"{words.STAR} marks p < 0.05 after Holm's correction over the column. "
-                f"{sentences.basis(found)}",
+                f"{sentences.basis(found, None, family)}",
             )
 
 
@@ -309,13 +309,14 @@ def _add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
     if mine.scales:
         draw = partial(heatmap_plate, [panel for pair in mine.scales for panel in pair])
         caption = sentences.scale_depth_caption(label, mine.scales)
-        add("scale_depth_heatmap", draw, caption, basis)
+        add("scale_depth_heatmap", draw, caption, sentences.basis(found, None, "scale"))
     if mine.propagation is not None:
         draw = partial(_propagation_plate, mine.propagation)
-        nll = sentences.basis(found, [m for m in found.metrics if m.kind == "nll"])
+        nll = sentences.basis(found, [m for m in found.metrics if m.kind == "nll"], "scale")
         add("propagation", draw, sentences.propagation_caption(mine.propagation), nll)
     if main:
         page.heading("Where to switch")
     if mine.switches:
         draw = partial(heatmap_plate, [*mine.switches, *mine.savings])
-        add("switch_depth_heatmap", draw, sentences.switch_depth_caption(label, mine), basis)
+        of_switches = sentences.basis(found, None, "switch")
+        add("switch_depth_heatmap", draw, sentences.switch_depth_caption(label, mine), of_switches)

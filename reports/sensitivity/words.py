@@ -82,8 +82,11 @@ def windows_caption(found: Findings) -> str:
     )
 
 
-def basis(found: Findings, metrics: Sequence[Metric] | None = None) -> str:
-    """What the numbers of `metrics`, or of all main ones, rest on: counts, feature space, units."""
+def basis(found: Findings, metrics: Sequence[Metric] | None = None, *families: str) -> str:
+    """What the numbers of `metrics`, or of all main ones, rest on: counts, feature space, units.
+
+    Of plans of `families`, where these were not measured in every unit.
+    """
     metrics = found.metrics if metrics is None else metrics
     groups: dict[str, list[str]] = {}
     for metric in metrics:
@@ -95,11 +98,19 @@ def basis(found: Findings, metrics: Sequence[Metric] | None = None) -> str:
     said = [f"{words.listed(names)} from {count}" for count, names in groups.items()]
     if extractors := sorted({m.extractor for m in metrics if m.extractor}):
         said.append(f"distances on features of {words.listed(extractors)}")
-    units = [str(unit) for unit in found.units]
+    units = [str(unit) for unit in found.damages.units_of(*families) or found.units]
     alone = ": intervals over its samples, for this network only" if len(units) == 1 else ""
     said.append(f"{'unit' if len(units) == 1 else 'units'} {words.listed(units)}{alone}")
     text = "; ".join(said) + "."
     return text[0].upper() + text[1:]
+
+
+def splits(found: Findings) -> str:
+    """In which units the other splits were measured, where that is not in all."""
+    units = found.damages.units_of("prefix")
+    if not units or units == found.units:
+        return ""
+    return f" The other splits are of {words.listed([f'unit {unit}' for unit in units])}."
 
 
 MARKS = (

@@ -363,6 +363,17 @@ def test_basis_names_counts_feature_space_and_units():
     assert alone.endswith("unit 0: intervals over its samples, for this network only.")
 
 
+def test_what_one_unit_alone_has_is_said_to_be_of_it():
+    frame = make_frame(units=(0, 1))
+    decides = frame["family"].isin(("full", "window", "real"))
+    facts = sensitivity_facts(Truth(units=(0, 1)))
+    found = analyse(SensitivityFile.model_validate(facts), frame[decides | (frame["unit"] == 0)])
+    assert sentences.basis(found).endswith("; units 0 and 1.")
+    assert "; unit 0: intervals over its samples" in sentences.basis(found, None, "scale")
+    assert sentences.splits(found) == " The other splits are of unit 0."
+    assert sentences.splits(findings(units=(0, 1))) == ""
+
+
 def test_sheet_labels_are_not_clipped():
     sheet = SampleSheet(
         images=np.full((4, 3, 8, 8, 3), 128, dtype=np.uint8),
