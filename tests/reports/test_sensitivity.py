@@ -354,6 +354,21 @@ def test_the_committed_results_say_what_is_written_of_them():
         assert f"{said[0]} [{said[1]}, {said[2]}]" in results
 
 
+def test_the_committed_results_of_small_say_what_is_written_of_them():
+    folder = Path(__file__).parents[2] / "docs" / "results" / "sensitivity-small"
+    study = SensitivityFile.load(folder / "study.json")
+    found = analyse(study, load_frame(folder / "frame.parquet"))
+    assert found.main.claim.verdict is Verdict.CANNOT_RESOLVE
+    results = (folder.parents[1] / "results.md").read_text()
+    levels = {
+        place.window: [f"{value:.1f}" for value in one.by_unit.values()]
+        for place, one in found.damages.values.items()
+        if place.family == "window" and place.metric.startswith("fd/shapes-32")
+    }
+    assert f"FD {' and '.join(levels['early'])}," in results
+    assert f"{' and '.join(levels['late'])});" in results
+
+
 def test_basis_names_counts_feature_space_and_units():
     assert sentences.basis(findings(units=(0, 3))) == (
         "FD, KID and accuracy from 1,000 samples a unit; NLL from 1,000 test images a unit; "
