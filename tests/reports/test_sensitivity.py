@@ -358,7 +358,7 @@ def test_the_committed_results_of_small_say_what_is_written_of_them():
     folder = Path(__file__).parents[2] / "docs" / "results" / "sensitivity-small"
     study = SensitivityFile.load(folder / "study.json")
     found = analyse(study, load_frame(folder / "frame.parquet"))
-    assert found.main.claim.verdict is Verdict.CANNOT_RESOLVE
+    assert found.main.claim.verdict is Verdict.UNRESOLVED
     results = (folder.parents[1] / "results.md").read_text()
     levels = {
         place.window: [f"{value:.1f}" for value in one.by_unit.values()]
