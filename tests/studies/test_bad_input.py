@@ -74,8 +74,12 @@ def test_command_line_exit_code(tmp_path):
 def test_dry_run(capsys, tmp_path):
     assert SENSITIVITY.of(workspace=tmp_path / "runs", dry_run=True, depths=4).run() is None
     said = capsys.readouterr().out
-    for expected in ("depths = 4", "d4@2", "d4 on early", "70 cells", "CPU-s"):
+    for expected in ("depths = 4", "d4@2", "d4 on early", "34 cells", "CPU-s"):
         assert expected in said
+    assert (
+        SENSITIVITY.of(workspace=tmp_path / "runs", dry_run=True, depths=4, full=True).run() is None
+    )
+    assert "70 cells" in capsys.readouterr().out, "all plans in all of five units"
     assert not (tmp_path / "runs").exists()
 
 
