@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+# A job in the background starts with Ctrl-C ignored, and so do the commands that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Files run side by side (pytest -n), and a process with more threads than cores crawls.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

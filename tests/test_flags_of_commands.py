@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pytest
-from tyro.conf import Positional
 from tyro.constructors import PrimitiveConstructorSpec
 
 from varant.flags import flags_of
@@ -71,7 +70,7 @@ def flag_of(name: str, hint: Any, default: Any) -> Flag:
     optional = [part for part in get_args(hint) if part is not type(None)]
     if type(None) in get_args(hint):
         (hint,) = optional
-    spec, kind, notes = None, hint, []
+    spec, kind = None, hint
     if hasattr(hint, "__metadata__"):
         kind, *notes = get_args(hint)
         name = next((note.name for note in notes if getattr(note, "name", None)), name)
@@ -84,8 +83,7 @@ def flag_of(name: str, hint: Any, default: Any) -> Flag:
         number = kind is float
         kind, shown = PLAIN[kind], lambda value: [show_number(value) if number else str(value)]
     text = "-" if default is None else " ".join(shown(default))
-    shown_name = f"[{kind}]" if Positional in notes else f"--{name.replace('_', '-')}"
-    return Flag(shown_name, kind, text)
+    return Flag(f"--{name.replace('_', '-')}", kind, text)
 
 
 def lines_of(command: str, config: Any) -> list[str]:

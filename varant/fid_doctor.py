@@ -15,9 +15,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from tyro.conf import Positional
+from typing import TYPE_CHECKING
 
 from varant.devices import check_device
 from varant.errors import UserError, exit_codes
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 class DoctorConfig:
     """Which distance."""
 
-    samples: Annotated[Path, Positional] = Path("samples.npz")
-    """NPZ file with the images."""
+    samples: Path = Path("samples.npz")
+    """NPZ file with the images; may stand first, without the flag's name."""
     reference: Path | None = None
     """NPZ file with mu and sigma of the features of real images, or with images in arr_0."""
     expected: AboveZero | None = None
@@ -44,10 +42,6 @@ class DoctorConfig:
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
 
-    def check(self) -> None:
-        if self.reference is None:
-            raise UserError("--reference: give an NPZ file with mu and sigma, or images in arr_0")
-
 
 def main(config: DoctorConfig) -> None:
     """Measure, check, and say which checks found a cause."""
@@ -55,7 +49,8 @@ def main(config: DoctorConfig) -> None:
     from varant.store.image_set import StoredImages
 
     check_device(config.device)
-    assert config.reference is not None
+    if config.reference is None:
+        raise UserError("--reference: give an NPZ file with mu and sigma, or images in arr_0")
     side = StoredImages.of(config.samples, "samples").shape[1]
     extractor = extractor_of(config, side)
     case = read_case(config.samples, config.reference, extractor, config.expected)
@@ -109,4 +104,6 @@ def verdict(findings: list[Finding], expected: float | None) -> str:
 
 if __name__ == "__main__":
     with exit_codes():
-        main(flags_of(DoctorConfig, __doc__))
+        argv = sys.argv[1:]
+        named = ["--samples"] if argv and not argv[0].startswith("-") else []
+        main(flags_of(DoctorConfig, __doc__, [*named, *argv]))

@@ -203,5 +203,5 @@ def test_truncated_binary_and_absurdly_deep_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"plan.json: not a varant-plan file"):
             DepthPlan.load(path)
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="no regular file"):
         DepthPlan.load(tmp_path)
