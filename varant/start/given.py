@@ -4,7 +4,7 @@ from varant.errors import UserError
 from varant.files import sha256_file
 from varant.presets import DEFAULT
 from varant.start.config import PackagedConfig
-from varant.start.package import Package
+from varant.start.package import WEIGHTS, Package
 from varant.store import checkpoint
 from varant.store.checkpoint import LoadedModel
 from varant.store.official import load_official
@@ -23,9 +23,10 @@ def load_given(files: PackagedConfig) -> LoadedModel:
     name = files.preset or DEFAULT
     package = Package.of(name)
     if package is None:
+        packaged = ", ".join(sorted(path.stem for path in WEIGHTS.glob("*.json")))
         raise UserError(
-            f"--model: no network of preset {name} is packaged; give a checkpoint folder, or --vae "
-            "and --var"
+            f"--model: no network of preset {name} is packaged; give a checkpoint folder, --vae "
+            f"and --var, or --preset {packaged}"
         )
     return package.load(min(package.bases))
 
