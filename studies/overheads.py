@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -40,10 +41,19 @@ def _row(subject: str, value: float, metric: str = "overhead_seconds") -> Row:
     return {"subject": subject, "metric": metric, "value": float(value)}
 
 
-def _run(*words: str) -> tuple[float, int]:
+def run_program(*words: str) -> tuple[float, int]:
     """CPU-seconds of a Python of its own, and the most memory that it held."""
-    number = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", *words])
-    _, status, used = os.wait4(number, 0)
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:  # a Ctrl-C is for this process, which ends the other
+        number = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", *words])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+    try:
+        _, status, used = os.wait4(number, 0)
+    except BaseException:
+        os.kill(number, signal.SIGKILL)
+        os.wait4(number, 0)
+        raise
     if status:
         raise RuntimeError(f"a program of its own ended with {os.waitstatus_to_exitcode(status)}")
     return used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss
@@ -59,8 +69,8 @@ class Imports(_Overhead):
 
     def measure(self) -> Iterator[Row]:
         for name, program in PROGRAMS.items():
-            _run(program)  # compiles and reads into memory what others find there
-            yield _row(name, min(_run(program)[0] for _ in range(2)))
+            run_program(program)  # compiles and reads into memory what others find there
+            yield _row(name, min(run_program(program)[0] for _ in range(2)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +126,7 @@ class Reporting(_Overhead):
 
     def measure(self) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
-            _run(MAKE, folder, str(self.cells))
-            seconds, held = _run(BUILD, f"{folder}/study")
+            run_program(MAKE, folder, str(self.cells))
+            seconds, held = run_program(BUILD, f"{folder}/study")
         yield _row(self.name, seconds)
         yield _row(self.name, held, "overhead_bytes")

@@ -15,6 +15,7 @@ from study_commands import Command
 import reports
 from studies.grid import bench, folder
 from studies.ladder import Ladder, LadderConfig
+from studies.overheads import run_program
 from studies.running import runner
 from studies.tracking.mlflow_runs import StudyRecord
 from varant import manifest
@@ -67,3 +68,20 @@ def test_in_any_phase(
     written = quick_workspace / "ladder-quick"
     for file in manifest.read(written):
         assert manifest.verified(written / file).exists()
+
+
+def test_a_program_of_its_own_hears_no_ctrl_c_and_ends_with_the_study():
+    """Those that `studies.efficiency` measures."""
+    run_program("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_program("import time; time.sleep(600)")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
