@@ -120,8 +120,8 @@ def course(folder: Path, resolved: Resolved) -> dict[str, Any]:
     assert resolved.base is not None
     curve = [(line["images_seen"], line[NLL]) for line in read_metrics(folder) if NLL in line]
     decays = (1 - DECAY_SHARE) * resolved.base.training.image_passes
-    images, nlls = np.array(curve).T
-    before, at = np.interp([0.8 * decays, decays], images, nlls)
+    images, nlls = np.array([point for point in curve if point[0] <= decays]).T
+    before, at = np.interp([0.8 * decays, decays], images, nlls)  # at most: the last one before
     return {
         "plateau_nats": float(before - at),
         "curve": curve,

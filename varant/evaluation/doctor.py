@@ -7,12 +7,13 @@ channels the other way round, duplicates left out, so many images as published f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -56,12 +57,15 @@ class Case:
     """Samples, what they are compared with, and how.
 
     Attributes:
-        reference: statistics, or images in the samples' form.
+        statistics: what is compared with; None: those of `images`.
+        images: of the reference, in the samples' form. Where statistics are there too, as in ADM's
+            files, they may be of more images and decide.
         expected: what the distance should be; None where nobody says.
     """
 
     samples: StoredImages
-    reference: Gaussian | StoredImages
+    statistics: Gaussian | None
+    images: StoredImages | None
     extractor: Extractor
     expected: float | None = None
 
@@ -93,16 +97,17 @@ class Case:
 
     def target(self, extractor: Extractor) -> Gaussian:
         """What is compared with, in an extractor's features; those of files are in their own."""
-        if isinstance(self.reference, Gaussian):
-            return self.reference
+        if self.statistics is not None:
+            return self.statistics
         if extractor is self.extractor:
             return self._target
-        return Gaussian.of(self.features_of(self.reference, extractor=extractor).features_NF)
+        assert self.images is not None, "statistics, or images"
+        return Gaussian.of(self.features_of(self.images, extractor=extractor).features_NF)
 
     @cached_property
     def _target(self) -> Gaussian:
-        assert isinstance(self.reference, StoredImages)
-        return Gaussian.of(self.features_of(self.reference).features_NF)
+        assert self.images is not None, "statistics, or images"
+        return Gaussian.of(self.features_of(self.images).features_NF)
 
     def better(self, distance: float) -> bool:
         """Whether a distance is nearer to what it should be, or lower, by more than chance."""
@@ -121,17 +126,19 @@ class Case:
 def read_case(
     samples: Path, reference: Path, extractor: Extractor, expected: float | None = None
 ) -> Case:
-    """A case of files: the reference holds `mu` and `sigma`, or images in `arr_0`.
+    """A case of files: the reference holds `mu` and `sigma`, or images in `arr_0`, or both.
 
     Raises:
         UserError: a file that cannot be read, or statistics of other features.
     """
-    images = StoredImages.of(samples, "samples")
-    try:
-        compared: Gaussian | StoredImages = StoredImages.of(reference, "--reference")
-    except UserError:
-        compared = load_reference_npz(reference, features=extractor.features).gaussian
-    return Case(samples=images, reference=compared, extractor=extractor, expected=expected)
+    drawn, statistics, images = StoredImages.of(samples, "samples"), None, None
+    with contextlib.suppress(UserError):
+        images = StoredImages.of(reference, "--reference")
+    if images is None or {"mu", "sigma"} <= set(images.names):
+        statistics = load_reference_npz(reference, features=extractor.features).gaussian
+    return Case(
+        samples=drawn, statistics=statistics, images=images, extractor=extractor, expected=expected
+    )
 
 
 def diagnose(case: Case) -> Iterator[Finding]:
@@ -155,10 +162,10 @@ def check_range(case: Case) -> Finding:
 def check_resolution(case: Case) -> Finding:
     side = case.samples.shape[1:3]
     said = f"samples of {side[1]} x {side[0]} pixels"
-    if isinstance(case.reference, Gaussian):
+    if case.images is None:
         said += "; statistics do not say what images they are of"
         return Finding(check="resolution", status="unknown", said=said)
-    other = case.reference.shape[1:3]
+    other = case.images.shape[1:3]
     said += f", reference of {other[1]} x {other[0]}"
     return Finding(check="resolution", status="ok" if side == other else "cause", said=said)
 
@@ -197,18 +204,12 @@ def check_sampling(case: Case) -> Finding:
 
 def check_extractor(case: Case) -> Finding:
     said = f"{case.extractor.name}, SHA-256 {case.extractor.digest}"
-    known = _noted_extractor(case.reference)
+    known = case.images.facts.get("extractor") if case.images is not None else None
     if known is None:
         said += "; the reference does not say what it was made with"
         return Finding(check="extractor", status="unknown", said=said)
     status: Status = "ok" if known == case.extractor.digest else "cause"
     return Finding(check="extractor", status=status, said=f"{said}; reference by {known}")
-
-
-def _noted_extractor(reference: Gaussian | StoredImages) -> Any:
-    if isinstance(reference, StoredImages):
-        return reference.facts.get("extractor")
-    return None
 
 
 def check_duplicates(case: Case) -> Finding:

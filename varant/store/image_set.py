@@ -132,6 +132,7 @@ class StoredImages:
     Attributes:
         shape: (N, H, W, 3).
         dtype: of the numbers.
+        names: of all arrays in the file.
         labels_N: classes in `arr_1`, where ADM puts them; None without.
         facts: as `read_facts`.
     """
@@ -139,6 +140,7 @@ class StoredImages:
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    names: tuple[str, ...]
     labels_N: np.ndarray | None
     facts: dict[str, Any]
 
@@ -154,7 +156,8 @@ class StoredImages:
             with zipfile.ZipFile(path) as pack, pack.open(f"{IMAGES}.npy") as member:
                 shape, _, dtype = _read_header(member)
             with np.load(path, allow_pickle=False) as file:
-                labels_N = file["arr_1"] if "arr_1" in file.files else None
+                names = tuple(file.files)
+                labels_N = file["arr_1"] if "arr_1" in names else None
         except FileNotFoundError:
             raise UserError(f"{flag} {path}: no such file; {wanted}") from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -164,7 +167,7 @@ class StoredImages:
         if len(shape) != 4 or shape[3] != 3 or shape[0] < 2:
             raise UserError(f"{flag} {path}: {IMAGES} has shape {shape}; {wanted}")
         facts = read_facts(path)
-        return cls(path=path, shape=shape, dtype=dtype, labels_N=labels_N, facts=facts)
+        return cls(path=path, shape=shape, dtype=dtype, names=names, labels_N=labels_N, facts=facts)
 
     def parts(self, images: int = 250) -> Iterator[np.ndarray]:
         """(n, H, W, 3) of the stored type, in order; `UserError` if the file ends early."""

@@ -87,6 +87,19 @@ def test_a_counterfactual_is_what_the_healthy_samples_have(images, reference, tm
     assert healthy.distance > 2 * case.distance.value
 
 
+def test_statistics_decide_where_the_reference_has_images_too(images, reference, tmp_path):
+    """As ADM's files do, whose `arr_0` is a part of what `mu` and `sigma` are of."""
+    path, both = tmp_path / "samples.npz", tmp_path / "both.npz"
+    np.savez(path, arr_0=images[:400])
+    extractor = packaged_extractor("shapes-24")
+    alone = read_case(path, reference, extractor)
+    target = alone.target(extractor)
+    np.savez(both, arr_0=images[400:420], mu=target.mean_F, sigma=target.covariance_FF)
+    case = read_case(path, both, extractor)
+    assert case.distance.value == pytest.approx(alone.distance.value, rel=1e-9)
+    assert {one.check: one.status for one in diagnose(case)}["resolution"] == "ok"
+
+
 def test_uneven_classes_are_named(images, reference, tmp_path):
     labels = np.array([0] * 500 + [1] * 100)
     found = found_in(tmp_path, reference, images[:400], arr_1=labels)["classes"]
