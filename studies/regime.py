@@ -85,6 +85,11 @@ class RegimeConfig(SupernetConfig):
                 raise UserError(
                     f"{flag} {path}: this study trains bases of several ages itself; drop it"
                 )
+        drawing = {"--samples": self.evaluation.samples, "--cfg": self.sampling.cfg}
+        drawing |= {"--top-k": self.sampling.top_k, "--top-p": self.sampling.top_p}
+        for flag, value in drawing.items():
+            if value and not self.run.quick:
+                raise UserError(f"{flag} {value:g}: this study draws no images; drop it")
         taken = {"--lr": (self.training.lr, "--rates")}
         taken |= {"--base-budget": (self.start.base_budget, "--ages")}
         for flag, (value, instead) in taken.items():

@@ -30,7 +30,7 @@ CONFIGS = {
     "varant.fid_doctor": "DoctorConfig",
     "varant.train_base": "BaseTrainingConfig",
     "varant.train_features": "FeaturesConfig",
-    "varant.train_tokenizer": "TokenizerRun",
+    "varant.train_tokenizer": "TrainTokenizerConfig",
     "studies.sensitivity": "SensitivityConfig",
     "studies.pareto": "ParetoConfig",
     "studies.switch": "SwitchConfig",

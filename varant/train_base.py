@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from varant.errors import exit_codes, require_writable
-from varant.flags import Natural, flags_of
-from varant.presets import PresetName
+from varant.errors import UserError, exit_codes, require_writable
+from varant.flags import OutFolder, Seed, flags_of
+from varant.presets import PresetName, presets
 
 if TYPE_CHECKING:
     from varant.model.transformer import VAR
@@ -36,12 +36,19 @@ class BaseTrainingConfig:
 
     preset: PresetName = "small"
     """Whose recipe."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Training seed; the unit of this number starts from the network."""
-    workspace: Path = Path("runs")
+    workspace: OutFolder = Path("runs")
     """Where it is trained."""
-    out: Path | None = None
+    out: OutFolder | None = None
     """Folder to put it in; default: the package's."""
+
+    def check(self) -> None:
+        if presets()[self.preset].base.lr_schedule != "wsd":
+            raise UserError(
+                f"--preset {self.preset}: its rate decays from the first step, and nothing says "
+                "whether its networks converge; use small"
+            )
 
 
 def main(config: BaseTrainingConfig) -> None:

@@ -70,8 +70,8 @@ class FeaturesConfig:
 
 def reconstruct(split: Split, tokenizer: Tokenizer) -> Tensor:
     """(N, 3, H, W) reconstructions in [0, 1] of the first `MOST_IMAGES`."""
-    pairs = reconstructions(tokenizer, split, min(MOST_IMAGES, len(split)))
-    return torch.cat([drawn for _, drawn in pairs]).add(1).div(2)
+    parts = reconstructions(tokenizer, split, min(MOST_IMAGES, len(split)))
+    return torch.cat([part.drawn for part in parts]).add(1).div(2)
 
 
 def train_features(

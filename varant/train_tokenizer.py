@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from varant.errors import UserError, exit_codes, require_writable
-from varant.flags import NotNegative, OutFile, Positive, Seed, Sides, flags_of
+from varant.flags import NotNegative, OutFile, OutFolder, Positive, Processes, Seed, Sides, flags_of
 from varant.presets import DEFAULT, PresetName, presets
 from varant.start.config import DataConfig
 
@@ -30,7 +30,7 @@ MEASURED_IMAGES = 2_500  # of the select split
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerRun:
+class TrainTokenizerConfig:
     """A tokenizer's training from flags to folder."""
 
     data: DataConfig = DataConfig()
@@ -54,13 +54,13 @@ class TokenizerRun:
     """Of initialisation, data order and restarts of unused codes."""
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
-    threads: Positive = 1
+    threads: Processes = 1
     """CPU threads."""
     checkpoint_every: NotNegative = 60.0
     """Least seconds between two checkpoints; 0 writes one after every step."""
     export: OutFile | None = None
     """File to write the tokenizer into as the published ones are, of --backbone official."""
-    out: Path = Path("runs/tokenizer")
+    out: OutFolder = Path("runs/tokenizer")
     """Folder of the training and its result."""
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class TokenizerRun:
         return replace(light, **changes)
 
 
-def main(config: TokenizerRun) -> None:
+def main(config: TrainTokenizerConfig) -> None:
     """Train, measure, and say what came of it."""
     import torch
 
@@ -132,7 +132,7 @@ def main(config: TokenizerRun) -> None:
         print(f"{config.export}: as the published files are")
 
 
-def measured(config: TokenizerRun, tokenizer: Tokenizer, dataset: Dataset) -> list[str]:
+def measured(config: TrainTokenizerConfig, tokenizer: Tokenizer, dataset: Dataset) -> list[str]:
     """How well select images are reconstructed, and which codes each scale uses for them."""
     import numpy as np
     import torch
@@ -141,36 +141,34 @@ def measured(config: TokenizerRun, tokenizer: Tokenizer, dataset: Dataset) -> li
     from varant.evaluation.patches import PatchExtractor
     from varant.evaluation.reference import Gaussian
     from varant.evaluation.scores import frechet_distance
-    from varant.training.tokenizer import reconstruction_psnr, reconstructions
+    from varant.training.tokenizer import perplexities, psnr_db, reconstructions
 
     select = ReplacingSplit(dataset.select, config.data.skip_unreadable)
     count, extractor = min(MEASURED_IMAGES, len(select)), PatchExtractor()
     used_KV = torch.zeros(len(tokenizer.patch_nums), tokenizer.vocab_size)
     found: dict[str, list[Any]] = {"real": [], "drawn": []}
-    for images, drawn in reconstructions(tokenizer, select, count):
-        for name, part in (("real", images), ("drawn", drawn)):
-            found[name].append(extractor(part.add(1).div(2).clamp(0, 1)).features_NF)
-        with torch.no_grad():
-            maps = tokenizer.quantize.split(tokenizer.encode(images))
-        for k, tokens_BT in enumerate(maps):
+    errors = []
+    for part in reconstructions(tokenizer, select, count):
+        errors.append(part.errors_B)
+        for name, images in (("real", part.images), ("drawn", part.drawn)):
+            found[name].append(extractor(images.add(1).div(2).clamp(0, 1)).features_NF)
+        for k, tokens_BT in enumerate(tokenizer.quantize.split(part.tokens_BL)):
             hits_V = torch.bincount(tokens_BT.flatten().cpu(), minlength=used_KV.shape[1])
             used_KV[k] += hits_V
     gaussians = {name: Gaussian.of(np.concatenate(parts)) for name, parts in found.items()}
     distance = frechet_distance(gaussians["drawn"], gaussians["real"])
-    shares_KV = used_KV / used_KV.sum(1, keepdim=True)
-    perplexity_K = torch.special.entr(shares_KV).sum(1).exp()
-    psnr = reconstruction_psnr(tokenizer, select)
     lines = [
-        f"{config.out}: PSNR {psnr:.2f} dB, FD {distance:.4g} "
+        f"{config.out}: PSNR {psnr_db(errors):.2f} dB, FD {distance:.4g} "
         f"({extractor.name}) of {count:,} reconstructed select images from the images themselves",
         f"{'scale':>5} {'side':>5} {'codes used':>11} {'perplexity':>11}",
     ]
+    in_use = perplexities(used_KV)
     for k, side in enumerate(tokenizer.patch_nums):
         codes = f"{int((used_KV[k] > 0).sum())}/{used_KV.shape[1]}"
-        lines.append(f"{k + 1:>5} {side:>5} {codes:>11} {float(perplexity_K[k]):>11.1f}")
+        lines.append(f"{k + 1:>5} {side:>5} {codes:>11} {in_use[k]:>11.1f}")
     return lines
 
 
 if __name__ == "__main__":
     with exit_codes():
-        main(flags_of(TokenizerRun, __doc__))
+        main(flags_of(TrainTokenizerConfig, __doc__))

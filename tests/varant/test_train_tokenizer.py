@@ -16,9 +16,9 @@ from varant.start.config import DataConfig, TrainStartConfig
 from varant.start.sources import resolve
 from varant.store.checkpoint import load_tokenizer
 from varant.store.official import load_official_tokenizer
-from varant.train_tokenizer import TokenizerRun, main
+from varant.train_tokenizer import TrainTokenizerConfig, main
 from varant.training import tokenizer_run
-from varant.training.tokenizer import TokenizerTrainer
+from varant.training.tokenizer import TokenizerTrainer, perplexities
 
 SIDES = (1, 2, 4)
 
@@ -38,7 +38,7 @@ def images(tmp_path_factory):
 def config_of(images, out, **flags):
     sizes = {"patch_nums": SIDES, "vocab_size": 16, "code_channels": 4, "channels": 8}
     data = DataConfig(dataset="folder", data_path=images)
-    return TokenizerRun(data=data, out=out, **({"steps": 30, "batch": 8} | sizes | flags))
+    return TrainTokenizerConfig(data=data, out=out, **({"steps": 30, "batch": 8} | sizes | flags))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_stopped_it_goes_on_exactly(images, whole, tmp_path, monkeypatch):
 
 def test_a_scale_that_collapses_is_named_once(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tokenizer_run, "SETTLED_STEPS", 10)
-    perplexities = iter([[9.0, 9.0, 9.0], [1.2, 9.0, 9.0], [1.1, 9.0, 1.9]])
-    monkeypatch.setattr(TokenizerTrainer, "perplexities", lambda self: next(perplexities))
+    found = iter([[9.0, 9.0, 9.0], [1.2, 9.0, 9.0], [1.1, 9.0, 1.9]])
+    monkeypatch.setattr(tokenizer_run, "perplexities", lambda used_KV: next(found))
     main(config_of(images, tmp_path))
     said = [line for line in capsys.readouterr().err.splitlines() if "collapse" in line]
     assert [line[line.index("warning:") :].split(" (")[0] for line in said] == [
@@ -91,19 +91,12 @@ def test_a_scale_that_collapses_is_named_once(images, tmp_path, monkeypatch, cap
     ]
 
 
-def test_perplexity_says_how_many_codes_are_in_use(images):
-    config = config_of(images, None)
-    from varant.start.sources import open_dataset
-    from varant.training.tokenizer import TokenizerTraining
-
-    sizes = config.sizes()
-    split = open_dataset(config.data, sizes.image_side).train
-    trainer = TokenizerTrainer(split, sizes, TokenizerTraining(steps=1))
-    trainer.used_KV = torch.zeros(3, 16)
-    trainer.used_KV[0, 3] = 1.0
-    trainer.used_KV[1, :4] = 0.25
-    trainer.used_KV[2] = 2.0
-    assert trainer.perplexities() == pytest.approx([1, 4, 16])
+def test_perplexity_says_how_many_codes_are_in_use():
+    used_KV = torch.zeros(3, 16)
+    used_KV[0, 3] = 1.0
+    used_KV[1, :4] = 0.25
+    used_KV[2] = 2.0
+    assert perplexities(used_KV) == pytest.approx([1, 4, 16])
 
 
 def test_a_network_from_scratch_reads_its_tokens(images, whole):
@@ -135,7 +128,7 @@ def test_an_official_one_is_exported_as_published_files_are(tmp_path, images):
 )
 def test_bad_flags(argv, said):
     with pytest.raises(UserError, match=said):
-        flags_of(TokenizerRun, None, argv.split())
+        flags_of(TrainTokenizerConfig, None, argv.split())
 
 
 def test_another_run_is_not_overwritten(images, whole):

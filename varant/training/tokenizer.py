@@ -3,9 +3,12 @@
 Shape suffixes: B images, v channels of a code, V codes, n vectors and their tokens of all scales.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -147,15 +150,6 @@ class TokenizerTrainer:
             hits_V = torch.bincount(scale.tokens_BT.flatten(), minlength=self.used_KV.shape[1])
             self.used_KV[k].lerp_(hits_V / hits_V.sum(), 1 - self.training.codebook_decay)
 
-    def perplexities(self) -> list[float]:
-        """Of each scale's running shares: how many codes, equally often used, would be as uneven.
-
-        1 is a scale that has collapsed into one code.
-        """
-        shares_KV = self.used_KV / self.used_KV.sum(1, keepdim=True)
-        found: list[float] = torch.special.entr(shares_KV).sum(1).exp().tolist()
-        return found
-
     @property
     def _counts(self) -> dict[str, Tensor]:
         book = self.codebook
@@ -212,14 +206,37 @@ def train_tokenizer(
 @torch.no_grad()
 def reconstruction_psnr(tokenizer: Tokenizer, split: Split) -> float:
     """Peak signal-to-noise ratio in dB, of the mean squared error over the first 2,500 images."""
-    pairs = reconstructions(tokenizer, split, min(2_500, len(split)))
-    errors = [(drawn - images).square().mean((1, 2, 3)) for images, drawn in pairs]
-    return float(10 * torch.log10(4.0 / torch.cat(errors).mean()))
+    parts = reconstructions(tokenizer, split, min(2_500, len(split)))
+    return psnr_db([part.errors_B for part in parts])
 
 
-def reconstructions(
-    tokenizer: Tokenizer, split: Split, count: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def psnr_db(errors: Sequence[Tensor]) -> float:
+    """Of the mean over all images of `Reconstruction.errors_B`; their range is [-1, 1]."""
+    return float(10 * torch.log10(4.0 / torch.cat(list(errors)).mean()))
+
+
+def perplexities(used_KV: Tensor) -> list[float]:
+    """Of how often each scale uses each code: how many codes, equally often used, would be as
+    uneven. 1 is a scale that has collapsed into one code."""
+    shares_KV = used_KV / used_KV.sum(1, keepdim=True)
+    found: list[float] = torch.special.entr(shares_KV).sum(1).exp().tolist()
+    return found
+
+
+class Reconstruction(NamedTuple):
+    """Images in [-1, 1], their tokens (B, L), and what is drawn of these."""
+
+    images: Tensor
+    tokens_BL: Tensor
+    drawn: Tensor
+
+    @property
+    def errors_B(self) -> Tensor:
+        """Mean squared error of each image."""
+        return (self.drawn - self.images).square().mean((1, 2, 3))
+
+
+def reconstructions(tokenizer: Tokenizer, split: Split, count: int) -> Iterator[Reconstruction]:
     """The first `count` images of a split and what the tokenizer makes of them, a few at a time,
     on its device."""
     device, batch = next(tokenizer.parameters()).device, images_at_once(tokenizer.image_side)
@@ -228,4 +245,4 @@ def reconstructions(
         images = images_to_float(pixels).to(device)
         with float32_exactly():
             tokens_BL = tokenizer.encode(images)
-        yield images, tokenizer.decode(tokens_BL)
+        yield Reconstruction(images, tokens_BL, tokenizer.decode(tokens_BL))

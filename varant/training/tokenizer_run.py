@@ -20,7 +20,7 @@ from varant.signals import stop_signals
 from varant.store.checkpoint import save
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState, Saver
 from varant.training.run import CHECKPOINTS, METRICS_FILE, RunFolder, open_metrics, warn_on_stderr
-from varant.training.tokenizer import TokenizerTrainer
+from varant.training.tokenizer import TokenizerTrainer, perplexities
 
 COLLAPSED = 2.0  # codes in use, by perplexity: below, a scale says next to nothing
 SETTLED_STEPS = 100  # after which a scale's running shares mean something
@@ -70,7 +70,7 @@ def run_tokenizer(
             metrics = trainer.advance()
             saver.check()
             if trainer.finished or trainer.step % log_every == 0:
-                found = trainer.perplexities()
+                found = perplexities(trainer.used_KV)
                 metrics |= {f"perplexity/scale_{k:02d}": p for k, p in enumerate(found, 1)}
                 lines.write(json.dumps({"step": trainer.step} | metrics) + "\n")
                 log(trainer.step, metrics)
