@@ -177,3 +177,8 @@ def test_a_preset_without_networks_has_no_sheet():
         load_given(PackagedConfig(preset="ten"))
     with pytest.raises(UserError, match="--preset tiny: you name a network; drop one of them"):
         flags_of(SampleConfig, None, ["--preset", "tiny", "--model", "x"])
+
+
+def test_only_a_rate_that_stays_says_whether_a_network_converges():
+    with pytest.raises(UserError, match="--preset ten: its rate decays from the first step"):
+        flags_of(BaseTrainingConfig, None, ["--preset", "ten"])
