@@ -79,3 +79,20 @@ def test_trends_are_the_slopes_of_a_plane():
     assert found["rate"].mean == pytest.approx(-0.02, abs=0.002)
     assert found["age"].units == (0, 1, 2, 3, 4)
     assert set(trends(regimes[:2], "progressive", SUBNETS)) == {"rate"}, "one age"
+
+
+def test_maps_of_no_difference_and_slopes_hold_their_rates():
+    """From frame to map and slopes, 80 studies: models differ by chance alone, of 0.02 nats, and a
+    map that calls any regime different should be one in twenty at most."""
+    nothing = dict.fromkeys(PLACES, 0.0)
+    frame, rng = regime_frame(nothing, nothing), np.random.default_rng(7)
+    frame = frame[frame["group"].isna()].reset_index(drop=True)
+    called, covered = [], []
+    for _ in range(80):
+        noisy = frame.assign(value=frame["value"] + rng.normal(0, 0.02, len(frame)))
+        regimes = regimes_of(noisy)
+        called.append(regime_map(regimes, "progressive", SUBNETS, "a title").significant.any())
+        slopes = (one.interval() for one in trends(regimes, "progressive", SUBNETS).values())
+        covered += [one.low <= 0 <= one.high for one in slopes]
+    assert np.mean(called) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 80)
+    assert abs(np.mean(covered) - 0.95) <= 3 * math.sqrt(0.05 * 0.95 / 160)
