@@ -106,7 +106,10 @@ def test_stopped_it_goes_on_after_the_last_whole_batch(model, whole, tmp_path, m
     assert drawn == [range(2), range(2, 4), range(4, 7), range(7, 9)]
     assert np.abs(images_in(out).astype(int) - whole.astype(int)).max() <= 1
     drawn.clear()
+    raw.parent.mkdir()
+    raw.write_bytes(b"left by a kill after the last image")
     main(config_of(model, out))
+    assert not raw.parent.exists()
     assert drawn == []
     assert "samples.npz: finished already" in capsys.readouterr().out
     with pytest.raises(

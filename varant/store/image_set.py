@@ -46,9 +46,13 @@ class ImageSet:
         return self.path.with_name(f"{self.path.name}.part")
 
     def finished(self) -> bool:
-        """Whether the file holds these images; `UserError` where it, or a part, holds others."""
+        """Whether the file holds these images; `UserError` where it, or a part, holds others.
+
+        The part of a file that is whole goes: a kill may have left it.
+        """
         if self.path.exists():
             self._check_same(self.path, read_facts(self.path))
+            shutil.rmtree(self._part, ignore_errors=True)
             return True
         if (self._part / "state.json").exists():
             self._check_same(self._part, self._state()["facts"])
