@@ -20,14 +20,14 @@ OPERATORS = ("nms", "qnms")
 def cleanfid_fid() -> ModuleType:
     if not _compiled_part_loads():
         # Kept for the life of the process: dropping the library drops its operators.
-        declared = _operators()
+        declared = _library()
         for name in OPERATORS:
             declared.define(f"{name}() -> ()")
     return importlib.import_module("cleanfid.fid")
 
 
 @functools.cache
-def _operators() -> torch.library.Library:
+def _library() -> torch.library.Library:
     return torch.library.Library("torchvision", "FRAGMENT")
 
 
@@ -36,7 +36,7 @@ def _compiled_part_loads() -> bool:
     assert spec is not None and spec.origin is not None, "clean-fid needs it"
     try:
         for part in Path(spec.origin).parent.glob("_C*.so"):
-            torch.ops.load_operators(part)
+            torch.ops.load_library(part)
     except OSError:
         return False
     return True
