@@ -277,7 +277,13 @@ class ModelFacts(Facts):
 
 
 class SupernetFile(StudyFile, extra="forbid"):
-    """Of a study that trains. `kv_full_bytes`: peak cache of the full network, an image."""
+    """Of a study that trains.
+
+    Attributes:
+        train_switch: the switch point that models are trained for; where a study has several, that
+            of its setting, at which untrained damage is the measure of losses.
+        kv_full_bytes: peak cache of the full network, an image.
+    """
 
     depths: tuple[int, ...]
     selectors: tuple[str, ...]
@@ -287,6 +293,7 @@ class SupernetFile(StudyFile, extra="forbid"):
     batch: int
     lr: float
     lr_schedule: str
+    train_switch: int = Field(ge=0)
     kv_full_bytes: float
     models: tuple[ModelFacts, ...]
 
@@ -302,7 +309,6 @@ class PaperCost(Facts):
 class ParetoFile(SupernetFile):
     """`paper_cost`: by plan, as a command line spells it."""
 
-    train_switch: int = Field(ge=0)
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
 

@@ -14,7 +14,7 @@ from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
-from analysis.statistics.fronts import NON_INFERIORITY_NATS
+from analysis.statistics.choices import half_of
 from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
@@ -25,6 +25,8 @@ from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report
 from reports.parts.tables import add_every_plan, add_models
 
+First = Mapping[int, Mapping[Metric, Row | None]]
+"""Of each depth and metric the earliest switch point that stands in for the full network."""
 LIMITS = (
     "One schedule for all models; the best schedule may differ from switch point to switch point.",
     "The Fréchet distance on a small network's features is not FID and compares only with "
@@ -37,11 +39,12 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
-    losses = {metric: switch_losses(levels, metric, study.depths) for metric in metrics}
+    half = half_of(study.geometry.depth, study.depths, study.train_switch)
+    losses = {metric: switch_losses(levels, metric, study.depths, half) for metric in metrics}
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
-    nll = next((metric for metric in metrics if metric.kind == "nll"), None)
-    first = {depth: earliest(losses[nll], depth) if nll else None for depth in study.depths}
-    mismatched = maps[nll] if nll else []
+    depths = sorted(study.depths, reverse=True)
+    first = {depth: {m: earliest(losses[m], depth) for m in metrics} for depth in depths}
+    mismatched = next((maps[metric] for metric in metrics if metric.kind == "nll"), [])
     page = Page(
         study,
         "Where may I switch?",
@@ -51,7 +54,7 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     page.answer(study.question, _verdict(first, mismatched), _answer(study, first, mismatched))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
-    _add_losses(page, losses, over=over)
+    _add_losses(page, study, losses, over=over)
     page.heading("Does training at N matter?")
     panels = [panel for both in zip(*maps.values(), strict=True) for panel in both]
     if panels:
@@ -70,7 +73,10 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     page.limits(["" if len(study.units) > 1 else words.ONE_UNIT, *LIMITS])
     add_every_plan(page, levels, main_metrics(study, levels.metrics))
     answer = {
-        "earliest": {str(depth): one and one["switch"] for depth, one in first.items()},
+        "earliest": {
+            str(depth): {metric.name: row and row["switch"] for metric, row in by_metric.items()}
+            for depth, by_metric in first.items()
+        },
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
     }
     return page.report(answer=answer, summary=levels.table)
@@ -82,40 +88,50 @@ def _pairs(maps: Sequence[Heatmap]) -> str:
     return f"{worse} of {sum(m.tests for m in maps)} pairs"
 
 
-def _verdict(first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> str:
+def _verdict(first: First, maps: Sequence[Heatmap]) -> str:
     said = [
-        f"d{depth} from switch {one['switch']}" if one else f"d{depth} nowhere"
-        for depth, one in sorted(first.items(), reverse=True)
+        f"d{depth} "
+        + ", ".join(
+            f"from switch {row['switch']} by {metric.short}"
+            if row
+            else f"nowhere by {metric.short}"
+            for metric, row in by_metric.items()
+        )
+        for depth, by_metric in first.items()
     ]
-    return f"{', '.join(said)}; training elsewhere costs in {_pairs(maps)}"
+    return f"{'; '.join(said)}; training elsewhere costs NLL in {_pairs(maps)}"
 
 
-def _answer(study: SupernetFile, first: Mapping[int, Row | None], maps: Sequence[Heatmap]) -> Text:
-    limit = f"{NON_INFERIORITY_NATS} nats/token of NLL"
+def _answer(study: SupernetFile, first: First, maps: Sequence[Heatmap]) -> Text:
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
+        f"Where a loss of {words.measure(study)} against the base's full network is excluded, "
+        "there and at every later switch point (one-sided 95 %). ",
         [
-            f"With {depth} layers from scale {one['switch']} on a loss of {limit} against the "
-            "base's full network is excluded (one-sided 95 %), for "
-            f"{words.percent(one['kv_share'])} of its KV and "
-            f"{words.percent(one['flops_share'])} of its FLOPs. "
-            if one
-            else f"With {depth} layers at no switch point is a loss of {limit} excluded. "
-            for depth, one in sorted(first.items(), reverse=True)
+            f"{depth} layers, by {metric.short}: from scale {row['switch']} on, for "
+            f"{words.percent(row['kv_share'])} of its KV and "
+            f"{words.percent(row['flops_share'])} of its FLOPs. "
+            if row
+            else f"{depth} layers, by {metric.short}: at no switch point. "
+            for depth, by_metric in first.items()
+            for metric, row in by_metric.items()
         ],
         [
             strong("Does training at N matter? "),
             "Used at another switch point than the one that it was trained for, a model is "
-            f"significantly worse than one trained there in {_pairs(maps)} (Holm within a depth), "
-            f"at most by {words.number(max(float(np.nanmax(m.values)) for m in maps))} nats/token.",
+            f"significantly worse in NLL than one trained there in {_pairs(maps)} (Holm within a "
+            "depth), at most by "
+            f"{words.number(max(float(np.nanmax(m.values)) for m in maps))} nats/token.",
         ]
         if maps
         else "",
     ]
 
 
-def _add_losses(page: Page, losses: Mapping[Metric, pd.DataFrame], *, over: str) -> None:
+def _add_losses(
+    page: Page, study: SupernetFile, losses: Mapping[Metric, pd.DataFrame], *, over: str
+) -> None:
     """What switching costs: a figure a metric, and a table of all."""
     shown = {metric: table for metric, table in losses.items() if len(table)}
     if shown:
@@ -135,8 +151,8 @@ def _add_losses(page: Page, losses: Mapping[Metric, pd.DataFrame], *, over: str)
         rows,
         "Models at the switch point that they were trained for, against the base's full network: "
         f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
-        f"{NON_INFERIORITY_NATS} nats/token of NLL is excluded (one-sided test at 5 %). KV "
-        "and FLOPs as shares of the full network's.",
+        f"{words.measure(study)} is excluded (one-sided test at 5 %). KV and FLOPs as shares of "
+        "the full network's.",
         grouped=True,
     )
 
@@ -150,9 +166,9 @@ def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
             row |= {"Depth": f"d{x.depth}", "N": str(x.switch)}
             row |= {"KV": words.percent(x.kv_share), "FLOPs": words.percent(x.flops_share)}
             row[metric.damage] = words.estimate(x.damage, x.low, x.high)
-            if metric.kind == "nll":
-                row["Within"] = "yes" if x.acceptable else "no"
-    columns = ["Depth", "N", *(metric.damage for metric in losses), "Within", "KV", "FLOPs"]
+            row[f"{metric.short} within"] = words.YES_NO[x.acceptable]
+    judged = [name for m in losses for name in (m.damage, f"{m.short} within")]
+    columns = ["Depth", "N", *judged, "KV", "FLOPs"]
     return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(words.NOTHING)
 
 

@@ -182,7 +182,6 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             "setting": bench.setting,
             "draws": self.config.draws,
             "counts": [bench.evaluation.samples // part for part in PARTS],
-            "train_switch": self.train_switch(bench.geometry),
             "windows": windows_of(bench.geometry.patch_nums),
         }
 

@@ -104,12 +104,8 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
     def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         from studies.grid.costs import paper_cost
 
-        config, geometry = self.config, outcome.bench.geometry
-        return super().facts(outcome) | {
-            "train_switch": self.train_switch(geometry),
-            "kv_budgets": config.kv_budgets,
-            "paper_cost": paper_cost(),
-        }
+        more = {"kv_budgets": self.config.kv_budgets, "paper_cost": paper_cost()}
+        return super().facts(outcome) | more
 
     def shown(self, arms: Sequence[Arm]) -> list[Arm]:
         """The control, the last arm, and the largest fixed share."""
@@ -122,14 +118,16 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         Folders of models are relative to the study's.
         """
         from analysis.frame import load_frame
-        from analysis.statistics.choices import choose_plans
+        from analysis.statistics.choices import choose_plans, half_of
         from analysis.statistics.levels import Levels
         from studies.grid.folder import FRAME_FILE
 
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
-        full_kv = self.cost_of(outcome.bench.geometry).kv_bytes_peak
+        geometry, budgets = outcome.bench.geometry, self.config.kv_budgets
+        full_kv = self.cost_of(geometry).kv_bytes_peak
+        half = half_of(geometry.depth, self.depths(geometry), self.train_switch(geometry))
         plans = []
-        for chosen in choose_plans(levels, self.config.kv_budgets, full_kv=full_kv):
+        for chosen in choose_plans(levels, budgets, full_kv=full_kv, half=half):
             point = outcome.where(
                 schedule=chosen.schedule,
                 unit=chosen.unit,

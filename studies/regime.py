@@ -264,7 +264,6 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         return super().facts(outcome) | {
             "sampling": bench.evaluation.model_copy(update={"samples": 0}),
             "bases": bases,
-            "train_switch": self.train_switch(bench.geometry),
             "ages": config.ages,
             "rates": config.rates,
             "gradient_images": self._watched(bench),

@@ -231,7 +231,6 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         bench = outcome.bench
         return super().facts(outcome) | {
             **vars(outcome.found),
-            "train_switch": self.train_switch(bench.geometry),
             "reference": PAPER,
             "search_seed": self.config.seed,
             "score_images": self.trial(bench, Schedule.full()).evaluate_images,

@@ -138,6 +138,14 @@ class SupernetStudy(Study[Config, Found]):
         """Of the subnets."""
         return self.config.training.subnet_depths(geometry.depth)
 
+    def train_switch(self, geometry: Geometry) -> int:
+        """The switch point of the field of that name of `SupernetFile`; by default the setting's.
+
+        Raises:
+            UserError: a flag that names another, which no scale comes after.
+        """
+        return default_switch(geometry.patch_nums)
+
     def check(self, bench: Planned) -> None:
         for arm in self.arms(bench.geometry, None):
             config = self.training(bench, arm, self.units[0]).config
@@ -246,6 +254,7 @@ class SupernetStudy(Study[Config, Found]):
                 for point in outcome.points
                 if point.columns.get("schedule") in labels and isinstance(point.task, Training)
             ],
+            "train_switch": self.train_switch(geometry),
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
         }
 

@@ -235,7 +235,7 @@ def trained_facts(
     ]
     facts = {"depths": depths, "selectors": ["equidistant"], "schedules": schedules}
     facts |= {"units": list(units), "models": models, "budget_images": 3200, "batch": 64}
-    facts |= {"lr": 1e-3, "lr_schedule": "cosine", "kv_full_bytes": FULL_KV}
+    facts |= {"lr": 1e-3, "lr_schedule": "cosine", "kv_full_bytes": FULL_KV, "train_switch": 3}
     return study_facts(study) | facts
 
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
-from analysis.claims.trained import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable
 from analysis.statistics.components import Component
 from analysis.statistics.noise import Design, Quantity
+from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
 
 MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}

@@ -3,11 +3,8 @@
 The analogue of the paper's d16 and d8 of 30 layers are half and a quarter of the layers, at the
 switch point that models were trained for; other switch points never decide.
 
-Margins are shares of the damage that the same plan has on the network that training began from.
-Published: d16 loses (2.05 - 1.95) / (5.42 - 1.95) = 2.9 % of it; d8 at most 4.9 to 5.8 %, since its
-own untrained damage is not published and is larger. Hence 5 % for half the layers, 10 % for fewer,
-and for the full network, which has no untrained damage of its own, 2 % of that of half the layers.
-Shares are compared within a metric only: a distance is a square.
+Margins are shares of the damage that the same plan has on the network that training began from, see
+`analysis.statistics.noninferiority`.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +12,12 @@ from dataclasses import dataclass, replace
 from analysis.claims.rows import Evidence, Line
 from analysis.claims.rules import Answer, Loss, Question, no_losses, remains
 from analysis.metrics import Metric
+from analysis.statistics.choices import half_of
 from analysis.statistics.levels import FULL, Levels, Place, PlanKey, Way
+from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.study_file import ParetoFile
 
 PAPERS = "the paper's setting"
-FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,8 @@ class Trained:
 
     @property
     def half(self) -> PlanKey | None:
-        return self.subnet(2)
+        study = self.study
+        return half_of(study.geometry.depth, study.depths, study.train_switch)
 
     @property
     def shallowest(self) -> PlanKey | None:

@@ -1,9 +1,9 @@
 """Where may one switch, and does it matter where training did: maps and losses over switch points.
 
 A model is trained for one switch point N and used at every M. *Transfer* is what the mismatch
-costs: the model trained at N, used at M, against the model trained at M used there, paired by
-sets and seeds. *Loss* is what switching costs at all: the model trained at M, used there, against
-the full network of the control, which was trained as long without subnets.
+costs: the model trained at N, used at M, against the model trained at M used there, paired unit
+by unit. *Loss* is what switching costs at all: the model trained at M, used there, against
+the full network that training began from.
 """
 
 import math
@@ -15,7 +15,8 @@ import pandas as pd
 
 from analysis.maps.heatmap import ENDS, Heatmap, placed
 from analysis.metrics import Metric
-from analysis.statistics.fronts import KV, non_inferior
+from analysis.statistics.choices import stands_in
+from analysis.statistics.fronts import KV
 from analysis.statistics.levels import FULL, Levels, PlanKey
 
 COSTS = (KV, "flops/transformer")
@@ -60,18 +61,21 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
     )
 
 
-def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> pd.DataFrame:
+def switch_losses(
+    levels: Levels, metric: Metric, depths: Sequence[int], half: PlanKey | None
+) -> pd.DataFrame:
     """The loss of every depth at every trained switch point, with what it saves.
 
     Columns: `depth`, `switch`, `damage` (against the base's full network, in the metric's
-    unit) with the ends `low` and `high` of its 95 % interval, `acceptable` (whether a loss is
-    excluded, by `non_inferior`; of NLL only), and `kv_share`, `flops_share` of the full network's.
+    unit) with the ends `low` and `high` of its 95 % interval, `acceptable` (whether the plan stands
+    in for the full network, by `choices.stands_in`, which `half` is for; None where that cannot be
+    said), and `kv_share`, `flops_share` of the full network's.
     """
     rows = []
     for depth, (switch, name) in product(depths, trained_at(levels).items()):
         plan = PlanKey(subnet_depth=depth, switch=switch)
         if loss := levels.loss((name, plan), metric.name):
-            x, acceptable = loss.interval(), non_inferior(loss) is True
+            x, acceptable = loss.interval(), stands_in(levels, (name, plan), metric.name, half)
             shares = (levels.counted(plan, c) / levels.counted(FULL, c) for c in COSTS)
             rows.append((depth, switch, x.estimate, x.low, x.high, acceptable, *shares))
     columns = ["depth", "switch", *ENDS, "acceptable", "kv_share", "flops_share"]
@@ -81,6 +85,6 @@ def switch_losses(levels: Levels, metric: Metric, depths: Sequence[int]) -> pd.D
 def earliest(losses: pd.DataFrame, depth: int) -> Row | None:
     """The row of `switch_losses` from which on every measured one is acceptable; None for none."""
     mine = losses[losses["depth"] == depth].sort_values("switch", ascending=False)
-    good = takewhile(lambda row: row["acceptable"], mine.to_dict("records"))
+    good = takewhile(lambda row: row["acceptable"] is True, mine.to_dict("records"))
     found: Row | None = [None, *good][-1]
     return found

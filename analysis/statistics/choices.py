@@ -1,11 +1,19 @@
-"""Plans chosen within memory budgets: on select images, over all schedules; reported on test."""
+"""Plans chosen within memory budgets: on select images, over all schedules; reported on test.
 
-from collections.abc import Mapping, Sequence
+A plan may stand in for the base's full network where a loss of `HALF_MARGIN` of what half the layers
+lose untrained, at the study's switch point, is excluded: one measure for all plans of a study,
+whatever their depth and switch, and for every metric. Claims hold each plan against its own untrained
+damage instead; that of a late switch is so small that the base's drift alone would exceed it.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.statistics.fronts import KV, non_inferior
+from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval
-from analysis.statistics.levels import Levels, PlanKey
+from analysis.statistics.levels import Levels, Place, PlanKey
+from analysis.statistics.noninferiority import CONFIDENCE, HALF_MARGIN
 
 SELECT, TEST = "select/nll/mean", "nll/mean"
 
@@ -21,7 +29,7 @@ class ChosenPlan:
         test: metric name to its interval on test images.
         loss: paired test NLL against the base's full network, in nats/token, with its 90 %
             interval; None without one.
-        non_inferior: whether that is acceptable, by `fronts.non_inferior`.
+        non_inferior: whether that is acceptable, by `stands_in`.
     """
 
     kv_share_limit: float
@@ -35,7 +43,33 @@ class ChosenPlan:
     non_inferior: bool | None
 
 
-def choose_plans(levels: Levels, budgets: Sequence[float], *, full_kv: float) -> list[ChosenPlan]:
+def half_of(layers: int, depths: Collection[int], switch: int) -> PlanKey | None:
+    """The plan of half the layers after a switch point; None where that depth was not measured."""
+    half = max(1, layers // 2)
+    return PlanKey(subnet_depth=half, switch=switch) if half in depths else None
+
+
+def stands_in(levels: Levels, place: Place, metric: str, half: PlanKey | None) -> bool | None:
+    """Whether a place may stand in for the base's full network, by the rule of this module.
+
+    By the linear contrast of `analysis.statistics.noninferiority`, one-sided at 5 %: over units, or
+    the samples of one. None where there is no interval, or no untrained damage that is clear of
+    zero.
+
+    Args:
+        half: the plan whose untrained damage measures losses; None where none was measured.
+    """
+    damage = levels.untrained(half, metric) if half else None
+    if not damage or not damage.interval(confidence=CONFIDENCE).low > 0:
+        return None
+    contrast = levels.loss(place, metric).minus(damage.times(HALF_MARGIN))
+    high = contrast.interval(confidence=CONFIDENCE).high if contrast else math.nan
+    return high < 0 if math.isfinite(high) else None
+
+
+def choose_plans(
+    levels: Levels, budgets: Sequence[float], *, full_kv: float, half: PlanKey | None
+) -> list[ChosenPlan]:
     """For each budget the plan and schedule of lowest select NLL, over units, that fits.
 
     Only what finished in as many units as anything did: one lucky unit beats no five.
@@ -43,6 +77,7 @@ def choose_plans(levels: Levels, budgets: Sequence[float], *, full_kv: float) ->
 
     Args:
         budgets: shares of `full_kv`, the peak cache of the full network in bytes.
+        half: as for `stands_in`.
     """
     trained = {way.name for way in levels.ways if way is not levels.base}
     units = {
@@ -73,8 +108,8 @@ def choose_plans(levels: Levels, budgets: Sequence[float], *, full_kv: float) ->
                 select_nll=means[best],
                 test={name: one.interval() for name, one in test.items() if one},
                 # Its upper end is the one-sided 95 % limit.
-                loss=loss.interval(confidence=0.90) if loss else None,
-                non_inferior=non_inferior(loss),
+                loss=loss.interval(confidence=CONFIDENCE) if loss else None,
+                non_inferior=stands_in(levels, best, TEST, half),
             )
         )
     return chosen

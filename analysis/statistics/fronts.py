@@ -25,18 +25,6 @@ from analysis.study_file import BASE, CONTROL
 KV = "kv_bytes/peak"
 CORNER = (1.1, 1.0)
 """Of hypervolumes: the full network's KV and a tenth, and all of the untrained damage."""
-NON_INFERIORITY_NATS = 0.05
-"""Of a plan that may replace the control's full network: at most so much worse."""
-
-
-def non_inferior(loss: Observations) -> bool | None:
-    """Whether a loss of `NON_INFERIORITY_NATS` is excluded; of NLL only.
-
-    That is, whether the upper end of the one-sided 95 % interval lies below it; None where there
-    is none.
-    """
-    high = loss.interval(confidence=0.90).high if loss else math.nan
-    return high < NON_INFERIORITY_NATS if math.isfinite(high) else None
 
 
 def non_dominated(points_N2: np.ndarray, *, ties: bool = True) -> np.ndarray:

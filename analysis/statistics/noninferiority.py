@@ -12,6 +12,12 @@ there was nothing to undo, and nothing can be said.
 
 The share x / y is shown beside it with E. C. Fieller's interval (J. R. Statist. Soc. B 16 (1954),
 175-185), whose ends are the margins that the same t test would just not reject.
+
+Margins. Published: d16 of 30 layers loses (2.05 - 1.95) / (5.42 - 1.95) = 2.9 % of its untrained
+damage; d8 at most 4.9 to 5.8 %, since its own untrained damage is not published and is larger. Hence
+5 % for half the layers, 10 % for fewer, and for the full network, which has no untrained damage of
+its own, 2 % of that of half the layers. Shares are compared within a metric only: a distance is a
+square.
 """
 
 import math
@@ -22,6 +28,7 @@ from scipy import special
 
 from analysis.statistics.intervals import Interval, p_beyond, paired_ts
 
+FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
 CONFIDENCE = 0.90  # two-sided: each end is a one-sided 95 % limit, as the tests are
 
 

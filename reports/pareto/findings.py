@@ -12,7 +12,7 @@ from analysis.claims.trained import Trained
 from analysis.errors import FrameError, was_written
 from analysis.frame import read_parquet
 from analysis.metrics import Metric
-from analysis.statistics.choices import choose_plans
+from analysis.statistics.choices import choose_plans, half_of
 from analysis.statistics.fronts import frontier, hypervolume_table, trade
 from analysis.statistics.levels import FULL, Levels, PlanKey, Way
 from analysis.statistics.noninferiority import fieller
@@ -53,7 +53,8 @@ class ParetoFindings:
         }
         self.shares = remaining(Trained(study=study, levels=levels), self.metrics, plans)
         self.hypervolumes = hypervolume_table(self.frontiers, levels, plans[-1])
-        self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv)
+        half = half_of(study.geometry.depth, study.depths, study.train_switch)
+        self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv, half=half)
         self.ledger = judge_claims(study, levels)
 
     @property

@@ -19,7 +19,7 @@ from analysis.figures.shares import draw_shares
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.frame import load_frame
 from analysis.metrics import parse_metric
-from analysis.statistics.fronts import NON_INFERIORITY_NATS, Frontier
+from analysis.statistics.fronts import Frontier
 from analysis.statistics.levels import Levels
 from analysis.study_file import BASE, REAL, ParetoFile
 from reports.pareto import words as sentences
@@ -126,7 +126,7 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
                 for m in found.metrics
             },
             "Loss": words.unbroken(words.interval(plan.loss)),
-            "No worse": {True: "yes", False: "no", None: words.NOTHING}[plan.non_inferior],
+            "No worse": words.YES_NO[plan.non_inferior],
         }
         for plan in found.chosen
     ]
@@ -136,9 +136,9 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
         pd.DataFrame(rows),
         "The best plan within each share of the full network's peak KV: chosen by mean NLL on "
         "select images over all schedules and plans, reported on test images with 95 % "
-        "interval. Loss: paired test NLL against the base's full network with its 90 % "
-        f"interval; no worse: that interval ends below {NON_INFERIORITY_NATS} nats/token "
-        "(one-sided test at 5 %). Exported as plan-*.json.",
+        "interval. Loss: paired test NLL against the base's full network with its 90 % interval. No "
+        f"worse: a loss of {words.measure(found.study)} is excluded (one-sided test at 5 %). "
+        "Exported as plan-*.json.",
         numeric_from=2,
     )
 

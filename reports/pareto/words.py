@@ -5,7 +5,7 @@ from typing import Any
 from analysis.figures.frontier import frontier_limits
 from analysis.figures.shares import HIGHEST, LOWEST
 from analysis.metrics import Metric
-from analysis.statistics.fronts import CORNER, NON_INFERIORITY_NATS, Frontier
+from analysis.statistics.fronts import CORNER, Frontier
 from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import ParetoFile
 from reports.pareto.findings import ParetoFindings
@@ -107,8 +107,8 @@ def costly(found: ParetoFindings) -> list[Text]:
     """Memory budgets at which no plan is shown to cost nothing."""
     return [
         f"No plan within {words.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
-        f"than the base's full network by less than {NON_INFERIORITY_NATS} nats/token: the one "
-        f"chosen, {plan.schedule} {plan.plan.label}, is not."
+        f"than the base's full network, by {words.measure(found.study)}: the one chosen, "
+        f"{plan.schedule} {plan.plan.label}, is not."
         for plan in found.chosen
         if plan.non_inferior is False
     ]

@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 
 from analysis.statistics.intervals import Interval
+from analysis.statistics.noninferiority import HALF_MARGIN
+from analysis.study_file import SupernetFile
 
 MINUS = "\u2212"
 NOTHING = "\u2013"  # what a table shows where there is no number
+YES_NO = {True: "yes", False: "no", None: NOTHING}
 STAR = "*"  # what marks a significant estimate in a table
 
 
@@ -137,6 +140,14 @@ ONE_UNIT = (
     "One unit: intervals run over the samples of one network and say how well it was measured, not "
     "how much networks trained alike differ. No claim has a verdict below five units."
 )
+
+
+def measure(study: SupernetFile) -> str:
+    """The loss that a plan which stands in for the full network must not have."""
+    return (
+        f"{percent(HALF_MARGIN)} of what half the layers lose untrained after scale "
+        f"{study.train_switch}"
+    )
 
 
 def analogue(published: str, dataset: str) -> str:

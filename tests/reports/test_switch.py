@@ -1,6 +1,6 @@
 """The report of the switch study, on a study whose truth is known."""
 
-from small_studies import failed, make_folder, switch_facts, switch_frame, words_of
+from small_studies import FD, NLL, failed, make_folder, switch_facts, switch_frame, words_of
 
 from analysis.study_file import SupernetFile
 from reports.switch import make_report
@@ -14,13 +14,15 @@ def report_of(tmp_path, frame=None, **facts):
 
 def test_where_and_whether_training_there_matters(tmp_path):
     report = report_of(tmp_path)
-    assert report.verdict == "d4 from switch 3; training elsewhere costs in 6 of 6 pairs"
-    assert report.answer["earliest"] == {"4": 3}
+    assert report.verdict == (
+        "d4 from switch 3 by FD, from switch 3 by NLL; training elsewhere costs NLL in 6 of 6 pairs"
+    )
+    assert report.answer["earliest"] == {"4": {FD: 3, NLL: 3}}
     assert report.answer["trained_at"] == {str(n): f"for {n}" for n in (1, 2, 3)}
     assert set(report.plates) == {"switch", "transfer", "samples"}
     text = words_of(report.content)
-    assert "With 4 layers from scale 3 on a loss of 0.05 nats/token of NLL" in text
-    assert "for 80 % of its KV and 80 % of its FLOPs" in text
+    assert "a loss of 5 % of what half the layers lose untrained after scale 3" in text
+    assert "4 layers, by NLL: from scale 3 on, for 80 % of its KV and 80 % of its FLOPs" in text
     assert "One unit" not in text and "by Student's t over 5 units" in text
     rows = [line for line in text.splitlines() if line.endswith("| 60 % | 60 %")]
     assert len(rows) == 1 and rows[0].startswith("d4 | 1 | ") and "| no |" in rows[0]
@@ -35,8 +37,10 @@ def test_one_unit_is_said(tmp_path):
 def test_nothing_to_compare_with(tmp_path):
     frame = switch_frame(mismatch=0.0)
     report = report_of(tmp_path, failed(frame, frame["kind"] == "base"))
-    assert report.verdict == "d4 nowhere; training elsewhere costs in 0 of 6 pairs"
-    assert report.answer["earliest"] == {"4": None}
+    assert report.verdict == (
+        "d4 nowhere by FD, nowhere by NLL; training elsewhere costs NLL in 0 of 6 pairs"
+    )
+    assert report.answer["earliest"] == {"4": {FD: None, NLL: None}}
     text = words_of(report.content)
     assert "No model has numbers to compare with the base." in text
     assert "base" in text.split("# Cells without numbers")[1]

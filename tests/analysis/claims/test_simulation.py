@@ -28,7 +28,7 @@ from sensitivity_frames import Truth, sensitivity_facts
 from analysis.claims import c2, c3, c4, c7a
 from analysis.claims.c1 import judge_c1
 from analysis.claims.rows import LedgerRow, Line
-from analysis.claims.trained import FULL_MARGIN, HALF_MARGIN, Trained
+from analysis.claims.trained import Trained
 from analysis.frame import checked_frame
 from analysis.statistics.asymmetry import asymmetry_study
 from analysis.statistics.damage import Damages
