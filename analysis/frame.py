@@ -41,9 +41,11 @@ COLUMNS: dict[str, str] = {
 }
 """Column name to pandas dtype. `scale` counts from 1; `subnet_depth` is absent for the full
 network. `group`: the block that a jackknife replicate leaves out; absent for a score on all of
-`count` samples or images, which is 0 for exact numbers. `anchor` names rows to hold others against:
-`real`, reconstructed held-out images scored as samples are; `base`, the network that training began
-from; `control`, the base trained on without subnet steps."""
+`count` samples or images, which is 0 for exact numbers. From `COMMON_BLOCK` on these are blocks of
+what all units of a finite data set share: the reference's features, of NLL the test images.
+`anchor` names rows to hold others against: `real`, reconstructed held-out images scored as samples
+are; `base`, the network that training began from; `control`, the base trained on without subnet
+steps."""
 
 PLAN_KEY = ["family", "scale", "window", "switch", "subnet_depth", "selector"]
 """The columns that tell a plan of a study's grid from another, whatever the network."""

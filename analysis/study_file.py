@@ -40,6 +40,11 @@ class Facts(BaseModel):
             raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
 
 
+COMMON_BLOCK = 1000
+"""Of a frame's column `group`: from it on blocks are of what all units share, see `analysis.frame`.
+"""
+
+
 class HardwareFacts(Facts):
     """The machine. `workers` are processes that ran cells, of `threads_per_process` each.
 

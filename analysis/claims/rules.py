@@ -26,7 +26,7 @@ from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, p_beyond, significant_sign
 from analysis.statistics.noninferiority import noninferiority
 from analysis.statistics.power import POWER
-from analysis.statistics.units import LEAST_UNITS, Observations
+from analysis.statistics.units import LEAST_UNITS, Observations, common_of
 from analysis.study_file import ScaleZone, StudyFile
 
 DECIDED = (Verdict.REPRODUCED, Verdict.CONTRADICTED)
@@ -216,7 +216,9 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
     if not all(observed for observed, _ in pairs):
         return None
     found = [
-        noninferiority(observed.values, untrained.values, loss.margin)
+        noninferiority(
+            observed.values, untrained.values, loss.margin, common_of(observed, untrained)
+        )
         for loss, (observed, untrained) in zip(losses, pairs, strict=True)
     ]
     beyond = holm([one.p_loss for one in found])

@@ -20,7 +20,7 @@ from analysis.search_file import ScoredPlan, SearchFile
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
 from analysis.statistics.units import NOTHING, WHOLE, Observations, observed
-from analysis.study_file import REAL
+from analysis.study_file import COMMON_BLOCK, REAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,7 @@ def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanV
     """The measured plans of a search study's frame."""
     floors = observed(frame[frame["family"] == REAL], ["metric"])
     frame = frame[frame["family"] != REAL].assign(group=frame["group"].fillna(WHOLE))
+    frame = frame[frame["group"] < COMMON_BLOCK]  # one network has no units that share
     key = ["cell_digest", "metric", "group"]
     finished = frame[frame["status"] == FINISHED].drop_duplicates(key)
     mine = finished[finished["metric"] == metric.name]

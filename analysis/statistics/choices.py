@@ -1,9 +1,10 @@
 """Plans chosen within memory budgets: on select images, over all schedules; reported on test.
 
-A plan may stand in for the base's full network where a loss of `HALF_MARGIN` of what half the layers
-lose untrained, at the study's switch point, is excluded: one measure for all plans of a study,
-whatever their depth and switch, and for every metric. Claims hold each plan against its own untrained
-damage instead; that of a late switch is so small that the base's drift alone would exceed it.
+A plan may stand in for the base's full network where a loss of `HALF_MARGIN` of what half the
+layers lose untrained, at the study's switch point, is excluded: one measure for all plans of a
+study, whatever their depth and switch, and for every metric. Claims hold each plan against its own
+untrained damage instead; that of a late switch is so small that the drift of the base in training
+would exceed it.
 """
 
 import math

@@ -6,7 +6,7 @@ Everything here works on differences that are already paired, unit by unit.
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ class Interval:
     low: float
     high: float
     standard_error: float = 0.0
-    degrees_of_freedom: int = 0
+    degrees_of_freedom: float = 0
     p_value: float = math.nan  # of the mean being zero, two-sided
 
 
@@ -96,6 +96,34 @@ def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0
     return Interval(**{name: column[0].item() for name, column in found.items()})
 
 
+def with_common(own: Interval, common_R: np.ndarray, *, confidence: float) -> Interval:
+    """An interval over units, widened by what shifts all of them alike.
+
+    The variances add; degrees of freedom are F. E. Satterthwaite's (Biometrics Bulletin 2 (1946),
+    110-114). Unchanged where nothing is common, or where the interval has no end.
+
+    Args:
+        common_R: the mean without each of R blocks of what units share, the jackknife's replicates.
+    """
+    blocks = len(common_R)
+    if blocks < 2 or not math.isfinite(own.low):
+        return own
+    squares = np.array([own.standard_error**2, (blocks - 1) * common_R.var()])
+    if not squares.sum() > 0:
+        return own
+    freedom = np.array([own.degrees_of_freedom, blocks - 1])
+    df, error = float(squares.sum() ** 2 / (squares**2 / freedom).sum()), math.sqrt(squares.sum())
+    half = float(special.stdtrit(df, 0.5 + confidence / 2)) * error
+    return replace(
+        own,
+        low=own.estimate - half,
+        high=own.estimate + half,
+        standard_error=error,
+        degrees_of_freedom=df,
+        p_value=float(2 * special.stdtr(df, -abs(own.estimate) / error)),
+    )
+
+
 def welch_t(one: Interval, other: Interval) -> Interval:
     """The difference of two independent means, one minus other, with its 95 % interval.
 
@@ -115,7 +143,7 @@ def welch_t(one: Interval, other: Interval) -> Interval:
         low=difference - half,
         high=difference + half,
         standard_error=error,
-        degrees_of_freedom=int(df),
+        degrees_of_freedom=df,
         p_value=float(2 * special.stdtr(df, -abs(difference) / error)),
     )
 

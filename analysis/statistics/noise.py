@@ -34,7 +34,7 @@ from analysis.frame import FINISHED
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.components import Component, variance_components
 from analysis.statistics.intervals import SIGNIFICANCE
-from analysis.study_file import BASE, REAL
+from analysis.study_file import BASE, COMMON_BLOCK, REAL
 
 WHOLE = -1  # stands for the missing group of a score on all samples
 PLANS = ("full", "half", "quarter")
@@ -128,6 +128,7 @@ class Noise:
             trained=rows["kind"] != BASE,
             samples=rows["count"],
         )
+        self._rows = self._rows[self._rows["group"] < COMMON_BLOCK]
         largest = self._rows.sort_values("samples", ascending=False, kind="stable")
         self.metrics = tuple(metrics[name] for name in largest.drop_duplicates("key")["metric"])
 

@@ -14,10 +14,10 @@ The share x / y is shown beside it with E. C. Fieller's interval (J. R. Statist.
 175-185), whose ends are the margins that the same t test would just not reject.
 
 Margins. Published: d16 of 30 layers loses (2.05 - 1.95) / (5.42 - 1.95) = 2.9 % of its untrained
-damage; d8 at most 4.9 to 5.8 %, since its own untrained damage is not published and is larger. Hence
-5 % for half the layers, 10 % for fewer, and for the full network, which has no untrained damage of
-its own, 2 % of that of half the layers. Shares are compared within a metric only: a distance is a
-square.
+damage; d8 at most 4.9 to 5.8 %, since its own untrained damage is not published and is larger.
+Hence 5 % for half the layers, 10 % for fewer, and for the full network, which has no untrained
+damage of its own, 2 % of that of half the layers. Shares are compared within a metric only: a
+distance is a square.
 """
 
 import math
@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.statistics.intervals import Interval, p_beyond, paired_ts
+from analysis.statistics.intervals import Interval, p_beyond, paired_ts, with_common
 
 FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
+NONE = np.empty((2, 0))
 CONFIDENCE = 0.90  # two-sided: each end is a one-sided 95 % limit, as the tests are
 
 
@@ -68,8 +69,14 @@ class NonInferiority:
     p_untrained: float
 
 
-def noninferiority(loss_U: np.ndarray, untrained_U: np.ndarray, margin: float) -> NonInferiority:
+def noninferiority(
+    loss_U: np.ndarray, untrained_U: np.ndarray, margin: float, common_2R: np.ndarray = NONE
+) -> NonInferiority:
     """The test of the module's docstring, from losses (U,) and untrained damages (U,) of units.
+
+    Args:
+        common_2R: means of both without each of R blocks of what all units share, whose variance is
+            added (`intervals.with_common`); (2, 0) where they share nothing.
 
     Raises:
         ValueError: a margin that is not positive, arrays of two shapes, no units, or a number that
@@ -80,15 +87,19 @@ def noninferiority(loss_U: np.ndarray, untrained_U: np.ndarray, margin: float) -
         raise ValueError(f"margin {margin}: must be a positive share of the untrained damage")
     if loss_U.shape != untrained_U.shape:
         raise ValueError(f"losses {loss_U.shape} and untrained damages {untrained_U.shape} differ")
-    values_3U = np.stack([loss_U, untrained_U, loss_U - margin * untrained_U])
-    loss, untrained, contrast = paired_ts(values_3U, confidence=CONFIDENCE)
+    of_3 = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -margin]])
+    alone = paired_ts(of_3 @ np.stack([loss_U, untrained_U]), confidence=CONFIDENCE)
+    loss, untrained, contrast = (
+        with_common(own, common_R, confidence=CONFIDENCE)
+        for own, common_R in zip(alone, of_3 @ common_2R, strict=True)
+    )
     p_loss = p_beyond(contrast, 0.0)
     return NonInferiority(
         margin=margin,
         loss=loss,
         untrained=untrained,
         contrast=contrast,
-        share=fieller(loss_U, untrained_U),
+        share=fieller(loss_U, untrained_U, common_2R=common_2R),
         p_no_loss=1 - p_loss,
         p_loss=p_loss,
         p_untrained=p_beyond(untrained, 0.0),
@@ -96,15 +107,21 @@ def noninferiority(loss_U: np.ndarray, untrained_U: np.ndarray, margin: float) -
 
 
 def fieller(
-    numerator_U: np.ndarray, denominator_U: np.ndarray, *, confidence: float = CONFIDENCE
+    numerator_U: np.ndarray,
+    denominator_U: np.ndarray,
+    *,
+    confidence: float = CONFIDENCE,
+    common_2R: np.ndarray = NONE,
 ) -> Share:
     """The ratio of two paired means, and all ratios r that a t test of x - r y = 0 keeps.
 
     Those are an interval only where the denominator's mean is clear of zero at this confidence;
-    elsewhere the ends are infinite. One pair has a ratio and no interval (NaN).
+    elsewhere the ends are infinite. One pair has a ratio and no interval (NaN). What units share
+    adds its covariance; degrees of freedom stay those of the units, which makes it a little wide.
 
     Args:
         numerator_U, denominator_U: (U,) finite numbers, at least one.
+        common_2R: as for `noninferiority`.
     """
     x_U, y_U = np.asarray(numerator_U, float), np.asarray(denominator_U, float)
     n, x, y = len(x_U), x_U.mean(), y_U.mean()
@@ -112,7 +129,9 @@ def fieller(
     if n == 1:
         return Share(estimate=estimate, low=math.nan, high=math.nan)
     t = special.stdtrit(n - 1, 0.5 + confidence / 2)
-    (v_xx, v_xy), (_, v_yy) = np.cov(x_U, y_U) * t**2 / n
+    blocks = common_2R.shape[1]
+    shared_22 = (blocks - 1) * np.cov(common_2R, bias=True) if blocks > 1 else np.zeros((2, 2))
+    (v_xx, v_xy), (_, v_yy) = (np.cov(x_U, y_U) / n + shared_22) * t**2
     # (x - r y)^2 <= t^2 var(x - r y) / n, as a quadratic in r.
     a, b, c = y**2 - v_yy, x * y - v_xy, x**2 - v_xx
     if a <= 0:

@@ -7,17 +7,22 @@ training seeds on one base are averaged before.
 
 One unit alone has its jackknife replicates instead: their interval says how well this network was
 measured, and nothing of networks.
+
+Where data are finite, units share the reference or the test images, whose chance shifts all units
+alike and is in no spread between them. Replicates without each block of what is shared, averaged
+over units, tell its standard error, which is added (`intervals.with_common`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from analysis.frame import FINISHED
-from analysis.statistics.intervals import Interval, jackknife_t, paired_t
+from analysis.statistics.intervals import Interval, jackknife_t, paired_t, with_common
+from analysis.study_file import COMMON_BLOCK
 
 LEAST_UNITS = 5
 """Below so many no claim has a verdict."""
@@ -35,6 +40,8 @@ class Observations:
         count: images or samples behind the values, in all; 0 for exact numbers.
         seed_deviation: standard deviation of training seeds on one base, pooled over units; NaN
             where each has one.
+        common_UR: each unit's value without each of R blocks of what all units share; (U, 0) where
+            they share nothing.
     """
 
     values: np.ndarray
@@ -42,6 +49,12 @@ class Observations:
     replicates: tuple[np.ndarray, ...]
     count: int = 0
     seed_deviation: float = float("nan")
+    common_UR: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def common_R(self) -> np.ndarray:
+        """(R,) the mean without each block of what all units share."""
+        return self.common_UR.mean(axis=0) if self.common_UR.size else np.empty(0)
 
     def __bool__(self) -> bool:
         return len(self.units) > 0
@@ -68,7 +81,7 @@ class Observations:
 
     def times(self, factor: float) -> Self:
         replicates = tuple(factor * one for one in self.replicates)
-        return self._with(factor * self.values, self.units, replicates)
+        return self._with(factor * self.values, self.units, replicates, factor * self.common_UR)
 
     def minus(self, other: Self) -> Self:
         """Unit by unit, of the units that both have; replicates where both have as many."""
@@ -78,18 +91,29 @@ class Observations:
             (self.replicates[i], other.replicates[j]) for i, j in zip(mine, theirs, strict=True)
         ]
         differences = tuple(a - b if len(a) == len(b) else a[:0] for a, b in pairs)
-        return self._with(self.values[mine] - other.values[theirs], units, differences)
+        common_UR = np.empty((0, 0))
+        if self.common_UR.shape[1] == other.common_UR.shape[1] > 0:
+            common_UR = self.common_UR[mine] - other.common_UR[theirs]
+        return self._with(self.values[mine] - other.values[theirs], units, differences, common_UR)
 
     def _with(
-        self, values: np.ndarray, units: tuple[int, ...], replicates: tuple[np.ndarray, ...]
+        self,
+        values: np.ndarray,
+        units: tuple[int, ...],
+        replicates: tuple[np.ndarray, ...],
+        common_UR: np.ndarray,
     ) -> Self:
-        return type(self)(values=values, units=units, replicates=replicates, count=self.count)
+        return type(self)(
+            values=values, units=units, replicates=replicates, count=self.count, common_UR=common_UR
+        )
 
     def interval(self, *, confidence: float = 0.95) -> Interval:
-        """Student's t over units, or the jackknife's of one; `ValueError` for none."""
+        """Student's t over units, with what they share, or the jackknife's of one; `ValueError` for
+        none."""
         if len(self.units) == 1:
             return jackknife_t(self.values[0], self.replicates[0], confidence=confidence)
-        return paired_t(self.values, confidence=confidence)
+        own = paired_t(self.values, confidence=confidence)
+        return with_common(own, self.common_R, confidence=confidence)
 
 
 def mean_of(parts: Sequence[Observations]) -> Observations:
@@ -98,6 +122,12 @@ def mean_of(parts: Sequence[Observations]) -> Observations:
     for part in parts[1:]:
         total = total.minus(part.times(-1.0))
     return total.times(1 / len(parts))
+
+
+def common_of(one: Observations, other: Observations) -> np.ndarray:
+    """(2, R) the means of both without each block of what their units share; (2, 0) for nothing."""
+    both = (one.common_R, other.common_R)
+    return np.stack(both) if len(both[0]) == len(both[1]) else np.empty((2, 0))
 
 
 NOTHING = Observations(values=np.empty(0), units=(), replicates=())
@@ -136,11 +166,13 @@ def observed(
     found = {}
     # Of no rows there is still one part, and no name.
     for place, (name, (values, units, groups)) in enumerate(zip(names, parts, strict=False)):
-        here = groups == WHOLE
+        here, common = groups == WHOLE, groups >= COMMON_BLOCK
+        own, shared = ~here & ~common, values[common]
         found[name] = Observations(
             values=values[here],
             units=tuple(units[here].tolist()),
-            replicates=tuple(values[~here & (units == unit)] for unit in units[here]),
+            replicates=tuple(values[own & (units == unit)] for unit in units[here]),
+            common_UR=shared.reshape(len(values[here]), -1) if len(shared) else np.empty((0, 0)),
             count=int(counts[place]),
             seed_deviation=float(np.sqrt(variances[place])),
         )

@@ -41,7 +41,10 @@ def by_verdict(ledger: Sequence[LedgerRow]) -> Text:
 
 def add_ledger(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None:
     """A row a part of a claim: what sample quality says, and likelihood beside it."""
-    shared = ", and for these test images, which all units share: their chance is in no interval"
+    shared = (
+        ", and for these test images, which all units share: their chance is in the tests' "
+        "intervals by a jackknife over the images, but for distances to statistics that were given"
+    )
     images, rows = shared if study.dataset.units_share_images else "", []
     for row in ledger:
         parts: dict[str, list[Line]] = {}

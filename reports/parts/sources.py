@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.errors import REMEDY, FrameError, verified
 from analysis.frame import FINISHED, read_parquet
-from analysis.study_file import FILE, StudyFile, StudyHead
+from analysis.study_file import COMMON_BLOCK, FILE, StudyFile, StudyHead
 from varant import manifest
 
 FRAME, CELLS = "frame.parquet", "cells"
@@ -56,6 +56,8 @@ def _values(result: dict[str, Any]) -> Values:
     for metric, of in result["metrics"].items():
         found[metric, WHOLE] = of["value"]
         found |= {(metric, group): value for group, value in enumerate(of["replicates"])}
+        common = enumerate(of.get("common", ()), start=COMMON_BLOCK)
+        found |= {(metric, group): value for group, value in common}
     return found
 
 

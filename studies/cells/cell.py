@@ -48,6 +48,7 @@ class HeldOut:
         training, training_digest: features of training images in the first space, which samples
             may be copies of, and their tokens'; None where the study reads no training images.
         reference_digest: of a given file; without, references follow from tokens and extractors.
+        shared: whether other units have the same images, whose chance is then common to all.
     """
 
     tokenizer_folder: Path
@@ -59,6 +60,7 @@ class HeldOut:
     training: Path | None = None
     training_digest: str | None = None
     reference_digest: str | None = None
+    shared: bool = False
 
     @property
     def identity(self) -> dict[str, object]:
@@ -69,6 +71,7 @@ class HeldOut:
             "extractors": [extractor.digest for extractor in self.extractors],
         }
         found |= {"training": self.training_digest} if self.training_digest else {}
+        found |= {"shared": True} if self.shared else {}
         return found | ({"reference": self.reference_digest} if self.reference_digest else {})
 
 

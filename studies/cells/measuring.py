@@ -43,12 +43,14 @@ class LoadedHeldOut:
     Attributes:
         spaces: extractors and what samples are compared with, the deciding one first.
         training: in the first space; None where the reference has no features.
+        shared: as `HeldOut` says.
     """
 
     tokenizer: Tokenizer
     tokens: Tokens
     spaces: tuple[tuple[Extractor, Reference], ...]
     training: Training | None
+    shared: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         tokens=Tokens(folder=held_out.tokens_folder),
         spaces=tuple(zip(extractors, references, strict=True)),
         training=training,
+        shared=held_out.shared,
     )
 
 
@@ -194,7 +197,7 @@ def score(
         features = Features.joined(found)
         features.save(folder / f"features-{extractor.name}.npy")
         features = features.rounded()
-        scored = scores(features, labels_N, reference)
+        scored = scores(features, labels_N, reference, shared=held_out.shared)
         if training is not None:
             share = training.memorised(features.features_NF)
             scored["memorised"] = Jackknifed(value=share, replicates_G=np.empty(0))
@@ -211,7 +214,10 @@ def _named(
         kind
         if (kind := kinds.get(name, name)) == "class_accuracy"
         else f"{kind}/{extractor.name}/n{count}": Measurements(
-            value=one.value, count=count, replicates=tuple(one.replicates_G.tolist())
+            value=one.value,
+            count=count,
+            replicates=tuple(one.replicates_G.tolist()),
+            common=tuple(one.common_R.tolist()),
         )
         for name, one in scored.items()
     }
@@ -232,7 +238,7 @@ def likelihood(
     nll_NK = nll_per_scale(loaded.model, loaded.held_out.tokenizer, tokens, plan, images=images)
     columns = {"nll/mean": mean_nll(nll_NK, loaded.model.patch_nums)}
     columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
-    return {name: _mean(nll_N) for name, nll_N in columns.items()}
+    return {name: _mean(nll_N, shared=loaded.held_out.shared) for name, nll_N in columns.items()}
 
 
 def select_likelihood(
@@ -243,12 +249,13 @@ def select_likelihood(
     return {"select/nll/mean": found["nll/mean"]}
 
 
-def _mean(values_N: np.ndarray) -> Measurements:
-    """The mean of images with its jackknife replicates."""
+def _mean(values_N: np.ndarray, *, shared: bool) -> Measurements:
+    """The mean of images with its jackknife replicates, which are common where units share them."""
     count, total = len(values_N), values_N.sum()
-    without = [
-        (total - values_N[block].sum()) / (count - len(values_N[block]))
+    without = tuple(
+        float((total - values_N[block].sum()) / (count - len(values_N[block])))
         for block in blocks(count)
         if count > 1
-    ]
-    return Measurements(value=float(total / count), count=count, replicates=tuple(without))
+    )
+    common = without if shared else ()
+    return Measurements(value=float(total / count), count=count, replicates=without, common=common)

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from analysis.study_file import COMMON_BLOCK
 from varant import manifest
 from varant.files import replacing, sha256_file
 from varant.manifest import Damaged
@@ -32,11 +33,14 @@ class Measurements:
         value: of all samples or images.
         count: samples or images behind it; 0 for an exact number.
         replicates: the jackknife's, the value without each block of them; () where there are none.
+        common: the value without each block of what all units share, the reference or the test
+            images; () where a unit has its own.
     """
 
     value: float
     count: int
     replicates: tuple[float, ...] = ()
+    common: tuple[float, ...] = ()
 
     @classmethod
     def exact(cls, value: float) -> Measurements:
@@ -73,9 +77,9 @@ class CellResult:
         if self.status != FINISHED:
             yield {"metric": "", "group": None, "value": math.nan, "count": 0}
         for metric, found in self.metrics.items():
-            for group, value in enumerate((found.value, *found.replicates), start=-1):
-                place = None if group < 0 else group
-                yield {"metric": metric, "group": place, "value": value, "count": found.count}
+            values = [(None, found.value), *enumerate(found.replicates)]
+            for group, value in [*values, *enumerate(found.common, start=COMMON_BLOCK)]:
+                yield {"metric": metric, "group": group, "value": value, "count": found.count}
 
 
 _FILE = TypeAdapter(CellResult)

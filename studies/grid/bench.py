@@ -182,6 +182,7 @@ def prepare_bench(
             training=training,
             training_digest=start.tokens_digest if training else None,
             reference_digest=planned.reference_digest,
+            shared=planned.dataset.make_unit is None,
         )
         own = files.get(unit)
         networks[unit] = Network(

@@ -4,7 +4,7 @@ Blocks are of consecutive samples, so that each holds the classes in equal numbe
 samples do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,10 +23,12 @@ class Jackknifed:
 
     Attributes:
         replicates_G: (G,) the score without each block; (0,) where it has none.
+        common_R: (R,) the score without each block of the reference, where other scores share it.
     """
 
     value: float
     replicates_G: np.ndarray
+    common_R: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     @property
     def standard_error(self) -> float:

@@ -6,6 +6,7 @@ import hashlib
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from varant.devices import images_at_once
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.inception import INCEPTION_FEATURES
+from varant.evaluation.jackknife import blocks
 from varant.evaluation.manifold import radii
 from varant.files import locked
 from varant.model.tokenizer import Tokenizer
@@ -49,6 +51,22 @@ class Gaussian:
             raise ValueError(f"{len(features_NF)} samples: a distance needs at least two")
         covariance_FF = np.atleast_2d(np.cov(features_NF, rowvar=False))
         return cls(mean_F=features_NF.mean(axis=0), covariance_FF=covariance_FF)
+
+    @classmethod
+    def without_blocks(cls, features_NF: np.ndarray) -> Iterator[Gaussian]:
+        """Fitted without each block of features; none where a block is all but one of them.
+
+        They follow from sums over all features and over the block.
+        """
+        count, centre_F = len(features_NF), features_NF.mean(axis=0)
+        centred_NF = features_NF - centre_F  # sums of its products keep small rounding errors
+        outer_FF = centred_NF.T @ centred_NF
+        for block in blocks(count) if count > 2 else []:
+            part_nF = centred_NF[block]
+            left = count - len(part_nF)
+            mean_F = -part_nF.sum(axis=0) / left
+            outer_without_FF = outer_FF - part_nF.T @ part_nF - left * np.outer(mean_F, mean_F)
+            yield cls(mean_F=centre_F + mean_F, covariance_FF=outer_without_FF / (left - 1))
 
     @cached_property
     def root_FF(self) -> np.ndarray:

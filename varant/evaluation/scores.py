@@ -1,5 +1,7 @@
 """Scores of generated images from features: each of all samples, with its jackknife replicates."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from varant.evaluation.features import Features
@@ -9,7 +11,9 @@ from varant.evaluation.manifold import NEIGHBOURS, manifold
 from varant.evaluation.reference import Gaussian, Reference
 
 
-def scores(samples: Features, labels_N: np.ndarray, reference: Reference) -> dict[str, Jackknifed]:
+def scores(
+    samples: Features, labels_N: np.ndarray, reference: Reference, *, shared: bool = False
+) -> dict[str, Jackknifed]:
     """All scores of samples with labels `labels_N` that the reference and the extractor allow.
 
     `frechet`: of the two Gaussians; falls with the sample count, so compare equal counts only.
@@ -21,12 +25,20 @@ def scores(samples: Features, labels_N: np.ndarray, reference: Reference) -> dic
     With 2,048 features `frechet` and its 20 replicates take 21 eigendecompositions, about half
     a minute on one core: little beside the hours that features of 10,000 images take there.
 
+    Args:
+        shared: whether other samples are scored against the same reference, whose chance is then
+            common to all: `frechet` has its values without each block of the reference, too.
+
     Raises:
         ValueError: fewer than two samples, a reference of other features, or a class too
             small for `class_kid`.
     """
     features_NF, real_MF = samples.features_NF, reference.features_NF
     found = {"frechet": frechet(features_NF, reference.gaussian)}
+    if shared and real_MF is not None:
+        mine = Gaussian.of(features_NF)  # the distance is symmetric: its root is found once
+        common = [frechet_distance(other, mine) for other in Gaussian.without_blocks(real_MF)]
+        found["frechet"] = replace(found["frechet"], common_R=np.array(common))
     if samples.classes_N is not None:
         found["class_accuracy"] = _accuracy(samples.classes_N == labels_N)
     if real_MF is None:
@@ -42,22 +54,13 @@ def scores(samples: Features, labels_N: np.ndarray, reference: Reference) -> dic
 def frechet(features_NF: np.ndarray, reference: Gaussian) -> Jackknifed:
     """Frechet distance of features, and without each block of them.
 
-    The Gaussian without a block follows from sums over all samples and over the block. There are
-    no replicates where a block is all but one of the samples. `ValueError` as `scores`.
+    There are no replicates where a block is all but one of the samples. `ValueError` as `scores`.
     """
-    count, centre_F = len(features_NF), features_NF.mean(axis=0)
-    value = frechet_distance(Gaussian.of(features_NF), reference)
-    centred_NF = features_NF - centre_F  # sums of its products keep small rounding errors
-    outer_FF = centred_NF.T @ centred_NF
-    replicates = []
-    for block in blocks(count) if count > 2 else []:
-        part_nF = centred_NF[block]
-        left = count - len(part_nF)
-        mean_F = -part_nF.sum(axis=0) / left
-        outer_without_FF = outer_FF - part_nF.T @ part_nF - left * np.outer(mean_F, mean_F)
-        without = Gaussian(mean_F=centre_F + mean_F, covariance_FF=outer_without_FF / (left - 1))
-        replicates.append(frechet_distance(without, reference))
-    return Jackknifed(value=value, replicates_G=np.array(replicates))
+    without = Gaussian.without_blocks(features_NF)
+    return Jackknifed(
+        value=frechet_distance(Gaussian.of(features_NF), reference),
+        replicates_G=np.array([frechet_distance(one, reference) for one in without]),
+    )
 
 
 def frechet_distance(one: Gaussian, reference: Gaussian) -> float:

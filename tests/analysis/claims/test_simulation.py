@@ -34,11 +34,12 @@ from analysis.statistics.asymmetry import asymmetry_study
 from analysis.statistics.damage import Damages
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, Levels
+from analysis.statistics.noninferiority import FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import UnitSpread, power_of
 from analysis.statistics.units import Observations
-from analysis.study_file import SensitivityFile
+from analysis.study_file import COMMON_BLOCK, SensitivityFile
 
-STUDIES, FEWER, UNITS = 2000, 500, 5
+STUDIES, FEWER, UNITS, BLOCKS = 2000, 500, 5, 20
 UNTRAINED, SAMPLES = 1.0, 1000
 SPREAD = UnitSpread(base=0.02**2, training=0.02**2, evaluation=SAMPLES * 0.015**2)
 UNTRAINED_SD, SHARED_SD, LEVEL_SD = 0.2, 0.05, 0.3  # of bases, of evaluation, of bases
@@ -49,6 +50,7 @@ SENSITIVITY = SensitivityFile.model_validate(sensitivity_facts(Truth()))
 
 Losses = tuple[tuple[tuple[str, bool], float], ...]
 """Way, and whether with all layers, and the true loss against the base's full network."""
+Cells = list[tuple[dict, np.ndarray]]
 
 
 def drawn(losses: Mapping, seed: int, studies: int) -> dict:
@@ -69,29 +71,47 @@ def drawn(losses: Mapping, seed: int, studies: int) -> dict:
     return {cell: score + normal(SPREAD.evaluation / SAMPLES) for cell, score in scores.items()}
 
 
-def frame_of(cells: list[tuple[dict, np.ndarray]]) -> pd.DataFrame:
+def frame_of(cells: Cells) -> pd.DataFrame:
     """Rows of cells: their labels, and a score for every unit."""
     units = np.arange(len(cells[0][1]))
     measured = {"unit": units, "seed": units, "metric": FD, "group": None, "count": SAMPLES}
     known = {"study": "simulated", "status": "finished", "cell_digest": "c", "train_switch": 3}
-    rows = [pd.DataFrame(known | labels | measured | {"value": values}) for labels, values in cells]
+    rows = [pd.DataFrame(known | measured | labels | {"value": values}) for labels, values in cells]
     return pd.concat(rows, ignore_index=True)
+
+
+def shifted(cells: Cells, sd: float, seed: int) -> Cells:
+    """Cells whose scores a finite data set shifts alike in all units of a study, and their
+    replicates without each block of it."""
+    rng, moved = np.random.default_rng(seed), []
+    for labels, values in cells:
+        block_SR = sd * math.sqrt(BLOCKS) * rng.standard_normal((len(values) // UNITS, BLOCKS))
+        shift_S = block_SR.mean(axis=1)
+        without_SR = (shift_S[:, None] * BLOCKS - block_SR) / (BLOCKS - 1)
+        moved += [(labels | {"group": None}, values + shift_S.repeat(UNITS))]
+        moved += [
+            (labels | {"group": COMMON_BLOCK + r}, values + without_S.repeat(UNITS))
+            for r, without_S in enumerate(without_SR.T)
+        ]
+    return moved
 
 
 def sliced(found: Observations, study: int) -> Observations:
     mine = slice(study * UNITS, (study + 1) * UNITS)
-    values, units = found.values[mine], found.units[mine]
-    return replace(found, values=values, units=units, replicates=found.replicates[mine])
+    values, units, common_UR = found.values[mine], found.units[mine], found.common_UR[mine]
+    own = {"values": values, "units": units, "replicates": found.replicates[mine]}
+    return replace(found, **own, common_UR=common_UR)
 
 
 @functools.lru_cache(maxsize=1)
 def trained_studies(
-    losses: Losses, seed: int, studies: int
+    losses: Losses, seed: int, studies: int, common_sd: float = 0.0
 ) -> tuple[pd.DataFrame, tuple[Levels, ...]]:
     """One frame of all of them, and the levels of each."""
     scores = drawn(dict(losses), seed, studies)
     plans = {True: FULL, False: HALF}
     cells = [(columns_of(way, plans[full]), values) for (way, full), values in scores.items()]
+    cells = shifted(cells, common_sd, seed) if common_sd else cells
     frame = checked_frame(frame_of(cells), training=True)
     every = Levels(frame)
     slices = []
@@ -102,9 +122,11 @@ def trained_studies(
     return frame, tuple(slices)
 
 
-def lines_of(claim, losses: Losses, *, seed: int, study=ONE, studies=STUDIES) -> list[Line]:
+def lines_of(
+    claim, losses: Losses, *, seed: int, study=ONE, studies=STUDIES, common_sd=0.0
+) -> list[Line]:
     """The claim's first line of every study."""
-    _, found = trained_studies(losses, seed, studies)
+    _, found = trained_studies(losses, seed, studies, common_sd)
     return [claim.judge(Trained(study=study, levels=one)).lines[0] for one in found]
 
 
@@ -175,6 +197,22 @@ def test_printed_power_is_the_simulated_one(claim):
     assert 0.2 < printed < 0.9  # where there is something to miss
     assert share(lines, Verdict.REPRODUCED) == pytest.approx(printed, abs=0.05)
     assert share(lines, Verdict.CONTRADICTED) < 0.01
+
+
+def test_what_units_share_is_in_sizes_and_intervals():
+    """Of a finite data set, whose chance is as large as all that differs between five units."""
+    losses = (("progressive", False), HALF_MARGIN), (("progressive", True), FULL_MARGIN)
+    lines = lines_of(c4, losses, seed=9, studies=FEWER, common_sd=0.02)
+    assert small(share(lines, Verdict.REPRODUCED), FEWER)
+    assert small(share(lines, Verdict.CONTRADICTED), FEWER)
+    assert 0.93 < covered(lines, HALF_MARGIN * UNTRAINED) < 0.98  # 500 studies: 95 % +- 1
+    _, found = trained_studies(losses, 9, FEWER, 0.02)
+    for one in found:
+        one._groups = {
+            place: replace(seen, common_UR=np.empty((0, 0))) for place, seen in one._groups.items()
+        }
+    blind = [c4.judge(Trained(study=ONE, levels=one)).lines[0] for one in found]
+    assert covered(blind, HALF_MARGIN * UNTRAINED) < 0.88
 
 
 def test_early_and_late_alike_are_seldom_told_apart():

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.statistics.intervals import jackknife_t, paired_t
 from analysis.statistics.units import NOTHING, Observations, mean_of, observed
+from analysis.study_file import COMMON_BLOCK
 
 
 def seen(values: dict[int, float], *, groups: int = 0, shift: float = 0.0) -> Observations:
@@ -141,3 +143,27 @@ def test_training_seeds_on_one_base_are_averaged_and_their_spread_is_kept():
     assert found.count == 6 * 50
     single = observed(rows(("fd", 0, 5, None, 1.0), ("fd", 1, 6, None, 2.0)), ["metric"])
     assert math.isnan(single["fd",].seed_deviation)
+
+
+def test_what_units_share_widens_the_interval_by_its_jackknife():
+    table = [("fd/a/n50", unit, None, None, 1.0 + 0.1 * unit) for unit in range(5)]
+    without = {0: 1.1, 1: 1.3, 2: 1.2}  # the mean without each of three blocks
+    table += [
+        ("fd/a/n50", unit, None, COMMON_BLOCK + block, mean + 0.1 * (unit - 2))
+        for unit in range(5)
+        for block, mean in without.items()
+    ]
+    found = observed(rows(*table), ["metric"])[("fd/a/n50",)]
+    assert [len(one) for one in found.replicates] == [0] * 5  # they are no unit's own
+    np.testing.assert_allclose(found.common_R, list(without.values()))
+    own, shared = 0.1 * math.sqrt(2.5 / 5), math.sqrt(2 * np.var(list(without.values())))
+    interval, error = found.interval(), math.hypot(own, shared)
+    assert interval.standard_error == pytest.approx(error)
+    freedom = error**4 / (own**4 / 4 + shared**4 / 2)
+    assert interval.high == pytest.approx(1.2 + stats.t.ppf(0.975, freedom) * error)
+    # What two have in common cancels in their difference.
+    assert found.minus(found.times(1.0)).interval().standard_error == 0
+    assert found.times(2).minus(found).interval().standard_error == pytest.approx(error)
+    # One unit has the spread of its own samples only.
+    (one,) = observed(rows(*[row for row in table if row[1] == 0]), ["metric"]).values()
+    assert math.isnan(one.interval().low)
