@@ -11,6 +11,7 @@ from image_files import paint
 from inception_stand_in import StandIn, saved
 from study_commands import Command
 
+from analysis.study_file import COMMON_BLOCK
 from studies.grid.bench import plan_bench, prepare_bench
 from studies.grid.point import splits_of
 from studies.pareto import Pareto, ParetoConfig
@@ -74,6 +75,8 @@ def test_the_paper_s_path(tmp_path, monkeypatch, request):
     assert name.startswith("fid/inception-") and name.endswith("/n40")
     assert blind.startswith("fd/patches-"), "statistics know no classes of any data set"
     assert not any(m.startswith(("kid/inception", "class_acc")) for m in frame["metric"])
+    shared = set(frame.loc[frame["group"] >= COMMON_BLOCK, "metric"])
+    assert {blind, "nll/mean"} <= shared and name not in shared, "statistics have no blocks"
     facts = json.loads((folder / "study.json").read_text())
     assert facts["lr"] == pytest.approx(1e-6), "the paper's rate"
     assert facts["model"] == "var.pth"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_networks import small_geometry
 
+from analysis.study_file import COMMON_BLOCK
 from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.cells.evaluation import Measurement, RealImages, Scoring
 from studies.cells.result import CellResult, Measurements
@@ -125,7 +126,7 @@ def test_a_result_has_a_row_for_each_value_and_one_for_its_failure():
         digest="d",
         status="finished",
         metrics={
-            "nll/mean": Measurements(value=1.5, count=20, replicates=(1.0, 2.0)),
+            "nll/mean": Measurements(value=1.5, count=20, replicates=(1.0, 2.0), common=(1.2,)),
             "kv_bytes/peak": Measurements.exact(64),
         },
     )
@@ -134,6 +135,7 @@ def test_a_result_has_a_row_for_each_value_and_one_for_its_failure():
         ("nll/mean", None, 1.5),
         ("nll/mean", 0, 1.0),
         ("nll/mean", 1, 2.0),
+        ("nll/mean", COMMON_BLOCK, 1.2),
         ("kv_bytes/peak", None, 64.0),
     ]
     (row,) = CellResult(digest="d", status="failed", error="as planned").rows()

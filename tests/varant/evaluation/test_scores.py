@@ -54,6 +54,18 @@ def test_frechet_replicates_leave_each_block_out():
     assert len(expected) == GROUPS
 
 
+def test_a_shared_reference_s_blocks_are_left_out_too():
+    rng = np.random.default_rng(4)
+    samples, real = Features(features_NF=mixed(rng, 60, 5)), mixed(rng, 130, 5)
+    labels, reference = np.zeros(60, dtype=int), Reference(features_NF=real)
+    found = scores(samples, labels, reference, shared=True)["frechet"]
+    drawn = Gaussian.of(samples.features_NF)
+    without = [Gaussian.of(np.delete(real, block, axis=0)) for block in blocks(130)]
+    expected = [frechet_distance(drawn, one) for one in without]
+    np.testing.assert_allclose(found.common_R, expected, rtol=1e-6)
+    assert len(scores(samples, labels, reference)["frechet"].common_R) == 0
+
+
 def test_which_scores_there_are():
     rng = np.random.default_rng(2)
     labels = np.arange(60) % 3
