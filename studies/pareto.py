@@ -1,6 +1,6 @@
 """How deep, where to switch, and how to train: quality against KV memory under one budget.
 
-    python -m studies.pareto --budget 100k --workers 2
+    python -m studies.pareto --budget 100k
 
 From the base network of every unit, with one budget of image passes each, trains the control (no
 subnet steps), fixed subnet shares and the progressive schedule; then measures every model, and the

@@ -69,7 +69,7 @@ class RegimeConfig(SupernetConfig):
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
     of the scales."""
-    powered, likelihood_images, default_workers = None, 1_000, 2
+    powered, likelihood_images = None, 1_000
 
     @classmethod
     def quick_defaults(cls) -> Self:

@@ -1,6 +1,6 @@
 """Which training schedule? The ratios of the progressive schedule, by adaptive search.
 
-    python -m studies.schedule --trials 24 --budget 20k --workers 2
+    python -m studies.schedule --trials 24 --budget 20k
 
 Searches start share, end share, shape of the ramp and the lengths of the three phases with Optuna
 (TPE, two objectives: NLL of the full network and mean NLL of the subnets, on select images), from

@@ -1,6 +1,6 @@
 """Is there a better plan than two zones? Any depth at any scale of a trained supernet.
 
-    python -m studies.search --model runs/my-supernet --kv-limit 0.4 --workers 2
+    python -m studies.search --model runs/my-supernet --kv-limit 0.4
 
 Without --model (or --vae and --var) a supernet is trained first, by the progressive schedule.
 Searches depth plans (one depth a scale) whose peak KV cache stays within a limit, by NSGA-II (or

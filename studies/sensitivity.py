@@ -62,7 +62,7 @@ class SensitivityConfig(StudyConfig):
     """All plans in every unit; else all in the first, and in the others full network and windows,
     which decide."""
 
-    default_workers, powered, most_samples = 2, "asymmetry", 2_000
+    powered, most_samples = "asymmetry", 2_000
     # Of so many images NLL's asymmetry has 3 % of the variance that units give it (docs/results).
     likelihood_images = 500
 

@@ -1,6 +1,6 @@
 """Where may I switch, and does it matter where training did?
 
-    python -m studies.switch --budget 30k --workers 2
+    python -m studies.switch --budget 30k
 
 Trains one model for each switch point N by one schedule (and the control, without subnets), from
 the base network of every unit with one budget, and measures every model at every other switch

@@ -33,7 +33,8 @@ class Command:
 
     def of(self, **flags: object) -> Study[Any, Any]:
         """The study that a command line means."""
-        return self.study(config_of(self.config, **self.flags | flags), "test")
+        inline = {} if "scheduler" in flags else {"workers": 1}
+        return self.study(config_of(self.config, **inline | self.flags | flags), "test")
 
     def run(self, workspace: Path, **flags: object) -> ReportPaths:
         """Run it in this process, to its end."""
@@ -43,7 +44,7 @@ class Command:
 
     def start(self, workspace: Path, **flags: object) -> subprocess.Popen[str]:
         """Start it in a process of its own, which leads a group of processes."""
-        arguments = words(**self.flags | {"workspace": workspace} | flags)
+        arguments = words(**{"workers": 1} | self.flags | {"workspace": workspace} | flags)
         return subprocess.Popen(
             [sys.executable, "-m", f"studies.{self.study.name}", *arguments],
             cwd=ROOT,

@@ -135,6 +135,11 @@ def file_of(text: str) -> Path:
     return path
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processes_of(text: str) -> int:
     """Processes, or threads of one, as this machine's cores can take turns at."""
     return whole(1, max(ALWAYS_PROCESSES, PROCESSES_A_CORE * (os.cpu_count() or 1)))(text)

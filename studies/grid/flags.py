@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from varant.errors import UserError
 from varant.flags import Positive, Processes, Seed, Times, plain
 from varant.start.config import DataConfig, RunConfig, SamplingConfig, StartConfig
+from varant.values import cores
 
 # Flags that say where and how, not what is measured.
 NOT_MEASURED = (
@@ -71,7 +72,8 @@ class StudyRunConfig(RunConfig):
     """Where it runs."""
 
     workers: Processes | None = None
-    """One-thread processes that run cells; 1 runs them in this process, which is the default."""
+    """One-thread processes that run cells; 1 runs them in this process. Default: as many as cores,
+    or 1 with --device cuda."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers run the cells, such as tcp://host:8786."""
     retry_failed: bool = False
@@ -98,7 +100,6 @@ class StudyConfig:
     units: Times | None = None
     """Base networks, each with its own training seed, uniforms and test images, numbered from
     --seed on; a verdict needs 5. Default: 5, or 1 with --model or --vae."""
-    default_workers: ClassVar[int] = 1
     default_units: ClassVar[int] = 5
     powered: ClassVar[str | None] = None
     """The quantity of `analysis.statistics.noise` whose power sets `--samples`."""
@@ -141,7 +142,7 @@ class StudyConfig:
 
     @property
     def workers(self) -> int:
-        return self.run.workers or self.default_workers
+        return self.run.workers or (1 if self.run.device.startswith("cuda") else cores())
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 import pytest
 from study_commands import Command
 
+from studies.grid.flags import StudyRunConfig
 from studies.sensitivity import Sensitivity, SensitivityConfig
+from varant.values import cores
 
 SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
 
@@ -101,3 +103,10 @@ def test_reports_on_a_folder_that_is_no_study(capsys, tmp_path, make, message):
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cpu", cores()), ("cuda", 1), ("cuda:1", 1)])
+def test_as_many_workers_as_cores(device, workers):
+    config = SensitivityConfig(run=StudyRunConfig(device=device))
+    assert config.workers == workers >= 1
+    assert SensitivityConfig(run=StudyRunConfig(workers=3)).workers == 3

@@ -18,7 +18,7 @@ from varant.presets import DEFAULT
 
 REGIME = Command(study=RegimeStudy, config=RegimeConfig)
 SMALL = {"budget": 256, "batch": 32, "nll_images": 40, "depths": 2, "ages": "64,128"}
-SMALL |= {"rates": "1e-3", "workers": 1, "preset": DEFAULT}
+SMALL |= {"rates": "1e-3", "preset": DEFAULT}
 
 
 def test_the_study_end_to_end(
@@ -59,13 +59,13 @@ def test_the_study_end_to_end(
 def test_the_dry_run_says_the_grid_and_its_price(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    REGIME.of(workspace=tmp_path / "runs", dry_run=True, units=2).run()
+    REGIME.of(workspace=tmp_path / "runs", dry_run=True, units=2, workers=3).run()
     said = capsys.readouterr().out
     assert "6 base networks of 8k, 32k, 128k images; the tokenizer" in said
     assert "72 models of 11,968 image passes" in said and "390 cells\n" in said
     passes = 2 * (8_000 + 32_000 + 128_000) + 72 * 11_968
     assert f"training: {passes:,} image passes, about " in said
-    assert "on 2 one-thread processes about " in said
+    assert "on 3 one-thread processes about " in said
     assert not (tmp_path / "runs").exists()
 
 

@@ -37,7 +37,6 @@ SMALL = Command(
     config=SensitivityConfig,
     flags={"quick": True, "depths": 1, "base_budget": 1_920, "samples": 80, "nll_images": 40},
 )
-HERE = {"workers": 1}  # in the process of the test
 RESULTS = "cells/*/result.json"
 
 
@@ -68,19 +67,19 @@ def finished(quick_workspace: Path) -> tuple[Path, str, str]:
         shutil.rmtree(network.parent)  # the base is to be trained
     made = times(workspace, "models/*/*") | times(workspace, "tokens/*/*")
 
-    first = SMALL.start(workspace)
+    first = SMALL.start(workspace, workers=2)
     end_when(first, lambda: bool(times(workspace, "models/*/metrics.jsonl")), signal.SIGKILL)
     wait_until_empty(first.pid)
     assert len(times(workspace, "models/*/config.json")) == 1, "half a base counts as one"
     assert not times(workspace, RESULTS)
 
-    second = SMALL.start(workspace)
+    second = SMALL.start(workspace, workers=2)
     end_when(second, lambda: len(times(workspace, RESULTS)) >= 3, signal.SIGKILL)
     wait_until_empty(second.pid)
     kept = times(workspace, RESULTS)
     assert len(kept) >= 3
 
-    third = SMALL.start(workspace, workers=1)
+    third = SMALL.start(workspace)
     output, errors = third.communicate(timeout=300)
     assert third.returncode == 0, errors
     for path, before in (kept | made).items():
@@ -125,7 +124,7 @@ def test_mlflow_ends_as_if_never_interrupted(finished):
 def test_a_study_killed_before_it_logged_its_data_logs_them_later(copied, undrawn):
     with sqlite3.connect(copied / "mlflow.db") as database:
         database.execute("DELETE FROM inputs")
-    SMALL.run(copied, **HERE)
+    SMALL.run(copied)
     runs = finished_runs(copied, "sensitivity-quick")
     assert {len(run.inputs.dataset_inputs) for run in runs} == {1}
 
@@ -182,7 +181,7 @@ def test_report_is_rebuilt_without_torch_or_mlflow(finished):
 
 def test_a_second_selector_reuses_the_cells_that_are_there(copied, undrawn):
     before = times(copied, RESULTS)
-    SMALL.run(copied, selectors="equidistant,first", **HERE)
+    SMALL.run(copied, selectors="equidistant,first")
     assert before.items() <= times(copied, RESULTS).items()
     frame = pd.read_parquet(copied / "sensitivity-quick" / "frame.parquet")
     assert set(frame["selector"].dropna()) == {"equidistant", "first"}
@@ -193,7 +192,7 @@ def test_a_tracking_database_that_cannot_be_used_stops_no_study(copied, capsys, 
     (copied / "mlflow.db").mkdir()
     (copied / ".mlflow.lock").unlink()
     (copied / ".mlflow.lock").mkdir()
-    SMALL.run(copied, **HERE)
+    SMALL.run(copied)
     said = capsys.readouterr()
     assert said.err.count("warning: MLflow: ") == 1
     assert "report.pdf" in said.out
@@ -220,7 +219,7 @@ def test_what_is_damaged_is_named_and_made_again(copied, capsys, undrawn):
     frame = copied / "sensitivity-quick" / "frame.parquet"
     before, results = frame.read_bytes(), times(copied, RESULTS)
     bad = damaged(copied)
-    SMALL.run(copied, **HERE)
+    SMALL.run(copied)
     said = capsys.readouterr().err
     for path in bad:
         assert f"warning: {path.parent if path.name == 'manifest.json' else path}" in said
@@ -234,12 +233,12 @@ def test_a_damaged_network_is_named_and_its_cells_run_once_it_is_whole(copied, c
     network.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     shutil.rmtree(sorted(copied.glob("cells/*"))[0])
     with pytest.raises(SystemExit) as ended, exit_codes():
-        SMALL.run(copied, **HERE)
+        SMALL.run(copied)
     assert ended.value.code == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(f"error: {network}: damaged") and "; " in said
     network.write_bytes(whole)
-    SMALL.run(copied, **HERE)
+    SMALL.run(copied)
     frame = pd.read_parquet(copied / "sensitivity-quick" / "frame.parquet")
     assert set(frame["status"]) == {"finished"}
 
@@ -248,14 +247,14 @@ def test_a_checkpoint_can_be_studied_in_place_of_the_base(copied, capsys, undraw
     """The base network given as --model has the cells of the base: same weights, same digests."""
     base = next(path.parent for path in copied.glob("models/*/model.safetensors"))
     before = times(copied, RESULTS)
-    SMALL.run(copied, model=base, **HERE)
+    SMALL.run(copied, model=base)
     assert "cells are finished already" in capsys.readouterr().err
     assert times(copied, RESULTS) == before
     facts = json.loads((copied / "sensitivity-quick" / "study.json").read_text())
     assert facts["model"].startswith("checkpoint")
     # What nobody noted beside the tokenizer is measured once.
     monkeypatch.setattr("varant.start.sources.reconstruction_psnr", None)
-    SMALL.run(copied, model=base, **HERE)
+    SMALL.run(copied, model=base)
     again = json.loads((copied / "sensitivity-quick" / "study.json").read_text())
     assert again["tokenizer"] == facts["tokenizer"]
 
