@@ -272,7 +272,7 @@ class ModelFacts(Facts):
     status: str
     error: str | None = None
     digest: str
-    folder: str
+    folder: str  # of the network, as seen from the study's
     full_passes: int
     sha256: str | None = None
     seconds: float | None = None

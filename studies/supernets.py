@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -297,7 +298,7 @@ def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dic
         "schedule": point.columns["schedule"],
         "unit": training.unit,
         "seed": training.config.seed,
-        "folder": str(outcome.folder_of(point)),
+        "folder": os.path.relpath(outcome.folder_of(point), outcome.folder),
         "full_passes": training.full_passes(outcome.bench.geometry),
     }
 

@@ -27,15 +27,14 @@ def memory_axes(ax: Axes, full_kv: float, *, above: bool = True, below: bool = T
     """
     unit, scale = next((u, s) for u, s in UNITS if full_kv >= s or s == 1)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x / scale:g}")
-    ticks = np.asarray(MaxNLocator(4).tick_values(0, ax.get_xlim()[1] / scale))
+    ticks = np.asarray(MaxNLocator(3).tick_values(0, ax.get_xlim()[1] / scale))
     ax.set_xticks(scale * ticks[scale * ticks <= ax.get_xlim()[1]])
     both = (lambda x: 100 * x / full_kv, lambda share: share * full_kv / 100)
     top = ax.secondary_xaxis("top", functions=both)
-    top.xaxis.set_major_locator(MaxNLocator(4))
+    top.xaxis.set_major_locator(MaxNLocator(3))
     if below:
         ax.set_xlabel(f"peak KV an image [{unit}]")
-    if above:
-        top.set_xlabel("% of the full network's", fontsize=7)
+    top.set_xlabel("% of full" if above else " ", fontsize=7)  # which keeps titles in one line
     top.tick_params(labelsize=6.5, pad=1, length=2)
 
 

@@ -39,7 +39,7 @@ from reports.parts.tables import (
     with_texts,
 )
 
-COLUMNS, MOST_COLUMNS = 3, 4  # small multiples a row, and where they all fit in one
+COLUMNS, MOST_COLUMNS = 3, 5  # small multiples a row, and where they all fit in one
 
 
 def make_report(folder: Path, study: ParetoFile) -> Report:

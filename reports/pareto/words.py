@@ -88,7 +88,7 @@ def _basis(found: ParetoFindings, metric: Metric) -> str:
     each = int(row["count"]) // int(row["units"])
     what = f"{metric.label} ({metric.name})" if metric.extractor else metric.label
     units = words.counted(int(row["units"]), "unit")
-    return f"{what}: {each:,} images or samples a model, {units}."
+    return f"{what[0].upper()}{what[1:]}: {each:,} images or samples a model, {units}."
 
 
 def hypervolume_caption(found: ParetoFindings) -> str:

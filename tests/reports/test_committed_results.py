@@ -4,7 +4,8 @@ from pathlib import Path
 
 from analysis.frame import load_frame
 from analysis.statistics.intervals import Verdict
-from analysis.study_file import SensitivityFile
+from analysis.study_file import ParetoFile, SensitivityFile
+from reports.pareto.report import judge
 from reports.sensitivity.findings import analyse
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -39,3 +40,28 @@ def test_the_committed_results_of_small_say_what_is_written_of_them():
     }
     assert f"FD {' and '.join(levels['early'])}," in results
     assert f"{' and '.join(levels['late'])});" in results
+
+
+def test_the_committed_trade_says_what_is_written_of_it():
+    folder = RESULTS / "pareto"
+    study = ParetoFile.load(folder / "study.json")
+    ledger = judge(study, load_frame(folder / "frame.parquet", training=True, full=False))
+    rows = {row.claim.id: row for row in ledger}
+    readme = (RESULTS.parents[1] / "README.md").read_text()
+    table = {line.split()[1]: line for line in readme.splitlines() if line.startswith("| C")}
+    for claim in ("C2", "C3", "C4", "C7a"):
+        first, likelihood, *_ = rows[claim].lines
+        assert len(first.tests[0].units) == 5 and rows[claim].verdict is first.verdict
+        said = table[claim].rsplit("|", 2)[1].replace("[", "").strip()
+        assert said.split("]")[0].split(";")[0] == first.verdict.value
+        assert said.split("; ")[1] == likelihood.verdict.value
+    results = RESULTS.with_suffix(".md").read_text()
+    (half, *_), (worse, *_) = rows["C4"].lines[0].tests, rows["C7a"].lines[0].tests
+    for test, text in ((half, "30 % [23, 43]"), (worse, "9 % [4, 15]")):
+        share = test.share
+        assert (
+            text == f"{100 * share.estimate:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+        )
+        assert text in readme
+    i = worse.interval
+    assert f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" in results

@@ -155,9 +155,9 @@ def test_one_command_mirrors_it_again_as_it_was(finished, copied):
 def test_a_trained_model_is_a_checkpoint_and_another_metric_trains_nothing(copied, undrawn):
     facts = json.loads((copied / "pareto-quick" / "study.json").read_text())
     for model in facts["models"]:
-        loaded = load(model["folder"])
-        assert loaded.model.depth == 4
-        assert not (Path(model["folder"]) / "checkpoints").exists()
+        folder = copied / "pareto-quick" / model["folder"]  # wherever the workspace was moved
+        assert load(folder).model.depth == 4
+        assert not (folder / "checkpoints").exists()
     weights = {p: p.stat().st_mtime_ns for p in copied.glob("cells/*/model.safetensors")}
     results = len(list(copied.glob("cells/*/result.json")))
     SMALL.run(copied, cfg=1.5, schedules="fixed")
