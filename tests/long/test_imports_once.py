@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from attacks import COMMANDS, LONGEST_SECONDS, ROOT
+from attacked import COMMANDS, LONGEST_SECONDS, ROOT
 
 # Which packages each thread looks for, from the moment when another than the main one does.
 RECORDED = """
@@ -46,5 +46,7 @@ def test_no_package_is_imported_by_two_threads(
     subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=LONGEST_SECONDS, check=True)
     found = {thread: set(names) for thread, names in json.loads(out.read_text()).items()}
     tally.update({f"packages of {thread}": len(names) for thread, names in found.items()})
+    tally["made"] += 1
     assert "mlflow" in found["False"]
     assert not found["True"] & found["False"] - OURS - FINDER - sys.stdlib_module_names
+    tally["held"] += 1
