@@ -17,8 +17,9 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,34 +78,14 @@ class Attacked:
         """Where it is run."""
         return workspace / self.at if self.at else ROOT
 
-    @contextlib.contextmanager
-    def started(self, workspace: Path) -> Iterator[Started]:
-        """Start it in a process that leads a group of its own; leaving ends all that is left."""
-        mark = uuid.uuid4().hex
-        with tempfile.TemporaryFile("w+") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self.module, *self.words(workspace)],
-                cwd=self.place(workspace),
-                env=os.environ | {MARK: mark},
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-                # Ctrl-C is ignored by all that a shell's background job starts, such as tests.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-            started = Started(process=process, mark=mark, errors=errors)
-            try:
-                yield started
-            finally:
-                while started.living():
-                    started.kill(signal.SIGKILL, everyone=True)
-                process.wait()
+    def started(self, workspace: Path) -> AbstractContextManager[Started]:
+        words = [sys.executable, "-m", self.module, *self.words(workspace)]
+        return started(words, self.place(workspace))
 
     def run(self, workspace: Path) -> tuple[int, str]:
         """Run it to its end: code and stderr."""
-        with self.started(workspace) as started:
-            return started.process.wait(timeout=LONGEST_SECONDS), started.said()
+        with self.started(workspace) as running:
+            return running.process.wait(timeout=LONGEST_SECONDS), running.said()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +122,31 @@ class Started:
         """What it said on stderr so far."""
         self.errors.seek(0)
         return self.errors.read()
+
+
+@contextlib.contextmanager
+def started(words: Sequence[str], place: Path, **environment: str) -> Iterator[Started]:
+    """Start a process that leads a group of its own; leaving ends all that is left of it."""
+    mark = uuid.uuid4().hex
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            words,
+            cwd=place,
+            env=os.environ | environment | {MARK: mark},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            # Ctrl-C is ignored by all that a shell's background job starts, such as tests.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        running = Started(process=process, mark=mark, errors=errors)
+        try:
+            yield running
+        finally:
+            while running.living():
+                running.kill(signal.SIGKILL, everyone=True)
+            process.wait()
 
 
 # What commands start in.
@@ -297,6 +303,7 @@ TORCHRUN = Attacked(
     several=True,
 )
 SWITCH = study("switch", TRAIN, **_TRAINED, switches=3, workers=2)
+ALONE = replace(SWITCH, flags=SWITCH.flags | {"workers": 1})  # no processes that start for seconds
 REPORTS = Attacked(
     module="reports", after=SWITCH, before=(Path("switch-quick"),), outcome=of_report
 )
@@ -319,7 +326,7 @@ TRACKING = Attacked(
 EFFICIENCY = Attacked(
     module="studies.efficiency",
     after=SWITCH,
-    flags={"quick": True, "workspace": Path()},
+    flags={"quick": True, "workspace": Path(), "repeats": 1},
     outcome=of_times,
 )
 _ALL = [

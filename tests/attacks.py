@@ -13,10 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
-from attacked import Attacked
+from attacked import LONGEST_SECONDS, Attacked
+from command_lines import listens
 
 from analysis.figures.theme import new_figure
 from reports.parts.page import Page
@@ -24,7 +26,6 @@ from reports.parts.page import Page
 # By commands, and imported once where they are forked.
 IMPORTED = ["reports.build", "studies.grid.bench", "studies.running.runner", "studies.supernets"]
 IMPORTED += ["studies.tracking.mlflow_runs", "varant.training.run", "varant.training.curves"]
-START_SECONDS = 0.2  # of Python itself, before it knows whose command it is
 CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 75, signal.SIGINT: 130}
 LINES = {signal.SIGTERM: "run the same command to go on", signal.SIGINT: "interrupted; run"}
 
@@ -37,16 +38,19 @@ def kill_once(
     everyone, moment = rng.random() < 0.5, rng.random()
     what = f"{command.name}: {number.name} to {'all its processes' if everyone else 'it'}"
     what += f" after {moment:.2f} of {seconds:.1f} seconds"
-    with command.started(workspace) as started:
+    with command.started(workspace) as running:
+        # Before that Python itself answers, which does not know yet whose command it is.
+        while running.process.poll() is None and not listens(running.process, signal.SIGTERM):
+            time.sleep(0.01)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            started.process.wait(START_SECONDS + moment * seconds)
-        alive = started.process.poll() is None
-        started.kill(number, everyone=everyone)
+            running.process.wait(moment * seconds)
+        alive = running.process.poll() is None
+        running.kill(number, everyone=everyone)
         try:
-            started.wait_until_gone()
+            running.wait_until_gone()
         except (AssertionError, subprocess.TimeoutExpired) as error:
-            raise AssertionError(f"{what}: {error}; said {started.said()}") from None
-        said, code = started.said(), started.process.returncode
+            raise AssertionError(f"{what}: {error}; said {running.said()}") from None
+        said, code = running.said(), running.process.returncode
     assert "Traceback" not in said, f"{what}: {said}"
     done = code == 0
     assert done or (alive and code == CODES[number]), f"{what}: ended with {code}: {said}"
@@ -71,7 +75,10 @@ def ended(command: Attacked, workspace: Path) -> tuple[int | None, str]:
         words = [command.module, *command.words(workspace)]
         process = context.Process(target=_run, args=(words, errors.name))
         process.start()
-        process.join()
+        process.join(LONGEST_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
         return process.exitcode, errors.read()
 
 

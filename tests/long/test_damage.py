@@ -9,14 +9,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from attacked import REPORTS, SAMPLE, SWITCH, TRAIN, Attacked
+from attacked import ALONE, REPORTS, SAMPLE, SWITCH, TRAIN, Attacked
 from attacks import ended
 
-STUDY = replace(SWITCH, flags=SWITCH.flags | {"workers": 1})  # no processes that start for seconds
 PARTS = 8  # of the attacks, for as many processes as there are
 
 pytestmark = pytest.mark.long
@@ -56,8 +55,8 @@ def readers_of(path: Path) -> list[Attacked]:
         case "supernet":
             return [TRAIN, SAMPLE]
         case "switch-quick":
-            return [REPORTS, STUDY]
-    return [STUDY]
+            return [REPORTS, ALONE]
+    return [ALONE]
 
 
 def kind_of(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacked import LONGEST_SECONDS, SWITCH, TRAIN, Attacked
+from attacked import ALONE, LONGEST_SECONDS, TRAIN, Attacked, started
 
 POINTS, PARTS = 15, 3  # of each command; of the points, for as many processes as there are
 
@@ -43,7 +42,7 @@ def bytes_on_disk(folder: Path) -> int:
 
 
 @pytest.mark.usefixtures("namespaces")
-@pytest.mark.parametrize("command", [TRAIN, SWITCH], ids=lambda command: command.module)
+@pytest.mark.parametrize("command", [TRAIN, ALONE], ids=lambda command: command.module)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_full_at_every_point(
     part: int,
@@ -63,14 +62,9 @@ def test_full_at_every_point(
         (here / "runs").mkdir()
         words = [sys.executable, "-m", command.module, *command.words(disk)]
         tally["made"] += 1
-        subprocess.run(
-            [*ENTER, "sh", "-c", FILL, "sh", str(room), str(disk), str(whole.start), *words],
-            cwd=command.place(disk),
-            env=os.environ | {"HERE": str(here), "DISK": str(disk)},
-            stdout=subprocess.DEVNULL,
-            timeout=LONGEST_SECONDS,
-            check=True,
-        )
+        filling = [*ENTER, "sh", "-c", FILL, "sh", str(room), str(disk), str(whole.start), *words]
+        with started(filling, command.place(disk), HERE=str(here), DISK=str(disk)) as running:
+            assert running.process.wait(LONGEST_SECONDS) == 0, running.said()
         code, said = (here / "full.code").read_text().strip(), (here / "full.txt").read_text()
         what = f"{command.name}, full at {point} of {POINTS + 1}"
         assert "Traceback" not in said, f"{what}: {said}"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_lines import listens
 from probe_cells import Probe, probe
 
 from studies.cells.cell import run_cell
@@ -19,12 +20,6 @@ from varant.signals import stop_signals
 
 ROOT = Path(__file__).parents[2]
 ENDS = [(signal.SIGINT, 130, "interrupted; run"), (signal.SIGTERM, 75, "stopped; finished cells")]
-
-
-def listens(process: subprocess.Popen[str], number: int) -> bool:
-    """Whether a process has a handler for the signal."""
-    fields = Path(f"/proc/{process.pid}/status").read_text().split()
-    return bool(int(fields[fields.index("SigCgt:") + 1], 16) >> (number - 1) & 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="who listens is said by Linux")
