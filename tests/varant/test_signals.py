@@ -148,3 +148,22 @@ def test_what_is_done_is_done(tmp_path):
         text=True,
     )
     assert (ended.returncode, ended.stdout) == (0, "done\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that its parent ended")
+def test_a_process_of_torchrun_ends_when_torchrun_is_killed():
+    """It would train on, and keep whoever runs the command again from its folder."""
+    rank = (
+        "import time\nfrom varant.training.distributed import end_with_torchrun\n"
+        "end_with_torchrun()\nprint('trains', flush=True)\ntime.sleep(30)\nprint('trains on')\n"
+    )
+    torchrun = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with subprocess.Popen(
+        [sys.executable, "-c", torchrun, rank],
+        env=os.environ | {"TORCHELASTIC_RUN_ID": "one", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout.readline() == "trains\n"
+        started.kill()
+        assert started.stdout.read() == "", "it held on to its output"
