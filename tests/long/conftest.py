@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from pathlib import Path
 import pytest
 from attacked import Attacked
 from filelock import FileLock
+
+# Stopped by whatever has started the tests, they end what they have started.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @dataclass(frozen=True, kw_only=True)

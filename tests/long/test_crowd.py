@@ -27,13 +27,20 @@ def kill_one(started: Started, rng: random.Random) -> str:
     """Kill an invocation, all its processes, or one of its workers; what was killed."""
     number = rng.choice([signal.SIGKILL, signal.SIGTERM])
     what = rng.choice(["an invocation", "an invocation and its workers", "a worker"])
-    workers = [found for found in started.living() if found != started.process.pid]
+    workers = [found for found in started.living() if is_worker(found)]
     if what == "a worker" and workers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(rng.choice(workers), number)
     else:
         started.kill(number, everyone="workers" in what)
     return f"{number.name} to {what}"
+
+
+def is_worker(number: int) -> bool:
+    """Whether a process runs cells; another one of multiprocessing counts semaphores."""
+    with contextlib.suppress(OSError):
+        return b"spawn_main" in Path(f"/proc/{number}/cmdline").read_bytes()
+    return False
 
 
 def results_seen(workspace: Path, seen: dict[str, set[tuple[int, int]]]) -> None:
