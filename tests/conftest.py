@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What takes minutes, longest first: no process is left alone with one at the end. The second needs
 # nothing of `prepared`, which the first makes meanwhile.
 LONG = ("studies/test_pareto", "training/test_run", "studies/", "test_train.py", "reports/")
+LONG += ("long/test_crowd", "long/test_values")  # nor does the second of these wait for the first
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,7 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of a session."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def prepared(shared: Path) -> Path:
     """A workspace that nobody writes to: quick tokenizer, tokens, base network and reference, an
     empty tracking database, and a supernet in `supernet`."""
     from studies.grid.bench import plan_bench, prepare_bench
@@ -49,8 +57,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from varant.store.workspace import Workspace
     from varant.train import TrainConfig, main
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prepared"
+    folder = shared / "prepared"
     workspace = Workspace(folder=folder / "runs")
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "whole").exists():

@@ -1,8 +1,8 @@
 """Extreme values at every flag of every command: a config that says what was given, or one line.
 
 The flags are those of `test_flags_of_commands.py`, so a new one is tried by itself. No value may
-end in another exception, become another value without a word, or take long. `pytest -m long` tries
-many more, and what values mean together as far as a dry run looks.
+end in another exception, become another value without a word, or take long. `long/test_values.py`
+tries many more, and what values mean together as far as a dry run looks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from test_flags_of_commands import CONFIGS, config_of, flags_in
 
 from studies.study import Study
@@ -141,14 +141,6 @@ def test_any_value_at_any_flag(command: str, data: st.DataObject) -> None:
     any_value_at_any_flag(command, data)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("command", CONFIGS)
-@settings(HOW, max_examples=400)
-@given(data=st.data())
-def test_many_values_at_many_flags(command: str, data: st.DataObject) -> None:
-    any_value_at_any_flag(command, data)
-
-
 def look(command: str, config: Any) -> None:
     """What a dry run looks at, before it times anything."""
     module = importlib.import_module(command)
@@ -193,17 +185,3 @@ def test_what_values_mean_together(
     with pytest.raises(UserError, match=f"^{re.escape(said)}") as error:
         look(command, flags_of(type(config_of(command)), None, words.split()))
     assert is_one_line(error.value)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("command", CONFIGS)
-@settings(HOW, max_examples=40)
-@given(data=st.data())
-def test_values_that_parse_are_planned_or_refused(command: str, data: st.DataObject) -> None:
-    flag = data.draw(st.sampled_from(flags_with_values(command)))
-    text = data.draw(st.sampled_from(EXTREMES) | st.integers(0, 10**6).map(str))
-    assume((config := given_or_refused(type(config_of(command)), flag, text)) is not None)
-    try:
-        look(command, config)
-    except UserError as error:
-        assert is_one_line(error) and (flag in str(error) or text in str(error)), str(error)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from attacks import Attacked
+from attacked import Attacked
+from filelock import FileLock
+
+# Stopped by whatever has started the tests, they end what they have started.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,22 +38,33 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Attacked], Undisturbed]:
-    """Runs a command once, after those that it comes after."""
-    known: dict[str, Undisturbed] = {}
+def undisturbed(shared: Path) -> Callable[[Attacked], Undisturbed]:
+    """Runs a command once for all processes of the session, after those that it comes after."""
 
     def run(command: Attacked) -> Undisturbed:
-        if command.module not in known:
-            empty, end = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("end") / "runs"
-            start = run(command.after).end if command.after else empty
-            shutil.copytree(start, end)
-            began = time.monotonic()
-            code, said = command.run(end)
-            assert code == 0, said
-            known[command.module] = Undisturbed(
-                start=start, end=end, outcome=command.outcome(end), seconds=time.monotonic() - began
-            )
-        return known[command.module]
+        folder = shared / "undisturbed" / command.name
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "kept.pickle"
+        with FileLock(folder / "lock"):
+            if not kept.exists():
+                kept.write_bytes(pickle.dumps(made(command, folder)))
+            found: Undisturbed = pickle.loads(kept.read_bytes())
+            return found
+
+    def made(command: Attacked, folder: Path) -> Undisturbed:
+        start = run(command.after).end if command.after else folder / "start"
+        if command.after is None and not start.exists():
+            start.mkdir()
+            if command.made:
+                command.made(start)
+        end = folder / "end"
+        shutil.rmtree(end, ignore_errors=True)
+        shutil.copytree(start, end)
+        began = time.monotonic()
+        code, said = command.run(end)
+        seconds = time.monotonic() - began
+        assert code == 0, f"{command.name}: {said}"
+        return Undisturbed(start=start, end=end, outcome=command.outcome(end), seconds=seconds)
 
     return run
 
@@ -61,12 +78,14 @@ def times(request: pytest.FixtureRequest) -> Callable[[int], int]:
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """Counts of a test; printed, and written to `--tally`."""
+    """Counts of a test, above all of attacks that were `made` and that `held`; printed, and
+    written to `--tally`, also of a test that fails."""
     counts: Counter[str] = Counter()
+    began = time.monotonic()
     yield counts
-    name = request.node.name
-    line = {name: dict(sorted(counts.items()))}
-    print(json.dumps(line))
+    name, seconds = request.node.name, round(time.monotonic() - began)
+    content = {"test": name, "seconds": seconds, "counts": dict(sorted(counts.items()))}
+    print(json.dumps(content))
     if folder := request.config.getoption("--tally"):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(line, indent=1) + "\n")
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

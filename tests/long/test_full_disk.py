@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import LONGEST_SECONDS, ROOT, SWITCH, TRAIN, Attacked, bytes_on_disk
+from attacked import ALONE, LONGEST_SECONDS, TRAIN, Attacked, started
 
-POINTS = 15  # of each command
+POINTS, PARTS = 15, 3  # of each command; of the points, for as many processes as there are
 
 # A file system of its own, in a namespace where its maker is root: no rights are needed for it.
 ENTER = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -36,32 +36,41 @@ def namespaces(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip("this system lets users mount no file system")
 
 
+def bytes_on_disk(folder: Path) -> int:
+    """Of all below a folder, in whole pages."""
+    return sum(path.stat().st_size // 4096 * 4096 + 4096 for path in folder.rglob("*"))
+
+
 @pytest.mark.usefixtures("namespaces")
-@pytest.mark.parametrize("command", [TRAIN, SWITCH], ids=lambda command: command.module)
+@pytest.mark.parametrize("command", [TRAIN, ALONE], ids=lambda command: command.module)
+@pytest.mark.parametrize("part", range(PARTS))
 def test_full_at_every_point(
-    command: Attacked, undisturbed, times: Callable[[int], int], tally: Counter[str], tmp_path: Path
+    part: int,
+    command: Attacked,
+    undisturbed,
+    times: Callable[[int], int],
+    tally: Counter[str],
+    tmp_path: Path,
 ) -> None:
     """The points are equally far apart in what the command writes, up to all of it."""
-    whole, points = undisturbed(command), times(POINTS)
+    whole, mine = undisturbed(command), range(1 + part, POINTS + 1, PARTS)
     begun = bytes_on_disk(whole.start)
-    for point in range(1, points + 1):
-        room = begun + (bytes_on_disk(whole.end) - begun) * point // (points + 1)
+    for point in random.Random(part).sample(mine, times(len(mine))):
+        room = begun + (bytes_on_disk(whole.end) - begun) * point // (POINTS + 1)
         here, disk = tmp_path / f"{point}", tmp_path / f"{point}" / "disk"
         disk.mkdir(parents=True)
         (here / "runs").mkdir()
         words = [sys.executable, "-m", command.module, *command.words(disk)]
-        subprocess.run(
-            [*ENTER, "sh", "-c", FILL, "sh", str(room), str(disk), str(whole.start), *words],
-            cwd=ROOT,
-            env=os.environ | {"HERE": str(here), "DISK": str(disk)},
-            stdout=subprocess.DEVNULL,
-            timeout=LONGEST_SECONDS,
-            check=True,
-        )
+        tally["made"] += 1
+        filling = [*ENTER, "sh", "-c", FILL, "sh", str(room), str(disk), str(whole.start), *words]
+        with started(filling, command.place(disk), HERE=str(here), DISK=str(disk)) as running:
+            assert running.process.wait(LONGEST_SECONDS) == 0, running.said()
         code, said = (here / "full.code").read_text().strip(), (here / "full.txt").read_text()
-        assert "Traceback" not in said, said
-        assert code in ("0", "1"), said
-        tally["full: one line and code 1" if code == "1" else "full: of the tracker only"] += 1
-        assert (here / "again.code").read_text().strip() == "0", (here / "again.txt").read_text()
-        assert command.outcome(here / "runs") == whole.outcome
-        tally["with room again: ended as undisturbed"] += 1
+        what = f"{command.name}, full at {point} of {POINTS + 1}"
+        assert "Traceback" not in said, f"{what}: {said}"
+        assert code in ("0", "1"), f"{what}: ended with {code}: {said}"
+        tally["one line and code 1" if code == "1" else "of the tracker only"] += 1
+        again = (here / "again.txt").read_text()
+        assert (here / "again.code").read_text().strip() == "0", f"{what}, then room: {again}"
+        assert command.outcome(here / "runs") == whole.outcome, f"{what}: not as undisturbed"
+        tally["held"] += 1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from attacks import COMMANDS, LONGEST_SECONDS, ROOT
+from attacked import COMMANDS, LONGEST_SECONDS, ROOT, started
 
 # Which packages each thread looks for, from the moment when another than the main one does.
 RECORDED = """
@@ -43,8 +42,11 @@ def test_no_package_is_imported_by_two_threads(
     assert command.after is not None
     shutil.copytree(undisturbed(command.after).end, workspace)
     words = [sys.executable, "-c", RECORDED, str(out), command.module, *command.words(workspace)]
-    subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=LONGEST_SECONDS, check=True)
+    with started(words, ROOT) as running:
+        assert running.process.wait(LONGEST_SECONDS) == 0, running.said()
     found = {thread: set(names) for thread, names in json.loads(out.read_text()).items()}
     tally.update({f"packages of {thread}": len(names) for thread, names in found.items()})
+    tally["made"] += 1
     assert "mlflow" in found["False"]
     assert not found["True"] & found["False"] - OURS - FINDER - sys.stdlib_module_names
+    tally["held"] += 1

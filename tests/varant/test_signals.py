@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_lines import listens
 from probe_cells import Probe, probe
 
 from studies.cells.cell import run_cell
@@ -19,12 +20,6 @@ from varant.signals import stop_signals
 
 ROOT = Path(__file__).parents[2]
 ENDS = [(signal.SIGINT, 130, "interrupted; run"), (signal.SIGTERM, 75, "stopped; finished cells")]
-
-
-def listens(process: subprocess.Popen[str], number: int) -> bool:
-    """Whether a process has a handler for the signal."""
-    fields = Path(f"/proc/{process.pid}/status").read_text().split()
-    return bool(int(fields[fields.index("SigCgt:") + 1], 16) >> (number - 1) & 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="who listens is said by Linux")
@@ -153,3 +148,22 @@ def test_what_is_done_is_done(tmp_path):
         text=True,
     )
     assert (ended.returncode, ended.stdout) == (0, "done\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that its parent ended")
+def test_a_process_of_torchrun_ends_when_torchrun_is_killed():
+    """It would train on, and keep whoever runs the command again from its folder."""
+    rank = (
+        "import time\nfrom varant.training.distributed import end_with_torchrun\n"
+        "end_with_torchrun()\nprint('trains', flush=True)\ntime.sleep(30)\nprint('trains on')\n"
+    )
+    torchrun = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with subprocess.Popen(
+        [sys.executable, "-c", torchrun, rank],
+        env=os.environ | {"TORCHELASTIC_RUN_ID": "one", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout.readline() == "trains\n"
+        started.kill()
+        assert started.stdout.read() == "", "it held on to its output"

@@ -1,8 +1,11 @@
 """The processes that train one network together, as `torchrun` starts them."""
 
 import contextlib
+import ctypes
 import datetime
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +18,7 @@ from varant.errors import UserError
 
 # Rank 0 may train a tokenizer and a base network while the others wait for it.
 LONGEST_WAIT = datetime.timedelta(hours=24)
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,13 @@ class Ranks:
                     )
 
 
+def end_with_torchrun() -> None:
+    """Have this process stopped, so that it saves, when torchrun itself is killed: nobody would
+    know of it, and nobody else could train in its folder."""
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def joined_ranks(device: str) -> Iterator[Ranks]:
     """Join the process group that `torchrun` describes in the environment, if there is one.
@@ -69,6 +80,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
+    end_with_torchrun()
     backend = "nccl" if device.startswith("cuda") else "gloo"
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if backend == "nccl":
