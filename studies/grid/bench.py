@@ -16,7 +16,7 @@ from varant.devices import require_memory
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec, extractor_specs
 from varant.evaluation.features import Extractor
-from varant.evaluation.reference import load_reference_npz, prepare_reference
+from varant.evaluation.reference import prepare_reference, reference_of
 from varant.model.cost import plan_cost
 from varant.progress import progress_bar, silent
 from varant.start.preparation import BaseJob
@@ -73,22 +73,26 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     seeds = units if networks else ()
     resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
     specs = extractor_specs(
-        resolved.dataset.key, torchscript=wanted.script, inception=wanted.inception
+        resolved.dataset.key,
+        torchscript=wanted.script,
+        inception=wanted.inception,
+        resize=wanted.resize,
     )
     if specs[0].notice is not None:
         print(specs[0].notice, file=sys.stderr)
     extractors = tuple(spec.load() for spec in specs)
     if wanted.reference is not None:
-        digest = load_reference_npz(wanted.reference, features=extractors[0].features).digest
+        side = resolved.dataset.image_side
+        digest = reference_of(wanted.reference, extractors[0], side).digest
     setting = Setting(
         dataset=resolved.dataset.digest,
         tokenizer=resolved.tokenizer_digest,
-        extractors=tuple(spec.digest for spec in specs),
+        extractors=tuple(spec.identity for spec in specs),
         reference=digest,
     )
     instrument = instrument_of(config, setting, resolved.geometry)
     samples = samples_of(config, instrument, extractors[0].name)
-    held = 8 * samples * sum(extractor.features for extractor in extractors)
+    held = 8 * samples * sum(one.features + one.spatial_features for one in extractors)
     require_memory(held, "cpu", f"--samples {samples}", "give fewer")
     return Planned(
         **vars(resolved),
