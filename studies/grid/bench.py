@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from analysis.instrument_file import Setting
@@ -12,6 +13,7 @@ from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.grid.flags import StudyConfig
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.running.executors import Executor
+from varant.data.datasets import Dataset
 from varant.devices import require_memory
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec, extractor_specs
@@ -115,6 +117,8 @@ def _evaluation(
         UserError: naming the flag, its value and what would be right.
     """
     wanted, sizes = config.evaluation, resolved.dataset.sizes
+    if wanted.reference is None:
+        _check_classes(resolved.dataset)
     least = 2 * resolved.geometry.num_classes
     if samples < least:
         raise UserError(f"--samples {samples}: use at least {least}, two of each class")
@@ -137,6 +141,17 @@ def _evaluation(
         seed=config.seed,
         **vars(config.sampling),
     )
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """`UserError` where test images cannot be what samples are compared with, class by class."""
+    counts_C = np.bincount(dataset.test.labels_N, minlength=dataset.num_classes)
+    if counts_C.min() < 2:
+        few = dataset.class_names[int(counts_C.argmin())]
+        raise UserError(
+            f"--dataset {dataset.name}: class {few} has too few test images ({counts_C.min()}): "
+            "samples are compared within classes, which takes two; add some, or leave it out"
+        )
 
 
 def prepare_bench(

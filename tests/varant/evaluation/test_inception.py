@@ -20,7 +20,7 @@ from torch import Tensor
 from varant import Tokenizer, UserError
 from varant.evaluation.extractors import ExtractorSpec
 from varant.evaluation.features import Features, packaged_extractor
-from varant.evaluation.inception import INCEPTION_FEATURES, _resized_clean, inception_extractor
+from varant.evaluation.inception import INCEPTION_FEATURES, inception_extractor
 from varant.evaluation.reference import (
     Gaussian,
     Reference,
@@ -74,51 +74,6 @@ def test_the_network_sees_images_in_8_bits_and_answers_in_double(inception):
     assert found.features_NF.dtype == np.float64
     assert found.classes_N is None
     np.testing.assert_array_equal(found.features_NF[:, 0], [0, 128, 255, 255, 0])
-
-
-@pytest.fixture(scope="module")
-def in_layers(tmp_path_factory):
-    torch.manual_seed(1)
-    return saved(InLayers(), tmp_path_factory.mktemp("in_layers") / "inception-2015-12-05.pt")
-
-
-@pytest.mark.parametrize("resize", ["legacy", "clean"])
-def test_one_pass_through_layers_gives_features_spatial_ones_and_probabilities(in_layers, resize):
-    """What the file says when it is called as a whole, and what its `mixed_6.conv` says."""
-    extractor = inception_extractor(in_layers, resize=resize)
-    assert (
-        extractor.name
-        == {"legacy": "inception-", "clean": "inception-clean-"}[resize] + (extractor.digest[:6])
-    )
-    assert (extractor.stepwise, extractor.spatial_features) == (True, 2023)
-    images = images_of(5)
-    pixels = images.mul(255).round()
-    if resize == "clean":
-        pixels = _resized_clean(pixels)
-    whole, found = torch.jit.load(str(in_layers)), extractor(images, batch=2)
-    features = whole(pixels, return_features=True)
-    np.testing.assert_allclose(found.features_NF, features.detach(), atol=1e-5)
-    probabilities = whole(pixels, no_output_bias=True).detach()
-    np.testing.assert_allclose(found.probabilities_NC, probabilities, rtol=1e-4)
-    seen = []
-    layers = InLayers()
-    layers.load_state_dict(whole.state_dict())
-    layers.layers.mixed_6.conv.register_forward_hook(lambda _, __, x: seen.append(x[:, :7]))
-    layers(pixels)
-    np.testing.assert_allclose(found.spatial_NS, seen[0].detach().flatten(1), atol=1e-5)
-
-
-def test_other_layers_than_inceptions_are_called_as_a_whole(tmp_path):
-    class Apart(InLayers):
-        def forward(
-            self, img: Tensor, return_features: bool = False, no_output_bias: bool = False
-        ) -> Tensor:
-            return self.layers(img.new_zeros(len(img), 3, 299, 299)).flatten(1)
-
-    extractor = inception_extractor(saved(Apart(), tmp_path / "apart.pt"))
-    assert (extractor.stepwise, extractor.spatial_features) == (False, 0)
-    found = extractor(images_of(2))
-    assert (found.spatial_NS, found.probabilities_NC) == (None, None)
 
 
 def test_statistics_of_spatial_features_are_read_where_the_network_has_them(tmp_path):
@@ -378,7 +333,7 @@ def test_files_that_are_no_npz(tmp_path):
     assert "mu is no array of numbers" in refused(path.read_bytes())
 
 
-def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception, in_layers):
+def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
     """Made once, in the tokens' folder: of 7 test images in 2 classes."""
     torch.manual_seed(0)
     config = small_tokenizer((1, 2), 16)
@@ -388,6 +343,7 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception, in_
     (tmp_path / "test.json").write_text(json.dumps({"shards": ["test.safetensors"]}))
     record(tmp_path / "test.safetensors", tmp_path / "test.json")
     images = tokenizer.decode(tokens_NL).add(1).div(2)
+    in_layers = saved(InLayers(), tmp_path / "in_layers.pt")
     networks = [inception_extractor(path) for path in (inception, in_layers)]
     for extractor in (*networks, packaged_extractor("shapes-24")):
         path = prepare_reference(tmp_path, tokenizer, extractor)
