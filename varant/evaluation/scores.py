@@ -23,8 +23,8 @@ def scores(samples: Features, labels_N: np.ndarray, reference: Reference) -> dic
     where it has classes. `precision`, `recall`, `density`, `coverage`: without replicates; where
     the reference has features and both sets more than `NEIGHBOURS`.
 
-    With 2,048 features `frechet` and its 20 replicates take 21 eigendecompositions, about half
-    a minute on one core: little beside the hours that features of 10,000 images take there.
+    With 2,000 features a Frechet distance and its 20 replicates take 21 eigendecompositions, about
+    half a minute on one core: little beside the hours that features of 10,000 images take there.
 
     Raises:
         ValueError: fewer than two samples, a reference of other features, or a class too
