@@ -14,7 +14,7 @@ class Metric:
     """What a metric name says: words for people, unit, direction, and the claims it may decide."""
 
     name: str
-    kind: str  # nll, fd, kid, fid, class_accuracy, kv_bytes, flops, latency_ms, images_per_second
+    kind: str  # the first part of the name, but for `select/`
     label: str  # as a sentence names it
     short: str  # as a table's column or an axis names it
     damage: str  # what "worse than the full network" is called
@@ -60,6 +60,9 @@ _KNOWN = {
     rf"fd/{_SAMPLES}": ("Fréchet distance", "FD", "FD increase", ""),
     rf"kid/{_SAMPLES}": ("class-conditional KID", "KID", "KID increase", ""),
     rf"fid/{_SAMPLES}": ("FID (Inception features)", "FID", "FID increase", ""),
+    rf"sfid/{_SAMPLES}": ("sFID (spatial features)", "sFID", "sFID increase", ""),
+    rf"mind/{_SAMPLES}": ("MIND (sliced Wasserstein)", "MIND", "MIND increase", ""),
+    rf"inception_score/{_SAMPLES}": ("Inception score", "IS", "IS lost", ""),
     rf"(?P<kind>precision|recall|density|coverage)/{_SAMPLES}": (
         "{kind}",
         "{kind}",
@@ -74,7 +77,7 @@ _KNOWN = {
     rf"images_per_second/{_OF}": ("throughput, {of}", "images/s", "throughput lost", "images/s"),
 }
 _HIGHER_IS_BETTER = {"class_accuracy", "images_per_second", "precision", "recall"}
-_HIGHER_IS_BETTER |= {"density", "coverage"}
+_HIGHER_IS_BETTER |= {"density", "coverage", "inception_score"}
 
 
 @functools.cache

@@ -42,7 +42,7 @@ NAMES = (
     *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),
     *("loss quarter", "retrained full", "retrained half", "asymmetry"),
 )
-KINDS = ("fd", "fid", "kid", "class_accuracy", "nll")
+KINDS = ("fd", "fid", "sfid", "kid", "mind", "inception_score", "class_accuracy", "nll")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,10 @@ class Noise:
             samples=rows["count"],
         )
         self._rows = self._rows[self._rows["group"] < COMMON_BLOCK]
+        # Cells that an earlier version measured lack the metrics that came later.
+        cells = self._rows[self._rows["group"] == WHOLE]["key"].value_counts()
+        whole = cells.index[cells == cells.max()]
+        self._rows = self._rows[self._rows["key"].isin(whole)]
         largest = self._rows.sort_values("samples", ascending=False, kind="stable")
         self.metrics = tuple(metrics[name] for name in largest.drop_duplicates("key")["metric"])
 

@@ -68,7 +68,7 @@ class HeldOut:
         found: dict[str, object] = {
             "tokenizer": self.tokenizer_sha256,
             "held_out": self.tokens_digest,
-            "extractors": [extractor.digest for extractor in self.extractors],
+            "extractors": [extractor.identity for extractor in self.extractors],
         }
         found |= {"training": self.training_digest} if self.training_digest else {}
         found |= {"shared": True} if self.shared else {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
 RESULT_SCHEMA, SCORE_SCHEMA = 4, 2
 IDENTITY_FILE = "config.json"
-SCORING_SECONDS = 0.7  # of an evaluation, whatever it measures
+SCORING_SECONDS = 1.0  # of an evaluation, whatever it measures
 RECONSTRUCTED = 2_750  # images a CPU-second of the smallest preset, decoded and given features
 
 

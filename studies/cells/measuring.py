@@ -67,7 +67,7 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
     """Files of a unit, kept for the next cell of this process."""
     extractors = [spec.load(device) for spec in held_out.extractors]
     references = [
-        read_reference(path, features=extractor.features)
+        read_reference(path, features=extractor.features, spatial=extractor.spatial_features)
         for path, extractor in zip(held_out.references, extractors, strict=True)
     ]
     given, found = held_out.reference_digest, references[0].digest
@@ -209,7 +209,7 @@ def _named(
     scored: Mapping[str, Jackknifed], extractor: Extractor, count: int
 ) -> dict[str, Measurements]:
     """Scores by the names of their metrics."""
-    kinds = {"frechet": extractor.kind, "class_kid": "kid"}
+    kinds = {"frechet": extractor.kind, "class_kid": "kid", "spatial_frechet": "sfid"}
     return {
         kind
         if (kind := kinds.get(name, name)) == "class_accuracy"

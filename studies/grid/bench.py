@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from analysis.instrument_file import Setting
@@ -12,11 +13,12 @@ from studies.cells.cell import Evaluation, HeldOut, Network, Site
 from studies.grid.flags import StudyConfig
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.running.executors import Executor
+from varant.data.datasets import Dataset
 from varant.devices import require_memory
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec, extractor_specs
 from varant.evaluation.features import Extractor
-from varant.evaluation.reference import load_reference_npz, prepare_reference
+from varant.evaluation.reference import prepare_reference, reference_of
 from varant.model.cost import plan_cost
 from varant.progress import progress_bar, silent
 from varant.start.preparation import BaseJob
@@ -73,22 +75,26 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     seeds = units if networks else ()
     resolved = resolve(config.start, config.data, seeds=seeds, quick=config.run.quick)
     specs = extractor_specs(
-        resolved.dataset.key, torchscript=wanted.script, inception=wanted.inception
+        resolved.dataset.key,
+        torchscript=wanted.script,
+        inception=wanted.inception,
+        resize=wanted.resize,
     )
     if specs[0].notice is not None:
         print(specs[0].notice, file=sys.stderr)
     extractors = tuple(spec.load() for spec in specs)
     if wanted.reference is not None:
-        digest = load_reference_npz(wanted.reference, features=extractors[0].features).digest
+        side = resolved.dataset.image_side
+        digest = reference_of(wanted.reference, extractors[0], side).digest
     setting = Setting(
         dataset=resolved.dataset.digest,
         tokenizer=resolved.tokenizer_digest,
-        extractors=tuple(spec.digest for spec in specs),
+        extractors=tuple(spec.identity for spec in specs),
         reference=digest,
     )
     instrument = instrument_of(config, setting, resolved.geometry)
     samples = samples_of(config, instrument, extractors[0].name)
-    held = 8 * samples * sum(extractor.features for extractor in extractors)
+    held = 8 * samples * sum(one.features + one.spatial_features for one in extractors)
     require_memory(held, "cpu", f"--samples {samples}", "give fewer")
     return Planned(
         **vars(resolved),
@@ -111,6 +117,8 @@ def _evaluation(
         UserError: naming the flag, its value and what would be right.
     """
     wanted, sizes = config.evaluation, resolved.dataset.sizes
+    if wanted.reference is None:
+        _check_classes(resolved.dataset)
     least = 2 * resolved.geometry.num_classes
     if samples < least:
         raise UserError(f"--samples {samples}: use at least {least}, two of each class")
@@ -133,6 +141,17 @@ def _evaluation(
         seed=config.seed,
         **vars(config.sampling),
     )
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """`UserError` where test images cannot be what samples are compared with, class by class."""
+    counts_C = np.bincount(dataset.test.labels_N, minlength=dataset.num_classes)
+    if counts_C.min() < 2:
+        few = dataset.class_names[int(counts_C.argmin())]
+        raise UserError(
+            f"--dataset {dataset.name}: class {few} has too few test images ({counts_C.min()}): "
+            "samples are compared within classes, which takes two; add some, or leave it out"
+        )
 
 
 def prepare_bench(

@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from varant.errors import UserError
 from varant.flags import Positive, Processes, Seed, Times, plain
@@ -38,6 +38,9 @@ class EvaluationConfig:
     that declares its input_size as an extra file; it is a program that runs with your rights."""
     inception: Path | None = None
     """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
+    resize: Literal["legacy", "clean"] = "legacy"
+    """How images get Inception's 299 pixels: legacy, as published figures (ADM's evaluator), or
+    clean, with antialiasing (clean-fid)."""
     reference: Path | None = None
     """NPZ file with mu and sigma of the features of real images, as ADM's; default: reconstructed
     test images."""
@@ -53,6 +56,8 @@ class EvaluationConfig:
             raise UserError(f"--samples {self.samples}: a distance needs at least 2")
         if (self.extractor == "inception") != (self.inception is not None):
             raise UserError("--inception: goes with --extractor inception, which needs it")
+        if self.resize != "legacy" and self.inception is None:
+            raise UserError(f"--resize {self.resize}: goes with --extractor inception")
         if self.reference is not None and self.inception is None:
             raise UserError(f"--reference {self.reference}: goes with --extractor inception")
         if self.script is not None and not os.path.isfile(self.script):  # whatever the name

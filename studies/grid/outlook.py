@@ -86,5 +86,9 @@ def warn_of_little(bench: Planned) -> None:
     if units < LEAST_UNITS:
         print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
     if samples < 2 * features:
-        said = f"no verdict by a distance below {2 * features}, twice the features"
+        said = (
+            f"cannot resolve: their covariance of {features} features has rank "
+            f"{min(samples - 1, features)}; no verdict by a distance below {2 * features}, twice "
+            "the features"
+        )
         print(f"warning: --samples {samples}: {said}", file=sys.stderr)

@@ -51,8 +51,10 @@ def test_direction_of_better():
         "flops/transformer",
         "latency_ms/batch_8",
         "fid/inception/n50000",
+        "sfid/inception/n50000",
+        "mind/shapes-1a2b3c/n250",
     )
-    higher = ("class_accuracy", "images_per_second/train")
+    higher = ("class_accuracy", "images_per_second/train", "inception_score/inception/n50000")
     assert all(parse_metric(name).better == "lower" for name in lower)
     assert all(parse_metric(name).better == "higher" for name in higher)
     assert parse_metric("class_accuracy").damage_sign == -1
@@ -62,6 +64,8 @@ def test_direction_of_better():
 def test_metric_facts():
     fd = parse_metric("fd/shapes-1a2b3c/n250")
     assert (fd.extractor, fd.decides) == ("shapes-1a2b3c", True)
+    beside = ("sfid/inception/n50000", "mind/shapes-1a2b3c/n250", "inception_score/inception/n9")
+    assert not any(parse_metric(name).decides for name in beside)
     assert "FID" not in fd.label + fd.short + fd.damage
     assert parse_metric("nll/scale_07").scale == 7
     assert not parse_metric("nll/mean").decides

@@ -1,10 +1,13 @@
 """Bad input gives one line that names flag or file, value and remedy, and exit code 2."""
 
 import pytest
+from image_files import paint
+from inception_stand_in import StandIn, saved
 from study_commands import Command
 
 from studies.grid.flags import StudyRunConfig
 from studies.sensitivity import Sensitivity, SensitivityConfig
+from varant.errors import UserError
 from varant.values import cores
 
 SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
@@ -42,6 +45,20 @@ SENSITIVITY = Command(study=Sensitivity, config=SensitivityConfig)
 )
 def test_flags(capsys, tmp_path, flags, message):
     assert message in SENSITIVITY.refused(capsys, tmp_path / "runs", **flags)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_class_that_test_images_miss(tmp_path):
+    """Of each class's four images in `val/` two are for test; of `cats` there is one."""
+    for label in ("birds", "cats"):
+        for i in range(6 if label == "birds" else 4):
+            split = "train" if i < 2 else "val"
+            paint(tmp_path / "photos" / split / label / f"{i}.png", (24, 24), seed=i)
+    network = saved(StandIn(), tmp_path / "inception.pt")
+    flags = {"dataset": "folder", "data_path": tmp_path / "photos", "extractor": "inception"}
+    with pytest.raises(UserError, match=r"^--dataset folder: class cats has too .* \(1\): "):
+        SENSITIVITY.of(workspace=tmp_path / "runs", inception=network, **flags).run()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_cuda_asked_for_and_absent(capsys, tmp_path, monkeypatch):

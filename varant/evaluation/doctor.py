@@ -10,22 +10,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
-from varant.evaluation.inception import InceptionExtractor
+from varant.evaluation.inception import InceptionExtractor, Resize
 from varant.evaluation.jackknife import Jackknifed
-from varant.evaluation.reference import Gaussian, load_reference_npz
-from varant.evaluation.scores import frechet, frechet_distance
+from varant.evaluation.reference import STATISTICS, Gaussian, Reference, load_reference_npz
+from varant.evaluation.scores import frechet_distance, scores
 from varant.randomness import stream
-from varant.store.image_set import StoredImages
+from varant.store.image_set import StoredImages, read_facts
 
 PUBLISHED_IMAGES = 50_000
 # VAR's figures (Tian et al. 2024, arXiv 2404.02905) and VARiant's are of these.
@@ -57,16 +57,18 @@ class Case:
     """Samples, what they are compared with, and how.
 
     Attributes:
-        statistics: what is compared with; None: those of `images`.
+        given: statistics that are compared with; None: those of `images`.
         images: of the reference, in the samples' form. Where statistics are there too, as in ADM's
             files, they may be of more images and decide.
+        noted: what the reference says that it was made of.
         expected: what the distance should be; None where nobody says.
     """
 
     samples: StoredImages
-    statistics: Gaussian | None
+    given: Reference | None
     images: StoredImages | None
     extractor: Extractor
+    noted: dict[str, Any] = field(default_factory=dict)
     expected: float | None = None
 
     @cached_property
@@ -77,37 +79,30 @@ class Case:
 
     @cached_property
     def features(self) -> Features:
-        return self.features_of(self.samples)
+        return features_of(self.samples, self.extractor)
 
     @cached_property
+    def scores(self) -> dict[str, Jackknifed]:
+        """Of the samples as they are, those that need no classes; `frechet` is the distance."""
+        plain = replace(self.features, classes_N=None)
+        return scores(plain, np.zeros(len(plain)), self.reference)
+
+    @property
     def distance(self) -> Jackknifed:
-        """As the samples are."""
-        return frechet(self.features.features_NF, self.target(self.extractor))
-
-    def features_of(
-        self, images: StoredImages, change: Change | None = None, extractor: Extractor | None = None
-    ) -> Features:
-        """Features of images, whose numbers are taken as levels of 0 to 255."""
-        found = []
-        for part in images.parts():
-            levels = np.clip(part if change is None else change(part), 0, 255)
-            scaled = torch.from_numpy(levels.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-            found.append((extractor or self.extractor)(scaled))
-        return Features.joined(found)
-
-    def target(self, extractor: Extractor) -> Gaussian:
-        """What is compared with, in an extractor's features; those of files are in their own."""
-        if self.statistics is not None:
-            return self.statistics
-        if extractor is self.extractor:
-            return self._target
-        assert self.images is not None, "statistics, or images"
-        return Gaussian.of(self.features_of(self.images, extractor=extractor).features_NF)
+        return self.scores["frechet"]
 
     @cached_property
-    def _target(self) -> Gaussian:
+    def reference(self) -> Reference:
+        if self.given is not None:
+            return self.given
         assert self.images is not None, "statistics, or images"
-        return Gaussian.of(self.features_of(self.images).features_NF)
+        found = features_of(self.images, self.extractor)
+        spatial = None if found.spatial_NS is None else Gaussian.of(found.spatial_NS)
+        return Reference(features_NF=found.features_NF, spatial=spatial)
+
+    def distance_of(self, features_NF: np.ndarray) -> float:
+        """That of other features from the same reference."""
+        return frechet_distance(Gaussian.of(features_NF), self.reference.gaussian)
 
     def better(self, distance: float) -> bool:
         """Whether a distance is nearer to what it should be, or lower, by more than chance."""
@@ -123,6 +118,18 @@ class Case:
         return Finding(check=check, status=status, said=said, distance=distance)
 
 
+def features_of(
+    images: StoredImages, extractor: Extractor, change: Change | None = None
+) -> Features:
+    """Features of images, whose numbers are taken as levels of 0 to 255."""
+    found = []
+    for part in images.parts():
+        levels = np.clip(part if change is None else change(part), 0, 255)
+        scaled = torch.from_numpy(levels.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+        found.append(extractor(scaled))
+    return Features.joined(found)
+
+
 def read_case(
     samples: Path, reference: Path, extractor: Extractor, expected: float | None = None
 ) -> Case:
@@ -131,13 +138,19 @@ def read_case(
     Raises:
         UserError: a file that cannot be read, or statistics of other features.
     """
-    drawn, statistics, images = StoredImages.of(samples, "samples"), None, None
+    drawn, given, images = StoredImages.of(samples, "samples"), None, None
     with contextlib.suppress(UserError):
         images = StoredImages.of(reference, "--reference")
-    if images is None or {"mu", "sigma"} <= set(images.names):
-        statistics = load_reference_npz(reference, features=extractor.features).gaussian
+    if images is None or {*STATISTICS} <= set(images.names):
+        counts = {"features": extractor.features, "spatial": extractor.spatial_features}
+        given = load_reference_npz(reference, **counts)
     return Case(
-        samples=drawn, statistics=statistics, images=images, extractor=extractor, expected=expected
+        samples=drawn,
+        given=given,
+        images=images,
+        extractor=extractor,
+        noted=read_facts(reference),
+        expected=expected,
     )
 
 
@@ -152,8 +165,7 @@ def check_range(case: Case) -> Finding:
     said = f"numbers from {low:g} to {high:g}, {case.samples.dtype}"
     if high <= 1:  # of black images even a whole set of levels reaches more
         change = (lambda x: (x + 1) * 127.5) if low < 0 else (lambda x: x * 255.0)
-        found = case.features_of(case.samples, change)
-        distance = frechet_distance(Gaussian.of(found.features_NF), case.target(case.extractor))
+        distance = case.distance_of(features_of(case.samples, case.extractor, change).features_NF)
         wanted = f"{said}: levels of 0 to 255 are wanted ({distance:.4g} with them)"
         return Finding(check="range", status="cause", said=wanted, distance=distance)
     return Finding(check="range", status="ok", said=said)
@@ -162,29 +174,38 @@ def check_range(case: Case) -> Finding:
 def check_resolution(case: Case) -> Finding:
     side = case.samples.shape[1:3]
     said = f"samples of {side[1]} x {side[0]} pixels"
-    if case.images is None:
+    noted = case.noted.get("side")
+    other = case.images.shape[1:3] if case.images is not None else (noted, noted)
+    if other == (None, None):
         said += "; statistics do not say what images they are of"
         return Finding(check="resolution", status="unknown", said=said)
-    other = case.images.shape[1:3]
     said += f", reference of {other[1]} x {other[0]}"
     return Finding(check="resolution", status="ok" if side == other else "cause", said=said)
 
 
 def check_classes(case: Case) -> Finding:
-    counts = _class_counts(case.samples)
-    if counts is None:
+    drawn = _class_counts(case.samples)
+    if drawn is None:
         said = "neither labels (arr_1) nor facts say which classes the samples are of"
         return Finding(check="classes", status="unknown", said=said)
-    said = f"{len(counts)} classes, {counts.min():,} to {counts.max():,} samples each"
-    even = counts.min() == counts.max()
-    return Finding(check="classes", status="ok" if even else "cause", said=said)
+    least, most = min(drawn.values()), max(drawn.values())
+    said = f"{len(drawn)} classes, {least:,} to {most:,} samples each"
+    real = None if case.images is None else _class_counts(case.images)
+    wanted = range(max(drawn)) if real is None else real.keys()
+    missing = sorted(set(wanted) - drawn.keys())
+    if missing:
+        said += f"; none of {', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
+    status: Status = "cause" if missing or least < most else "ok"
+    return Finding(check="classes", status=status, said=said)
 
 
-def _class_counts(samples: StoredImages) -> np.ndarray | None:
-    if samples.labels_N is not None:
-        return np.unique(samples.labels_N, return_counts=True)[1]
-    if "classes" in samples.facts:
-        return np.full(len(samples.facts["classes"]), samples.facts["per_class"])
+def _class_counts(images: StoredImages) -> dict[int, int] | None:
+    """Images by class, as far as the file says."""
+    if images.labels_N is not None:
+        classes, counts = np.unique(images.labels_N, return_counts=True)
+        return dict(zip(classes.tolist(), counts.tolist(), strict=True))
+    if "classes" in images.facts:
+        return dict.fromkeys(images.facts["classes"], images.facts["per_class"])
     return None
 
 
@@ -203,13 +224,14 @@ def check_sampling(case: Case) -> Finding:
 
 
 def check_extractor(case: Case) -> Finding:
-    said = f"{case.extractor.name}, SHA-256 {case.extractor.digest}"
-    known = case.images.facts.get("extractor") if case.images is not None else None
-    if known is None:
+    said, own = f"{case.extractor.name}, SHA-256 {case.extractor.digest}", case.extractor.facts
+    known = {name: case.noted[name] for name in own if name in case.noted}
+    if "extractor" not in known:
         said += "; the reference does not say what it was made with"
         return Finding(check="extractor", status="unknown", said=said)
-    status: Status = "ok" if known == case.extractor.digest else "cause"
-    return Finding(check="extractor", status=status, said=f"{said}; reference by {known}")
+    status: Status = "ok" if known.items() <= own.items() else "cause"
+    made = ", ".join(map(str, known.values()))
+    return Finding(check="extractor", status=status, said=f"{said}; reference by {made}")
 
 
 def check_duplicates(case: Case) -> Finding:
@@ -223,16 +245,14 @@ def check_duplicates(case: Case) -> Finding:
     if len(kept) == index or len(kept) < 2:
         status: Status = "ok" if len(kept) == index else "cause"
         return Finding(check="duplicates", status=status, said=said)
-    alone = frechet_distance(
-        Gaussian.of(case.features.features_NF[kept]), case.target(case.extractor)
-    )
+    alone = case.distance_of(case.features.features_NF[kept])
     said += f" ({alone:.4g} without)"
     return Finding(check="duplicates", status="cause", said=said, distance=alone)
 
 
 def check_channels(case: Case) -> Finding:
-    found = case.features_of(case.samples, lambda images: images[..., ::-1])
-    distance = frechet_distance(Gaussian.of(found.features_NF), case.target(case.extractor))
+    found = features_of(case.samples, case.extractor, lambda images: images[..., ::-1])
+    distance = case.distance_of(found.features_NF)
     cause, fine = "red and blue are swapped", "red, green, blue in this order"
     return case.without("channels", distance, cause, fine)
 
@@ -242,26 +262,32 @@ def check_resize(case: Case) -> Finding:
     if not isinstance(extractor, InceptionExtractor):
         said = f"{extractor.name} does not resize"
         return Finding(check="resize", status="ok", said=said)
-    clean = replace(extractor, resize="clean")
-    found = case.features_of(case.samples, extractor=clean)
-    distance = frechet_distance(Gaussian.of(found.features_NF), case.target(clean))
-    cause, fine = "clean resizing gives the expected number", "legacy, as ADM's evaluator resizes"
+    other: Resize = "legacy" if extractor.resize == "clean" else "clean"
+    resized = replace(case, extractor=replace(extractor, resize=other))
+    distance = resized.distance_of(resized.features.features_NF)
+    by = {"legacy": "legacy, as ADM's evaluator resizes", "clean": "clean, as clean-fid resizes"}
+    fine = by[extractor.resize]
     if case.expected is None:
-        said = f"{fine}; {distance:.4g} by clean resizing"
+        said = f"{fine}; {distance:.4g} by {other} resizing"
         return Finding(check="resize", status="ok", said=said, distance=distance)
-    return case.without("resize", distance, cause, fine)
+    return case.without("resize", distance, f"{other} resizing gives the expected number", fine)
 
 
 def check_count(case: Case) -> Finding:
     """The distance at the published number of samples, on a line in 1 / N (Chong and Forsyth,
     arXiv 1911.07023) through all samples and draws of fewer, down to the half."""
-    features_NF, target = case.features.features_NF, case.target(case.extractor)
-    count, needed = len(features_NF), 2 * case.extractor.features
+    features_NF, size = case.features.features_NF, case.extractor.features
+    count, needed = len(features_NF), 2 * size
+    real = case.reference.features_NF
+    for images, kind in ((features_NF, "samples"), (real, "reference images")):
+        if images is not None and len(images) < needed:
+            said = (
+                f"{len(images):,} {kind}: cannot resolve, their covariance of {size:,} features "
+                f"has rank {min(len(images) - 1, size):,}; take at least {needed:,}"
+            )
+            return Finding(check="count", status="cause", said=said)
     if count == PUBLISHED_IMAGES:
         return Finding(check="count", status="ok", said=f"{count:,} samples")
-    if count < needed:
-        said = f"{count:,} samples: cannot resolve, the rank of the covariance is below its size; "
-        return Finding(check="count", status="cause", said=f"{said}draw at least {needed:,}")
     if count < 2 * needed:  # the half would be on no such line
         said = (
             f"{count:,} samples; from {2 * needed:,} on, what {PUBLISHED_IMAGES:,} give is foretold"
@@ -269,10 +295,7 @@ def check_count(case: Case) -> Finding:
         return Finding(check="count", status="unknown", said=said)
     rng = stream(0, "fid doctor")
     sizes = [count, *[round(count / 2**0.5)] * DRAWS, *[count // 2] * DRAWS]
-    distances = [
-        frechet_distance(Gaussian.of(features_NF[rng.permutation(count)[:size]]), target)
-        for size in sizes
-    ]
+    distances = [case.distance_of(features_NF[rng.permutation(count)[:fewer]]) for fewer in sizes]
     slope, end = np.polyfit(1 / np.array(sizes), distances, 1)
     distance = float(end + slope / PUBLISHED_IMAGES)
     said = f"{count:,} samples; about {distance:.4g} is to be expected of {PUBLISHED_IMAGES:,}"

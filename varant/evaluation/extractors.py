@@ -8,7 +8,7 @@ from typing import Literal
 
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, packaged_extractor
-from varant.evaluation.inception import inception_digest, inception_extractor
+from varant.evaluation.inception import Resize, inception_digest, inception_extractor
 from varant.evaluation.patches import PatchExtractor
 from varant.evaluation.torchscript import script_digest, script_extractor
 
@@ -22,12 +22,14 @@ class ExtractorSpec:
     Attributes:
         network: name of a packaged network, such as `shapes-24`.
         path: of a file of the user's, absolute.
+        resize: of Inception.
     """
 
     kind: Literal["packaged", "patches", "torchscript", "inception"]
     digest: str
     network: str | None = None
     path: Path | None = field(default=None, compare=False)
+    resize: Resize = "legacy"
 
     @classmethod
     def packaged(cls, network: str) -> ExtractorSpec:
@@ -46,9 +48,15 @@ class ExtractorSpec:
         return cls(kind="torchscript", digest=script_digest(path), path=path.absolute())
 
     @classmethod
-    def inception(cls, path: Path) -> ExtractorSpec:
+    def inception(cls, path: Path, resize: Resize = "legacy") -> ExtractorSpec:
         """Of a TorchScript Inception file, hashed and not yet loaded; `UserError` if it is none."""
-        return cls(kind="inception", digest=inception_digest(path), path=path.absolute())
+        digest = inception_digest(path)
+        return cls(kind="inception", digest=digest, path=path.absolute(), resize=resize)
+
+    @property
+    def identity(self) -> str:
+        """All that features depend on beside the images."""
+        return self.digest if self.resize == "legacy" else f"{self.digest} {self.resize}"
 
     @property
     def notice(self) -> str | None:
@@ -64,8 +72,10 @@ class ExtractorSpec:
         `inception_extractor`.
         """
         if self.path is not None:
-            of_file = inception_extractor if self.kind == "inception" else script_extractor
-            return of_file(self.path, device=device, digest=self.digest)
+            how = {"device": device, "digest": self.digest}
+            if self.kind == "inception":
+                return inception_extractor(self.path, **how, resize=self.resize)
+            return script_extractor(self.path, **how)
         own: Extractor = PatchExtractor()
         if self.network is not None:
             own = packaged_extractor(self.network)
@@ -78,7 +88,11 @@ class ExtractorSpec:
 
 
 def extractor_specs(
-    key: str, *, torchscript: Path | None = None, inception: Path | None = None
+    key: str,
+    *,
+    torchscript: Path | None = None,
+    inception: Path | None = None,
+    resize: Resize = "legacy",
 ) -> tuple[ExtractorSpec, ExtractorSpec]:
     """The two spaces of a study: the first decides, the second knows nothing of the classes.
 
@@ -86,6 +100,7 @@ def extractor_specs(
         key: data set and image side, such as `shapes-24`, whose packaged classifier is the first
             unless a file is given.
         torchscript, inception: the first instead, from a file of the user's; one at most.
+        resize: of Inception.
 
     Raises:
         UserError: no network is packaged for the key, or no such file.
@@ -94,7 +109,7 @@ def extractor_specs(
     if torchscript is not None:
         first = ExtractorSpec.torchscript(torchscript)
     elif inception is not None:
-        first = ExtractorSpec.inception(inception)
+        first = ExtractorSpec.inception(inception, resize)
     else:
         first = ExtractorSpec.packaged(key)
     return first, ExtractorSpec.patches()

@@ -10,9 +10,9 @@ import abc
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,22 +65,27 @@ class Features:
         features_NF: (N, F) float64.
         classes_N: (N,) int64, the class that the network gives each image; None where it has no
             classes of the data's.
+        spatial_NS: (N, S) float32, features that know where in the image they are; None where the
+            network has none.
+        probabilities_NC: (N, C) float32, of classes that need not be the data's; None likewise.
     """
 
     features_NF: np.ndarray
     classes_N: np.ndarray | None = None
+    spatial_NS: np.ndarray | None = None
+    probabilities_NC: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features_NF)
 
     def rows(self, chosen: slice) -> Features:
-        classes_N = None if self.classes_N is None else self.classes_N[chosen]
-        return Features(features_NF=self.features_NF[chosen], classes_N=classes_N)
+        kept: dict[str, Any] = {k: None if v is None else v[chosen] for k, v in vars(self).items()}
+        return Features(**kept)
 
     def rounded(self) -> Features:
         """As they are stored: features in half precision, float64 again."""
         stored_NF = self.features_NF.astype(np.float16)
-        return Features(features_NF=stored_NF.astype(np.float64), classes_N=self.classes_N)
+        return replace(self, features_NF=stored_NF.astype(np.float64))
 
     def save(self, path: Path) -> None:
         """Write the features as float16 `.npy`, without classes; labels say what they are of."""
@@ -95,11 +100,11 @@ class Features:
     @classmethod
     def joined(cls, parts: Sequence[Features]) -> Features:
         """One after the other, at least one; of the same extractor."""
-        classes = [part.classes_N for part in parts if part.classes_N is not None]
-        return cls(
-            features_NF=np.concatenate([part.features_NF for part in parts]),
-            classes_N=np.concatenate(classes) if classes else None,
-        )
+        columns = {one.name: [getattr(part, one.name) for part in parts] for one in fields(cls)}
+        joined: dict[str, Any] = {
+            k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()
+        }
+        return cls(**joined)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +128,16 @@ class Extractor(abc.ABC):
     @abc.abstractmethod
     def features(self) -> int:
         """F, of one image."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What its features depend on beside the images, as files of them say."""
+        return {"extractor": self.digest}
+
+    @property
+    def spatial_features(self) -> int:
+        """S, of one image; 0 where the network has none."""
+        return 0
 
     @torch.no_grad()
     def __call__(self, images_B3HW: Tensor, *, batch: int | None = None) -> Features:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from varant.evaluation.features import Features
+from varant.evaluation.inception_score import dealt, inception_score
 from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.kernel import class_kid
 from varant.evaluation.manifold import NEIGHBOURS, manifold
+from varant.evaluation.mind import mind
 from varant.evaluation.reference import Gaussian, Reference
 
 
@@ -17,13 +19,16 @@ def scores(
     """All scores of samples with labels `labels_N` that the reference and the extractor allow.
 
     `frechet`: of the two Gaussians; falls with the sample count, so compare equal counts only.
+    `spatial_frechet` (sFID) is that of spatial features, `inception_score` needs no reference; both
+    where the network gives what they need. `mind`: in place of Gaussians, sorted projections; where
+    the reference has features.
     `class_kid`: mean over classes of the kernel distance, unbiased; where the reference has
     features and labels. `class_accuracy`: share of samples that the network gives their label;
     where it has classes. `precision`, `recall`, `density`, `coverage`: without replicates; where
     the reference has features and both sets more than `NEIGHBOURS`.
 
-    With 2,048 features `frechet` and its 20 replicates take 21 eigendecompositions, about half
-    a minute on one core: little beside the hours that features of 10,000 images take there.
+    With 2,000 features a Frechet distance and its 20 replicates take 21 eigendecompositions, about
+    half a minute on one core: little beside the hours that features of 10,000 images take there.
 
     Args:
         shared: whether other samples are scored against the same reference, whose chance is then
@@ -39,10 +44,15 @@ def scores(
         mine = Gaussian.of(features_NF)  # the distance is symmetric: its root is found once
         common = [frechet_distance(other, mine) for other in Gaussian.without_blocks(real_MF)]
         found["frechet"] = replace(found["frechet"], common_R=np.array(common))
+    if samples.spatial_NS is not None and reference.spatial is not None:
+        found["spatial_frechet"] = frechet(samples.spatial_NS.astype(np.float64), reference.spatial)
+    if samples.probabilities_NC is not None:
+        found["inception_score"] = inception_score(samples.probabilities_NC, dealt(len(samples)))
     if samples.classes_N is not None:
         found["class_accuracy"] = _accuracy(samples.classes_N == labels_N)
     if real_MF is None:
         return found
+    found["mind"] = mind(features_NF, real_MF)
     if reference.labels_N is not None:
         found["class_kid"] = class_kid(features_NF, labels_N, reference)
     if min(len(features_NF), len(real_MF)) <= NEIGHBOURS:

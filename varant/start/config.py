@@ -1,13 +1,14 @@
 """Sections of a command's config that say what a run starts from; see `varant.flags`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from varant.devices import Precision
 from varant.errors import UserError
 from varant.flags import Count, Natural, NotNegative, OutFolder, Positive, Processes, Share, Sides
 from varant.presets import DEFAULT, PresetName
+from varant.store.hub import local
 
 DatasetName = Literal["shapes", "digits", "folder"]
 BaseSource = Literal["packaged", "train"]
@@ -48,10 +49,10 @@ class NetworkConfig:
     model: Path | None = None
     """A checkpoint folder of ours."""
     vae: Path | None = None
-    """The tokenizer of an official checkpoint; from scratch, also a folder of
-    varant.train_tokenizer."""
+    """The tokenizer of an official checkpoint, or hf:owner/name/file on the Hugging Face hub
+    (extra `hub`); from scratch, also a folder of varant.train_tokenizer."""
     var: Path | None = None
-    """The transformer of an official checkpoint, with --vae."""
+    """The transformer of an official checkpoint, with --vae; or hf:owner/name/file."""
 
     def check(self) -> None:
         if self.var is not None and self.vae is None:
@@ -60,6 +61,11 @@ class NetworkConfig:
             raise UserError(f"--vae {self.vae}: give --var to start from")
         if self.model is not None and self.vae is not None:
             raise UserError(f"--model {self.model}: one start only; drop --vae")
+
+    def fetched(self) -> Self:
+        """With the files of the hub that it names on this machine; `UserError` as `hub.local`."""
+        given = {"vae": self.vae, "var": self.var}
+        return replace(self, **{k: local(v, f"--{k}") for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ def load_given(files: PackagedConfig) -> LoadedModel:
     Raises:
         UserError: files that cannot be read, or a preset of which none is packaged.
     """
+    files = files.fetched()
     if files.model is not None:
         return checkpoint.load(files.model)
     if files.vae is not None and files.var is not None:
@@ -33,6 +34,7 @@ def load_given(files: PackagedConfig) -> LoadedModel:
 
 def digests_of(files: PackagedConfig) -> dict[str, str]:
     """SHA-256 of tokenizer and network that `load_given` reads."""
+    files = files.fetched()
     if files.model is not None:
         return dict(checkpoint.read_config(files.model)["sha256"])
     if files.vae is not None and files.var is not None:

@@ -120,7 +120,7 @@ def resolve(
     Raises:
         UserError: files or data that cannot be read, or that do not fit each other.
     """
-    flags = TrainStartConfig(**vars(start))
+    flags = TrainStartConfig(**vars(start)).fetched()
     base = None if flags.model or flags.vae else _base(flags, quick)
     tokenizer, geometry = _sizes(flags) if base is None else (base.tokenizer, base.geometry)
     dataset = open_dataset(data, tokenizer.image_side, QUICK_IMAGES if quick else None)

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,17 @@ from varant.files import locked, read_json, replacing, write_json
 
 FORMAT: dict[str, object] = {"format": "varant-images", "version": 1}
 IMAGES, FACTS = "arr_0", "facts"
+MOST_FACTS = 1 << 22  # bytes
+# What a damaged or foreign NPZ raises; the last of an encrypted one.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+)
 Draw = Callable[[range], np.ndarray]
 
 
@@ -121,11 +133,12 @@ class ImageSet:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What `ImageSet` noted in a file; {} of a file that it did not write."""
+    """What the file says that it is of; {} of one that says nothing."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(json.loads(str(file[FACTS])))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as pack, pack.open(f"{FACTS}.npy") as member:
+            _, _, dtype = _read_header(member)
+            return dict(json.loads(str(np.frombuffer(member.read(MOST_FACTS), dtype)[0])))
+    except (*_UNREADABLE, TypeError):
         return {}
 
 
@@ -164,7 +177,7 @@ class StoredImages:
                 labels_N = file["arr_1"] if "arr_1" in names else None
         except FileNotFoundError:
             raise UserError(f"{flag} {path}: no such file; {wanted}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise UserError(f"{flag} {path}: cannot be read ({error}); {wanted}") from None
         if dtype.hasobject or dtype.kind not in "uif":
             raise UserError(f"{flag} {path}: {IMAGES} holds {dtype}, no numbers; {wanted}")
@@ -174,16 +187,31 @@ class StoredImages:
         return cls(path=path, shape=shape, dtype=dtype, names=names, labels_N=labels_N, facts=facts)
 
     def parts(self, images: int = 250) -> Iterator[np.ndarray]:
-        """(n, H, W, 3) of the stored type, in order; `UserError` if the file ends early."""
+        """(n, H, W, 3) of the stored type, in order.
+
+        Raises:
+            UserError: the file ends early, is damaged, or holds what is no number.
+        """
         size = int(np.prod(self.shape[1:]))
         with zipfile.ZipFile(self.path) as pack, pack.open(f"{IMAGES}.npy") as member:
             _read_header(member)
             for start in range(0, self.shape[0], images):
                 count = min(images, self.shape[0] - start)
-                content = member.read(count * size * self.dtype.itemsize)
+                try:
+                    content = member.read(count * size * self.dtype.itemsize)
+                except _UNREADABLE as error:
+                    raise UserError(f"{self.path}: cannot be read ({error})") from None
                 if len(content) < count * size * self.dtype.itemsize:
                     raise UserError(f"{self.path}: ends after fewer than {self.shape[0]} images")
-                yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+                part = np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+                bad_n = ~np.isfinite(part).all(axis=(1, 2, 3))
+                if bad_n.any():
+                    first = start + int(bad_n.argmax())
+                    raise UserError(
+                        f"{self.path}: image {first} of {IMAGES} holds numbers that are not "
+                        "finite; draw it again"
+                    )
+                yield part
 
 
 def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

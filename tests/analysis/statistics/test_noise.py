@@ -1,6 +1,7 @@
 """Variance components of the differences that claims test, from frames of known truth."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
 
@@ -53,3 +54,14 @@ def test_a_unit_that_lacks_a_cell_is_left_out_and_a_frame_that_lacks_draws_is_re
     gone = (frame["unit"] == 1) & (frame["draw"] == 1) & (frame["kind"] == "base")
     with pytest.raises(FrameError, match="lacks draws"):
         _ = Noise(frame[~gone], DESIGN).quantities
+
+
+def test_a_metric_that_some_cells_lack_is_left_out() -> None:
+    frame = noise_frame(units=4)
+    later = frame[frame["metric"].str.startswith("fd/")]
+    later = later.assign(metric=later["metric"].str.replace("fd/", "mind/"))
+    both = pd.concat([frame, later], ignore_index=True)
+    kinds = {q.metric.kind for q in Noise(both, DESIGN).quantities}
+    assert kinds == {"fd", "nll", "mind"}
+    partly = pd.concat([frame, later[later["unit"] > 0]], ignore_index=True)
+    assert {q.metric.kind for q in Noise(partly, DESIGN).quantities} == kinds - {"mind"}

@@ -1,6 +1,7 @@
 """Each thing that goes wrong with a Frechet distance, done to healthy samples, is named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from varant.errors import UserError
 from varant.evaluation.doctor import PUBLISHED_SAMPLING, check_resize, diagnose, read_case
 from varant.evaluation.features import packaged_extractor
 from varant.evaluation.inception import InceptionExtractor, _resized_clean
+from varant.evaluation.reference import reference_of
 from varant.fid_doctor import DoctorConfig, main
 
 FACTS = {"plan": "full", "classes": list(range(10)), "per_class": 60, **PUBLISHED_SAMPLING}
@@ -93,7 +95,7 @@ def test_statistics_decide_where_the_reference_has_images_too(images, reference,
     np.savez(path, arr_0=images[:400])
     extractor = packaged_extractor("shapes-24")
     alone = read_case(path, reference, extractor)
-    target = alone.target(extractor)
+    target = alone.reference.gaussian
     np.savez(both, arr_0=images[400:420], mu=target.mean_F, sigma=target.covariance_FF)
     case = read_case(path, both, extractor)
     assert case.distance.value == pytest.approx(alone.distance.value, rel=1e-9)
@@ -118,7 +120,67 @@ def test_too_few_samples_are_named(images, reference, tmp_path):
     found = found_in(tmp_path, reference, images[:200])["count"]
     assert found.status == "cause"
     assert "200 samples: cannot resolve" in found.said
-    assert "draw at least 256" in found.said
+    assert "128 features has rank 128; take at least 256" in found.said
+    one = found_in(tmp_path, reference, images[:100])["count"]
+    assert "rank 99;" in one.said
+
+
+def test_too_few_reference_images_are_named(images, tmp_path):
+    path = tmp_path / "reference.npz"
+    np.savez(path, arr_0=images[400:500])
+    found = found_in(tmp_path, path, images[:400])["count"]
+    assert (found.status, found.said.partition(":")[0]) == ("cause", "100 reference images")
+
+
+def test_a_missing_class_is_named(images, reference, tmp_path):
+    labels = np.arange(400) % 10
+    found = found_in(tmp_path, reference, images[:400], arr_1=np.where(labels == 3, 4, labels))
+    assert found["classes"].status == "cause"
+    assert found["classes"].said.endswith("; none of 3")
+    real = tmp_path / "real.npz"
+    np.savez(real, arr_0=images[400:], arr_1=np.arange(600) % 12)
+    found = found_in(tmp_path, real, images[:400], FACTS)["classes"]
+    assert (found.status, found.said.endswith("; none of 10, 11")) == ("cause", True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_images_of_no_numbers_are_refused(images, reference, tmp_path, bad):
+    broken = images[:300].astype(np.float32)
+    broken[270, 1, 2, 0] = bad
+    with pytest.raises(UserError, match=r"samples.npz: image 270 of arr_0 holds .* not finite"):
+        found_in(tmp_path, reference, broken)
+
+
+def test_statistics_say_what_they_were_made_with(images, reference, tmp_path, capsys):
+    """Written once, they give the distance that the images give, and answer two more checks."""
+    path, samples = tmp_path / "statistics.npz", tmp_path / "samples.npz"
+    main(DoctorConfig(samples=reference, statistics=path))
+    assert capsys.readouterr().out.endswith(
+        "statistics of 600 images of 24 pixels, shapes-24-3104bf\n"
+    )
+    np.savez(samples, arr_0=images[:400])
+    extractor = packaged_extractor("shapes-24")
+    case, by_images = (read_case(samples, one, extractor) for one in (path, reference))
+    assert case.distance.value == pytest.approx(by_images.distance.value, rel=1e-9)
+    found = {one.check: one for one in diagnose(case)}
+    assert (found["extractor"].status, found["resolution"].status) == ("ok", "ok")
+    assert reference_of(path, extractor, 24).digest is not None
+    with pytest.raises(UserError, match=r"statistics.npz: is of side 24, not 32; give one"):
+        reference_of(path, extractor, 32)
+    other = replace(extractor, digest="0" * 64)
+    with pytest.raises(UserError, match=r"is of extractor 3104\w+, not 0000"):
+        reference_of(path, other, 24)
+    smaller = found_in(tmp_path, path, images[:400, 2:22, 2:22])["resolution"]
+    assert (smaller.status, smaller.said) == (
+        "cause",
+        "samples of 20 x 20 pixels, reference of 24 x 24",
+    )
+
+
+def test_one_of_reference_and_statistics_is_asked_for(reference, tmp_path):
+    for given in ({}, {"reference": reference, "statistics": tmp_path / "new.npz"}):
+        with pytest.raises(UserError, match=r"--reference: give an NPZ file .* --statistics"):
+            main(DoctorConfig(samples=reference, **given))
 
 
 def test_the_distance_of_more_samples_is_foretold(images, reference, tmp_path):
@@ -159,6 +221,9 @@ def test_another_resizing_is_named(images, reference, tmp_path):
     assert found.distance == pytest.approx(expected)
     same = read_case(path, some, legacy).distance.value
     assert check_resize(read_case(path, some, legacy, same)).status == "ok"
+    back = check_resize(read_case(path, some, clean, same))
+    assert (back.status, back.distance) == ("cause", pytest.approx(same))
+    assert back.said.startswith("legacy resizing gives the expected number")
 
 
 def test_clean_resizing_is_clean_fids():
@@ -179,6 +244,7 @@ def test_the_command_names_the_cause(images, reference, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith("FD ")
     assert "400 samples, shapes-24-3104bf" in said
+    assert "\nbeside it: MIND " in said
     assert "cause    channels    red and blue are swapped" in said
     assert said.splitlines()[-1].startswith("causes: channels")
 

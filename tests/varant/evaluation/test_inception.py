@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from inception_stand_in import StandIn, saved
+from inception_stand_in import InLayers, StandIn, saved
 from safetensors.torch import save_file
 from small_networks import small_tokenizer
 from torch import Tensor
@@ -74,6 +74,18 @@ def test_the_network_sees_images_in_8_bits_and_answers_in_double(inception):
     assert found.features_NF.dtype == np.float64
     assert found.classes_N is None
     np.testing.assert_array_equal(found.features_NF[:, 0], [0, 128, 255, 255, 0])
+
+
+def test_statistics_of_spatial_features_are_read_where_the_network_has_them(tmp_path):
+    path = write_npz(tmp_path / "reference.npz")
+    alone, both = (load_reference_npz(path, features=2, spatial=s) for s in (0, 5))
+    assert alone.spatial is None
+    np.testing.assert_array_equal(both.spatial.covariance_FF, np.eye(5))
+    assert alone.digest != both.digest
+    without = write_npz(tmp_path / "without.npz", mu_s=None)
+    assert load_reference_npz(without, features=2, spatial=5).digest == alone.digest
+    with pytest.raises(UserError, match=r"mu_s has shape \(5,\); .* 6 features need \(6,\)"):
+        load_reference_npz(path, features=2, spatial=6)
 
 
 def test_batches_do_not_change_features(inception):
@@ -331,7 +343,9 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
     (tmp_path / "test.json").write_text(json.dumps({"shards": ["test.safetensors"]}))
     record(tmp_path / "test.safetensors", tmp_path / "test.json")
     images = tokenizer.decode(tokens_NL).add(1).div(2)
-    for extractor in (inception_extractor(inception), packaged_extractor("shapes-24")):
+    in_layers = saved(InLayers(), tmp_path / "in_layers.pt")
+    networks = [inception_extractor(path) for path in (inception, in_layers)]
+    for extractor in (*networks, packaged_extractor("shapes-24")):
         path = prepare_reference(tmp_path, tokenizer, extractor)
         assert path.name == f"test-{extractor.name}.safetensors"
         reference = read_reference(path)
@@ -340,6 +354,7 @@ def test_reference_of_reconstructions_for_any_extractor(tmp_path, inception):
         )
         np.testing.assert_array_equal(reference.labels_N, np.arange(7) % 2)
         assert reference.digest is None
+        assert (reference.spatial is not None) == (extractor.spatial_features > 0)
         written = path.stat().st_mtime_ns
         assert prepare_reference(tmp_path, tokenizer, extractor) == path
         assert path.stat().st_mtime_ns == written

@@ -1,6 +1,7 @@
 """Every score of samples: against closed forms and clean-fid, with its replicates, and in time."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,24 @@ def test_a_shared_reference_s_blocks_are_left_out_too():
     assert len(scores(samples, labels, reference)["frechet"].common_R) == 0
 
 
+def test_what_an_inception_network_adds():
+    """sFID by the rule of the Frechet distance, and the Inception score; neither changes others."""
+    rng = np.random.default_rng(4)
+    plain = Features(features_NF=rng.normal(size=(60, 4)))
+    spatial = mixed(rng, 60, 5).astype(np.float32)
+    probabilities = rng.dirichlet(np.ones(7), 60).astype(np.float32)
+    whole = replace(plain, spatial_NS=spatial, probabilities_NC=probabilities)
+    statistics = Gaussian.of(rng.normal(size=(80, 4)))
+    reference = Reference(statistics=statistics, spatial=Gaussian.of(mixed(rng, 90, 5)))
+    found = scores(whole, np.zeros(60), reference)
+    assert list(found) == ["frechet", "spatial_frechet", "inception_score"]
+    assert found["frechet"].value == scores(plain, np.zeros(60), reference)["frechet"].value
+    expected = frechet_distance(Gaussian.of(spatial), reference.spatial)
+    assert found["spatial_frechet"].value == pytest.approx(expected, rel=1e-6)
+    without = scores(whole, np.zeros(60), Reference(statistics=statistics))
+    assert list(without) == ["frechet", "inception_score"]
+
+
 def test_which_scores_there_are():
     rng = np.random.default_rng(2)
     labels = np.arange(60) % 3
@@ -77,10 +96,10 @@ def test_which_scores_there_are():
     unlabelled = Reference(features_NF=rng.normal(size=(80, 4)))
     whole = Reference(features_NF=unlabelled.features_NF, labels_N=np.arange(80) % 3)
     assert list(scores(plain, labels, statistics)) == ["frechet"]
-    assert list(scores(plain, labels, unlabelled)) == ["frechet", *MANIFOLD]
+    assert list(scores(plain, labels, unlabelled)) == ["frechet", "mind", *MANIFOLD]
     found = scores(classed, labels, whole)
-    assert list(found) == ["frechet", "class_accuracy", "class_kid", *MANIFOLD]
-    assert all(len(found[name].replicates_G) == GROUPS for name in list(found)[:3])
+    assert list(found) == ["frechet", "class_accuracy", "mind", "class_kid", *MANIFOLD]
+    assert all(len(found[name].replicates_G) == GROUPS for name in list(found)[:4])
     assert all(len(found[name].replicates_G) == 0 for name in MANIFOLD)
     assert found["class_accuracy"].value == 0.9
     np.testing.assert_allclose(found["class_accuracy"].replicates_G, [54 / 57] * 2 + [51 / 57] * 18)
@@ -96,7 +115,7 @@ def test_too_few_samples_and_other_features():
     two = Features(features_NF=np.eye(2), classes_N=np.zeros(2, dtype=int))
     reference = Reference(features_NF=np.eye(2), labels_N=np.zeros(2))
     found = scores(two, np.zeros(2), reference)
-    assert list(found) == ["frechet", "class_accuracy", "class_kid"], "no five neighbours"
+    assert list(found) == ["frechet", "class_accuracy", "mind", "class_kid"], "no five neighbours"
     assert found["frechet"].value == pytest.approx(0)
 
 
