@@ -6,8 +6,6 @@ over all differences of a metric. Only ways to train that differ from the baseli
 are compared: the schedule, the layers that subnets keep, or the switch point trained for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a study costs beside its cells: imports, MLflow, and reports of many cells."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """A study's folder with made-up numbers, as large as asked: what reports of that size cost."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

@@ -1,7 +1,5 @@
 """What generations cost, as tables: time, memory, and how near both are to arithmetic."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

@@ -22,8 +22,6 @@ The windows decide much, so the whole family is shown beside them: early = scale
 = b..K for all a < b, per window, as a triangle of signs that is descriptive.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The report of the efficiency study: what depth saves in time and memory on one machine."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

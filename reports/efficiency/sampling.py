@@ -1,7 +1,5 @@
 """The sections of what drawing images costs: time and memory."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

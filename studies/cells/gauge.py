@@ -1,7 +1,5 @@
 """A cell of the efficiency study: one thing to measure of one network on one machine."""
 
-from __future__ import annotations
-
 import abc
 import statistics
 import time

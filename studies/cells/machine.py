@@ -1,7 +1,5 @@
 """How fast this machine is at what a generation is made of: its own measured rates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar

@@ -4,8 +4,6 @@ All have the weights of one seed: random ones cost the same as trained ones. Sta
 tensors without content, so that a network of any size runs on any machine and allocates nothing.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """What drawing images costs: time by stage and scale, memory by stage, launches, and switching."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator

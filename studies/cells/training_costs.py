@@ -1,7 +1,5 @@
 """What training costs: steps under each plan, fixed memory by kind, and time that no step gets."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator

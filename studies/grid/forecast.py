@@ -5,8 +5,6 @@ Bytes are those of a run on tensors without content. Seconds are what products o
 and what each launch costs by itself; the rates come from a calibration of about a second.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

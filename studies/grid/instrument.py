@@ -5,8 +5,6 @@ the `table.json` that `studies.ladder` and `studies.noise` wrote. A study uses t
 setting, or the files that its flags name, which must be of its setting.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

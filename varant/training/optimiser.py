@@ -1,7 +1,5 @@
 """AdamW as the official code groups it; its state whole on every rank, or a part of it on each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, cast
 

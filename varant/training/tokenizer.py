@@ -3,8 +3,6 @@
 Shape suffixes: B images, v channels of a code, V codes, n vectors and their tokens of all scales.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
