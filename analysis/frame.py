@@ -184,5 +184,4 @@ def checked_frame(
 
 
 def _texts(column: pd.Series) -> list[str]:
-    """The values that a column of texts has, "" for none."""
     return ["" if pd.isna(text) else text for text in column.unique()]

@@ -171,7 +171,6 @@ class StudyHead(Facts, extra="ignore"):
         return cls.read(path, listed=True)
 
     def json_text(self) -> str:
-        """The file's content."""
         return self.model_dump_json(indent=1) + "\n"
 
 

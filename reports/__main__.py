@@ -40,7 +40,6 @@ from varant.manifest import Damaged
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m reports",
         usage="%(prog)s FOLDER [--trace NAME] | --pool A B [C ...] OUT | --compare A B [OUT] | "
@@ -93,7 +92,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _done(flags: argparse.Namespace) -> str:
-    """What is said when it is done."""
     if flags.compare:
         found = compare(*flags.compare[:2])
         written = [found.write(out) for out in flags.compare[2:]]

@@ -123,7 +123,6 @@ class Ablation:
         )
 
     def latex(self) -> str:
-        """A booktabs table."""
         rows = self.rows()
         lines = [
             "\\begin{table}",
@@ -156,7 +155,6 @@ class Ablation:
 
     @property
     def summary(self) -> str:
-        """In a line."""
         tested = [one for one in self.differences if one.p_holm == one.p_holm]
         differ = sum(one.significant for one in tested)
         return f"{differ} of {words.counted(len(tested), 'difference')} significant after Holm"

@@ -86,7 +86,6 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        """In a line."""
         known = [q for q in self.quantities if not math.isnan(q.difference.p_value)]
         differ, changed = sum(q.differs for q in known), sum(v.changed for v in self.verdicts)
         return (
@@ -152,7 +151,6 @@ class Comparison:
 
 
 def _rows(found: Comparison) -> list[dict[str, str]]:
-    """A row a quantity, as texts."""
     metrics = [parse_metric(name) for name in dict.fromkeys(q.metric for q in found.quantities)]
     named = headings(metrics, attrgetter("short"))
     return [

@@ -37,7 +37,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: LadderFile) -> Report:
-    """The report of a ladder's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
     check_together(folder, frame, {"window": study.windows})
     steps = climb(frame)
@@ -163,7 +162,6 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
 
 
 def _summary(steps: Sequence[Step]) -> pd.DataFrame:
-    """A row a metric and rung."""
     rows = []
     for step in steps:
         i = step.observed.interval()

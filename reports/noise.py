@@ -33,7 +33,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: NoiseFile) -> Report:
-    """The report of a noise study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True)
     noise = Noise(frame, noise_design(study.geometry.depth, study.train_switch))
     metrics = {m: [q for q in noise.quantities if q.metric == m] for m in noise.metrics}

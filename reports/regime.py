@@ -74,7 +74,6 @@ DECAYING = (
 
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
-    """The report of a regime study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     check_anchors(folder, frame)
     conflict, regimes = load_conflict(folder / CONFLICT_FILE), regimes_of(frame)
@@ -118,7 +117,6 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
 
 
 def judge(study: RegimeFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
-    """Its row of C3 alone."""
     return (judge_regimes(study, regimes_of(frame)),)
 
 

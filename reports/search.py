@@ -42,7 +42,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: SearchFile) -> Report:
-    """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
     deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
@@ -134,7 +133,6 @@ def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
 
 
 def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> None:
-    """Found plans against two zones at equal memory."""
     rows = [
         {
             "KV up to": words.size(matches[0].found.kv),

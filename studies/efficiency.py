@@ -55,8 +55,6 @@ NOT_MEASURED = ("workspace", "dry_run", "retry_failed")
 
 @dataclass(frozen=True, kw_only=True)
 class EfficiencyConfig:
-    """Flags of the study."""
-
     run: RunConfig = RunConfig()
     part: Annotated[tuple[str, ...], choices(PARTS)] = PARTS
     """What to measure: a list."""
@@ -86,12 +84,10 @@ class EfficiencyConfig:
 
     @property
     def training_batch(self) -> int:
-        """Images of a training step."""
         return PRESET_TRAINING_BATCH if self.geometry in presets() else self.batches[-1]
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The flags that say what is measured, JSON-ready."""
         return plain(self, without=NOT_MEASURED) | {"batch": list(self.batches)}
 
 
@@ -232,7 +228,6 @@ def study_file(
     *,
     frame_sha256: str,
 ) -> EfficiencyFile:
-    """What `study.json` says."""
     from analysis.efficiency_file import EfficiencyFile
     from analysis.study_file import GeometryFacts
     from studies.grid.costs import paper_cost, plan_facts

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderConfig(StudyConfig):
-    """Flags of the study."""
-
     default_units = 20
 
     @classmethod

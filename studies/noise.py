@@ -50,8 +50,6 @@ PARTS = (1, 2, 4)  # of the samples
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig(SupernetConfig):
-    """Flags of the study."""
-
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths

@@ -58,8 +58,6 @@ CONFLICTING = ("progressive", "fixed")  # whose training says how gradients conf
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeConfig(SupernetConfig):
-    """Flags of the study."""
-
     start: StartConfig = StartConfig(preset="tiny")
     training: SupernetTraining = SupernetTraining(budget_images=12_000)
     ages: Counts = (8_000, 32_000, 128_000)
@@ -104,8 +102,6 @@ class RegimeConfig(SupernetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeArm(Arm):
-    """A way to train in one regime."""
-
     base_images: int
     lr: float
 
@@ -162,7 +158,6 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         return min(images, bench.dataset.sizes["select"])
 
     def base(self, bench: Planned, unit: int, age: int) -> BaseTraining:
-        """The training of the unit's base of this age."""
         assert bench.base is not None, "networks that are given are refused"
         config = replace(bench.base.training, budget_images=age, seed=unit)
         return BaseTraining(

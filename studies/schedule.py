@@ -50,8 +50,6 @@ CURVE_POINTS = 61  # of a schedule's curve, over training progress from 0 to 1
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(SupernetConfig):
-    """Flags of the study."""
-
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
     trials: Times = 24
     """Schedules to try, the fixed points among them."""
@@ -125,7 +123,6 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         return replace(training, evaluate_images=min(SCORE_IMAGES, images), evaluate_every=every)
 
     def trial(self, bench: Planned, schedule: Schedule) -> Training:
-        """A trial's training."""
         arm = self._arm(bench.geometry, "trial", schedule)
         return self.training(bench, arm, self.config.seed)
 

@@ -48,8 +48,6 @@ RANKED = "ranked"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(SupernetConfig):
-    """Flags of the study; those of training are for the supernet that it trains without --model."""
-
     kv_limit: AboveZero = 0.4
     """Most peak KV cache: a share of the full network's, or bytes an image."""
     trials: Times = 150
@@ -116,7 +114,6 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
     # The supernet.
 
     def arms(self, geometry: Geometry, found: FoundPlans | None) -> list[Arm]:
-        """How the supernet is trained where none is given."""
         switch = switch_of("--switch", self.config.switch, geometry)
         return [Arm(label="supernet", schedule=Schedule.progressive(), switch=switch)]
 
@@ -140,7 +137,6 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         return switch if switch in range(len(geometry.patch_nums)) else None
 
     def switch(self, geometry: Geometry) -> int:
-        """The switch point of the selector comparison."""
         wanted, trained = self.config.switch, self.trained_switch(geometry)
         return switch_of("--switch", trained if wanted is None else wanted, geometry)
 

@@ -102,7 +102,6 @@ class Study(abc.ABC, Generic[Config, Found]):
         return []
 
     def run_name(self, bench: Planned) -> str:
-        """How MLflow lists an invocation."""
         geometry, samples = bench.geometry, bench.evaluation.samples
         return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
@@ -119,7 +118,6 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     @property
     def units(self) -> tuple[int, ...]:
-        """That cells are measured in."""
         return self.config.unit_numbers
 
     @property

@@ -37,8 +37,6 @@ CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in
 
 @dataclass(frozen=True, kw_only=True)
 class SupernetConfig(StudyConfig):
-    """Flags of studies that train."""
-
     training: SupernetTraining = SupernetTraining()
     seeds: Times = 1
     """Training seeds on each base network, averaged within its unit."""
@@ -135,7 +133,6 @@ class SupernetStudy(Study[Config, Found]):
         return ("equidistant",)
 
     def depths(self, geometry: Geometry) -> tuple[int, ...]:
-        """Of the subnets."""
         return self.config.training.subnet_depths(geometry.depth)
 
     def check(self, bench: Planned) -> None:
@@ -201,7 +198,6 @@ class SupernetStudy(Study[Config, Found]):
             yield measured(f"{name} {shown}", plan, family="switch", **kept)
 
     def shown(self, arms: Sequence[Arm]) -> Sequence[Arm]:
-        """The arms that the sample sheet shows."""
         return arms
 
     def sheet(self, outcome: Outcome[Found]) -> list[tuple[str, Point]]:
@@ -254,7 +250,6 @@ class SupernetStudy(Study[Config, Found]):
         return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
     def write_more(self, outcome: Outcome[Found]) -> list[Path]:
-        """Training curves."""
         import pandas as pd
 
         geometry = outcome.bench.geometry
@@ -280,7 +275,6 @@ class SupernetStudy(Study[Config, Found]):
 
 
 def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dict[str, Any]:
-    """The fields of `ModelFacts`."""
     result = outcome.result(point)
     return {
         **{name: getattr(result, name) for name in ("digest", "status", "error")},

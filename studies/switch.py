@@ -26,8 +26,6 @@ from varant.training.schedule import REFERENCE_SHARE, ScheduleFlags
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchConfig(SupernetConfig):
-    """Flags of the study."""
-
     training: SupernetTraining = SupernetTraining(budget_images=30_000)
     switches: Places | None = None
     """Switch points to train for, such as 0,2,3; default: all, from 0 to one below the scales."""

@@ -256,7 +256,6 @@ def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _flags(config: Any) -> Iterator[tuple[str, Any, Spec | None]]:
-    """Name, value and type of each flag or section of a config."""
     kind: type = type(config)
     for field, name, spec in _types(kind):
         yield name, getattr(config, field), spec

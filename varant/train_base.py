@@ -32,8 +32,6 @@ NLL = "select/nll/mean/full"
 
 @dataclass(frozen=True, kw_only=True)
 class BaseTrainingConfig:
-    """Which network."""
-
     preset: PresetName = "small"
     """Whose recipe."""
     seed: Seed = 0
@@ -52,7 +50,6 @@ class BaseTrainingConfig:
 
 
 def main(config: BaseTrainingConfig) -> None:
-    """Train, put into the package, and say how it converged."""
     import torch
 
     from varant.files import locked

@@ -31,8 +31,6 @@ MEASURED_IMAGES = 2_500  # of the select split
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTokenizerConfig:
-    """A tokenizer's training from flags to folder."""
-
     data: DataConfig = DataConfig()
     preset: PresetName = DEFAULT
     """Whose sizes to take where no flag gives them."""
@@ -71,7 +69,6 @@ class TrainTokenizerConfig:
             )
 
     def sizes(self) -> TokenizerConfig:
-        """Of the tokenizer."""
         from varant.start.presets import light_tokenizer
 
         light = light_tokenizer(presets()[self.preset])
@@ -90,7 +87,6 @@ class TrainTokenizerConfig:
 
 
 def main(config: TrainTokenizerConfig) -> None:
-    """Train, measure, and say what came of it."""
     import torch
 
     from varant.data.folders import ReplacingSplit

@@ -29,7 +29,6 @@ CLAIM = Claim.stated(__doc__)
 
 
 def judge_c1(found: AsymmetryStudy, study: SensitivityFile) -> LedgerRow:
-    """The verdict of a sensitivity study."""
     estimates = {a.metric: a for a in found.under(PRIMARY)}
 
     def ask(metric: Metric) -> Answer | None:

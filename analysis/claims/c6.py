@@ -32,12 +32,10 @@ TOLERANCE = 0.05
 
 
 def judge(case: Trained) -> LedgerRow:
-    """Of a study that trains."""
     return untested(CLAIM, PAPERS, kind=Kind.TIMING, but=_bounds(case.study.paper_cost))
 
 
 def judge_costs(case: Costs) -> LedgerRow:
-    """Of the study that measures costs."""
     sampling = case.papers
     if sampling is None or case.study.quick or not PUBLISHED.keys() <= case.study.plans.keys():
         here = "".join(_instead(one) for one in case.samplings[-1:])

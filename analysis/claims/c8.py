@@ -36,7 +36,6 @@ SPEEDUP, SPEEDUP_TOLERANCE = 1.8, 0.05
 
 
 def judge(case: Trained) -> LedgerRow:
-    """Of a study that trains."""
     later = case.study.train_switch + 1
     plan = case.subnet(2, switch=later)
     lines = case.no_loss(Question(claim=CLAIM), case.progressive(later), plan)

@@ -20,7 +20,6 @@ class Costs:
 
     @functools.cached_property
     def samplings(self) -> list[Sampling]:
-        """By batch."""
         return sampling_of(self.study, self.frame)
 
     @property

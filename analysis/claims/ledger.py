@@ -21,6 +21,5 @@ def judge_claims(study: ParetoFile, levels: Levels) -> tuple[LedgerRow, ...]:
 
 
 def judge_costs(study: EfficiencyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
-    """C5, C6, C7b and C8."""
     case = Costs(study, frame)
     return tuple(claim.judge_costs(case) for claim in (c5, c6, c7b, c8))

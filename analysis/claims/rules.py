@@ -161,7 +161,6 @@ def _saw(study: StudyFile, metric: Metric, zone: ScaleZone) -> bool | None:
 
 
 def enough(observed: Observations) -> bool:
-    """Whether there are units enough for a verdict."""
     return len(observed.units) >= LEAST_UNITS
 
 

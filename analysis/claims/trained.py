@@ -24,8 +24,6 @@ FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A study that trains, with what its models reach."""
-
     study: ParetoFile
     levels: Levels
 

@@ -28,7 +28,6 @@ SAMPLER_COLOURS = (INK, *reversed(FIXED))
 
 
 def byte_unit(most: float) -> tuple[str, float]:
-    """In which to show bytes up to `most`."""
     return next((unit, scale) for unit, scale in UNITS if most >= scale or scale == 1)
 
 

@@ -89,7 +89,6 @@ def draw_schedules(ax: Axes, table: pd.DataFrame, *, reference: str) -> None:
 
 
 def draw_slice(ax: Axes, table: pd.DataFrame, parameter: str, objective: str) -> None:
-    """One objective against one parameter."""
     if pd.api.types.is_numeric_dtype(table[parameter]):
         ax.xaxis.set_major_locator(MaxNLocator(3))
     else:

@@ -161,14 +161,11 @@ def sampling_of(study: EfficiencyFile, frame: pd.DataFrame) -> list[Sampling]:
 
 
 def label(style: str, plan: str) -> str:
-    """What a sampler is called."""
     return plan if style == OURS else "reference style"
 
 
 @dataclass(frozen=True)
 class Training:
-    """What training costs."""
-
     study: EfficiencyFile
     frame: pd.DataFrame  # of the training part
 

@@ -124,7 +124,6 @@ class Favoured:
 
 
 def favoured(data: Heatmap) -> Favoured:
-    """Counts of a map, and its ends."""
     sure, measured = data.significant, ~np.isnan(data.values)
     columns, ends = data.values.shape[1], (np.nanargmin, np.nanargmax)
     best, worst = (

@@ -48,7 +48,6 @@ class Observations:
 
     @property
     def over(self) -> str:
-        """What the interval runs over."""
         return "units" if len(self.units) > 1 else "samples"
 
     @property

@@ -71,7 +71,6 @@ class Measurement(PlanTask):
         return super().identity(network) | network.held_out.identity | own
 
     def baseline(self) -> Measurement | None:
-        """The full plan of the same network."""
         full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
         return None if self.plan.is_full else replace(self, plan=full)
 

@@ -82,8 +82,6 @@ def measured_rates(subject: Subject) -> Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Gauge):
-    """The rates that shares are of."""
-
     part: ClassVar[str] = "machine"
 
     @property

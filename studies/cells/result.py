@@ -64,7 +64,6 @@ class CellResult:
 
     @property
     def values(self) -> dict[str, float]:
-        """By metric."""
         return {name: found.value for name, found in self.metrics.items()}
 
     def rows(self) -> Iterator[dict[str, object]]:

@@ -71,7 +71,6 @@ class Training(Task):
         return Counter(depth for step in draws.depths for depth in step)
 
     def full_passes(self, geometry: Geometry) -> int:
-        """Image passes through the full network."""
         return self._drawn(geometry)[geometry.depth] * self.config.batch
 
     def mean_flops(self, geometry: Geometry) -> float:
@@ -161,7 +160,6 @@ class Training(Task):
         )
 
     def start(self, cell: Cell) -> LoadedModel:
-        """What it begins from."""
         from varant.store.checkpoint import load
 
         return load(cell.network.model_folder)

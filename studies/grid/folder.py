@@ -58,7 +58,6 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
 
 
 def write_study(folder: Path, facts: StudyHead) -> Path:
-    """Write `study.json`."""
     with recording(folder / FILE) as aside:
         aside.write_text(facts.json_text())
     return folder / FILE

@@ -46,7 +46,6 @@ class Forecast:
 
 
 def forecast(subject: Subject, sampler: Sampler, batch: int, rates: Rates) -> Forecast:
-    """Of a stand-in."""
     stages = predicted_stages(sampler, batch)
     facts = plan_facts(subject.geometry, sampler.plan, sampler.precision)
     work = _work(subject, sampler, facts, batch)
@@ -90,7 +89,6 @@ def _peak(stages: Iterable[StageTrace]) -> int:
 
 
 def forecasts(subject: Subject, batches: Sequence[int], rates: Rates) -> list[Forecast]:
-    """Of every sampler at every batch size."""
     found = stand_ins(subject)
     return [forecast(subject, one, batch, rates) for batch in batches for one in found]
 

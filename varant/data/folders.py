@@ -58,7 +58,6 @@ class FolderSplit:
 
     @classmethod
     def of(cls, files: Files, *, side: int, random_crop: bool) -> FolderSplit:
-        """Of image files by class."""
         paths = tuple(file.path for file in itertools.chain.from_iterable(files.values()))
         labels_N = np.repeat(np.arange(len(files)), [len(group) for group in files.values()])
         return cls(paths=paths, labels_N=labels_N, side=side, random_crop=random_crop)

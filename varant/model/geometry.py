@@ -78,7 +78,6 @@ class Geometry:
 
     @property
     def scale_tokens(self) -> tuple[int, ...]:
-        """Tokens of each scale, p*p."""
         return tuple(p * p for p in self.patch_nums)
 
     @property

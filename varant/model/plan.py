@@ -118,7 +118,6 @@ class DepthPlan:
 
     @classmethod
     def full(cls, patch_nums: Sequence[int], depth: int) -> DepthPlan:
-        """All layers at all scales."""
         return cls(tuple(patch_nums), depth, (tuple(range(depth)),) * len(patch_nums))
 
     @classmethod
@@ -252,7 +251,6 @@ class DepthPlan:
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
-        """Tokens of each scale, p*p."""
         return tuple(p * p for p in self.patch_nums)
 
     def scales_of(self, layer: int) -> tuple[int, ...]:

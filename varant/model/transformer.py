@@ -110,11 +110,9 @@ class Block(nn.Module):
         return LayerConstants(attention, norm1, gamma1, norm2, gamma2)
 
     def project(self, x_BLC: Tensor, constants: LayerConstants) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v of tokens, see `SelfAttention.project`."""
         return self.attn.project(modulated_norm(x_BLC, constants.norm1), constants.attention)
 
     def finish(self, x_BLC: Tensor, attended_BHLc: Tensor, constants: LayerConstants) -> Tensor:
-        """Add the attention branch, then the MLP branch."""
         attended_BLC = self.attn.merge(attended_BHLc)
         x_BLC = torch.addcmul(x_BLC, constants.gamma1_B1C, attended_BLC)
         out_BLC = self.ffn(modulated_norm(x_BLC, constants.norm2))

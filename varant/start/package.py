@@ -98,7 +98,6 @@ class Package:
         return folder
 
     def load(self, seed: int) -> LoadedModel:
-        """Tokenizer and network, on the CPU."""
         return LoadedModel(tokenizer=self._tokenizer(), model=self._base(seed))
 
     def _tokenizer(self) -> Tokenizer:

@@ -151,7 +151,6 @@ def resolve(
 
 
 def _sizes(flags: TrainStartConfig) -> Sizes:
-    """Of given files."""
     if flags.model is not None:
         return checkpoint.read_sizes(flags.model)
     assert flags.vae is not None
@@ -263,7 +262,6 @@ class Start:
         return measured
 
     def make_model(self) -> VAR:
-        """The first network, on the CPU."""
         if self.networks:
             return checkpoint.load(self.networks[0].folder).model
         with torch_seed(self.resolved.seeds[0]):
