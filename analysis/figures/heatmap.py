@@ -1,7 +1,6 @@
 """Drawing of a map of estimates, with its numbers in the cells."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,30 @@ def _text(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "\u2212")
 
 
+def draw_cells(
+    ax: Axes, values: pd.DataFrame, texts: np.ndarray | None = None, *, size: float, **look: Any
+) -> None:
+    """Cells in the colours of their values, with texts in them that stand out; NaN stays empty.
+
+    Args:
+        texts: in the cells; None writes the values, as `fmt` has it.
+        size: of the type, in points.
+        look: of `seaborn.heatmap`.
+    """
+    annotated = {"annot": True} if texts is None else {"annot": texts, "fmt": ""}
+    seaborn.heatmap(values, ax=ax, cbar=False, annot_kws=_inside(size), **annotated, **look)
+    shades = np.asarray(ax.collections[0].get_facecolor())[~values.isna().to_numpy().ravel()]
+    for text, colour in zip(ax.texts, shades, strict=True):
+        text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
+    ax.set_facecolor(ABSENT)
+    ax.tick_params(length=0)
+
+
+def _inside(size: float) -> dict[str, Any]:
+    # What stands inside a cell needs no room in the layout, which would measure it at length.
+    return {"fontsize": size, "va": "center_baseline", "ha": "center", "in_layout": False}
+
+
 def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     """A heatmap with its numbers in the cells.
 
@@ -56,40 +79,22 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     else:
         colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
     exponent = exponent_of(values)
-    # What stands inside a cell needs no room in the layout, which would measure it at length.
     size = _font_size(ax, len(data.columns))
-    inside = {"fontsize": size, "va": "center_baseline", "ha": "center", "in_layout": False}
     texts = np.array([[_text(v / 10.0**exponent) for v in row] for row in values])
     sure = data.significant | data.share
-    seaborn.heatmap(
-        pd.DataFrame(
-            values,
-            index=pd.Index(data.rows, name=data.row_title if row_label else ""),
-            columns=pd.Index(data.columns, name=data.column_title),
-        ),
-        mask=absent,
-        annot=np.where(sure, texts, np.char.add(np.char.add("(", texts), ")")),
-        fmt="",
-        annot_kws=inside,
-        cmap=colours,
-        vmin=lowest,
-        vmax=highest,
-        linewidths=0.8,
-        cbar=False,
-        ax=ax,
-    )
-    shades = np.asarray(ax.collections[0].get_facecolor())[~absent.ravel()]
-    for text, colour in zip(ax.texts, shades, strict=True):
-        text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
-    ax.set_facecolor(ABSENT)
+    texts = np.where(sure, texts, np.char.add(np.char.add("(", texts), ")"))
+    rows = pd.Index(data.rows, name=data.row_title if row_label else "")
+    columns = pd.Index(data.columns, name=data.column_title)
+    grid = pd.DataFrame(values, index=rows, columns=columns)
+    look = {"cmap": colours, "vmin": lowest, "vmax": highest, "linewidths": 0.8}
+    draw_cells(ax, grid, texts, size=size, **look)
     for row, column in np.argwhere(data.failed):
-        _draw_failed(ax, int(row), int(column), inside)
+        _draw_failed(ax, int(row), int(column), size)
     unit = "% of full" if data.share else data.unit
     # In mathtext, since the font has no raised minus.
     factor = f"$\\times 10^{{{exponent}}}$" if exponent else ""
     about = ", ".join(part for part in (factor, unit) if part)
     ax.set_title(f"{data.title} [{about}]" if about else data.title)
-    ax.tick_params(length=0)
     ax.set_yticks(ax.get_yticks(), data.rows, rotation=0, va="center_baseline")
 
 
@@ -101,9 +106,9 @@ def _font_size(ax: Axes, columns: int) -> float:
     return float(np.clip(cell / 2.9, 4.5, 7.5))
 
 
-def _draw_failed(ax: Axes, row: int, column: int, inside: Mapping[str, Any]) -> None:
+def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
     ax.add_patch(
         Rectangle((column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", lw=0)
     )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **inside)
+    ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **_inside(size))

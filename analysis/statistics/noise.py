@@ -21,8 +21,8 @@ unit has one set of test images) it is the jackknife's, taken off the base's, wh
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -229,12 +229,13 @@ def _quantity(
     repeated = _repeated(values_BSR)
     found = variance_components(values_BSR if repeated else values_BSR[..., :1])
     if repeated:
-        evaluation = _times(found["evaluation"], samples)
+        evaluation = _changed(found["evaluation"], lambda variance: samples * variance)
     else:
         evaluation = Component(
             estimate=samples * jackknife, low=math.nan, high=math.nan, degrees_of_freedom=0
         )
-        found["base"] = _less(found["base"], 0.0 if math.isnan(jackknife) else jackknife)
+        contained = 0.0 if math.isnan(jackknife) else jackknife
+        found["base"] = _changed(found["base"], lambda v: np.maximum(v - contained, 0.0).item())
     spread = {n: _variance(one) for n, one in at.items()}
     spread = {n: pair for n, pair in spread.items() if pair[1]}
     return Quantity(
@@ -275,19 +276,7 @@ def _inverse(spread: Mapping[int, tuple[float, int]]) -> float:
     return float(2 * min(below, 1 - below))
 
 
-def _times(one: Component, factor: float) -> Component:
-    return Component(
-        estimate=factor * one.estimate,
-        low=factor * one.low,
-        high=factor * one.high,
-        degrees_of_freedom=one.degrees_of_freedom,
-    )
-
-
-def _less(one: Component, part: float) -> Component:
-    """Without a part that is contained in it; NaN stays."""
-    ends = (np.maximum(value - part, 0.0).item() for value in (one.estimate, one.low, one.high))
-    estimate, low, high = ends
-    return Component(
-        estimate=estimate, low=low, high=high, degrees_of_freedom=one.degrees_of_freedom
-    )
+def _changed(one: Component, change: Callable[[float], float]) -> Component:
+    """With estimate and ends changed alike."""
+    estimate, low, high = map(change, (one.estimate, one.low, one.high))
+    return replace(one, estimate=estimate, low=low, high=high)
