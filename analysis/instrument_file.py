@@ -4,14 +4,20 @@ studies read, and `study.json` of both.
 A table holds for one setting (data, tokenizer recipe, feature spaces) and is used in no other.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile
 
 TABLE = "table.json"
+
+Known = Annotated[
+    float | None, AfterValidator(lambda v: None if v is None or not math.isfinite(v) else v)
+]
+"""A number, or None for NaN, which JSON has not."""
 
 
 class Setting(Facts):
@@ -73,9 +79,9 @@ class ComponentFacts(Facts):
     """A variance in the metric's unit squared, with its 95 % interval; None where the design does
     not tell it from the component above. Of evaluation: of one sample, or test image."""
 
-    estimate: float | None
-    low: float | None
-    high: float | None
+    estimate: Known
+    low: Known
+    high: Known
     degrees_of_freedom: int
 
 

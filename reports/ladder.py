@@ -164,20 +164,8 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
 def _summary(steps: Sequence[Step]) -> pd.DataFrame:
     rows = []
     for step in steps:
-        i = step.observed.interval()
-        rows.append(
-            {
-                "metric": step.metric.name,
-                "rung": step.rung,
-                "zone": step.zone,
-                "mean": i.estimate,
-                "low": i.low,
-                "high": i.high,
-                "limit": step.limit,
-                "distance": step.distance,
-                "rejected": step.rejected,
-                "repeats": len(step.observed.units),
-            }
-        )
+        i, repeats = step.observed.interval(), len(step.observed.units)
+        ends = (i.estimate, i.low, i.high, step.limit, step.distance, step.rejected)
+        rows.append((step.metric.name, step.rung, step.zone, *ends, repeats))
     names = "metric rung zone mean low high limit distance rejected repeats"
     return pd.DataFrame(rows, columns=names.split())

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims.regimes import judge_regimes
-from analysis.claims.rows import Kind, LedgerRow, Line
+from analysis.claims.rows import Kind, LedgerRow
 from analysis.figures.conflict import draw_conflict
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -288,9 +288,10 @@ def _conflict_plate(study: RegimeFile, conflict: pd.DataFrame, kinds: Sequence[s
 def _add_claim(page: Page, row: LedgerRow) -> None:
     page.heading("What this says of C3")
     rows = [
-        {"Regime": line.part, "Likelihood": [strong(line.verdict.value), _why(line)]}
+        {"Regime": line.part, "Likelihood": [strong(line.verdict.value), f": {why}" if why else ""]}
         for line in row.lines
         if not line.decides
+        for why in [line.said or line.reason]
     ]
     page.table(
         pd.DataFrame(rows),
@@ -299,11 +300,6 @@ def _add_claim(page: Page, row: LedgerRow) -> None:
         "other studies and gives none.",
         widths=[0.3, 0.7],
     )
-
-
-def _why(line: Line) -> str:
-    why = line.said or line.reason
-    return f": {why}" if why else ""
 
 
 def _add_differences(page: Page, study: RegimeFile, regimes: Sequence[Regime], over: str) -> None:

@@ -13,7 +13,6 @@ from analysis.frame import headline_metrics, load_frame
 from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
 from analysis.statistics.fronts import NON_INFERIORITY_NATS
-from analysis.statistics.intervals import Interval
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics
@@ -79,18 +78,15 @@ def make_report(folder: Path, study: SearchFile) -> Report:
         "matches": {
             one.metric.name: [
                 {"found": match.found.plan, "two_zone": match.zones.plan, "kv": match.found.kv}
-                | {"difference": _ends(match.difference), "p_holm": match.p_holm}
+                | {"difference": d and picked(d, "estimate", "low", "high"), "p_holm": match.p_holm}
                 for match in one.matches
+                for d in [match.difference]
             ]
             for one in found
         },
         "plans_scored": len(study.scored),
     }
     return page.report(answer=answer, summary=cells)
-
-
-def _ends(interval: Interval | None) -> dict[str, float] | None:
-    return None if interval is None else picked(interval, "estimate", "low", "high")
 
 
 def _counts(one: PlanValues) -> str:

@@ -271,6 +271,12 @@ def all_of(lines: Sequence[Line]) -> Verdict:
     return next((verdict for verdict in worst if verdict in verdicts), Verdict.INCONCLUSIVE)
 
 
+def judged(claim: Claim, study: StudyFile, lines: Sequence[Line]) -> LedgerRow:
+    """The row of a claim on which the first of its lines decides."""
+    verdict = lines[0].verdict
+    return LedgerRow(claim=claim, setting=setting_of(study), verdict=verdict, lines=tuple(lines))
+
+
 def untested(claim: Claim, setting: str, *, kind: Kind = Kind.QUALITY, but: str = "") -> LedgerRow:
     """The row of a claim on which a study says nothing, for want of what the claim needs."""
     verdict = Verdict.UNTESTED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from studies.cells.cell import Cell, Evaluation, Network, Task
 from studies.cells.result import CellResult
@@ -39,6 +39,11 @@ class PlanTask(Task):
             "patch_nums": self.plan.patch_nums,
         }
 
+    def baseline(self) -> Self | None:
+        """The same of the full plan."""
+        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
+        return None if self.plan.is_full else replace(self, plan=full)
+
     def flops_share(self, geometry: Geometry) -> float:
         """FLOPs of a pass as a share of a full one's."""
         return plan_cost(geometry, self.plan).flops / plan_cost(geometry).flops
@@ -69,10 +74,6 @@ class Measurement(PlanTask):
         own: dict[str, object] = {"schema": RESULT_SCHEMA}
         own |= {"evaluation": self.evaluation.model_dump()}
         return super().identity(network) | network.held_out.identity | own
-
-    def baseline(self) -> Measurement | None:
-        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
-        return None if self.plan.is_full else replace(self, plan=full)
 
     def untrained(self) -> tuple[Measurement | None, Measurement | None]:
         if self.trained is None or self.plan.is_full:
@@ -108,10 +109,6 @@ class Likelihood(PlanTask):
         own = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
         return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
 
-    def baseline(self) -> Likelihood | None:
-        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
-        return None if self.plan.is_full else replace(self, plan=full)
-
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import likelihood, load_network
 
@@ -127,6 +124,9 @@ class Scoring(PlanTask):
 
     select_images: int
     tabled: ClassVar[bool] = False
+
+    def baseline(self) -> None:
+        """Nothing: it chooses."""
 
     @property
     def images(self) -> int:

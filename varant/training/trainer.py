@@ -337,7 +337,7 @@ class Trainer:
         if self.config.ema:
             live |= {f"averaged/{name}": t for name, t in self.averaged.state_dict().items()}
         optimiser = optimiser_state(self.optimiser, self.model, self.ranks)
-        named = itertools.chain(live.items(), ((f"optimiser/{n}", t) for n, t in optimiser))
+        named = itertools.chain(live.items(), optimiser)
         return RunState(
             step=self.step,
             tensors={name: copy(name, t) for name, t in named if self.ranks.first},
@@ -356,11 +356,7 @@ class Trainer:
             if prefix == "model" or self.config.ema:
                 for name, tensor in model.state_dict().items():
                     tensor.copy_(state.tensors[f"{prefix}/{name}"])
-        prefix = "optimiser/"
-        stored = {
-            n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)
-        }
-        restore_optimiser(self.optimiser, self.model, stored)
+        restore_optimiser(self.optimiser, self.model, state.tensors)
         self._began = state.facts.get("began")  # none of an older version
         self._recent = {int(depth): losses for depth, losses in state.facts["recent"].items()}
         self.scaler.load_state_dict(state.facts["scaler"])
