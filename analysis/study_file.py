@@ -39,6 +39,9 @@ class Facts(BaseModel):
         except OSError as error:
             raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
 
+    def json_text(self) -> str:
+        return self.model_dump_json(indent=1) + "\n"
+
 
 class HardwareFacts(Facts):
     """The machine. `workers` are processes that ran cells, of `threads_per_process` each.
@@ -169,9 +172,6 @@ class StudyHead(Facts, extra="ignore"):
                 "runs/sensitivity that a study wrote"
             )
         return cls.read(path, listed=True)
-
-    def json_text(self) -> str:
-        return self.model_dump_json(indent=1) + "\n"
 
 
 class StudyFile(StudyHead):

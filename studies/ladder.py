@@ -27,7 +27,6 @@ from studies.cells.evaluation import RealImages
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from studies.study import Study, main
-from varant.manifest import recording
 from varant.model.geometry import windows_of
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class Ladder(Study[LadderConfig, None]):
         """The table that other studies read."""
         from analysis.frame import load_frame
         from analysis.statistics.ladder import climb, passes
-        from studies.grid.folder import FRAME_FILE
+        from studies.grid.folder import FRAME_FILE, write_facts
 
         steps = climb(load_frame(outcome.folder / FRAME_FILE, full=False))
         table = LadderTable(
@@ -106,9 +105,7 @@ class Ladder(Study[LadderConfig, None]):
                 for metric, zones in passes(steps).items()
             ),
         )
-        with recording(outcome.folder / TABLE) as aside:
-            aside.write_text(table.model_dump_json(indent=1) + "\n")
-        return [outcome.folder / TABLE]
+        return [write_facts(outcome.folder / TABLE, table)]
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         rungs = list(dict.fromkeys(str(p.columns["plan"]) for p in points))

@@ -36,7 +36,6 @@ from studies.study import main
 from studies.supernets import SEED_STEP, Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
 from varant.flags import Natural, Times
-from varant.manifest import recording
 from varant.model.geometry import Geometry, windows_of
 from varant.model.plan import DepthPlan
 from varant.training.config import SupernetTraining
@@ -190,7 +189,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
-        from studies.grid.folder import FRAME_FILE
+        from studies.grid.folder import FRAME_FILE, write_facts
 
         bench, config = outcome.bench, self.config
         frame = load_frame(outcome.folder / FRAME_FILE, training=True)
@@ -207,9 +206,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             draws=config.draws,
             quantities=tuple(map(noise_facts, Measured(frame, design).quantities)),
         )
-        with recording(outcome.folder / TABLE) as aside:
-            aside.write_text(table.model_dump_json(indent=1) + "\n")
-        return [*super().write_more(outcome), outcome.folder / TABLE]
+        return [*super().write_more(outcome), write_facts(outcome.folder / TABLE, table)]
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS
-from analysis.study_file import BASE, CONTROL, REAL, ParetoFile
+from analysis.study_file import BASE, CONTROL, FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
-from studies.grid.folder import FRAME_FILE, write_study
+from studies.grid.folder import FRAME_FILE, write_facts
 from varant import __version__
 from varant.files import sha256_file
 from varant.manifest import recording
@@ -51,7 +51,7 @@ def write_pareto(folder: Path, cells: int) -> Path:
     with recording(path, fresh=True) as aside:
         frame.to_parquet(aside, index=False)
     facts = _facts(units) | {"frame_sha256": sha256_file(path)}
-    write_study(folder, ParetoFile.model_validate(facts))
+    write_facts(folder / FILE, ParetoFile.model_validate(facts))
     return folder
 
 

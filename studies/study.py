@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from analysis.study_file import BASE, REAL, StudyFile
+from analysis.study_file import BASE, FILE, REAL, StudyFile
 from studies.cells.cell import Task
 from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import FINISHED, CellResult
@@ -27,7 +27,7 @@ from studies.grid.point import Found, Outcome, Point, bounded, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, locked, sha256_file
-from varant.flags import command_words, flags_of
+from varant.flags import command_words, flags_of, shown
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
@@ -214,8 +214,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
             paths = self._record(bench, found, executor, times)
-        shown = self.config.run.workspace / self.folder_name / paths.pdf.name
-        print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
+        pdf = self.config.run.workspace / self.folder_name / paths.pdf.name
+        print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{pdf}")
         return paths
 
     def _run_tasks(
@@ -298,7 +298,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         facts |= {"power": power_facts(power, names)}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         facts |= {"frame_sha256": sha256_file(frame)}
-        study_file = folder.write_study(outcome.folder, self.file(**facts))
+        study_file = folder.write_facts(outcome.folder / FILE, self.file(**facts))
         return [frame, study_file, *self.write_more(outcome)]
 
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
@@ -312,8 +312,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         geometry, images = bench.geometry, bench.training_images
         tasks = list(dict.fromkeys(point.task for point in points))
-        lines = [f"{key} = {_shown(value)}" for key, value in self.config.measured.items()]
-        lines += ["", *self.grid_lines(points), ""]
+        lines = [*shown(self.config.measured), "", *self.grid_lines(points), ""]
         drawn = f", of {bench.evaluation.samples:,} samples where they draw" if self.draws else ""
         lines.append(f"{len(tasks)} cells{drawn}")
         lines.append(
@@ -348,10 +347,6 @@ class Study(abc.ABC, Generic[Config, Found]):
             unit_seconds = base + total / len(bench.units)
             lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)
-
-
-def _shown(value: object) -> object:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _say_done(split: Split) -> None:

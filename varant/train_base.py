@@ -83,12 +83,15 @@ def put(start: Start, preset: PresetName, out: Path) -> dict[str, Any]:
 
     from varant.files import write_json
     from varant.start.package import FORMAT, Package
+    from varant.start.preparation import tokenizer_recipe
     from varant.store.checkpoint import load, write_tensors
 
     network, package = start.networks[0], Package.of(preset, out)
     tokenizer, model = load(network.folder)
     if package is None:
-        of_tokenizer = {"psnr_db": start.psnr_db, "recipe": recipe_of(start.resolved)}
+        base, dataset = start.resolved.base, start.resolved.dataset
+        assert base is not None
+        of_tokenizer = {"psnr_db": start.psnr_db, "recipe": tokenizer_recipe(base, dataset)}
         package = Package(name=preset, folder=out, tokenizer_facts=of_tokenizer, bases={})
         of_tokenizer["sha256"] = write_tensors(package.tokenizer_file(), tokenizer.state_dict())
     halves = {name: tensor.half() for name, tensor in model.state_dict().items()}
@@ -104,14 +107,6 @@ def put(start: Start, preset: PresetName, out: Path) -> dict[str, Any]:
     content = FORMAT | {"tokenizer": package.tokenizer_facts, "bases": bases}
     write_json(out / f"{preset}.json", content)
     return facts
-
-
-def recipe_of(resolved: Resolved) -> dict[str, Any]:
-    """All that the preset's tokenizer is a function of."""
-    from varant.start.preparation import tokenizer_recipe
-
-    assert resolved.base is not None
-    return tokenizer_recipe(resolved.base, resolved.dataset)
 
 
 def course(folder: Path, resolved: Resolved) -> dict[str, Any]:
