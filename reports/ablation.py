@@ -154,11 +154,8 @@ def _latex(text: Any) -> str:
 
 
 def ablation(folder: Path, baseline: str) -> Ablation:
-    """The table of a folder of `studies.pareto` or `studies.switch`.
-
-    Raises:
-        FrameError: a folder that cannot be used, or a baseline that it has not.
-    """
+    """Of a folder of `studies.pareto` or `studies.switch`; `FrameError` for one that cannot be
+    used, or a baseline that it has not."""
     study = load_study(folder)
     if not isinstance(study, SupernetFile):
         raise FrameError(f"--ablation {folder}: study {study.study} trains nothing to compare")

@@ -166,11 +166,8 @@ def _rows(found: Comparison) -> list[dict[str, str]]:
 
 
 def compare(one: Path, other: Path) -> Comparison:
-    """Both folders' numbers and verdicts.
-
-    Raises:
-        FrameError: a folder that cannot be used, or two of different studies.
-    """
+    """Both folders' numbers and verdicts; `FrameError` for a folder that cannot be used, or two of
+    different studies."""
     folders = (Path(one), Path(other))
     studies = tuple(load_study(folder) for folder in folders)
     if studies[0].study != studies[1].study:

@@ -9,8 +9,7 @@ last scale's tokens at random; a blur; a class left out; images repeated.
 
 A metric may decide about the early, middle or late scales if it rejects that zone's last scale
 swapped against real images in 95 % of the repeats: the rule is in `analysis/statistics/ladder.py`.
-The result is `table.json`. Other studies use the packaged table of their setting, or the one that
-`--ladder` names; to package a table, copy it to `studies/grid/tables/ladder-NAME.json`.
+The result is `table.json`, which other studies read (`--ladder`; docs/studies.md).
 
 Cost with the defaults: about a quarter of an hour on one core, most of it images and references.
 """

@@ -10,9 +10,8 @@ come with every cell.
 
 The answer are variance components of base networks, training seeds and evaluation, for each metric
 and for the differences that claims test: see `analysis/statistics/noise.py`. They are written to
-`table.json`, from which the other studies' `--dry-run` says what they could show at which cost.
-These use the packaged table of their setting, or the one that `--noise` names; to package a table,
-copy it to `studies/grid/tables/noise-NAME.json`.
+`table.json`, from which the other studies' `--dry-run` says what they could show at which cost
+(`--noise`; docs/studies.md).
 
 Cost with the defaults: five base networks, ten trainings and about 320 evaluations, 40 minutes on
 one core; `--dry-run` says what it is here.

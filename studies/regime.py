@@ -11,12 +11,8 @@ reversed. The answer is the signed difference of progressive against fixed over 
 of test images, for the full network and for subnets; and the cosine between the gradients of full
 network and subnets, layer by layer, over training, which the paper gives as the reason.
 
-Why a training of its own for each age, and no cut through one long training at a constant rate: a
-network that is cut there gains by the mere decay of its rate, and whichever schedule spends its
-last steps on the full network would be credited with it. With the defaults one training, cut three
-times and decayed from each cut over a fifth, would take 136,000 images a unit in place of 168,000.
-
 No image is drawn: likelihood decides, and C3's own rule says by it what it would in each regime.
+docs/studies.md says why each age is a training of its own.
 
 Cost with the defaults: 15 base networks, 180 trainings and 780 evaluations, by `--dry-run` 10,200
 CPU-s on one core of a Xeon: 85 minutes of two cores.

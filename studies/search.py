@@ -94,11 +94,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             super().check(bench)
 
     def space(self, geometry: Geometry) -> PlanSpace:
-        """The plans within the limit.
-
-        Raises:
-            UserError: a limit below what the smallest plan needs.
-        """
+        """The plans within the limit; `UserError` for one below what the smallest needs."""
         from studies.searching.plans import PlanSpace
 
         value, full = self.config.kv_limit, self.cost_of(geometry).kv_bytes_peak

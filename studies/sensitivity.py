@@ -106,11 +106,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
     file = SensitivityFile
 
     def depths(self, bench: Planned) -> tuple[int, ...]:
-        """The depth grid.
-
-        Raises:
-            UserError: a depth that the network has not.
-        """
+        """The depth grid; `UserError` for a depth that the network has not."""
         depth = bench.geometry.depth
         for chosen in self.config.depths or ():
             if not 1 <= chosen <= depth:

@@ -102,11 +102,7 @@ def control(switch: int) -> Arm:
 
 
 def switch_of(flag: str, value: int | None, geometry: Geometry) -> int:
-    """A switch point before the last scale; by default `default_switch`.
-
-    Raises:
-        UserError: no scale of this network comes after it.
-    """
+    """A switch point, by default `default_switch`; `UserError` where no scale comes after it."""
     scales = len(geometry.patch_nums)
     if value is None:
         return default_switch(geometry.patch_nums)

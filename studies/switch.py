@@ -47,11 +47,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
     file = SupernetFile
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
-        """The control, and a model a switch point.
-
-        Raises:
-            UserError: a switch point after which the network has no scale.
-        """
+        """The control, and a model a switch point; `UserError` for one after the last scale."""
         wanted = self.config.switches or range(len(geometry.patch_nums))
         switches = [switch_of("--switches", n, geometry) for n in wanted]
         schedule = ScheduleFlags(kind=self.config.schedule, share=self.config.share).make()

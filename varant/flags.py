@@ -224,11 +224,8 @@ def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None
 
 
 def check(config: Any) -> None:
-    """Look at every value as if it had been given, then have the sections look at themselves.
-
-    Raises:
-        UserError: naming flag, value and what would be right.
-    """
+    """Look at every value as if it had been given, then have the sections look at themselves;
+    `UserError` names flag, value and what would be right."""
     for flag, _, value, spec in _flags(config):
         if spec is not None and value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

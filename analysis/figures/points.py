@@ -23,8 +23,7 @@ def draw_lines(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> No
         ax.vlines(mine["x"], mine["low"], mine["high"], color=colour, linewidth=0.8)
         ends.append((mine["x"].iloc[-1], mine["y"].iloc[-1], str(name), colour))
     label_column(ax, ends)
-    ax.set_title(title)
-    ax.set_xlabel(x_label)
+    ax.set(title=title, xlabel=x_label)
     plain(ax, x_ticks=6, whole=True)
 
 
@@ -34,8 +33,7 @@ def draw_scatter(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> 
     ax.vlines(table["x"], table["low"], table["high"], color=INK, linewidth=0.8)
     ax.plot(table["x"], table["y"], "o", color=EARLY, markersize=4)
     label_column(ax, [(row.x, row.y, row.name, INK) for row in table.itertuples()])
-    ax.set_title(title)
-    ax.set_xlabel(x_label)
+    ax.set(title=title, xlabel=x_label)
     plain(ax)
 
 

@@ -198,11 +198,8 @@ def _of(name: str) -> str:
 
 
 def _cube(rows: pd.DataFrame) -> np.ndarray:
-    """(units, training seeds, draws, 1 + groups) of the rows of one plan and count.
-
-    Raises:
-        FrameError: some are missing.
-    """
+    """(units, training seeds, draws, 1 + groups) of the rows of one plan and count; `FrameError`
+    where some are missing."""
     place = rows.assign(
         seed=rows.groupby("unit")["seed"].rank("dense").astype(int),
         draw=rows.groupby(["unit", "seed"])["draw"].rank("dense").astype(int),

@@ -4,9 +4,8 @@
     PATH/<class>/...                                 every class split ten ways: 8 train, 1, 1
 
 Classes are the sorted folder names and files are found at any depth below them, as torchvision's
-`ImageFolder` has it (`varant.data.listing`). Each becomes 8-bit RGB (`varant.data.decoding`); the
-shorter side is resized to 1.125 x the crop by Lanczos; training images are cropped anywhere,
-held-out ones in the middle (VAR's data pipeline).
+`ImageFolder` has it. The shorter side of an image is resized to 1.125 x the crop by Lanczos;
+training images are cropped anywhere, held-out ones in the middle (VAR's data pipeline).
 """
 
 from __future__ import annotations
