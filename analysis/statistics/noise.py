@@ -142,18 +142,15 @@ class Noise:
             top = cubes[counts[0]]
             for name in top:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
-                margin = self._margin(name)
-                y = top.get("untrained half" if name.endswith("full") else _of(name))
+                kind, _, plan = name.partition(" ")
+                margin = self._design.margins[plan] if kind in ("loss", "retrained") else None
+                y = top.get(f"untrained {'half' if plan == 'full' else plan}")
                 untrained = (
                     float(y[..., 0].mean()) if margin is not None and y is not None else None
                 )
-                if not name.startswith("untrained"):
+                if kind != "untrained":
                     found.append(_quantity(metric, name, at, margin, untrained))
         return tuple(found)
-
-    def _margin(self, name: str) -> float | None:
-        kind, _, plan = name.partition(" ")
-        return self._design.margins[plan] if kind in ("loss", "retrained") else None
 
     def _cubes(self, metric: Metric, rows: pd.DataFrame) -> dict[str, np.ndarray]:
         """The quantities of one count as (B, S, R, 1 + G) arrays: values, then replicates."""
@@ -191,10 +188,6 @@ class Noise:
 def _key(metric: Metric) -> str:
     """What a metric is at any count of samples."""
     return f"{metric.kind}/{metric.extractor}"
-
-
-def _of(name: str) -> str:
-    return f"untrained {name.partition(' ')[2]}"
 
 
 def _cube(rows: pd.DataFrame) -> np.ndarray:

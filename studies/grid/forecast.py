@@ -8,6 +8,7 @@ and what each launch costs by itself; the rates come from a calibration of about
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -88,11 +89,6 @@ def _peak(stages: Iterable[StageTrace]) -> int:
     return max((one.peak_bytes for one in stages), default=0)
 
 
-def forecasts(subject: Subject, batches: Sequence[int], rates: Rates) -> list[Forecast]:
-    found = stand_ins(subject)
-    return [forecast(subject, one, batch, rates) for batch in batches for one in found]
-
-
 def check_fits(subject: Subject, batch: int) -> None:
     """Raise `UserError` unless the largest batch fits into what is free, saying which would."""
     reference, full = stand_ins(subject)[:2]  # every other plan holds less
@@ -168,7 +164,8 @@ def sampling_lines(subject: Subject, batches: Sequence[int], rates: Rates) -> li
         f"{'':24}{'weights':>10}" + "".join(f"{stage:>23}" for stage in STAGES) + f"{'all':>23}"
     ]
     total = 0.0
-    for one in forecasts(subject, batches, rates):
+    for batch, sampler in product(batches, stand_ins(subject)):
+        one = forecast(subject, sampler, batch, rates)
         style = "reference style" if one.sampler.style == REFERENCE else one.sampler.plan.name
         cells = [f"{_mib(one.bytes[s])} {one.seconds[s]:8.2f} s" for s in STAGES]
         whole = sum(one.seconds.values())

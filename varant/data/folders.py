@@ -67,13 +67,10 @@ class FolderSplit:
     def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
         """As `Split.images`; `UnreadableImage` names the first file that cannot be decoded."""
         indices = np.arange(len(self))[chosen]
-        places = map(self._own_place, indices) if places_N2 is None else places_N2
+        own = (stream(0, "crop", int(index)).random(2) for index in indices)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            found = list(pool.map(self._read, indices, places))
+            found = list(pool.map(self._read, indices, own if places_N2 is None else places_N2))
         return np.stack(found) if found else np.zeros((0, 3, self.side, self.side), np.uint8)
-
-    def _own_place(self, index: int) -> np.ndarray:
-        return stream(0, "crop", int(index)).random(2)
 
     def _read(self, index: int, place: Sequence[float]) -> np.ndarray:
         path = self.paths[index]

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varant.data.batches import Batches
 from varant.errors import Diverged, UserError
@@ -244,9 +245,8 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if config.ema:
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()), list(self.model.parameters()), 1 - config.ema
-            )
+            average = get_ema_multi_avg_fn(config.ema)
+            average(list(self.averaged.parameters()), list(self.model.parameters()), step)
         self._began = max(loss_P) if self._began is None else self._began
         for depth, loss in zip(depths, loss_P, strict=True):
             self._recent[depth] = [*self._recent[depth], loss][-HISTORY:]
