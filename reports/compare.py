@@ -35,12 +35,7 @@ STEM = "compare"
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A number of both folders.
-
-    Attributes:
-        what, metric: its name.
-        one, other: over the units of each folder.
-    """
+    """A number of both folders, over the units of each."""
 
     what: str
     metric: str

@@ -13,8 +13,8 @@ leaves out, one after another, the layer whose absence at the late scales costs 
 select images.
 
 One supernet, so its intervals speak of that network and no claim is judged. Cost: 150 plans scored
-on 500 select images each, which `--dry-run` times; before units it took a minute on two idle cores.
-Expect plans for memory that two zones do not fit well, and little where the supernet was trained.
+on 500 select images each, which `--dry-run` times. Expect plans for memory that two zones do not
+fit well, and little where the supernet was trained.
 """
 
 from __future__ import annotations

@@ -22,8 +22,6 @@ Needs: needs the base, the progressive schedule, the fixed share 2/3 and half th
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import (
     Answer,
@@ -116,9 +114,8 @@ def _beyond_the_chord(
     gaps = plane.gaps(progressive) if plane else {}
     if not gaps:
         return ()
-    values = np.array([gap.value for gap in gaps.values()])
     clamped = sum(gap.clamped for gap in gaps.values())
-    observed = Observations(values=values, units=tuple(gaps), replicates=(np.empty(0),) * len(gaps))
+    observed = Observations.alone({unit: gap.value for unit, gap in gaps.items()})
     label = f"{half.label}: {progressive} beyond the fixed shares' polyline (decides nothing)"
     return (
         Evidence(

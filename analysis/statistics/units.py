@@ -9,7 +9,7 @@ One unit alone has its jackknife replicates instead: their interval says how wel
 measured, and nothing of networks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -42,6 +42,12 @@ class Observations:
     replicates: tuple[np.ndarray, ...]
     count: int = 0
     seed_deviation: float = float("nan")
+
+    @classmethod
+    def alone(cls, by_unit: Mapping[int, float]) -> Self:
+        """Numbers that have no replicates."""
+        values, replicates = np.array(list(by_unit.values())), (np.empty(0),) * len(by_unit)
+        return cls(values=values, units=tuple(by_unit), replicates=replicates)
 
     def __bool__(self) -> bool:
         return len(self.units) > 0

@@ -13,7 +13,7 @@ from analysis.efficiency_file import OURS
 from studies.cells.gauge import Gauge, Row
 from studies.cells.samplers import Sampler, predicted_stages, samplers, stand_ins
 from studies.cells.timing import StageClock, Stopwatch
-from studies.cells.tracing import AllocatorTrace, StageTrace, Trace, device_activities
+from studies.cells.tracing import StageTrace, device_activities, trace_of
 
 MOST_TURNS, TURNS_SECONDS = 4, 30.0  # of switching, beyond `repeats`
 
@@ -70,7 +70,7 @@ class Memory(_OfSampling):
         counted = stand_ins(replace(self.subject, precision="float32"))
         kinds = zip(samplers(self.subject), stand_ins(self.subject), counted, strict=True)
         for sampler, stand_in, counting in kinds:
-            trace = AllocatorTrace(self.subject.device) if cuda else Trace()
+            trace = trace_of(self.subject.device)
             # A trace sees operations, of which compiled code has none.
             stance = torch.compiler.set_stance("default" if cuda else "force_eager")
             with trace, stance:

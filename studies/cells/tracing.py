@@ -189,6 +189,11 @@ class AllocatorTrace:
         torch.cuda.reset_peak_memory_stats(self._device)
 
 
+def trace_of(device: str) -> Trace | AllocatorTrace:
+    """What follows the bytes on a device."""
+    return AllocatorTrace(device) if device.startswith("cuda") else Trace()
+
+
 def device_activities(work: Callable[[], object]) -> int:
     """Kernels, copies and fills that a CUDA device runs for it, by torch's profiler."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:

@@ -13,7 +13,7 @@ import torch
 
 from studies.cells.gauge import Gauge, Row
 from studies.cells.timing import Stopwatch, Work
-from studies.cells.tracing import Trace
+from studies.cells.tracing import trace_of
 from varant.data.batches import Batches, CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit
 from varant.data.folders import ReplacingSplit
@@ -102,12 +102,8 @@ class Steps(_OfTraining):
 
     def _peak(self, step: partial[None]) -> int:
         """Of all that a step holds beside parameters and optimiser: gradients, activations."""
-        if self.subject.device.startswith("cuda"):
-            before = torch.cuda.memory_allocated(self.subject.device)
-            torch.cuda.reset_peak_memory_stats(self.subject.device)
-            step()
-            return torch.cuda.max_memory_allocated(self.subject.device) - before
-        with Trace() as trace:
+        trace = trace_of(self.subject.device)
+        with trace:
             step()
         return trace.stages[0].peak_bytes
 

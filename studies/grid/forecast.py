@@ -62,7 +62,7 @@ def forecast(subject: Subject, sampler: Sampler, batch: int, rates: Rates) -> Fo
         mine = [one for one in stages if one.stage == stage]
         if stage != "sampling":
             spent += sum(one.touched_bytes for one in mine) / rates.copied_bytes
-        seconds[stage] = spent + rates.launch_seconds * sum(one.launches for one in mine)
+        seconds[stage] = spent + sum(one.launches for one in mine) / rates.launches
     return Forecast(
         sampler=sampler,
         batch=batch,

@@ -77,12 +77,11 @@ class Resolved:
         rounding; of the weights where they are given."""
         if self.base is not None:
             return digest_of(tokenizer_recipe(self.base, self.dataset))
-        if self.flags.model is not None:
-            return str(checkpoint.read_config(self.flags.model)["sha256"][TOKENIZER_FILE])
-        assert self.flags.vae is not None, "a network is trained here or given"
-        if self.flags.vae.is_dir():
-            return str(checkpoint.read_config(self.flags.vae)["sha256"][TOKENIZER_FILE])
-        return sha256_file(self.flags.vae)
+        given = self.flags.model or self.flags.vae
+        assert given is not None, "a network is trained here or given"
+        if self.flags.model is not None or given.is_dir():
+            return str(checkpoint.read_config(given)["sha256"][TOKENIZER_FILE])
+        return sha256_file(given)
 
     @property
     def description(self) -> str:
