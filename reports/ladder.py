@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.ladder import draw_ladder
+from analysis.figures.heatmap import draw_ladder
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.instrument_file import LadderFile

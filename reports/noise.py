@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims.planned import noise_design
-from analysis.figures.noise import draw_components
+from analysis.figures.points import draw_components
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.instrument_file import NoiseFile

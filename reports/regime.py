@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.regimes import judge_regimes
+from analysis.claims.ledger import judge_regimes
 from analysis.claims.rows import Kind, LedgerRow
-from analysis.figures.conflict import draw_conflict
+from analysis.figures.heatmap import draw_conflict
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap

@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from analysis.study_file import BASE, CONTROL, RegimeFile
-from studies.cells.bases import BaseTraining
 from studies.cells.evaluation import Likelihood
-from studies.cells.training import Training
+from studies.cells.training import BaseTraining, Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of

@@ -1,4 +1,4 @@
-"""Drawing of a map of estimates, with its numbers in the cells."""
+"""Drawing of maps with numbers in their cells: of estimates, of gradients, of what metrics see."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from seaborn.utils import relative_luminance
 
-from analysis.figures.theme import ABSENT, INK, WARNING
+from analysis.figures.theme import ABSENT, EARLY, INK, WARNING
 from analysis.maps.heatmap import Heatmap
 
 LIGHT = 0.2  # luminance from which dark type contrasts more than white
@@ -112,3 +112,38 @@ def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
     )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **_inside(size))
+
+
+def draw_conflict(ax: Axes, profile: pd.DataFrame, *, title: str, row_label: bool = True) -> None:
+    """Cosines of gradients: purple, conflict; orange, agreement; white, nothing in common.
+
+    Args:
+        profile: `analysis.statistics.conflict.profile`.
+    """
+    moments = [f"{100 * progress:.0f}" for progress in profile.columns]
+    values = profile.set_axis(moments, axis=1).astype(float)
+    draw_cells(ax, values, size=6, fmt=".2f", cmap="PuOr_r", vmin=-1.0, vmax=1.0, linewidths=0.4)
+    for text in ax.texts:
+        text.set(text=text.get_text().replace("-", "\u2212"))
+    ax.set_title(title)
+    ax.set(xlabel="% of the training", ylabel="layer" if row_label else "")
+    ax.set_yticks(ax.get_yticks(), profile.index, rotation=0, va="center_baseline")
+
+
+def draw_ladder(ax: Axes, rejected: pd.DataFrame, passed: pd.DataFrame, *, title: str) -> None:
+    """Per cent of repeats that reject a rung, darker for more; a frame where a metric passes.
+
+    Args:
+        rejected: shares; rungs are the index, metrics the columns. NaN where it cannot be told.
+        passed: the same places, true where this rung lets the metric decide about a zone.
+    """
+    look: dict[str, Any] = {"fmt": ".0f", "cmap": "Greys", "vmin": 0.0, "vmax": 130.0}
+    draw_cells(ax, 100 * rejected.astype(float), size=7, linewidths=0.8, **look)
+    for row, column in np.argwhere(passed.to_numpy(dtype=bool)):
+        place = (float(column) + 0.06, float(row) + 0.06)
+        ax.add_patch(Rectangle(place, 0.88, 0.88, fill=False, edgecolor=EARLY, linewidth=1.6))
+    ax.set_title(title)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(axis="x", rotation=40)
+    for label in ax.get_xticklabels():
+        label.set(ha="right", rotation_mode="anchor")
