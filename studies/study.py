@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from analysis.metrics import parse_metric
 from analysis.study_file import BASE, FILE, REAL, StudyFile
 from studies.cells.cell import Task
 from studies.cells.evaluation import Measurement, RealImages
@@ -284,8 +285,8 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
+        from analysis.claims.planned import planned_power
         from studies.grid import folder
-        from studies.grid.outlook import power_facts
 
         frame = folder.write_frame(self.folder_name, outcome)
         folder.write_sheet(outcome, self.sheet(outcome))
@@ -295,7 +296,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         names = dict.fromkeys(name for result in tabled for name in result.metrics)
         samples, power = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
         facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
-        facts |= {"power": power_facts(power, names)}
+        facts |= {"power": planned_power(power, [parse_metric(name) for name in names])}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         facts |= {"frame_sha256": sha256_file(frame)}
         study_file = folder.write_facts(outcome.folder / FILE, self.file(**facts))

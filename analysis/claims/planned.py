@@ -13,14 +13,16 @@ training seeds of one schedule do.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
 from analysis.claims.trained import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.instrument_file import NoiseFacts, NoiseTable
+from analysis.metrics import Metric
 from analysis.statistics.noise import Design, Quantity
 from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
 
@@ -170,16 +172,11 @@ def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: i
 
 
 def planned_power(
-    found: Sequence[Outlook], metrics: Sequence[tuple[str, str, str | None]]
-) -> dict[str, dict[str, float]]:
-    """`StudyFile.power`: by line and metric name.
-
-    Args:
-        metrics: names of a study's metrics, each with its kind and extractor.
-    """
+    found: Iterable[Outlook], metrics: Collection[Metric]
+) -> dict[str, dict[str, float]] | None:
+    """`StudyFile.power`, by line and name of a metric; None where nothing was planned."""
     power: dict[str, dict[str, float]] = {}
-    for one in found:
-        for name, kind, extractor in metrics:
-            if one.power is not None and (kind, extractor) == (one.kind, one.extractor):
-                power.setdefault(one.key, {})[name] = one.power
-    return power
+    for one, metric in product(found, metrics):
+        if one.power is not None and (metric.kind, metric.extractor) == (one.kind, one.extractor):
+            power.setdefault(one.key, {})[metric.name] = one.power
+    return power or None
