@@ -44,6 +44,9 @@ class PlanTask(Task):
         full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
         return None if self.plan.is_full else replace(self, plan=full)
 
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
+
     def flops_share(self, geometry: Geometry) -> float:
         """FLOPs of a pass as a share of a full one's."""
         return plan_cost(geometry, self.plan).flops / plan_cost(geometry).flops
@@ -102,9 +105,6 @@ class Likelihood(PlanTask):
     def images(self) -> int:
         return self.nll_images
 
-    def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
-
     def identity(self, network: Network) -> dict[str, object]:
         own = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
         return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
@@ -135,9 +135,6 @@ class Scoring(PlanTask):
     @property
     def splits(self) -> tuple[str, ...]:
         return ("select",)
-
-    def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
 
     def identity(self, network: Network) -> dict[str, object]:
         own = {"score": SCORE_SCHEMA, "select_images": self.select_images}

@@ -51,15 +51,15 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Gauge(abc.ABC):
-    """One cell. `part`: of the study."""
+    """One cell. `part`: of the study; `kind`: what is measured, as people say it."""
 
     subject: Subject
     part: ClassVar[str]
+    kind: ClassVar[str]
 
     @property
-    @abc.abstractmethod
     def name(self) -> str:
-        """As people say it."""
+        return self.kind
 
     @abc.abstractmethod
     def measure(self) -> Iterator[Row]:

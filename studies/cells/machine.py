@@ -79,10 +79,7 @@ def measured_rates(subject: Subject) -> Rates:
 @dataclass(frozen=True, kw_only=True)
 class Machine(Gauge):
     part: ClassVar[str] = "machine"
-
-    @property
-    def name(self) -> str:
-        return "machine"
+    kind: ClassVar[str] = "machine"
 
     def measure(self) -> Iterator[Row]:
         rates = measured_rates(self.subject)

@@ -25,6 +25,10 @@ class _OfSampling(Gauge):
     batch: int
     part: ClassVar[str] = "sampling"
 
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, batch {self.batch}"
+
     def _row(self, sampler: Sampler, metric: str, value: float, **more: object) -> Row:
         of: Row = {"style": sampler.style, "subject": sampler.plan.name, "batch": self.batch}
         return of | {"metric": metric, "value": float(value)} | more
@@ -34,9 +38,7 @@ class _OfSampling(Gauge):
 class Latency(_OfSampling):
     """Seconds of a generation, all samplers by turns, and of each stage at each scale."""
 
-    @property
-    def name(self) -> str:
-        return f"latency, batch {self.batch}"
+    kind: ClassVar[str] = "latency"
 
     def measure(self) -> Iterator[Row]:
         subject, found = self.subject, samplers(self.subject)
@@ -60,9 +62,7 @@ class Latency(_OfSampling):
 class Memory(_OfSampling):
     """Bytes by stage, measured and predicted; cached K and V; launches and waits."""
 
-    @property
-    def name(self) -> str:
-        return f"memory, batch {self.batch}"
+    kind: ClassVar[str] = "memory"
 
     def measure(self) -> Iterator[Row]:
         cuda = self.subject.device.startswith("cuda")
@@ -112,9 +112,7 @@ class Switching(_OfSampling):
     loss of two percent is small. Graphs that are compiled meanwhile are counted.
     """
 
-    @property
-    def name(self) -> str:
-        return f"switching, batch {self.batch}"
+    kind: ClassVar[str] = "switching"
 
     def measure(self) -> Iterator[Row]:
         ours = [sampler for sampler in samplers(self.subject) if sampler.style == OURS]

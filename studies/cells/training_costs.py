@@ -45,6 +45,10 @@ class _OfTraining(Gauge):
     batch: int
     part: ClassVar[str] = "training"
 
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, batch {self.batch}"
+
     def _trainer(self) -> Trainer:
         """It takes every step in full; what stands in `plans` for that depth is what runs."""
         geometry, device = self.subject.geometry, self.subject.device
@@ -77,9 +81,7 @@ class _OfTraining(Gauge):
 class Steps(_OfTraining):
     """Seconds and bytes of a step under each plan, by turns; fixed memory by kind."""
 
-    @property
-    def name(self) -> str:
-        return f"training steps, batch {self.batch}"
+    kind: ClassVar[str] = "training steps"
 
     def measure(self) -> Iterator[Row]:
         subject, trainer = self.subject, self._trainer()
@@ -135,10 +137,7 @@ class Around(_OfTraining):
     """
 
     budget_images: int
-
-    @property
-    def name(self) -> str:
-        return f"around training steps, batch {self.batch}"
+    kind: ClassVar[str] = "around training steps"
 
     def measure(self) -> Iterator[Row]:
         trainer, cached = self._trainer(), self._trainer().batches
