@@ -86,16 +86,8 @@ class ComponentFacts(Facts):
 
 
 class NoiseFacts(Facts):
-    """How far a quantity moves between units, by one metric.
-
-    Attributes:
-        quantity: see `analysis.statistics.noise`.
-        margin: the share of the untrained damage that it is less of; None where it has none.
-        mean: of the quantity; `untrained`: of the untrained damage that the margin is a share of.
-        samples: behind each value, or test images.
-        from_jackknife: whether the evaluation's part is the jackknife's, since nothing was drawn
-            anew (teacher-forced likelihood, or one draw).
-    """
+    """How far a quantity moves between units, by one metric: of
+    `analysis.statistics.noise.Quantity`."""
 
     kind: str
     extractor: str | None = None

@@ -70,12 +70,12 @@ class Quantity:
 
     Attributes:
         name: as in this module's docstring.
-        margin: None where it is no loss.
+        margin: the share of the untrained damage that it is less of; None where it is no loss.
         mean: over all values.
         untrained: mean of the damage that the margin is a share of.
         samples: behind each value; for likelihood, test images.
         components: `base`, `training`, `evaluation`: the last of one sample.
-        from_jackknife: whether the last is the jackknife's.
+        from_jackknife: whether the last is the jackknife's, since nothing was drawn anew.
         jackknife: the jackknife's variance of one sample; NaN without replicates.
         by_count: the repeats' variance of one sample at each count of samples, the largest first;
             without those that have none.
