@@ -56,11 +56,8 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """The table.
-
-    Attributes:
-        left_out: ways to train that differ from the baseline in more than one factor.
-    """
+    """The table. `left_out`: ways to train that differ from the baseline in more than one
+    factor."""
 
     folder: Path
     study: SupernetFile

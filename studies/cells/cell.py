@@ -93,11 +93,8 @@ class Network:
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):
-    """How a cell is measured, in the words of a study's file.
-
-    Attributes:
-        seed: of the uniforms; by default the unit's number.
-    """
+    """How a cell is measured, in the words of a study's file. `seed`: of the uniforms; by default
+    the unit's number."""
 
     seed: int
 

@@ -30,10 +30,7 @@ def cosine_name(plan: DepthPlan, layer: int) -> str:
 @dataclass(frozen=True, kw_only=True)
 class ConflictEvaluator(Evaluator):
     """An evaluation that adds the cosines, named by `cosine_name`, at the weights that train.
-
-    Attributes:
-        gradient_images: the first select images, on which all gradients are taken.
-    """
+    `gradient_images`: the first select images, on which all gradients are taken."""
 
     gradient_images: int
 

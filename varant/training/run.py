@@ -50,10 +50,7 @@ def warn_on_stderr(line: str) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """NLL of full network and subnets on select images, every so many images of training.
-
-    Attributes:
-        every_images: between two evaluations; there is one at the end in any case.
-    """
+    `every_images`: between two evaluations; there is one at the end in any case."""
 
     tokens: TokenSplit
     every_images: int
@@ -76,11 +73,7 @@ class Evaluator:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """Where a run lives and what it is.
-
-    Attributes:
-        identity: all that its result depends on, JSON-ready.
-    """
+    """Where a run lives and what it is. `identity`: all that its result depends on, JSON-ready."""
 
     folder: Path
     identity: dict[str, Any]
