@@ -92,13 +92,10 @@ def _table(
     of: dict[str, Any], sampled: Mapping[str, float], exact: Mapping[str, float]
 ) -> pd.DataFrame:
     rows = [
-        of | {"metric": name, "group": group, "value": value, "count": SAMPLES, "sampled": True}
-        for name, value in sampled.items()
-        for group in (None, *range(GROUPS))
-    ]
-    rows += [
-        of | {"metric": name, "group": None, "value": value, "count": 0, "sampled": False}
-        for name, value in exact.items()
+        of | {"metric": name, "group": group, "value": value, "count": count, "sampled": count > 0}
+        for scores, count, groups in ((sampled, SAMPLES, GROUPS), (exact, 0, 0))
+        for name, value in scores.items()
+        for group in (None, *range(groups))
     ]
     return pd.DataFrame(rows).assign(study="pareto", status="finished")
 
