@@ -17,9 +17,9 @@ if __name__ == "__main__":
         main()
     except ChildFailedError as failed:
         _, first = failed.get_first_failure()
-        code = (
-            first.exitcode
-        )  # negative where a signal ended it, for which shells have 128 and more
-        raise SystemExit(code if code >= 0 else 128 - code) from None
+        code = first.exitcode
+        if code < 0:  # a signal ended it, for which shells have 128 and more
+            code = 128 - code
+        raise SystemExit(code) from None
     except SignalException as stopped:  # its processes were told, and saved what they had
         raise SystemExit(130 if stopped.sigval == signal.SIGINT else 75) from None
