@@ -72,9 +72,9 @@ class TrainTokenizerConfig:
         from varant.start.presets import light_tokenizer
 
         light = light_tokenizer(presets()[self.preset])
-        given = {n: getattr(self, n) for n in ("patch_nums", "vocab_size")}
-        given |= {n: getattr(self, n) for n in ("code_channels", "channels")}
-        changes: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
+        own = ("patch_nums", "vocab_size", "code_channels", "channels")
+        given: dict[str, Any] = {name: getattr(self, name) for name in own}
+        changes = {name: value for name, value in given.items() if value is not None}
         if self.backbone == "official":
             changes = {"backbone": "official", "phis": 4, "channels": 160} | changes
         return replace(light, **changes)
