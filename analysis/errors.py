@@ -13,7 +13,10 @@ class FrameError(ValueError):
 
 def verified(path: Path, remedy: str = REMEDY, *, listed: bool = True) -> Path:
     """`path`, with the content that its folder's manifest says; `FrameError` for any other.
-    `listed`: whether the manifest must name it."""
+
+    Args:
+        listed: whether the manifest must name it.
+    """
     try:
         return manifest.verified(path, remedy, listed=listed)
     except manifest.Damaged as damage:

@@ -27,8 +27,11 @@ class Facts(BaseModel):
 
     @classmethod
     def read(cls, path: Path, *, listed: bool = False) -> Self:
-        """Of a JSON file; `FrameError`, in one line, for one that cannot be used. `listed`: whether
-        it must be in its folder's manifest."""
+        """Of a JSON file; `FrameError`, in one line, for one that cannot be used.
+
+        Args:
+            listed: whether it must be in its folder's manifest.
+        """
         try:
             return cls.model_validate_json(verified(path, listed=listed).read_bytes())
         except ValidationError as error:
@@ -134,8 +137,11 @@ class SecondsFacts(Facts):
 
 
 class StudyHead(Facts, extra="ignore"):
-    """What any study says, whatever it measures. `frame_sha256`: of `frame.parquet`, of which alone
-    it speaks."""
+    """What any study says, whatever it measures.
+
+    Attributes:
+        frame_sha256: of `frame.parquet`, of which alone it speaks.
+    """
 
     format: Literal["varant-study"] = "varant-study"
     version: Literal[3] = 3

@@ -56,8 +56,11 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """The table. `left_out`: ways to train that differ from the baseline in more than one
-    factor."""
+    """The table.
+
+    Attributes:
+        left_out: ways to train that differ from the baseline in more than one factor.
+    """
 
     folder: Path
     study: SupernetFile

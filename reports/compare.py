@@ -67,7 +67,11 @@ class Verdicts:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two folders. `apart`: metrics that only one of them has, which are not compared."""
+    """Two folders.
+
+    Attributes:
+        apart: metrics that only one of them has, which are not compared.
+    """
 
     folders: tuple[Path, Path]
     studies: tuple[StudyFile, StudyFile]

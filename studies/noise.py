@@ -126,8 +126,12 @@ class Noise(SupernetStudy[NoiseConfig, None]):
         places: range,
         columns: Mapping[str, Any],
     ) -> Iterator[Point]:
-        """Every plan of a network, at every count and draw. `places`: of the training seeds whose
-        draws these are: a trained network has its own, the base those of all."""
+        """Every plan of a network, at every count and draw.
+
+        Args:
+            places: of the training seeds whose draws these are: a trained network has its own, the
+                base those of all.
+        """
         config, first = self.config, bench.evaluation_of(unit)
         for (row, part), place, draw in product(enumerate(PARTS), places, range(config.draws)):
             number = (row * config.seeds + place) * config.draws + draw

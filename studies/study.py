@@ -72,8 +72,12 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     @abc.abstractmethod
     def points(self, bench: Planned, found: Found | None) -> Iterable[Point]:
-        """The grid. `found`: what `explore` gave; None before anything is made, where the points
-        stand for what would be run."""
+        """The grid.
+
+        Args:
+            found: what `explore` gave; None before anything is made, where the points stand for
+                what would be run.
+        """
 
     def check(self, bench: Planned) -> None:
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
@@ -141,7 +145,10 @@ class Study(abc.ABC, Generic[Config, Found]):
         **columns: Any,
     ) -> Point:
         """A point that measures `plan`, on a base network or on one that is trained from it.
-        `unit`: default: the first of the bench."""
+
+        Args:
+            unit: default: the first of the bench.
+        """
         unit = bench.units[0] if unit is None else unit
         evaluation = bench.evaluation_of(unit)
         task = Measurement(plan=plan, evaluation=evaluation, unit=unit, trained=trained)
@@ -225,8 +232,11 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _record(
         self, bench: Prepared, found: Found, executor: Executor, times: tuple[float, float]
     ) -> ReportPaths:
-        """Run the points' cells, write the folder, build the report; all of it in MLflow. `times`:
-        when the study began, and the seconds of its preparation."""
+        """Run the points' cells, write the folder, build the report; all of it in MLflow.
+
+        Args:
+            times: when the study began, and the seconds of its preparation.
+        """
         from analysis.errors import FrameError
         from reports import build
         from studies.running.runner import run_cells, split_cells

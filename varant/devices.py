@@ -79,7 +79,10 @@ def memory_bytes(device: str) -> int:
 
 def require_memory(needed: int, device: str, flags: str, remedy: str) -> None:
     """`UserError` naming the flags where what they mean cannot be held, before it is begun.
-    `needed`: the least number of bytes that it takes."""
+
+    Args:
+        needed: the least number of bytes that it takes.
+    """
     most = memory_bytes(device)
     if needed > most:
         raise UserError(

@@ -59,8 +59,11 @@ Ask = Callable[[Metric], Answer | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A claim, or a part of it, as any metric can be asked. `zones`: whose damage a metric of
-    samples must have seen on the ladder."""
+    """A claim, or a part of it, as any metric can be asked.
+
+    Attributes:
+        zones: whose damage a metric of samples must have seen on the ladder.
+    """
 
     claim: Claim
     part: str = ""
@@ -72,8 +75,11 @@ class Question:
         return f"{self.claim.id} {self.part}".strip()
 
     def lines(self, study: StudyFile, metrics: Sequence[Metric], ask: Ask) -> tuple[Line, Line]:
-        """Sample quality and likelihood, by the rules of this module. `metrics`: the frame's
-        headline metrics."""
+        """Sample quality and likelihood, by the rules of this module.
+
+        Args:
+            metrics: the frame's headline metrics.
+        """
         first, second = (_distance(study, metrics, space) for space in (0, 1))
         quality = self._line(study, first, ask, Kind.QUALITY)
         other = self._line(study, second, ask, Kind.QUALITY)

@@ -18,8 +18,11 @@ POINT = ["name", "estimate", "low", "high", "colour", "marker", "filled"]
 
 
 def draw_points(ax: Axes, points: pd.DataFrame, *, along: Literal["x", "y"]) -> None:
-    """A category a row at the axis `along`, as a mark with its interval. `points`: the columns of
-    `POINT`; numbers are NaN for what there is not."""
+    """A category a row at the axis `along`, as a mark with its interval.
+
+    Args:
+        points: the columns of `POINT`; numbers are NaN for what there is not.
+    """
     across, places = ("y" if along == "x" else "x"), range(len(points))
     points = points.assign(**{along: places})  # two metrics may have one name
     for filled, mine in points.dropna(subset="estimate").groupby("filled"):
@@ -54,8 +57,11 @@ def draw_points(ax: Axes, points: pd.DataFrame, *, along: Literal["x", "y"]) -> 
 def draw_window_damage(
     ax: Axes, metric: Metric, damage: pd.DataFrame, scales: Mapping[str, Sequence[int]]
 ) -> None:
-    """Damage of each window at half depth, with its 95 % interval. `damage`: one metric of
-    `cells_by`, indexed by window."""
+    """Damage of each window at half depth, with its 95 % interval.
+
+    Args:
+        damage: one metric of `cells_by`, indexed by window.
+    """
     names = [f"{name}\n{scale_range(scales[name])}" for name in damage.index]
     colours = [{"early": EARLY, "late": LATE}.get(name, FAINT) for name in damage.index]
     points = damage.rename(columns={"damage": "estimate"})

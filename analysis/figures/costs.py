@@ -33,7 +33,10 @@ def byte_unit(most: float) -> tuple[str, float]:
 
 def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str], *, title: str) -> None:
     """A line a sampler of what is alive, its cache by arithmetic dotted under it, stage by stage.
-    `course`: `sampler` (place in `names`), `scale`, `stage`, `peak`, `kv`, in order."""
+
+    Args:
+        course: `sampler` (place in `names`), `scale`, `stage`, `peak`, `kv`, in order.
+    """
     unit, size = byte_unit(course["peak"].max())
     scales = int(course["scale"].max())
     ends = []
@@ -108,8 +111,11 @@ def draw_stage_key(ax: Axes, title: str) -> None:
 
 def draw_speedup(ax: Axes, table: pd.DataFrame, *, title: str, ceiling: str) -> None:
     """Speed-up against the ratio of FLOPs: filled of the transformer's stages, hollow of the whole
-    generation, with ranges over repeats; on the line where FLOPs are all. `table`: `name` (of the
-    batch), `plan`, `x`, `transformer`, `y`, `low`, `high`."""
+    generation, with ranges over repeats; on the line where FLOPs are all.
+
+    Args:
+        table: `name` (of the batch), `plan`, `x`, `transformer`, `y`, `low`, `high`.
+    """
     most = 1.08 * max(table["x"].max(), table[["transformer", "y", "high"]].max().max())
     ax.plot([1, most], [1, most], color=FAINT, linewidth=0.9)
     ax.text(0.97 * most, most, f"{ceiling}  ", ha="right", va="top", fontsize=7, color=FAINT)
@@ -138,7 +144,10 @@ def draw_memory_bars(
     ax: Axes, table: pd.DataFrame, colours: Mapping[str, str], *, title: str
 ) -> None:
     """Bars in groups, a group a plan, a colour a way to hold memory; marks for published figures.
-    `table`: `plan`, a column for each of `colours` in bytes, and `published` (NaN for none)."""
+
+    Args:
+        table: `plan`, a column for each of `colours` in bytes, and `published` (NaN for none).
+    """
     unit, size = byte_unit(table[list(colours)].max().max())
     wide, places = 0.8 / len(colours), np.arange(len(table))
     for i, (name, colour) in enumerate(colours.items()):

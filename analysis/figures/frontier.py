@@ -117,7 +117,10 @@ def draw_trade(
 
 def draw_hypervolume(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> None:
     """A row a schedule: every unit's hypervolume as a tick, their mean and its 95 % interval.
-    `table`: `schedule`, `value`, `low`, `high` (NaN for no interval), `values` (a unit each)."""
+
+    Args:
+        table: `schedule`, `value`, `low`, `high` (NaN for no interval), `values` (a unit each).
+    """
     names = list(table["schedule"])
     of = {"y": "schedule", "order": names, "hue": "schedule", "palette": colours, "legend": False}
     units = table[["schedule", "values"]].explode("values").astype({"values": float})

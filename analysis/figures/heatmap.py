@@ -116,7 +116,10 @@ def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
 
 def draw_conflict(ax: Axes, profile: pd.DataFrame, *, title: str, row_label: bool = True) -> None:
     """Cosines of gradients: purple, conflict; orange, agreement; white, nothing in common.
-    `profile`: `analysis.statistics.conflict.profile`."""
+
+    Args:
+        profile: `analysis.statistics.conflict.profile`.
+    """
     moments = [f"{100 * progress:.0f}" for progress in profile.columns]
     values = profile.set_axis(moments, axis=1).astype(float)
     draw_cells(ax, values, size=6, fmt=".2f", cmap="PuOr_r", vmin=-1.0, vmax=1.0, linewidths=0.4)

@@ -59,7 +59,10 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.n
 
 def label_column(ax: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Names right of the axes, at their points' heights where there is room, joined by leaders.
-    `points`: (x, y, name, colour) in data coordinates, on linear axes, whose limits are kept."""
+
+    Args:
+        points: (x, y, name, colour) in data coordinates, on linear axes, whose limits are kept.
+    """
     if not points:
         return
     (left, right), (bottom, top) = ax.set_xlim(*ax.get_xlim()), ax.set_ylim(*ax.get_ylim())

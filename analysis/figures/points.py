@@ -12,8 +12,11 @@ from analysis.figures.theme import EARLY, INK
 
 
 def draw_lines(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> None:
-    """A line a name over x, named at its end. `table`: `name`, `x`, `y`, and `low` and `high` of
-    intervals, NaN where there is none."""
+    """A line a name over x, named at its end.
+
+    Args:
+        table: `name`, `x`, `y`, and `low` and `high` of intervals, NaN where there is none.
+    """
     ends = []
     for i, (name, mine) in enumerate(table.groupby("name", sort=False)):
         colour = OTHERS[i % len(OTHERS)]
@@ -61,8 +64,11 @@ def draw_curves(
 
 
 def draw_components(ax: Axes, table: pd.DataFrame, *, title: str) -> None:
-    """A component a row, from the top; those that are not known stay empty. `table`: `name`,
-    `value`, and the ends `low` and `high` of its interval, NaN where none."""
+    """A component a row, from the top; those that are not known stay empty.
+
+    Args:
+        table: `name`, `value`, and the ends `low` and `high` of its interval, NaN where none.
+    """
     places = np.arange(len(table))[::-1]
     value, low, high = (table[name].to_numpy(dtype=float) for name in ("value", "low", "high"))
     ax.hlines(places, low, high, color=INK, linewidth=1)

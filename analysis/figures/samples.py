@@ -8,8 +8,11 @@ from matplotlib.axes import Axes
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSheet:
-    """Generated images: rows are plans, columns share class and seed. `images`: uint8, (rows,
-    columns, H, W, 3)."""
+    """Generated images: rows are plans, columns share class and seed.
+
+    Attributes:
+        images: uint8, (rows, columns, H, W, 3).
+    """
 
     images: np.ndarray
     rows: tuple[str, ...]

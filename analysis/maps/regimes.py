@@ -110,8 +110,11 @@ def _places(regimes: Sequence[Regime]) -> list[tuple[int, float]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Favoured:
-    """In how many cells of a map a schedule is better or worse than fixed, after Holm. `best`,
-    `worst`: row and column of the lowest and highest estimate; None of a map without any."""
+    """In how many cells of a map a schedule is better or worse than fixed, after Holm.
+
+    Attributes:
+        best, worst: row and column of the lowest and highest estimate; None of a map without any.
+    """
 
     better: int
     worse: int

@@ -79,8 +79,11 @@ class Asymmetry:
 
 @dataclass(frozen=True, kw_only=True)
 class AsymmetryStudy:
-    """All of a study's asymmetries for one selector. `triangle`: by metric's name, (a, b) to A per
-    window of scales 1..a against b..K."""
+    """All of a study's asymmetries for one selector.
+
+    Attributes:
+        triangle: by metric's name, (a, b) to A per window of scales 1..a against b..K.
+    """
 
     selector: str
     half_depth: int

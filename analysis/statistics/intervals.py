@@ -139,7 +139,10 @@ def _student(
     confidence: float,
 ) -> dict[str, np.ndarray]:
     """The fields of `Interval` for groups of `n` values between `ends`, by the rule of `paired_t`.
-    `deviation`: sample standard deviation; anything where there is one value."""
+
+    Args:
+        deviation: sample standard deviation; anything where there is one value.
+    """
     lowest, highest = ends
     largest = np.maximum(np.abs(lowest), np.abs(highest))
     alone = n == 1

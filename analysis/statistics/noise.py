@@ -107,8 +107,11 @@ class Quantity:
 
 
 class Noise:
-    """The quantities of a frame; see this module's docstring. `metrics`: those of sample quality
-    and mean NLL, at the largest count."""
+    """The quantities of a frame; see this module's docstring.
+
+    Attributes:
+        metrics: those of sample quality and mean NLL, at the largest count.
+    """
 
     def __init__(self, frame: pd.DataFrame, design: Design) -> None:
         """`frame`: checked, with training columns and `draw`. Units with a cell that did not finish

@@ -38,8 +38,11 @@ class UnitSpread:
 
 
 def power_of(effect: float, deviation: float, units: int) -> float:
-    """Chance that a one-sided 5 % t test over units shows a true mean of `effect` > 0. `deviation`:
-    standard deviation of a unit's difference, in the unit of `effect`."""
+    """Chance that a one-sided 5 % t test over units shows a true mean of `effect` > 0.
+
+    Args:
+        deviation: standard deviation of a unit's difference, in the unit of `effect`.
+    """
     if units < 2:
         return 0.0
     if deviation == 0:

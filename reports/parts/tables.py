@@ -115,8 +115,11 @@ def _texts(cells: pd.DataFrame, columns: Mapping[str, str], *, signed: bool) -> 
 
 def estimate_texts(shown: pd.DataFrame, *, signed: bool = True) -> pd.Series[str]:
     """Estimates as a table shows them: unbroken, with `words.STAR` where they are significant.
-    `shown`: an estimate, the ends of its interval, and its p after Holm's correction (NaN where
-    none was made), in this order of columns."""
+
+    Args:
+        shown: an estimate, the ends of its interval, and its p after Holm's correction (NaN where
+            none was made), in this order of columns.
+    """
     texts = [
         words.estimate(*estimate, signed=signed) + (words.STAR if p < SIGNIFICANCE else "")
         for *estimate, p in shown.itertuples(index=False)

@@ -93,8 +93,11 @@ class Network:
 
 
 class Evaluation(SamplingFacts, LikelihoodFacts):
-    """How a cell is measured, in the words of a study's file. `seed`: of the uniforms; by default
-    the unit's number."""
+    """How a cell is measured, in the words of a study's file.
+
+    Attributes:
+        seed: of the uniforms; by default the unit's number.
+    """
 
     seed: int
 

@@ -32,7 +32,11 @@ CFG, TOP_P, TOP_K_SHARE = 1.5, 0.96, 900 / 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """A way to draw images. `within`: entered around each draw."""
+    """A way to draw images.
+
+    Attributes:
+        within: entered around each draw.
+    """
 
     style: str
     plan: DepthPlan

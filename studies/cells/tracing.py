@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -47,8 +48,11 @@ class StageTrace:
 
 
 class Trace(TorchDispatchMode):
-    """Follows what is made inside its block; what was there before counts nothing. `stages`: in
-    order; begun by calling `watch`, which is the `watch` of a sampler."""
+    """Follows what is made inside its block; what was there before counts nothing.
+
+    Attributes:
+        stages: in order; begun by calling `watch`, which is the `watch` of a sampler.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -195,7 +199,7 @@ def device_activities(work: Callable[[], object]) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()
-    return sum(event.device_type.name == "CUDA" for event in profile.events())
+    return sum(event.device_type == DeviceType.CUDA for event in profile.events())
 
 
 class _MetaAttention(TorchFunctionMode):

@@ -36,7 +36,11 @@ EVALUATIONS = 10  # of a training, by default
 
 @dataclass(frozen=True, kw_only=True)
 class _OfTraining(Gauge):
-    """Of a trainer whose tokens are random. `batch`: images of a step."""
+    """Of a trainer whose tokens are random.
+
+    Attributes:
+        batch: images of a step.
+    """
 
     batch: int
     part: ClassVar[str] = "training"
@@ -127,7 +131,10 @@ class Steps(_OfTraining):
 @dataclass(frozen=True, kw_only=True)
 class Around(_OfTraining):
     """Time beside the steps: loading, tokenising at every step, checkpoints, evaluation.
-    `budget_images`: of a training, of which a tenth lies between two evaluations."""
+
+    Attributes:
+        budget_images: of a training, of which a tenth lies between two evaluations.
+    """
 
     budget_images: int
     kind: ClassVar[str] = "around training steps"

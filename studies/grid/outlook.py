@@ -27,7 +27,10 @@ def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outl
 
 def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float) -> list[str]:
     """What the study could show, by the deciding distance and by likelihood, a line each.
-    `unit_seconds`: CPU-seconds that a unit takes here."""
+
+    Args:
+        unit_seconds: CPU-seconds that a unit takes here.
+    """
     table = bench.instrument.noise
     if table is None:
         return ["power: not planned, since studies.noise was not run for this setting"]

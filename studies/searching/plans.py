@@ -79,8 +79,11 @@ def front_of(plans: Collection[ScoredPlan], weighed: str) -> tuple[ScoredPlan, .
 
 @dataclass(kw_only=True)
 class PlanSearch:
-    """Proposes plans, has them scored, and remembers them by digest. `weighed`: what quality is
-    weighed against, kv or flops: a field of `ScoredPlan`."""
+    """Proposes plans, has them scored, and remembers them by digest.
+
+    Attributes:
+        weighed: what quality is weighed against, kv or flops: a field of `ScoredPlan`.
+    """
 
     space: PlanSpace
     score: Score
@@ -158,8 +161,11 @@ class PlanSearch:
         return {name: front_of(plans, self.weighed) for name, plans in groups.items()}
 
     def rank(self, plan_of: Callable[[Sequence[int]], DepthPlan]) -> dict[int, tuple[int, ...]]:
-        """Depth to the layers that greedy removal on select images leaves. `plan_of`: the plan that
-        keeps these layers."""
+        """Depth to the layers that greedy removal on select images leaves.
+
+        Args:
+            plan_of: the plan that keeps these layers.
+        """
         kept = list(range(self.space.geometry.depth))
         ranked: dict[int, tuple[int, ...]] = {}
         while len(kept) > 1:

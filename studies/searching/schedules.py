@@ -91,7 +91,11 @@ def check_storage(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSearch:
-    """A search in its file. `seed`: of the proposals."""
+    """A search in its file.
+
+    Attributes:
+        seed: of the proposals.
+    """
 
     path: Path
     study: optuna.Study
@@ -142,8 +146,11 @@ class ScheduleSearch:
                 )
 
     def advance(self, trials: int, score: Score) -> list[FrozenTrial]:
-        """Go on until so many trials have ended; they are returned. `score`: gives the objectives
-        of schedules, None for one whose training did not finish."""
+        """Go on until so many trials have ended; they are returned.
+
+        Args:
+            score: gives the objectives of schedules, None for one whose training did not finish.
+        """
         while True:
             made = self._made()
             first = next((t.number for t in made if not t.state.is_finished()), len(made))

@@ -37,9 +37,13 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
-        """(n, 3, H, W) uint8 images `chosen`. `places_N2`: for splits with random crops, where each
-        crop lies between the edges (left to right, top to bottom, in [0, 1)); None gives every
-        image a place that is always its own."""
+        """(n, 3, H, W) uint8 images `chosen`.
+
+        Args:
+            places_N2: for splits with random crops, where each crop lies between the edges
+                (left to right, top to bottom, in [0, 1)); None gives every image a place that is
+                always its own.
+        """
         ...
 
 

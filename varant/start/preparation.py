@@ -48,7 +48,10 @@ def prepare_tokenizer(
 ) -> Path:
     """The folder of the data set's tokenizer, trained unless the workspace has it; on the CPU,
     which such a small one needs for a minute or four, so that every device has the same.
-    `skip_unreadable`: let other images stand for those that cannot be read."""
+
+    Args:
+        skip_unreadable: let other images stand for those that cannot be read.
+    """
     training, identity = config.tokenizer_training, tokenizer_recipe(config, dataset)
     folder = workspace.model(digest_of(identity))
     if not (folder / CONFIG_FILE).exists():

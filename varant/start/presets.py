@@ -52,7 +52,10 @@ class BaseConfig:
     @classmethod
     def of(cls, preset: Preset, *, budget: int | None = None, quick: bool = False) -> BaseConfig:
         """A preset's; quick, with half the layers and one head less, few images and few steps.
-        `budget`: training images of the base network; None for the preset's."""
+
+        Args:
+            budget: training images of the base network; None for the preset's.
+        """
         geometry, steps, images = base_geometry(preset), preset.tokenizer.steps, None
         recipe = preset.base
         budget = budget or (QUICK_BASE_BUDGET if quick else preset.base.budget)

@@ -30,7 +30,10 @@ def cosine_name(plan: DepthPlan, layer: int) -> str:
 @dataclass(frozen=True, kw_only=True)
 class ConflictEvaluator(Evaluator):
     """An evaluation that adds the cosines, named by `cosine_name`, at the weights that train.
-    `gradient_images`: the first select images, on which all gradients are taken."""
+
+    Attributes:
+        gradient_images: the first select images, on which all gradients are taken.
+    """
 
     gradient_images: int
 

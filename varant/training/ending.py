@@ -12,7 +12,10 @@ def worse_ending(
     before: Mapping[str, float], after: Mapping[str, float], vocab_size: int
 ) -> str | None:
     """Why a run ended worse than it began, or than a uniform guess; None for one that did not.
-    `before`, `after`: by plan that was trained, in nats a token, on the same images."""
+
+    Args:
+        before, after: by plan that was trained, in nats a token, on the same images.
+    """
     guess, both = math.log(vocab_size), before.keys() & after.keys()
     if not both or any(after[p] <= min(before[p], guess) + WORSE_NATS for p in both):
         return None

@@ -27,9 +27,13 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def make_optimiser(model: nn.Module, weight_decay: float, *, sharded: bool) -> Optimizer:
-    """The optimiser of a network. `sharded`: over the ranks (ZeRO stage 1, arXiv 1910.02054): a
-    rank keeps the state of some parameters, updates those, and sends them to the others. The same
-    numbers, and 8 bytes a parameter divided by the ranks."""
+    """The optimiser of a network.
+
+    Args:
+        sharded: over the ranks (ZeRO stage 1, arXiv 1910.02054): a rank keeps the state of some
+            parameters, updates those, and sends them to the others. The same numbers, and 8 bytes
+            a parameter divided by the ranks.
+    """
     groups = parameter_groups(model, weight_decay)
     if not sharded:
         return AdamW(groups, betas=BETAS, fused=True)

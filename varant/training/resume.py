@@ -130,7 +130,10 @@ class CheckpointFolder:
 
 class Saver:
     """Saves a run's states, one at a time, in a thread that writes while the run goes on.
-    `blocked_seconds`: that the run has stood still for it."""
+
+    Attributes:
+        blocked_seconds: that the run has stood still for it.
+    """
 
     def __init__(self, checkpoints: CheckpointFolder, every_seconds: float) -> None:
         """`every_seconds` is the least time between two saves; 0 has each written at once."""

@@ -50,7 +50,10 @@ def warn_on_stderr(line: str) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """NLL of full network and subnets on select images, every so many images of training.
-    `every_images`: between two evaluations; there is one at the end in any case."""
+
+    Attributes:
+        every_images: between two evaluations; there is one at the end in any case.
+    """
 
     tokens: TokenSplit
     every_images: int
@@ -73,7 +76,11 @@ class Evaluator:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """Where a run lives and what it is. `identity`: all that its result depends on, JSON-ready."""
+    """Where a run lives and what it is.
+
+    Attributes:
+        identity: all that its result depends on, JSON-ready.
+    """
 
     folder: Path
     identity: dict[str, Any]

@@ -181,8 +181,11 @@ def train_tokenizer(
     *,
     log: Log = lambda step, metrics: None,
 ) -> Tokenizer:
-    """Train a light tokenizer on a split's images; a function of its arguments alone. `log`: called
-    after each step with what `TokenizerTrainer.advance` gives."""
+    """Train a light tokenizer on a split's images; a function of its arguments alone.
+
+    Args:
+        log: called after each step with what `TokenizerTrainer.advance` gives.
+    """
     trainer = TokenizerTrainer(split, config, training)
     while not trainer.finished:
         metrics = trainer.advance()

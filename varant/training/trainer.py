@@ -112,7 +112,10 @@ class SupernetLoss(nn.Module):
         taught_BLV: Tensor | None = None,
     ) -> PassLoss:
         """One pass, towards the tokens or, where they are given, an earlier pass's predictions.
-        `inputs_BLC`: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`."""
+
+        Args:
+            inputs_BLC: (B, L - patch_nums[0]**2, Cvae), from `Tokenizer.teacher_inputs`.
+        """
         checkpointing = self.config.activation_checkpointing
         logits_BLV = self._network(
             inputs_BLC, labels_B, plan, activation_checkpointing=checkpointing
@@ -324,9 +327,12 @@ class Trainer:
         )
 
     def state(self, copy: Callable[[str, Tensor], Tensor]) -> RunState:
-        """Everything that the next steps depend on, besides config and data; on every rank. `copy`:
-        called on the first rank with name and value of each tensor, which the next step changes;
-        gives what is to be stored."""
+        """Everything that the next steps depend on, besides config and data; on every rank.
+
+        Args:
+            copy: called on the first rank with name and value of each tensor, which the next step
+                changes; gives what is to be stored.
+        """
         live = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.config.ema:
             live |= {f"averaged/{name}": t for name, t in self.averaged.state_dict().items()}
