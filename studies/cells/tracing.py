@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -199,7 +198,7 @@ def device_activities(work: Callable[[], object]) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()
-    return sum(event.device_type == DeviceType.CUDA for event in profile.events())
+    return sum(event.device_type.name == "CUDA" for event in profile.events())
 
 
 class _MetaAttention(TorchFunctionMode):
