@@ -109,10 +109,8 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             yield from measured(f"{BASE} u{unit}", None, range(len(seeds)), columns)
             for place, seed in enumerate(seeds):
                 training = self.training(bench, arm, unit, seed)
-                name, columns = (
-                    f"{arm.label} u{unit} s{seed}",
-                    placed | arm.columns | {"seed": seed},
-                )
+                name = f"{arm.label} u{unit} s{seed}"
+                columns = placed | arm.columns | {"seed": seed}
                 budget = {"family": "training", "budget_images": training.config.budget_images}
                 yield Point(name=name, task=training, columns=columns | budget)
                 yield from measured(name, training, range(place, place + 1), columns)

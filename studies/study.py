@@ -166,11 +166,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             yield Point(name=name, task=task, columns=columns)
 
     def _points(self, bench: Planned, found: Found | None) -> tuple[Point, ...]:
-        parts, seeds = (
-            (self.points(bench, found), self.real_points(bench)),
-            self.config.training_seeds,
-        )
-        return bounded(*parts, units=len(self.units), seeds=seeds)
+        parts = self.points(bench, found), self.real_points(bench)
+        return bounded(*parts, units=len(self.units), seeds=self.config.training_seeds)
 
     def plan(self) -> tuple[Planned, tuple[Point, ...]]:
         """Bench and grid, before anything is made; `UserError` for flags that make none."""

@@ -68,11 +68,8 @@ def _said(one: Outlook, unit_seconds: float) -> str:
 
 def warn_of_little(bench: Planned) -> None:
     """What keeps a verdict from being reached, before it is paid for."""
-    units, samples, features = (
-        len(bench.units),
-        bench.evaluation.samples,
-        bench.extractors[0].features,
-    )
+    units, samples = len(bench.units), bench.evaluation.samples
+    features = bench.extractors[0].features
     if units < LEAST_UNITS:
         print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
     if samples < 2 * features:
