@@ -130,7 +130,6 @@ class EfficiencyFile(StudyHead, extra="forbid"):
 
     @property
     def full(self) -> str:
-        """The name of the plan that runs every layer."""
         return next(iter(self.plans))
 
 

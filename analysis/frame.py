@@ -92,10 +92,7 @@ def read_parquet(
     path: Path, categories: Sequence[str] = (), columns: list[str] | None = None
 ) -> pd.DataFrame:
     """A table of a study's folder, or some of its columns; `categories` are read as such.
-
-    Raises:
-        FrameError: the file is absent, not the one that was written, or no parquet.
-    """
+    `FrameError` where it is absent, not the one that was written, or no parquet."""
     verified(path)
     usual = pa.default_memory_pool()  # keeps what it freed: of 10,000 cells half a gigabyte
     pa.set_memory_pool(pa.system_memory_pool())
@@ -186,5 +183,4 @@ def checked_frame(
 
 
 def _texts(column: pd.Series) -> list[str]:
-    """The values that a column of texts has, "" for none."""
     return ["" if pd.isna(text) else text for text in column.unique()]

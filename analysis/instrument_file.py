@@ -4,14 +4,20 @@ studies read, and `study.json` of both.
 A table holds for one setting (data, tokenizer recipe, feature spaces) and is used in no other.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile
 
 TABLE = "table.json"
+
+Known = Annotated[
+    float | None, AfterValidator(lambda v: None if v is None or not math.isfinite(v) else v)
+]
+"""A number, or None for NaN, which JSON has not."""
 
 
 class Setting(Facts):
@@ -73,23 +79,15 @@ class ComponentFacts(Facts):
     """A variance in the metric's unit squared, with its 95 % interval; None where the design does
     not tell it from the component above. Of evaluation: of one sample, or test image."""
 
-    estimate: float | None
-    low: float | None
-    high: float | None
+    estimate: Known
+    low: Known
+    high: Known
     degrees_of_freedom: int
 
 
 class NoiseFacts(Facts):
-    """How far a quantity moves between units, by one metric.
-
-    Attributes:
-        quantity: see `analysis.statistics.noise`.
-        margin: the share of the untrained damage that it is less of; None where it has none.
-        mean: of the quantity; `untrained`: of the untrained damage that the margin is a share of.
-        samples: behind each value, or test images.
-        from_jackknife: whether the evaluation's part is the jackknife's, since nothing was drawn
-            anew (teacher-forced likelihood, or one draw).
-    """
+    """How far a quantity moves between units, by one metric: of
+    `analysis.statistics.noise.Quantity`."""
 
     kind: str
     extractor: str | None = None

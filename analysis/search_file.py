@@ -54,7 +54,6 @@ class FoundSchedules(Facts):
 
     @property
     def won(self) -> dict[str, TrialFacts]:
-        """The trials that won, by what they won."""
         trials = {trial.number: trial for trial in self.trials}
         return {name: trials[number] for name, number in self.winners.items()}
 
@@ -101,8 +100,6 @@ class FoundPlans(Facts):
 
 
 class SearchFile(StudyFile, FoundPlans, extra="forbid"):
-    """Of a search over plans."""
-
     selectors: tuple[str, ...]
     switch: int
     trained_switch: int | None

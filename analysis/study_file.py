@@ -39,6 +39,9 @@ class Facts(BaseModel):
         except OSError as error:
             raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
 
+    def json_text(self) -> str:
+        return self.model_dump_json(indent=1) + "\n"
+
 
 COMMON_BLOCK = 1000
 """Of a frame's column `group`: from it on blocks are of what all units share, see `analysis.frame`.
@@ -174,10 +177,6 @@ class StudyHead(Facts, extra="ignore"):
                 "runs/sensitivity that a study wrote"
             )
         return cls.read(path, listed=True)
-
-    def json_text(self) -> str:
-        """The file's content."""
-        return self.model_dump_json(indent=1) + "\n"
 
 
 class StudyFile(StudyHead):

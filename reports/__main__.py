@@ -7,19 +7,10 @@
     python -m reports --ablation runs/pareto --baseline progressive
 
 The first changes only what the report wrote: `figures/`, `summary.*`, `answer.json`, `report.pdf`.
-
-`--pool` joins folders of one config that hold different units (a night each, a machine each) into
-the last folder, and builds its report. Nothing but an earlier pool is replaced.
-
-`--compare` holds two folders of one study against each other (two machines, versions or data
-sets), unit against unit by Welch's t, prints the table and the verdicts that changed, and changes
-neither folder; a third one takes `compare.pdf` and `compare.json`.
-
-`--trace` prints what the numbers under a name were made of, digest by digest: cell, plan, training,
-network, tokenizer, data, extractors, config and code. It changes nothing.
-
-`--ablation` writes `ablation.pdf`, `.tex` and `.csv` into the folder, or into a second one: what
-each choice is worth against the baseline, one at a time, paired within units.
+`--pool` joins folders of one config and different units into the last one; nothing but an earlier
+pool is replaced. `--compare` and `--trace` print and change nothing; a third folder takes
+`compare.pdf` and `compare.json`. `--ablation` writes `ablation.pdf`, `.tex` and `.csv` into the
+folder, or into a second one. docs/studies.md says what each is for.
 
 All take a few seconds and need neither torch nor MLflow. Exit code 0 done, 2 a folder or file that
 the user can mend, 1 what the machine did.
@@ -40,7 +31,6 @@ from varant.manifest import Damaged
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m reports",
         usage="%(prog)s FOLDER [--trace NAME] | --pool A B [C ...] OUT | --compare A B [OUT] | "
@@ -93,7 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _done(flags: argparse.Namespace) -> str:
-    """What is said when it is done."""
     if flags.compare:
         found = compare(*flags.compare[:2])
         written = [found.write(out) for out in flags.compare[2:]]

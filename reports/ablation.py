@@ -6,8 +6,6 @@ over all differences of a metric. Only ways to train that differ from the baseli
 are compared: the schedule, the layers that subnets keep, or the switch point trained for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +17,14 @@ from analysis.errors import FrameError
 from analysis.frame import load_frame
 from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
-from analysis.statistics.levels import FULL, Levels, PlanKey, Way
+from analysis.statistics.levels import Levels, PlanKey, Way
 from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import SupernetFile
 from reports.build import load_study
 from reports.parts import words
 from reports.parts.metrics import headings, judging_metrics
 from reports.parts.page import Page
-from reports.parts.report import set_pdf, write_atomically
+from reports.parts.report import picked, set_pdf, write_atomically
 
 STEM = "ablation"
 SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"−": "$-$", "–": "--"})
@@ -88,7 +86,7 @@ class Ablation:
         """As texts: a row a way and plan, a column a metric."""
         named = headings(self.metrics, lambda metric: metric.short)
         found: dict[tuple[str, str, str], dict[str, str]] = {}
-        for plan in self._plans():
+        for plan in filter(self.baseline.trains, self.levels.plans):
             place = ("baseline", self.baseline.name, plan.label)
             for metric in self.metrics:
                 level = self.levels.observed((self.baseline.name, plan), metric.name)
@@ -101,35 +99,23 @@ class Ablation:
         keys = ("Factor", "Trained", "Plan")
         return pd.DataFrame([dict(zip(keys, key, strict=True)) | row for key, row in found.items()])
 
-    def _plans(self) -> tuple[PlanKey, ...]:
-        return tuple(plan for plan in self.levels.plans if self.baseline.trains(plan))
-
     def table(self) -> pd.DataFrame:
         """As numbers: a row a way, plan and metric."""
-        return pd.DataFrame(
-            [
-                {
-                    "factor": one.factor,
-                    "trained": one.way.name,
-                    "plan": one.plan.label,
-                    "metric": one.metric.name,
-                    "damage": one.damage.estimate,
-                    "low": one.damage.low,
-                    "high": one.damage.high,
-                    "p": one.damage.p_value,
-                    "p_holm": one.p_holm,
-                    "units": one.units,
-                }
-                for one in self.differences
-            ]
-        )
+        rows = [
+            {"factor": one.factor, "trained": one.way.name, "plan": one.plan.label}
+            | {"metric": one.metric.name, "damage": one.damage.estimate}
+            | picked(one.damage, "low", "high")
+            | {"p": one.damage.p_value}
+            | picked(one, "p_holm", "units")
+            for one in self.differences
+        ]
+        return pd.DataFrame(rows)
 
     def latex(self) -> str:
-        """A booktabs table."""
         rows = self.rows()
         lines = [
             "\\begin{table}",
-            f"\\caption{{{self.caption.translate(SPECIAL)}}}",
+            f"\\caption{{{_latex(self.caption)}}}",
             f"\\begin{{tabular}}{{{'l' * 3}{'r' * (len(rows.columns) - 3)}}}",
             "\\toprule",
             *(f"{' & '.join(map(_latex, row))} \\\\" for row in [rows.columns]),
@@ -158,7 +144,6 @@ class Ablation:
 
     @property
     def summary(self) -> str:
-        """In a line."""
         tested = [one for one in self.differences if one.p_holm == one.p_holm]
         differ = sum(one.significant for one in tested)
         return f"{differ} of {words.counted(len(tested), 'difference')} significant after Holm"
@@ -169,11 +154,8 @@ def _latex(text: Any) -> str:
 
 
 def ablation(folder: Path, baseline: str) -> Ablation:
-    """The table of a folder of `studies.pareto` or `studies.switch`.
-
-    Raises:
-        FrameError: a folder that cannot be used, or a baseline that it has not.
-    """
+    """Of a folder of `studies.pareto` or `studies.switch`; `FrameError` for one that cannot be
+    used, or a baseline that it has not."""
     study = load_study(folder)
     if not isinstance(study, SupernetFile):
         raise FrameError(f"--ablation {folder}: study {study.study} trains nothing to compare")
@@ -245,10 +227,9 @@ def _differences(
 def _counterparts(levels: Levels, base: Way, way: Way) -> Iterator[tuple[PlanKey, PlanKey]]:
     """Plans of a way, and of the baseline the ones that stand for the same: each trained for its
     own switch point and layers; the control's, which trains none, are the baseline's."""
-    for theirs in (plan for plan in levels.plans if base.trains(plan)):
+    for theirs in filter(base.trains, levels.plans):
         if theirs.is_full or way.anchor:
-            yield (FULL if theirs.is_full else theirs), theirs
+            yield theirs, theirs
         else:
             assert way.selector is not None
-            switch = way.train_switch
-            yield PlanKey(theirs.subnet_depth, switch, way.selector), theirs
+            yield PlanKey(theirs.subnet_depth, way.train_switch, way.selector), theirs

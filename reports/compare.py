@@ -35,12 +35,7 @@ STEM = "compare"
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A number of both folders.
-
-    Attributes:
-        what, metric: its name.
-        one, other: over the units of each folder.
-    """
+    """A number of both folders, over the units of each."""
 
     what: str
     metric: str
@@ -86,7 +81,6 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        """In a line."""
         known = [q for q in self.quantities if not math.isnan(q.difference.p_value)]
         differ, changed = sum(q.differs for q in known), sum(v.changed for v in self.verdicts)
         return (
@@ -152,7 +146,6 @@ class Comparison:
 
 
 def _rows(found: Comparison) -> list[dict[str, str]]:
-    """A row a quantity, as texts."""
     metrics = [parse_metric(name) for name in dict.fromkeys(q.metric for q in found.quantities)]
     named = headings(metrics, attrgetter("short"))
     return [
@@ -168,11 +161,8 @@ def _rows(found: Comparison) -> list[dict[str, str]]:
 
 
 def compare(one: Path, other: Path) -> Comparison:
-    """Both folders' numbers and verdicts.
-
-    Raises:
-        FrameError: a folder that cannot be used, or two of different studies.
-    """
+    """Both folders' numbers and verdicts; `FrameError` for a folder that cannot be used, or two of
+    different studies."""
     folders = (Path(one), Path(other))
     studies = tuple(load_study(folder) for folder in folders)
     if studies[0].study != studies[1].study:

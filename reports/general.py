@@ -30,7 +30,6 @@ LIMITS = ("Distances on a small network's features compare only with themselves 
 
 
 def make_report(folder: Path, study: StudyFile) -> Report:
-    """The report of any study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
@@ -70,7 +69,6 @@ def _scatter(cells: pd.DataFrame, metric: Metric, floor: Observations) -> Figure
 
 
 def _finding(cells: pd.DataFrame, metrics: tuple[Metric, ...]) -> str:
-    """The best cell by each metric, in a sentence."""
     said = []
     for metric in metrics:
         if metric.name in cells:

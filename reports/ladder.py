@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.ladder import draw_ladder
+from analysis.figures.heatmap import draw_ladder
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.instrument_file import LadderFile
@@ -37,7 +37,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: LadderFile) -> Report:
-    """The report of a ladder's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
     check_together(folder, frame, {"window": study.windows})
     steps = climb(frame)
@@ -163,23 +162,10 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
 
 
 def _summary(steps: Sequence[Step]) -> pd.DataFrame:
-    """A row a metric and rung."""
     rows = []
     for step in steps:
-        i = step.observed.interval()
-        rows.append(
-            {
-                "metric": step.metric.name,
-                "rung": step.rung,
-                "zone": step.zone,
-                "mean": i.estimate,
-                "low": i.low,
-                "high": i.high,
-                "limit": step.limit,
-                "distance": step.distance,
-                "rejected": step.rejected,
-                "repeats": len(step.observed.units),
-            }
-        )
+        i, repeats = step.observed.interval(), len(step.observed.units)
+        ends = (i.estimate, i.low, i.high, step.limit, step.distance, step.rejected)
+        rows.append((step.metric.name, step.rung, step.zone, *ends, repeats))
     names = "metric rung zone mean low high limit distance rejected repeats"
     return pd.DataFrame(rows, columns=names.split())

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.claims.planned import noise_design
-from analysis.figures.noise import draw_components
+from analysis.figures.points import draw_components
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.instrument_file import NoiseFile
@@ -21,7 +21,7 @@ from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report
+from reports.parts.report import Report, picked
 from reports.parts.tables import add_failed_cells, unfinished
 
 LABELS = {"base": "base networks", "training": "training seeds", "evaluation": "evaluation"}
@@ -33,7 +33,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: NoiseFile) -> Report:
-    """The report of a noise study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True)
     noise = Noise(frame, noise_design(study.geometry.depth, study.train_switch))
     metrics = {m: [q for q in noise.quantities if q.metric == m] for m in noise.metrics}
@@ -126,9 +125,10 @@ def _plate(metrics: Mapping[Metric, Sequence[Quantity]]) -> Figure:
     return figure
 
 
-def _roots(one: Component, samples: int) -> tuple[float, ...]:
+def _roots(one: Component, samples: int) -> tuple[float, float, float]:
     """Standard deviation of a value with its interval."""
-    return tuple(np.sqrt(np.array([one.estimate, one.low, one.high]) / samples).tolist())
+    value, low, high = np.sqrt(np.array([one.estimate, one.low, one.high]) / samples).tolist()
+    return value, low, high
 
 
 def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
@@ -159,10 +159,7 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
 
 
 def _text(one: Component, samples: int) -> str:
-    estimate, low, high = _roots(one, samples)
-    return (
-        words.NOTHING if math.isnan(estimate) else words.estimate(estimate, low, high, signed=False)
-    )
+    return words.estimate(*_roots(one, samples), signed=False)
 
 
 def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
@@ -192,18 +189,10 @@ def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[
 def _summary(quantities: Sequence[Quantity]) -> pd.DataFrame:
     """A row a quantity and component; variances, that of evaluation of one sample."""
     rows = [
-        {
-            "metric": q.metric.name,
-            "quantity": q.name,
-            "mean": q.mean,
-            "untrained": q.untrained,
-            "margin": q.margin,
-            "component": name,
-            "variance": one.estimate,
-            "low": one.low,
-            "high": one.high,
-            "degrees_of_freedom": one.degrees_of_freedom,
-        }
+        {"metric": q.metric.name, "quantity": q.name}
+        | picked(q, "mean", "untrained", "margin")
+        | {"component": name, "variance": one.estimate}
+        | picked(one, "low", "high", "degrees_of_freedom")
         for q in quantities
         for name, one in q.components.items()
     ]

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet
 from analysis.statistics.conflict import CONFLICT_FILE
-from analysis.study_file import FILE, BaseFacts, StudyFile, SupernetFile
+from analysis.study_file import FILE, StudyFile, SupernetFile
 from reports.build import load_study
 from reports.parts.report import write_atomically
 from varant import manifest
@@ -141,7 +142,7 @@ def _check_units(folders: Sequence[Path], frames: Sequence[pd.DataFrame]) -> Non
 def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) -> StudyFile:
     """The file of them all: units, bases, models and plans together, seconds added."""
     first, digests = studies[0], "".join(sorted(study.config_digest for study in studies))
-    bases = sorted((base for study in studies for base in study.bases), key=_unit)
+    bases = sorted((base for study in studies for base in study.bases), key=attrgetter("unit"))
     seconds = [study.seconds.model_dump() for study in studies]
     changes: dict[str, Any] = {
         "command": f"{POOLED} {' '.join(map(str, [*folders, out]))}",
@@ -161,10 +162,6 @@ def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) ->
         changes["units"] = sorted(unit for study in trained for unit in study.units)
         changes["models"] = [model.model_dump() for study in trained for model in study.models]
     return type(first).model_validate(first.model_dump() | changes)
-
-
-def _unit(base: BaseFacts) -> int:
-    return base.unit
 
 
 def _units_of(studies: Sequence[StudyFile]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.regimes import judge_regimes
-from analysis.claims.rows import Kind, LedgerRow, Line
-from analysis.figures.conflict import draw_conflict
+from analysis.claims.ledger import judge_regimes
+from analysis.claims.rows import Kind, LedgerRow
+from analysis.figures.heatmap import draw_conflict
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
@@ -74,7 +74,6 @@ DECAYING = (
 
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
-    """The report of a regime study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     check_anchors(folder, frame)
     conflict, regimes = load_conflict(folder / CONFLICT_FILE), regimes_of(frame)
@@ -118,7 +117,6 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
 
 
 def judge(study: RegimeFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
-    """Its row of C3 alone."""
     return (judge_regimes(study, regimes_of(frame)),)
 
 
@@ -290,9 +288,10 @@ def _conflict_plate(study: RegimeFile, conflict: pd.DataFrame, kinds: Sequence[s
 def _add_claim(page: Page, row: LedgerRow) -> None:
     page.heading("What this says of C3")
     rows = [
-        {"Regime": line.part, "Likelihood": [strong(line.verdict.value), _why(line)]}
+        {"Regime": line.part, "Likelihood": [strong(line.verdict.value), f": {why}" if why else ""]}
         for line in row.lines
         if not line.decides
+        for why in [line.said or line.reason]
     ]
     page.table(
         pd.DataFrame(rows),
@@ -301,11 +300,6 @@ def _add_claim(page: Page, row: LedgerRow) -> None:
         "other studies and gives none.",
         widths=[0.3, 0.7],
     )
-
-
-def _why(line: Line) -> str:
-    why = line.said or line.reason
-    return f": {why}" if why else ""
 
 
 def _add_differences(page: Page, study: RegimeFile, regimes: Sequence[Regime], over: str) -> None:

@@ -36,7 +36,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
-    """The report of a schedule study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels, trials = Levels(frame), schedules.trial_table(study.trials)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
@@ -121,7 +120,6 @@ def _difference(row: Any) -> str:
 
 
 def _add_retrained(page: Page, again: pd.DataFrame) -> None:
-    """The winners against the reference."""
     if again.empty:
         page.paragraph("No schedule was trained again beside the paper's.")
         return

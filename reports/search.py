@@ -12,7 +12,6 @@ from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
 from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
-from analysis.statistics.intervals import Interval
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics
@@ -40,7 +39,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: SearchFile) -> Report:
-    """The report of a search study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", full=False)
     deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
@@ -78,18 +76,15 @@ def make_report(folder: Path, study: SearchFile) -> Report:
         "matches": {
             one.metric.name: [
                 {"found": match.found.plan, "two_zone": match.zones.plan, "kv": match.found.kv}
-                | {"difference": _ends(match.difference), "p_holm": match.p_holm}
+                | {"difference": d and picked(d, "estimate", "low", "high"), "p_holm": match.p_holm}
                 for match in one.matches
+                for d in [match.difference]
             ]
             for one in found
         },
         "plans_scored": len(study.scored),
     }
     return page.report(answer=answer, summary=cells)
-
-
-def _ends(interval: Interval | None) -> dict[str, float] | None:
-    return None if interval is None else picked(interval, "estimate", "low", "high")
 
 
 def _counts(one: PlanValues) -> str:
@@ -132,7 +127,6 @@ def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
 
 
 def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> None:
-    """Found plans against two zones at equal memory."""
     rows = [
         {
             "KV up to": words.size(matches[0].found.kv),

@@ -35,7 +35,6 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
-    """The report of a switch study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)

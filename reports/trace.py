@@ -52,10 +52,8 @@ def label(rows: pd.DataFrame) -> str:
 
 def _label(row: pd.Series[Any]) -> str:
     of = {name: row[name] for name in NAMING if name in row and pd.notna(row[name])}
-    words = [f"u{of['unit']:.0f}"] if "unit" in of else []
-    words += [str(of["schedule"])] if "schedule" in of else []
-    words += [f"s{of['seed']:.0f}"] if "seed" in of else []
-    words += [str(of["plan"])] if "plan" in of else []
+    forms = {"unit": "u{:.0f}", "schedule": "{}", "seed": "s{:.0f}", "plan": "{}"}
+    words = [form.format(of[name]) for name, form in forms.items() if name in of]
     words += [REAL] if of.get("anchor") == REAL else []
     if of.get("selector", "equidistant") != "equidistant":
         words.append(f"({of['selector']})")

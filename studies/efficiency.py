@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from varant.devices import check_device, check_precision
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, sha256_file
-from varant.flags import Batches, Times, choices, command_words, flags_of, plain
+from varant.flags import Batches, Times, choices, command_words, flags_of, plain, shown
 from varant.manifest import recording
 from varant.presets import presets
 from varant.start.config import RunConfig
@@ -55,8 +55,6 @@ NOT_MEASURED = ("workspace", "dry_run", "retry_failed")
 
 @dataclass(frozen=True, kw_only=True)
 class EfficiencyConfig:
-    """Flags of the study."""
-
     run: RunConfig = RunConfig()
     part: Annotated[tuple[str, ...], choices(PARTS)] = PARTS
     """What to measure: a list."""
@@ -86,12 +84,10 @@ class EfficiencyConfig:
 
     @property
     def training_batch(self) -> int:
-        """Images of a training step."""
         return PRESET_TRAINING_BATCH if self.geometry in presets() else self.batches[-1]
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The flags that say what is measured, JSON-ready."""
         return plain(self, without=NOT_MEASURED) | {"batch": list(self.batches)}
 
 
@@ -171,9 +167,10 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
 
 def main(config: EfficiencyConfig, command: str) -> None:
     """Measure, write the study's folder, record it, build its report."""
+    from analysis.study_file import FILE
     from reports import build
     from studies.cells.gauge import run_gauge
-    from studies.grid.folder import write_study
+    from studies.grid.folder import write_facts
     from studies.grid.forecast import check_fits, check_training_fits
 
     started, run = time.monotonic(), config.run
@@ -182,9 +179,9 @@ def main(config: EfficiencyConfig, command: str) -> None:
     subject = subject_of(config)
     gauges = gauges_of(config, subject)
     if run.dry_run:
-        lines = [f"{key} = {_shown(value)}" for key, value in config.measured.items()]
-        lines += ["", f"{len(gauges)} cells: {'; '.join(gauge.name for gauge in gauges)}"]
-        print("\n".join([*lines, *_forecast_lines(config, subject)]))
+        lines = ["", f"{len(gauges)} cells: {'; '.join(gauge.name for gauge in gauges)}"]
+        lines += _forecast_lines(config, subject)
+        print("\n".join([*shown(config.measured), *lines]))
         return
     if "sampling" in config.part:
         check_fits(subject, config.batches[-1])
@@ -199,10 +196,10 @@ def main(config: EfficiencyConfig, command: str) -> None:
         results[gauge] = run_gauge(gauge, workspace, again=config.retry_failed)
     frame = _write_frame(config, workspace, results)
     file = study_file(config, command, subject, results, frame_sha256=sha256_file(frame))
-    paths = build(write_study(frame.parent, file).parent)
+    paths = build(write_facts(frame.with_name(FILE), file).parent)
     _record(config, workspace, file, results, paths)
-    shown = run.workspace / paths.pdf.parent.name / paths.pdf.name
-    print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
+    pdf = run.workspace / paths.pdf.parent.name / paths.pdf.name
+    print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{pdf}")
     print(json.dumps(json.loads(paths.answer.read_text())["record"]))
 
 
@@ -220,10 +217,6 @@ def _forecast_lines(config: EfficiencyConfig, subject: Subject) -> list[str]:
     return lines
 
 
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def study_file(
     config: EfficiencyConfig,
     command: str,
@@ -232,7 +225,6 @@ def study_file(
     *,
     frame_sha256: str,
 ) -> EfficiencyFile:
-    """What `study.json` says."""
     from analysis.efficiency_file import EfficiencyFile
     from analysis.study_file import GeometryFacts
     from studies.grid.costs import paper_cost, plan_facts

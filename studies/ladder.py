@@ -9,8 +9,7 @@ last scale's tokens at random; a blur; a class left out; images repeated.
 
 A metric may decide about the early, middle or late scales if it rejects that zone's last scale
 swapped against real images in 95 % of the repeats: the rule is in `analysis/statistics/ladder.py`.
-The result is `table.json`. Other studies use the packaged table of their setting, or the one that
-`--ladder` names; to package a table, copy it to `studies/grid/tables/ladder-NAME.json`.
+The result is `table.json`, which other studies read (`--ladder`; docs/studies.md).
 
 Cost with the defaults: about a quarter of an hour on one core, most of it images and references.
 """
@@ -27,7 +26,6 @@ from studies.cells.evaluation import RealImages
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from studies.study import Study, main
-from varant.manifest import recording
 from varant.model.geometry import windows_of
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderConfig(StudyConfig):
-    """Flags of the study."""
-
     default_units = 20
 
     @classmethod
@@ -96,7 +92,7 @@ class Ladder(Study[LadderConfig, None]):
         """The table that other studies read."""
         from analysis.frame import load_frame
         from analysis.statistics.ladder import climb, passes
-        from studies.grid.folder import FRAME_FILE
+        from studies.grid.folder import FRAME_FILE, write_facts
 
         steps = climb(load_frame(outcome.folder / FRAME_FILE, full=False))
         table = LadderTable(
@@ -108,9 +104,7 @@ class Ladder(Study[LadderConfig, None]):
                 for metric, zones in passes(steps).items()
             ),
         )
-        with recording(outcome.folder / TABLE) as aside:
-            aside.write_text(table.model_dump_json(indent=1) + "\n")
-        return [outcome.folder / TABLE]
+        return [write_facts(outcome.folder / TABLE, table)]
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         rungs = list(dict.fromkeys(str(p.columns["plan"]) for p in points))

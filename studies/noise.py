@@ -10,9 +10,8 @@ come with every cell.
 
 The answer are variance components of base networks, training seeds and evaluation, for each metric
 and for the differences that claims test: see `analysis/statistics/noise.py`. They are written to
-`table.json`, from which the other studies' `--dry-run` says what they could show at which cost.
-These use the packaged table of their setting, or the one that `--noise` names; to package a table,
-copy it to `studies/grid/tables/noise-NAME.json`.
+`table.json`, from which the other studies' `--dry-run` says what they could show at which cost
+(`--noise`; docs/studies.md).
 
 Cost with the defaults: five base networks, ten trainings and about 320 evaluations, 40 minutes on
 one core; `--dry-run` says what it is here.
@@ -36,7 +35,6 @@ from studies.study import main
 from studies.supernets import SEED_STEP, Arm, SupernetConfig, SupernetStudy, switch_of
 from varant.errors import UserError
 from varant.flags import Natural, Times
-from varant.manifest import recording
 from varant.model.geometry import Geometry, windows_of
 from varant.model.plan import DepthPlan
 from varant.training.config import SupernetTraining
@@ -50,8 +48,6 @@ PARTS = (1, 2, 4)  # of the samples
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig(SupernetConfig):
-    """Flags of the study."""
-
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
@@ -113,10 +109,8 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             yield from measured(f"{BASE} u{unit}", None, range(len(seeds)), columns)
             for place, seed in enumerate(seeds):
                 training = self.training(bench, arm, unit, seed)
-                name, columns = (
-                    f"{arm.label} u{unit} s{seed}",
-                    placed | arm.columns | {"seed": seed},
-                )
+                name = f"{arm.label} u{unit} s{seed}"
+                columns = placed | arm.columns | {"seed": seed}
                 budget = {"family": "training", "budget_images": training.config.budget_images}
                 yield Point(name=name, task=training, columns=columns | budget)
                 yield from measured(name, training, range(place, place + 1), columns)
@@ -191,7 +185,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
-        from studies.grid.folder import FRAME_FILE
+        from studies.grid.folder import FRAME_FILE, write_facts
 
         bench, config = outcome.bench, self.config
         frame = load_frame(outcome.folder / FRAME_FILE, training=True)
@@ -208,9 +202,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             draws=config.draws,
             quantities=tuple(map(noise_facts, Measured(frame, design).quantities)),
         )
-        with recording(outcome.folder / TABLE) as aside:
-            aside.write_text(table.model_dump_json(indent=1) + "\n")
-        return [*super().write_more(outcome), outcome.folder / TABLE]
+        return [*super().write_more(outcome), write_facts(outcome.folder / TABLE, table)]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What a study costs beside its cells: imports, MLflow, and reports of many cells."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -63,9 +61,7 @@ def run_program(*words: str) -> tuple[float, int]:
 class Imports(_Overhead):
     """CPU-seconds of programs that only import."""
 
-    @property
-    def name(self) -> str:
-        return "imports"
+    kind: ClassVar[str] = "imports"
 
     def measure(self) -> Iterator[Row]:
         for name, program in PROGRAMS.items():
@@ -77,9 +73,7 @@ class Imports(_Overhead):
 class Tracking(_Overhead):
     """CPU-seconds of MLflow a cell."""
 
-    @property
-    def name(self) -> str:
-        return "MLflow"
+    kind: ClassVar[str] = "MLflow"
 
     def measure(self) -> Iterator[Row]:
         from studies.tracking.mlflow_runs import open_study

@@ -11,12 +11,8 @@ reversed. The answer is the signed difference of progressive against fixed over 
 of test images, for the full network and for subnets; and the cosine between the gradients of full
 network and subnets, layer by layer, over training, which the paper gives as the reason.
 
-Why a training of its own for each age, and no cut through one long training at a constant rate: a
-network that is cut there gains by the mere decay of its rate, and whichever schedule spends its
-last steps on the full network would be credited with it. With the defaults one training, cut three
-times and decayed from each cut over a fifth, would take 136,000 images a unit in place of 168,000.
-
 No image is drawn: likelihood decides, and C3's own rule says by it what it would in each regime.
+docs/studies.md says why each age is a training of its own.
 
 Cost with the defaults: 15 base networks, 180 trainings and 780 evaluations, by `--dry-run` 10,200
 CPU-s on one core of a Xeon: 85 minutes of two cores.
@@ -32,9 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from analysis.study_file import BASE, CONTROL, RegimeFile
-from studies.cells.bases import BaseTraining
 from studies.cells.evaluation import Likelihood
-from studies.cells.training import Training
+from studies.cells.training import BaseTraining, Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
@@ -58,8 +53,6 @@ CONFLICTING = ("progressive", "fixed")  # whose training says how gradients conf
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeConfig(SupernetConfig):
-    """Flags of the study."""
-
     start: StartConfig = StartConfig(preset="tiny")
     training: SupernetTraining = SupernetTraining(budget_images=12_000)
     ages: Counts = (8_000, 32_000, 128_000)
@@ -104,8 +97,6 @@ class RegimeConfig(SupernetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RegimeArm(Arm):
-    """A way to train in one regime."""
-
     base_images: int
     lr: float
 
@@ -162,7 +153,6 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         return min(images, bench.dataset.sizes["select"])
 
     def base(self, bench: Planned, unit: int, age: int) -> BaseTraining:
-        """The training of the unit's base of this age."""
         assert bench.base is not None, "networks that are given are refused"
         config = replace(bench.base.training, budget_images=age, seed=unit)
         return BaseTraining(

@@ -1,7 +1,5 @@
 """A study's folder with made-up numbers, as large as asked: what reports of that size cost."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math
@@ -14,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS
-from analysis.study_file import BASE, CONTROL, REAL, ParetoFile
+from analysis.study_file import BASE, CONTROL, FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
-from studies.grid.folder import FRAME_FILE, write_study
+from studies.grid.folder import FRAME_FILE, write_facts
 from varant import __version__
 from varant.files import sha256_file
 from varant.manifest import recording
@@ -53,7 +51,7 @@ def write_pareto(folder: Path, cells: int) -> Path:
     with recording(path, fresh=True) as aside:
         frame.to_parquet(aside, index=False)
     facts = _facts(units) | {"frame_sha256": sha256_file(path)}
-    write_study(folder, ParetoFile.model_validate(facts))
+    write_facts(folder / FILE, ParetoFile.model_validate(facts))
     return folder
 
 
@@ -94,13 +92,10 @@ def _table(
     of: dict[str, Any], sampled: Mapping[str, float], exact: Mapping[str, float]
 ) -> pd.DataFrame:
     rows = [
-        of | {"metric": name, "group": group, "value": value, "count": SAMPLES, "sampled": True}
-        for name, value in sampled.items()
-        for group in (None, *range(GROUPS))
-    ]
-    rows += [
-        of | {"metric": name, "group": None, "value": value, "count": 0, "sampled": False}
-        for name, value in exact.items()
+        of | {"metric": name, "group": group, "value": value, "count": count, "sampled": count > 0}
+        for scores, count, groups in ((sampled, SAMPLES, GROUPS), (exact, 0, 0))
+        for name, value in scores.items()
+        for group in (None, *range(groups))
     ]
     return pd.DataFrame(rows).assign(study="pareto", status="finished")
 

@@ -12,10 +12,9 @@ the search saw is never the result.
 The search lives in a SQLite file of the study's folder: kill it anywhere and run it again, no trial
 is lost or repeated; a larger --trials goes on with it.
 
-Cost with the defaults: six base networks, at most 39 trainings and 124 cells. On two cores that
-other work kept busy `--dry-run` said 400 CPU-s a base and 7,000 for the rest; it times this
-machine. Expect shares that trade the full network for subnets, and an order in time that matters
-beside them.
+Cost with the defaults: six base networks, at most 39 trainings and 124 cells (docs/studies.md has
+prices, `--dry-run` times this machine). Expect shares that trade the full network for subnets, and
+an order in time that matters beside them.
 """
 
 from __future__ import annotations
@@ -50,8 +49,6 @@ CURVE_POINTS = 61  # of a schedule's curve, over training progress from 0 to 1
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(SupernetConfig):
-    """Flags of the study."""
-
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
     trials: Times = 24
     """Schedules to try, the fixed points among them."""
@@ -125,7 +122,6 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         return replace(training, evaluate_images=min(SCORE_IMAGES, images), evaluate_every=every)
 
     def trial(self, bench: Planned, schedule: Schedule) -> Training:
-        """A trial's training."""
         arm = self._arm(bench.geometry, "trial", schedule)
         return self.training(bench, arm, self.config.seed)
 

@@ -13,8 +13,8 @@ leaves out, one after another, the layer whose absence at the late scales costs 
 select images.
 
 One supernet, so its intervals speak of that network and no claim is judged. Cost: 150 plans scored
-on 500 select images each, which `--dry-run` times; before units it took a minute on two idle cores.
-Expect plans for memory that two zones do not fit well, and little where the supernet was trained.
+on 500 select images each, which `--dry-run` times. Expect plans for memory that two zones do not
+fit well, and little where the supernet was trained.
 """
 
 from __future__ import annotations
@@ -48,8 +48,6 @@ RANKED = "ranked"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(SupernetConfig):
-    """Flags of the study; those of training are for the supernet that it trains without --model."""
-
     kv_limit: AboveZero = 0.4
     """Most peak KV cache: a share of the full network's, or bytes an image."""
     trials: Times = 150
@@ -96,11 +94,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             super().check(bench)
 
     def space(self, geometry: Geometry) -> PlanSpace:
-        """The plans within the limit.
-
-        Raises:
-            UserError: a limit below what the smallest plan needs.
-        """
+        """The plans within the limit; `UserError` for one below what the smallest needs."""
         from studies.searching.plans import PlanSpace
 
         value, full = self.config.kv_limit, self.cost_of(geometry).kv_bytes_peak
@@ -116,7 +110,6 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
     # The supernet.
 
     def arms(self, geometry: Geometry, found: FoundPlans | None) -> list[Arm]:
-        """How the supernet is trained where none is given."""
         switch = switch_of("--switch", self.config.switch, geometry)
         return [Arm(label="supernet", schedule=Schedule.progressive(), switch=switch)]
 
@@ -140,7 +133,6 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         return switch if switch in range(len(geometry.patch_nums)) else None
 
     def switch(self, geometry: Geometry) -> int:
-        """The switch point of the selector comparison."""
         wanted, trained = self.config.switch, self.trained_switch(geometry)
         return switch_of("--switch", trained if wanted is None else wanted, geometry)
 

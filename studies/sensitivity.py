@@ -52,8 +52,6 @@ DECIDING = ("full", "window")  # the families that claim C1 is judged by
 
 @dataclass(frozen=True, kw_only=True)
 class SensitivityConfig(StudyConfig):
-    """Flags of the study."""
-
     depths: Depths | None = None
     """Depth grid, such as 2,4,6; default: a quarter, half and three quarters of the network."""
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
@@ -108,11 +106,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
     file = SensitivityFile
 
     def depths(self, bench: Planned) -> tuple[int, ...]:
-        """The depth grid.
-
-        Raises:
-            UserError: a depth that the network has not.
-        """
+        """The depth grid; `UserError` for a depth that the network has not."""
         depth = bench.geometry.depth
         for chosen in self.config.depths or ():
             if not 1 <= chosen <= depth:

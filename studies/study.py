@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from analysis.study_file import BASE, REAL, StudyFile
+from analysis.metrics import parse_metric
+from analysis.study_file import BASE, FILE, REAL, StudyFile
 from studies.cells.cell import Task
 from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import FINISHED, CellResult
@@ -27,7 +28,7 @@ from studies.grid.point import Found, Outcome, Point, bounded, splits_of
 from studies.tracking.logged import Answer, LoggedStudy
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, locked, sha256_file
-from varant.flags import command_words, flags_of
+from varant.flags import command_words, flags_of, shown
 from varant.model.plan import DepthPlan
 from varant.store.workspace import Workspace
 
@@ -102,7 +103,6 @@ class Study(abc.ABC, Generic[Config, Found]):
         return []
 
     def run_name(self, bench: Planned) -> str:
-        """How MLflow lists an invocation."""
         geometry, samples = bench.geometry, bench.evaluation.samples
         return f"{bench.dataset.name} d{geometry.depth} w{geometry.width}, {samples} samples"
 
@@ -119,7 +119,6 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     @property
     def units(self) -> tuple[int, ...]:
-        """That cells are measured in."""
         return self.config.unit_numbers
 
     @property
@@ -167,11 +166,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             yield Point(name=name, task=task, columns=columns)
 
     def _points(self, bench: Planned, found: Found | None) -> tuple[Point, ...]:
-        parts, seeds = (
-            (self.points(bench, found), self.real_points(bench)),
-            self.config.training_seeds,
-        )
-        return bounded(*parts, units=len(self.units), seeds=seeds)
+        parts = self.points(bench, found), self.real_points(bench)
+        return bounded(*parts, units=len(self.units), seeds=self.config.training_seeds)
 
     def plan(self) -> tuple[Planned, tuple[Point, ...]]:
         """Bench and grid, before anything is made; `UserError` for flags that make none."""
@@ -216,8 +212,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
             paths = self._record(bench, found, executor, times)
-        shown = self.config.run.workspace / self.folder_name / paths.pdf.name
-        print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{shown}")
+        pdf = self.config.run.workspace / self.folder_name / paths.pdf.name
+        print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{pdf}")
         return paths
 
     def _run_tasks(
@@ -286,8 +282,8 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
+        from analysis.claims.planned import planned_power
         from studies.grid import folder
-        from studies.grid.outlook import power_facts
 
         frame = folder.write_frame(self.folder_name, outcome)
         folder.write_sheet(outcome, self.sheet(outcome))
@@ -297,10 +293,10 @@ class Study(abc.ABC, Generic[Config, Found]):
         names = dict.fromkeys(name for result in tabled for name in result.metrics)
         samples, power = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
         facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
-        facts |= {"power": power_facts(power, names)}
+        facts |= {"power": planned_power(power, [parse_metric(name) for name in names])}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         facts |= {"frame_sha256": sha256_file(frame)}
-        study_file = folder.write_study(outcome.folder, self.file(**facts))
+        study_file = folder.write_facts(outcome.folder / FILE, self.file(**facts))
         return [frame, study_file, *self.write_more(outcome)]
 
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
@@ -314,8 +310,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         geometry, images = bench.geometry, bench.training_images
         tasks = list(dict.fromkeys(point.task for point in points))
-        lines = [f"{key} = {_shown(value)}" for key, value in self.config.measured.items()]
-        lines += ["", *self.grid_lines(points), ""]
+        lines = [*shown(self.config.measured), "", *self.grid_lines(points), ""]
         drawn = f", of {bench.evaluation.samples:,} samples where they draw" if self.draws else ""
         lines.append(f"{len(tasks)} cells{drawn}")
         lines.append(
@@ -350,10 +345,6 @@ class Study(abc.ABC, Generic[Config, Found]):
             unit_seconds = base + total / len(bench.units)
             lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)
-
-
-def _shown(value: object) -> object:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _say_done(split: Split) -> None:

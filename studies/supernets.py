@@ -38,8 +38,6 @@ CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in
 
 @dataclass(frozen=True, kw_only=True)
 class SupernetConfig(StudyConfig):
-    """Flags of studies that train."""
-
     training: SupernetTraining = SupernetTraining()
     seeds: Times = 1
     """Training seeds on each base network, averaged within its unit."""
@@ -105,11 +103,7 @@ def control(switch: int) -> Arm:
 
 
 def switch_of(flag: str, value: int | None, geometry: Geometry) -> int:
-    """A switch point before the last scale; by default `default_switch`.
-
-    Raises:
-        UserError: no scale of this network comes after it.
-    """
+    """A switch point, by default `default_switch`; `UserError` where no scale comes after it."""
     scales = len(geometry.patch_nums)
     if value is None:
         return default_switch(geometry.patch_nums)
@@ -136,7 +130,6 @@ class SupernetStudy(Study[Config, Found]):
         return ("equidistant",)
 
     def depths(self, geometry: Geometry) -> tuple[int, ...]:
-        """Of the subnets."""
         return self.config.training.subnet_depths(geometry.depth)
 
     def train_switch(self, geometry: Geometry) -> int:
@@ -210,7 +203,6 @@ class SupernetStudy(Study[Config, Found]):
             yield measured(f"{name} {shown}", plan, family="switch", **kept)
 
     def shown(self, arms: Sequence[Arm]) -> Sequence[Arm]:
-        """The arms that the sample sheet shows."""
         return arms
 
     def sheet(self, outcome: Outcome[Found]) -> list[tuple[str, Point]]:
@@ -264,7 +256,6 @@ class SupernetStudy(Study[Config, Found]):
         return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
 
     def write_more(self, outcome: Outcome[Found]) -> list[Path]:
-        """Training curves."""
         import pandas as pd
 
         geometry = outcome.bench.geometry
@@ -290,7 +281,6 @@ class SupernetStudy(Study[Config, Found]):
 
 
 def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dict[str, Any]:
-    """The fields of `ModelFacts`."""
     result = outcome.result(point)
     return {
         **{name: getattr(result, name) for name in ("digest", "status", "error")},

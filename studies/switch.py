@@ -6,9 +6,9 @@ Trains one model for each switch point N by one schedule (and the control, witho
 the base network of every unit with one budget, and measures every model at every other switch
 point. Gives a trained-at against used-at map for each depth, and quality, KV and FLOPs against N.
 
-Cost with the defaults: five base networks, 30 trainings and 595 cells. On two cores that other work
-kept busy `--dry-run` said 400 CPU-s a base and 12,000 for the rest; it times this machine.
-Expect losses that fall as N grows, and most where the subnet is shallow.
+Cost with the defaults: five base networks, 30 trainings and 595 cells (docs/studies.md prices them;
+`--dry-run` times this machine). Expect losses that fall as N grows, and most where the subnet is
+shallow.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,6 @@ from varant.training.schedule import REFERENCE_SHARE, ScheduleFlags
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchConfig(SupernetConfig):
-    """Flags of the study."""
-
     training: SupernetTraining = SupernetTraining(budget_images=30_000)
     switches: Places | None = None
     """Switch points to train for, such as 0,2,3; default: all, from 0 to one below the scales."""
@@ -49,11 +47,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
     file = SupernetFile
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
-        """The control, and a model a switch point.
-
-        Raises:
-            UserError: a switch point after which the network has no scale.
-        """
+        """The control, and a model a switch point; `UserError` for one after the last scale."""
         wanted = self.config.switches or range(len(geometry.patch_nums))
         switches = [switch_of("--switches", n, geometry) for n in wanted]
         schedule = ScheduleFlags(kind=self.config.schedule, share=self.config.share).make()

@@ -57,13 +57,19 @@ class Flag(NamedTuple):
 
 def flags_in(config: Any) -> Iterator[Flag]:
     """The flags of a config of nested sections, from the fields of its dataclasses."""
+    for name, hint, default in fields_of(config):
+        yield flag_of(name, hint, default)
+
+
+def fields_of(config: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of each field, those of sections too."""
     hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         default = getattr(config, field.name)
         if dataclasses.is_dataclass(default):
-            yield from flags_in(default)
+            yield from fields_of(default)
         else:
-            yield flag_of(field.name, hints[field.name], default)
+            yield field.name, hints[field.name], default
 
 
 def flag_of(name: str, hint: Any, default: Any) -> Flag:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from test_flags_of_commands import CONFIGS, config_of, flags_in
+from test_flags_of_commands import CONFIGS, config_of, fields_of, flags_in
 
 from studies.study import Study
 from varant.errors import UserError, one_line
@@ -58,17 +57,6 @@ VALUES = st.one_of(
 
 def flags_with_values(command: str) -> list[str]:
     return [flag.name for flag in flags_in(config_of(command)) if flag.kind != "BOOL"]
-
-
-def fields_of(config: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Name, type and default of each field, those of sections too."""
-    hints = get_type_hints(type(config), include_extras=True)
-    for field in dataclasses.fields(config):
-        default = getattr(config, field.name)
-        if dataclasses.is_dataclass(default):
-            yield from fields_of(default)
-        else:
-            yield field.name, hints[field.name], default
 
 
 def one_of_each_type() -> list[type]:

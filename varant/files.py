@@ -53,7 +53,6 @@ def _umask() -> int:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON atomically."""
     with replacing(path) as aside:
         aside.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -17,7 +17,7 @@ import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -224,21 +224,21 @@ def flags_of(kind: type[C], about: str | None, argv: Sequence[str] | None = None
 
 
 def check(config: Any) -> None:
-    """Look at every value as if it had been given, then have the sections look at themselves.
-
-    Raises:
-        UserError: naming flag, value and what would be right.
-    """
-    for name, value, spec in _flags(config):
-        if dataclasses.is_dataclass(value):
-            check(value)
-        elif spec is not None and value is not None:
+    """Look at every value as if it had been given, then have the sections look at themselves;
+    `UserError` names flag, value and what would be right."""
+    for flag, _, value, spec in _flags(config):
+        if spec is not None and value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             try:
                 spec.instance_from_str([text])
             except BadValue as bad:
-                flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{flag} {bad.item}: {bad.expected}") from None
+    _check_sections(config)
+
+
+def _check_sections(config: Any) -> None:
+    for section in filter(dataclasses.is_dataclass, vars(config).values()):
+        _check_sections(section)
     if hasattr(config, "check"):
         config.check()
 
@@ -246,20 +246,28 @@ def check(config: Any) -> None:
 def plain(config: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Flag names to JSON-ready values: what the config says, flat, but for the names `without`."""
     found: dict[str, Any] = {}
-    for name, value, _ in _flags(config):
-        if dataclasses.is_dataclass(value):
-            found |= plain(value, without=without)
-        elif name not in without:
+    for _, name, value, _ in _flags(config):
+        if name not in without:
             value = str(value) if isinstance(value, Path) else value
             found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 
-def _flags(config: Any) -> Iterator[tuple[str, Any, Spec | None]]:
-    """Name, value and type of each flag or section of a config."""
+def shown(values: Mapping[str, Any]) -> list[str]:
+    """A line a value of `plain`, for `--dry-run`."""
+    texts = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in values.items()}
+    return [f"{name} = {text}" for name, text in texts.items()]
+
+
+def _flags(config: Any) -> Iterator[tuple[str, str, Any, Spec | None]]:
+    """Flag, name, value and type of each, those of sections too."""
     kind: type = type(config)
     for field, name, spec in _types(kind):
-        yield name, getattr(config, field), spec
+        value = getattr(config, field)
+        if dataclasses.is_dataclass(value):
+            yield from _flags(value)
+        else:
+            yield f"--{name.replace('_', '-')}", name, value, spec
 
 
 @functools.cache
@@ -318,7 +326,7 @@ def _parsed(kind: type[C], default: C, about: str | None, argv: Sequence[str]) -
 
 def _flag_before(text: str, argv: Sequence[str], config: Any) -> str:
     """The flag that was given this value, and that does not take it."""
-    specs = dict(_specs(config))
+    specs = {flag: spec for flag, _, _, spec in _flags(config)}
     for before, word in zip(["", *argv], argv, strict=False):
         flag, given, value = word.partition("=")
         flag, value = (flag, value) if given and flag.startswith("--") else (before, word)
@@ -326,15 +334,6 @@ def _flag_before(text: str, argv: Sequence[str], config: Any) -> str:
         if value == text and flag.startswith("--") and not (spec and _takes(spec, text)):
             return flag
     return "a flag"
-
-
-def _specs(config: Any) -> Iterator[tuple[str, Spec | None]]:
-    """Each flag and its type, those of sections too."""
-    for name, value, spec in _flags(config):
-        if dataclasses.is_dataclass(value):
-            yield from _specs(value)
-        else:
-            yield f"--{name.replace('_', '-')}", spec
 
 
 def _takes(spec: Spec, text: str) -> bool:

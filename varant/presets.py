@@ -62,7 +62,6 @@ class Preset:
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Preset:
-        """Of a table of the file."""
         read = {
             "patch_nums": tuple(table["patch_nums"]),
             "windows": {name: tuple(scales) for name, scales in table["windows"].items()},
@@ -74,7 +73,6 @@ class Preset:
 
 @functools.cache
 def presets() -> dict[str, Preset]:
-    """All, by name."""
     tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     return {name: Preset.of(table) for name, table in tables.items()}
 

@@ -31,7 +31,6 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[..., ob
 
 @contextlib.contextmanager
 def silent(title: str, total: int, unit: str) -> Iterator[Callable[..., object]]:
-    """Shows nothing."""
     yield lambda count, **shown: None
 
 

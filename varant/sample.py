@@ -86,7 +86,6 @@ class SampleConfig:
 
 
 def main(config: SampleConfig) -> None:
-    """Load and draw; say what was written and what the cache took."""
     from varant.start.given import load_given
 
     check_device(config.device)

@@ -12,17 +12,14 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-
-def exit_code(code: int) -> int:
-    """Of a shell's kind, of a process that may have been ended by a signal (then negative)."""
-    return code if code >= 0 else 128 - code
-
-
 if __name__ == "__main__":
     try:
         main()
     except ChildFailedError as failed:
         _, first = failed.get_first_failure()
-        raise SystemExit(exit_code(first.exitcode)) from None
+        code = first.exitcode
+        if code < 0:  # a signal ended it, for which shells have 128 and more
+            code = 128 - code
+        raise SystemExit(code) from None
     except SignalException as stopped:  # its processes were told, and saved what they had
         raise SystemExit(130 if stopped.sigval == signal.SIGINT else 75) from None

@@ -43,8 +43,6 @@ NOT_IDENTITY += ["shard_optimiser", "skip_unreadable"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training from flags to folder."""
-
     schedule: ScheduleFlags = ScheduleFlags()
     training: TrainingFlags = TrainingFlags()
     data: TrainDataConfig = TrainDataConfig()
@@ -66,11 +64,9 @@ class TrainConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The flags that say what is trained, JSON-ready."""
         return plain(self, without=NOT_IDENTITY)
 
     def resolve(self) -> Resolved:
-        """What training starts from; see `varant.start.sources.resolve`."""
         from varant.start.sources import resolve
 
         quick, batch = self.run.quick, self.training.batch
@@ -220,7 +216,6 @@ def finished(out: Path, identity: dict[str, Any]) -> bool:
 
 
 def main(config: TrainConfig) -> None:
-    """Look at the flags, join the ranks, and train."""
     import torch
 
     from varant.devices import check_device

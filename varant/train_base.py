@@ -32,8 +32,6 @@ NLL = "select/nll/mean/full"
 
 @dataclass(frozen=True, kw_only=True)
 class BaseTrainingConfig:
-    """Which network."""
-
     preset: PresetName = "small"
     """Whose recipe."""
     seed: Seed = 0
@@ -52,7 +50,6 @@ class BaseTrainingConfig:
 
 
 def main(config: BaseTrainingConfig) -> None:
-    """Train, put into the package, and say how it converged."""
     import torch
 
     from varant.files import locked
@@ -86,12 +83,15 @@ def put(start: Start, preset: PresetName, out: Path) -> dict[str, Any]:
 
     from varant.files import write_json
     from varant.start.package import FORMAT, Package
+    from varant.start.preparation import tokenizer_recipe
     from varant.store.checkpoint import load, write_tensors
 
     network, package = start.networks[0], Package.of(preset, out)
     tokenizer, model = load(network.folder)
     if package is None:
-        of_tokenizer = {"psnr_db": start.psnr_db, "recipe": recipe_of(start.resolved)}
+        base, dataset = start.resolved.base, start.resolved.dataset
+        assert base is not None
+        of_tokenizer = {"psnr_db": start.psnr_db, "recipe": tokenizer_recipe(base, dataset)}
         package = Package(name=preset, folder=out, tokenizer_facts=of_tokenizer, bases={})
         of_tokenizer["sha256"] = write_tensors(package.tokenizer_file(), tokenizer.state_dict())
     halves = {name: tensor.half() for name, tensor in model.state_dict().items()}
@@ -107,14 +107,6 @@ def put(start: Start, preset: PresetName, out: Path) -> dict[str, Any]:
     content = FORMAT | {"tokenizer": package.tokenizer_facts, "bases": bases}
     write_json(out / f"{preset}.json", content)
     return facts
-
-
-def recipe_of(resolved: Resolved) -> dict[str, Any]:
-    """All that the preset's tokenizer is a function of."""
-    from varant.start.preparation import tokenizer_recipe
-
-    assert resolved.base is not None
-    return tokenizer_recipe(resolved.base, resolved.dataset)
 
 
 def course(folder: Path, resolved: Resolved) -> dict[str, Any]:

@@ -53,8 +53,6 @@ class FeatureTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesConfig:
-    """Which network to make, and from what."""
-
     dataset: Literal["shapes", "digits"] = "shapes"
     """Embedded data set."""
     preset: PresetName = DEFAULT
@@ -120,7 +118,6 @@ def spread(network: FeatureNetwork, images_N3HW: Tensor) -> None:
 
 
 def main(config: FeaturesConfig) -> None:
-    """Train both, write the network, and say how often it names the class."""
     torch.set_num_threads(1)
     preset, training = presets()[config.preset], FeatureTraining(steps=config.steps)
     dataset = load_dataset(config.dataset, side=preset.image_side)

@@ -31,8 +31,6 @@ MEASURED_IMAGES = 2_500  # of the select split
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTokenizerConfig:
-    """A tokenizer's training from flags to folder."""
-
     data: DataConfig = DataConfig()
     preset: PresetName = DEFAULT
     """Whose sizes to take where no flag gives them."""
@@ -71,26 +69,18 @@ class TrainTokenizerConfig:
             )
 
     def sizes(self) -> TokenizerConfig:
-        """Of the tokenizer."""
         from varant.start.presets import light_tokenizer
 
         light = light_tokenizer(presets()[self.preset])
-        given = {
-            "patch_nums": self.patch_nums,
-            "vocab_size": self.vocab_size,
-            "code_channels": self.code_channels,
-            "channels": self.channels,
-        }
-        changes: dict[str, Any] = {
-            name: value for name, value in given.items() if value is not None
-        }
+        own = ("patch_nums", "vocab_size", "code_channels", "channels")
+        given: dict[str, Any] = {name: getattr(self, name) for name in own}
+        changes = {name: value for name, value in given.items() if value is not None}
         if self.backbone == "official":
             changes = {"backbone": "official", "phis": 4, "channels": 160} | changes
         return replace(light, **changes)
 
 
 def main(config: TrainTokenizerConfig) -> None:
-    """Train, measure, and say what came of it."""
     import torch
 
     from varant.data.folders import ReplacingSplit

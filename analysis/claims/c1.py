@@ -20,7 +20,7 @@ Needs: needs no training: python -m studies.sensitivity tests it.
 """
 
 from analysis.claims.rows import Claim, LedgerRow
-from analysis.claims.rules import Answer, Question, direction, setting_of
+from analysis.claims.rules import Answer, Question, direction, judged
 from analysis.metrics import Metric
 from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
 from analysis.study_file import SensitivityFile
@@ -29,7 +29,6 @@ CLAIM = Claim.stated(__doc__)
 
 
 def judge_c1(found: AsymmetryStudy, study: SensitivityFile) -> LedgerRow:
-    """The verdict of a sensitivity study."""
     estimates = {a.metric: a for a in found.under(PRIMARY)}
 
     def ask(metric: Metric) -> Answer | None:
@@ -46,5 +45,4 @@ def judge_c1(found: AsymmetryStudy, study: SensitivityFile) -> LedgerRow:
         )
 
     question = Question(claim=CLAIM, zones=("early", "late"))
-    lines = question.lines(study, tuple(estimates), ask)
-    return LedgerRow(claim=CLAIM, setting=setting_of(study), verdict=lines[0].verdict, lines=lines)
+    return judged(CLAIM, study, question.lines(study, tuple(estimates), ask))

@@ -15,7 +15,7 @@ Needs: needs two fixed shares and a subnet of half the layers.
 """
 
 from analysis.claims.rows import Claim, LedgerRow
-from analysis.claims.rules import Answer, Question, direction, setting_of, untested
+from analysis.claims.rules import Answer, Question, direction, judged, setting_of, untested
 from analysis.claims.trained import Trained
 from analysis.metrics import Metric
 from analysis.statistics.levels import FULL
@@ -48,6 +48,4 @@ def judge(case: Trained) -> LedgerRow:
         )
 
     lines = Question(claim=CLAIM).lines(case.study, case.levels.metrics, ask)
-    return LedgerRow(
-        claim=CLAIM, setting=setting_of(case.study), verdict=lines[0].verdict, lines=lines
-    )
+    return judged(CLAIM, case.study, lines)

@@ -22,14 +22,13 @@ Needs: needs the base, the progressive schedule, the fixed share 2/3 and half th
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import (
     Answer,
     Question,
     any_of,
     direction,
+    judged,
     no_losses,
     remains,
     setting_of,
@@ -49,10 +48,10 @@ RATES = ("cosine", "constant")
 
 def judge(case: Trained) -> LedgerRow:
     """Of the study's schedule of the learning rate; the other line says what it needs."""
-    half, way, setting = case.half, case.progressive(), setting_of(case.study)
+    half, way = case.half, case.progressive()
     fixed = next((f for f in case.levels.fixed if math.isclose(f.share or 0, MEAN_SHARE)), None)
     if half is None or way is None or fixed is None:
-        return untested(CLAIM, setting)
+        return untested(CLAIM, setting_of(case.study))
     here = case.study.lr_schedule
     lines = Question(claim=CLAIM, part=f"{here} rate").lines(
         case.study, case.levels.metrics, lambda metric: _answer(case, metric, (way, fixed), half)
@@ -67,9 +66,7 @@ def judge(case: Trained) -> LedgerRow:
         for other in RATES
         if other != here
     ]
-    return LedgerRow(
-        claim=CLAIM, setting=setting, verdict=lines[0].verdict, lines=(*lines, *others)
-    )
+    return judged(CLAIM, case.study, [*lines, *others])
 
 
 def _answer(case: Trained, metric: Metric, ways: tuple[Way, Way], half: PlanKey) -> Answer | None:
@@ -117,9 +114,8 @@ def _beyond_the_chord(
     gaps = plane.gaps(progressive) if plane else {}
     if not gaps:
         return ()
-    values = np.array([gap.value for gap in gaps.values()])
     clamped = sum(gap.clamped for gap in gaps.values())
-    observed = Observations(values=values, units=tuple(gaps), replicates=(np.empty(0),) * len(gaps))
+    observed = Observations.alone({unit: gap.value for unit, gap in gaps.items()})
     label = f"{half.label}: {progressive} beyond the fixed shares' polyline (decides nothing)"
     return (
         Evidence(

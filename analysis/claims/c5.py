@@ -37,12 +37,10 @@ PUBLISHED_MB = 16_092  # of d16
 
 
 def judge(case: Trained) -> LedgerRow:
-    """Of a study that trains."""
     return _row(case.study.paper_cost, _measured(case.levels))
 
 
 def judge_costs(case: Costs) -> LedgerRow:
-    """Of the study that measures costs."""
     memory = [one.memory.loc[OURS] for one in case.samplings]
     equal = sum(int((one["kv_live"] == one["kv_analytic"]).sum()) for one in memory)
     measured = f"measured KV equals the arithmetic in {equal} of {sum(map(len, memory))} plans here"
@@ -67,7 +65,6 @@ def _row(paper_cost: Mapping[str, PaperCost], measured: str) -> LedgerRow:
 
 
 def _line(switch: int, kv: Mapping[str, float]) -> Line:
-    """Of one N."""
     saved = {plan: 1 - kv[f"{plan}@{switch}"] / kv["full"] for plan in PUBLISHED}
     tests = tuple(
         Evidence(

@@ -17,33 +17,30 @@ Needs: needs a GPU and the official geometry.
 
 from collections.abc import Mapping
 
-from analysis.claims.costs import Costs
-from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
+from analysis.claims.costs import Costs, speedup_test
+from analysis.claims.rows import Claim, Kind, LedgerRow, Line
 from analysis.claims.rules import untested
 from analysis.claims.trained import PAPERS, Trained
 from analysis.efficiency_file import OURS
 from analysis.maps.generation import Sampling
-from analysis.statistics.intervals import Interval, Verdict
+from analysis.statistics.intervals import Verdict
 from analysis.study_file import PaperCost
 
 CLAIM = Claim.stated(__doc__)
 PUBLISHED = {"d16@6": 1.7, "d8@6": 2.6, "d2@6": 3.5}
-TOLERANCE = 0.05
 
 
 def judge(case: Trained) -> LedgerRow:
-    """Of a study that trains."""
     return untested(CLAIM, PAPERS, kind=Kind.TIMING, but=_bounds(case.study.paper_cost))
 
 
 def judge_costs(case: Costs) -> LedgerRow:
-    """Of the study that measures costs."""
     sampling = case.papers
     if sampling is None or case.study.quick or not PUBLISHED.keys() <= case.study.plans.keys():
         here = "".join(_instead(one) for one in case.samplings[-1:])
         said = _bounds(case.study.paper_cost) + here
         return untested(CLAIM, PAPERS, kind=Kind.TIMING, but=said)
-    tests = tuple(_test(sampling, plan, factor) for plan, factor in PUBLISHED.items())
+    tests = tuple(speedup_test(sampling, plan, factor) for plan, factor in PUBLISHED.items())
     agrees = all(test.outcome > 0 for test in tests)
     measured = " / ".join(f"{test.interval.estimate:.2f}" for test in tests)
     line = Line(
@@ -54,17 +51,6 @@ def judge_costs(case: Costs) -> LedgerRow:
         reason=f"range of the repeats by turns, {case.study.measured_on}",
     )
     return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=line.verdict, lines=(line,))
-
-
-def _test(sampling: Sampling, plan: str, factor: float) -> Evidence:
-    row = sampling.latency.loc[(OURS, plan)]
-    low, high = row["speedup_low"], row["speedup_high"]
-    return Evidence(
-        label=f"{plan}: times as fast as the full network",
-        interval=Interval(estimate=row["speedup"], low=low, high=high),
-        outcome=1 if low - TOLERANCE <= factor <= high + TOLERANCE else -1,
-        note=f"published {factor}; range of the repeats",
-    )
 
 
 def _bounds(cost: Mapping[str, PaperCost]) -> str:

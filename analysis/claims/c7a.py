@@ -17,7 +17,7 @@ Needs: needs the base, the progressive schedule and half the layers.
 """
 
 from analysis.claims.rows import Claim, LedgerRow
-from analysis.claims.rules import Question, setting_of
+from analysis.claims.rules import Question, judged
 from analysis.claims.trained import Trained
 from analysis.statistics.levels import FULL
 
@@ -27,7 +27,4 @@ CLAIM = Claim.stated(__doc__)
 def judge(case: Trained) -> LedgerRow:
     question = Question(claim=CLAIM, zones=("early", "middle", "late"))
     plan = FULL if case.half else None
-    lines = case.no_loss(question, case.progressive(), plan)
-    return LedgerRow(
-        claim=CLAIM, setting=setting_of(case.study), verdict=lines[0].verdict, lines=lines
-    )
+    return judged(CLAIM, case.study, case.no_loss(question, case.progressive(), plan))

@@ -28,12 +28,10 @@ MARGIN = 0.02
 
 
 def judge(case: Trained) -> LedgerRow:
-    """Of a study that trains."""
     return untested(CLAIM, setting_of(case.study), kind=Kind.TIMING)
 
 
 def judge_costs(case: Costs) -> LedgerRow:
-    """Of the study that measures costs."""
     lines = tuple(_line(one) for one in case.samplings if not one.switched.empty)
     if not lines:
         return untested(CLAIM, case.study.measured_on, kind=Kind.TIMING)

@@ -22,27 +22,23 @@ Needs: needs the base and models trained by the progressive schedule for a switc
 later than the study's own.
 """
 
-from analysis.claims.costs import Costs
+from analysis.claims.costs import Costs, speedup_test
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
-from analysis.claims.rules import Question, setting_of, untested
+from analysis.claims.rules import Question, judged, untested
 from analysis.claims.trained import PAPERS, Trained
-from analysis.efficiency_file import OURS
 from analysis.statistics.intervals import Interval, Verdict
 
 CLAIM = Claim.stated(__doc__)
 PLAN = "d16@7"
 HALF, HALF_TOLERANCE = 0.5, 0.05
-SPEEDUP, SPEEDUP_TOLERANCE = 1.8, 0.05
+SPEEDUP = 1.8
 
 
 def judge(case: Trained) -> LedgerRow:
-    """Of a study that trains."""
     later = case.study.train_switch + 1
     plan = case.subnet(2, switch=later)
     lines = case.no_loss(Question(claim=CLAIM), case.progressive(later), plan)
-    return LedgerRow(
-        claim=CLAIM, setting=setting_of(case.study), verdict=lines[0].verdict, lines=lines
-    )
+    return judged(CLAIM, case.study, lines)
 
 
 def judge_costs(case: Costs) -> LedgerRow:
@@ -58,16 +54,8 @@ def judge_costs(case: Costs) -> LedgerRow:
             _cache("freed", 1 - mine.kv_mib_limit / full.kv_mib_limit, reason=freed),
         ]
     if (sampling := case.papers) is not None and PLAN in case.study.plans:
-        row = sampling.latency.loc[(OURS, PLAN)]
-        low, high = row["speedup_low"], row["speedup_high"]
-        agrees = low - SPEEDUP_TOLERANCE <= SPEEDUP <= high + SPEEDUP_TOLERANCE
-        test = Evidence(
-            label=f"{PLAN}: times as fast as the full network",
-            interval=Interval(estimate=row["speedup"], low=low, high=high),
-            outcome=1 if agrees else -1,
-            note=f"published {SPEEDUP}; range of the repeats",
-        )
-        said = f"{row['speedup']:.2f} times as fast, published {SPEEDUP}"
+        test = speedup_test(sampling, PLAN, SPEEDUP)
+        said = f"{test.interval.estimate:.2f} times as fast, published {SPEEDUP}"
         lines.append(_beside(Kind.TIMING, "speed", test, said, case.study.measured_on))
     return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=quality.verdict, lines=tuple(lines))
 

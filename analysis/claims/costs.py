@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.efficiency_file import EfficiencyFile
+from analysis.claims.rows import Evidence
+from analysis.efficiency_file import OURS, EfficiencyFile
 from analysis.maps.generation import Sampling, sampling_of
+from analysis.statistics.intervals import Interval
 
 PAPERS_GEOMETRY, PAPERS_BATCH = "d30", 64
+SPEEDUP_TOLERANCE = 0.05  # factors are published in steps of 0.1
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,6 @@ class Costs:
 
     @functools.cached_property
     def samplings(self) -> list[Sampling]:
-        """By batch."""
         return sampling_of(self.study, self.frame)
 
     @property
@@ -29,3 +31,16 @@ class Costs:
         if self.study.name != PAPERS_GEOMETRY or self.study.hardware.gpu is None:
             return None
         return next((one for one in self.samplings if one.batch == PAPERS_BATCH), None)
+
+
+def speedup_test(sampling: Sampling, plan: str, published: float) -> Evidence:
+    """Whether a published factor lies within the tolerance of the range of the repeats."""
+    row = sampling.latency.loc[(OURS, plan)]
+    low, high = row["speedup_low"], row["speedup_high"]
+    agrees = low - SPEEDUP_TOLERANCE <= published <= high + SPEEDUP_TOLERANCE
+    return Evidence(
+        label=f"{plan}: times as fast as the full network",
+        interval=Interval(estimate=row["speedup"], low=low, high=high),
+        outcome=1 if agrees else -1,
+        note=f"published {published}; range of the repeats",
+    )

@@ -1,16 +1,20 @@
-"""The ledger: what a study that trains says of each claim, in nine rows, and what one that measures
-costs says of those that are about costs."""
+"""The ledger: what a study that trains says of each claim, in nine rows, what one that measures
+costs says of those that are about costs, and one of many regimes of C3 in each."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from analysis.claims import c1, c2, c3, c4, c5, c6, c7a, c7b, c8
 from analysis.claims.costs import Costs
-from analysis.claims.rows import LedgerRow
+from analysis.claims.rows import Kind, LedgerRow, Line
 from analysis.claims.rules import setting_of, untested
 from analysis.claims.trained import Trained
 from analysis.efficiency_file import EfficiencyFile
+from analysis.maps.regimes import Regime
 from analysis.statistics.levels import Levels
-from analysis.study_file import ParetoFile
+from analysis.study_file import ParetoFile, RegimeFile
 
 
 def judge_claims(study: ParetoFile, levels: Levels) -> tuple[LedgerRow, ...]:
@@ -21,6 +25,18 @@ def judge_claims(study: ParetoFile, levels: Levels) -> tuple[LedgerRow, ...]:
 
 
 def judge_costs(study: EfficiencyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
-    """C5, C6, C7b and C8."""
     case = Costs(study, frame)
     return tuple(claim.judge_costs(case) for claim in (c5, c6, c7b, c8))
+
+
+def judge_regimes(study: RegimeFile, regimes: Sequence[Regime]) -> LedgerRow:
+    """A line of likelihood a regime, its part. The row itself stays untested: sample quality
+    decides C3, and this study draws no sample; it explains what others judge."""
+    row = untested(c3.CLAIM, setting_of(study), but="; no sample is drawn here, only likelihood")
+    return replace(row, lines=(*row.lines, *(_line(study, regime) for regime in regimes)))
+
+
+def _line(study: RegimeFile, regime: Regime) -> Line:
+    judged = c3.judge(Trained(study=study, levels=regime.levels))
+    found = judged.of(Kind.LIKELIHOOD) or judged.lines
+    return replace(found[0], kind=Kind.LIKELIHOOD, part=regime.label)

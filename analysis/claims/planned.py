@@ -13,13 +13,15 @@ training seeds of one schedule do.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
 from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
-from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable
-from analysis.statistics.components import Component
+from analysis.instrument_file import NoiseFacts, NoiseTable
+from analysis.metrics import Metric
 from analysis.statistics.noise import Design, Quantity
 from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
@@ -57,26 +59,10 @@ def noise_design(depth: int, switch: int) -> Design:
 
 def noise_facts(found: Quantity) -> NoiseFacts:
     """A quantity as `table.json` has it."""
-    return NoiseFacts(
-        kind=found.metric.kind,
-        extractor=found.metric.extractor,
-        quantity=found.name,
-        margin=found.margin,
-        mean=found.mean,
-        untrained=found.untrained,
-        samples=found.samples,
-        from_jackknife=found.from_jackknife,
-        **{name: _facts(one) for name, one in found.components.items()},
-    )
-
-
-def _facts(one: Component) -> ComponentFacts:
-    numbers = {
-        name: value if math.isfinite(value) else None
-        for name in ("estimate", "low", "high")
-        for value in [getattr(one, name)]
-    }
-    return ComponentFacts(**numbers, degrees_of_freedom=one.degrees_of_freedom)
+    same = ("margin", "mean", "untrained", "samples", "from_jackknife")
+    facts: dict[str, Any] = {name: getattr(found, name) for name in same}
+    of = {"kind": found.metric.kind, "extractor": found.metric.extractor, "quantity": found.name}
+    return NoiseFacts.model_validate(of | facts | dict(found.components))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,21 +89,21 @@ class Outlook:
 
     Attributes:
         key: of the line.
-        margin: in the metric's unit; None for a direction.
         least: the smallest loss, or difference, shown with a chance of 80 %.
-        power: of showing no loss where there is none; None for a direction.
-        units: that 80 % would take; None for a direction, and above `power.MOST_UNITS`.
+        margin: in the metric's unit; None for a direction, as what follows.
+        power: of showing no loss where there is none.
+        units: that 80 % would take; None above `power.MOST_UNITS`.
         units_at_most: the same with every component at its upper limit.
     """
 
     key: str
     kind: str
     extractor: str | None
-    margin: float | None
     least: float
-    power: float | None
-    units: int | None
-    units_at_most: int | None
+    margin: float | None = None
+    power: float | None = None
+    units: int | None = None
+    units_at_most: int | None = None
 
 
 def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]:
@@ -137,26 +123,19 @@ def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
     own, highest = (spread_of(facts, upper=upper) for upper in (False, True))
     counted = {"samples": size.count(facts), "seeds": size.seeds}
     deviation = own.deviation(**counted)
-    margin = None
-    if facts.margin is not None and facts.untrained is not None:
-        margin = facts.margin * facts.untrained
-    return Outlook(
-        key=key,
-        kind=facts.kind,
-        extractor=facts.extractor,
+    least = detectable(deviation, size.units)
+    found = Outlook(key=key, kind=facts.kind, extractor=facts.extractor, least=least)
+    if facts.margin is None or facts.untrained is None:
+        return found
+    margin = facts.margin * facts.untrained
+    return replace(
+        found,
         margin=margin,
-        least=detectable(deviation, size.units),
-        power=None if margin is None else _power(margin, deviation, size.units),
-        units=None if margin is None else units_needed(margin, deviation),
-        units_at_most=None
-        if margin is None
-        else units_needed(margin, highest.deviation(**counted)),
+        # None at all where untrained plans lose nothing.
+        power=power_of(margin, deviation, size.units) if margin > 0 else 0.0,
+        units=units_needed(margin, deviation),
+        units_at_most=units_needed(margin, highest.deviation(**counted)),
     )
-
-
-def _power(margin: float, deviation: float, units: int) -> float:
-    """None at all where untrained plans lose nothing."""
-    return power_of(margin, deviation, units) if margin > 0 else 0.0
 
 
 def spread_of(facts: NoiseFacts, *, upper: bool = False) -> UnitSpread:
@@ -193,16 +172,11 @@ def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: i
 
 
 def planned_power(
-    found: Sequence[Outlook], metrics: Sequence[tuple[str, str, str | None]]
-) -> dict[str, dict[str, float]]:
-    """`StudyFile.power`: by line and metric name.
-
-    Args:
-        metrics: names of a study's metrics, each with its kind and extractor.
-    """
+    found: Iterable[Outlook], metrics: Collection[Metric]
+) -> dict[str, dict[str, float]] | None:
+    """`StudyFile.power`, by line and name of a metric; None where nothing was planned."""
     power: dict[str, dict[str, float]] = {}
-    for one in found:
-        for name, kind, extractor in metrics:
-            if one.power is not None and (kind, extractor) == (one.kind, one.extractor):
-                power.setdefault(one.key, {})[name] = one.power
-    return power
+    for one, metric in product(found, metrics):
+        if one.power is not None and (metric.kind, metric.extractor) == (one.kind, one.extractor):
+            power.setdefault(one.key, {})[metric.name] = one.power
+    return power or None

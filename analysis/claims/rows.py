@@ -140,5 +140,4 @@ class LedgerRow:
     lines: tuple[Line, ...]
 
     def of(self, kind: Kind) -> tuple[Line, ...]:
-        """The lines of one kind."""
         return tuple(line for line in self.lines if line.kind is kind)

@@ -161,7 +161,6 @@ def _saw(study: StudyFile, metric: Metric, zone: ScaleZone) -> bool | None:
 
 
 def enough(observed: Observations) -> bool:
-    """Whether there are units enough for a verdict."""
     return len(observed.units) >= LEAST_UNITS
 
 
@@ -272,6 +271,12 @@ def all_of(lines: Sequence[Line]) -> Verdict:
         return verdicts[0]
     worst = (Verdict.CONTRADICTED, Verdict.DISAGREE, Verdict.UNRESOLVED)
     return next((verdict for verdict in worst if verdict in verdicts), Verdict.INCONCLUSIVE)
+
+
+def judged(claim: Claim, study: StudyFile, lines: Sequence[Line]) -> LedgerRow:
+    """The row of a claim on which the first of its lines decides."""
+    verdict = lines[0].verdict
+    return LedgerRow(claim=claim, setting=setting_of(study), verdict=verdict, lines=tuple(lines))
 
 
 def untested(claim: Claim, setting: str, *, kind: Kind = Kind.QUALITY, but: str = "") -> LedgerRow:

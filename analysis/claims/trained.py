@@ -22,8 +22,6 @@ PAPERS = "the paper's setting"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A study that trains, with what its models reach."""
-
     study: ParetoFile
     levels: Levels
 

@@ -28,7 +28,6 @@ SAMPLER_COLOURS = (INK, *reversed(FIXED))
 
 
 def byte_unit(most: float) -> tuple[str, float]:
-    """In which to show bytes up to `most`."""
     return next((unit, scale) for unit, scale in UNITS if most >= scale or scale == 1)
 
 
@@ -62,12 +61,10 @@ def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str], *, 
     left, right = _place(scales, "decode", scales)
     ax.axvspan(left, right, color=STAGE_COLOURS["decode"], alpha=0.10, linewidth=0)
     ax.set_xlim(0, right)
-    ax.set_xticks([*np.arange(scales) + 0.5, (left + right) / 2])
-    ax.set_xticklabels([*map(str, range(1, scales + 1)), "decode"])
+    middles = [*np.arange(scales) + 0.5, (left + right) / 2]
+    ax.set_xticks(middles, [*map(str, range(1, scales + 1)), "decode"])
     ax.tick_params(axis="x", length=0)
-    ax.set_title(title)
-    ax.set_xlabel("scale")
-    ax.set_ylabel(f"alive beside the weights [{unit}]")
+    ax.set(title=title, xlabel="scale", ylabel=f"alive beside the weights [{unit}]")
     label_column(ax, ends)
 
 
@@ -96,10 +93,8 @@ def draw_stage_latency(ax: Axes, by_scale: pd.DataFrame, *, title: str, most: fl
         ax.bar(range(scales + 1), values, bottom=bottom, color=STAGE_COLOURS[stage], width=0.8)
         bottom += values
     ax.set_ylim(0, 1.05 * most / size)
-    ax.set_title(title)
-    ax.set_ylabel(f"latency [{unit}]")
-    ax.set_xticks(range(scales + 1))
-    ax.set_xticklabels([*map(str, range(1, scales + 1)), "dec"], fontsize=6.5)
+    ax.set(title=title, ylabel=f"latency [{unit}]")
+    ax.set_xticks(range(scales + 1), [*map(str, range(1, scales + 1)), "dec"], fontsize=6.5)
     ax.tick_params(axis="x", length=0)
 
 
@@ -130,24 +125,18 @@ def draw_speedup(ax: Axes, table: pd.DataFrame, *, title: str, ceiling: str) -> 
         ends.append((mine["x"].iloc[-1], mine["transformer"].iloc[-1], str(name), colour))
         ax.plot(mine["x"], mine["transformer"], "o-", color=colour, markersize=4, linewidth=0.9)
         ax.vlines(mine["x"], mine["low"], mine["high"], color=colour, linewidth=0.8)
-        look: dict[str, Any] = {
-            "mfc": "white",
-            "markersize": 4,
-            "linewidth": 0.7,
-            "linestyle": (0, (2, 1.5)),
-        }
-        ax.plot(mine["x"], mine["y"], "o", color=colour, **look)
+        look: dict[str, Any] = {"mfc": "white", "markersize": 4, "linewidth": 0.7}
+        ax.plot(mine["x"], mine["y"], "o", color=colour, linestyle=(0, (2, 1.5)), **look)
     first = table[table["name"] == table["name"].iloc[0]]
     for row in first.itertuples():
         ax.annotate(
             row.plan, (row.x, 1), (0, 3), textcoords="offset points", fontsize=6.5, ha="center"
         )
-    ax.set_title(title)
     ax.set_xlim(0.95, most)
     ax.set_ylim(min(0.95, 0.95 * table[["low", "y"]].min().min()), most)
     label_column(ax, ends)
-    ax.set_xlabel("FLOPs of the full network over the plan's")
-    ax.set_ylabel("time of the full network over the plan's")
+    over = "of the full network over the plan's"
+    ax.set(title=title, xlabel=f"FLOPs {over}", ylabel=f"time {over}")
     plain(ax)
 
 
@@ -169,11 +158,9 @@ def draw_memory_bars(
         x = places[known] - 0.4 + 0.5 * wide
         ax.plot(x, table.loc[known, "published"] / size, "_", color=WARNING, markersize=13, mew=1.8)
         ax.plot([], [], "_", color=WARNING, markersize=13, mew=1.8, label="published")
-    ax.set_xticks(places)
-    ax.set_xticklabels(table["plan"])
+    ax.set_xticks(places, table["plan"])
     ax.tick_params(axis="x", length=0)
-    ax.set_ylabel(f"[{unit}]")
-    ax.set_title(title)
+    ax.set(title=title, ylabel=f"[{unit}]")
     ax.grid(axis="y", color=ABSENT, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.legend(frameon=False, fontsize=7)

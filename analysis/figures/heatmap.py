@@ -1,7 +1,6 @@
-"""Drawing of a map of estimates, with its numbers in the cells."""
+"""Drawing of maps with numbers in their cells: of estimates, of gradients, of what metrics see."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from seaborn.utils import relative_luminance
 
-from analysis.figures.theme import ABSENT, INK, WARNING
+from analysis.figures.theme import ABSENT, EARLY, INK, WARNING
 from analysis.maps.heatmap import Heatmap
 
 LIGHT = 0.2  # luminance from which dark type contrasts more than white
@@ -38,6 +37,30 @@ def _text(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "\u2212")
 
 
+def draw_cells(
+    ax: Axes, values: pd.DataFrame, texts: np.ndarray | None = None, *, size: float, **look: Any
+) -> None:
+    """Cells in the colours of their values, with texts in them that stand out; NaN stays empty.
+
+    Args:
+        texts: in the cells; None writes the values, as `fmt` has it.
+        size: of the type, in points.
+        look: of `seaborn.heatmap`.
+    """
+    annotated = {"annot": True} if texts is None else {"annot": texts, "fmt": ""}
+    seaborn.heatmap(values, ax=ax, cbar=False, annot_kws=_inside(size), **annotated, **look)
+    shades = np.asarray(ax.collections[0].get_facecolor())[~values.isna().to_numpy().ravel()]
+    for text, colour in zip(ax.texts, shades, strict=True):
+        text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
+    ax.set_facecolor(ABSENT)
+    ax.tick_params(length=0)
+
+
+def _inside(size: float) -> dict[str, Any]:
+    # What stands inside a cell needs no room in the layout, which would measure it at length.
+    return {"fontsize": size, "va": "center_baseline", "ha": "center", "in_layout": False}
+
+
 def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     """A heatmap with its numbers in the cells.
 
@@ -56,40 +79,22 @@ def draw_heatmap(ax: Axes, data: Heatmap, *, row_label: bool = True) -> None:
     else:
         colours, lowest, highest = "YlOrBr", 0.0, 1.1 * largest
     exponent = exponent_of(values)
-    # What stands inside a cell needs no room in the layout, which would measure it at length.
     size = _font_size(ax, len(data.columns))
-    inside = {"fontsize": size, "va": "center_baseline", "ha": "center", "in_layout": False}
     texts = np.array([[_text(v / 10.0**exponent) for v in row] for row in values])
     sure = data.significant | data.share
-    seaborn.heatmap(
-        pd.DataFrame(
-            values,
-            index=pd.Index(data.rows, name=data.row_title if row_label else ""),
-            columns=pd.Index(data.columns, name=data.column_title),
-        ),
-        mask=absent,
-        annot=np.where(sure, texts, np.char.add(np.char.add("(", texts), ")")),
-        fmt="",
-        annot_kws=inside,
-        cmap=colours,
-        vmin=lowest,
-        vmax=highest,
-        linewidths=0.8,
-        cbar=False,
-        ax=ax,
-    )
-    shades = np.asarray(ax.collections[0].get_facecolor())[~absent.ravel()]
-    for text, colour in zip(ax.texts, shades, strict=True):
-        text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
-    ax.set_facecolor(ABSENT)
+    texts = np.where(sure, texts, np.char.add(np.char.add("(", texts), ")"))
+    rows = pd.Index(data.rows, name=data.row_title if row_label else "")
+    columns = pd.Index(data.columns, name=data.column_title)
+    grid = pd.DataFrame(values, index=rows, columns=columns)
+    look = {"cmap": colours, "vmin": lowest, "vmax": highest, "linewidths": 0.8}
+    draw_cells(ax, grid, texts, size=size, **look)
     for row, column in np.argwhere(data.failed):
-        _draw_failed(ax, int(row), int(column), inside)
+        _draw_failed(ax, int(row), int(column), size)
     unit = "% of full" if data.share else data.unit
     # In mathtext, since the font has no raised minus.
     factor = f"$\\times 10^{{{exponent}}}$" if exponent else ""
     about = ", ".join(part for part in (factor, unit) if part)
     ax.set_title(f"{data.title} [{about}]" if about else data.title)
-    ax.tick_params(length=0)
     ax.set_yticks(ax.get_yticks(), data.rows, rotation=0, va="center_baseline")
 
 
@@ -101,9 +106,44 @@ def _font_size(ax: Axes, columns: int) -> float:
     return float(np.clip(cell / 2.9, 4.5, 7.5))
 
 
-def _draw_failed(ax: Axes, row: int, column: int, inside: Mapping[str, Any]) -> None:
+def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
     ax.add_patch(
         Rectangle((column, row), 1, 1, facecolor="white", edgecolor=WARNING, hatch="////", lw=0)
     )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **inside)
+    ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **_inside(size))
+
+
+def draw_conflict(ax: Axes, profile: pd.DataFrame, *, title: str, row_label: bool = True) -> None:
+    """Cosines of gradients: purple, conflict; orange, agreement; white, nothing in common.
+
+    Args:
+        profile: `analysis.statistics.conflict.profile`.
+    """
+    moments = [f"{100 * progress:.0f}" for progress in profile.columns]
+    values = profile.set_axis(moments, axis=1).astype(float)
+    draw_cells(ax, values, size=6, fmt=".2f", cmap="PuOr_r", vmin=-1.0, vmax=1.0, linewidths=0.4)
+    for text in ax.texts:
+        text.set(text=text.get_text().replace("-", "\u2212"))
+    ax.set_title(title)
+    ax.set(xlabel="% of the training", ylabel="layer" if row_label else "")
+    ax.set_yticks(ax.get_yticks(), profile.index, rotation=0, va="center_baseline")
+
+
+def draw_ladder(ax: Axes, rejected: pd.DataFrame, passed: pd.DataFrame, *, title: str) -> None:
+    """Per cent of repeats that reject a rung, darker for more; a frame where a metric passes.
+
+    Args:
+        rejected: shares; rungs are the index, metrics the columns. NaN where it cannot be told.
+        passed: the same places, true where this rung lets the metric decide about a zone.
+    """
+    look: dict[str, Any] = {"fmt": ".0f", "cmap": "Greys", "vmin": 0.0, "vmax": 130.0}
+    draw_cells(ax, 100 * rejected.astype(float), size=7, linewidths=0.8, **look)
+    for row, column in np.argwhere(passed.to_numpy(dtype=bool)):
+        place = (float(column) + 0.06, float(row) + 0.06)
+        ax.add_patch(Rectangle(place, 0.88, 0.88, fill=False, edgecolor=EARLY, linewidth=1.6))
+    ax.set_title(title)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(axis="x", rotation=40)
+    for label in ax.get_xticklabels():
+        label.set(ha="right", rotation_mode="anchor")

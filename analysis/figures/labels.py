@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
 UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+GAP_POINTS = 9.5  # between names in a column
 
 
 def plain(ax: Axes, *, x_ticks: int = 5, y_ticks: int | None = 5, whole: bool = False) -> None:
@@ -55,9 +56,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.n
     return result
 
 
-def label_column(
-    ax: Axes, points: Sequence[tuple[float, float, str, str]], *, gap_points: float = 9.5
-) -> None:
+def label_column(ax: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Names right of the axes, at their points' heights where there is room, joined by leaders.
 
     Args:
@@ -68,7 +67,7 @@ def label_column(
     (left, right), (bottom, top) = ax.set_xlim(*ax.get_xlim()), ax.set_ylim(*ax.get_ylim())
     height = 72 * ax.bbox.height / ax.figure.dpi
     heights = [(y - bottom) / (top - bottom) for _, y, _, _ in points]
-    places = spread(heights, gap_points / height, 0.0, 1.0)
+    places = spread(heights, GAP_POINTS / height, 0.0, 1.0)
     for (x, _, name, colour), from_y, place in zip(points, heights, places, strict=True):
         from_x = (x - left) / (right - left)
         look: dict[str, Any] = {"transform": ax.transAxes, "color": colour}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -23,8 +24,7 @@ def draw_lines(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> No
         ax.vlines(mine["x"], mine["low"], mine["high"], color=colour, linewidth=0.8)
         ends.append((mine["x"].iloc[-1], mine["y"].iloc[-1], str(name), colour))
     label_column(ax, ends)
-    ax.set_title(title)
-    ax.set_xlabel(x_label)
+    ax.set(title=title, xlabel=x_label)
     plain(ax, x_ticks=6, whole=True)
 
 
@@ -34,8 +34,7 @@ def draw_scatter(ax: Axes, table: pd.DataFrame, *, title: str, x_label: str) -> 
     ax.vlines(table["x"], table["low"], table["high"], color=INK, linewidth=0.8)
     ax.plot(table["x"], table["y"], "o", color=EARLY, markersize=4)
     label_column(ax, [(row.x, row.y, row.name, INK) for row in table.itertuples()])
-    ax.set_title(title)
-    ax.set_xlabel(x_label)
+    ax.set(title=title, xlabel=x_label)
     plain(ax)
 
 
@@ -62,3 +61,19 @@ def draw_curves(
     if names:
         label_column(ax, ends)
     plain(ax, x_ticks=3, y_ticks=4)
+
+
+def draw_components(ax: Axes, table: pd.DataFrame, *, title: str) -> None:
+    """A component a row, from the top; those that are not known stay empty.
+
+    Args:
+        table: `name`, `value`, and the ends `low` and `high` of its interval, NaN where none.
+    """
+    places = np.arange(len(table))[::-1]
+    value, low, high = (table[name].to_numpy(dtype=float) for name in ("value", "low", "high"))
+    ax.hlines(places, low, high, color=INK, linewidth=1)
+    ax.plot(value, places, "o", color=INK, markersize=3.5)
+    ax.set_yticks(places, table["name"])
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    ax.set_xlim(left=0)
+    ax.set_title(title)

@@ -63,9 +63,8 @@ def draw_objectives(ax: Axes, table: pd.DataFrame, chosen: Collection[int]) -> N
     ax.margins(0.08)
     named = table.dropna(subset="label")[["full", "subnets", "label"]]
     label_column(ax, [(*row, INK) for row in named.itertuples(index=False)])
-    ax.set_xlabel("NLL of the full network [nats/token]")
-    ax.set_ylabel("")
-    ax.set_title("mean NLL of the subnets [nats/token]")
+    title = "mean NLL of the subnets [nats/token]"
+    ax.set(title=title, xlabel="NLL of the full network [nats/token]", ylabel="")
     plain(ax)
 
 
@@ -79,8 +78,7 @@ def draw_schedules(ax: Axes, table: pd.DataFrame, *, reference: str) -> None:
             ax.plot(progress, row.curve, color=INK, linewidth=1.2, linestyle=(0, (3, 2)), zorder=5)
     ax.set_xlim(0, 1)
     ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel("training progress (dashed: the paper's)")
-    ax.set_title("share of subnet steps")
+    ax.set(title="share of subnet steps", xlabel="training progress (dashed: the paper's)")
     bar = ax.figure.colorbar(colours, ax=ax, fraction=0.05, pad=0.03)
     bar.set_label("rank by the mean of both NLL", fontsize=7)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -89,7 +87,6 @@ def draw_schedules(ax: Axes, table: pd.DataFrame, *, reference: str) -> None:
 
 
 def draw_slice(ax: Axes, table: pd.DataFrame, parameter: str, objective: str) -> None:
-    """One objective against one parameter."""
     if pd.api.types.is_numeric_dtype(table[parameter]):
         ax.xaxis.set_major_locator(MaxNLocator(3))
     else:
@@ -112,6 +109,5 @@ def draw_importances(ax: Axes, found: Mapping[Zone, Mapping[str, Importance]]) -
     means.plot.barh(ax=ax, xerr=spreads, color=colours, **look)
     ax.invert_yaxis()
     ax.set_xlim(0, None)
-    ax.set_xlabel("share of the explained variance")
-    ax.set_ylabel("")
+    ax.set(xlabel="share of the explained variance", ylabel="")
     ax.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))

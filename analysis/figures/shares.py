@@ -43,10 +43,8 @@ def draw_shares(
     ax.axvline(1, color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
     for row in table.itertuples():
         first = row.kind == next(iter(MARKERS))
-        y, colour = (
-            order.index(row.schedule) + (-OFFSET if first else OFFSET),
-            colours[row.schedule],
-        )
+        y = order.index(row.schedule) + (-OFFSET if first else OFFSET)
+        colour = colours[row.schedule]
         if np.isfinite([row.low, row.high]).all():
             ends = np.clip([row.low, row.high], LOWEST, HIGHEST)
             ax.hlines(y, *ends, color=colour, linewidth=1.2, zorder=2)

@@ -1,7 +1,5 @@
 """What generations cost, as tables: time, memory, and how near both are to arithmetic."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 
@@ -163,14 +161,11 @@ def sampling_of(study: EfficiencyFile, frame: pd.DataFrame) -> list[Sampling]:
 
 
 def label(style: str, plan: str) -> str:
-    """What a sampler is called."""
     return plan if style == OURS else "reference style"
 
 
 @dataclass(frozen=True)
 class Training:
-    """What training costs."""
-
     study: EfficiencyFile
     frame: pd.DataFrame  # of the training part
 

@@ -42,7 +42,6 @@ class Heatmap:
 
     @property
     def tests(self) -> int:
-        """How many tests the correction counted."""
         return int((~np.isnan(self.p_holm)).sum())
 
 

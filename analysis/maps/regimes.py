@@ -124,7 +124,6 @@ class Favoured:
 
 
 def favoured(data: Heatmap) -> Favoured:
-    """Counts of a map, and its ends."""
     sure, measured = data.significant, ~np.isnan(data.values)
     columns, ends = data.values.shape[1], (np.nanargmin, np.nanargmax)
     best, worst = (
@@ -158,13 +157,9 @@ def trends(
     values_RU = np.array([[one[unit] for unit in units] for one in found])
     slopes_AU = np.linalg.lstsq(plane_RA, values_RU, rcond=None)[0][1:]
     return {
-        name: _of_units(slopes_U, units) for name, slopes_U in zip(logs, slopes_AU, strict=True)
+        name: Observations.alone(dict(zip(units, slopes_U, strict=True)))
+        for name, slopes_U in zip(logs, slopes_AU, strict=True)
     }
-
-
-def _of_units(values_U: np.ndarray, units: Sequence[int]) -> Observations:
-    """Numbers that have no replicates."""
-    return Observations(values=values_U, units=tuple(units), replicates=(np.empty(0),) * len(units))
 
 
 def explained(
@@ -187,5 +182,4 @@ def explained(
         if all(key in cosines.index for key in at):
             rho = stats.spearmanr([cosines[key] for key in at], [one[unit] for one in differences])
             values[unit] = float(rho.statistic)
-    values = {unit: rho for unit, rho in values.items() if not math.isnan(rho)}
-    return _of_units(np.array(list(values.values())), tuple(values))
+    return Observations.alone({u: rho for u, rho in values.items() if not math.isnan(rho)})

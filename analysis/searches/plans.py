@@ -98,7 +98,6 @@ def _jackknife(values: "pd.Series[float]") -> Interval:
 
 
 def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanValues:
-    """The measured plans of a search study's frame."""
     floors = observed(frame[frame["family"] == REAL], ["metric"])
     frame = frame[frame["family"] != REAL].assign(group=frame["group"].fillna(WHOLE))
     frame = frame[frame["group"] < COMMON_BLOCK]  # one network has no units that share

@@ -12,17 +12,12 @@ more. The windows come with the study (`varant.model.plan.windows_of`).
 n is one of
 - per window (**primary**): 1, which is the paper's own comparison;
 - per scale, per token (sum of p * p), per MiB of KV that the window's plan saves (measured), per
-  GFLOP that it saves: rates, which are statements about efficiency and decide nothing.
+  GFLOP that it saves.
 
-Interval: Student's t over the units' own values of A; with one unit its jackknife's, which speaks
-of this network only. Teacher-forced NLL is estimated beside the metrics of samples and never
-decides, since it feeds every scale the true earlier tokens and so hides how errors propagate.
-
-The windows decide much, so the whole family is shown beside them: early = scales 1..a against late
-= b..K for all a < b, per window, as a triangle of signs that is descriptive.
+Which of them decides, and which metric, is in `analysis.claims.c1`. The windows decide much, so the
+whole family is shown beside them: early = scales 1..a against late = b..K for all a < b, per
+window, as a triangle of signs.
 """
-
-from __future__ import annotations
 
 import enum
 from collections.abc import Mapping

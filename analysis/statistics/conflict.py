@@ -34,7 +34,6 @@ WHOLE = 0
 
 
 def conflict_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """The table of these rows, with its dtypes."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 

@@ -255,7 +255,6 @@ class Levels:
 
 
 def _way(row: Any) -> Way:
-    """Of a row of a frame."""
     return Way(
         name=str(row.schedule),
         kind=str(row.kind),

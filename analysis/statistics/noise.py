@@ -21,8 +21,8 @@ unit has one set of test images) it is the jackknife's, taken off the base's, wh
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -70,12 +70,12 @@ class Quantity:
 
     Attributes:
         name: as in this module's docstring.
-        margin: None where it is no loss.
+        margin: the share of the untrained damage that it is less of; None where it is no loss.
         mean: over all values.
         untrained: mean of the damage that the margin is a share of.
         samples: behind each value; for likelihood, test images.
         components: `base`, `training`, `evaluation`: the last of one sample.
-        from_jackknife: whether the last is the jackknife's.
+        from_jackknife: whether the last is the jackknife's, since nothing was drawn anew.
         jackknife: the jackknife's variance of one sample; NaN without replicates.
         by_count: the repeats' variance of one sample at each count of samples, the largest first;
             without those that have none.
@@ -147,18 +147,15 @@ class Noise:
             top = cubes[counts[0]]
             for name in top:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
-                margin = self._margin(name)
-                y = top.get("untrained half" if name.endswith("full") else _of(name))
+                kind, _, plan = name.partition(" ")
+                margin = self._design.margins[plan] if kind in ("loss", "retrained") else None
+                y = top.get(f"untrained {'half' if plan == 'full' else plan}")
                 untrained = (
                     float(y[..., 0].mean()) if margin is not None and y is not None else None
                 )
-                if not name.startswith("untrained"):
+                if kind != "untrained":
                     found.append(_quantity(metric, name, at, margin, untrained))
         return tuple(found)
-
-    def _margin(self, name: str) -> float | None:
-        kind, _, plan = name.partition(" ")
-        return self._design.margins[plan] if kind in ("loss", "retrained") else None
 
     def _cubes(self, metric: Metric, rows: pd.DataFrame) -> dict[str, np.ndarray]:
         """The quantities of one count as (B, S, R, 1 + G) arrays: values, then replicates."""
@@ -198,16 +195,9 @@ def _key(metric: Metric) -> str:
     return f"{metric.kind}/{metric.extractor}"
 
 
-def _of(name: str) -> str:
-    return f"untrained {name.partition(' ')[2]}"
-
-
 def _cube(rows: pd.DataFrame) -> np.ndarray:
-    """(units, training seeds, draws, 1 + groups) of the rows of one plan and count.
-
-    Raises:
-        FrameError: some are missing.
-    """
+    """(units, training seeds, draws, 1 + groups) of the rows of one plan and count; `FrameError`
+    where some are missing."""
     place = rows.assign(
         seed=rows.groupby("unit")["seed"].rank("dense").astype(int),
         draw=rows.groupby(["unit", "seed"])["draw"].rank("dense").astype(int),
@@ -234,12 +224,13 @@ def _quantity(
     repeated = _repeated(values_BSR)
     found = variance_components(values_BSR if repeated else values_BSR[..., :1])
     if repeated:
-        evaluation = _times(found["evaluation"], samples)
+        evaluation = _changed(found["evaluation"], lambda variance: samples * variance)
     else:
         evaluation = Component(
             estimate=samples * jackknife, low=math.nan, high=math.nan, degrees_of_freedom=0
         )
-        found["base"] = _less(found["base"], 0.0 if math.isnan(jackknife) else jackknife)
+        contained = 0.0 if math.isnan(jackknife) else jackknife
+        found["base"] = _changed(found["base"], lambda v: np.maximum(v - contained, 0.0).item())
     spread = {n: _variance(one) for n, one in at.items()}
     spread = {n: pair for n, pair in spread.items() if pair[1]}
     return Quantity(
@@ -280,19 +271,7 @@ def _inverse(spread: Mapping[int, tuple[float, int]]) -> float:
     return float(2 * min(below, 1 - below))
 
 
-def _times(one: Component, factor: float) -> Component:
-    return Component(
-        estimate=factor * one.estimate,
-        low=factor * one.low,
-        high=factor * one.high,
-        degrees_of_freedom=one.degrees_of_freedom,
-    )
-
-
-def _less(one: Component, part: float) -> Component:
-    """Without a part that is contained in it; NaN stays."""
-    ends = (np.maximum(value - part, 0.0).item() for value in (one.estimate, one.low, one.high))
-    estimate, low, high = ends
-    return Component(
-        estimate=estimate, low=low, high=high, degrees_of_freedom=one.degrees_of_freedom
-    )
+def _changed(one: Component, change: Callable[[float], float]) -> Component:
+    """With estimate and ends changed alike."""
+    estimate, low, high = map(change, (one.estimate, one.low, one.high))
+    return replace(one, estimate=estimate, low=low, high=high)

@@ -6,6 +6,7 @@ Cochran and G. M. Cox, Experimental Designs, 1957, section 2.2).
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from scipy import optimize, special, stats
@@ -50,27 +51,21 @@ def power_of(effect: float, deviation: float, units: int) -> float:
     return float(stats.nct.sf(critical, units - 1, effect * math.sqrt(units) / deviation))
 
 
-def detectable(deviation: float, units: int, *, power: float = POWER) -> float:
-    """The smallest true mean that a one-sided test shows with `power`; infinite below two units."""
+def detectable(deviation: float, units: int) -> float:
+    """The smallest true mean that a one-sided test shows with `POWER`; infinite below two units."""
     if units < 2:
         return math.inf
     if deviation == 0:
         return 0.0
     sizes = deviation / math.sqrt(units)
     most = sizes * (special.stdtrit(units - 1, 1 - SIGNIFICANCE) + 40)
-    return float(optimize.brentq(lambda d: power_of(d, deviation, units) - power, 0.0, most))
+    return float(optimize.brentq(lambda d: power_of(d, deviation, units) - POWER, 0.0, most))
 
 
-def units_needed(effect: float, deviation: float, *, power: float = POWER) -> int | None:
-    """The fewest units with which a true mean of `effect` is shown with `power`; None above
+def units_needed(effect: float, deviation: float) -> int | None:
+    """The fewest units with which a true mean of `effect` is shown with `POWER`; None above
     `MOST_UNITS`, or for an effect that is not positive."""
-    if not effect > 0 or power_of(effect, deviation, MOST_UNITS) < power:
+    if not effect > 0 or power_of(effect, deviation, MOST_UNITS) < POWER:
         return None
-    below, enough = 1, MOST_UNITS
-    while enough - below > 1:
-        middle = (below + enough) // 2
-        if power_of(effect, deviation, middle) < power:
-            below = middle
-        else:
-            enough = middle
-    return enough
+    counts = range(MOST_UNITS)
+    return bisect_left(counts, POWER, lo=2, key=lambda n: power_of(effect, deviation, n))

@@ -13,7 +13,7 @@ alike and is in no spread between them. Replicates without each block of what is
 over units, tell its standard error, which is added (`intervals.with_common`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -56,12 +56,17 @@ class Observations:
         """(R,) the mean without each block of what all units share."""
         return self.common_UR.mean(axis=0) if self.common_UR.size else np.empty(0)
 
+    @classmethod
+    def alone(cls, by_unit: Mapping[int, float]) -> Self:
+        """Numbers that have no replicates."""
+        values, replicates = np.array(list(by_unit.values())), (np.empty(0),) * len(by_unit)
+        return cls(values=values, units=tuple(by_unit), replicates=replicates)
+
     def __bool__(self) -> bool:
         return len(self.units) > 0
 
     @property
     def over(self) -> str:
-        """What the interval runs over."""
         return "units" if len(self.units) > 1 else "samples"
 
     @property

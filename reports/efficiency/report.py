@@ -1,7 +1,5 @@
 """The report of the efficiency study: what depth saves in time and memory on one machine."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,6 @@ from reports.parts.report import Report, picked
 
 
 def make_report(folder: Path, study: EfficiencyFile) -> Report:
-    """The report of an efficiency study's folder; see `reports.build.build`."""
     frame = load_measured(folder / "frame.parquet")
     found, ledger = sampling_of(study, frame), judge_costs(study, frame)
     training = training_of(study, frame)

@@ -1,7 +1,5 @@
 """The sections of what drawing images costs: time and memory."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 
@@ -171,16 +169,10 @@ def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
     ways = {"reference's cache": INK, "our cache": FIXED[2], "peak of a generation": LATE}
     plans = list(study.plans)
     mine = one.memory.loc[OURS]
-    here = pd.DataFrame(
-        {
-            "plan": plans,
-            "reference's cache": [
-                one.batch * study.plans[plan].kv_bytes_reference for plan in plans
-            ],
-            "our cache": [mine.loc[plan, "kv_live"] for plan in plans],
-            "peak of a generation": [mine.loc[plan, "peak"] for plan in plans],
-            "published": math.nan,
-        }
+    reference = [one.batch * study.plans[plan].kv_bytes_reference for plan in plans]
+    here = pd.DataFrame({"plan": plans, "reference's cache": reference, "published": math.nan})
+    here["our cache"], here["peak of a generation"] = (
+        mine.loc[plans, name].to_numpy() for name in ("kv_live", "peak")
     )
     shown = ["full", "d16@6", "d8@6", "d4@6", "d2@6"]
     paper = study.paper_cost

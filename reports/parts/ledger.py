@@ -88,7 +88,6 @@ def _cell(part: str, lines: Sequence[Line], whole: bool) -> Text:
 
 
 def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None:
-    """Every test behind the ledger."""
     page.heading("The tests behind the ledger")
     blind = {extractor.name for extractor in study.extractors[1:]}
     tests = [

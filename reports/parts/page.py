@@ -25,12 +25,10 @@ Text = str | Run | Sequence["Text"]
 
 
 def strong(text: str) -> Run:
-    """Bold text within a paragraph."""
     return {"text": text, "style": "strong"}
 
 
 def code(text: str) -> Run:
-    """Text in the fixed-width face."""
     return {"text": text, "style": "code"}
 
 

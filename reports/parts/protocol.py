@@ -72,7 +72,6 @@ def supernet_protocol(
 
 
 def grid(study: StudyFile, depths: Sequence[int], selectors: Sequence[str]) -> str:
-    """Which depths and selectors were measured."""
     return _joined(
         f"depths {', '.join(map(str, depths))} of {study.geometry.depth}" if depths else None,
         f"selectors {', '.join(selectors)}",

@@ -14,6 +14,7 @@ import typst
 
 from analysis.errors import FrameError
 from varant import manifest
+from varant.files import replacing
 
 SOURCES = ("study.json", "frame.parquet", "curves.parquet", "samples.npz")
 TEMPLATE = Path(__file__).with_name("report.typ")
@@ -105,18 +106,10 @@ def write_json(path: Path, said: Mapping[str, Any]) -> Path:
 
 
 def write_atomically(path: Path, payload: bytes) -> Path:
-    """Write `payload` to `path` so that a reader sees the old file or the whole new one.
-
-    Raises `OSError` where the folder cannot be written; the temporary file is gone by then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(payload)
-        part.chmod(0o644)  # a report is for others too
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """A reader sees the old file or the whole new one."""
+    with replacing(path) as aside:
+        aside.write_bytes(payload)
+    path.chmod(0o644)  # a report is for others too
     return path
 
 

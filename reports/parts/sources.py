@@ -1,7 +1,5 @@
 """A study's folder held against itself and the cells that it was made of, where these are there."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

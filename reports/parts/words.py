@@ -80,12 +80,10 @@ def p_value(p: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage."""
     return NOTHING if math.isnan(share) else f"{100 * share:.0f} %".replace("-", MINUS)
 
 
 def size(n_bytes: float) -> str:
-    """Bytes in KiB, MiB or GiB."""
     if math.isnan(n_bytes):
         return NOTHING
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

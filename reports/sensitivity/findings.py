@@ -66,7 +66,6 @@ class Findings:
 
     @property
     def failed(self) -> list[str]:
-        """Names of the cells without numbers."""
         return [
             f"{row.plan} ({row.selector}, unit {row.unit})"
             for row in self.damages.failures.itertuples()
@@ -74,7 +73,6 @@ class Findings:
 
     @property
     def main(self) -> SelectorFindings:
-        """Of the study's main selector."""
         return self.selectors[0]
 
 

@@ -41,7 +41,6 @@ FAMILIES = {
 
 
 def make_report(folder: Path, study: SensitivityFile) -> Report:
-    """The report of a sensitivity study's folder; see `reports.build.build`."""
     frame, g = load_frame(folder / "frame.parquet"), study.geometry
     scales = len(g.patch_nums)
     allowed = {"scale": range(1, scales + 1), "switch": range(scales + 1), "window": study.windows}
@@ -78,7 +77,6 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
 
 
 def judge(study: SensitivityFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
-    """Its ledger alone."""
     damages = Damages(frame)
     found = asymmetry_study(damages, frame, study, selector=study.selector)
     return (judge_c1(found, study),)
@@ -104,7 +102,6 @@ def _answer(found: Findings) -> dict[str, Any]:
 
 
 def _add_main_figure(page: Page, found: Findings) -> None:
-    """What windows cost, and the signs of all other windows."""
     page.figure(
         "windows",
         partial(_windows_plate, found),
@@ -173,7 +170,6 @@ def _term(a: Asymmetry, term: Interval) -> str:
 
 
 def _add_windows(page: Page, found: Findings) -> None:
-    """What each window costs and saves."""
     study, sides = found.study, found.study.geometry.patch_nums
     texts = _cost_texts(found, found.main.windows)
     scales = [
@@ -269,7 +265,6 @@ def _add_cells(page: Page, found: Findings) -> None:
 
 
 def _asymmetry_plate(found: Findings, mine: SelectorFindings) -> Figure:
-    """The asymmetry statistic under each normalisation."""
     groups = [
         [a for a in mine.asymmetry.under(n) if a.metric in found.metrics]
         for n in mine.asymmetry.normalisations

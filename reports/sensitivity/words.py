@@ -40,7 +40,6 @@ LEADS = {
 
 
 def answer_text(found: Findings) -> Text:
-    """The answer in a paragraph: lead, evidence, likelihood, reach."""
     study, claim = found.main.asymmetry, found.main.claim
     estimates = [a for a in study.under(PRIMARY) if a.metric in found.judging]
     if claim.verdict is Verdict.UNTESTED or not estimates:
@@ -238,7 +237,6 @@ def _windows(study: SensitivityFile) -> list[str]:
 
 
 def plans_measured(study: SensitivityFile) -> str:
-    """Depths, selectors and windows."""
     windows = ", ".join(_windows(study))
     measured = grid(study, study.depths, study.selectors)
     return f"{measured}; windows (scales) {windows} at half depth {study.half_depth}"
@@ -256,7 +254,6 @@ def sample_caption(found: Findings) -> str:
 
 
 def limits(found: Findings) -> list[str]:
-    """What the study cannot say."""
     return [
         words.ONE_UNIT if len(found.units) == 1 else "",
         "One data set, one tokenizer, one feature space: the verdict holds for these alone.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from studies.cells.cell import Cell, Evaluation, Network, Task
 from studies.cells.result import CellResult
@@ -39,6 +39,14 @@ class PlanTask(Task):
             "patch_nums": self.plan.patch_nums,
         }
 
+    def baseline(self) -> Self | None:
+        """The same of the full plan."""
+        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
+        return None if self.plan.is_full else replace(self, plan=full)
+
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
+
     def flops_share(self, geometry: Geometry) -> float:
         """FLOPs of a pass as a share of a full one's."""
         return plan_cost(geometry, self.plan).flops / plan_cost(geometry).flops
@@ -70,11 +78,6 @@ class Measurement(PlanTask):
         own |= {"evaluation": self.evaluation.model_dump()}
         return super().identity(network) | network.held_out.identity | own
 
-    def baseline(self) -> Measurement | None:
-        """The full plan of the same network."""
-        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
-        return None if self.plan.is_full else replace(self, plan=full)
-
     def untrained(self) -> tuple[Measurement | None, Measurement | None]:
         if self.trained is None or self.plan.is_full:
             return None, None
@@ -102,16 +105,9 @@ class Likelihood(PlanTask):
     def images(self) -> int:
         return self.nll_images
 
-    def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
-
     def identity(self, network: Network) -> dict[str, object]:
         own = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
         return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
-
-    def baseline(self) -> Likelihood | None:
-        full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
-        return None if self.plan.is_full else replace(self, plan=full)
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import likelihood, load_network
@@ -129,6 +125,9 @@ class Scoring(PlanTask):
     select_images: int
     tabled: ClassVar[bool] = False
 
+    def baseline(self) -> None:
+        """Nothing: it chooses."""
+
     @property
     def images(self) -> int:
         return self.select_images
@@ -136,9 +135,6 @@ class Scoring(PlanTask):
     @property
     def splits(self) -> tuple[str, ...]:
         return ("select",)
-
-    def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
 
     def identity(self, network: Network) -> dict[str, object]:
         own = {"score": SCORE_SCHEMA, "select_images": self.select_images}

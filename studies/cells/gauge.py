@@ -1,7 +1,5 @@
 """A cell of the efficiency study: one thing to measure of one network on one machine."""
 
-from __future__ import annotations
-
 import abc
 import statistics
 import time
@@ -53,15 +51,15 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Gauge(abc.ABC):
-    """One cell. `part`: of the study."""
+    """One cell. `part`: of the study; `kind`: what is measured, as people say it."""
 
     subject: Subject
     part: ClassVar[str]
+    kind: ClassVar[str]
 
     @property
-    @abc.abstractmethod
     def name(self) -> str:
-        """As people say it."""
+        return self.kind
 
     @abc.abstractmethod
     def measure(self) -> Iterator[Row]:

@@ -1,7 +1,5 @@
 """How fast this machine is at what a generation is made of: its own measured rates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,14 +26,14 @@ class Rates:
         convolution_flops: of the tokenizer's kind, at half the image's side.
         copied_bytes: read and written.
         drawn_tokens: filtered by top-k and top-p and drawn.
-        launch_seconds: that the smallest operation takes.
+        launches: of the smallest operation.
     """
 
     matrix_flops: float
     convolution_flops: float
     copied_bytes: float
     drawn_tokens: float
-    launch_seconds: float
+    launches: float
 
 
 def measured_rates(subject: Subject) -> Rates:
@@ -61,42 +59,30 @@ def measured_rates(subject: Subject) -> Rates:
         for _ in range(LAUNCHES):
             torch.add(one, one)
 
-    works: list[tuple[Callable[[], object], int]] = [
-        (lambda: a @ b, 2 * side**3),
-        (lambda: F.conv2d(pixels, kernel, padding=1), 2 * 9 * channels * pixels.numel()),
-        (lambda: goal.copy_(source), 2 * COPIED_BYTES),
-        (draw, DRAWN),
-        (launch, LAUNCHES),
+    works: list[tuple[str, Callable[[], object], int]] = [
+        ("matrix_flops", lambda: a @ b, 2 * side**3),
+        (
+            "convolution_flops",
+            lambda: F.conv2d(pixels, kernel, padding=1),
+            2 * 9 * channels * pixels.numel(),
+        ),
+        ("copied_bytes", lambda: goal.copy_(source), 2 * COPIED_BYTES),
+        ("drawn_tokens", draw, DRAWN),
+        ("launches", launch, LAUNCHES),
     ]
     with torch.inference_mode():
-        seconds = Stopwatch(repeats=RUNS, device=device).by_turns([work for work, _ in works])
-    matrix, convolution, copied, drawn, launched = (
-        size / best for (_, size), best in zip(works, seconds.min(axis=0).tolist(), strict=True)
-    )
-    return Rates(
-        matrix_flops=matrix,
-        convolution_flops=convolution,
-        copied_bytes=copied,
-        drawn_tokens=drawn,
-        launch_seconds=1 / launched,
-    )
+        seconds = Stopwatch(repeats=RUNS, device=device).by_turns([work for _, work, _ in works])
+    best = seconds.min(axis=0).tolist()
+    return Rates(**{name: n / s for (name, _, n), s in zip(works, best, strict=True)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Gauge):
-    """The rates that shares are of."""
-
     part: ClassVar[str] = "machine"
-
-    @property
-    def name(self) -> str:
-        return "machine"
+    kind: ClassVar[str] = "machine"
 
     def measure(self) -> Iterator[Row]:
         rates = measured_rates(self.subject)
-        for metric, value in (
-            ("matrix_flops_per_second", rates.matrix_flops),
-            ("convolution_flops_per_second", rates.convolution_flops),
-            ("copied_bytes_per_second", rates.copied_bytes),
-        ):
-            yield {"subject": "machine", "metric": metric, "value": value}
+        for name in ("matrix_flops", "convolution_flops", "copied_bytes"):
+            value = getattr(rates, name)
+            yield {"subject": "machine", "metric": f"{name}_per_second", "value": value}

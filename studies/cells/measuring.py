@@ -55,8 +55,6 @@ class LoadedHeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedNetwork:
-    """What a network is measured with."""
-
     model: VAR
     tokens: Tokens
     held_out: LoadedHeldOut

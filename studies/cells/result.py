@@ -68,7 +68,6 @@ class CellResult:
 
     @property
     def values(self) -> dict[str, float]:
-        """By metric."""
         return {name: found.value for name, found in self.metrics.items()}
 
     def rows(self) -> Iterator[dict[str, object]]:
@@ -99,11 +98,8 @@ def write_result(folder: Path, result: CellResult) -> None:
 
 
 def read_result(folder: Path, digest: str) -> CellResult | None:
-    """The result in a cell's folder; None where the cell has not ended.
-
-    Raises:
-        Damaged: it or what the cell left beside it is damaged, gone, or another cell's.
-    """
+    """The result in a cell's folder; None where the cell has not ended; `Damaged` where it, or what
+    the cell left beside it, is damaged, gone, or another cell's."""
     path = folder / RESULT_FILE
     if not path.exists():
         return None

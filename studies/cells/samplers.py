@@ -4,8 +4,6 @@ All have the weights of one seed: random ones cost the same as trained ones. Sta
 tensors without content, so that a network of any size runs on any machine and allocates nothing.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from analysis.efficiency_file import OURS, REFERENCE
@@ -137,16 +135,9 @@ def _unallocated(subject: Subject) -> Pair:
 
 
 def _fake(subject: Subject) -> tuple[FakeTensorMode, Pair]:
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-
-    def faked(tensor: Tensor) -> Tensor:
-        return torch.empty_like(tensor, device="cpu")
-
-    model, tokenizer = pair = _unallocated(subject)
+    mode, (model, tokenizer) = FakeTensorMode(allow_non_fake_inputs=True), _unallocated(subject)
     with mode:
-        for part in pair:
-            part._apply(faked)  # type: ignore[no-untyped-call]
-    return mode, (model, tokenizer)
+        return mode, (model.to_empty(device="cpu"), tokenizer.to_empty(device="cpu"))
 
 
 def _frozen(model: VAR, tokenizer: Tokenizer) -> Pair:

@@ -1,7 +1,5 @@
 """What drawing images costs: time by stage and scale, memory by stage, launches, and switching."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from analysis.efficiency_file import OURS
 from studies.cells.gauge import Gauge, Row
 from studies.cells.samplers import Sampler, predicted_stages, samplers, stand_ins
 from studies.cells.timing import StageClock, Stopwatch
-from studies.cells.tracing import AllocatorTrace, StageTrace, Trace, device_activities
+from studies.cells.tracing import StageTrace, device_activities, trace_of
 
 MOST_TURNS, TURNS_SECONDS = 4, 30.0  # of switching, beyond `repeats`
 
@@ -27,6 +25,10 @@ class _OfSampling(Gauge):
     batch: int
     part: ClassVar[str] = "sampling"
 
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, batch {self.batch}"
+
     def _row(self, sampler: Sampler, metric: str, value: float, **more: object) -> Row:
         of: Row = {"style": sampler.style, "subject": sampler.plan.name, "batch": self.batch}
         return of | {"metric": metric, "value": float(value)} | more
@@ -36,9 +38,7 @@ class _OfSampling(Gauge):
 class Latency(_OfSampling):
     """Seconds of a generation, all samplers by turns, and of each stage at each scale."""
 
-    @property
-    def name(self) -> str:
-        return f"latency, batch {self.batch}"
+    kind: ClassVar[str] = "latency"
 
     def measure(self) -> Iterator[Row]:
         subject, found = self.subject, samplers(self.subject)
@@ -62,9 +62,7 @@ class Latency(_OfSampling):
 class Memory(_OfSampling):
     """Bytes by stage, measured and predicted; cached K and V; launches and waits."""
 
-    @property
-    def name(self) -> str:
-        return f"memory, batch {self.batch}"
+    kind: ClassVar[str] = "memory"
 
     def measure(self) -> Iterator[Row]:
         cuda = self.subject.device.startswith("cuda")
@@ -72,7 +70,7 @@ class Memory(_OfSampling):
         counted = stand_ins(replace(self.subject, precision="float32"))
         kinds = zip(samplers(self.subject), stand_ins(self.subject), counted, strict=True)
         for sampler, stand_in, counting in kinds:
-            trace = AllocatorTrace(self.subject.device) if cuda else Trace()
+            trace = trace_of(self.subject.device)
             # A trace sees operations, of which compiled code has none.
             stance = torch.compiler.set_stance("default" if cuda else "force_eager")
             with trace, stance:
@@ -114,9 +112,7 @@ class Switching(_OfSampling):
     loss of two percent is small. Graphs that are compiled meanwhile are counted.
     """
 
-    @property
-    def name(self) -> str:
-        return f"switching, batch {self.batch}"
+    kind: ClassVar[str] = "switching"
 
     def measure(self) -> Iterator[Row]:
         ours = [sampler for sampler in samplers(self.subject) if sampler.style == OURS]

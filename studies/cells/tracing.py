@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._C._autograd import DeviceType
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -189,12 +188,17 @@ class AllocatorTrace:
         torch.cuda.reset_peak_memory_stats(self._device)
 
 
+def trace_of(device: str) -> Trace | AllocatorTrace:
+    """What follows the bytes on a device."""
+    return AllocatorTrace(device) if device.startswith("cuda") else Trace()
+
+
 def device_activities(work: Callable[[], object]) -> int:
     """Kernels, copies and fills that a CUDA device runs for it, by torch's profiler."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()
-    return sum(event.device_type == DeviceType.CUDA for event in profile.events())
+    return sum(event.device_type.name == "CUDA" for event in profile.events())
 
 
 class _MetaAttention(TorchFunctionMode):

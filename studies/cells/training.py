@@ -1,4 +1,4 @@
-"""Training a network; all evaluations of that network share it."""
+"""Training a network, or a base network; all evaluations of it share that."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -71,7 +71,6 @@ class Training(Task):
         return Counter(depth for step in draws.depths for depth in step)
 
     def full_passes(self, geometry: Geometry) -> int:
-        """Image passes through the full network."""
         return self._drawn(geometry)[geometry.depth] * self.config.batch
 
     def mean_flops(self, geometry: Geometry) -> float:
@@ -161,7 +160,6 @@ class Training(Task):
         )
 
     def start(self, cell: Cell) -> LoadedModel:
-        """What it begins from."""
         from varant.store.checkpoint import load
 
         return load(cell.network.model_folder)
@@ -204,3 +202,27 @@ def curve_of(folder: Path) -> list[tuple[int, dict[str, float]]]:
         if names:
             points.append((int(line["images_seen"]), {name: line[name] for name in names}))
     return points
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseTraining(Training):
+    """A base network: trained from random weights.
+
+    Initialisation and order of the data follow from the seed, so that bases of one seed and
+    different budgets begin alike.
+    """
+
+    geometry: Geometry
+
+    def identity(self, network: Network) -> dict[str, object]:
+        made = {"start": "random weights", "geometry": asdict(self.geometry)}
+        return super().identity(network) | made
+
+    def start(self, cell: Cell) -> LoadedModel:
+        from varant.model.transformer import VAR
+        from varant.randomness import torch_seed
+        from varant.store.checkpoint import LoadedModel, load_tokenizer
+
+        tokenizer = load_tokenizer(cell.network.held_out.tokenizer_folder)
+        with torch_seed(self.config.seed):
+            return LoadedModel(tokenizer=tokenizer, model=VAR(self.geometry))

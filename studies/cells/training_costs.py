@@ -1,7 +1,5 @@
 """What training costs: steps under each plan, fixed memory by kind, and time that no step gets."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ import torch
 
 from studies.cells.gauge import Gauge, Row
 from studies.cells.timing import Stopwatch, Work
-from studies.cells.tracing import Trace
+from studies.cells.tracing import trace_of
 from varant.data.batches import Batches, CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit
 from varant.data.folders import ReplacingSplit
@@ -46,6 +44,10 @@ class _OfTraining(Gauge):
 
     batch: int
     part: ClassVar[str] = "training"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, batch {self.batch}"
 
     def _trainer(self) -> Trainer:
         """It takes every step in full; what stands in `plans` for that depth is what runs."""
@@ -79,9 +81,7 @@ class _OfTraining(Gauge):
 class Steps(_OfTraining):
     """Seconds and bytes of a step under each plan, by turns; fixed memory by kind."""
 
-    @property
-    def name(self) -> str:
-        return f"training steps, batch {self.batch}"
+    kind: ClassVar[str] = "training steps"
 
     def measure(self) -> Iterator[Row]:
         subject, trainer = self.subject, self._trainer()
@@ -104,12 +104,8 @@ class Steps(_OfTraining):
 
     def _peak(self, step: partial[None]) -> int:
         """Of all that a step holds beside parameters and optimiser: gradients, activations."""
-        if self.subject.device.startswith("cuda"):
-            before = torch.cuda.memory_allocated(self.subject.device)
-            torch.cuda.reset_peak_memory_stats(self.subject.device)
-            step()
-            return torch.cuda.max_memory_allocated(self.subject.device) - before
-        with Trace() as trace:
+        trace = trace_of(self.subject.device)
+        with trace:
             step()
         return trace.stages[0].peak_bytes
 
@@ -141,10 +137,7 @@ class Around(_OfTraining):
     """
 
     budget_images: int
-
-    @property
-    def name(self) -> str:
-        return f"around training steps, batch {self.batch}"
+    kind: ClassVar[str] = "around training steps"
 
     def measure(self) -> Iterator[Row]:
         trainer, cached = self._trainer(), self._trainer().batches

@@ -111,11 +111,7 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
 def _evaluation(
     config: StudyConfig, resolved: Resolved, samples: int, *, select: bool
 ) -> Evaluation:
-    """How cells are measured.
-
-    Raises:
-        UserError: naming the flag, its value and what would be right.
-    """
+    """How cells are measured; `UserError` for flags that do not fit the network or its data."""
     wanted, sizes = config.evaluation, resolved.dataset.sizes
     if wanted.reference is None:
         _check_classes(resolved.dataset)

@@ -67,7 +67,6 @@ class EvaluationConfig:
 
     @property
     def script(self) -> Path | None:
-        """The TorchScript file that is asked for."""
         named = self.extractor in ("packaged", "inception")
         return None if named else Path(self.extractor)
 
@@ -136,13 +135,11 @@ class StudyConfig:
 
     @property
     def unit_numbers(self) -> tuple[int, ...]:
-        """Of the study's units."""
         units = self.units or (1 if self.given else self.default_units)
         return tuple(range(self.seed, self.seed + units))
 
     @property
     def training_seeds(self) -> int:
-        """Of each unit."""
         return 1
 
     @property

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from analysis.frame import COLUMNS, checked_frame
-from analysis.study_file import FILE, StudyHead
+from analysis.study_file import Facts
 from studies.cells.evaluation import PlanTask
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
@@ -57,11 +57,11 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     return outcome.folder / FRAME_FILE
 
 
-def write_study(folder: Path, facts: StudyHead) -> Path:
-    """Write `study.json`."""
-    with recording(folder / FILE) as aside:
+def write_facts(path: Path, facts: Facts) -> Path:
+    """Write `study.json`, or a study's table."""
+    with recording(path) as aside:
         aside.write_text(facts.json_text())
-    return folder / FILE
+    return path
 
 
 def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> None:

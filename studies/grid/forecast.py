@@ -5,11 +5,10 @@ Bytes are those of a run on tensors without content. Seconds are what products o
 and what each launch costs by itself; the rates come from a calibration of about a second.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -48,7 +47,6 @@ class Forecast:
 
 
 def forecast(subject: Subject, sampler: Sampler, batch: int, rates: Rates) -> Forecast:
-    """Of a stand-in."""
     stages = predicted_stages(sampler, batch)
     facts = plan_facts(subject.geometry, sampler.plan, sampler.precision)
     work = _work(subject, sampler, facts, batch)
@@ -64,7 +62,7 @@ def forecast(subject: Subject, sampler: Sampler, batch: int, rates: Rates) -> Fo
         mine = [one for one in stages if one.stage == stage]
         if stage != "sampling":
             spent += sum(one.touched_bytes for one in mine) / rates.copied_bytes
-        seconds[stage] = spent + rates.launch_seconds * sum(one.launches for one in mine)
+        seconds[stage] = spent + sum(one.launches for one in mine) / rates.launches
     return Forecast(
         sampler=sampler,
         batch=batch,
@@ -89,12 +87,6 @@ def _work(subject: Subject, sampler: Sampler, facts: PlanFacts, batch: int) -> d
 
 def _peak(stages: Iterable[StageTrace]) -> int:
     return max((one.peak_bytes for one in stages), default=0)
-
-
-def forecasts(subject: Subject, batches: Sequence[int], rates: Rates) -> list[Forecast]:
-    """Of every sampler at every batch size."""
-    found = stand_ins(subject)
-    return [forecast(subject, one, batch, rates) for batch in batches for one in found]
 
 
 def check_fits(subject: Subject, batch: int) -> None:
@@ -172,7 +164,8 @@ def sampling_lines(subject: Subject, batches: Sequence[int], rates: Rates) -> li
         f"{'':24}{'weights':>10}" + "".join(f"{stage:>23}" for stage in STAGES) + f"{'all':>23}"
     ]
     total = 0.0
-    for one in forecasts(subject, batches, rates):
+    for batch, sampler in product(batches, stand_ins(subject)):
+        one = forecast(subject, sampler, batch, rates)
         style = "reference style" if one.sampler.style == REFERENCE else one.sampler.plan.name
         cells = [f"{_mib(one.bytes[s])} {one.seconds[s]:8.2f} s" for s in STAGES]
         whole = sum(one.seconds.values())

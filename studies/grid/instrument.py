@@ -5,8 +5,6 @@ the `table.json` that `studies.ladder` and `studies.noise` wrote. A study uses t
 setting, or the files that its flags name, which must be of its setting.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +47,8 @@ class Instrument:
 
 
 def instrument_of(config: StudyConfig, setting: Setting, geometry: Geometry) -> Instrument:
-    """The tables of a study's setting.
-
-    Raises:
-        UserError: a table that the flags name cannot be read or is of another setting.
-    """
+    """The tables of a study's setting; `UserError` where one that the flags name cannot be read or
+    is of another."""
     wanted = config.evaluation
     ladder = _table("ladder", LadderTable, wanted.ladder, setting)
     noise = _table("noise", NoiseTable, wanted.noise, setting)

@@ -4,8 +4,7 @@ import math
 import sys
 from collections.abc import Iterable
 
-from analysis.claims.planned import Lines, Outlook, Size, outlooks, planned_power
-from analysis.metrics import parse_metric
+from analysis.claims.planned import Lines, Outlook, Size, outlooks
 from analysis.statistics.units import LEAST_UNITS
 from studies.grid.bench import Planned
 from studies.grid.flags import StudyConfig
@@ -24,15 +23,6 @@ def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outl
         images=evaluation.nll_images,
     )
     return outlooks(bench.instrument.noise, lines, size)
-
-
-def power_facts(
-    found: Iterable[Outlook], metrics: Iterable[str]
-) -> dict[str, dict[str, float]] | None:
-    """`StudyFile.power`, by line and name of a metric; None where nothing was planned."""
-    parsed = [parse_metric(name) for name in metrics]
-    named = [(metric.name, metric.kind, metric.extractor) for metric in parsed]
-    return planned_power(tuple(found), named) or None
 
 
 def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float) -> list[str]:
@@ -78,11 +68,8 @@ def _said(one: Outlook, unit_seconds: float) -> str:
 
 def warn_of_little(bench: Planned) -> None:
     """What keeps a verdict from being reached, before it is paid for."""
-    units, samples, features = (
-        len(bench.units),
-        bench.evaluation.samples,
-        bench.extractors[0].features,
-    )
+    units, samples = len(bench.units), bench.evaluation.samples
+    features = bench.extractors[0].features
     if units < LEAST_UNITS:
         print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
     if samples < 2 * features:

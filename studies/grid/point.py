@@ -64,7 +64,6 @@ class Outcome(Generic[Found]):
         return self.results[point.task]
 
     def folder_of(self, point: Point) -> Path:
-        """Of the point's cell."""
         return self.bench.site.workspace.cell(self.result(point).digest)
 
     def model_folder(self, point: Point) -> Path:

@@ -236,11 +236,7 @@ def _installation(workspace: Path) -> str:
 
 
 def open_executor(workers: int, scheduler: str | None, *, workspace: Path, device: str) -> Executor:
-    """The executor of a study.
-
-    Raises:
-        UserError: a scheduler that does not answer, or whose workers lack what is needed.
-    """
+    """The executor of a study; `UserError` as of `DaskExecutor`."""
     if scheduler is not None:
         return DaskExecutor(scheduler, workspace, gpu=device.startswith("cuda"))
     return InlineExecutor() if workers == 1 else ProcessExecutor(workers)

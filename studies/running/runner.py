@@ -43,10 +43,7 @@ def split_cells(
     cells: Iterable[Cell], workspace: Workspace, *, retry_failed: bool = False
 ) -> Split:
     """Which cells have ended, and which are to run: interrupted ones go on, damaged ones again.
-
-    Raises:
-        UserError: a cell that needs one the study does not have.
-    """
+    `UserError` for a cell that needs one the study does not have."""
     done, to_run = {}, {}
     distinct = {cell.digest: cell for cell in cells}
     for digest, cell in distinct.items():

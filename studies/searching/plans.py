@@ -39,11 +39,9 @@ class PlanSpace:
     cost_of: Callable[[DepthPlan], PlanCost]
 
     def of(self, depths: Sequence[int]) -> DepthPlan:
-        """The plan of one depth a scale."""
         return DepthPlan.per_scale(self.geometry.patch_nums, self.geometry.depth, depths=depths)
 
     def again(self, scored: Sequence[ScoredPlan]) -> list[DepthPlan]:
-        """The plans that were scored."""
         sides, depth = self.geometry.patch_nums, self.geometry.depth
         return [DepthPlan(sides, depth, one.layers) for one in scored]
 

@@ -104,11 +104,8 @@ class ScheduleSearch:
 
     @classmethod
     def opened(cls, path: Path, *, identity: str, seed: int) -> ScheduleSearch:
-        """The search in this file, begun with the fixed points if there is none.
-
-        Raises:
-            UserError: a file that cannot be used, or that holds the search of another config.
-        """
+        """The search in this file, begun with the fixed points if there is none; `UserError` for a
+        file that cannot be used, or that holds the search of another config."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -16,11 +16,12 @@ from varant.start import package as packages
 from varant.start.config import DataConfig, PackagedConfig, StartConfig, TrainStartConfig
 from varant.start.given import load_given
 from varant.start.package import Package
+from varant.start.preparation import tokenizer_recipe
 from varant.start.sources import materialise, resolve
 from varant.store.checkpoint import load, read_tensors
 from varant.store.workspace import Workspace
 from varant.train import TrainConfig
-from varant.train_base import BaseTrainingConfig, main, recipe_of, recipe_of_training
+from varant.train_base import BaseTrainingConfig, main, recipe_of_training
 from varant.training.config import TrainingFlags
 from varant.training.schedule import ScheduleFlags
 
@@ -155,7 +156,9 @@ def test_a_damaged_package_is_refused(package, tmp_path, monkeypatch):
 def test_what_is_packaged_is_whole_and_of_the_recipe(path):
     found = Package.of(path.stem)
     resolved = resolve(StartConfig(preset=path.stem, base="train"), DataConfig())
-    assert found.tokenizer_facts["recipe"] == json.loads(json.dumps(recipe_of(resolved)))
+    assert found.tokenizer_facts["recipe"] == json.loads(
+        json.dumps(tokenizer_recipe(resolved.base, resolved.dataset))
+    )
     assert sum(file.stat().st_size for file in packages.WEIGHTS.iterdir()) < 10e6
     recipe = json.loads(json.dumps(recipe_of_training(resolved)))
     for seed, facts in found.bases.items():

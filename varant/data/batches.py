@@ -48,7 +48,6 @@ class OnlineBatches:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Files that could not be read so far."""
         return tuple(self.split.skipped)
 
     def batch(self, step: int, part: slice) -> TokenBatch:

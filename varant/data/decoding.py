@@ -1,18 +1,8 @@
 """An image file as 8-bit RGB: which are read, how each is converted, and which are refused.
 
-Read are JPEG, PNG, PPM (PGM, PBM), BMP, TIFF, WebP and GIF, by what a file holds and not by its
-name: no other decoder of Pillow's looks at it. Then:
-
-- of an animation, and of several pages, the first, which is said;
-- turned as its EXIF orientation says;
-- 16 bits: the high byte, of grey and colour alike, so black and white stay what they are; 12 bits
-  of grey in a TIFF likewise;
-- what is transparent, by a palette too, on white;
-- palette, CMYK and YCbCr by Pillow's formulas; colour profiles are not applied.
-
-Refused are numbers without a stated range (32-bit integers, floating point), more than
-`MOST_PIXELS`, and a side more than `MOST_RATIO` times the other: 6 KB can hold 1 x 3,000,000
-pixels, which are gigabytes once the shorter side is that of a crop.
+By what a file holds and not by its name: no other decoder of Pillow's than those of `FORMATS` looks
+at it. docs/training.md has the table of what becomes what. A long thin image is refused, since 6 KB
+can hold 1 x 3,000,000 pixels, which are gigabytes once the shorter side is that of a crop.
 """
 
 import contextlib

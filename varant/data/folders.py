@@ -4,9 +4,8 @@
     PATH/<class>/...                                 every class split ten ways: 8 train, 1, 1
 
 Classes are the sorted folder names and files are found at any depth below them, as torchvision's
-`ImageFolder` has it (`varant.data.listing`). Each becomes 8-bit RGB (`varant.data.decoding`); the
-shorter side is resized to 1.125 x the crop by Lanczos; training images are cropped anywhere,
-held-out ones in the middle (VAR's data pipeline).
+`ImageFolder` has it. The shorter side of an image is resized to 1.125 x the crop by Lanczos;
+training images are cropped anywhere, held-out ones in the middle (VAR's data pipeline).
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ class FolderSplit:
 
     @classmethod
     def of(cls, files: Files, *, side: int, random_crop: bool) -> FolderSplit:
-        """Of image files by class."""
         paths = tuple(file.path for file in itertools.chain.from_iterable(files.values()))
         labels_N = np.repeat(np.arange(len(files)), [len(group) for group in files.values()])
         return cls(paths=paths, labels_N=labels_N, side=side, random_crop=random_crop)
@@ -69,13 +67,10 @@ class FolderSplit:
     def images(self, chosen: np.ndarray | slice, places_N2: np.ndarray | None = None) -> np.ndarray:
         """As `Split.images`; `UnreadableImage` names the first file that cannot be decoded."""
         indices = np.arange(len(self))[chosen]
-        places = map(self._own_place, indices) if places_N2 is None else places_N2
+        own = (stream(0, "crop", int(index)).random(2) for index in indices)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            found = list(pool.map(self._read, indices, places))
+            found = list(pool.map(self._read, indices, own if places_N2 is None else places_N2))
         return np.stack(found) if found else np.zeros((0, 3, self.side, self.side), np.uint8)
-
-    def _own_place(self, index: int) -> np.ndarray:
-        return stream(0, "crop", int(index)).random(2)
 
     def _read(self, index: int, place: Sequence[float]) -> np.ndarray:
         path = self.paths[index]

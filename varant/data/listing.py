@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +84,9 @@ def _by_turn(path: Path, skip_unreadable: bool) -> dict[str, Files]:
 def _class_files(root: Path, skip_unreadable: bool) -> Files:
     """Image files of each class folder, both sorted."""
     # Also links that lead nowhere: a class may have been behind one.
-    names = sorted(e.name for e in os.scandir(root) if e.is_dir() or _leads_nowhere(e))
+    names = sorted(
+        e.name for e in os.scandir(root) if e.is_dir() or (not e.is_file() and e.is_symlink())
+    )
     if not names:
         raise UserError(f"--data-path {root}: holds no class folders")
     walked = _walk(root, names)
@@ -142,10 +145,6 @@ def _walk(root: Path, names: Sequence[str]) -> _Walked:
     return walked
 
 
-def _leads_nowhere(entry: "os.DirEntry[str]") -> bool:
-    return entry.is_symlink() and not entry.is_file()
-
-
 def _inode(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
@@ -177,7 +176,7 @@ def _twins(files: Sequence[ImageFile], others: Sequence[ImageFile]) -> dict[Imag
 
     Of a million files few are read whole: only where sizes and last bytes agree.
     """
-    for key in (_size, _ending):
+    for key in (attrgetter("size"), _ending):
         of_files, of_others = _each(key, files), _each(key, others)
         shared = set(of_files) & set(of_others)
         files = [file for file, found in zip(files, of_files, strict=True) if found in shared]
@@ -194,10 +193,6 @@ def _each(key: Callable[[ImageFile], object], files: Sequence[ImageFile]) -> lis
         return [
             found for part in pool.map(lambda part: list(map(key, part)), parts) for found in part
         ]
-
-
-def _size(file: ImageFile) -> object:
-    return file.size
 
 
 def _ending(file: ImageFile) -> object:

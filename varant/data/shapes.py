@@ -149,7 +149,6 @@ def _moon(x: Floats, y: Floats) -> Floats:
 
 
 def _bars(x: Floats, y: Floats) -> Floats:
-    """Three level bars."""
     period = 0.7
     nearest = np.clip(np.rint(y / period), -1, 1) * period
     return _box(x, y - nearest, 0.95, 0.2)

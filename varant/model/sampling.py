@@ -6,7 +6,6 @@ T tokens of one scale, V vocabulary, v channels of a code, s positions of the fe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +162,13 @@ def generate(
     )
     cache, quantizer = KVCache(plan), tokenizer.quantize
     codes_BTv, features_Bvs, tokens = None, torch.zeros((), device=device), list[Tensor]()
-    draw = partial(_draw, model, top_k=top_k, top_p=top_p, watch=watch)
+
+    def draw(scale_index: int, hidden_BTC: Tensor, uniforms_BT: Tensor) -> Tensor:
+        watch("head", scale_index)
+        logits_BTV = model.head(hidden_BTC).float()
+        watch("sampling", scale_index)
+        return draw_tokens(filter_logits(logits_BTV, top_k=top_k, top_p=top_p), uniforms_BT)
+
     for k, uniforms_BT in enumerate(uniforms):
         watch("blocks", k)
         hidden_RTC = model.run_scale(k, codes_BTv, condition, plan, cache)
@@ -191,22 +196,6 @@ def generate(
     )
     watch("end", last)
     return sample
-
-
-def _draw(
-    model: VAR,
-    scale_index: int,
-    hidden_BTC: Tensor,
-    uniforms_BT: Tensor,
-    *,
-    top_k: int,
-    top_p: float,
-    watch: Watch,
-) -> Tensor:
-    watch("head", scale_index)
-    logits_BTV = model.head(hidden_BTC).float()
-    watch("sampling", scale_index)
-    return draw_tokens(filter_logits(logits_BTV, top_k=top_k, top_p=top_p), uniforms_BT)
 
 
 def _check_inputs(

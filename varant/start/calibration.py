@@ -46,7 +46,6 @@ def calibrate(geometry: Geometry, *, guidance: bool) -> Speed:
 
 
 def _scales(model: VAR, rows: torch.Tensor) -> None:
-    """The transformer's part of a generation."""
     geometry = model.geometry
     plan = DepthPlan.full(geometry.patch_nums, geometry.depth)
     condition, cache = model.condition(rows, plan), KVCache(plan)

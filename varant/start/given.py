@@ -12,10 +12,7 @@ from varant.store.official import load_official
 
 def load_given(files: PackagedConfig) -> LoadedModel:
     """Tokenizer and network that `--model`, or `--vae` and `--var`, name; else the package's first.
-
-    Raises:
-        UserError: files that cannot be read, or a preset of which none is packaged.
-    """
+    `UserError` for files that cannot be read, or a preset of which none is packaged."""
     files = files.fetched()
     if files.model is not None:
         return checkpoint.load(files.model)

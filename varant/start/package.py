@@ -98,7 +98,6 @@ class Package:
         return folder
 
     def load(self, seed: int) -> LoadedModel:
-        """Tokenizer and network, on the CPU."""
         return LoadedModel(tokenizer=self._tokenizer(), model=self._base(seed))
 
     def _tokenizer(self) -> Tokenizer:
@@ -131,11 +130,8 @@ class Package:
 def package_of(
     flags: TrainStartConfig, data: DataConfig, seeds: Sequence[int], quick: bool
 ) -> Package | None:
-    """The package, where what it has is what the flags start from.
-
-    Raises:
-        UserError: `--base packaged`, and it has not.
-    """
+    """The package, where what it has is what the flags start from; `UserError` where it has not,
+    under `--base packaged`."""
     if flags.base == "train" or flags.model is not None or flags.vae is not None:
         return None
     others = {

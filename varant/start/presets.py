@@ -17,7 +17,6 @@ QUICK_BASE_BUDGET = 3_200
 
 
 def light_tokenizer(preset: Preset) -> TokenizerConfig:
-    """Sizes of a preset's tokenizer."""
     recipe = preset.tokenizer
     return TokenizerConfig(
         patch_nums=preset.patch_nums,
@@ -30,7 +29,6 @@ def light_tokenizer(preset: Preset) -> TokenizerConfig:
 
 
 def base_geometry(preset: Preset, num_classes: int = 10) -> Geometry:
-    """Sizes of a preset's base network."""
     sizes = {"depth": preset.depth, "width": preset.width, "heads": preset.heads}
     return light_tokenizer(preset).geometry(**sizes, num_classes=num_classes)
 

@@ -77,12 +77,11 @@ class Resolved:
         rounding; of the weights where they are given."""
         if self.base is not None:
             return digest_of(tokenizer_recipe(self.base, self.dataset))
-        if self.flags.model is not None:
-            return str(checkpoint.read_config(self.flags.model)["sha256"][TOKENIZER_FILE])
-        assert self.flags.vae is not None, "a network is trained here or given"
-        if self.flags.vae.is_dir():
-            return str(checkpoint.read_config(self.flags.vae)["sha256"][TOKENIZER_FILE])
-        return sha256_file(self.flags.vae)
+        given = self.flags.model or self.flags.vae
+        assert given is not None, "a network is trained here or given"
+        if self.flags.model is not None or given.is_dir():
+            return str(checkpoint.read_config(given)["sha256"][TOKENIZER_FILE])
+        return sha256_file(given)
 
     @property
     def description(self) -> str:
@@ -151,7 +150,6 @@ def resolve(
 
 
 def _sizes(flags: TrainStartConfig) -> Sizes:
-    """Of given files."""
     if flags.model is not None:
         return checkpoint.read_sizes(flags.model)
     assert flags.vae is not None
@@ -263,7 +261,6 @@ class Start:
         return measured
 
     def make_model(self) -> VAR:
-        """The first network, on the CPU."""
         if self.networks:
             return checkpoint.load(self.networks[0].folder).model
         with torch_seed(self.resolved.seeds[0]):

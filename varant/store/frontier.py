@@ -1,7 +1,5 @@
 """Choosing a plan for a machine: the best of those that a study chose or found and that fits."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

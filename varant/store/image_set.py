@@ -163,11 +163,8 @@ class StoredImages:
 
     @classmethod
     def of(cls, path: Path, flag: str) -> StoredImages:
-        """The images of a file.
-
-        Raises:
-            UserError: no such file, no NPZ, a pickle, or no `arr_0` of RGB images, N >= 2.
-        """
+        """The images of a file; `UserError` for none, no NPZ, a pickle, or no `arr_0` of RGB
+        images, N >= 2."""
         wanted = f"give an NPZ with {IMAGES}, (N, H, W, 3)"
         try:
             with zipfile.ZipFile(path) as pack, pack.open(f"{IMAGES}.npy") as member:

@@ -13,8 +13,6 @@ MIRROR = "mirror"
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The folder of all that studies write."""
-
     folder: Path
 
     def model(self, digest: str) -> Path:

@@ -162,7 +162,6 @@ class TrainingConfig(TrainingFlags):
 
     @property
     def passes(self) -> int:
-        """Passes of each image in a step."""
         return 3 if self.schedule.sandwich else 1
 
     @property
@@ -240,5 +239,4 @@ class TrainingConfig(TrainingFlags):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
         return asdict(self) | {"schedule": self.schedule.as_dict()}

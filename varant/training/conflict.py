@@ -5,8 +5,6 @@ the shared weights towards a subnet, the next towards the full network. A cosine
 same of a layer; 0: nothing to do with each other; below 0: what helps one harms the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

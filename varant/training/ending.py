@@ -1,7 +1,5 @@
 """Whether a run that came to its end did harm; docs/promises.md has the rule and its reasons."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """AdamW as the official code groups it; its state whole on every rank, or a part of it on each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -51,7 +49,7 @@ def _of_this_rank(optimiser: Optimizer) -> Optimizer:
 def optimiser_state(
     optimiser: Optimizer, model: nn.Module, ranks: Ranks
 ) -> Iterator[tuple[str, Tensor]]:
-    """`KEY/NAME` and value of each tensor of the state, all of them on the first rank.
+    """`optimiser/KEY/NAME` and value of each tensor of the state, all of them on the first rank.
 
     Those of a sharded one come from their ranks, one at a time, so every rank has to iterate.
     """
@@ -72,15 +70,17 @@ def optimiser_state(
             elif ranks.rank == owner != 0:
                 dist.send(value, 0)
             if value is not None:
-                yield f"{key}/{name}", value
+                yield f"optimiser/{key}/{name}", value
 
 
 def restore_optimiser(optimiser: Optimizer, model: nn.Module, stored: dict[str, Tensor]) -> None:
-    """Take over a state that `optimiser_state` gave, of as many or other ranks: a rank its part."""
+    """Take over what `optimiser_state` gave, among others, of any number of ranks: a rank its
+    part."""
     local = _of_this_rank(optimiser)
     own = {parameter for group in local.param_groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
-        if parameter in own and f"step/{name}" in stored:
+        if parameter in own and f"optimiser/step/{name}" in stored:
             local.state[parameter] = {
-                key: stored[f"{key}/{name}"].to(parameter.device, copy=True) for key in KEYS
+                key: stored[f"optimiser/{key}/{name}"].to(parameter.device, copy=True)
+                for key in KEYS
             }

@@ -50,8 +50,6 @@ class DamagedCheckpoint(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFolder:
-    """The checkpoints of one run."""
-
     folder: Path
 
     def save(self, state: RunState) -> None:
@@ -110,7 +108,6 @@ class CheckpointFolder:
         return None
 
     def _names(self) -> list[str]:
-        """Names of the checkpoints, oldest first."""
         return sorted(path.name for path in self.folder.glob("step-*"))
 
     def _read(self, folder: Path) -> RunState:
@@ -193,7 +190,6 @@ class Saver:
             self._took_seconds = self._ended - self._started
 
     def close(self) -> None:
-        """Let a write that is under way end."""
         self._thread.shutdown()
 
 

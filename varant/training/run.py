@@ -312,5 +312,4 @@ def advancing(advance: Callable[..., object]) -> Log:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`."""
     return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]

@@ -83,7 +83,6 @@ class Schedule:
         return cls(name="progressive", phases=phases, ramp=ramp, **shares)
 
     def reversed(self) -> Schedule:
-        """The same run backwards in time."""
         shares = {"start_share": self.end_share, "end_share": self.start_share}
         ramp = _BACKWARDS.get(self.ramp, self.ramp)
         return replace(self, name="reversed", phases=self.phases[::-1], ramp=ramp, **shares)

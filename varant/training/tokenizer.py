@@ -3,8 +3,6 @@
 Shape suffixes: B images, v channels of a code, V codes, n vectors and their tokens of all scales.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -158,9 +156,7 @@ class TokenizerTrainer:
     def state(self, copy: Callable[[str, Tensor], Tensor]) -> RunState:
         """As `varant.training.trainer.Trainer.state`."""
         live = {f"tokenizer/{name}": t for name, t in self.tokenizer.state_dict().items()}
-        live |= self._counts
-        held = optimiser_state(self.optimiser, self.tokenizer, ALONE)
-        live |= {f"optimiser/{name}": tensor for name, tensor in held}
+        live |= self._counts | dict(optimiser_state(self.optimiser, self.tokenizer, ALONE))
         tensors = {name: copy(name, tensor) for name, tensor in live.items()}
         facts = {"rate": self.optimiser.param_groups[0]["lr"]}
         return RunState(step=self.step, tensors=tensors, facts=facts)
@@ -173,13 +169,7 @@ class TokenizerTrainer:
             tensor.copy_(state.tensors[f"tokenizer/{name}"])
         for name, tensor in self._counts.items():
             tensor.copy_(state.tensors[name])
-        prefix = "optimiser/"
-        stored = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in state.tensors.items()
-            if name.startswith(prefix)
-        }
-        restore_optimiser(self.optimiser, self.tokenizer, stored)
+        restore_optimiser(self.optimiser, self.tokenizer, state.tensors)
         self.schedule.last_epoch = state.step  # the next rate is a function of it
         self.optimiser.param_groups[0]["lr"] = state.facts["rate"]
 

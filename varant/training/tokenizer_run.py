@@ -4,8 +4,6 @@ training.json  metrics.jsonl  checkpoints/      as of `varant.training.run`
 config.json  tokenizer.safetensors              the result, for `load_tokenizer`
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varant.data.batches import Batches
 from varant.errors import Diverged, UserError
@@ -244,9 +245,8 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if config.ema:
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()), list(self.model.parameters()), 1 - config.ema
-            )
+            average = get_ema_multi_avg_fn(config.ema)
+            average(list(self.averaged.parameters()), list(self.model.parameters()), step)
         self._began = max(loss_P) if self._began is None else self._began
         for depth, loss in zip(depths, loss_P, strict=True):
             self._recent[depth] = [*self._recent[depth], loss][-HISTORY:]
@@ -337,7 +337,7 @@ class Trainer:
         if self.config.ema:
             live |= {f"averaged/{name}": t for name, t in self.averaged.state_dict().items()}
         optimiser = optimiser_state(self.optimiser, self.model, self.ranks)
-        named = itertools.chain(live.items(), ((f"optimiser/{n}", t) for n, t in optimiser))
+        named = itertools.chain(live.items(), optimiser)
         return RunState(
             step=self.step,
             tensors={name: copy(name, t) for name, t in named if self.ranks.first},
@@ -356,11 +356,7 @@ class Trainer:
             if prefix == "model" or self.config.ema:
                 for name, tensor in model.state_dict().items():
                     tensor.copy_(state.tensors[f"{prefix}/{name}"])
-        prefix = "optimiser/"
-        stored = {
-            n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)
-        }
-        restore_optimiser(self.optimiser, self.model, stored)
+        restore_optimiser(self.optimiser, self.model, state.tensors)
         self._began = state.facts.get("began")  # none of an older version
         self._recent = {int(depth): losses for depth, losses in state.facts["recent"].items()}
         self.scaler.load_state_dict(state.facts["scaler"])

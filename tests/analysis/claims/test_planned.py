@@ -13,11 +13,12 @@ from analysis.claims.planned import (
     samples_wanted,
     trained_lines,
 )
+from analysis.metrics import parse_metric
 from analysis.statistics.power import detectable, power_of, units_needed
 
 SIZE = Size(units=6, seeds=2, samples=2000, images=500)
 HALF = "C4 half the layers"
-FD = ("fd/shapes-1a2b3c/n2000", "fd", "shapes-1a2b3c")
+FD = parse_metric("fd/shapes-1a2b3c/n2000")
 
 
 def test_a_line_s_outlook_follows_from_the_components() -> None:
@@ -28,14 +29,14 @@ def test_a_line_s_outlook_follows_from_the_components() -> None:
     assert found.least == pytest.approx(detectable(deviation, 6))
     assert found.units == units_needed(0.2, deviation)
     assert found.units_at_most == units_needed(0.2, 2 * deviation)
-    assert planned_power([found], [FD]) == {HALF: {FD[0]: found.power}}
+    assert planned_power([found], [FD]) == {HALF: {FD.name: found.power}}
 
 
 def test_a_direction_has_no_margin_and_no_power() -> None:
     table = noise_table(margin=None, quantity="asymmetry")
     (found,) = outlooks(table, asymmetry_lines(), SIZE)
     assert (found.key, found.margin, found.power, found.units) == ("C1", None, None, None)
-    assert planned_power([found], [FD]) == {}
+    assert planned_power([found], [FD]) is None
 
 
 def test_samples_leave_measuring_a_quarter_of_the_rest() -> None:

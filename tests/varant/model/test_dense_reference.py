@@ -68,15 +68,21 @@ def test_logits(name, shared_adaln, masked, monkeypatch):
     torch.testing.assert_close(model(inputs, labels, PLANS[name]), expected, atol=1e-9, rtol=1e-9)
 
 
+def backward(model, plan, *, seed):
+    """Gradients of a random loss on the model's parameters, and on a state of the reference's."""
+    inputs, labels = batch(model)
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(3, model.geometry.tokens, 17, generator=generator).double()
+    (model(inputs, labels, plan) * weights).sum().backward()
+    state = {k: v.detach().requires_grad_() for k, v in model.state_dict().items()}
+    (dense(model, plan, inputs, labels, state) * weights).sum().backward()
+    return state
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_gradients(name):
     model = network(shared_adaln=False)
-    inputs, labels = batch(model)
-    generator = torch.Generator().manual_seed(6)
-    weights = torch.randn(3, model.geometry.tokens, 17, generator=generator).double()
-    (model(inputs, labels, PLANS[name]) * weights).sum().backward()
-    state = {k: v.detach().requires_grad_() for k, v in model.state_dict().items()}
-    (dense(model, PLANS[name], inputs, labels, state) * weights).sum().backward()
+    state = backward(model, PLANS[name], seed=6)
     for key, parameter in model.named_parameters():
         expected = state[key].grad
         if parameter.grad is None:  # a layer that never runs
@@ -129,12 +135,7 @@ def test_the_default_plan_is_full_depth_and_foreign_plans_are_refused():
 def test_gradients_with_shared_adaln_and_either_attention(name, masked, monkeypatch):
     monkeypatch.setattr(attention, "MASKED_ATTENTION_TOKENS", masked)
     model = network(shared_adaln=True)
-    inputs, labels = batch(model)
-    generator = torch.Generator().manual_seed(3)
-    weights = torch.randn(3, model.geometry.tokens, 17, generator=generator).double()
-    (model(inputs, labels, PLANS[name]) * weights).sum().backward()
-    state = {k: v.detach().requires_grad_() for k, v in model.state_dict().items()}
-    (dense(model, PLANS[name], inputs, labels, state) * weights).sum().backward()
+    state = backward(model, PLANS[name], seed=3)
     for key, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, state[key].grad, atol=1e-8, rtol=1e-7, msg=key)
 
