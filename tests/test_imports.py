@@ -14,6 +14,7 @@ GROUND = "devices errors files flags manifest presets progress randomness signal
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise regime",
+        "rivals",
         "study supernets overheads rehearsal",
         "searching",
         "tracking",
