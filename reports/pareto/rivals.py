@@ -20,6 +20,7 @@ from reports.pareto.findings import ParetoFindings
 from reports.parts import words
 from reports.parts.metrics import headings
 from reports.parts.page import Page
+from reports.parts.report import picked
 
 
 class RivalFindings:
@@ -121,7 +122,10 @@ class RivalFindings:
                     "kv": one.kv,
                     "flops_share": one.flops_share,
                     "weight_bytes": one.weight_bytes,
-                    "damage": {name: lost.mean for name, lost in one.damage.items()},
+                    "damage": {
+                        name: picked(lost.interval(), "estimate", "low", "high")
+                        for name, lost in one.damage.items()
+                    },
                     "p_holm": one.p_holm,
                 }
                 for one in self.compared

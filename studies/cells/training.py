@@ -154,7 +154,7 @@ class Training(Task):
             "seconds": seconds,
             "image_passes": last["images_seen"],
             "training_flops": last["flops/training"],
-            "realised_share": last["share/realised"],
+            "realised_share": last.get("share/realised"),  # a sandwich has none
         }
         return CellResult(
             digest=cell.digest,
