@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from analysis.study_file import ParetoFile
+from studies.ablated import ablation_metrics, write_ablation
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.rivals.alone import ALONE
@@ -36,6 +37,7 @@ from studies.rivals.skip import SKIP
 from studies.rivals.two_models import TWO_MODELS
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
+from studies.tracking.logged import Answer
 from varant.errors import UserError
 from varant.flags import Natural, Shares, choices
 from varant.model.geometry import Geometry
@@ -45,6 +47,7 @@ from varant.values import show_number
 
 if TYPE_CHECKING:
     from analysis.claims.planned import Lines
+    from reports import ReportPaths
     from studies.grid.bench import Planned
 
 RIVALS = {rival.name: rival for rival in (ALONE, SKIP, TWO_MODELS, DISTIL, EARLY_EXIT)}
@@ -183,7 +186,13 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
             said["loss_nats"] = said.pop("loss")
             plans.append((name, point.plan, said))
-        return [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
+        written = [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
+        return [*written, *write_ablation(outcome.folder)]
+
+    def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
+        """Beside the verdicts, what each choice is worth against the progressive schedule."""
+        said = super().answer(outcome, paths)
+        return replace(said, metrics={**said.metrics, **ablation_metrics(outcome.folder)})
 
 
 if __name__ == "__main__":
