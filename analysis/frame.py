@@ -66,9 +66,10 @@ REGIME_COLUMNS = {"base_images": "Int64", "lr": "Float64"}
 """Of studies that train from bases of several ages at several rates: training images of the base,
 and peak learning rate of what followed. A frame without them stays without."""
 
-RIVAL_COLUMNS = {"rival": "category", "weight_bytes": "Int64"}
-"""Of studies that measure peers' ways beside their own: whose a row is, absent for the study's own,
-and bytes of all weights that its plan reads. A frame without them stays without."""
+RIVAL_COLUMNS = {"rival": "category", "weight_bytes": "Int64", "kv_tokens": "Int64"}
+"""Of studies that measure peers' ways beside their own: whose a row is, absent for the study's own;
+bytes of all weights that its plan reads; tokens that a cache with a budget keeps of a layer. A
+frame without them stays without."""
 
 ANCHORS = (REAL, BASE, "control")
 

@@ -30,6 +30,7 @@ from studies.ablated import ablation_metrics, write_ablation
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.rivals.alone import ALONE
+from studies.rivals.cache_budget import CACHE_BUDGET
 from studies.rivals.distil import DISTIL
 from studies.rivals.early_exit import EARLY_EXIT
 from studies.rivals.rival import Ground
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
     from reports import ReportPaths
     from studies.grid.bench import Planned
 
-RIVALS = {rival.name: rival for rival in (ALONE, SKIP, TWO_MODELS, DISTIL, EARLY_EXIT)}
+RIVALS = {
+    rival.name: rival for rival in (ALONE, SKIP, TWO_MODELS, DISTIL, EARLY_EXIT, CACHE_BUDGET)
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ from reports.build import load_study
 from reports.trace import trace
 from studies.cells.measuring import LoadedHeldOut, LoadedNetwork
 from studies.pareto import RIVALS, Pareto, ParetoConfig
+from studies.rivals.budgeted import BudgetedCache, BudgetedSubject
+from studies.rivals.cache_budget import Budget
 from studies.rivals.drafted import Drafted, SpecialistEvaluator
 from studies.rivals.layer_dropout import DroppingTrainer, drop_rates, dropped
 from varant import VAR, DepthPlan, Tokenizer, generate, plan_cost
@@ -150,6 +152,47 @@ def test_a_specialist_is_watched_on_its_own_scales():
     assert found == ("select/nll/mean/full", pytest.approx(nll_NK[:, 2].mean()))
 
 
+@pytest.mark.parametrize("tokens_kept", [1, 2, 3, 5, 14])
+def test_a_budget_is_what_a_cache_holds(drafted, tokens_kept):
+    loaded, labels = drafted.drafter, torch.tensor([0, 1])
+    plan, budget = DepthPlan.full(SIDES, 3), Budget(tokens=tokens_kept, first=1)
+    subject = BudgetedSubject(loaded=loaded, plan=plan, budget=budget)
+    for cfg in (1.5, 0.0):
+        how = {"cfg": cfg, "seed": 3}
+        sample, cost = subject.sample(labels, **how), subject.cost(guidance=cfg != 0)
+        assert sample.kv_bytes_peak == 2 * cost.kv_bytes
+        whole = generate(loaded.model, loaded.held_out.tokenizer, labels, **how)
+        assert torch.equal(sample.tokens[:, :5], whole.tokens[:, :5]), "chosen after scale 2"
+        exact = plan_cost(loaded.model.geometry, guidance=cfg != 0, kv_bytes=4)
+        if tokens_kept >= 5:
+            assert torch.equal(sample.tokens, whole.tokens)
+            assert cost == (exact.kv_bytes_peak, exact.flops)
+        else:
+            # Two layers hold their budget while the third holds all five, or one and five each.
+            rows, pair = 2 if cfg else 1, 2 * 4 * loaded.model.geometry.width
+            assert cost.kv_bytes == rows * pair * max(2 * tokens_kept + 5, 1 + 1 + 5)
+            # Attention to fewer at the last scale, of 9 tokens; one more product at the second.
+            width = loaded.model.geometry.width
+            saved = 3 * 4 * width * 9 * (5 - tokens_kept) - 3 * 2 * width * 4 * 5
+            assert cost.flops == exact.flops - rows * saved
+    assert subject.nll(tokens(2), 2) is None
+
+
+def test_the_pairs_that_stay_are_those_attended_to():
+    plan = DepthPlan.full(SIDES, 1)
+    cache = BudgetedCache(plan, budget=Budget(tokens=2, first=1))
+    keys = 9 * torch.eye(5).expand(1, 2, 5, 5)
+    values = torch.arange(5.0).view(1, 1, 5, 1).expand(1, 2, 5, 5)
+    cache.attend(0, 0, keys[:, :, :1], keys[:, :, :1], values[:, :, :1])
+    q_BHTc = torch.stack([keys[0, 0, [4, 4, 1, 1]], keys[0, 0, [0, 0, 3, 3]]])[None]
+    cache.attend(1, 0, q_BHTc, keys[:, :, 1:], values[:, :, 1:])
+    held = cache.joined(0)
+    assert held.v_BHLc[0, :, :, 0].tolist() == [[1, 4], [0, 3]], "each head's own, in order"
+    assert cache.bytes_held == 2 * 2 * 2 * 5 * 4
+    cache.attend(2, 0, torch.zeros(1, 2, 9, 5), torch.zeros(1, 2, 9, 5), torch.zeros(1, 2, 9, 5))
+    assert cache.bytes_held == 0
+
+
 def test_points_of_every_rival_have_its_name_and_the_study_s_passes():
     study = SMALL.of()
     bench, points = study.plan()
@@ -163,6 +206,7 @@ def test_points_of_every_rival_have_its_name_and_the_study_s_passes():
     assert passes == {
         "alone": [960] * 4,
         "two-models": [480] * 3,
+        "cache-budget": [960],
         "distil": [960],
         "early-exit": [960],
     }

@@ -121,6 +121,7 @@ def generate(
     image_indices: Sequence[int] | None = None,
     given: Tensor | None = None,
     until: int | None = None,
+    make_cache: Callable[[DepthPlan], KVCache] | None = None,
     watch: Watch = lambda stage, scale_index: None,
 ) -> Sample:
     """Draw images of the given classes.
@@ -136,6 +137,7 @@ def generate(
         given: (B, tokens of the first scales) that are not drawn; their K and V are cached as if
             they had been, and no head is run for them.
         until: as many scales are run and drawn, and the image is what they make; None: all.
+        make_cache: another cache than `KVCache`, such as one that keeps less.
         watch: called with (stage, scale_index) as each stage begins: `condition`; at every scale
             `blocks`, `head`, `sampling`, `map` (codes into the image so far); then `decode` and
             `end`. The last four may come several times, a part of the batch each.
@@ -169,7 +171,7 @@ def generate(
         guidance=guided,
         kv_bytes=model.pos_1LC.element_size(),
     )
-    cache, quantizer = KVCache(drawn), tokenizer.quantize
+    cache, quantizer = (make_cache or KVCache)(drawn), tokenizer.quantize
     codes_BTv, features_Bvs, tokens = None, torch.zeros((), device=device), list[Tensor]()
     draw = partial(_draw, model, top_k=top_k, top_p=top_p, watch=watch)
     for k, uniforms_BT in enumerate(uniforms):
