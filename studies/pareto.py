@@ -71,7 +71,7 @@ class ParetoConfig(SupernetConfig):
     """Which layers subnets keep: a list; each schedule with subnets is trained for each."""
     kv_budgets: Shares = (0.2, 0.4, 0.6, 0.8)
     """Memory budgets to choose plans for, as shares of the full network's peak KV."""
-    rivals: Annotated[tuple[str, ...], choices(tuple(RIVALS))] = ()
+    rivals: Annotated[tuple[str, ...], choices(tuple(RIVALS))] | None = None
     """Peers' ways to save memory to measure beside the progressive schedule: a list; all begin
     from the same base networks and take as many image passes."""
 
@@ -144,7 +144,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
 
     def _rival_points(self, bench: Planned, unit: int) -> Iterator[Point]:
         switch = self.train_switch(bench.geometry)
-        for name in self.config.rivals:
+        for name in self.config.rivals or ():
             ground = Ground(name=name, study=self, bench=bench, unit=unit, switch=switch)
             yield from RIVALS[name].points(ground)
 
@@ -156,7 +156,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             "train_switch": self.train_switch(geometry),
             "kv_budgets": config.kv_budgets,
             "paper_cost": paper_cost(),
-            "rivals": [RIVALS[name] for name in config.rivals],
+            "rivals": [RIVALS[name] for name in config.rivals or ()],
         }
 
     def shown(self, arms: Sequence[Arm]) -> list[Arm]:
