@@ -51,7 +51,8 @@ class RivalFindings:
         trained = f"{words.counted(len(models), 'network')} of {passes:,} image passes in all"
         said = f"{name}: {facts.rule} ({facts.source}); {trained if models else 'no training'}"
         bad = self._bad[self._bad["rival"] == name].drop_duplicates("cell_digest")
-        counts = [f"{count} {status}" for status, count in bad["status"].value_counts().items()]
+        by_status = bad.groupby("status", observed=True).size()
+        counts = [f"{count} {status}" for status, count in by_status.items()]
         return f"{said}{'; cells without numbers: ' if counts else ''}{', '.join(counts)}."
 
     def rows(self) -> pd.DataFrame:
