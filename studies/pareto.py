@@ -8,6 +8,9 @@ base untrained, at every switch point and subnet depth. Gives the frontier of qu
 KV memory, the plane where full network and subnets trade, the best plan for each memory budget as a
 file, and a verdict on each of the paper's claims that can be tested here.
 
+`--rivals` measures peers' ways beside these, at equal passes, and compares them at equal bytes;
+docs/studies.md has their rules.
+
 Points whose switch is not the trained one are shown hollow and decide no verdict. Intervals are
 Student's t over units (`--units`): base networks with a training seed, uniforms and test images of
 their own. Below five no claim is called reproduced or contradicted.

@@ -53,7 +53,7 @@ def test_each_rival_has_its_rule_and_rows(folder):
     assert alone.endswith("; cells without numbers: 1 failed.")
     rows = found.rows()
     assert set(rows["Rival"]) == set(NAMES)
-    assert set(rows.loc[rows["Rival"] == "alone", "Weights"]) == {"3.0 MiB"}
+    assert set(rows.loc[rows["Rival"] == "alone", "Weights"]) == {"3.00 MiB"}
     assert "Kendall's tau" in found.ranks_words() and "over 4 plans" in found.ranks_words()
     figure = page._plate(found)
     assert isinstance(figure, Figure) and len(figure.axes) == 2
