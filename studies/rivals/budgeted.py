@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from studies.cells.measuring import Cost, LoadedNetwork
-from studies.rivals.cache_budget import Budget, budget_cost
+from studies.rivals.budget import Budget, budget_cost
 from varant.data.tokens import TokenSplit
 from varant.model.cache import KeysValues, KVCache
 from varant.model.plan import DepthPlan
