@@ -68,6 +68,11 @@ REGIME_COLUMNS = {"base_images": "Int64", "lr": "Float64"}
 """Of studies that train from bases of several ages at several rates: training images of the base,
 and peak learning rate of what followed. A frame without them stays without."""
 
+RIVAL_COLUMNS = {"rival": "category", "weight_bytes": "Int64", "kv_tokens": "Int64"}
+"""Of studies that measure peers' ways beside their own: whose a row is, absent for the study's own;
+bytes of all weights that its plan reads; tokens that a cache with a budget keeps of a layer. A
+frame without them stays without."""
+
 ANCHORS = (REAL, BASE, "control")
 
 FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
@@ -124,9 +129,9 @@ def checked_frame(
     """`frame` with its columns and dtypes, or a `FrameError` naming what is wrong.
 
     The columns are those of `COLUMNS`, of `TRAINING_COLUMNS` and of `DRAW_COLUMN`, and of
-    `REGIME_COLUMNS` those that are there; the second must be there under `training`, with values
-    for schedule and seed. Absent values stand for columns that are missing otherwise. `full`: some
-    cell of the full network must have finished.
+    `REGIME_COLUMNS` and `RIVAL_COLUMNS` those that are there; the second must be there under
+    `training`, with values for schedule and seed. Absent values stand for columns that are missing
+    otherwise. `full`: some cell of the full network must have finished.
     """
 
     def refuse(what: str) -> FrameError:
@@ -142,7 +147,8 @@ def checked_frame(
         raise refuse(f"missing columns {', '.join(missing)}")
     if frame.empty:
         raise refuse("no rows")
-    typed, kept = {}, {n: dtype for n, dtype in REGIME_COLUMNS.items() if n in frame.columns}
+    some = (REGIME_COLUMNS | RIVAL_COLUMNS).items()
+    typed, kept = {}, {name: dtype for name, dtype in some if name in frame.columns}
     for name, dtype in (COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN | kept).items():
         try:
             values = frame[name] if name in frame.columns else pd.Series(pd.NA, index=frame.index)
@@ -180,6 +186,11 @@ def checked_frame(
     if full and not (finished["family"] == "full").any():
         raise refuse("the full network has no finished row, so there is nothing to compare with")
     return checked
+
+
+def own_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a study's own networks and anchors: no rival's."""
+    return frame[frame["rival"].isna()] if "rival" in frame else frame
 
 
 def _texts(column: pd.Series) -> list[str]:

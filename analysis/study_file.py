@@ -18,6 +18,7 @@ FILE = "study.json"
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
 REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
+STAND_ALONE = "alone"  # the rival whose networks are trained for one plan each
 
 
 class Facts(BaseModel):
@@ -263,9 +264,10 @@ class ScheduleFacts(Facts):
 
 
 class ModelFacts(Facts):
-    """A model that was to be trained, whatever became of it."""
+    """A model that was to be trained, whatever became of it. `rival`: for which of them, if any."""
 
     schedule: str
+    rival: str | None = None
     unit: int
     seed: int
     status: str
@@ -310,9 +312,24 @@ class PaperCost(Facts):
     flops_share: float
 
 
+class RivalFacts(Facts):
+    """A peer's way that was measured beside the study's own.
+
+    Attributes:
+        name: in the frame's column `rival`.
+        rule: what it does, in a sentence.
+        source: whose it is.
+    """
+
+    name: str
+    rule: str
+    source: str
+
+
 class ParetoFile(SupernetFile):
     """`paper_cost`: by plan, as a command line spells it."""
 
+    rivals: tuple[RivalFacts, ...] = ()
     kv_budgets: tuple[float, ...]
     paper_cost: Mapping[str, PaperCost]
 

@@ -111,9 +111,9 @@ def shown(layers: Sequence[int]) -> str:
 
 
 def trained(study: SupernetFile, row: pd.Series[Any]) -> Iterator[str]:
-    """The training of a cell's network; none of the base's own cells."""
+    """The training of a cell's network, or all of a rival's; none of the base's own cells."""
     for model in study.models:
-        if (model.schedule, model.unit) == (row.get("schedule"), row["unit"]) and (
+        if (model.rival or model.schedule, model.unit) == (row.get("schedule"), row["unit"]) and (
             pd.isna(row.get("seed")) or model.seed == row["seed"]
         ):
             weights = f"weights SHA-256 {model.sha256}" if model.sha256 else model.status

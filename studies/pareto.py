@@ -8,6 +8,9 @@ base untrained, at every switch point and subnet depth. Gives the frontier of qu
 KV memory, the plane where full network and subnets trade, the best plan for each memory budget as a
 file, and a verdict on each of the paper's claims that can be tested here.
 
+`--rivals` measures peers' ways beside these, at equal passes, and compares them at equal bytes;
+docs/studies.md has their rules.
+
 Points whose switch is not the trained one are shown hollow and decide no verdict. Intervals are
 Student's t over units (`--units`): base networks with a training seed, uniforms and test images of
 their own. Below five no claim is called reproduced or contradicted.
@@ -20,15 +23,26 @@ this machine. Expect subnets that gain and a full network that loses as the shar
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from analysis.study_file import ParetoFile
-from studies.grid.point import Outcome
+from studies.ablated import ablation_metrics, write_ablation
+from studies.cells.training import Training
+from studies.grid.point import Outcome, Point
+from studies.rivals.alone import ALONE
+from studies.rivals.cache_budget import CACHE_BUDGET
+from studies.rivals.distil import DISTIL
+from studies.rivals.early_exit import EARLY_EXIT
+from studies.rivals.rival import Ground
+from studies.rivals.skip import SKIP
+from studies.rivals.two_models import TWO_MODELS
 from studies.study import main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
+from studies.tracking.logged import Answer
+from varant.errors import UserError
 from varant.flags import Natural, Shares, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS
@@ -37,6 +51,12 @@ from varant.values import show_number
 
 if TYPE_CHECKING:
     from analysis.claims.planned import Lines
+    from reports import ReportPaths
+    from studies.grid.bench import Planned
+
+RIVALS = {
+    rival.name: rival for rival in (ALONE, SKIP, TWO_MODELS, DISTIL, EARLY_EXIT, CACHE_BUDGET)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +74,21 @@ class ParetoConfig(SupernetConfig):
     """Which layers subnets keep: a list; each schedule with subnets is trained for each."""
     kv_budgets: Shares = (0.2, 0.4, 0.6, 0.8)
     """Memory budgets to choose plans for, as shares of the full network's peak KV."""
+    rivals: Annotated[tuple[str, ...], choices(tuple(RIVALS))] | None = None
+    """Peers' ways to save memory to measure beside the progressive schedule: a list; all begin
+    from the same base networks and take as many image passes."""
 
     @classmethod
     def quick_defaults(cls) -> Self:
         return replace(super().quick_defaults(), shares=(0.5, 1.0))
+
+    def check(self) -> None:
+        super().check()
+        if self.rivals and "progressive" not in self.schedules:
+            raise UserError(
+                f"--rivals {','.join(self.rivals)}: are held against the progressive schedule; "
+                "add it to --schedules"
+            )
 
 
 class Pareto(SupernetStudy[ParetoConfig, None]):
@@ -101,10 +132,30 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             ]
         return arms
 
+    def check(self, bench: Planned) -> None:
+        super().check(bench)
+        for point in self._rival_points(bench, self.judged[0]):
+            if isinstance(point.task, Training):
+                device = self.config.run.device
+                point.task.config.check_fits(bench.geometry, device=device, ranks=1)
+
+    def points(self, bench: Planned, found: None) -> Iterator[Point]:
+        """The study's own, then its rivals'."""
+        yield from super().points(bench, found)
+        for unit in self.judged:
+            yield from self._rival_points(bench, unit)
+
+    def _rival_points(self, bench: Planned, unit: int) -> Iterator[Point]:
+        switch = self.train_switch(bench.geometry)
+        for name in self.config.rivals or ():
+            ground = Ground(name=name, study=self, bench=bench, unit=unit, switch=switch)
+            yield from RIVALS[name].points(ground)
+
     def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         from studies.grid.costs import paper_cost
 
         more = {"kv_budgets": self.config.kv_budgets, "paper_cost": paper_cost()}
+        more["rivals"] = [RIVALS[name] for name in self.config.rivals or ()]
         return super().facts(outcome) | more
 
     def shown(self, arms: Sequence[Arm]) -> list[Arm]:
@@ -139,7 +190,13 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
             said["loss_nats"] = said.pop("loss")
             plans.append((name, point.plan, said))
-        return [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
+        written = [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
+        return [*written, *write_ablation(outcome.folder)]
+
+    def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
+        """Beside the verdicts, what each choice is worth against the progressive schedule."""
+        said = super().answer(outcome, paths)
+        return replace(said, metrics={**said.metrics, **ablation_metrics(outcome.folder)})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import itertools
 import json
 import sys
 import time
@@ -338,6 +339,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             f"about {total / workers:.0f} s of wall time for all cells; then MLflow and the "
             "report, about 15 s"
         )
+        lines += _rival_lines(points, seconds)
         if self.planned():
             from studies.grid.outlook import outlook_lines
 
@@ -345,6 +347,19 @@ class Study(abc.ABC, Generic[Config, Found]):
             unit_seconds = base + total / len(bench.units)
             lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)
+
+
+def _rival_lines(points: Sequence[Point], seconds: Mapping[Task, float]) -> Iterator[str]:
+    """What each rival adds of that, if any: what it shares with points before it is theirs."""
+    counted = set[Task]()
+    for name, mine in itertools.groupby(
+        sorted(points, key=lambda point: str(point.columns.get("rival", ""))),
+        key=lambda point: str(point.columns.get("rival", "")),
+    ):
+        tasks = {point.task for point in mine} - counted
+        counted |= tasks
+        if name:
+            yield f"of that rival {name}: about {sum(seconds[task] for task in tasks):.0f} CPU-s"
 
 
 def _say_done(split: Split) -> None:

@@ -217,14 +217,23 @@ class SupernetStudy(Study[Config, Found]):
         ]
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
-        trainings = [point for point in points if not point.task.tabled]
-        measured = [point for point in points if isinstance(point.task, Measurement)]
+        rivals = [point for point in points if "rival" in point.columns]
+        own = [point for point in points if "rival" not in point.columns]
+        trainings = [point for point in own if not point.task.tabled]
+        measured = [point for point in own if isinstance(point.task, Measurement)]
         plans = list(dict.fromkeys(str(point.columns["plan"]) for point in measured))
-        return [
+        lines = [
             f"{len(trainings)} models of {trainings[0].task.images:,} image passes: "
             + ", ".join(point.name for point in trainings),
             f"{len(plans)} plans each: {', '.join(plans)}",
         ]
+        for name in dict.fromkeys(str(point.columns["rival"]) for point in rivals):
+            mine = [point for point in rivals if point.columns["rival"] == name]
+            passes = sum(point.task.images for point in mine if point.task.trains)
+            models = sum(point.task.trains for point in mine)
+            trained = f"{models} models of {passes:,} image passes in all" if models else "none"
+            lines.append(f"rival {name}: trained {trained}; {len(mine) - models} plans")
+        return lines
 
     def run_name(self, bench: Planned) -> str:
         images = self.config.training.budget_images
@@ -245,7 +254,8 @@ class SupernetStudy(Study[Config, Found]):
             "models": [
                 _model_facts(outcome, point, point.task)
                 for point in outcome.points
-                if point.columns.get("schedule") in labels and isinstance(point.task, Training)
+                if isinstance(point.task, Training)
+                and ("rival" in point.columns or point.columns.get("schedule") in labels)
             ],
             "train_switch": self.train_switch(geometry),
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
@@ -269,7 +279,7 @@ class SupernetStudy(Study[Config, Found]):
                 "images": point.task.evaluate_images,
             }
             for point in outcome.points
-            if isinstance(point.task, Training)
+            if isinstance(point.task, Training) and "rival" not in point.columns
             for images, metrics in curve_of(outcome.folder_of(point))
             for depth, value in point.task.select_nll(metrics, geometry).items()
         ]
@@ -281,11 +291,13 @@ class SupernetStudy(Study[Config, Found]):
 
 
 def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dict[str, Any]:
+    """The fields of `analysis.study_file.ModelFacts`."""
     result = outcome.result(point)
     return {
         **{name: getattr(result, name) for name in ("digest", "status", "error")},
         **result.facts,
         "schedule": point.columns["schedule"],
+        "rival": point.columns.get("rival"),
         "unit": training.unit,
         "seed": training.config.seed,
         "folder": os.path.relpath(outcome.folder_of(point), outcome.folder),

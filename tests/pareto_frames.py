@@ -353,3 +353,20 @@ def _model(schedule: str, unit: int, state: str) -> dict[str, Any]:
         "seconds": 90.0,
         "full_passes": 20000,
     }
+
+
+def as_rival(
+    frame: pd.DataFrame, schedule: str, rival: str, *, weight_bytes: int = 1000, **columns: Any
+) -> pd.DataFrame:
+    """The rows of a schedule once more, as those of a rival; `columns` overrule."""
+    mine = frame[frame["schedule"] == schedule].astype({"cell_digest": "object"})
+    named = {"rival": rival, "schedule": rival, "anchor": None, "weight_bytes": weight_bytes}
+    digests = rival + " " + mine["cell_digest"]
+    return mine.assign(**named, cell_digest=digests, **columns)
+
+
+def with_rivals(frame: pd.DataFrame, *rivals: pd.DataFrame) -> pd.DataFrame:
+    """A study's own rows and its rivals'."""
+    own = frame.assign(rival=None, weight_bytes=None)
+    parts = [part.astype("object") for part in (own, *rivals)]
+    return checked_frame(pd.concat(parts, ignore_index=True), training=True, full=False)

@@ -14,7 +14,8 @@ GROUND = "devices errors files flags manifest presets progress randomness signal
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise regime",
-        "study supernets overheads rehearsal",
+        "rivals",
+        "study supernets ablated overheads rehearsal",
         "searching",
         "tracking",
         "grid",

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import FrameError
-from analysis.frame import FINISHED, headline_metrics
+from analysis.frame import FINISHED, headline_metrics, own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
@@ -116,7 +116,8 @@ class Levels:
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        """`frame`: checked, with its training columns."""
+        """`frame`: checked, with its training columns; rivals' rows are left out."""
+        frame = own_rows(frame)
         self.units = tuple(sorted(frame["unit"].unique().tolist()))
         self.metrics = headline_metrics(frame)
         of_real = frame["family"] == REAL

@@ -17,13 +17,14 @@ from analysis.figures.labels import memory_axes
 from analysis.figures.points import draw_curves
 from analysis.figures.shares import draw_shares
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.frame import load_frame
+from analysis.frame import load_frame, own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import Frontier
 from analysis.statistics.levels import Levels
 from analysis.study_file import BASE, REAL, ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
+from reports.pareto.rivals import RivalFindings, add_rivals
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.ledger import add_ledger, add_rules, add_tests, negative_results, verdict_words
@@ -45,10 +46,12 @@ COLUMNS, MOST_COLUMNS = 3, 5  # small multiples a row, and where they all fit in
 def make_report(folder: Path, study: ParetoFile) -> Report:
     """The report of a pareto study's folder; see `reports.build.build`."""
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
+    own = own_rows(frame)
     labels = [BASE, REAL, *(one.label for one in study.schedules)]
-    check_together(folder, frame, {"schedule": labels})
+    check_together(folder, own, {"schedule": labels})
     check_anchors(folder, frame)
-    found = ParetoFindings(study, frame, load_curves(folder / "curves.parquet"))
+    found = ParetoFindings(study, own, load_curves(folder / "curves.parquet"))
+    rivals = RivalFindings(found, frame)
     page = Page(
         study,
         "How deep, where to switch, how to train?",
@@ -68,6 +71,7 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         lead = f"{name[0].upper()}{name[1:]} against KV memory. "
         page.figure(f"frontier_{data.metric.kind}", draw, lead, caption)
     _add_chosen(page, found)
+    add_rivals(page, rivals)
     page.heading("Full network against subnets")
     if any(found.trades.values()):
         lead = "The trade between full network and subnets. "
@@ -98,14 +102,16 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         "unit.",
     )
     trained_for = f"every switch point; trained for {study.train_switch}"
-    supernet_protocol(page, study, frame, plans=trained_for)
+    supernet_protocol(page, study, own, plans=trained_for)
     page.heading("Cost")
     page.paragraph(sentences.cost_words(study))
     add_models(page, study, found.levels)
     page.limits(sentences.limits(found))
     add_rules(page, found.ledger)
     add_every_plan(page, found.levels, found.main, found.frontiers)
-    return page.report(answer=sentences.answer_json(found), summary=found.levels.table)
+    return page.report(
+        answer=sentences.answer_json(found) | rivals.answer(), summary=found.levels.table
+    )
 
 
 def judge(study: ParetoFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:

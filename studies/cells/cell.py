@@ -127,6 +127,11 @@ class Task(abc.ABC):
         """Image passes that it takes."""
 
     @property
+    def also_trained(self) -> tuple[Task, ...]:
+        """Trainings whose networks it uses beside that of `trained`."""
+        return ()
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Splits of the data set that it reads in tokens, beside the unit's."""
         return ()
@@ -168,23 +173,27 @@ class Cell:
     """A task at a network: it says all that its result depends on, and can be run anywhere.
 
     Attributes:
+        others: networks of `task.also_trained`.
         device: where it runs; no part of its identity, nor are paths.
         batch: images generated at once; each draws its own uniforms, so it is no identity either.
     """
 
     task: Task
     network: Network
+    others: tuple[Network, ...] = ()
     device: str = "cpu"
     batch: int = 250
 
     @property
-    def needs(self) -> str | None:
-        """Digest of the cell that must be finished before this one can run."""
-        return self.network.trained_by
+    def needs(self) -> tuple[str, ...]:
+        """Digests of the cells that must be finished before this one can run."""
+        trained = (network.trained_by for network in (self.network, *self.others))
+        return tuple(digest for digest in trained if digest is not None)
 
     @functools.cached_property
     def identity(self) -> dict[str, object]:
-        return self.task.identity(self.network)
+        others = {"others": [other.model for other in self.others]} if self.others else {}
+        return self.task.identity(self.network) | others
 
     @functools.cached_property
     def digest(self) -> str:
@@ -207,12 +216,21 @@ class Site:
 
     def cell(self, task: Task) -> Cell:
         """The task at its network, a base or the one that its training makes."""
-        network = self.networks[task.unit]
-        if task.trained is not None:
-            digest = self.cell(task.trained).digest
-            folder, model = self.workspace.cell(digest), f"cell {digest}"
-            network = replace(network, model_folder=folder, model=model, trained_by=digest)
-        return Cell(task=task, network=network, device=self.device, batch=self.batch)
+        return Cell(
+            task=task,
+            network=self._network(task.unit, task.trained),
+            others=tuple(self._network(task.unit, other) for other in task.also_trained),
+            device=self.device,
+            batch=self.batch,
+        )
+
+    def _network(self, unit: int, trained: Task | None) -> Network:
+        network = self.networks[unit]
+        if trained is None:
+            return network
+        digest = self.cell(trained).digest
+        folder, model = self.workspace.cell(digest), f"cell {digest}"
+        return replace(network, model_folder=folder, model=model, trained_by=digest)
 
 
 def run_cell(cell: Cell, folder: Path) -> CellResult:

@@ -14,6 +14,7 @@ from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
 if TYPE_CHECKING:
+    from studies.cells.measuring import Subject
     from varant.start.calibration import Speed
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
@@ -90,9 +91,15 @@ class Measurement(PlanTask):
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import evaluate
 
-        metrics = evaluate(cell, self.plan, self.evaluation, folder)
+        metrics = evaluate(cell, self.subject(cell), self.evaluation, folder)
         write_json(folder / IDENTITY_FILE, cell.identity)
         return CellResult(digest=cell.digest, metrics=metrics)
+
+    def subject(self, cell: Cell) -> Subject:
+        """What is measured."""
+        from studies.cells.measuring import UnderPlan, load_network
+
+        return UnderPlan(loaded=load_network(cell.network, cell.device), plan=self.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +113,18 @@ class Likelihood(PlanTask):
         return self.nll_images
 
     def identity(self, network: Network) -> dict[str, object]:
-        own = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
+        own: dict[str, object] = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
+        own |= {"shared": True} if network.held_out.shared else {}
         return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
-        from studies.cells.measuring import likelihood, load_network
+        from studies.cells.measuring import UnderPlan, likelihood, load_network
 
         loaded = load_network(cell.network, cell.device)
-        found = likelihood(loaded, loaded.held_out.tokens.test, self.plan, self.nll_images)
+        subject = UnderPlan(loaded=loaded, plan=self.plan)
+        held_out = loaded.held_out
+        test, shared = held_out.tokens.test, held_out.shared
+        found = likelihood(subject, test, self.nll_images, shared=shared)
         write_json(folder / IDENTITY_FILE, cell.identity)
         return CellResult(digest=cell.digest, metrics=found)
 
@@ -141,11 +152,12 @@ class Scoring(PlanTask):
         return super().identity(network) | own
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
-        from studies.cells.measuring import costs_of, load_network, select_likelihood
+        from studies.cells.measuring import UnderPlan, costs_of, load_network, select_likelihood
 
         loaded = load_network(cell.network, cell.device)
-        found = select_likelihood(loaded, self.plan, self.select_images)
-        found |= costs_of(loaded, self.plan, guidance=False)
+        subject = UnderPlan(loaded=loaded, plan=self.plan)
+        found = select_likelihood(subject, loaded.tokens, self.select_images)
+        found |= costs_of(subject, guidance=False)
         return CellResult(digest=cell.digest, metrics=found)
 
 

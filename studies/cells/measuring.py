@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from varant.files import replacing
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.precision import hold
-from varant.model.sampling import generate
+from varant.model.sampling import Sample, generate
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.store.checkpoint import load, load_tokenizer
@@ -100,9 +101,63 @@ def load_network(network: Network, device: str) -> LoadedNetwork:
     )
 
 
+class Cost(NamedTuple):
+    """KV bytes at their peak, and the transformer's FLOPs."""
+
+    kv_bytes: int
+    flops: int
+
+
+class Subject(Protocol):
+    """What a cell measures: a network under a plan, or what stands for one."""
+
+    @property
+    def patch_nums(self) -> tuple[int, ...]:
+        """Side of each token map."""
+
+    def nll(self, tokens: TokenSplit, images: int) -> np.ndarray | None:
+        """(images, K) teacher-forced NLL in nats/token; None where it is not defined."""
+
+    def sample(self, labels_B: Tensor, **drawing: Any) -> Sample:
+        """Images; `drawing` as `generate` takes it."""
+
+    def cost(self, *, guidance: bool) -> Cost:
+        """Of an image, by arithmetic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderPlan:
+    """A network under a plan."""
+
+    loaded: LoadedNetwork
+    plan: DepthPlan
+
+    @property
+    def patch_nums(self) -> tuple[int, ...]:
+        return self.plan.patch_nums
+
+    def nll(self, tokens: TokenSplit, images: int) -> np.ndarray | None:
+        loaded = self.loaded
+        return nll_per_scale(
+            loaded.model, loaded.held_out.tokenizer, tokens, self.plan, images=images
+        )
+
+    def sample(self, labels_B: Tensor, **drawing: Any) -> Sample:
+        loaded = self.loaded
+        return generate(
+            loaded.model, loaded.held_out.tokenizer, labels_B, plan=self.plan, **drawing
+        )
+
+    def cost(self, *, guidance: bool) -> Cost:
+        model = self.loaded.model
+        kv_bytes = model.pos_1LC.element_size()
+        cost = plan_cost(model.geometry, self.plan, guidance=guidance, kv_bytes=kv_bytes)
+        return Cost(cost.kv_bytes_peak, cost.flops)
+
+
 @torch.inference_mode()
 def evaluate(
-    cell: Cell, plan: DepthPlan, wanted: Evaluation, folder: Path
+    cell: Cell, subject: Subject, wanted: Evaluation, folder: Path
 ) -> dict[str, Measurements]:
     """All measurements of a cell, whose folder keeps the features of its samples.
 
@@ -111,19 +166,17 @@ def evaluate(
     """
     loaded = load_network(cell.network, cell.device)
     held_out, classes = loaded.held_out, loaded.model.num_classes
-    metrics = likelihood(loaded, held_out.tokens.test, plan, wanted.nll_images)
+    test, shared = held_out.tokens.test, held_out.shared
+    metrics = likelihood(subject, test, wanted.nll_images, shared=shared)
     if wanted.select_images:
-        metrics |= select_likelihood(loaded, plan, wanted.select_images)
+        metrics |= select_likelihood(subject, loaded.tokens, wanted.select_images)
     labels, shown, peaks = torch.arange(wanted.samples) % classes, list[Tensor](), [0]
 
     def generated() -> Iterator[Tensor]:
         for start in range(0, wanted.samples, cell.batch):
             part = labels[start : start + cell.batch]
-            sample = generate(
-                loaded.model,
-                held_out.tokenizer,
+            sample = subject.sample(
                 part,
-                plan=plan,
                 cfg=wanted.cfg,
                 top_k=wanted.top_k,
                 top_p=wanted.top_p,
@@ -138,7 +191,7 @@ def evaluate(
 
     metrics |= score(generated(), labels.numpy(), held_out, folder)
     metrics["kv_bytes/peak"] = Measurements.exact(max(peaks))
-    metrics |= costs_of(loaded, plan, guidance=wanted.cfg != 0)
+    metrics |= costs_of(subject, guidance=wanted.cfg != 0)
     _write_sheet(folder, torch.cat(shown))
     return metrics
 
@@ -221,30 +274,30 @@ def _named(
     }
 
 
-def costs_of(loaded: LoadedNetwork, plan: DepthPlan, *, guidance: bool) -> dict[str, Measurements]:
-    """What an image costs under a plan, by arithmetic."""
-    kv_bytes = loaded.model.pos_1LC.element_size()
-    cost = plan_cost(loaded.model.geometry, plan, guidance=guidance, kv_bytes=kv_bytes)
-    exact = {"kv_bytes/analytic": cost.kv_bytes_peak, "flops/transformer": cost.flops}
+def costs_of(subject: Subject, *, guidance: bool) -> dict[str, Measurements]:
+    """What an image costs, by arithmetic."""
+    cost = subject.cost(guidance=guidance)
+    exact = {"kv_bytes/analytic": cost.kv_bytes, "flops/transformer": cost.flops}
     return {name: Measurements.exact(value) for name, value in exact.items()}
 
 
 def likelihood(
-    loaded: LoadedNetwork, tokens: TokenSplit, plan: DepthPlan, images: int
+    subject: Subject, tokens: TokenSplit, images: int, *, shared: bool = False
 ) -> dict[str, Measurements]:
-    """Teacher-forced NLL in nats/token: mean, scale by scale."""
-    nll_NK = nll_per_scale(loaded.model, loaded.held_out.tokenizer, tokens, plan, images=images)
-    columns = {"nll/mean": mean_nll(nll_NK, loaded.model.patch_nums)}
+    """Teacher-forced NLL in nats/token: mean, scale by scale; nothing where it is not defined.
+    `shared`: whether other units have these images."""
+    nll_NK = subject.nll(tokens, images)
+    if nll_NK is None:
+        return {}
+    columns = {"nll/mean": mean_nll(nll_NK, subject.patch_nums)}
     columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
-    return {name: _mean(nll_N, shared=loaded.held_out.shared) for name, nll_N in columns.items()}
+    return {name: _mean(nll_N, shared=shared) for name, nll_N in columns.items()}
 
 
-def select_likelihood(
-    loaded: LoadedNetwork, plan: DepthPlan, images: int
-) -> dict[str, Measurements]:
+def select_likelihood(subject: Subject, tokens: Tokens, images: int) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
-    found = likelihood(loaded, loaded.tokens.select, plan, images)
-    return {"select/nll/mean": found["nll/mean"]}
+    found = likelihood(subject, tokens.select, images)
+    return {"select/nll/mean": found["nll/mean"]} if found else {}
 
 
 def _mean(values_N: np.ndarray, *, shared: bool) -> Measurements:

@@ -19,9 +19,14 @@ from varant.model.geometry import Geometry
 from varant.training.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from varant.data.batches import Batches
+    from varant.data.tokens import TokenSplit
+    from varant.model.tokenizer import Tokenizer
+    from varant.model.transformer import VAR
     from varant.start.calibration import Speed
     from varant.store.checkpoint import LoadedModel
-    from varant.training.run import RunFolder
+    from varant.training.run import Evaluator, RunFolder
+    from varant.training.trainer import Trainer
 
 TRAINING_SCHEMA = 1  # raise it when a change of code changes what training gives
 CURVE_STEPS = 40  # steps that a curve shows besides the evaluations
@@ -148,7 +153,7 @@ class Training(Task):
             "seconds": seconds,
             "image_passes": last["images_seen"],
             "training_flops": last["flops/training"],
-            "realised_share": last["share/realised"],
+            "realised_share": last.get("share/realised"),  # a sandwich has none
         }
         return CellResult(
             digest=cell.digest,
@@ -167,21 +172,31 @@ class Training(Task):
     def _train(self, cell: Cell, run: RunFolder) -> None:
         from varant.data.batches import CachedBatches
         from varant.data.tokens import Tokens
-        from varant.training.conflict import ConflictEvaluator
-        from varant.training.run import Evaluator, run_training
-        from varant.training.trainer import Trainer
+        from varant.training.run import run_training
 
         start = self.start(cell)
         tokenizer, model = start.tokenizer.to(cell.device), start.model.to(cell.device)
         tokens = Tokens(folder=cell.network.tokens_folder)
         batches = CachedBatches(tokens.train, seed=self.config.seed, batch=self.config.batch)
-        how: dict[str, Any] = {"tokens": tokens.select, "every_images": self.evaluate_every}
-        how["images"] = min(self.evaluate_images, len(tokens.select))
-        evaluator = Evaluator(**how)
-        if self.gradient_images is not None:
-            evaluator = ConflictEvaluator(**how, gradient_images=self.gradient_images)
-        trainer = Trainer(model, tokenizer, batches, self.config)
-        run_training(run, trainer, evaluator=evaluator)
+        trainer = self.trainer(model, tokenizer, batches)
+        run_training(run, trainer, evaluator=self.evaluator(tokens.select))
+
+    def evaluator(self, select: TokenSplit) -> Evaluator:
+        """What looks at the network in training."""
+        from varant.training.conflict import ConflictEvaluator
+        from varant.training.run import Evaluator
+
+        how: dict[str, Any] = {"tokens": select, "every_images": self.evaluate_every}
+        how["images"] = min(self.evaluate_images, len(select))
+        if self.gradient_images is None:
+            return Evaluator(**how)
+        return ConflictEvaluator(**how, gradient_images=self.gradient_images)
+
+    def trainer(self, model: VAR, tokenizer: Tokenizer, batches: Batches) -> Trainer:
+        """What does its steps."""
+        from varant.training.trainer import Trainer
+
+        return Trainer(model, tokenizer, batches, self.config)
 
 
 def curve_of(folder: Path) -> list[tuple[int, dict[str, float]]]:

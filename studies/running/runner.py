@@ -57,8 +57,9 @@ def split_cells(
         else:
             done[digest] = result
     for cell in distinct.values():
-        if cell.needs is not None and cell.needs not in done and cell.needs not in to_run:
-            raise UserError(f"cell {cell.digest[:16]}: needs {cell.needs[:16]}, which is no cell")
+        for needed in cell.needs:
+            if needed not in distinct:
+                raise UserError(f"cell {cell.digest[:16]}: needs {needed[:16]}, which is no cell")
     return Split(done=done, open=to_run)
 
 
@@ -88,8 +89,9 @@ def run_cells(
     with _progress(split, waiting, results, workspace, executor.slots):
         while waiting or running:
             raise_again()
-            for cell in [c for c in waiting.values() if c.needs is None or c.needs in results]:
-                status = results[cell.needs].status if cell.needs else FINISHED
+            for cell in [c for c in waiting.values() if all(n in results for n in c.needs)]:
+                ends = (results[needed].status for needed in cell.needs)
+                status = next((end for end in ends if end != FINISHED), FINISHED)
                 if status != FINISHED:
                     del waiting[cell.digest]
                     error = f"its network's training {_BAD[status]}"

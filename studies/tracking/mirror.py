@@ -21,6 +21,7 @@ import pyarrow.parquet  # noqa: F401
 from studies.cells.cell import Cell
 from studies.cells.result import FINISHED, CellResult
 from studies.tracking.outline import Outline, Results
+from studies.tracking.spread import over_units
 from varant.errors import one_line
 from varant.files import locked
 from varant.store.workspace import Workspace
@@ -129,7 +130,8 @@ def write_study(
         record.interrupt()
         return
     failed = any(result.status != FINISHED for result in results.values())
-    record.finish(outline.answer, workspace.folder, failed=failed)
+    spreads = over_units(outline, results)
+    record.finish(outline.answer, spreads, workspace.folder, failed=failed)
 
 
 def mirror_study(outline: Outline, results: Results, workspace: Workspace) -> None:

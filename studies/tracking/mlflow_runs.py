@@ -107,14 +107,25 @@ class StudyRecord:
         self.children[cell.result.digest] = run
         return run
 
-    def finish(self, answer: LoggedAnswer, workspace: Path, *, failed: bool) -> None:
+    def finish(
+        self, answer: LoggedAnswer, spreads: Mapping[str, float], workspace: Path, *, failed: bool
+    ) -> None:
         """Attach artifacts, facts and note; end the parent run.
 
         A study that was finished before keeps its metrics: each has one point, not one a visit.
+
+        Args:
+            spreads: metrics that follow from the cells; one that has changed gets a new point.
         """
         known, now = self.client.get_run(self.run_id).data.metrics, int(time.time() * 1000)
-        new = [Metric(k, float(v), now, 0) for k, v in answer.metrics.items() if k not in known]
-        self.client.log_batch(self.run_id, metrics=new, tags=_tags(answer.tags))
+        own = {_metric_name(k): float(v) for k, v in answer.metrics.items()}
+        new = {k: v for k, v in own.items() if k not in known}
+        named = {_metric_name(k): float(v) for k, v in spreads.items()}
+        new |= {k: v for k, v in named.items() if known.get(k) != v}
+        points = [Metric(name, value, now, 0) for name, value in new.items()]
+        for i in range(0, len(points), BATCH_METRICS):
+            self.client.log_batch(self.run_id, metrics=points[i : i + BATCH_METRICS])
+        self.client.log_batch(self.run_id, tags=_tags(answer.tags))
         for folder, files in answer.artifacts.items():
             for file in files:
                 self.client.log_artifact(self.run_id, str(workspace / file), folder or None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from analysis.frame import REGIME_COLUMNS
 from analysis.metrics import parse_metric
 from analysis.study_file import CONTROL
 from reports import ReportPaths
@@ -46,6 +47,7 @@ class OutlinedCell:
 
     Attributes:
         also: names of other points of the grid that it is.
+        places: what its points are in any unit, such as `progressive d4@3`; of what is tabled.
         images_seen: by its network in training.
         compared: digests of the cells that it is compared with.
     """
@@ -53,6 +55,7 @@ class OutlinedCell:
     digest: str
     name: str
     also: str = ""
+    places: tuple[str, ...] = ()
     params: Mapping[str, object]
     images_seen: int = 0
     compared: Mapping[Role, str] = field(default_factory=dict)
@@ -101,6 +104,9 @@ class Outline:
                     digest=digest,
                     name=first.name,
                     also=", ".join(point.name for point in others),
+                    places=tuple(dict.fromkeys(map(_place, (first, *others))))
+                    if task.tabled
+                    else (),
                     params=params,
                     images_seen=images_seen,
                     compared={
@@ -144,8 +150,7 @@ class Outline:
         own_tags = {"also": cell.also, "error": result.error}
         curve = curve_of(workspace.cell(cell.digest))
         in_curve = {name for _, metrics in curve for name in metrics}
-        compared = {role: results[d] for role, d in cell.compared.items() if d in results}
-        metrics = _metrics(result, compared)
+        metrics = metrics_of(cell, result, results)
         return LoggedCell(
             result=result,
             name=cell.name,
@@ -192,10 +197,21 @@ def _params(points: Sequence[Point], bench: Planned | None) -> dict[str, Any]:
     return {k: v for k, v in network.items() if v is not None} | columns
 
 
-def _metrics(result: CellResult, compared: Mapping[Role, CellResult]) -> dict[str, float]:
-    """The values; beside them the damage against the baseline, and what the metrics that decide
-    say under names that no extractor changes: `quality/excess` over the floor and
+def _place(point: Point) -> str:
+    """What a point is in any unit: its way to train, plan, layers and regime."""
+    columns = point.columns
+    words = [columns.get(name) for name in ("schedule", "plan")]
+    words += [name for name in (columns.get("selector"),) if name != "equidistant"]
+    regime = {name: columns.get(name) for name in REGIME_COLUMNS}
+    words += [f"{name} {value:g}" for name, value in regime.items() if value is not None]
+    return " ".join(str(word) for word in words if word is not None)
+
+
+def metrics_of(cell: OutlinedCell, result: CellResult, results: Results) -> dict[str, float]:
+    """The values of a cell; beside them the damage against the baseline, and what the metrics that
+    decide say under names that no extractor changes: `quality/excess` over the floor and
     `quality/loss_share`, of the damage that the untrained network shows."""
+    compared = {role: results[d] for role, d in cell.compared.items() if d in results}
     facts = {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
     metrics = result.values | facts | medians(result) | {"seconds/cell": result.seconds}
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gc
 import shutil
+import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow_runs import shown
+from mlflow_runs import histories, runs_of, shown
 
 from studies.cells.result import CellResult, Measurements, write_result
 from studies.tracking.__main__ import main
 from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedStudy
 from studies.tracking.mirror import Mirror, mirror_study
 from studies.tracking.outline import Outline, OutlinedCell
+from studies.tracking.spread import over_units
 from varant.store.workspace import Workspace
 
 STUDY = LoggedStudy(
@@ -146,7 +148,12 @@ def of_two(workspace: Path) -> Workspace:
         write_result(found.cell(digest), result)
     study = replace(STUDY, experiment="seven", config_digest="d" * 64)
     first, second, third = (
-        OutlinedCell(digest=digest, name=f"cell {digest[0]}", params={"n": i, "share": 2 / 3})
+        OutlinedCell(
+            digest=digest,
+            name=f"cell {digest[0]}",
+            places=("fixed 2/3 d4@3 (nested)",) if i < 2 else ("alone",),
+            params={"n": i, "share": 2 / 3, "unit": i},
+        )
         for i, digest in enumerate(digests)
     )
     second = replace(second, compared={"baseline": first.digest})
@@ -175,6 +182,56 @@ def test_one_command_mirrors_everything_again(of_two, told, capsys):
     assert " studies, 4 cells mirrored; the one before is mlflow.db.before-1" in said.out
     assert {name: shown(told.folder, name) for name in ("seven", "eight")} == before
     assert (told.folder / "mlflow.db.before-1").exists()
+
+
+def test_a_parent_run_has_mean_and_spread_over_units(of_two):
+    parent = next(run for run in runs_of(of_two.folder, "seven") if run.info.run_name == "QUICK r")
+    of = "nll-mean/fixed 2-3 d4 at 3 nested"
+    found = {name: v for name, v in parent.data.metrics.items() if "nll" in name}
+    expected = {f"mean/{of}": 2.5, f"sd/{of}": pytest.approx(0.5**0.5), f"units/{of}": 2.0}
+    assert found == expected, "a place of one unit has no spread"
+
+
+def test_spreads_are_over_units_that_have_numbers_and_seeds_are_averaged_before():
+    places = ("progressive d4@3",)
+    values = [(0, 1.0), (0, 3.0), (1, 5.0), (2, None)]
+    cells = tuple(
+        OutlinedCell(digest=f"c{i}", name="", places=places, params={"unit": unit})
+        for i, (unit, _) in enumerate(values)
+    )
+    measured = {"nll/mean": 1.0, "nll/scale_01": 1.0, "class_accuracy": 0.5, "flops/transformer": 2}
+    results = {
+        f"c{i}": CellResult(
+            digest=f"c{i}",
+            status="finished" if value else "diverged",
+            metrics={n: Measurements.exact(v * (value or 0)) for n, v in measured.items()},
+        )
+        for i, (_, value) in enumerate(values)
+    }
+    found = over_units(Outline(study=STUDY, cells=cells), results)
+    of = "nll-mean/progressive d4@3"
+    assert {n: v for n, v in found.items() if "nll" in n} == {
+        f"mean/{of}": 3.5,
+        f"sd/{of}": pytest.approx(statistics.stdev([2.0, 5.0])),
+        f"units/{of}": 2.0,
+    }
+    assert {name.split("/")[1] for name in found} == {"nll-mean", "class_accuracy"}
+
+
+def test_a_spread_that_changed_is_written_again_and_no_other(of_two):
+    """A cell that failed may be run again: then a unit more has numbers."""
+    from studies.tracking.mlflow_runs import open_study
+
+    study = replace(STUDY, experiment="ten", config_digest="f" * 64)
+    answer = LoggedAnswer(note="n", metrics={"m": 1.5}, tags={}, artifacts={})
+    record = open_study(of_two.folder, study)
+    for spreads in ({"mean/a": 1.0, "mean/b": 1.0}, {"mean/a": 2.0, "mean/b": 1.0}):
+        record.finish(answer, spreads, of_two.folder, failed=False)
+    record.living.close()
+    (run,) = runs_of(of_two.folder, "ten")
+    assert run.data.metrics == {"m": 1.5, "mean/a": 2.0, "mean/b": 1.0}
+    points = histories(of_two.folder, run)
+    assert [len(points[name]) for name in ("m", "mean/a", "mean/b")] == [1, 2, 1]
 
 
 def test_what_is_damaged_is_named_and_the_rest_mirrored_again(told, capsys):

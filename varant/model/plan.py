@@ -202,6 +202,16 @@ class DepthPlan:
                 f"{depth} and scales {has}"
             )
 
+    def begun(self, scales: int) -> DepthPlan:
+        """The plan of a generation that ends after as many scales.
+
+        Raises `UserError` for none, or for more than there are.
+        """
+        count = len(self.patch_nums)
+        if not 1 <= scales <= count:
+            raise UserError(f"{scales} scales: the network has {count}; use 1 to {count}")
+        return DepthPlan(self.patch_nums[:scales], self.depth, self.layers[:scales])
+
     def save(self, path: str | Path) -> None:
         """Write the plan, atomically, as JSON that a sampler elsewhere can read."""
         write_json(Path(path), PLAN_FORMAT | {"name": self.name} | asdict(self))

@@ -4,6 +4,7 @@ Shape suffixes: B images, R rows of the network (B, or 2B with guidance), L toke
 T tokens of one scale, V vocabulary, v channels of a code, s positions of the feature map.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,9 @@ def generate(
     top_p: float = 0.96,
     seed: int = 0,
     image_indices: Sequence[int] | None = None,
+    given: Tensor | None = None,
+    until: int | None = None,
+    make_cache: Callable[[DepthPlan], KVCache] | None = None,
     watch: Watch = lambda stage, scale_index: None,
 ) -> Sample:
     """Draw images of the given classes.
@@ -129,6 +133,10 @@ def generate(
         top_k, top_p: filters as `filter_logits` applies them; 0 and 0.0 switch them off.
         seed, image_indices: image i draws with the uniforms of (seed, image_indices[i]);
             default 0..B-1.
+        given: (B, tokens of the first scales) that are not drawn; their K and V are cached as if
+            they had been, and no head is run for them.
+        until: as many scales are run and drawn, and the image is what they make; None: all.
+        make_cache: another cache than `KVCache`, such as one that keeps less.
         watch: called with (stage, scale_index) as each stage begins: `condition`; at every scale
             `blocks`, `head`, `sampling`, `map` (codes into the image so far); then `decode` and
             `end`. The last four may come several times, a part of the batch each.
@@ -146,13 +154,15 @@ def generate(
     _check_inputs(model, tokenizer, labels_B, indices)
     _check_drawing(top_k=top_k, top_p=top_p, cfg=cfg, seed=seed)
     guided, last = cfg != 0, len(plan.layers) - 1
+    drawn = plan if until is None else plan.begun(until)
+    fixed = _given_scales(given, drawn, len(labels_B), device)
     watch("condition", 0)
     uniforms_BL = np.concatenate(
-        [image_uniforms(seed, indices, k, count) for k, count in enumerate(plan.tokens)], axis=1
+        [image_uniforms(seed, indices, k, count) for k, count in enumerate(drawn.tokens)], axis=1
     )
-    uniforms = torch.from_numpy(uniforms_BL).to(device).split(plan.tokens, dim=1)
+    uniforms = torch.from_numpy(uniforms_BL).to(device).split(drawn.tokens, dim=1)
     halves = [labels_B, torch.full_like(labels_B, model.num_classes)]
-    condition = model.condition(torch.cat(halves) if guided else labels_B, plan)
+    condition = model.condition(torch.cat(halves) if guided else labels_B, drawn)
     cost = plan_cost(
         model.geometry,
         plan,
@@ -160,7 +170,7 @@ def generate(
         guidance=guided,
         kv_bytes=model.pos_1LC.element_size(),
     )
-    cache, quantizer = KVCache(plan), tokenizer.quantize
+    cache, quantizer = (make_cache or KVCache)(drawn), tokenizer.quantize
     codes_BTv, features_Bvs, tokens = None, torch.zeros((), device=device), list[Tensor]()
 
     def draw(scale_index: int, hidden_BTC: Tensor, uniforms_BT: Tensor) -> Tensor:
@@ -171,16 +181,19 @@ def generate(
 
     for k, uniforms_BT in enumerate(uniforms):
         watch("blocks", k)
-        hidden_RTC = model.run_scale(k, codes_BTv, condition, plan, cache)
-        hidden_BTC = model.head_input(hidden_RTC, condition)
-        if guided:  # the head is linear and (1 + t) - t = 1, so mixing before it is exact
-            t = cfg * k / max(last, 1)
-            conditional, unconditional = hidden_BTC.chunk(2)
-            hidden_BTC = (1 + t) * conditional - t * unconditional
-        room = max(LEAST_ROOM, cost.kv_bytes_peak - cache.bytes_held)
-        at_once = max(1, room // (DRAWING_BYTES * plan.tokens[k] * model.vocab_size))
-        parts = zip(hidden_BTC.split(at_once), uniforms_BT.split(at_once), strict=True)
-        tokens.append(torch.cat([draw(k, *part) for part in parts]))
+        hidden_RTC = model.run_scale(k, codes_BTv, condition, drawn, cache)
+        if k < len(fixed):
+            tokens.append(fixed[k])
+        else:
+            hidden_BTC = model.head_input(hidden_RTC, condition)
+            if guided:  # the head is linear and (1 + t) - t = 1, so mixing before it is exact
+                t = cfg * k / max(last, 1)
+                conditional, unconditional = hidden_BTC.chunk(2)
+                hidden_BTC = (1 + t) * conditional - t * unconditional
+            room = max(LEAST_ROOM, cost.kv_bytes_peak - cache.bytes_held)
+            at_once = max(1, room // (DRAWING_BYTES * plan.tokens[k] * model.vocab_size))
+            parts = zip(hidden_BTC.split(at_once), uniforms_BT.split(at_once), strict=True)
+            tokens.append(torch.cat([draw(k, *part) for part in parts]))
         watch("map", k)
         features_Bvs = features_Bvs + quantizer.up(quantizer.codes(tokens[-1]), k)
         if k < last:
@@ -196,6 +209,22 @@ def generate(
     )
     watch("end", last)
     return sample
+
+
+def _given_scales(
+    given_BL: Tensor | None, plan: DepthPlan, images: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """(B, T) tokens of each scale that is given."""
+    if given_BL is None:
+        return ()
+    ends = list(itertools.accumulate(plan.tokens))
+    count = given_BL.shape[-1]
+    if given_BL.shape != (images, count) or count not in ends:
+        raise UserError(
+            f"given tokens of shape {tuple(given_BL.shape)}: need ({images}, tokens of the first "
+            f"scales), so many: {', '.join(map(str, ends))}"
+        )
+    return given_BL.to(device).split(plan.tokens[: ends.index(count) + 1], dim=1)
 
 
 def _check_inputs(

@@ -331,10 +331,8 @@ class VAR(nn.Module):
         for layer in plan.layers[scale_index]:
             block, constants = self.blocks[layer], condition.layers[layer]
             q, *new = self._project(block, x_BTC, constants)
-            context = cache.extend(scale_index, layer, *new)
-            attended_BHTc = F.scaled_dot_product_attention(q, *context, scale=1.0)
-            cache.release(scale_index, layer)
-            del q, new, context  # not beside the MLP's hidden values
+            attended_BHTc = cache.attend(scale_index, layer, q, *new)
+            del q, new  # not beside the MLP's hidden values
             x_BTC = self._finish(block, x_BTC, attended_BHTc, constants)
         return x_BTC
 

@@ -68,11 +68,11 @@ def test_where_and_how_it_runs_is_no_identity():
 
 def test_a_trained_network_is_its_training_s_cell():
     cell, training = SITE.cell(replace(EVALUATION, trained=TRAINING)), SITE.cell(TRAINING)
-    assert cell.needs == training.digest
+    assert cell.needs == (training.digest,)
     assert cell.network.model == f"cell {training.digest}"
     assert cell.network.model_folder == SITE.workspace.cell(training.digest)
     assert cell.digest != SITE.cell(EVALUATION).digest
-    assert SITE.cell(EVALUATION).needs is None
+    assert SITE.cell(EVALUATION).needs == ()
 
 
 def test_a_plan_is_compared_with_the_full_network_measured_alike():

@@ -7,7 +7,7 @@ from probe_cells import probe
 from small_networks import small_geometry, small_tokenizer
 
 from studies.cells import measuring
-from studies.cells.measuring import LoadedHeldOut, costs_of, load_network
+from studies.cells.measuring import LoadedHeldOut, UnderPlan, costs_of, load_network
 from varant import VAR, DepthPlan, Tokenizer
 from varant.store.checkpoint import save
 
@@ -28,7 +28,7 @@ def test_a_network_in_half_precision_leaves_the_unit_s_tokenizer_alone(tmp_path,
     assert shared.decoder_type == torch.float32
     plan = DepthPlan.full(PATCH_NUMS, 4)
     bytes_held = [
-        costs_of(loaded, plan, guidance=False)["kv_bytes/analytic"].value
+        costs_of(UnderPlan(loaded=loaded, plan=plan), guidance=False)["kv_bytes/analytic"].value
         for loaded in (exact, half)
     ]
     assert bytes_held[0] == 2 * bytes_held[1]

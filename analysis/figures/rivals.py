@@ -1,0 +1,57 @@
+"""Drawing of `analysis.statistics.rivals`: every rival's front beside the study's own plans."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from analysis.figures.floor import draw_floor
+from analysis.figures.labels import label_column, plain
+from analysis.statistics.rivals import RivalFront
+from analysis.statistics.units import NOTHING, Observations
+
+EDGE = 1.08  # KV share at which panels end
+Reached = Sequence[tuple[float, Observations]]
+"""Plans by ascending KV: bytes, and what they reached."""
+
+
+def draw_rivals(
+    ax: Axes,
+    own: Reached,
+    fronts: Sequence[RivalFront],
+    metric: str,
+    colours: Mapping[str, str],
+    *,
+    full_kv: float,
+    floor: Observations = NOTHING,
+    names: bool = True,
+) -> None:
+    """KV against a metric: own plans in bold with their 95 % intervals over units, rivals as lines.
+
+    Args:
+        colours: by the rival's name, and the own plans' under "".
+        names: whether lines are named at the right.
+    """
+    lines: dict[str, Reached] = {"": own}
+    for front in fronts:
+        reached = front.reached.get(metric, ())
+        pairs = zip(front.kv_P.tolist(), reached, strict=False)
+        lines[front.name] = [(kv, found) for kv, found in pairs if found]
+    means = {name: [(kv, found.mean) for kv, found in line] for name, line in lines.items() if line}
+    heights = [value for line in means.values() for _, value in line] + list(floor.values)
+    low, high = min(heights), max(heights)
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    ax.set_xlim(0, EDGE * full_kv)
+    ax.set_ylim(low - room, high + room)
+    draw_floor(ax, floor)
+    for name, line in means.items():
+        look: dict[str, Any] = {"markersize": 3, "linewidth": 0.9, "zorder": 2}
+        look |= {} if name else {"markersize": 4.5, "linewidth": 1.6, "zorder": 3}
+        ax.plot(*zip(*line, strict=True), "o-", color=colours[name], **look)
+    for kv, found in own:
+        interval = found.interval()
+        ax.vlines(kv, interval.low, interval.high, color=colours[""], linewidth=1.0, zorder=3)
+    if names:
+        ends = [(*line[-1], name or "this study", colours[name]) for name, line in means.items()]
+        label_column(ax, ends)
+    plain(ax, y_ticks=4)

@@ -1,0 +1,241 @@
+"""Rivals under one meter: what a peer's way reaches within the bytes of the study's own plans.
+
+The rule, written before any run. The study's own are the plans that the progressive schedule was
+trained for. A rival's front is those of its plans that no other one beats both in peak KV and in
+mean NLL on select images, since nothing is chosen on what it is reported on; of a rival without
+that NLL, all its plans.
+At the KV of an own plan the rival's value is interpolated between the front's two neighbours,
+linearly in bytes and unit by unit; above its largest plan it is that one's, which fits; below its
+smallest it has none. The difference is paired within units, with Student's t over them; p-values
+are Holm's over all differences of a metric.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.metrics import Metric
+from analysis.statistics.choices import SELECT
+from analysis.statistics.fronts import KV, non_dominated
+from analysis.statistics.intervals import SIGNIFICANCE, holm
+from analysis.statistics.levels import EQUIDISTANT, FULL, Levels, PlanKey
+from analysis.statistics.units import NOTHING, Observations, observed
+from analysis.study_file import STAND_ALONE
+
+FLOPS = "flops/transformer"
+LEAST_RANKED = 3  # plans whose order says something
+
+
+@dataclass(frozen=True, kw_only=True)
+class RivalFront:
+    """A rival's plans that compete, by ascending KV.
+
+    Attributes:
+        plans: their names.
+        kv_P, flops_P, weights_P: of an image, and bytes of all weights.
+        reached: by metric, each plan's levels; nothing where it has no numbers.
+    """
+
+    name: str
+    plans: tuple[str, ...]
+    kv_P: np.ndarray
+    flops_P: np.ndarray
+    weights_P: np.ndarray
+    reached: Mapping[str, tuple[Observations, ...]]
+
+    def place(self, kv: float) -> Place | None:
+        """Where `kv` bytes lie on the front; None below its smallest plan."""
+        after = int(np.searchsorted(self.kv_P, kv, side="right"))
+        if after == 0:
+            return None
+        if after == len(self.kv_P):
+            return Place(low=after - 1, high=after - 1, share=0.0)
+        low, high = self.kv_P[after - 1 : after + 1]
+        return Place(low=after - 1, high=after, share=float((kv - low) / (high - low)))
+
+    def at(self, place: Place, metric: str) -> Observations:
+        """The metric there, unit by unit, of the units in which both neighbours finished."""
+        reached = self.reached.get(metric, (NOTHING,) * len(self.plans))
+        low, high = (reached[i] for i in (place.low, place.high))
+        if place.share == 0.0 or not low or not high:
+            return low if place.share == 0.0 else NOTHING
+        return low.times(1 - place.share).minus(high.times(-place.share))
+
+    def flops_at(self, place: Place) -> float:
+        low, high = self.flops_P[[place.low, place.high]]
+        return float(low + place.share * (high - low))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A place on a front: `share` of the way from plan `low` to plan `high`, by bytes."""
+
+    low: int
+    high: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A rival against an own plan, at that plan's KV.
+
+    Attributes:
+        kv: bytes an image.
+        flops_share: the rival's FLOPs there over the own plan's.
+        damage: by metric, rival minus own, positive where the rival is worse.
+        p_holm: by metric.
+    """
+
+    front: RivalFront
+    place: Place
+    plan: PlanKey
+    kv: float
+    flops_share: float
+    damage: Mapping[str, Observations] = field(default_factory=dict)
+    p_holm: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def between(self) -> tuple[str, ...]:
+        """The rival's plans that its value comes of."""
+        ends = (self.place.low, self.place.high) if self.place.share else (self.place.low,)
+        return tuple(self.front.plans[end] for end in ends)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The most that one of them takes."""
+        return int(self.front.weights_P[[self.place.low, self.place.high]].max())
+
+    def significant(self, metric: str) -> bool:
+        return self.p_holm.get(metric, math.nan) < SIGNIFICANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """Kendall's tau between two orders of so many plans, a unit each."""
+
+    taus: tuple[float, ...]
+    plans: int
+
+
+def rival_fronts(frame: pd.DataFrame) -> list[RivalFront]:
+    """The fronts of a frame's rivals, in its order; [] of a frame without any."""
+    if "rival" not in frame:
+        return []
+    rows = frame[frame["rival"].notna()]
+    found = observed(rows, ["rival", "plan", "metric"])
+    weights = rows.groupby(["rival", "plan"], observed=True)["weight_bytes"].max()
+    by_rival: dict[str, dict[str, dict[str, Observations]]] = {}
+    for (rival, plan, metric), values in found.items():
+        by_rival.setdefault(rival, {}).setdefault(plan, {})[metric] = values
+    fronts = []
+    for rival, plans in by_rival.items():
+        kept = _competing({plan: levels for plan, levels in plans.items() if KV in levels})
+        names = {name for levels in kept.values() for name in levels}
+        fronts.append(
+            RivalFront(
+                name=rival,
+                plans=tuple(kept),
+                kv_P=np.array([levels[KV].mean for levels in kept.values()]),
+                flops_P=np.array([levels[FLOPS].mean for levels in kept.values()]),
+                weights_P=np.array([int(weights[rival, plan]) for plan in kept]),
+                reached={
+                    name: tuple(levels.get(name, NOTHING) for levels in kept.values())
+                    for name in names
+                },
+            )
+        )
+    return fronts
+
+
+def _competing(
+    plans: Mapping[str, Mapping[str, Observations]],
+) -> dict[str, Mapping[str, Observations]]:
+    """Those that no other one beats on select images, by ascending KV; all where some lack them."""
+    kept = list(plans)
+    if all(SELECT in levels for levels in plans.values()):
+        points = np.array([(levels[KV].mean, levels[SELECT].mean) for levels in plans.values()])
+        good_P = non_dominated(points, ties=False)
+        kept = [name for name, good in zip(plans, good_P, strict=True) if good]
+    return {name: plans[name] for name in sorted(kept, key=lambda name: plans[name][KV].mean)}
+
+
+def compare_rivals(
+    fronts: Sequence[RivalFront], levels: Levels, metrics: Sequence[Metric]
+) -> list[Comparison]:
+    """Every rival against every plan that the progressive schedule was trained for."""
+    own = levels.progressive
+    if own is None:
+        return []
+    plans = [plan for plan in levels.plans if own.trains(plan) and plan.selector == EQUIDISTANT]
+    found = [_compared(front, levels, (own.name, plan)) for front in fronts for plan in plans]
+    measured = [
+        replace(one, damage=_damage(one, levels, own.name, metrics)) for one in found if one
+    ]
+    for metric in metrics:
+        tested = [one for one in measured if metric.name in one.damage]
+        p_holm = holm([one.damage[metric.name].interval().p_value for one in tested])
+        for one, p in zip(tested, p_holm, strict=True):
+            one.p_holm[metric.name] = float(p)
+    return measured
+
+
+def _compared(front: RivalFront, levels: Levels, own: tuple[str, PlanKey]) -> Comparison | None:
+    """Where on a front an own plan's KV lies; None without one."""
+    kv, flops = (levels.value(own, name) for name in (KV, FLOPS))
+    place = None if math.isnan(kv) else front.place(kv)
+    if place is None:
+        return None
+    share = front.flops_at(place) / flops
+    return Comparison(front=front, place=place, plan=own[1], kv=kv, flops_share=share)
+
+
+def _damage(
+    one: Comparison, levels: Levels, own: str, metrics: Sequence[Metric]
+) -> dict[str, Observations]:
+    """Of the metrics that both have in some unit."""
+    found = {}
+    for metric in metrics:
+        theirs = one.front.at(one.place, metric.name)
+        lost = theirs.minus(levels.observed((own, one.plan), metric.name))
+        if lost:
+            found[metric.name] = lost.times(metric.damage_sign)
+    return found
+
+
+def inherited_ranks(
+    frame: pd.DataFrame, levels: Levels, metrics: Sequence[Metric]
+) -> dict[str, Ranks]:
+    """How far the order of the progressive network's plans is that of networks trained alone.
+
+    Over its trained plans and the full network, whose stand-alone one is the control. By metric;
+    none for fewer than three plans that all finished.
+    """
+    own, control = levels.progressive, levels.control
+    if own is None or control is None or "rival" not in frame:
+        return {}
+    alone = observed(
+        frame,
+        ["subnet_depth", "metric"],
+        (frame["rival"] == STAND_ALONE) & (frame["switch"] == own.train_switch),
+    )
+    depths = dict.fromkeys(depth for depth, _ in alone)
+    plans = [PlanKey(subnet_depth=int(depth), switch=own.train_switch) for depth in depths]
+    found = {}
+    for metric in metrics:
+        mine = [levels.observed((own.name, plan), metric.name) for plan in (*plans, FULL)]
+        theirs = [alone.get((depth, metric.name), NOTHING) for depth in depths]
+        theirs.append(levels.observed((control.name, FULL), metric.name))
+        units = set.intersection(*(set(one.units) for one in (*mine, *theirs)))
+        taus = []
+        for unit in sorted(units):
+            orders = ([one.by_unit[unit] for one in ways] for ways in (mine, theirs))
+            taus.append(float(stats.kendalltau(*orders).statistic))
+        if len(mine) >= LEAST_RANKED and taus:
+            found[metric.name] = Ranks(taus=tuple(taus), plans=len(mine))
+    return found

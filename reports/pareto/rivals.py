@@ -1,0 +1,182 @@
+"""Rivals in the report of the pareto study: one table, one figure, how to read them."""
+
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import KINDS, OTHERS
+from analysis.figures.labels import memory_axes
+from analysis.figures.rivals import draw_rivals
+from analysis.figures.theme import new_figure
+from analysis.frame import FINISHED
+from analysis.metrics import Metric
+from analysis.statistics.fronts import KV
+from analysis.statistics.levels import EQUIDISTANT
+from analysis.statistics.rivals import Comparison, compare_rivals, inherited_ranks, rival_fronts
+from analysis.statistics.units import NOTHING
+from reports.pareto.findings import ParetoFindings
+from reports.parts import words
+from reports.parts.metrics import headings
+from reports.parts.page import Page
+from reports.parts.report import picked
+
+
+class RivalFindings:
+    """What the rivals of a study reach. Draws and writes nothing.
+
+    Attributes:
+        fronts: in the frame's order; () without rivals.
+        compared: with the progressive schedule's trained plans.
+        ranks: by metric; of inherited and stand-alone networks.
+    """
+
+    def __init__(self, found: ParetoFindings, frame: pd.DataFrame) -> None:
+        self.found, self.study = found, found.study
+        self.fronts = tuple(rival_fronts(frame))
+        self.compared = tuple(compare_rivals(self.fronts, found.levels, found.metrics))
+        self.ranks = inherited_ranks(frame, found.levels, found.metrics)
+        self._bad = frame[frame["status"] != FINISHED]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(rival.name for rival in self.study.rivals)
+
+    def rule(self, name: str) -> str:
+        """What a rival does, what it took to train, and cells that have no numbers."""
+        facts = next(rival for rival in self.study.rivals if rival.name == name)
+        models = [model for model in self.study.models if model.rival == name]
+        passes = sum(model.image_passes or 0 for model in models)
+        trained = f"{words.counted(len(models), 'network')} of {passes:,} image passes in all"
+        said = f"{name}: {facts.rule} ({facts.source}); {trained if models else 'no training'}"
+        bad = self._bad[self._bad["rival"] == name].drop_duplicates("cell_digest")
+        by_status = bad.groupby("status", observed=True).size()
+        counts = [f"{count} {status}" for status, count in by_status.items()]
+        return f"{said}{'; cells without numbers: ' if counts else ''}{', '.join(counts)}."
+
+    def rows(self) -> pd.DataFrame:
+        """A row a rival and an own plan, as texts."""
+        metrics = self.found.metrics
+        named = headings(metrics, lambda metric: metric.short)
+        return pd.DataFrame([self._row(one, metrics, named) for one in self.compared])
+
+    def _row(
+        self, one: Comparison, metrics: tuple[Metric, ...], named: dict[str, str]
+    ) -> dict[str, str]:
+        texts = {}
+        for metric in metrics:
+            lost = one.damage.get(metric.name, NOTHING)
+            star = words.STAR if one.significant(metric.name) else ""
+            text = words.unbroken(words.interval(lost.interval()) + star) if lost else words.NOTHING
+            texts[named[metric.name]] = text
+        return {
+            "Rival": one.front.name,
+            "At the KV of": f"{one.plan.label} ({words.size(one.kv)})",
+            "between": " and ".join(map(words.unbroken, one.between)),
+            "FLOPs": words.percent(one.flops_share),
+            "Weights": words.size(one.weight_bytes),
+            **texts,
+        }
+
+    def caption(self) -> str:
+        """How to read the table."""
+        weights = 4 * self.study.bases[0].parameters
+        return (
+            "Rivals against the progressive schedule at equal bytes of peak KV: at the KV of each "
+            "of its trained plans, the rival's value there (linear in bytes between the two plans "
+            "named, of its front by select NLL; above its largest plan, that one's) minus the own "
+            f"plan's, positive being worse; 95 % interval by {words.over(len(self.study.units))}, "
+            f"paired; {words.STAR} marks p < 0.05 after Holm over the differences of a metric. "
+            "Below a rival's smallest plan there is no row. FLOPs: the rival's over the own "
+            "plan's. Weights: bytes that its plans read, beside the cache; the study's own network "
+            f"has {words.size(weights)}."
+        )
+
+    def ranks_words(self) -> str:
+        """The rank correlation of inherited and stand-alone qualities."""
+        said = [
+            f"{metric.short} {words.fixed(sum(found.taus) / len(found.taus), 2)} "
+            f"({words.fixed(min(found.taus), 2)} to {words.fixed(max(found.taus), 2)})"
+            for metric in self.found.metrics
+            if (found := self.ranks.get(metric.name))
+        ]
+        if not said:
+            return ""
+        plans = next(iter(self.ranks.values())).plans
+        return (
+            "Does a plan rank in the shared network as it does trained alone? Kendall's tau "
+            f"between the progressive network's and stand-alone networks' qualities over {plans} "
+            f"plans, mean over units (range): {'; '.join(said)}. So few plans have few orders."
+        )
+
+    def answer(self) -> dict[str, Any]:
+        """What `answer.json` says; nothing without rivals."""
+        if not self.names:
+            return {}
+        return {
+            "rivals": list(self.names),
+            "compared": [
+                {
+                    "rival": one.front.name,
+                    "plan": one.plan.label,
+                    "kv": one.kv,
+                    "flops_share": one.flops_share,
+                    "weight_bytes": one.weight_bytes,
+                    "damage": {
+                        name: picked(lost.interval(), "estimate", "low", "high")
+                        for name, lost in one.damage.items()
+                    },
+                    "p_holm": one.p_holm,
+                }
+                for one in self.compared
+            ],
+            "kendall_tau": {name: list(found.taus) for name, found in self.ranks.items()},
+        }
+
+
+def add_rivals(page: Page, rivals: RivalFindings) -> None:
+    """Rules, figure, table and ranks; nothing without rivals."""
+    if not rivals.names:
+        return
+    page.heading("Rivals")
+    page.bullets([rivals.rule(name) for name in rivals.names])
+    caption = (
+        "Bold, with 95 % intervals over units: plans that the progressive schedule was trained "
+        "for. Lines: the rivals' fronts, mean over units, each from its own plans. Band: real "
+        "images, the floor."
+    )
+    if rivals.fronts:
+        page.figure("rivals", partial(_plate, rivals), "Rivals at equal memory. ", caption)
+    page.table(rivals.rows(), rivals.caption(), numeric_from=3, grouped=True)
+    if text := rivals.ranks_words():
+        page.paragraph(text)
+
+
+def _plate(rivals: RivalFindings) -> Figure:
+    """A panel a metric."""
+    found, levels = rivals.found, rivals.found.levels
+    shown = [m for m in found.metrics if any(m.name in front.reached for front in rivals.fronts)]
+    figure = new_figure(height=2.6)
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    way = levels.progressive
+    assert way is not None, "a study with rivals has it"
+    places = [(way.name, p) for p in levels.plans if way.trains(p) and p.selector == EQUIDISTANT]
+    colours = {"": KINDS["progressive"]}
+    for i, front in enumerate(rivals.fronts):
+        colours[front.name] = OTHERS[i % len(OTHERS)]
+    for ax, metric in zip(axes, shown, strict=True):
+        own = [(levels.value(place, KV), levels.observed(place, metric.name)) for place in places]
+        draw_rivals(
+            ax,
+            sorted([one for one in own if one[1]], key=lambda one: one[0]),
+            rivals.fronts,
+            metric.name,
+            colours,
+            full_kv=rivals.study.kv_full_bytes,
+            floor=levels.floor(metric.name),
+            names=ax is axes[-1],
+        )
+        memory_axes(ax, rivals.study.kv_full_bytes)
+        ax.set_ylabel(metric.heading)
+    return figure

@@ -1,0 +1,31 @@
+"""The training-free subnet: the base's own layers, skipped at late scales without any training.
+
+What SkipVAR and FastVAR need no training for (blocks or tokens that late scales go without), by
+the study's plans: every switch point and depth of the base network. Its cells are the base's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from analysis.study_file import BASE
+from studies.grid.point import Point
+from studies.rivals.rival import Ground, Rival
+from studies.supernets import control
+
+
+def points(ground: Ground) -> Iterator[Point]:
+    arm = replace(control(ground.switch), selector="equidistant")
+    weights = ground.weights(ground.full())
+    for switch in range(len(ground.geometry.patch_nums)):
+        for depth in ground.depths:
+            zones = {"subnet_depth": depth, "switch": switch, "kind": BASE, "share": None}
+            plan = ground.two_zone(depth, switch)
+            yield ground.measured(arm, plan, None, weights=weights, **zones)
+
+
+SKIP = Rival(
+    name="skip",
+    rule="the base's layers skipped at late scales, no training",
+    source="as SkipVAR and FastVAR, training-free",
+    points=points,
+)

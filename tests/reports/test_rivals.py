@@ -1,0 +1,75 @@
+"""Rivals in the report of the pareto study: rules, figure, table, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from pareto_frames import QUARTER, as_rival, pareto_facts, pareto_frame, with_rivals
+from small_studies import sealed, words_of
+
+from analysis.frame import own_rows
+from analysis.study_file import ParetoFile
+from reports.pareto import rivals as page
+from reports.pareto.findings import ParetoFindings
+from reports.pareto.report import make_report
+
+UNITS = range(5)
+SHARED = {"schedules": ("base", "control", "fixed 1", "progressive"), "units": UNITS}
+NAMES = ("alone", "skip")
+FACTS = [{"name": name, "rule": f"the rule of {name}", "source": "a paper"} for name in NAMES]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Of a study whose rivals are its own fixed share and its base once more."""
+    frame = pareto_frame(**SHARED, status={("fixed 1", 4, QUARTER): "failed"})
+    alone = as_rival(frame, "fixed 1", "alone", weight_bytes=3 * 2**20)
+    made = tmp_path_factory.mktemp("rivals") / "pareto"
+    made.mkdir()
+    with_rivals(frame, alone, as_rival(frame, "base", "skip")).to_parquet(made / "frame.parquet")
+    facts = pareto_facts(**SHARED, rivals=FACTS)
+    trained = [model | {"rival": "alone"} for model in facts["models"][-5:]]
+    facts["models"] += trained
+    (made / "study.json").write_text(json.dumps(facts))
+    return sealed(made)
+
+
+def findings(folder: Path) -> page.RivalFindings:
+    from analysis.frame import load_frame
+
+    frame = load_frame(folder / "frame.parquet", training=True)
+    study = ParetoFile.load(folder / "study.json")
+    return page.RivalFindings(ParetoFindings(study, own_rows(frame), None), frame)
+
+
+def test_each_rival_has_its_rule_and_rows(folder):
+    found = findings(folder)
+    assert found.rule("skip") == "skip: the rule of skip (a paper); no training."
+    alone = found.rule("alone")
+    assert "5 networks of 200,000 image passes in all" in alone
+    assert alone.endswith("; cells without numbers: 1 failed.")
+    rows = found.rows()
+    assert set(rows["Rival"]) == set(NAMES)
+    assert set(rows.loc[rows["Rival"] == "alone", "Weights"]) == {"3.00 MiB"}
+    assert "Kendall's tau" in found.ranks_words() and "over 4 plans" in found.ranks_words()
+    figure = page._plate(found)
+    assert isinstance(figure, Figure) and len(figure.axes) == 2
+    names = {text.get_text() for ax in figure.axes for text in ax.texts}
+    assert {"this study", *NAMES} <= names
+
+
+def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, undrawn):
+    report = make_report(folder, ParetoFile.load(folder / "study.json"))
+    said = words_of(report.content)
+    assert "Rivals at equal memory." in said and "the rule of alone" in said
+    assert "rivals" in report.plates and report.answer["rivals"] == list(NAMES)
+    assert {one["rival"] for one in report.answer["compared"]} == set(NAMES)
+    assert not set(NAMES) & set(report.summary["schedule"]), "rivals are in no other table"
+    frame = pareto_frame(**SHARED)
+    frame.to_parquet(folder / "frame.parquet")
+    (folder / "study.json").write_text(json.dumps(pareto_facts(**SHARED)))
+    plain = make_report(sealed(folder), ParetoFile.load(folder / "study.json"))
+    assert "rivals" not in plain.plates and "rivals" not in plain.answer
