@@ -132,7 +132,7 @@ def verdict(reader: Attacked, path: Path, workspace: Path, outcome: object) -> s
     named = any(part in said.replace(str(workspace), "") for part in path.parts[-2:])
     if code == 2:
         return "refused" if named else f"refused, not named: {said[-300:]}"
-    with contextlib.suppress(AssertionError):
+    with contextlib.suppress(AssertionError, OSError, ValueError):  # cannot be read
         if reader.outcome(workspace) == outcome:
             return "made again" if named else "harmless"
     return f"believed: {said[-300:]}"
