@@ -221,7 +221,7 @@ def main(config: TrainConfig) -> None:
     from varant.devices import check_device
     from varant.store.checkpoint import load, read_config
     from varant.training.distributed import joined_ranks
-    from varant.training.run import WORSE_NOTE, warn_on_stderr
+    from varant.training.run import WORSE_NOTE, read_metrics, warn_on_stderr
 
     run, out = config.run, config.out or config.run.workspace / "supernet"
     check_device(run.device)
@@ -241,7 +241,7 @@ def main(config: TrainConfig) -> None:
         ranks.check_same(config.identity | {"torch": torch.__version__})
         if finished(out, config.identity):
             if ranks.first:
-                load(out)  # a damaged file is named: "finished" is a promise
+                load(out), read_metrics(out)  # what is damaged is named: "finished" is a promise
                 print(f"{out}: finished already; nothing to do")
                 if worse := (read_config(out).get("note") or {}).get(WORSE_NOTE):
                     warn_on_stderr(f"{out}: {worse}")

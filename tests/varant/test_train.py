@@ -64,12 +64,12 @@ def test_the_folder_is_whole_and_a_second_run_does_nothing(quick_workspace, caps
     train(quick=True, workspace=quick_workspace)
     assert "finished already; nothing to do" in capsys.readouterr().out
     assert files_of(quick_workspace) == before
-    weights = out / "model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(varant.UserError, match=r"model\.safetensors: damaged"):
-        train(quick=True, workspace=quick_workspace)
-    weights.write_bytes(whole)
+    for name in ("model.safetensors", "metrics.jsonl"):
+        whole = (out / name).read_bytes()
+        (out / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(varant.UserError, match=rf"{re.escape(name)}: damaged"):
+            train(quick=True, workspace=quick_workspace)
+        (out / name).write_bytes(whole)
     base = [
         folder
         for folder in (quick_workspace / "models").iterdir()

@@ -27,6 +27,7 @@ from varant.data.tokens import TokenSplit
 from varant.errors import Diverged, Preempted, UserError
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.files import read_json, write_json
+from varant.manifest import record, verified
 from varant.progress import Log
 from varant.signals import stop_signals
 from varant.store.checkpoint import CONFIG_FILE, save
@@ -284,6 +285,7 @@ def run_training(
             warn_on_stderr(f"{run.folder}: {worse}")
             facts[WORSE_NOTE] = worse
         save(run.folder, trainer.tokenizer, trainer.averaged.eval(), note=facts)
+        record(run.folder / METRICS_FILE)
     ranks.wait()
 
 
@@ -312,4 +314,6 @@ def advancing(advance: Callable[..., object]) -> Log:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+    """What was logged; `Damaged` where a finished run's is not what was written."""
+    path = verified(folder / METRICS_FILE, "put it back, or train again", listed=False)
+    return [json.loads(line) for line in path.read_text().splitlines()]
