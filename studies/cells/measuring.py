@@ -51,7 +51,7 @@ class LoadedHeldOut:
     tokens: Tokens
     spaces: tuple[tuple[Extractor, Reference], ...]
     training: Training | None
-    shared: bool
+    shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

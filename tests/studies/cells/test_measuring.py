@@ -18,7 +18,7 @@ def test_a_network_in_half_precision_leaves_the_unit_s_tokenizer_alone(tmp_path,
     """Real images, and references, are decoded as they were for any other network."""
     shared = Tokenizer(small_tokenizer(PATCH_NUMS, 8)).eval()
     save(tmp_path, shared, VAR(small_geometry(PATCH_NUMS, 8, depth=4)), note={})
-    held_out = LoadedHeldOut(tokenizer=shared, tokens=None, spaces=(), training=None, shared=False)
+    held_out = LoadedHeldOut(tokenizer=shared, tokens=None, spaces=(), training=None)
     monkeypatch.setattr(measuring, "load_held_out", lambda *_: held_out)
     network = replace(probe(seed=0).network, model_folder=tmp_path)
     exact = load_network(network, "cpu")
