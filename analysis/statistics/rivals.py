@@ -49,17 +49,17 @@ class RivalFront:
     weights_P: np.ndarray
     reached: Mapping[str, tuple[Observations, ...]]
 
-    def place(self, kv: float) -> Place | None:
+    def place(self, kv: float) -> FrontPlace | None:
         """Where `kv` bytes lie on the front; None below its smallest plan."""
         after = int(np.searchsorted(self.kv_P, kv, side="right"))
         if after == 0:
             return None
         if after == len(self.kv_P):
-            return Place(low=after - 1, high=after - 1, share=0.0)
+            return FrontPlace(low=after - 1, high=after - 1, share=0.0)
         low, high = self.kv_P[after - 1 : after + 1]
-        return Place(low=after - 1, high=after, share=float((kv - low) / (high - low)))
+        return FrontPlace(low=after - 1, high=after, share=float((kv - low) / (high - low)))
 
-    def at(self, place: Place, metric: str) -> Observations:
+    def at(self, place: FrontPlace, metric: str) -> Observations:
         """The metric there, unit by unit, of the units in which both neighbours finished."""
         reached = self.reached.get(metric, (NOTHING,) * len(self.plans))
         low, high = (reached[i] for i in (place.low, place.high))
@@ -67,13 +67,13 @@ class RivalFront:
             return low if place.share == 0.0 else NOTHING
         return low.times(1 - place.share).minus(high.times(-place.share))
 
-    def flops_at(self, place: Place) -> float:
+    def flops_at(self, place: FrontPlace) -> float:
         low, high = self.flops_P[[place.low, place.high]]
         return float(low + place.share * (high - low))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class FrontPlace:
     """A place on a front: `share` of the way from plan `low` to plan `high`, by bytes."""
 
     low: int
@@ -93,7 +93,7 @@ class Comparison:
     """
 
     front: RivalFront
-    place: Place
+    place: FrontPlace
     plan: PlanKey
     kv: float
     flops_share: float

@@ -173,11 +173,14 @@ def observed(
     for place, (name, (values, units, groups)) in enumerate(zip(names, parts, strict=False)):
         here, common = groups == WHOLE, groups >= COMMON_BLOCK
         own, shared = ~here & ~common, values[common]
+        # A unit that an earlier version measured lacks them: then nothing is known of what is shared.
+        each = {int((units[common] == unit).sum()) for unit in units[here]}
+        whole = len(each) == 1 and len(shared) > 0
         found[name] = Observations(
             values=values[here],
             units=tuple(units[here].tolist()),
             replicates=tuple(values[own & (units == unit)] for unit in units[here]),
-            common_UR=shared.reshape(len(values[here]), -1) if len(shared) else np.empty((0, 0)),
+            common_UR=shared.reshape(int(here.sum()), -1) if whole else np.empty((0, 0)),
             count=int(counts[place]),
             seed_deviation=float(np.sqrt(variances[place])),
         )

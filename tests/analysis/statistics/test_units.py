@@ -164,6 +164,9 @@ def test_what_units_share_widens_the_interval_by_its_jackknife():
     # What two have in common cancels in their difference.
     assert found.minus(found.times(1.0)).interval().standard_error == 0
     assert found.times(2).minus(found).interval().standard_error == pytest.approx(error)
+    # Where a unit lacks them, as one of an earlier version, they say nothing.
+    some = observed(rows(*[row for row in table if row[1] or row[3] is None]), ["metric"])
+    assert some[("fd/a/n50",)].common_R.size == 0
     # One unit has the spread of its own samples only.
     (one,) = observed(rows(*[row for row in table if row[1] == 0]), ["metric"]).values()
     assert math.isnan(one.interval().low)
