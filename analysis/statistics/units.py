@@ -172,16 +172,22 @@ def observed(
     # Of no rows there is still one part, and no name.
     for place, (name, (values, units, groups)) in enumerate(zip(names, parts, strict=False)):
         here, common = groups == WHOLE, groups >= COMMON_BLOCK
-        own, shared = ~here & ~common, values[common]
-        # A unit that an earlier version measured lacks them: then nothing is known of what is shared.
-        each = {int((units[common] == unit).sum()) for unit in units[here]}
-        whole = len(each) == 1 and len(shared) > 0
+        own = ~here & ~common
         found[name] = Observations(
             values=values[here],
             units=tuple(units[here].tolist()),
             replicates=tuple(values[own & (units == unit)] for unit in units[here]),
-            common_UR=shared.reshape(int(here.sum()), -1) if whole else np.empty((0, 0)),
+            common_UR=_common(values[common], units[common], units[here]),
             count=int(counts[place]),
             seed_deviation=float(np.sqrt(variances[place])),
         )
     return found
+
+
+def _common(values_N: np.ndarray, units_N: np.ndarray, units_U: np.ndarray) -> np.ndarray:
+    """(U, R) of replicates that lie unit by unit; (0, 0) where a unit has not as many as others,
+    such as one that an earlier version measured."""
+    each, counts = np.unique(units_N, return_counts=True)
+    if not len(values_N) or len(each) != len(units_U) or len(set(counts)) > 1:
+        return np.empty((0, 0))
+    return values_N.reshape(len(units_U), -1)
