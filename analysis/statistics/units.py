@@ -187,7 +187,8 @@ def observed(
 def _common(values_N: np.ndarray, units_N: np.ndarray, units_U: np.ndarray) -> np.ndarray:
     """(U, R) of replicates that lie unit by unit; (0, 0) where a unit has not as many as others,
     such as one that an earlier version measured."""
-    each, counts = np.unique(units_N, return_counts=True)
-    if not len(values_N) or len(each) != len(units_U) or len(set(counts)) > 1:
-        return np.empty((0, 0))
-    return values_N.reshape(len(units_U), -1)
+    if len(values_N):
+        each, counts = np.unique(units_N, return_counts=True)
+        if len(each) == len(units_U) and len(set(counts)) == 1:
+            return values_N.reshape(len(units_U), -1)
+    return np.empty((0, 0))

@@ -31,6 +31,7 @@ from analysis.claims.rows import LedgerRow, Line
 from analysis.claims.trained import Trained
 from analysis.frame import checked_frame
 from analysis.statistics.asymmetry import asymmetry_study
+from analysis.statistics.choices import stands_in
 from analysis.statistics.damage import Damages
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, Levels
@@ -182,6 +183,14 @@ def test_no_loss_has_its_size_at_the_margin_and_its_intervals_cover(claim):
     assert small(share(lines, Verdict.CONTRADICTED))
     assert 0.93 < covered(lines, margin * UNTRAINED) < 0.97
     assert share(lines, Verdict.UNRESOLVED) < 0.001  # the untrained damage is clear
+
+
+def test_a_plan_that_loses_its_margin_seldom_stands_in():
+    losses = (("progressive", False), HALF_MARGIN), (("progressive", True), FULL_MARGIN)
+    _, found = trained_studies(losses, 2, STUDIES)
+    said = [stands_in(one, ("progressive", HALF), FD, HALF) for one in found]
+    assert small(said.count(True) / STUDIES) and said.count(True) / STUDIES > 0.03
+    assert said.count(None) / STUDIES < 0.001
 
 
 @pytest.mark.parametrize("claim", [c4, c7a])
