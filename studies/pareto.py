@@ -23,13 +23,14 @@ this machine. Expect subnets that gain and a full network that loses as the shar
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from analysis.study_file import ParetoFile
 from studies.ablated import ablation_metrics, write_ablation
+from studies.cells.cell import Task
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.rivals.alone import ALONE
@@ -150,6 +151,14 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         for name in self.config.rivals or ():
             ground = Ground(name=name, study=self, bench=bench, unit=unit, switch=switch)
             yield from RIVALS[name].points(ground)
+
+    def price_lines(self, points: Sequence[Point], seconds: Mapping[Task, float]) -> Iterator[str]:
+        """What each rival adds: what it shares with points before it is theirs."""
+        counted = {point.task for point in points if "rival" not in point.columns}
+        for name in self.config.rivals or ():
+            mine = {point.task for point in points if point.columns.get("rival") == name} - counted
+            counted |= mine
+            yield f"of that rival {name}: about {sum(seconds[task] for task in mine):.0f} CPU-s"
 
     def facts(self, outcome: Outcome[None]) -> dict[str, Any]:
         from studies.grid.costs import paper_cost

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import itertools
 import json
 import sys
 import time
@@ -112,6 +111,10 @@ class Study(abc.ABC, Generic[Config, Found]):
         ledger = json.loads(paths.answer.read_text()).get("ledger", [])
         tags = {f"verdict {row['claim']}": row["verdict"] for row in ledger}
         return Answer(note=paths.verdict, tags=tags)
+
+    def price_lines(self, points: Sequence[Point], seconds: Mapping[Task, float]) -> Iterable[str]:
+        """What a dry run says of parts of the price, by CPU-seconds of each task."""
+        return ()
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         """The grid, for `--dry-run`."""
@@ -339,7 +342,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             f"about {total / workers:.0f} s of wall time for all cells; then MLflow and the "
             "report, about 15 s"
         )
-        lines += _rival_lines(points, seconds)
+        lines += self.price_lines(points, seconds)
         if self.planned():
             from studies.grid.outlook import outlook_lines
 
@@ -347,19 +350,6 @@ class Study(abc.ABC, Generic[Config, Found]):
             unit_seconds = base + total / len(bench.units)
             lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)
-
-
-def _rival_lines(points: Sequence[Point], seconds: Mapping[Task, float]) -> Iterator[str]:
-    """What each rival adds of that, if any: what it shares with points before it is theirs."""
-    counted = set[Task]()
-    for name, mine in itertools.groupby(
-        sorted(points, key=lambda point: str(point.columns.get("rival", ""))),
-        key=lambda point: str(point.columns.get("rival", "")),
-    ):
-        tasks = {point.task for point in mine} - counted
-        counted |= tasks
-        if name:
-            yield f"of that rival {name}: about {sum(seconds[task] for task in tasks):.0f} CPU-s"
 
 
 def _say_done(split: Split) -> None:

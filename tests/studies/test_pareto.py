@@ -312,6 +312,10 @@ def test_dry_run(capsys, tmp_path):
     said = planned(capsys, tmp_path / "runs", units=2)
     for expected in ("12 models of 99,968 image passes", "16 plans each", "238 cells", "CPU-s"):
         assert expected in said
+    said = planned(capsys, tmp_path / "runs", units=2, rivals="alone,skip")
+    alone, skip = (f"of that rival {name}: about " for name in ("alone", "skip"))
+    assert alone in said and f"{alone}0 CPU-s" not in said
+    assert f"{skip}0 CPU-s" in said, "its cells are the base's"
 
 
 def test_what_is_given_survives_quick(capsys, tmp_path):
