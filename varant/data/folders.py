@@ -28,7 +28,7 @@ from varant.files import digest_of
 from varant.randomness import stream
 
 RESIZE = 1.125  # side of the resized image over the crop's
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 
 class UnreadableImage(UserError):
@@ -57,9 +57,18 @@ class FolderSplit:
 
     @classmethod
     def of(cls, files: Files, *, side: int, random_crop: bool) -> FolderSplit:
-        paths = tuple(file.path for file in itertools.chain.from_iterable(files.values()))
-        labels_N = np.repeat(np.arange(len(files)), [len(group) for group in files.values()])
-        return cls(paths=paths, labels_N=labels_N, side=side, random_crop=random_crop)
+        """Classes by turns: the first so many images, and any block of them, have all classes."""
+        groups = files.values()
+        turn_N = np.concatenate([np.arange(len(group)) for group in groups])
+        order_N = turn_N.argsort(kind="stable")
+        paths = [file.path for group in groups for file in group]
+        labels_N = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        return cls(
+            paths=tuple(paths[i] for i in order_N),
+            labels_N=labels_N[order_N],
+            side=side,
+            random_crop=random_crop,
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
