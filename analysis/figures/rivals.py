@@ -1,6 +1,6 @@
 """Drawing of `analysis.statistics.rivals`: every rival's front beside the study's own plans."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -24,13 +24,13 @@ def draw_rivals(
     *,
     full_kv: float,
     floor: Observations = NOTHING,
-    names: bool = True,
+    named: Collection[str],
 ) -> None:
     """KV against a metric: own plans in bold with their 95 % intervals over units, rivals as lines.
 
     Args:
         colours: by the rival's name, and the own plans' under "".
-        names: whether lines are named at the right.
+        named: lines that are named at the right; the own plans' is "".
     """
     lines: dict[str, Reached] = {"": own}
     for front in fronts:
@@ -51,7 +51,10 @@ def draw_rivals(
     for kv, found in own:
         interval = found.interval()
         ax.vlines(kv, interval.low, interval.high, color=colours[""], linewidth=1.0, zorder=3)
-    if names:
-        ends = [(*line[-1], name or "this study", colours[name]) for name, line in means.items()]
-        label_column(ax, ends)
+    ends = [
+        (*line[-1], name or "this study", colours[name])
+        for name, line in means.items()
+        if name in named
+    ]
+    label_column(ax, ends)
     plain(ax, y_ticks=4)

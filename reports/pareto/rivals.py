@@ -165,6 +165,9 @@ def _plate(rivals: RivalFindings) -> Figure:
     colours = {"": KINDS["progressive"]}
     for i, front in enumerate(rivals.fronts):
         colours[front.name] = OTHERS[i % len(OTHERS)]
+    last = dict.fromkeys(colours, shown[-1].name)  # the last panel that shows it names a line
+    for front in rivals.fronts:
+        last[front.name] = [metric.name for metric in shown if metric.name in front.reached][-1]
     for ax, metric in zip(axes, shown, strict=True):
         own = [(levels.value(place, KV), levels.observed(place, metric.name)) for place in places]
         draw_rivals(
@@ -175,7 +178,7 @@ def _plate(rivals: RivalFindings) -> Figure:
             colours,
             full_kv=rivals.study.kv_full_bytes,
             floor=levels.floor(metric.name),
-            names=ax is axes[-1],
+            named=[name for name in colours if last[name] == metric.name],
         )
         memory_axes(ax, rivals.study.kv_full_bytes)
         ax.set_ylabel(metric.heading)

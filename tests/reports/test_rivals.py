@@ -24,12 +24,14 @@ FACTS = [{"name": name, "rule": f"the rule of {name}", "source": "a paper"} for 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Of a study whose rivals are its own fixed share and its base once more."""
+    """Of a study whose rivals are its own fixed share and, without NLL, its base once more."""
     frame = pareto_frame(**SHARED, status={("fixed 1", 4, QUARTER): "failed"})
     alone = as_rival(frame, "fixed 1", "alone", weight_bytes=3 * 2**20)
     made = tmp_path_factory.mktemp("rivals") / "pareto"
     made.mkdir()
-    with_rivals(frame, alone, as_rival(frame, "base", "skip")).to_parquet(made / "frame.parquet")
+    skip = as_rival(frame, "base", "skip")
+    skip = skip[~skip["metric"].str.contains("nll")]
+    with_rivals(frame, alone, skip).to_parquet(made / "frame.parquet")
     facts = pareto_facts(**SHARED, rivals=FACTS)
     trained = [model | {"rival": "alone"} for model in facts["models"][-5:]]
     facts["models"] += trained
