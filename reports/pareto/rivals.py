@@ -167,7 +167,8 @@ def _plate(rivals: RivalFindings) -> Figure:
         colours[front.name] = OTHERS[i % len(OTHERS)]
     last = dict.fromkeys(colours, shown[-1].name)  # the last panel that shows it names a line
     for front in rivals.fronts:
-        last[front.name] = [metric.name for metric in shown if metric.name in front.reached][-1]
+        reached = [metric.name for metric in shown if metric.name in front.reached]
+        last[front.name] = reached[-1] if reached else ""
     for ax, metric in zip(axes, shown, strict=True):
         own = [(levels.value(place, KV), levels.observed(place, metric.name)) for place in places]
         draw_rivals(

@@ -107,7 +107,7 @@ def costly(found: ParetoFindings) -> list[Text]:
     """Memory budgets at which no plan is shown to cost nothing."""
     return [
         f"No plan within {words.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
-        f"than the base's full network, by {words.measure(found.study)}: the one chosen, "
+        f"than the base's full network, by {words.excluded_loss(found.study)}: the one chosen, "
         f"{plan.schedule} {plan.plan.label}, is not."
         for plan in found.chosen
         if plan.non_inferior is False

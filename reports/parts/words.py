@@ -140,8 +140,8 @@ ONE_UNIT = (
 )
 
 
-def measure(study: SupernetFile) -> str:
-    """The loss that a plan which stands in for the full network must not have."""
+def excluded_loss(study: SupernetFile) -> str:
+    """What must be excluded where a plan is to stand in for the full network."""
     return (
         f"{percent(HALF_MARGIN)} of what half the layers lose untrained after scale "
         f"{study.train_switch}"
