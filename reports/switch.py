@@ -105,8 +105,8 @@ def _answer(study: SupernetFile, first: First, maps: Sequence[Heatmap]) -> Text:
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
-        f"Where a loss of {words.excluded_loss(study)} against the base's full network is excluded, "
-        "there and at every later switch point (one-sided 95 %). ",
+        f"Where a loss of {words.excluded_loss(study)} against the base's full network is "
+        "excluded, there and at every later switch point (one-sided 95 %). ",
         [
             f"{depth} layers, by {metric.short}: from scale {row['switch']} on, for "
             f"{words.percent(row['kv_share'])} of its KV and "
@@ -150,8 +150,8 @@ def _add_losses(
         rows,
         "Models at the switch point that they were trained for, against the base's full network: "
         f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
-        f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %). KV and FLOPs as shares of "
-        "the full network's.",
+        f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %). KV and FLOPs as shares "
+        "of the full network's.",
         grouped=True,
     )
 

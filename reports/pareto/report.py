@@ -143,8 +143,8 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
         "The best plan within each share of the full network's peak KV: chosen by mean NLL on "
         "select images over all schedules and plans, reported on test images with 95 % "
         "interval. Loss: paired test NLL against the base's full network with its 90 % "
-        f"interval. No worse: a loss of {words.excluded_loss(found.study)} is excluded (one-sided test "
-        "at 5 %). Exported as plan-*.json.",
+        f"interval. No worse: a loss of {words.excluded_loss(found.study)} is excluded (one-sided "
+        "test at 5 %). Exported as plan-*.json.",
         numeric_from=2,
     )
 
