@@ -62,6 +62,10 @@ class NoiseConfig(SupernetConfig):
     def quick_defaults(cls) -> Self:
         return replace(super().quick_defaults(), units=2)
 
+    @property
+    def more_times(self) -> Mapping[str, int]:
+        return {"draws": self.draws}
+
 
 class Noise(SupernetStudy[NoiseConfig, None]):
     """Measures the same again: other seeds of base, training and sampling, other counts."""

@@ -159,7 +159,7 @@ TOGETHER = [
     ),
     ("studies.sensitivity", "--units 10000", "--units 10000: a grid of more than"),
     ("studies.pareto", "--seeds 10000", "--units 5 --seeds 10000: a grid of more than"),
-    ("studies.noise", "--draws 10000", "--units 5 --seeds 2: a grid of more than"),
+    ("studies.noise", "--draws 10000", "--units 5 --seeds 2 --draws 10000: a grid of more than"),
     ("studies.efficiency", "--plans full d99@99", "--plans d99@99: "),
 ]
 

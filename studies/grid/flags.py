@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -141,6 +142,11 @@ class StudyConfig:
     @property
     def training_seeds(self) -> int:
         return 1
+
+    @property
+    def more_times(self) -> Mapping[str, int]:
+        """Other flags that multiply the grid, and how often."""
+        return {}
 
     @property
     def workers(self) -> int:

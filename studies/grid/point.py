@@ -79,11 +79,11 @@ class Outcome(Generic[Found]):
         ]
 
 
-def bounded(*parts: Iterable[Point], units: int, seeds: int) -> tuple[Point, ...]:
-    """All points of a grid; `UserError` naming the flags that they are many of."""
+def bounded(*parts: Iterable[Point], times: Mapping[str, int]) -> tuple[Point, ...]:
+    """All points of a grid; `UserError` naming the flags that multiply them, `times` so often."""
     points = tuple(itertools.islice(itertools.chain(*parts), MOST_POINTS + 1))
     if len(points) > MOST_POINTS:
-        shown = f"--units {units}" + (f" --seeds {seeds}" if seeds > 1 else "")
+        shown = " ".join(f"--{name} {count}" for name, count in times.items() if count > 1)
         raise UserError(
             f"{shown}: a grid of more than {MOST_POINTS:,} points; give less, or units in parts "
             "(--seed), whose reports `python -m reports --pool` joins"
