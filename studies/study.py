@@ -172,7 +172,7 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _points(self, bench: Planned, found: Found | None) -> tuple[Point, ...]:
         parts = self.points(bench, found), self.real_points(bench)
         times = {"units": len(self.units), "seeds": self.config.training_seeds}
-        return bounded(*parts, times=times | self.config.more_times)
+        return bounded(*parts, times={**times, **self.config.more_times})
 
     def plan(self) -> tuple[Planned, tuple[Point, ...]]:
         """Bench and grid, before anything is made; `UserError` for flags that make none."""
