@@ -96,7 +96,7 @@ def subject_of(config: EfficiencyConfig) -> Subject:
     import torch
 
     from studies.cells.gauge import Subject, code_digest
-    from studies.grid.folder import device_name
+    from varant.devices import device_name
     from varant.model.geometry import Geometry
     from varant.model.tokenizer import TokenizerConfig
     from varant.start.presets import base_geometry, light_tokenizer

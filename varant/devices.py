@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import platform
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +30,19 @@ def check_device(device: str) -> str:
             f"--device {device}: this machine has CUDA devices 0 to {torch.cuda.device_count() - 1}"
         )
     return device
+
+
+def device_name(device: str) -> str:
+    """The GPU's, or the processor's."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def check_precision(precision: Precision, device: str) -> None:
@@ -89,6 +104,27 @@ def require_memory(needed: int, device: str, flags: str, remedy: str) -> None:
             f"{flags}: takes at least {needed / 2**30:,.1f} GiB of memory, {device} has "
             f"{most / 2**30:,.1f}; {remedy}"
         )
+
+
+@contextlib.contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """Inside, the same numbers each time on this device: a CPU gives them as it is; CUDA by
+    algorithms that add in a set order, and before its first product in the process only."""
+    import torch
+
+    if not device.startswith("cuda"):
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    deterministic: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = False  # a launch for each tensor
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        deterministic.fill_uninitialized_memory = before[1]
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
     python -m varant.train_base --preset small --seed 0
 
 Trains by the preset's recipe (`varant/presets.toml`): a tokenizer, unless the package has one, and
-the network of a training seed, an hour of one core for `small`; killed, the same command goes on.
+the network of a training seed; killed, the same command goes on.
 Then it puts the network into `varant/start/weights/` in half precision, with digest, recipe and the
 course of the training, and says how that converged: how far select NLL still fell over the last
 fifth of the steps before the rate decays, and how far it ends above train NLL. Of a network that
@@ -38,6 +38,8 @@ class BaseTrainingConfig:
     """Training seed; the unit of this number starts from the network."""
     workspace: OutFolder = Path("runs")
     """Where it is trained."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:0; with --seed and torch's version, it decides the bits."""
     out: OutFolder | None = None
     """Folder to put it in; default: the package's."""
 
@@ -52,6 +54,7 @@ class BaseTrainingConfig:
 def main(config: BaseTrainingConfig) -> None:
     import torch
 
+    from varant.devices import check_device, repeatable
     from varant.files import locked
     from varant.progress import progress_bar
     from varant.start.config import DataConfig, StartConfig
@@ -61,6 +64,7 @@ def main(config: BaseTrainingConfig) -> None:
 
     out = config.out or WEIGHTS
     require_writable("--out", out)
+    check_device(config.device)
     torch.set_num_threads(1)
     start = StartConfig(preset=config.preset, base="train")
     resolved = resolve(start, DataConfig(), seeds=(config.seed,))
@@ -70,17 +74,21 @@ def main(config: BaseTrainingConfig) -> None:
     base = replace(resolved.base, evaluations=EVALUATIONS)
     resolved = replace(resolved, base=base, package=tokenizer)
     workspace = Workspace(folder=config.workspace)
-    made = materialise(resolved, workspace, progress_bar, splits=("train", "select"))
+    splits = "train", "select"
+    with repeatable(config.device):
+        made = materialise(resolved, workspace, progress_bar, device=config.device, splits=splits)
     with locked(workspace.folder / ".package.lock"):  # networks may finish at once
         had = Package.of(config.preset, out)
-        facts = put(made, config.preset, out)
+        facts = put(made, config.preset, out, config.device)
         print(f"{config.preset} seed {config.seed}: {said(facts)}{compared(had, made, facts)}")
 
 
-def put(start: Start, preset: PresetName, out: Path) -> dict[str, Any]:
-    """Put the first network of `start` into the package at `out`; its facts there."""
+def put(start: Start, preset: PresetName, out: Path, device: str) -> dict[str, Any]:
+    """Put the first network of `start`, which is on `device`, into the package at `out`; its facts
+    there."""
     import torch
 
+    from varant.devices import device_name
     from varant.files import write_json
     from varant.start.package import FORMAT, Package
     from varant.start.preparation import tokenizer_recipe
@@ -97,9 +105,11 @@ def put(start: Start, preset: PresetName, out: Path) -> dict[str, Any]:
     halves = {name: tensor.half() for name, tensor in model.state_dict().items()}
     facts: dict[str, Any] = {"sha256": write_tensors(package.base_file(network.seed), halves)}
     model.load_state_dict({name: tensor.float() for name, tensor in halves.items()})
+    model.to(device)
     facts |= {
         "trained_sha256": network.sha256,
         "torch": torch.__version__,
+        "machine": device_name(device),
         **course(network.folder, start.resolved),
         **{f"{split}_nll": nll(start, model, split) for split in ("train", "select")},
     }

@@ -53,8 +53,9 @@ class _OfTraining(Gauge):
         """It takes every step in full; what stands in `plans` for that depth is what runs."""
         geometry, device = self.subject.geometry, self.subject.device
         with torch_seed(0):
-            model, tokenizer = VAR(geometry).to(device), Tokenizer(self.subject.tokenizer)
             shard = torch.randint(geometry.vocab_size, (4 * self.batch, geometry.tokens)).short()
+            with torch.device(device):  # where billions of weights take seconds to draw, no minute
+                model, tokenizer = VAR(geometry), Tokenizer(self.subject.tokenizer)
         labels_N = torch.zeros(len(shard), dtype=torch.long)
         tokens = TokenSplit(shards=(shard,), labels_N=labels_N)
         config = TrainingConfig(
@@ -66,7 +67,7 @@ class _OfTraining(Gauge):
             precision=self.subject.precision,
         )
         batches = CachedBatches(tokens, seed=0, batch=self.batch)
-        return Trainer(model, tokenizer.eval().to(device), batches, config)
+        return Trainer(model.to(device), tokenizer.eval().to(device), batches, config)
 
     @property
     def _watch(self) -> Stopwatch:

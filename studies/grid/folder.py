@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from analysis.frame import COLUMNS, checked_frame
 from analysis.study_file import Facts
@@ -21,6 +19,7 @@ from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from varant import __version__
+from varant.devices import device_name
 from varant.manifest import recording, verified
 from varant.model.cost import parameter_count
 from varant.start.config import RunConfig
@@ -154,14 +153,3 @@ def _base_facts(outcome: Outcome[Any], unit: int) -> dict[str, Any]:
         "nll_mean": means.get("nll/mean"),
         "class_accuracy": means.get("class_accuracy"),
     }
-
-
-def device_name(device: str) -> str:
-    """The GPU's, or the processor's."""
-    if device.startswith("cuda"):
-        return str(torch.cuda.get_device_name(device))
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

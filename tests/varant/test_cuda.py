@@ -1,5 +1,8 @@
 """The same numbers on a GPU; runs where there is one."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from small_networks import small_geometry, small_tokenizer
@@ -60,3 +63,36 @@ def test_training_and_likelihood():
         model.eval()
         found.append(nll_per_scale(model, tokenizer, tokens))
     torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(found[1]), atol=1e-6, rtol=0)
+
+
+REPEATED = """
+import sys, torch
+from small_networks import small_geometry, small_tokenizer
+import varant
+from varant.data.batches import CachedBatches
+from varant.data.tokens import TokenSplit
+from varant.devices import repeatable
+from varant.training.config import TrainingConfig
+from varant.training.trainer import Trainer
+
+torch.manual_seed(0)
+tokens = TokenSplit(
+    shards=(torch.randint(0, 16, (64, 14), dtype=torch.int32),), labels_N=torch.arange(64) % 3
+)
+model = varant.VAR(small_geometry((1, 2, 3), 16, depth=4)).to("cuda")
+tokenizer = varant.Tokenizer(small_tokenizer((1, 2, 3), 16)).eval().to("cuda")
+config = TrainingConfig(budget_images=3_200, batch=32)
+with repeatable("cuda"):
+    trainer = Trainer(model, tokenizer, CachedBatches(tokens, seed=0, batch=32), config)
+    while not trainer.finished:
+        trainer.advance()
+torch.save({name: t.cpu() for name, t in model.state_dict().items()}, sys.argv[1])
+"""
+
+
+def test_a_training_that_is_repeatable_gives_the_same_bits(tmp_path):
+    """In processes of their own: CUDA's products are set up once a process."""
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-c", REPEATED, tmp_path / name], check=True, timeout=300)
+    one, two = (torch.load(tmp_path / name) for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
