@@ -39,7 +39,6 @@ from analysis.metrics import Metric
 from analysis.statistics.fronts import trade
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, PlanKey, Way
-from analysis.statistics.units import Observations
 
 CLAIM = Claim.stated(__doc__)
 MEAN_SHARE = 2 / 3  # of the progressive schedule 5 : 15 : 10 from 0.2 to 1
@@ -111,19 +110,20 @@ def _beyond_the_chord(
 ) -> tuple[Evidence, ...]:
     """How far the schedule lies beyond the polyline through the fixed shares."""
     plane = trade(case.levels, metric, half)
-    gaps = plane.gaps(progressive) if plane else {}
-    if not gaps:
+    beyond = plane.beyond(progressive) if plane else None
+    if beyond is None or not beyond.gap:
         return ()
-    clamped = sum(gap.clamped for gap in gaps.values())
-    observed = Observations.alone({unit: gap.value for unit, gap in gaps.items()})
+    interval, units = beyond.gap.interval(), beyond.gap.units
     label = f"{half.label}: {progressive} beyond the fixed shares' polyline (decides nothing)"
     return (
         Evidence(
             label=label,
             metric=metric,
-            interval=observed.interval(),
-            p_value=observed.interval().p_value,
-            units=observed.units,
-            note=f"compared with an end of it in {clamped} of {len(gaps)} units" if clamped else "",
+            interval=interval,
+            p_value=interval.p_value,
+            units=units,
+            note=f"compared with an end of it in {beyond.clamped} of {len(units)} units"
+            if beyond.clamped
+            else "",
         ),
     )

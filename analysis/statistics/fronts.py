@@ -7,9 +7,9 @@ lies beyond it. Pareto sets, hypervolume and attainment surfaces are moocore's.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import moocore
 import numpy as np
@@ -17,10 +17,8 @@ import pandas as pd
 
 from analysis.errors import FrameError
 from analysis.metrics import Metric
-from analysis.statistics.intervals import grouped_t, paired_t
 from analysis.statistics.levels import FULL, Levels, PlanKey
-from analysis.statistics.units import Observations
-from analysis.study_file import BASE, CONTROL
+from analysis.statistics.units import NOTHING, Observations, applied, in_common
 
 KV = "kv_bytes/peak"
 CORNER = (1.1, 1.0)
@@ -132,12 +130,13 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
     mine = mine.assign(kv_share=mine["kv"] / full_kv, damage=metric.damage_sign * mine["value"])
     plan = ["schedule", "kind", "plan", "switch", "subnet_depth", "trained"]
     measured = ["kv_share", "value", "damage"]
-    means = mine.groupby(plan, sort=False, dropna=False)[measured].mean()
-    ends = grouped_t(mine, plan, "value")[["low", "high"]]
+    means = mine.groupby(plan, sort=False, dropna=False)[measured].mean().reset_index()
+    over_units = (levels.table["metric"] == metric.name) & (levels.table["over"] == "units")
+    ends = levels.table.loc[over_units, ["schedule", "plan", "low", "high"]]
     return Frontier(
         metric=metric,
         models=mine[[*plan, "unit", *measured]],
-        plans=means.join(ends).reset_index(),
+        plans=means.merge(ends, how="left", on=["schedule", "plan"]),
         full_kv=full_kv,
         floor=levels.floor(metric.name),
     )
@@ -149,7 +148,7 @@ def _points(plane: pd.DataFrame) -> np.ndarray:
 
 
 def hypervolume_table(
-    frontiers: Sequence[Frontier], levels: Levels, shallowest: PlanKey
+    levels: Levels, metrics: Sequence[Metric], shallowest: PlanKey, *, full_kv: float
 ) -> pd.DataFrame:
     """The hypervolume of each schedule's trained plans, full network included, unit by unit.
 
@@ -163,32 +162,48 @@ def hypervolume_table(
     keep: that costs the same memory): those that finished in all of its units and in all
     schedules. Anchors, which train no subnet, have none but the full network and are left out.
 
-    Columns: `schedule`, `metric`, `value` (mean over units), `low`, `high` (t over units; NaN for
+    Columns: `schedule`, `metric`, `value` (mean over units), `low`, `high` (over units; NaN for
     one), `units`, `points` (plans a schedule), `values` (tuple, a unit each).
     """
-    rows, base = [], (levels.base.name if levels.base else "", FULL)
-    for found in frontiers:
-        metric = found.metric
+    rows = []
+    for metric in metrics:
         untrained = levels.untrained(shallowest, metric.name)
         if not untrained.mean > 0 or untrained.interval().low <= 0:
             continue
-        start = levels.observed(base, metric.name).times(metric.damage_sign).by_unit
-        points = found.models[found.models["trained"] & ~found.models["kind"].isin((CONTROL, BASE))]
-        points = points[points["unit"].isin(start)]
-        lost = (points["damage"] - points["unit"].map(start)) / untrained.mean
-        points = points.assign(damage=lost)
-        models = len(points[["schedule", "unit"]].drop_duplicates())
-        sizes = points.groupby(["switch", "subnet_depth"], dropna=False)["unit"].transform("size")
-        points = points[sizes == models]
-        plans = len(points[["switch", "subnet_depth"]].drop_duplicates())
-        for schedule, mine in points.groupby("schedule", sort=False):
-            by_unit = mine.groupby("unit")
-            values = [hypervolume(_points(unit), np.array(CORNER)) for _, unit in by_unit]
-            interval = paired_t(values)
-            ends = (interval.estimate, interval.low, interval.high)
-            rows.append((schedule, metric.name, *ends, len(values), plans, tuple(values)))
+        for schedule, losses in _comparable(levels, metric.name).items():
+            kv_P = np.array([levels.value((schedule, plan), KV) for plan in losses]) / full_kv
+            lost = list(losses.values())
+            found = applied(partial(_area, kv_P), [*lost, untrained.pooled(lost[0].units)])
+            ends = (found.mean, found.interval().low, found.interval().high)
+            counts = (len(found.units), len(lost))
+            rows.append((schedule, metric.name, *ends, *counts, tuple(found.values.tolist())))
     columns = ["schedule", "metric", "value", "low", "high", "units", "points", "values"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _area(kv_P: np.ndarray, values: np.ndarray) -> float:
+    """The hypervolume of (P,) losses, which the untrained damage follows."""
+    return hypervolume(np.column_stack([kv_P, values[:-1] / values[-1]]), np.array(CORNER))
+
+
+def _comparable(levels: Levels, metric: str) -> dict[str, dict[PlanKey, Observations]]:
+    """Losses by schedule and trained plan; of the plans that finished in all units of all."""
+    losses: dict[str, dict[PlanKey, Observations]] = {}
+    for name, plan in levels.places:
+        way, loss = levels.way(name), levels.loss((name, plan), metric)
+        if loss and not way.anchor and way.trains(plan):
+            losses.setdefault(name, {})[plan] = loss
+    kept = [
+        {(plan.switch, plan.subnet_depth) for plan, loss in mine.items() if loss.units == whole}
+        for mine in losses.values()
+        for whole in [max((loss.units for loss in mine.values()), key=len)]
+    ]
+    everywhere = set[tuple[int | None, int | None]]().union(*kept).intersection(*kept)
+    chosen = {
+        name: {p: loss for p, loss in mine.items() if (p.switch, p.subnet_depth) in everywhere}
+        for name, mine in losses.items()
+    }
+    return {name: mine for name, mine in chosen.items() if mine}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,28 +235,49 @@ def frontier_gap(front_N2: np.ndarray, point_2: Sequence[float]) -> Gap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """How far a schedule lies beyond a front, and in how many units an end of it stood for it."""
+
+    gap: Observations
+    clamped: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trade:
     """The (full, subnet) plane of one metric, signed so that lower is better.
 
     Attributes:
-        models: `schedule`, `unit`, `full`, `subnet` of every model that trains subnets.
+        schedules: full network and subnet of every schedule that trains subnets, of the units that
+            have both.
         fixed: names of the fixed shares.
         control: full-network value of the control; None without one.
     """
 
     subnet: PlanKey
-    models: pd.DataFrame
+    schedules: Mapping[str, tuple[Observations, Observations]]
     fixed: tuple[str, ...]
     control: float | None
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """`schedule`, `full`, `subnet` of every model."""
+        rows = [
+            (name, *values)
+            for name, both in self.schedules.items()
+            for values in zip(*(one.values for one in both), strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["schedule", "full", "subnet"])
 
     @cached_property
     def points(self) -> pd.DataFrame:
         """`schedule`, `full`, `subnet`, averaged over units, and the half-widths of their 95 %
         intervals `full_half`, `subnet_half` (NaN for one unit)."""
-        found = {name: grouped_t(self.models, ["schedule"], name) for name in ("full", "subnet")}
-        means = {name: one["estimate"] for name, one in found.items()}
-        halves = {f"{name}_half": one["high"] - one["estimate"] for name, one in found.items()}
-        return pd.DataFrame(means | halves).reset_index()
+        rows = [
+            (name, *(one.mean for one in both), *(_half_width(one) for one in both))
+            for name, both in self.schedules.items()
+        ]
+        columns = ["schedule", "full", "subnet", "full_half", "subnet_half"]
+        return pd.DataFrame(rows, columns=columns)
 
     @cached_property
     def front(self) -> np.ndarray:
@@ -249,36 +285,47 @@ class Trade:
         fixed = self.points[self.points["schedule"].isin(self.fixed)]
         return staircase(fixed[["full", "subnet"]].to_numpy(dtype=float))
 
-    def gaps(self, schedule: str) -> dict[int, Gap]:
-        """How far a schedule lies beyond the front of the fixed shares, by unit.
+    def beyond(self, schedule: str) -> Beyond:
+        """How far a schedule lies beyond the front of the fixed shares, unit by unit.
 
-        Of the units in which it and every fixed share finished; none for one fixed share.
+        Of the units in which it and every fixed share finished; of none for one fixed share.
         """
-        units: dict[int, dict[str, tuple[float, float]]] = {}
-        for name, unit, full, subnet in self.models.itertuples(index=False):
-            units.setdefault(unit, {})[name] = (full, subnet)
-        return {
-            unit: frontier_gap(np.array([at[name] for name in self.fixed]), at[schedule])
-            for unit, at in sorted(units.items())
-            if len(self.fixed) > 1 and at.keys() >= {schedule, *self.fixed}
-        }
+        names = (*self.fixed, schedule)
+        if len(self.fixed) < 2 or not all(name in self.schedules for name in names):
+            return Beyond(gap=NOTHING, clamped=0)
+        parts = in_common([one for name in names for one in self.schedules[name]])
+
+        clamped = [_gap(values).clamped for values in np.stack([part.values for part in parts]).T]
+        gap = applied(lambda values: _gap(values).value, parts)
+        return Beyond(gap=gap, clamped=sum(clamped))
+
+
+def _gap(values: np.ndarray) -> Gap:
+    """Of points laid end to end, the last one beyond the others."""
+    points_N2 = values.reshape(-1, 2)
+    return frontier_gap(points_N2[:-1], points_N2[-1].tolist())
+
+
+def _half_width(found: Observations) -> float:
+    """Of the 95 % interval over units; NaN for one."""
+    i = found.interval()
+    return i.high - i.estimate if len(found.units) > 1 else math.nan
 
 
 def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
     """Every schedule's full network against one subnet; None where none has both."""
-    rows, sign = [], metric.damage_sign
+    schedules, sign = {}, metric.damage_sign
     for way in levels.ways:
-        full, small = (
-            levels.observed((way.name, plan), metric.name).by_unit for plan in (FULL, subnet)
-        )
-        both = [] if way.anchor else [unit for unit in full if unit in small]
-        rows += [(way.name, unit, sign * full[unit], sign * small[unit]) for unit in both]
-    if not rows:
+        both = [levels.observed((way.name, plan), metric.name) for plan in (FULL, subnet)]
+        full, small = in_common([one.times(sign) for one in both])
+        if full and not way.anchor:
+            schedules[way.name] = full, small
+    if not schedules:
         return None
     control = levels.value((levels.control.name, FULL), metric.name) if levels.control else math.nan
     return Trade(
         subnet=subnet,
-        models=pd.DataFrame(rows, columns=["schedule", "unit", "full", "subnet"]),
+        schedules=schedules,
         fixed=tuple(way.name for way in levels.fixed),
         control=None if math.isnan(control) else sign * control,
     )

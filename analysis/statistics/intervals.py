@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from scipy import special
 
 SIGNIFICANCE = 0.05
@@ -146,17 +145,6 @@ def welch_t(one: Interval, other: Interval) -> Interval:
         degrees_of_freedom=df,
         p_value=float(2 * special.stdtr(df, -abs(difference) / error)),
     )
-
-
-def grouped_t(table: pd.DataFrame, keys: Sequence[str], column: str) -> pd.DataFrame:
-    """The 95 % interval of `paired_t` for the mean of `column` in every group of `table`.
-
-    Groups are in order of appearance and are the index; columns are the fields of `Interval`.
-    """
-    groups = table.groupby(list(keys), dropna=False, sort=False)[column]
-    found = groups.agg(["mean", "std", "size", "min", "max"])
-    mean, deviation, n, lowest, highest = (found[name].to_numpy() for name in found.columns)
-    return pd.DataFrame(_student(mean, deviation, n, (lowest, highest), 0.95), index=found.index)
 
 
 def _student(

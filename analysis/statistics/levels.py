@@ -146,6 +146,9 @@ class Levels:
         """Every way and plan with numbers, in the frame's order."""
         return tuple(dict.fromkeys((name, plan) for name, plan, _ in self._groups))
 
+    def way(self, name: str) -> Way:
+        return self._by_name[name]
+
     def observed(self, place: Place, metric: str) -> Observations:
         """The metric's values themselves; nothing where it has no numbers."""
         return self._groups.get((*place, metric), NOTHING)

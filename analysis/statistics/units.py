@@ -13,7 +13,7 @@ alike and is in no spread between them. Replicates without each block of what is
 over units, tell its standard error, which is added (`intervals.with_common`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -90,16 +90,26 @@ class Observations:
 
     def minus(self, other: Self) -> Self:
         """Unit by unit, of the units that both have; replicates where both have as many."""
-        units = tuple(unit for unit in self.units if unit in other.units)
-        mine, theirs = ([o.units.index(unit) for unit in units] for o in (self, other))
-        pairs = [
-            (self.replicates[i], other.replicates[j]) for i, j in zip(mine, theirs, strict=True)
-        ]
+        one, two = in_common([self, other])
+        pairs = zip(one.replicates, two.replicates, strict=True)
         differences = tuple(a - b if len(a) == len(b) else a[:0] for a, b in pairs)
         common_UR = np.empty((0, 0))
-        if self.common_UR.shape[1] == other.common_UR.shape[1] > 0:
-            common_UR = self.common_UR[mine] - other.common_UR[theirs]
-        return self._with(self.values[mine] - other.values[theirs], units, differences, common_UR)
+        if one.common_UR.shape == two.common_UR.shape:
+            common_UR = one.common_UR - two.common_UR
+        return self._with(one.values - two.values, one.units, differences, common_UR)
+
+    def of_units(self, units: tuple[int, ...]) -> Self:
+        """Those of these units, which it has."""
+        at = [self.units.index(unit) for unit in units]
+        replicates = tuple(self.replicates[i] for i in at)
+        common_UR = self.common_UR[at] if self.common_UR.size else self.common_UR
+        return self._with(self.values[at], units, replicates, common_UR)
+
+    def pooled(self, units: tuple[int, ...]) -> Self:
+        """The mean over units, as what each of `units` has."""
+        values, shared = np.full(len(units), self.mean), (len(units), len(self.common_R))
+        alone = (np.empty(0),) * len(units)
+        return self._with(values, units, alone, np.broadcast_to(self.common_R, shared))
 
     def _with(
         self,
@@ -119,6 +129,34 @@ class Observations:
             return jackknife_t(self.values[0], self.replicates[0], confidence=confidence)
         own = paired_t(self.values, confidence=confidence)
         return with_common(own, self.common_R, confidence=confidence)
+
+
+def in_common(parts: Sequence[Observations]) -> list[Observations]:
+    """Each of the units that all have."""
+    units = tuple(unit for unit in parts[0].units if all(unit in part.units for part in parts))
+    return [part.of_units(units) for part in parts]
+
+
+def applied(function: Callable[[np.ndarray], float], parts: Sequence[Observations]) -> Observations:
+    """A number that is no sum of others, such as an area: of P parts, in the units that all have.
+
+    Args:
+        function: of (P,) values of one unit. Without each block of what units share it is applied
+            again, so that what they share is in the interval; an interval of one unit it has not.
+    """
+    parts = in_common(parts)
+    units = parts[0].units
+    values_U = [function(values_P) for values_P in np.stack([part.values for part in parts]).T]
+    common_UR = np.empty((0, 0))
+    if units and len({part.common_UR.shape for part in parts}) == 1 and parts[0].common_UR.size:
+        stacked_PUR = np.stack([part.common_UR for part in parts])
+        common_UR = np.apply_along_axis(function, 0, stacked_PUR)
+    return Observations(
+        values=np.array(values_U),
+        units=units,
+        replicates=(np.empty(0),) * len(units),
+        common_UR=common_UR,
+    )
 
 
 def mean_of(parts: Sequence[Observations]) -> Observations:

@@ -52,7 +52,8 @@ class ParetoFindings:
             for metric in self.metrics
         }
         self.shares = remaining(Trained(study=study, levels=levels), self.metrics, plans)
-        self.hypervolumes = hypervolume_table(self.frontiers, levels, plans[-1])
+        metrics = [plane.metric for plane in self.frontiers]
+        self.hypervolumes = hypervolume_table(levels, metrics, plans[-1], full_kv=full_kv)
         half = half_of(study.geometry.depth, study.depths, study.train_switch)
         self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv, half=half)
         self.ledger = judge_claims(study, levels)

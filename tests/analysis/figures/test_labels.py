@@ -17,6 +17,7 @@ from analysis.figures.points import draw_curves, draw_scatter
 from analysis.figures.theme import new_figure, style
 from analysis.statistics.fronts import Trade
 from analysis.statistics.levels import EQUIDISTANT, Levels, PlanKey, Way
+from analysis.statistics.units import Observations
 
 
 def overlaps(ax: Axes) -> list[tuple[str, str]]:
@@ -50,9 +51,11 @@ def ax() -> Axes:
 
 def test_names_of_a_trade_do_not_overlap(ax, ways):
     rng = np.random.default_rng(len(ways))
-    points = pd.DataFrame({"schedule": [way.name for way in ways]})
-    points[["full", "subnet"]] = rng.normal(3, 1e-3, (len(ways), 2))
-    data = Trade(subnet=PlanKey(4, 3), models=points.assign(unit=0), fixed=(), control=None)
+    reached = {
+        way.name: tuple(Observations.alone({0: value}) for value in rng.normal(3, 1e-3, 2))
+        for way in ways
+    }
+    data = Trade(subnet=PlanKey(4, 3), schedules=reached, fixed=(), control=None)
     draw_trade(ax, data, colours_of(ways))
     assert len(ax.texts) == len(ways) and not overlaps(ax)
 

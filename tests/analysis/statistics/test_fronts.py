@@ -12,8 +12,8 @@ from analysis.errors import FrameError
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import (
     KV,
+    Beyond,
     Frontier,
-    Gap,
     frontier,
     frontier_gap,
     hypervolume,
@@ -22,6 +22,7 @@ from analysis.statistics.fronts import (
     trade,
 )
 from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.study_file import COMMON_BLOCK
 
 LOSS = parse_metric(NLL)
 FULL_KV = 100.0
@@ -40,7 +41,7 @@ def base(units=(0,), *, untrained: float = 3.0):
 
 def table_of(points):
     levels = Levels(frame_of(points))
-    return hypervolume_table([frontier(levels, LOSS, full_kv=FULL_KV)], levels, QUARTER)
+    return hypervolume_table(levels, [LOSS], QUARTER, full_kv=FULL_KV)
 
 
 def areas(points) -> dict[str, tuple[float, ...]]:
@@ -140,11 +141,10 @@ def test_metrics_share_a_scale():
     points = base() | {("fixed 1", 0, FULL): (50.0, 2.0)}
     both = {place: (kv, value, 10 * value) for place, (kv, value) in points.items()}
     levels = Levels(frame_of(both, metrics=(NLL, FD)))
-    planes = [frontier(levels, metric, full_kv=FULL_KV) for metric in (LOSS, parse_metric(FD))]
-    table = hypervolume_table(planes, levels, QUARTER)
+    table = hypervolume_table(levels, [LOSS, parse_metric(FD)], QUARTER, full_kv=FULL_KV)
     assert table["metric"].tolist() == [NLL, FD]
     assert table["value"].to_numpy() == pytest.approx([0.6 * 0.5 / 1.1] * 2)
-    assert hypervolume_table([], levels, QUARTER).empty
+    assert hypervolume_table(levels, [], QUARTER, full_kv=FULL_KV).empty
 
 
 def test_without_untrained_damage_there_is_no_scale():
@@ -269,9 +269,8 @@ def traded(points) -> Levels:
     return Levels(frame_of(cells))
 
 
-def gaps_of(levels, subnet=HALF) -> dict[int, Gap]:
-    found = trade(levels, LOSS, subnet)
-    return found.gaps(levels.progressive.name) if found else {}
+def beyond(levels, subnet=HALF) -> Beyond:
+    return trade(levels, LOSS, subnet).beyond(levels.progressive.name)
 
 
 def test_gap_beyond_fixed_shares_by_unit():
@@ -290,15 +289,15 @@ def test_gap_beyond_fixed_shares_by_unit():
             ("progressive", 2): (2.0, 0.0),  # a unit in which a share is missing
         }
     )
-    found = gaps_of(levels)
-    assert [gap.value for gap in found.values()] == pytest.approx([0.5, -0.5])
-    assert (list(found), [gap.clamped for gap in found.values()]) == ([0, 1], [False, True])
-    assert not gaps_of(levels, QUARTER)
+    found = beyond(levels)
+    assert found.gap.by_unit == pytest.approx({0: 0.5, 1: -0.5})
+    assert found.clamped == 1
+    assert trade(levels, LOSS, QUARTER) is None
 
 
 def test_one_share_is_no_front():
     levels = traded({("fixed 1", 0): (1.0, 4.0), ("progressive", 0): (1.0, 2.0)})
-    assert not gaps_of(levels)
+    assert not beyond(levels).gap
 
 
 def test_trade_by_hand():
@@ -331,3 +330,22 @@ def test_no_trade_without_a_trained_subnet():
     assert trade(traded({("control", 0): (1.0, 2.0)}), LOSS, HALF) is None
     alone = trade(traded({("progressive", 0): (1.0, 2.0)}), LOSS, HALF)
     assert (alone.control, len(alone.front)) == (None, 0)
+
+
+def test_what_units_share_is_in_every_interval():
+    def widths(frame) -> np.ndarray:
+        levels, metric = Levels(frame), parse_metric(FD)
+        kv = levels.counted(FULL, KV)
+        plans = frontier(levels, metric, full_kv=kv).plans
+        plane = trade(levels, metric, HALF)
+        areas = hypervolume_table(levels, [metric], QUARTER, full_kv=kv)
+        gap = plane.beyond(levels.progressive.name).gap.interval()
+        own = [one["high"] - one["low"] for one in (plans, areas)]
+        crosses = plane.points[["full_half", "subnet_half"]].to_numpy().ravel()
+        return np.concatenate([*own, crosses, [gap.high - gap.low]])
+
+    frame = pareto_frame(units=(0, 1, 2), metrics=(FD,))
+    shared = frame.assign(group=frame["group"] + COMMON_BLOCK)
+    whole = frame.groupby(["cell_digest", "metric"])["value"].transform("first")
+    shared["value"] = whole + 100 * (frame["value"] - whole)  # so that it is most of the error
+    assert (widths(shared) > 2 * widths(frame)).all()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.statistics.intervals import grouped_t, holm, jackknife_t, p_beyond, paired_t, welch_t
+from analysis.statistics.intervals import holm, jackknife_t, p_beyond, paired_t, welch_t
 
 
 def test_interval_agrees_with_scipy():
@@ -115,15 +114,6 @@ def test_two_independent_means_agree_with_scipy():
     alone = welch_t(paired_t(one), paired_t([0.2]))
     assert math.isnan(alone.low) and math.isnan(alone.p_value)
     assert alone.estimate == pytest.approx(one.mean() - 0.2)
-
-
-def test_intervals_of_groups_are_those_of_each():
-    values = {"b": [1.0, 3.0, 4.0], "a": [0.5], "c": [2.0, 2.0], None: [1.0, 2.0]}
-    table = pd.DataFrame([(key, v) for key, mine in values.items() for v in mine])
-    found = grouped_t(table.rename(columns={0: "key", 1: "value"}), ["key"], "value")
-    assert len(found) == len(values)
-    for (_, row), mine in zip(found.iterrows(), values.values(), strict=True):
-        assert tuple(row) == pytest.approx(fields(paired_t(mine)), nan_ok=True)
 
 
 def test_holm_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis.statistics.intervals import jackknife_t, paired_t
-from analysis.statistics.units import NOTHING, Observations, mean_of, observed
+from analysis.statistics.units import NOTHING, Observations, applied, mean_of, observed
 from analysis.study_file import COMMON_BLOCK
 
 
@@ -170,3 +171,30 @@ def test_what_units_share_widens_the_interval_by_its_jackknife():
     # One unit has the spread of its own samples only.
     (one,) = observed(rows(*[row for row in table if row[1] == 0]), ["metric"]).values()
     assert math.isnan(one.interval().low)
+
+
+def test_a_number_of_several_is_taken_unit_by_unit_and_without_each_block():
+    rng = np.random.default_rng(4)
+    one, other = (
+        Observations(
+            values=rng.normal(size=3),
+            units=units,
+            replicates=(rng.normal(size=4),) * 3,
+            common_UR=rng.normal(size=(3, 6)),
+        )
+        for units in ((0, 1, 2), (1, 2, 5))
+    )
+    difference, same = one.minus(other), applied(lambda values: values[0] - values[1], [one, other])
+    assert same.units == difference.units == (1, 2)
+    np.testing.assert_allclose(same.values, difference.values)
+    np.testing.assert_allclose(same.common_UR, difference.common_UR)
+    assert same.interval().low == pytest.approx(difference.interval().low)
+    # A ratio to what is one number for all units.
+    share = applied(lambda values: values[0] / values[1], [one, other.pooled(one.units)])
+    np.testing.assert_allclose(share.values, one.values / other.mean)
+    np.testing.assert_allclose(share.common_UR, one.common_UR / other.common_R)
+    alone = applied(lambda values: values[0], [one.of_units((0,))])
+    assert math.isnan(alone.interval().low)
+    # One that lacks what is shared leaves none; without units there is nothing.
+    assert applied(sum, [one, replace(other, common_UR=np.empty((0, 0)))]).common_UR.size == 0
+    assert not applied(sum, [one, NOTHING])
