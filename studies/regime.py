@@ -90,8 +90,8 @@ class RegimeConfig(SupernetConfig):
                 raise UserError(f"{flag} {value:g}: this study varies it; give {instead}")
         if self.ages[0] < self.training.batch:
             raise UserError(
-                f"--ages {show_count(self.ages[0])}: below one batch of {self.training.batch} "
-                f"images; give at least {self.training.batch}"
+                f"--ages {show_count(self.ages[0])}: below one batch of --batch "
+                f"{self.training.batch} images; give at least as many"
             )
 
 

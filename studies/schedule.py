@@ -197,7 +197,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         if found is not None:
             trials = [(trial.label, trial.parameters) for trial in found.trials]
         else:  # what is proposed is not known; these cost about as much
-            proposed = [Schedule.progressive(0.2 + 0.001 * i) for i in range(1, most)]
+            proposed = [Schedule.progressive(0.2 + 0.8 * i / most) for i in range(1, most)]
             trials = [(label, params_of(fixed)) for label, fixed in fixed_points().items()]
             trials += [(None, params_of(schedule)) for schedule in proposed]
         for number, (label, parameters) in enumerate(trials[:most]):

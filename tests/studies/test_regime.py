@@ -80,7 +80,7 @@ RATES = "give growing positive rates, such as 1e-4,1e-3"
         ({"ages": "32k,8k"}, f"--ages 32k,8k: {GROWING}"),
         ({"ages": "8k,8k"}, f"--ages 8k,8k: {GROWING}"),
         ({"ages": "young"}, f"--ages young: {GROWING}"),
-        ({"ages": 32}, "--ages 32: below one batch of 64 images; give at least 64"),
+        ({"ages": 32}, "--ages 32: below one batch of --batch 64 images; give at least as many"),
         ({"rates": "1e-3,0"}, f"--rates 1e-3,0: {RATES}"),
         ({"rates": "-1e-3"}, f"--rates -1e-3: {RATES}"),
         ({"rates": "1e-3,1e-4"}, f"--rates 1e-3,1e-4: {RATES}"),
