@@ -108,6 +108,8 @@ def _code_and_line(error: BaseException) -> tuple[int, str] | None:
             return 2, f"error: {error.filename}: no such file; put it back, or run again"
         case OSError(errno=int()):
             return 1, f"error: {error.filename or 'the machine'}: {error.strerror}"
+        case OSError() if type(error) is OSError:  # NumPy drops the number of a failed write
+            return 1, f"error: {one_line(error)}; is the disk full?"
         case KeyboardInterrupt():
             return code_and_line(getattr(error, "number", signal.SIGINT))
     return None

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
         (OSError(errno.EROFS, "Read-only file system", "a"), 1, "error: a: Read-only file system"),
         (FileNotFoundError(2, "No such", "a"), 2, "error: a: no such file; put it back, or run"),
         (BrokenPipeError(32, "Broken pipe"), 1, "error: the machine: Broken pipe"),
+        (OSError("5120 requested and 1984 written"), 1, "error: 5120 requested and"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
     ],
 )
