@@ -5,12 +5,14 @@ then on a signal is an exception, so that what is open is closed (`raised_signal
 saves the step that it is at (`stop_signals`). What a shell has ignored stays ignored.
 """
 
+import _thread
 import atexit
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,15 +68,34 @@ def _quit(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def raised_signals() -> Iterator[None]:
-    """Inside, signals raise `Stopped`; libraries may make another error of it, or nothing."""
+    """Inside, signals raise `Stopped`; libraries may make another error of it, or nothing.
+
+    In a finaliser or a weak reference's callback Python would print it and go on: it comes again.
+    """
 
     def stop(number: int, frame: object) -> None:
         _came.append(number)
         raise Stopped(number)
 
+    def ignored(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, Stopped):
+            # Of `threading` a callback may hold the locks; here it would raise in this hook.
+            _thread.start_new_thread(_come_again, (unraisable.exc_value.number,))
+        else:
+            before(unraisable)
+
     _came.clear()
-    with _listening([signal.SIGINT, *STOPS], stop):
-        yield
+    before, sys.unraisablehook = sys.unraisablehook, ignored
+    try:
+        with _listening([signal.SIGINT, *STOPS], stop):
+            yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _come_again(number: int) -> None:
+    time.sleep(0.01)
+    _thread.interrupt_main(signal.Signals(number))
 
 
 def raise_again() -> None:

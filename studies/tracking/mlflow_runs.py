@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -294,8 +295,8 @@ def _close_dead(client: MlflowClient, living: Path) -> None:
 
 
 def _metric_name(name: str) -> str:
-    """The name as MLflow takes it: plans have an @."""
-    return name.replace("@", " at ")
+    """The name as MLflow takes it: plans have an @, damages a %, schedules brackets."""
+    return re.sub(r"[^\w/.\- :]", "", name.replace("@", " at ").replace("%", " percent"))
 
 
 def _params(params: Mapping[str, object]) -> list[Param]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from mlflow_runs import finished_runs
 from study_commands import Command
 
 from analysis.instrument_file import LadderTable
@@ -25,6 +26,9 @@ def test_the_study_end_to_end(quick_workspace: Path) -> None:
         "middle": [2],
         "late": [5],
     }
+    runs = finished_runs(quick_workspace, "ladder-quick")
+    (parent,) = [run for run in runs if "config_digest" in run.data.tags]
+    assert any("5 percent random tokens" in name for name in parent.data.metrics)
     answer = json.loads(paths.answer.read_text())
     table = LadderTable.read(folder / "table.json")
     assert (table.repeats, table.samples) == (2, 60)

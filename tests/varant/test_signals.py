@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,24 @@ def test_who_imports_the_packages_keeps_his_handlers():
     kept = "signal.default_int_handler, signal.SIG_DFL"
     code = f"import signal, studies, varant; assert ({handlers}) == ({kept})"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(("number", "code", "line"), ENDS)
+def test_it_comes_again_where_python_would_print_it_and_go_on(capsys, number, code, line):
+    class Kept:
+        pass
+
+    went_on = False
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        kept = Kept()
+        callback = weakref.ref(kept, lambda _: signal.raise_signal(number))
+        del kept
+        assert callback() is None
+        time.sleep(5)
+        went_on = True
+    assert not went_on and ended.value.code == code
+    said = capsys.readouterr().err
+    assert said.startswith(line) and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code", "line"), ENDS)
