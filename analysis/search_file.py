@@ -100,9 +100,17 @@ class FoundPlans(Facts):
 
 
 class SearchFile(StudyFile, FoundPlans, extra="forbid"):
+    """Of a search over plans.
+
+    Attributes:
+        trained_switch: that the supernet was trained for, as far as that is known.
+        image_passes: that the study trained it by; None of one that was given.
+    """
+
     selectors: tuple[str, ...]
     switch: int
     trained_switch: int | None
+    image_passes: int | None = None
     kv_limit_bytes: float
     kv_full_bytes: float
     sampler: str

@@ -67,7 +67,14 @@ def make_report(folder: Path, study: SearchFile) -> Report:
         )
     _add_selectors(page, study, frame, found)
     add_samples(page, folder)
-    protocol_table(page, study, frame, deciding=deciding, plans=grid(study, (), study.selectors))
+    training = (
+        f"{study.image_passes:,} image passes by the progressive schedule, switch after scale "
+        f"{study.trained_switch}"
+        if study.image_passes
+        else None
+    )
+    plans = grid(study, (), study.selectors)
+    protocol_table(page, study, frame, deciding=deciding, plans=plans, training=training)
     add_failed_cells(page, unfinished(frame))
     page.limits(LIMITS)
     page.heading("All measured plans")

@@ -249,11 +249,13 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
     def facts(self, outcome: Outcome[FoundPlans]) -> dict[str, Any]:
         """The fields of `SearchFile`; not those of studies that compare trainings."""
         geometry, config = outcome.bench.geometry, self.config
+        supernet = self.supernet(outcome.bench)
         return {
             **vars(outcome.found),
             **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
             "switch": self.switch(geometry),
             "trained_switch": self.trained_switch(geometry),
+            "image_passes": supernet and supernet.config.image_passes,
             "kv_limit_bytes": self.space(geometry).kv_limit,
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
             "weighed": config.cost,

@@ -208,6 +208,7 @@ def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undr
     assert (note["schedule"]["name"], note["depths"], note["switch"]) == ("progressive", [1, 2], 3)
     facts = json.loads((folder / "study.json").read_text())
     assert facts["trained_switch"] == facts["switch"] == 3
+    assert facts["image_passes"] == note["budget_images"]
     assert set(pd.read_parquet(folder / "frame.parquet")["status"]) == {"finished"}
     runs = finished_runs(workspace, "search-quick")
     assert [r.info.run_name for r in runs if r.data.params.get("family") == "training"] == [
