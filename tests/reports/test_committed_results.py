@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from analysis.frame import load_frame
+from analysis.search_file import SearchFile
 from analysis.statistics.intervals import Verdict
 from analysis.study_file import ParetoFile, SensitivityFile
 from reports.pareto.report import judge
@@ -65,3 +66,14 @@ def test_the_committed_trade_says_what_is_written_of_it():
         assert text in readme
     i = worse.interval
     assert f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" in results
+
+
+def test_the_committed_search_says_what_is_written_of_it():
+    folder = RESULTS / "search"
+    study = SearchFile.load(folder / "study.json")
+    found = {plan.plan for plan in study.fronts["found"]}
+    results = RESULTS.with_suffix(".md").read_text()
+    assert study.image_passes is not None and f"{study.image_passes:,} image passes" in results
+    assert study.best["found"].plan == "5,7,8,3,4" and "8,6,8,1,2" in found
+    assert (len(study.fronts["two-zone"]), len(found)) == (3, 11)
+    assert len(study.scored) == 150
