@@ -108,8 +108,8 @@ def require_memory(needed: int, device: str, flags: str, remedy: str) -> None:
 
 @contextlib.contextmanager
 def repeatable(device: str) -> Iterator[None]:
-    """Inside, the same numbers each time on this device: a CPU gives them as it is; CUDA by
-    algorithms that add in a set order, and before its first product in the process only."""
+    """Inside, the same numbers each time on this device: a CPU gives them as it is, CUDA by
+    algorithms that add in a set order. There it begins before the process's first product."""
     import torch
 
     if not device.startswith("cuda"):
