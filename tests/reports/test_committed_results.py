@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from analysis.frame import load_frame
+from analysis.maps.switch_depth import transfer_map
 from analysis.search_file import SearchFile
 from analysis.statistics.intervals import Verdict
+from analysis.statistics.levels import Levels, PlanKey
 from analysis.study_file import ParetoFile, SensitivityFile
 from reports.pareto.report import judge
 from reports.sensitivity.findings import analyse
@@ -77,3 +81,19 @@ def test_the_committed_search_says_what_is_written_of_it():
     assert study.best["found"].plan == "5,7,8,3,4" and "8,6,8,1,2" in found
     assert (len(study.fronts["two-zone"]), len(found)) == (3, 11)
     assert len(study.scored) == 150
+
+
+def test_the_committed_switch_points_say_what_is_written_of_them():
+    frame = load_frame(RESULTS / "switch" / "frame.parquet", training=True, full=False)
+    levels, worse = Levels(frame), {"later": 0, "earlier": 0}
+    (metric,) = [one for one in levels.metrics if one.name.startswith("fd/shapes-24")]
+    for depth in (2, 4):
+        found = transfer_map(levels, metric, depth)
+        later = np.triu(found.significant & (found.values > 0))
+        worse["later"] += later.sum()
+        worse["earlier"] += (found.significant & (found.values > 0) & ~later).sum()
+    assert (len(levels.units), worse) == (5, {"later": 1, "earlier": 11})
+    results = RESULTS.with_suffix(".md").read_text()
+    assert "trained there in 1 of 20 pairs" in results and "in 11 of 20" in results
+    i = levels.loss(("switch 4", PlanKey(subnet_depth=4, switch=4)), metric.name).interval()
+    assert f"+{i.estimate:.2f} [{i.low:.2f},\n{i.high:.2f}]" in results
