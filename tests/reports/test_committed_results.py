@@ -6,9 +6,10 @@ import numpy as np
 
 from analysis.frame import load_frame
 from analysis.maps.switch_depth import transfer_map
-from analysis.search_file import SearchFile
+from analysis.search_file import ScheduleFile, SearchFile
+from analysis.searches.schedules import END, START
 from analysis.statistics.intervals import Verdict
-from analysis.statistics.levels import Levels, PlanKey
+from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.study_file import ParetoFile, SensitivityFile
 from reports.pareto.report import judge
 from reports.sensitivity.findings import analyse
@@ -97,3 +98,16 @@ def test_the_committed_switch_points_say_what_is_written_of_them():
     assert "trained there in 1 of 20 pairs" in results and "in 11 of 20" in results
     i = levels.loss(("switch 4", PlanKey(subnet_depth=4, switch=4)), metric.name).interval()
     assert f"+{i.estimate:.2f} [{i.low:.2f},\n{i.high:.2f}]" in results
+
+
+def test_the_committed_schedules_say_what_is_written_of_them():
+    folder = RESULTS / "schedule"
+    study = ScheduleFile.load(folder / "study.json")
+    levels = Levels(load_frame(folder / "frame.parquet", training=True, full=False))
+    won = study.won["best compromise"].parameters
+    assert (round(float(won[START]), 2), round(float(won[END]), 2)) == (0.99, 0.41)
+    places = (("best compromise", FULL), (study.reference, FULL))
+    i = levels.paired(*places, "nll/mean").interval()
+    said = f"{i.estimate:.4f} [{i.low:.4f}, {i.high:.4f}]".replace("-", "\u2212")
+    assert said in RESULTS.with_suffix(".md").read_text()
+    assert len(study.trials) == 24
