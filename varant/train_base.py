@@ -62,9 +62,9 @@ def main(config: BaseTrainingConfig) -> None:
     from varant.start.sources import materialise, resolve
     from varant.store.workspace import Workspace
 
+    check_device(config.device)
     out = config.out or WEIGHTS
     require_writable("--out", out)
-    check_device(config.device)
     torch.set_num_threads(1)
     start = StartConfig(preset=config.preset, base="train")
     resolved = resolve(start, DataConfig(), seeds=(config.seed,))

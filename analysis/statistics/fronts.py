@@ -193,12 +193,11 @@ def _comparable(levels: Levels, metric: str) -> dict[str, dict[PlanKey, Observat
         way, loss = levels.way(name), levels.loss((name, plan), metric)
         if loss and not way.anchor and way.trains(plan):
             losses.setdefault(name, {})[plan] = loss
-    kept = [
-        {(plan.switch, plan.subnet_depth) for plan, loss in mine.items() if loss.units == whole}
-        for mine in losses.values()
-        for whole in [max((loss.units for loss in mine.values()), key=len)]
-    ]
-    everywhere = set[tuple[int | None, int | None]]().union(*kept).intersection(*kept)
+    kept = []
+    for mine in losses.values():
+        units = max((loss.units for loss in mine.values()), key=len)
+        kept.append({(p.switch, p.subnet_depth) for p, one in mine.items() if one.units == units})
+    everywhere = set.intersection(*kept) if kept else set()
     chosen = {
         name: {p: loss for p, loss in mine.items() if (p.switch, p.subnet_depth) in everywhere}
         for name, mine in losses.items()
@@ -294,7 +293,6 @@ class Trade:
         if len(self.fixed) < 2 or not all(name in self.schedules for name in names):
             return Beyond(gap=NOTHING, clamped=0)
         parts = in_common([one for name in names for one in self.schedules[name]])
-
         clamped = [_gap(values).clamped for values in np.stack([part.values for part in parts]).T]
         gap = applied(lambda values: _gap(values).value, parts)
         return Beyond(gap=gap, clamped=sum(clamped))

@@ -185,3 +185,11 @@ def test_a_preset_without_networks_has_no_sheet():
 def test_only_a_rate_that_stays_says_whether_a_network_converges():
     with pytest.raises(UserError, match="--preset ten: its rate decays from the first step"):
         flags_of(BaseTrainingConfig, None, ["--preset", "ten"])
+
+
+def test_a_device_that_is_not_there_makes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = BaseTrainingConfig(preset="small", out=tmp_path / "out", device="cuda")
+    with pytest.raises(UserError, match="--device cuda: no CUDA device"):
+        main(config)
+    assert not (tmp_path / "out").exists()

@@ -198,3 +198,26 @@ def test_a_number_of_several_is_taken_unit_by_unit_and_without_each_block():
     # One that lacks what is shared leaves none; without units there is nothing.
     assert applied(sum, [one, replace(other, common_UR=np.empty((0, 0)))]).common_UR.size == 0
     assert not applied(sum, [one, NOTHING])
+
+
+def test_intervals_of_a_number_that_is_no_sum_cover():
+    """Of a share of two that both have errors of five units, and larger ones that units share."""
+    rng, truths, blocks, covered, without = np.random.default_rng(5), (2.0, 4.0), 20, 0, 0
+    for _ in range(1000):
+        parts = []
+        for truth in truths:
+            shared_R = rng.normal(0, 0.15 * math.sqrt(blocks), blocks)
+            own_U = truth + rng.normal(0, 0.1, 5)
+            replicates_R = (shared_R.sum() - shared_R) / (blocks - 1)
+            parts.append(
+                Observations(
+                    values=own_U + shared_R.mean(),
+                    units=tuple(range(5)),
+                    replicates=(np.empty(0),) * 5,
+                    common_UR=own_U[:, None] + replicates_R,
+                )
+            )
+        share = applied(lambda values: values[0] / values[1], parts)
+        covered += (i := share.interval()).low < truths[0] / truths[1] < i.high
+        without += (i := paired_t(share.values)).low < truths[0] / truths[1] < i.high
+    assert 0.93 < covered / 1000 < 0.97 and without / 1000 < 0.7
