@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from test_flags_of_commands import CONFIGS, config_of, fields_of, flags_in
 
 from studies.study import Study
+from varant.devices import require_memory
 from varant.errors import UserError, one_line
 from varant.flags import flags_of, plain
 
@@ -162,6 +163,17 @@ TOGETHER = [
     ("studies.noise", "--draws 10000", "--units 5 --seeds 2 --draws 10000: a grid of more than"),
     ("studies.efficiency", "--plans full d99@99", "--plans d99@99: "),
 ]
+
+
+def test_a_batch_that_cannot_be_held_says_how_many_images_can(monkeypatch):
+    monkeypatch.setattr("varant.devices.memory_bytes", lambda device: 300)
+    with pytest.raises(
+        UserError, match=r"--batch 9: takes .*; give fewer; 4 images at once may fit$"
+    ):
+        require_memory(500, "cpu", "--batch 9", "give fewer", images=9, fixed=100)
+    with pytest.raises(UserError, match=r"give fewer$"):
+        require_memory(5000, "cpu", "--batch 9", "give fewer", images=9)
+    require_memory(300, "cpu", "--batch 9", "give fewer", images=9)
 
 
 @pytest.mark.parametrize(("command", "words", "said"), TOGETHER, ids=lambda text: str(text)[:40])

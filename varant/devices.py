@@ -1,6 +1,7 @@
 """The flags `--device` and `--precision`, checked early; and how devices are used."""
 
 import contextlib
+import inspect
 import os
 import platform
 import re
@@ -12,6 +13,8 @@ from typing import Any, Literal
 from varant.errors import UserError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+# Since Ampere: older cards only emulate it.
+BFLOAT16_CAPABILITY = (8, 0)
 
 
 def check_device(device: str) -> str:
@@ -53,10 +56,18 @@ def check_precision(precision: Precision, device: str) -> None:
     if precision == "bfloat16" and cuda:
         import torch
 
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
+        if torch.cuda.get_device_capability(device) < BFLOAT16_CAPABILITY:
             raise UserError(
                 f"--precision bfloat16: {device} does not compute in it; use float32 or float16"
             )
+
+
+def check_compile(where: str) -> None:
+    """`UserError` for a torch whose compiler goes on uncompiled after so many graphs."""
+    import torch
+
+    if "recompile_limit" not in inspect.signature(torch.compile).parameters:
+        raise UserError(f"{where}: needs torch 2.13 or newer, not {torch.__version__}")
 
 
 # What networks may hold beside their weights while they encode, decode or score: a share that any
@@ -92,17 +103,23 @@ def memory_bytes(device: str) -> int:
     return min(limit for limit in limits if limit != resource.RLIM_INFINITY)
 
 
-def require_memory(needed: int, device: str, flags: str, remedy: str) -> None:
+def require_memory(
+    needed: int, device: str, flags: str, remedy: str, *, images: int = 0, fixed: int = 0
+) -> None:
     """`UserError` naming the flags where what they mean cannot be held, before it is begun.
 
     Args:
         needed: the least number of bytes that it takes.
+        images: how many these bytes are for, if fewer would take less; how many may fit is said.
+        fixed: of these bytes, those that fewer images would take as well.
     """
     most = memory_bytes(device)
     if needed > most:
+        fit = max(0, images * (most - fixed) // (needed - fixed)) if images else 0
+        said = f"; {fit:,} images at once may fit" if fit else ""
         raise UserError(
             f"{flags}: takes at least {needed / 2**30:,.1f} GiB of memory, {device} has "
-            f"{most / 2**30:,.1f}; {remedy}"
+            f"{most / 2**30:,.1f}; {remedy}{said}"
         )
 
 

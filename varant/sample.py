@@ -218,7 +218,7 @@ def _check_memory(
     guidance, size = config.sampling.cfg != 0, 4 if config.precision == "float32" else 2
     cost = plan_cost(geometry, plan, batch=images, guidance=guidance, kv_bytes=size)
     flag = f"--batch {config.batch}" if config.is_set else f"--rows {config.rows or ROWS}"
-    require_memory(cost.kv_bytes_peak, config.device, flag, "give fewer")
+    require_memory(cost.kv_bytes_peak, config.device, flag, "give fewer", images=images)
     if not config.is_set:
         pixels = 3 * images * (side * config.zoom) ** 2
         flags = f"{flag} --zoom {config.zoom}"

@@ -83,7 +83,7 @@ class Memory(_OfSampling):
                 for (stage, scale), value in _largest(stages).items():
                     yield row(metric, value, stage=stage, scale=scale)
             if cuda:
-                launches = device_activities(partial(sampler.draw, self.batch))
+                launches = device_activities(partial(sampler.draw, self.batch), self.subject.device)
             else:
                 launches = sum(stage.launches for stage in trace.stages)
             yield row("launches", launches)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Stopwatch:
         """Of one run."""
         cuda = self.device.startswith("cuda")
         clock = time.perf_counter if cuda else time.process_time
-        wait: Work = torch.cuda.synchronize if cuda else lambda: None
+        wait: Work = partial(torch.cuda.synchronize, self.device) if cuda else lambda: None
         wait()
         started = clock()
         work()
@@ -47,13 +48,13 @@ class StageClock:
     """
 
     def __init__(self, device: str) -> None:
-        self._cuda = device.startswith("cuda")
+        self._device, self._cuda = device, device.startswith("cuda")
         self._begun: list[tuple[str, int, Any]] = []
 
     def watch(self, stage: str, scale_index: int) -> None:
         now: Any = torch.cuda.Event(enable_timing=True) if self._cuda else time.process_time()
         if self._cuda:
-            now.record()
+            now.record(torch.cuda.current_stream(self._device))
         self._begun.append((stage, scale_index, now))
 
     def seconds(self) -> dict[tuple[str, int], float]:

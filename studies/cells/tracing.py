@@ -193,11 +193,11 @@ def trace_of(device: str) -> Trace | AllocatorTrace:
     return AllocatorTrace(device) if device.startswith("cuda") else Trace()
 
 
-def device_activities(work: Callable[[], object]) -> int:
+def device_activities(work: Callable[[], object], device: str) -> int:
     """Kernels, copies and fills that a CUDA device runs for it, by torch's profiler."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return sum(event.device_type.name == "CUDA" for event in profile.events())
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varant.devices import float32_exactly
 from varant.errors import UserError
 from varant.model.backbones import (
     LIGHT_PATCH,
@@ -183,12 +184,14 @@ class Quantizer(nn.Module):
             self.register_buffer(f"down_{k}", _resampling(side, p, "area"), persistent=False)
             self.register_buffer(f"up_{k}", _resampling(p, side, "bicubic"), persistent=False)
 
+    @float32_exactly()
     def down(self, features_Bvs: Tensor, scale_index: int) -> Tensor:
         """(B, v, s) to (B, v, T): average over the cells of the scale's grid."""
         if scale_index == len(self.patch_nums) - 1:
             return features_Bvs
         return features_Bvs @ getattr(self, f"down_{scale_index}")
 
+    @float32_exactly()
     def up(self, codes_BvT: Tensor, scale_index: int) -> Tensor:
         """(B, v, T) codes to their (B, v, s) part of the feature map: enlarged, then phi."""
         side = self.patch_nums[-1]

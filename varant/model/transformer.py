@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from varant.devices import check_compile
 from varant.model.attention import AttentionConstants, SelfAttention, block_causal_attention
 from varant.model.cache import KVCache
 from varant.model.geometry import Geometry
@@ -341,8 +342,9 @@ class VAR(nn.Module):
 
         Two graphs a scale and batch size serve every layer under every plan, so switching between
         plans compiles nothing. More than `batches` sizes never run uncompiled in silence: torch
-        raises `FailOnRecompileLimitHit` (needs torch 2.13).
+        raises `FailOnRecompileLimitHit`. `UserError` for a torch before 2.13, which has no limit.
         """
+        check_compile("compile_layers")
         limit = batches * len(self.patch_nums)
         how = {"dynamic": False, "fullgraph": True, "backend": backend, "isolate_recompiles": True}
         compiled: Any = torch.compile  # its types do not know of the limit yet

@@ -209,11 +209,13 @@ class TrainingConfig(TrainingFlags):
     def _check_memory(self, geometry: Geometry, device: str, images: int) -> None:
         """Of a pass of so many images."""
         sizes = f"--depth {geometry.depth} --width {geometry.width}"
-        require_memory(training_bytes(geometry, 0), device, sizes, "use a smaller network")
+        fixed = training_bytes(geometry, 0)
+        require_memory(fixed, device, sizes, "use a smaller network")
         kept = images * geometry.tokens * geometry.width * min(self.depths, default=1)
         layers = 4 * kept * (1 if self.activation_checkpointing else KEPT_A_LAYER)
         batch, remedy = f"--batch {self.batch}", "use a smaller --batch, or a larger --accumulate"
-        require_memory(training_bytes(geometry, images) + layers, device, batch, remedy)
+        needed = training_bytes(geometry, images) + layers
+        require_memory(needed, device, batch, remedy, images=images, fixed=fixed)
 
     def draws(self, full_depth: int) -> Draws:
         """What every step of this training trains in a network of `full_depth` layers."""

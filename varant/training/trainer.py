@@ -5,7 +5,6 @@ Shape suffixes: B images, L tokens of all scales, K scales, P passes of a step, 
 
 import contextlib
 import copy
-import inspect
 import itertools
 import math
 import statistics
@@ -20,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varant.data.batches import Batches
-from varant.errors import Diverged, UserError
+from varant.devices import check_compile
+from varant.errors import Diverged
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
@@ -92,8 +92,7 @@ class SupernetLoss(nn.Module):
         # Shapes taken for dynamic gave wrong attention masks (torch 2.13).
         self._network: Callable[..., Tensor] = model.forward
         if config.compile:
-            if "recompile_limit" not in inspect.signature(torch.compile).parameters:
-                raise UserError(f"--compile: needs torch 2.13 or newer, not {torch.__version__}")
+            check_compile("--compile")
             limits: dict[str, Any] = {"recompile_limit": plans, "isolate_recompiles": True}
             self._network = torch.compile(model.forward, dynamic=False, fullgraph=True, **limits)
         self.config = config

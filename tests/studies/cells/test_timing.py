@@ -37,7 +37,8 @@ def test_on_a_device_stages_are_timed_by_events(monkeypatch):
         def __init__(self, enable_timing):
             assert enable_timing
 
-        def record(self):
+        def record(self, stream):
+            assert stream == "stream of cuda:1"  # another device's stream is not what runs
             self.at = next(times)
 
         def elapsed_time(self, later):
@@ -45,7 +46,8 @@ def test_on_a_device_stages_are_timed_by_events(monkeypatch):
 
     times = iter((0.0, 250.0, 1250.0))
     monkeypatch.setattr(timing.torch.cuda, "Event", Event)
-    clock = StageClock("cuda:0")
+    monkeypatch.setattr(timing.torch.cuda, "current_stream", "stream of {}".format)
+    clock = StageClock("cuda:1")
     for stage in ("blocks", "head", "end"):
         clock.watch(stage, 3)
     assert clock.seconds() == {("blocks", 3): 0.25, ("head", 3): 1.0}

@@ -379,6 +379,12 @@ def test_tokenizers_and_labels_of_another_kind(pair):
     assert varant.generate(model, tokenizer, unconditional).tokens.shape == (len(LABELS), 30)
 
 
+def test_compiling_asks_for_a_torch_that_can_be_held_to_it(pair, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic=None: model)
+    with pytest.raises(UserError, match=r"compile_layers: needs torch 2\.13 or newer"):
+        pair[1].compile_layers()
+
+
 def test_compiled_layers_serve_every_plan_and_no_unstated_batch(pair):
     tokenizer, model = copy.deepcopy(pair)
     torch._dynamo.utils.counters.clear()

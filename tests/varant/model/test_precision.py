@@ -10,7 +10,7 @@ import varant
 from varant import DepthPlan, UserError
 from varant.devices import check_precision
 from varant.model.precision import hold
-from varant.model.tokenizer import TokenizerConfig
+from varant.model.tokenizer import Phis, TokenizerConfig
 
 PATCH_NUMS, DEPTH = (1, 2, 3, 4), 6
 PLANS = [
@@ -89,9 +89,33 @@ def test_types_that_a_device_has_not():
 
 
 def test_an_old_card_has_no_bfloat16(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match="--precision bfloat16: cuda:0 does not compute in it"):
-        check_precision("bfloat16", "cuda:0")
+    asked = []
+
+    def capability(device):
+        asked.append(device)
+        return (7, 5)
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capability)
+    with pytest.raises(UserError, match="--precision bfloat16: cuda:1 does not compute in it"):
+        check_precision("bfloat16", "cuda:1")
+    assert asked == ["cuda:1"]
+
+
+def test_no_tf32_in_the_image_so_far(pair, monkeypatch):
+    tokenizer, model = pair
+    seen, phi = [], Phis.forward
+
+    def watched(phis, maps, scale_index):
+        backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+        seen.append([backend.fp32_precision for backend in backends])
+        return phi(phis, maps, scale_index)
+
+    monkeypatch.setattr(Phis, "forward", watched)
+    tokens = varant.generate(model, tokenizer, LABELS[:2]).tokens
+    tokenizer.teacher_inputs(tokens)
+    tokenizer.decode(tokens)
+    scales = len(PATCH_NUMS)
+    assert seen == [["ieee", "ieee"]] * (scales + scales - 1 + scales)
 
 
 def test_bytes_of_decoding_at_the_official_size():
