@@ -16,6 +16,7 @@ writes images for an evaluator: `arr_0`, (N, H, W, 3) uint8, class by class, the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,6 @@ def write_set(
 ) -> str:
     """Class by class into an NPZ file; what was written, in words."""
     import torch
-    from PIL import Image
 
     from varant.model.precision import hold
     from varant.model.sampling import generate
@@ -165,6 +165,7 @@ def write_set(
         },
     )
     if images.finished():
+        _write_pngs(config)
         return f"{config.out}: finished already"
     if config.precision != "float32":
         hold(loaded.model, loaded.tokenizer, config.precision)
@@ -180,19 +181,29 @@ def write_set(
             image_indices=indices,
             **how,
         )
-        levels_NHW3 = levels_of(sample).transpose(0, 2, 3, 1)
-        if config.png is not None:
-            for index, level in zip(indices, levels_NHW3, strict=True):
-                with replacing(config.png / f"{index:06d}.png") as aside:
-                    Image.fromarray(level).save(aside, format="PNG")
-        return levels_NHW3
+        return levels_of(sample).transpose(0, 2, 3, 1)
 
     with progress_bar(plan.name, len(labels), "img") as advance:
         images.write(draw, batch=config.batch, advance=advance)
+    _write_pngs(config)
     return (
         f"{config.out}: {len(labels):,} images under {plan.name}, seed {config.seed}, "
         f"{per_class} of each of {len(classes)} classes"
     )
+
+
+def _write_pngs(config: SampleConfig) -> None:
+    """Those of the whole file, whichever runs drew its parts."""
+    from PIL import Image
+
+    from varant.store.image_set import StoredImages
+
+    if config.png is None:
+        return
+    parts = StoredImages.of(config.out, "--out").parts()
+    for index, level_HW3 in enumerate(itertools.chain.from_iterable(parts)):
+        with replacing(config.png / f"{index:06d}.png") as aside:
+            Image.fromarray(level_HW3).save(aside, format="PNG")
 
 
 def levels_of(sample: Sample) -> np.ndarray:

@@ -111,6 +111,10 @@ def test_stopped_it_goes_on_after_the_last_whole_batch(model, whole, tmp_path, m
     main(config_of(model, out))
     assert not raw.parent.exists()
     assert drawn == []
+    main(config_of(model, out, png=tmp_path / "png"))  # of all parts, whoever drew them
+    pngs = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "png").iterdir())]
+    assert np.array_equal(np.stack(pngs), images_in(out))
+    assert drawn == []
     assert "samples.npz: finished already" in capsys.readouterr().out
     with pytest.raises(
         UserError, match=r"samples.npz: holds images of plan d1@1, not full; delete"

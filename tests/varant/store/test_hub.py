@@ -75,7 +75,6 @@ def fetch(named: str, endpoint: str, home: Path) -> subprocess.CompletedProcess[
 
 
 def test_a_file_is_downloaded_once_and_its_digest_said(endpoint, tmp_path):
-    pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
     done = fetch(NAMED, endpoint, tmp_path)
     assert (done.returncode, Path(done.stdout.strip()).read_bytes()) == (0, CONTENT), done.stderr
     assert f"{NAMED}: " in done.stderr
@@ -91,7 +90,6 @@ def test_a_file_is_downloaded_once_and_its_digest_said(endpoint, tmp_path):
     ("named", "there"), [("hf:owner/name/none.pth", True), (NAMED, False)], ids=["none", "offline"]
 )
 def test_a_file_that_cannot_be_had_is_one_line(endpoint, tmp_path, named, there):
-    pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
     done = fetch(named, endpoint if there else "http://127.0.0.1:9", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
