@@ -167,6 +167,7 @@ def gauges_of(config: EfficiencyConfig, subject: Subject) -> list[Gauge]:
 
 def main(config: EfficiencyConfig, command: str) -> None:
     """Measure, write the study's folder, record it, build its report."""
+    from analysis.statistics.units import LEAST_UNITS
     from analysis.study_file import FILE
     from reports import build
     from studies.cells.gauge import run_gauge
@@ -178,6 +179,9 @@ def main(config: EfficiencyConfig, command: str) -> None:
     check_precision(config.run.precision, run.device)
     subject = subject_of(config)
     gauges = gauges_of(config, subject)
+    if "sampling" in config.part and config.repeats < LEAST_UNITS:
+        few = f"warning: --repeats {config.repeats}: no verdict on C7b below {LEAST_UNITS} turns"
+        print(few, file=sys.stderr)
     if run.dry_run:
         lines = ["", f"{len(gauges)} cells: {'; '.join(gauge.name for gauge in gauges)}"]
         lines += _forecast_lines(config, subject)

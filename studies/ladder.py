@@ -56,7 +56,7 @@ class Ladder(Study[LadderConfig, None]):
         "decides nothing about that zone."
     )
     title = "What can these metrics see?"
-    networks = False
+    networks = verdicts = False
     file = LadderFile
 
     def points(self, bench: Planned, found: None) -> Iterator[Point]:

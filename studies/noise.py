@@ -76,7 +76,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
         "the training seed, the sampling seed, the number of samples and the feature space?"
     )
     title = "How far do these metrics move?"
-    select = False
+    select = verdicts = False
     file = NoiseFile
 
     def train_switch(self, geometry: Geometry) -> int:

@@ -44,6 +44,7 @@ from varant.training.schedule import Schedule
 from varant.values import show_count, show_number
 
 if TYPE_CHECKING:
+    from analysis.claims.planned import Lines
     from studies.grid.bench import Planned
 
 EVALUATIONS = 4  # of a training, besides the one before it
@@ -122,6 +123,11 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
 
     def train_switch(self, geometry: Geometry) -> int:
         return switch_of("--train-switch", self.config.train_switch, geometry)
+
+    def planned(self) -> Lines:
+        from analysis.claims.planned import schedules_lines
+
+        return schedules_lines(self.config.training.lr_schedule)
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         """Regime by regime, the control first."""

@@ -84,7 +84,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         "Does a plan that gives every scale its own depth beat two zones, at equal memory? Plans "
         "of a trained supernet are searched on select images and compared on test images."
     )
-    select = False
+    select = verdicts = False
     file = SearchFile
 
     def check(self, bench: Planned) -> None:

@@ -55,13 +55,14 @@ class Study(abc.ABC, Generic[Config, Found]):
         anchored: whether its frame has the anchor rows of real images.
         select: whether cells are measured on the select split too, for choosing.
         draws: whether cells draw samples; else likelihood is all.
+        verdicts: whether something is judged over units.
         file: what `study.json` is.
     """
 
     name: str
     question: str
     title: str | None = None
-    networks = anchored = draws = True
+    networks = anchored = draws = verdicts = True
     select = False
     file: type[StudyFile] = StudyFile
 
@@ -201,8 +202,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         started, run = time.monotonic(), self.config.run
         planned, points = self.plan()
-        if self.planned():
-            warn_of_little(planned)
+        warn_of_little(planned, len(self.judged) if self.verdicts else None, draws=self.draws)
         if run.dry_run:
             print(self._dry_run_text(planned, points))
             return None
@@ -307,7 +307,7 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of
 
-        return outlooks_of(bench, self.config, self.planned())
+        return outlooks_of(bench, self.config, self.planned(), draws=self.draws)
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""

@@ -110,6 +110,7 @@ def write(images: StoredImages, extractor: Extractor, path: Path) -> str:
 def extractor_of(config: DoctorConfig, side: int) -> Extractor:
     """Inception where there is a file; `UserError` where no features are packaged either."""
     from varant.evaluation.extractors import ExtractorSpec
+    from varant.evaluation.inception import cached_inception
 
     path = config.inception or cached_inception()
     if path is not None:
@@ -121,14 +122,6 @@ def extractor_of(config: DoctorConfig, side: int) -> Extractor:
     if spec.notice is not None:
         print(spec.notice, file=sys.stderr)
     return spec.load(config.device)
-
-
-def cached_inception() -> Path | None:
-    """Where clean-fid keeps the file that it downloads; nothing is downloaded here."""
-    import tempfile
-
-    path = Path(tempfile.gettempdir()) / "inception-2015-12-05.pt"
-    return path if path.is_file() else None
 
 
 def verdict(findings: list[Finding], expected: float | None) -> str:

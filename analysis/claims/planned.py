@@ -39,13 +39,16 @@ def asymmetry_lines() -> Lines:
     return {Question(claim=c1.CLAIM).key: ("asymmetry",)}
 
 
+def schedules_lines(lr_schedule: str) -> Lines:
+    """Of a study that compares schedules."""
+    rate = Question(claim=c3.CLAIM, part=f"{lr_schedule} rate")
+    return {rate.key: ("retrained full", "retrained half")}
+
+
 def trained_lines(lr_schedule: str) -> Lines:
-    """Of a study that trains by several schedules."""
+    """Of a study that trains by several schedules, and measures what plans lose."""
     return {
-        Question(claim=c3.CLAIM, part=f"{lr_schedule} rate").key: (
-            "retrained full",
-            "retrained half",
-        ),
+        **schedules_lines(lr_schedule),
         Question(claim=c4.CLAIM, part=c4.HALF).key: ("loss half",),
         Question(claim=c4.CLAIM, part=c4.QUARTER).key: ("loss quarter",),
         Question(claim=c7a.CLAIM).key: ("loss full",),

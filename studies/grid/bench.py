@@ -77,7 +77,7 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     specs = extractor_specs(
         resolved.dataset.key,
         torchscript=wanted.script,
-        inception=wanted.inception,
+        inception=wanted.inception_file,
         resize=wanted.resize,
     )
     if specs[0].notice is not None:

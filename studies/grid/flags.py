@@ -38,7 +38,8 @@ class EvaluationConfig:
     """Features that decide: packaged (of an embedded data set), inception, or a TorchScript file
     that declares its input_size as an extra file; it is a program that runs with your rights."""
     inception: Path | None = None
-    """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt."""
+    """For --extractor inception: its TorchScript file, such as inception-2015-12-05.pt; default:
+    clean-fid's, if it is in its cache."""
     resize: Literal["legacy", "clean"] = "legacy"
     """How images get Inception's 299 pixels: legacy, as published figures (ADM's evaluator), or
     clean, with antialiasing (clean-fid)."""
@@ -55,16 +56,30 @@ class EvaluationConfig:
     def check(self) -> None:
         if self.samples is not None and self.samples < 2:
             raise UserError(f"--samples {self.samples}: a distance needs at least 2")
-        if (self.extractor == "inception") != (self.inception is not None):
-            raise UserError("--inception: goes with --extractor inception, which needs it")
-        if self.resize != "legacy" and self.inception is None:
+        if self.inception is not None and self.extractor != "inception":
+            raise UserError(f"--inception {self.inception}: goes with --extractor inception")
+        if self.extractor == "inception" and self.inception_file is None:
+            raise UserError(
+                "--extractor inception: give its TorchScript file by --inception; clean-fid has "
+                "none in its cache, and nothing is downloaded"
+            )
+        if self.resize != "legacy" and self.extractor != "inception":
             raise UserError(f"--resize {self.resize}: goes with --extractor inception")
-        if self.reference is not None and self.inception is None:
+        if self.reference is not None and self.extractor != "inception":
             raise UserError(f"--reference {self.reference}: goes with --extractor inception")
         if self.script is not None and not os.path.isfile(self.script):  # whatever the name
             raise UserError(
                 f"--extractor {self.extractor}: use packaged, inception, or a TorchScript file"
             )
+
+    @property
+    def inception_file(self) -> Path | None:
+        """Inception's file, where it is asked for: the given one, else clean-fid's."""
+        if self.extractor != "inception":
+            return None
+        from varant.evaluation.inception import cached_inception
+
+        return self.inception or cached_inception()
 
     @property
     def script(self) -> Path | None:

@@ -11,8 +11,11 @@ from studies.grid.flags import StudyConfig
 from varant.values import show_number
 
 
-def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outlook, ...]:
-    """Of every line by every metric; none without a noise table of this setting."""
+def outlooks_of(
+    bench: Planned, config: StudyConfig, lines: Lines, *, draws: bool
+) -> tuple[Outlook, ...]:
+    """Of every line by every metric, of likelihood alone where nothing is drawn; none without a
+    noise table of this setting."""
     if bench.instrument.noise is None:
         return ()
     evaluation, seeds = bench.evaluation, config.training_seeds
@@ -22,7 +25,8 @@ def outlooks_of(bench: Planned, config: StudyConfig, lines: Lines) -> tuple[Outl
         samples=evaluation.samples,
         images=evaluation.nll_images,
     )
-    return outlooks(bench.instrument.noise, lines, size)
+    found = outlooks(bench.instrument.noise, lines, size)
+    return tuple(one for one in found if draws or one.kind == "nll")
 
 
 def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float) -> list[str]:
@@ -66,13 +70,16 @@ def _said(one: Outlook, unit_seconds: float) -> str:
     )
 
 
-def warn_of_little(bench: Planned) -> None:
-    """What keeps a verdict from being reached, before it is paid for."""
-    units, samples = len(bench.units), bench.evaluation.samples
-    features = bench.extractors[0].features
-    if units < LEAST_UNITS:
+def warn_of_little(bench: Planned, units: int | None, *, draws: bool) -> None:
+    """What keeps a verdict from being reached, before it is paid for.
+
+    Args:
+        units: that verdicts rest on; None where there are none.
+    """
+    samples, features = bench.evaluation.samples, bench.extractors[0].features
+    if units is not None and units < LEAST_UNITS:
         print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
-    if samples < 2 * features:
+    if draws and samples < 2 * features:
         said = (
             f"cannot resolve: their covariance of {features} features has rank "
             f"{min(samples - 1, features)}; no verdict by a distance below {2 * features}, twice "

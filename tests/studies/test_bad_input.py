@@ -48,16 +48,18 @@ def test_flags(capsys, tmp_path, flags, message):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_a_class_that_test_images_miss(tmp_path):
-    """Of each class's four images in `val/` two are for test; of `cats` there is one."""
+def test_a_class_that_test_images_miss(tmp_path, monkeypatch):
+    """Of each class's four images in `val/` two are for test; of `cats` there is one. Inception is
+    that of clean-fid's cache, in the temporary folder."""
     for label in ("birds", "cats"):
         for i in range(6 if label == "birds" else 4):
             split = "train" if i < 2 else "val"
             paint(tmp_path / "photos" / split / label / f"{i}.png", (24, 24), seed=i)
-    network = saved(StandIn(), tmp_path / "inception.pt")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    saved(StandIn(), tmp_path / "inception-2015-12-05.pt")
     flags = {"dataset": "folder", "data_path": tmp_path / "photos", "extractor": "inception"}
     with pytest.raises(UserError, match=r"^--dataset folder: class cats has too .* \(1\): "):
-        SENSITIVITY.of(workspace=tmp_path / "runs", inception=network, **flags).run()
+        SENSITIVITY.of(workspace=tmp_path / "runs", **flags).run()
     assert not (tmp_path / "runs").exists()
 
 

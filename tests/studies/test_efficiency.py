@@ -130,7 +130,8 @@ def test_a_damaged_frame_is_named(study, tmp_path):
 def test_a_dry_run_predicts_bytes_and_seconds_of_every_stage(tmp_path, capsys):
     flags = ["--quick", *PARTS, "--workspace", tmp_path / "runs", "--dry-run"]
     main(config_of(*flags), "test")
-    said = capsys.readouterr().out
+    said, err = capsys.readouterr()
+    assert "warning: --repeats 2: no verdict on C7b below 5 turns\n" in err
     assert not (tmp_path / "runs").exists()
     for word in ("condition", "decode", "reference style, batch 1", "d2@3, batch 1", "tokenising"):
         assert word in said

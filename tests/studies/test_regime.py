@@ -60,7 +60,10 @@ def test_the_dry_run_says_the_grid_and_its_price(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     REGIME.of(workspace=tmp_path / "runs", dry_run=True, units=2, workers=3).run()
-    said = capsys.readouterr().out
+    said, err = capsys.readouterr()
+    assert err == "warning: --units 2: no verdict below 5\n"
+    power = [line for line in said.splitlines() if line.startswith("  C3")]
+    assert len(power) == 1 and "C3 cosine rate, nll: margin" in power[0]
     assert "6 base networks of 8k, 32k, 128k images; the tokenizer" in said
     assert "72 models of 11,968 image passes" in said and "390 cells\n" in said
     passes = 2 * (8_000 + 32_000 + 128_000) + 72 * 11_968

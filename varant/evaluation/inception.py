@@ -10,6 +10,7 @@ be called one by one, one pass gives all three: see `InceptionExtractor.stepwise
 """
 
 import contextlib
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,12 @@ SIDE = 299  # pixels that the network takes
 Resize = Literal["legacy", "clean"]
 _WANTED = "give a TorchScript file like inception-2015-12-05.pt"
 _PROBE_SIDE = 32
+
+
+def cached_inception() -> Path | None:
+    """Where clean-fid keeps the file that it downloads; nothing is downloaded here."""
+    path = Path(tempfile.gettempdir()) / "inception-2015-12-05.pt"
+    return path if path.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
