@@ -41,6 +41,25 @@ def test_one_by_n_holds_where_it_does_and_is_refused_where_not() -> None:
     assert wrong["fd", "loss half"].inverse is False
 
 
+def test_what_so_many_samples_can_tell() -> None:
+    frame = noise_frame(units=40, draws=3)
+    rng = np.random.default_rng(4)
+    fd = frame["metric"].str.startswith("fd") & (frame["kind"] == "fixed")
+    half = fd & (frame["subnet_depth"] == 4)
+    frame.loc[fd, "value"] += 100 / frame.loc[fd, "count"]
+    moved = rng.normal(0, DRAW_SD * np.sqrt(1000 / frame.loc[half, "count"]))
+    frame.loc[half, "value"] += 5 * DRAW_SD + moved
+    found = {(one.metric.kind, one.samples): one for one in Noise(frame, DESIGN).resolutions}
+    assert list(found) == [("fd", 1000), ("fd", 250)]  # likelihood was not drawn anew
+    for count, deviations in ((1000, 5), (250, 2.5)):
+        assert found["fd", count].low < deviations < found["fd", count].high
+        assert found["fd", count].half - found["fd", count].full == pytest.approx(
+            5 * DRAW_SD, abs=0.2 * DRAW_SD
+        )
+    assert found["fd", 1000].bias == pytest.approx(0.1 / 2, abs=0.01)
+    assert np.isnan(found["fd", 250].bias)
+
+
 def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
     found = quantities(units=10)["nll", "loss half"]
     assert found.from_jackknife and not found.by_count
