@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from varant.evaluation.features import Extractor
     from varant.store.image_set import StoredImages
 
-NAMES = {"spatial_frechet": "sFID", "inception_score": "Inception score", "mind": "MIND"}
+NAMES = {
+    "spatial_frechet": "sFID",
+    "class_kid": "KID",
+    "inception_score": "Inception score",
+    "mind": "MIND",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,8 @@ class Case:
         assert self.images is not None, "statistics, or images"
         found = features_of(self.images, self.extractor)
         spatial = None if found.spatial_NS is None else Gaussian.of(found.spatial_NS)
-        return Reference(features_NF=found.features_NF, spatial=spatial)
+        one_class = np.zeros(len(found), dtype=np.int64)  # KID is then over all images
+        return Reference(features_NF=found.features_NF, labels_N=one_class, spatial=spatial)
 
     def distance_of(self, features_NF: np.ndarray) -> float:
         """That of other features from the same reference."""
