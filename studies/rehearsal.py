@@ -26,7 +26,7 @@ from varant.start.presets import base_geometry
 KINDS = {BASE: (BASE, None), CONTROL: (CONTROL, 0.0), "fixed 0.5": ("fixed", 0.5)}
 KINDS |= {"fixed 1": ("fixed", 1.0), "progressive": ("progressive", None)}
 SPACES = ("shapes-1a2b3c", "patches-4d5e6f")
-GROUPS, SAMPLES = 8, 2000
+GROUPS, SAMPLES = 20, 2000
 PRESET = presets()[DEFAULT]
 
 
