@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -151,6 +151,14 @@ class Task(abc.ABC):
         Seconds are given where earlier visits did a part; else they are this visit's.
         """
 
+    def lacks(self, known: CellResult) -> bool:
+        """Whether a finished cell, of an earlier version, lacks scores that `complete` adds."""
+        return False
+
+    def complete(self, cell: Cell, folder: Path, known: CellResult) -> CellResult:
+        """What a finished cell lacks, of what its folder keeps."""
+        return known
+
     def baseline(self) -> Task | None:
         """What its values are compared with; None for nothing."""
         return None
@@ -237,30 +245,34 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
     """Run a cell and write its result; an exception becomes a `failed` result.
 
     A process that is at the same cell is waited for, and its result taken. What is damaged in the
-    folder is made again. One thread on the CPU, so that the numbers are the same however many
-    workers there are.
+    folder is made again; scores that came after a cell had finished are added. One thread on the
+    CPU, so that the numbers are the same however many workers there are.
 
     Raises:
         OSError: the machine's trouble, not this cell's: disk full, files gone.
         UserError: a file that it needs is damaged or missing; mended, the cell can run.
     """
     with locked(folder / ".cell.lock"):
-        known = kept_result(folder, cell.digest)
+        known, work = kept_result(folder, cell.digest), cell.task.measure
         if known is not None and known.status == FINISHED:
-            return known
-        result = _measured(cell, folder)
+            if not cell.task.lacks(known):
+                return known
+            work = functools.partial(cell.task.complete, known=known)
+        result = _measured(cell, folder, work)
+        if known is not None and known.status == FINISHED != result.status:
+            return known  # which is good without them
         if result.status != INTERRUPTED:
             write_result(folder, result)
         return result
 
 
-def _measured(cell: Cell, folder: Path) -> CellResult:
+def _measured(cell: Cell, folder: Path, work: Callable[[Cell, Path], CellResult]) -> CellResult:
     import torch
 
     torch.set_num_threads(1)
     started, digest = time.monotonic(), cell.digest
     try:
-        result = cell.task.measure(cell, folder)
+        result = work(cell, folder)
     except Preempted as stop:
         result = CellResult(digest=digest, status=INTERRUPTED, error=str(stop))
     except Diverged as trouble:

@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+import numpy as np
+
 from studies.cells.cell import Cell, Evaluation, Network, Task
-from studies.cells.result import CellResult
+from studies.cells.result import CellResult, Measurements
 from varant.files import write_json
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
 if TYPE_CHECKING:
-    from studies.cells.measuring import Subject
+    from studies.cells.measuring import DamagedImages, Subject
     from varant.start.calibration import Speed
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
 RESULT_SCHEMA, SCORE_SCHEMA = 4, 2
+# Raise it when a score of features is added: finished cells get it from those that they keep.
+FEATURE_SCORES = 2
 IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 1.0  # of an evaluation, whatever it measures
 RECONSTRUCTED = 2_750  # images a CPU-second of the smallest preset, decoded and given features
+
+
+class Scored(Task):
+    """Something whose folder keeps features of images, and the scores of these."""
+
+    @abc.abstractmethod
+    def labels(self, cell: Cell) -> np.ndarray:
+        """(N,) classes of the images."""
+
+    def finished(self, cell: Cell, folder: Path, metrics: Mapping[str, Measurements]) -> CellResult:
+        """The result, when the folder has all the rest."""
+        write_json(folder / IDENTITY_FILE, cell.identity)
+        facts = {"scores": FEATURE_SCORES}
+        return CellResult(digest=cell.digest, metrics=metrics, facts=facts)
+
+    def lacks(self, known: CellResult) -> bool:
+        return known.facts.get("scores", 1) != FEATURE_SCORES
+
+    def complete(self, cell: Cell, folder: Path, known: CellResult) -> CellResult:
+        from studies.cells.measuring import score_kept
+
+        found = score_kept(cell, self.labels(cell), folder)
+        added = {name: one for name, one in found.items() if name not in known.metrics}
+        facts = {**known.facts, "scores": FEATURE_SCORES}
+        return replace(known, metrics={**known.metrics, **added}, facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +85,7 @@ class PlanTask(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement(PlanTask):
+class Measurement(PlanTask, Scored):
     """All that a study reports of a plan."""
 
     evaluation: Evaluation
@@ -91,9 +122,14 @@ class Measurement(PlanTask):
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import evaluate
 
-        metrics = evaluate(cell, self.subject(cell), self.evaluation, folder)
-        write_json(folder / IDENTITY_FILE, cell.identity)
-        return CellResult(digest=cell.digest, metrics=metrics)
+        metrics = evaluate(cell, self.subject(cell), self.evaluation, self.labels(cell), folder)
+        return self.finished(cell, folder, metrics)
+
+    def labels(self, cell: Cell) -> np.ndarray:
+        from studies.cells.measuring import load_network
+
+        classes = load_network(cell.network, cell.device).model.num_classes
+        return np.arange(self.evaluation.samples) % classes
 
     def subject(self, cell: Cell) -> Subject:
         """What is measured."""
@@ -162,7 +198,7 @@ class Scoring(PlanTask):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealImages(Task):
+class RealImages(Scored):
     """Reconstructed held-out images, scored as samples are: the floor, or a rung of the ladder.
 
     Attributes:
@@ -189,6 +225,13 @@ class RealImages(Task):
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import evaluate_real
 
-        metrics = evaluate_real(cell, self.rung, self.draw, self.samples, folder)
-        write_json(folder / IDENTITY_FILE, cell.identity)
-        return CellResult(digest=cell.digest, metrics=metrics)
+        metrics = evaluate_real(cell, self._real(cell), folder)
+        return self.finished(cell, folder, metrics)
+
+    def labels(self, cell: Cell) -> np.ndarray:
+        return self._real(cell).labels_N
+
+    def _real(self, cell: Cell) -> DamagedImages:
+        from studies.cells.measuring import damaged_images
+
+        return damaged_images(cell, self.rung, self.draw, self.samples)

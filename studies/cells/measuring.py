@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -157,7 +157,7 @@ class UnderPlan:
 
 @torch.inference_mode()
 def evaluate(
-    cell: Cell, subject: Subject, wanted: Evaluation, folder: Path
+    cell: Cell, subject: Subject, wanted: Evaluation, labels_N: np.ndarray, folder: Path
 ) -> dict[str, Measurements]:
     """All measurements of a cell, whose folder keeps the features of its samples.
 
@@ -170,11 +170,11 @@ def evaluate(
     metrics = likelihood(subject, test, wanted.nll_images, shared=shared)
     if wanted.select_images:
         metrics |= select_likelihood(subject, loaded.tokens, wanted.select_images)
-    labels, shown, peaks = torch.arange(wanted.samples) % classes, list[Tensor](), [0]
+    labels_B, shown, peaks = torch.from_numpy(labels_N), list[Tensor](), [0]
 
     def generated() -> Iterator[Tensor]:
         for start in range(0, wanted.samples, cell.batch):
-            part = labels[start : start + cell.batch]
+            part = labels_B[start : start + cell.batch]
             sample = subject.sample(
                 part,
                 cfg=wanted.cfg,
@@ -189,7 +189,7 @@ def evaluate(
             peaks.append(sample.kv_bytes_peak // len(part))
             yield sample.images
 
-    metrics |= score(generated(), labels.numpy(), held_out, folder)
+    metrics |= score(generated(), labels_N, held_out, folder)
     metrics["kv_bytes/peak"] = Measurements.exact(max(peaks))
     metrics |= costs_of(subject, guidance=wanted.cfg != 0)
     _write_sheet(folder, torch.cat(shown))
@@ -202,34 +202,43 @@ def _write_sheet(folder: Path, images_B3HW: Tensor) -> None:
         np.save(file, sheet)
 
 
-@torch.inference_mode()
-def evaluate_real(
-    cell: Cell, rung: str | None, draw: int, samples: int, folder: Path
-) -> dict[str, Measurements]:
-    """Scores of reconstructed held-out images, as they are or damaged by a rung of the ladder.
+class DamagedImages(NamedTuple):
+    """Tokens of reconstructed held-out images, how they are seen, and their classes."""
 
-    Its folder gets features and a sheet as of `evaluate`.
+    tokens_NL: Tensor
+    seen: Callable[[Tensor], Tensor]
+    labels_N: np.ndarray
+
+
+@torch.inference_mode()
+def damaged_images(cell: Cell, rung: str | None, draw: int, samples: int) -> DamagedImages:
+    """Images as they are, or damaged by a rung of the ladder.
 
     Args:
         samples: as many images, or all that there are.
         draw: seed of what the damage draws.
     """
     held_out = load_held_out(cell.network.held_out, cell.device)
-    tokenizer = held_out.tokenizer
+    tokenizer, real = held_out.tokenizer, held_out.tokens.real
     ladder = {one.name: one for one in rungs(tokenizer.config.patch_nums, tokenizer.vocab_size)}
     how = ladder[rung or REAL]
-    real = held_out.tokens.real
     part = real.rows(slice(min(samples, len(real))))
     damaged = how.damage(part, np.random.default_rng([draw, len(part)]))
 
     def seen(tokens_NL: Tensor) -> Tensor:
         return how.seen(tokenizer.decode(tokens_NL.to(cell.device)).add(1).div(2))
 
-    labels_N = damaged.labels_N.numpy()
-    _, first = np.unique(labels_N, return_index=True)
-    _write_sheet(folder, seen(damaged.tokens_NL[first[:SHEET_CLASSES]]).cpu())
-    batches = damaged.tokens_NL.split(images_at_once(tokenizer.image_side, DECODED))
-    return score(map(seen, batches), labels_N, held_out, folder)
+    return DamagedImages(damaged.tokens_NL, seen, damaged.labels_N.numpy())
+
+
+@torch.inference_mode()
+def evaluate_real(cell: Cell, real: DamagedImages, folder: Path) -> dict[str, Measurements]:
+    """Scores of such images. The folder gets features and a sheet as of `evaluate`."""
+    held_out = load_held_out(cell.network.held_out, cell.device)
+    _, first = np.unique(real.labels_N, return_index=True)
+    _write_sheet(folder, real.seen(real.tokens_NL[first[:SHEET_CLASSES]]).cpu())
+    batches = real.tokens_NL.split(images_at_once(held_out.tokenizer.image_side, DECODED))
+    return score(map(real.seen, batches), real.labels_N, held_out, folder)
 
 
 def score(
@@ -240,14 +249,31 @@ def score(
     for batch in images:
         for found, (extractor, _) in zip(parts, held_out.spaces, strict=True):
             found.append(extractor(batch))
+    joined = [Features.joined(found) for found in parts]
+    for features, (extractor, _) in zip(joined, held_out.spaces, strict=True):
+        features.save(_kept(folder, extractor))
+    return _scores([features.rounded() for features in joined], labels_N, held_out)
+
+
+def score_kept(cell: Cell, labels_N: np.ndarray, folder: Path) -> dict[str, Measurements]:
+    """The scores that features alone give, of those that a finished cell keeps."""
+    held_out = load_held_out(cell.network.held_out, cell.device)
+    kept = [Features.load(_kept(folder, extractor)) for extractor, _ in held_out.spaces]
+    return _scores(kept, labels_N, held_out)
+
+
+def _kept(folder: Path, extractor: Extractor) -> Path:
+    return folder / f"features-{extractor.name}.npy"
+
+
+def _scores(
+    spaces: Sequence[Features], labels_N: np.ndarray, held_out: LoadedHeldOut
+) -> dict[str, Measurements]:
     metrics: dict[str, Measurements] = {}
     trainings = (held_out.training, *(None for _ in held_out.spaces[1:]))
-    for found, (extractor, reference), training in zip(
-        parts, held_out.spaces, trainings, strict=True
+    for features, (extractor, reference), training in zip(
+        spaces, held_out.spaces, trainings, strict=True
     ):
-        features = Features.joined(found)
-        features.save(folder / f"features-{extractor.name}.npy")
-        features = features.rounded()
         scored = scores(features, labels_N, reference, shared=held_out.shared)
         if training is not None:
             share = training.memorised(features.features_NF)

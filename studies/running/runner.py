@@ -44,7 +44,7 @@ def split_cells(
 ) -> Split:
     """Which cells have ended, and which are to run: interrupted ones go on, damaged ones again.
     `UserError` for a cell that needs one the study does not have."""
-    done, to_run = {}, {}
+    done, to_run, lacking = {}, {}, 0
     distinct = {cell.digest: cell for cell in cells}
     for digest, cell in distinct.items():
         try:
@@ -54,8 +54,14 @@ def split_cells(
             result = None
         if result is None or (retry_failed and result.status != FINISHED):
             to_run[digest] = cell
+        elif result.status == FINISHED and cell.task.lacks(result):
+            to_run[digest] = cell
+            lacking += 1
         else:
             done[digest] = result
+    if lacking:
+        said = "cells of an earlier version get the scores that came later, from kept features"
+        print(f"{lacking} {said}", file=sys.stderr)
     for cell in distinct.values():
         for needed in cell.needs:
             if needed not in distinct:

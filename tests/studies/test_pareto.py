@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ import torch
 from mlflow_runs import finished_runs, histories, runs_of, shown
 from study_commands import ROOT, Command, end_when
 
-from studies.cells.result import CellResult, write_result
+from studies.cells.result import CellResult, read_result, write_result
 from studies.grid.costs import paper_cost
 from studies.pareto import Pareto, ParetoConfig
 from studies.tracking.__main__ import main
@@ -110,6 +111,30 @@ def test_every_cell_ends_and_the_outputs_are_there(finished):
     curves = pd.read_parquet(folder / "curves.parquet")
     assert set(curves["plan"]) == {"full", "d2@3"}
     assert curves.groupby("schedule")["images_seen"].max().eq(BUDGET).all()
+
+
+def test_cells_of_an_earlier_version_get_the_scores_that_came_later(
+    finished, tmp_path, capsys, monkeypatch, undrawn
+):
+    other, lacking = shutil.copytree(finished[0], tmp_path / "runs"), 0
+    for path in other.glob("cells/*/features-shapes-*.npy"):
+        known = json.loads((path.parent / "result.json").read_text())
+        result = read_result(path.parent, known["digest"])
+        kept = {k: v for k, v in result.metrics.items() if not k.startswith("mind/")}
+        assert len(kept) < len(result.metrics)
+        write_result(path.parent, replace(result, metrics=kept, facts={}))
+        lacking += 1
+    drawn = []
+    monkeypatch.setattr("studies.cells.measuring.generate", lambda *args, **how: drawn.append(how))
+    SMALL.run(other)
+    assert f"{lacking} cells of an earlier version get the scores" in capsys.readouterr().err
+    assert not drawn
+    rows = ["cell_digest", "metric", "group", "schedule", "unit", "plan"]
+    ours, theirs = (
+        pd.read_parquet(w / "pareto-quick" / "frame.parquet").sort_values(rows, ignore_index=True)
+        for w in (finished[0], other)
+    )
+    pd.testing.assert_frame_equal(ours, theirs)
 
 
 def test_stopped_thrice_it_gives_what_an_undisturbed_study_gives(

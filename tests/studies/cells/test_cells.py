@@ -8,9 +8,9 @@ import pytest
 from small_networks import small_geometry
 
 from analysis.study_file import COMMON_BLOCK
-from studies.cells.cell import Evaluation, HeldOut, Network, Site
+from studies.cells.cell import Evaluation, HeldOut, Network, Site, run_cell
 from studies.cells.evaluation import Measurement, RealImages, Scoring
-from studies.cells.result import CellResult, Measurements
+from studies.cells.result import CellResult, Measurements, read_result, write_result
 from studies.cells.training import Training
 from varant import DepthPlan
 from varant.evaluation.extractors import extractor_specs
@@ -141,3 +141,18 @@ def test_a_result_has_a_row_for_each_value_and_one_for_its_failure():
     (row,) = CellResult(digest="d", status="failed", error="as planned").rows()
     assert row["metric"] == ""
     assert math.isnan(row["value"])
+
+
+def test_a_finished_cell_is_kept_where_what_it_lacks_cannot_be_added(tmp_path, monkeypatch):
+    cell = SITE.cell(REAL)
+    known = CellResult(
+        digest=cell.digest, metrics={"fd/a/n100": Measurements(value=1.0, count=100)}
+    )
+    write_result(tmp_path, known)
+
+    def unable(task, cell):
+        raise ValueError("a class too small")
+
+    monkeypatch.setattr(RealImages, "labels", unable)
+    assert REAL.lacks(known) and run_cell(cell, tmp_path) == known
+    assert read_result(tmp_path, cell.digest) == known
