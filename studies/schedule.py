@@ -155,7 +155,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         trials = tuple(self._facts(bench, trial) for trial in ended)
         return FoundSchedules(
             trials=trials,
-            winners=winners(trial_table(trials), reference=PAPER),
+            winners=winners(trial_table(trials, reference=PAPER)),
             importances=importances_of(ended, seed=seed),
         )
 
