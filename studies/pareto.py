@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from analysis.study_file import ParetoFile
+from analysis.study_file import ParetoFile, with_selector
 from studies.ablated import ablation_metrics, write_ablation
 from studies.cells.cell import Task
 from studies.cells.training import Training
@@ -126,11 +126,9 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             elif kind != "full":
                 schedules[kind] = ScheduleFlags(kind=kind).make()
         for selector in config.selectors:
-            suffix = "" if selector == "equidistant" else f" ({selector})"
-            arms += [
-                Arm(label=label + suffix, schedule=made, switch=switch, selector=selector)
-                for label, made in schedules.items()
-            ]
+            for name, made in schedules.items():
+                label = with_selector(name, selector)
+                arms.append(Arm(label=label, schedule=made, switch=switch, selector=selector))
         return arms
 
     def check(self, bench: Planned) -> None:

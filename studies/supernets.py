@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from analysis.study_file import BASE, CONTROL
+from analysis.study_file import BASE, CONTROL, with_selector
 from studies.cells.evaluation import Measurement
 from studies.cells.training import Training, curve_of
 from studies.grid.flags import StudyConfig
@@ -199,8 +199,8 @@ class SupernetStudy(Study[Config, Found]):
         ):
             kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
             plan = DepthPlan.two_zone(sides, depth, **kept)
-            shown = plan.name if selector == "equidistant" else f"{plan.name} ({selector})"
-            yield measured(f"{name} {shown}", plan, family="switch", **kept)
+            shown = with_selector(f"{name} {plan.name}", selector)
+            yield measured(shown, plan, family="switch", **kept)
 
     def shown(self, arms: Sequence[Arm]) -> Sequence[Arm]:
         return arms
