@@ -202,7 +202,7 @@ def prepare_bench(
         own = files.get(unit)
         networks[unit] = Network(
             model_folder=(own.folder if own else start.tokenizer_folder).resolve(),
-            model=own.sha256 if own else "",
+            model=own.sha256 if own else None,
             tokens_folder=start.tokens_folder.resolve(),
             tokens_digest=start.tokens_digest,
             held_out=held_out,
