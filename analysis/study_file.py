@@ -18,7 +18,13 @@ FILE = "study.json"
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
 REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
+EQUIDISTANT = "equidistant"  # the paper's selector: the one that claims speak of
 STAND_ALONE = "alone"  # the rival whose networks are trained for one plan each
+
+
+def with_selector(name: object, selector: object) -> str:
+    """For showing only: `d4@3`, `d4@3 (nested)`; the paper's selector goes without saying."""
+    return f"{name}" if selector in (None, EQUIDISTANT) else f"{name} ({selector})"
 
 
 class Facts(BaseModel):
@@ -236,7 +242,7 @@ class SensitivityFile(StudyFile, extra="forbid"):
     @property
     def selector(self) -> str:
         """The selector that figures and claims speak of: the paper's where the study has it."""
-        return "equidistant" if "equidistant" in self.selectors else self.selectors[0]
+        return EQUIDISTANT if EQUIDISTANT in self.selectors else self.selectors[0]
 
 
 class ScheduleFacts(Facts):

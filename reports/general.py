@@ -33,15 +33,16 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     frame = load_frame(folder / "frame.parquet", full=False)
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
-    of_study = cells[cells["name"] != "real images"]
+    of_study = cells[cells["family"] != REAL]
     finished = int((of_study["status"] == FINISHED).sum())
     page = Page(study, study.title or study.study)
     verdict = f"{finished} of {len(of_study)} plans measured"
     page.answer(study.question, verdict, _finding(of_study, metrics))
     add_cell_tables(page, cells, metrics)
     page.heading("Figures")
+    floors = observed(frame[frame["family"] == REAL], ["metric"])
     for metric in metrics:
-        floor = observed(frame[frame["family"] == REAL], ["metric"]).get((metric.name,), NOTHING)
+        floor = floors.get((metric.name,), NOTHING)
         shown = cells.dropna(subset=[metric.name, "kv"]) if metric.name in cells else cells[:0]
         if len(shown):
             page.figure(

@@ -37,7 +37,8 @@ LIMITS = (
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = load_frame(folder / "frame.parquet", training=True, full=False)
-    levels, trials = Levels(frame), schedules.trial_table(study.trials)
+    levels = Levels(frame)
+    trials = schedules.trial_table(study.trials, reference=study.reference)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
     metrics = judging_metrics(study, levels.metrics)
     again = schedules.retrained(levels, metrics, reference=study.reference, subnets=subnets)
@@ -198,7 +199,7 @@ def _search_figure(study: ScheduleFile, trials: pd.DataFrame) -> Figure:
         figure.add_axes((x, 0.16, wide, 0.72)) for x, wide in ((0.07, 0.34), (0.58, 0.36))
     )
     draw_objectives(left, trials, set(study.winners.values()))
-    draw_schedules(right, trials, reference=study.reference)
+    draw_schedules(right, trials)
     return figure
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.errors import FrameError
 from analysis.frame import FINISHED, load_frame
-from analysis.study_file import FILE, REAL, StudyFile, SupernetFile
+from analysis.study_file import FILE, REAL, StudyFile, SupernetFile, with_selector
 from reports.parts.sources import CELLS, FRAME
 
 MOST = 10  # cells, or names in a message
@@ -33,8 +33,9 @@ def trace(folder: Path, study: StudyFile, name: str) -> str:
     frame = load_frame(folder / FRAME, full=False)
     whole = frame[frame["group"].isna()]
     cells = dict(iter(whole.groupby("cell_digest", observed=True)))
-    labels = {digest: label(rows) for digest, rows in cells.items()}
-    found = [digest for digest in cells if fits(name, labels[digest], str(digest))]
+    names = {digest: names_of(rows) for digest, rows in cells.items()}
+    labels = {digest: " = ".join(those) for digest, those in names.items()}
+    found = [digest for digest in cells if fits(name, names[digest], str(digest))]
     if not 1 <= len(found) <= MOST:
         some = [labels[digest] for digest in (found or labels)][:MOST]
         what = f"{len(found)} cells" if found else "no cell"
@@ -44,27 +45,25 @@ def trace(folder: Path, study: StudyFile, name: str) -> str:
     )
 
 
-def label(rows: pd.DataFrame) -> str:
+def names_of(rows: pd.DataFrame) -> tuple[str, ...]:
     """What a cell is called in the study's places, in words that a query may pick from."""
     places = rows.drop_duplicates([name for name in NAMING if name in rows])
-    return " = ".join(dict.fromkeys(_label(row) for _, row in places.iterrows()))
+    return tuple(dict.fromkeys(_name(row) for _, row in places.iterrows()))
 
 
-def _label(row: pd.Series[Any]) -> str:
+def _name(row: pd.Series[Any]) -> str:
     of = {name: row[name] for name in NAMING if name in row and pd.notna(row[name])}
     forms = {"unit": "u{:.0f}", "schedule": "{}", "seed": "s{:.0f}", "plan": "{}"}
     words = [form.format(of[name]) for name, form in forms.items() if name in of]
     words += [REAL] if of.get("anchor") == REAL else []
-    if of.get("selector", "equidistant") != "equidistant":
-        words.append(f"({of['selector']})")
-    return " ".join(words)
+    return with_selector(" ".join(words), of.get("selector"))
 
 
-def fits(name: str, of: str, digest: str) -> bool:
+def fits(query: str, names: Sequence[str], digest: str) -> bool:
     """Whether one of a cell's names has all words of a query."""
-    if len(name) >= 6 and digest.startswith(name):
+    if len(query) >= 6 and digest.startswith(query):
         return True
-    return any(set(name.split()) <= set(one.split()) for one in of.split(" = "))
+    return any(set(query.split()) <= set(name.split()) for name in names)
 
 
 def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:

@@ -28,10 +28,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from analysis.study_file import ParetoFile
+from analysis.study_file import ParetoFile, with_selector
 from studies.ablated import ablation_metrics, write_ablation
 from studies.cells.cell import Task
-from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.rivals.alone import ALONE
 from studies.rivals.cache_budget import CACHE_BUDGET
@@ -126,19 +125,15 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
             elif kind != "full":
                 schedules[kind] = ScheduleFlags(kind=kind).make()
         for selector in config.selectors:
-            suffix = "" if selector == "equidistant" else f" ({selector})"
-            arms += [
-                Arm(label=label + suffix, schedule=made, switch=switch, selector=selector)
-                for label, made in schedules.items()
-            ]
+            for name, made in schedules.items():
+                label = with_selector(name, selector)
+                arms.append(Arm(label=label, schedule=made, switch=switch, selector=selector))
         return arms
 
     def check(self, bench: Planned) -> None:
         super().check(bench)
         for point in self._rival_points(bench, self.judged[0]):
-            if isinstance(point.task, Training):
-                device = self.config.run.device
-                point.task.config.check_fits(bench.geometry, device=device, ranks=1)
+            point.task.check_fits(bench.geometry, self.config.run.device)
 
     def points(self, bench: Planned, found: None) -> Iterator[Point]:
         """The study's own, then its rivals'."""

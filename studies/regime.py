@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -96,16 +95,6 @@ class RegimeConfig(SupernetConfig):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RegimeArm(Arm):
-    base_images: int
-    lr: float
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        return super().columns | {"base_images": self.base_images, "lr": self.lr}
-
-
 class RegimeStudy(SupernetStudy[RegimeConfig, None]):
     """Trains bases of several ages, and from each by every schedule at every rate."""
 
@@ -140,7 +129,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
             "reversed": progressive.reversed(),
         }
         return [
-            RegimeArm(
+            Arm(
                 label=f"{name}, {show_count(age)}, {show_number(rate)}",
                 schedule=schedule,
                 switch=switch,
@@ -170,15 +159,13 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
         )
 
     def training(self, bench: Planned, arm: Arm, unit: int, seed: int | None = None) -> Training:
-        assert isinstance(arm, RegimeArm)
-        training = super().training(bench, arm, unit, seed)
-        images, config = self._watched(bench), replace(training.config, lr=arm.lr)
+        assert arm.base_images is not None, "an arm of this study has a base of its own"
+        training, images = super().training(bench, arm, unit, seed), self._watched(bench)
         return replace(
             training,
-            config=config,
             trained=self.base(bench, unit, arm.base_images),
             evaluate_images=images,
-            evaluate_every=max(1, config.image_passes // EVALUATIONS),
+            evaluate_every=max(1, training.images // EVALUATIONS),
             gradient_images=images if arm.kind in CONFLICTING else None,
         )
 
@@ -190,43 +177,27 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
                 base, name = self.base(bench, unit, age), f"{BASE}, {show_count(age)}"
                 columns = {"schedule": name, "kind": BASE, "anchor": BASE, "train_switch": switch}
                 placed = {"unit": unit, "seed": unit, "base_images": age}
-                yield from self._model_points(bench, base, columns | placed)
+                yield from self.model_points(bench, base, None, columns | placed)
             for arm, seed in product(arms, self.seeds_of(unit)):
                 training = self.training(bench, arm, unit, seed)
-                yield from self._model_points(
-                    bench, training, arm.columns | {"unit": unit, "seed": seed}
-                )
+                columns = arm.columns | {"unit": unit, "seed": seed}
+                yield from self.model_points(bench, training, arm.selector, columns)
 
-    def _model_points(
-        self, bench: Planned, training: Training, columns: dict[str, Any]
-    ) -> Iterator[Point]:
-        """A network's training, and its plans: full, and every depth at the trained switch."""
-        several = f" s{columns['seed']}" if self.config.seeds > 1 else ""
-        name = f"{columns['schedule']} u{training.unit}{several}"
-        budget = training.config.budget_images
-        placed: dict[str, Any] = {"family": "training", "budget_images": budget}
-        yield Point(name=name, task=training, columns=columns | placed)
-        sides, depth = bench.geometry.patch_nums, bench.geometry.depth
-        images, unit = bench.evaluation.nll_images, training.unit
-        measure = partial(Likelihood, unit=unit, trained=training, nll_images=images)
-        kept: dict[str, Any] = {"selector": "equidistant"}
-        full = DepthPlan.full(sides, depth)
-        placed = {"family": "full", "plan": full.name} | kept
-        yield Point(name=f"{name} full", task=measure(plan=full), columns=columns | placed)
-        for subnet in self.depths(bench.geometry):
-            kept |= {"subnet_depth": subnet, "switch": columns["train_switch"]}
-            plan = DepthPlan.two_zone(sides, depth, **kept)
-            placed = {"family": "switch", "plan": plan.name} | kept
-            yield Point(
-                name=f"{name} {plan.name}", task=measure(plan=plan), columns=columns | placed
-            )
+    def switches(self, geometry: Geometry) -> tuple[int, ...]:
+        return (self.train_switch(geometry),)
+
+    def measurement(
+        self, bench: Planned, plan: DepthPlan, unit: int, trained: Training | None
+    ) -> Likelihood:
+        images = bench.evaluation.nll_images
+        return Likelihood(plan=plan, unit=unit, trained=trained, nll_images=images)
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         return []  # nothing is drawn
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:
         config = self.config
-        bases = [p for p in points if isinstance(p.task, BaseTraining)]
+        bases = [p for p in points if p.task.trains and p.columns["kind"] == BASE]
         models = [p for p in points if p.task.trains and p not in bases]
         rates = ", ".join(f"{rate:g}" for rate in config.rates)
         plans = list(dict.fromkeys(str(p.columns["plan"]) for p in points if p.task.tabled))
@@ -271,11 +242,9 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
 
         geometry, found = outcome.bench.geometry, list[dict[str, object]]()
         for point in outcome.points:
-            task, columns = point.task, point.columns
-            if not isinstance(task, Training) or task.gradient_images is None:
-                continue
-            network = {name: columns[name] for name in NETWORK}
-            for images, depth, layer, cosine in task.cosines(outcome.folder_of(point), geometry):
+            task, folder = point.task, outcome.folder_of(point)
+            for images, depth, layer, cosine in task.cosines(folder, geometry):
+                network = {name: point.columns[name] for name in NETWORK}
                 place = {"images_seen": images, "progress": images / task.images}
                 place |= {"subnet_depth": depth, "layer": layer, "cosine": cosine}
                 found.append(network | place)

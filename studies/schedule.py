@@ -155,7 +155,7 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         trials = tuple(self._facts(bench, trial) for trial in ended)
         return FoundSchedules(
             trials=trials,
-            winners=winners(trial_table(trials), reference=PAPER),
+            winners=winners(trial_table(trials, reference=PAPER)),
             importances=importances_of(ended, seed=seed),
         )
 
@@ -181,13 +181,13 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
 
     # What is measured on test images.
 
+    def switches(self, geometry: Geometry) -> tuple[int, ...]:
+        return (self.train_switch(geometry),)
+
     def points(self, bench: Planned, found: FoundSchedules | None) -> Iterator[Point]:
         """The trials, and the models with fresh seeds with their plans."""
         yield from self._trial_points(bench, found)
-        shown = (None, self.train_switch(bench.geometry))
-        for point in super().points(bench, found):
-            if not point.task.tabled or point.columns.get("switch") in shown:
-                yield point
+        yield from super().points(bench, found)
 
     def _trial_points(self, bench: Planned, found: FoundSchedules | None) -> Iterator[Point]:
         from studies.searching.schedules import fixed_points, params_of, schedule_of

@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
 
-from analysis.study_file import SensitivityFile
+from analysis.study_file import SensitivityFile, with_selector
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from studies.study import Study, main
@@ -125,11 +125,9 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 mapped = self.config.full or unit == bench.units[0]
                 if not mapped and columns["family"] not in DECIDING:
                     continue
-                named = [f"u{unit}"] if len(bench.units) > 1 else []
-                named.append(columns["plan"])
-                if columns["selector"] != "equidistant":
-                    named.append(f"({columns['selector']})")
-                yield self.plan_point(bench, " ".join(named), plan, unit=unit, **columns)
+                named = f"u{unit} " if len(bench.units) > 1 else ""
+                named += with_selector(columns["plan"], columns["selector"])
+                yield self.plan_point(bench, named, plan, unit=unit, **columns)
 
     def planned(self) -> Lines:
         from analysis.claims.planned import asymmetry_lines

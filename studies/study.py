@@ -155,12 +155,18 @@ class Study(abc.ABC, Generic[Config, Found]):
             unit: default: the first of the bench.
         """
         unit = bench.units[0] if unit is None else unit
-        evaluation = bench.evaluation_of(unit)
-        task = Measurement(plan=plan, evaluation=evaluation, unit=unit, trained=trained)
+        task = self.measurement(bench, plan, unit, trained)
         family = "full" if plan.is_full else "plan"
         placed: dict[str, Any] = {"unit": unit, "family": family, "plan": plan.name}
         placed["anchor"] = None if trained else BASE
         return Point(name=name, task=task, columns=placed | {"selector": "equidistant"} | columns)
+
+    def measurement(
+        self, bench: Planned, plan: DepthPlan, unit: int, trained: Training | None
+    ) -> Task:
+        """What a point of a plan does: measure all that a study may report."""
+        evaluation = bench.evaluation_of(unit)
+        return Measurement(plan=plan, evaluation=evaluation, unit=unit, trained=trained)
 
     def real_points(self, bench: Planned) -> Iterator[Point]:
         """The floor of every unit: held-out images, as many as samples."""

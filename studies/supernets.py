@@ -11,9 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from analysis.study_file import BASE, CONTROL
-from studies.cells.evaluation import Measurement
-from studies.cells.training import Training, curve_of
+from analysis.study_file import BASE, CONTROL, with_selector
+from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
@@ -62,12 +61,15 @@ class Arm:
         label: as people say it; unique in its study.
         switch: the switch point that it trains for.
         selector: of the subnets that it trains; None for the control, which trains none.
+        base_images, lr: of its base and its peak learning rate, in a study that varies them.
     """
 
     label: str
     schedule: Schedule
     switch: int
     selector: str | None = "equidistant"
+    base_images: int | None = None
+    lr: float | None = None
 
     @property
     def kind(self) -> str:
@@ -83,7 +85,9 @@ class Arm:
         """What the frame says of it."""
         told: dict[str, object] = {"schedule": self.label, "kind": self.kind}
         anchor = "control" if self.kind == CONTROL else None
-        return told | {"share": self.share, "train_switch": self.switch, "anchor": anchor}
+        told |= {"share": self.share, "train_switch": self.switch, "anchor": anchor}
+        varied = {"base_images": self.base_images, "lr": self.lr}
+        return told | {name: value for name, value in varied.items() if value is not None}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -142,8 +146,8 @@ class SupernetStudy(Study[Config, Found]):
 
     def check(self, bench: Planned) -> None:
         for arm in self.arms(bench.geometry, None):
-            config = self.training(bench, arm, self.units[0]).config
-            config.check_fits(bench.geometry, device=self.config.run.device, ranks=1)
+            training = self.training(bench, arm, self.units[0])
+            training.check_fits(bench.geometry, self.config.run.device)
 
     def training(self, bench: Planned, arm: Arm, unit: int, seed: int | None = None) -> Training:
         """The training of a model of this arm from the unit's base; by default with its seed."""
@@ -152,7 +156,7 @@ class SupernetStudy(Study[Config, Found]):
         chosen: dict[str, Any] = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
         chosen["seed"] = unit if seed is None else seed
         chosen["precision"] = self.config.run.precision
-        chosen["lr"] = bench.lr if flags.lr is None else flags.lr
+        chosen["lr"] = next(lr for lr in (arm.lr, flags.lr, bench.lr) if lr is not None)
         config = TrainingConfig.of(flags, bench.geometry, arm.schedule, **chosen)
         return Training(
             unit=unit,
@@ -169,38 +173,49 @@ class SupernetStudy(Study[Config, Found]):
             columns["train_switch"] = arms[0].switch
             yield from self._plan_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
             for arm, seed in product(arms, self.seeds_of(unit)):
-                yield from self.model_points(bench, arm, unit, seed)
+                training = self.training(bench, arm, unit, seed)
+                columns = arm.columns | {"unit": unit, "seed": seed}
+                yield from self.model_points(bench, training, arm.selector, columns)
 
     def seeds_of(self, unit: int) -> range:
         """Training seeds on the unit's base: its own number, and others far from any unit's."""
         return range(unit, unit + self.config.seeds * SEED_STEP, SEED_STEP)
 
-    def model_points(self, bench: Planned, arm: Arm, unit: int, seed: int) -> Iterator[Point]:
-        """A model's training, and its plans: full, and every switch point and depth."""
-        training = self.training(bench, arm, unit, seed)
-        several = f" s{seed}" if self.config.seeds > 1 else ""
-        name, columns = f"{arm.label} u{unit}{several}", arm.columns | {"unit": unit, "seed": seed}
-        placed: dict[str, Any] = {"family": "training", "selector": arm.selector}
+    def model_points(
+        self, bench: Planned, training: Training, selector: str | None, columns: dict[str, Any]
+    ) -> Iterator[Point]:
+        """A model's training, and its plans: full, and every depth at `switches`.
+
+        Args:
+            columns: of all its points.
+        """
+        several = f" s{columns['seed']}" if self.config.seeds > 1 else ""
+        name = f"{columns['schedule']} u{training.unit}{several}"
+        placed: dict[str, Any] = {"family": "training", "selector": selector}
         placed["budget_images"] = training.config.budget_images
         yield Point(name=name, task=training, columns=columns | placed)
-        yield from self._plan_points(bench, name, arm.selector, trained=training, **columns)
+        yield from self._plan_points(bench, name, selector, trained=training, **columns)
+
+    def switches(self, geometry: Geometry) -> Sequence[int]:
+        """Switch points that models are measured at."""
+        return range(len(geometry.patch_nums))
 
     def _plan_points(
         self, bench: Planned, name: str, trained_for: str | None, **columns: Any
     ) -> Iterator[Point]:
-        """Full network, and every switch point and depth, by one selector or by the study's."""
+        """Full network, and every depth at `switches`, by one selector or by the study's."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
         measured = partial(self.plan_point, bench, **columns)
         full, selector = DepthPlan.full(sides, depth), trained_for or "equidistant"
         selectors = (trained_for,) if trained_for else self.selectors
         yield measured(f"{name} full", full, selector=selector)
         for selector, switch, subnet in product(
-            selectors, range(len(sides)), self.depths(bench.geometry)
+            selectors, self.switches(bench.geometry), self.depths(bench.geometry)
         ):
             kept: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
             plan = DepthPlan.two_zone(sides, depth, **kept)
-            shown = plan.name if selector == "equidistant" else f"{plan.name} ({selector})"
-            yield measured(f"{name} {shown}", plan, family="switch", **kept)
+            shown = with_selector(f"{name} {plan.name}", selector)
+            yield measured(shown, plan, family="switch", **kept)
 
     def shown(self, arms: Sequence[Arm]) -> Sequence[Arm]:
         return arms
@@ -220,8 +235,8 @@ class SupernetStudy(Study[Config, Found]):
         rivals = [point for point in points if "rival" in point.columns]
         own = [point for point in points if "rival" not in point.columns]
         trainings = [point for point in own if not point.task.tabled]
-        measured = [point for point in own if isinstance(point.task, Measurement)]
-        plans = list(dict.fromkeys(str(point.columns["plan"]) for point in measured))
+        measured = [point.columns for point in own if point.task.tabled_plan is not None]
+        plans = list(dict.fromkeys(str(columns["plan"]) for columns in measured))
         lines = [
             f"{len(trainings)} models of {trainings[0].task.images:,} image passes: "
             + ", ".join(point.name for point in trainings),
@@ -252,9 +267,9 @@ class SupernetStudy(Study[Config, Found]):
             "schedules": [arm.facts for arm in arms],
             "units": self.judged,
             "models": [
-                _model_facts(outcome, point, point.task)
+                _model_facts(outcome, point)
                 for point in outcome.points
-                if isinstance(point.task, Training)
+                if point.task.trains
                 and ("rival" in point.columns or point.columns.get("schedule") in labels)
             ],
             "train_switch": self.train_switch(geometry),
@@ -270,18 +285,10 @@ class SupernetStudy(Study[Config, Found]):
 
         geometry = outcome.bench.geometry
         rows = [
-            {
-                "schedule": point.columns["schedule"],
-                "unit": point.columns["unit"],
-                "images_seen": images,
-                "plan": point.task.config.plan_of(depth, geometry).name,
-                "value": value,
-                "images": point.task.evaluate_images,
-            }
+            {"schedule": point.columns["schedule"], "unit": point.columns["unit"]} | row
             for point in outcome.points
-            if isinstance(point.task, Training) and "rival" not in point.columns
-            for images, metrics in curve_of(outcome.folder_of(point))
-            for depth, value in point.task.select_nll(metrics, geometry).items()
+            if "rival" not in point.columns
+            for row in point.task.curve(outcome.folder_of(point), geometry)
         ]
         if not rows:
             return []
@@ -290,7 +297,7 @@ class SupernetStudy(Study[Config, Found]):
         return [outcome.folder / CURVES_FILE]
 
 
-def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dict[str, Any]:
+def _model_facts(outcome: Outcome[Any], point: Point) -> dict[str, Any]:
     """The fields of `analysis.study_file.ModelFacts`."""
     result = outcome.result(point)
     return {
@@ -298,10 +305,9 @@ def _model_facts(outcome: Outcome[Any], point: Point, training: Training) -> dic
         **result.facts,
         "schedule": point.columns["schedule"],
         "rival": point.columns.get("rival"),
-        "unit": training.unit,
-        "seed": training.config.seed,
+        "unit": point.task.unit,
         "folder": os.path.relpath(outcome.folder_of(point), outcome.folder),
-        "full_passes": training.full_passes(outcome.bench.geometry),
+        **point.task.training_facts(outcome.bench.geometry),
     }
 
 

@@ -19,8 +19,8 @@ from small_studies import BLIND_FD, FD, GROUPS, KID, NLL, SELECT, real_rows, stu
 
 from analysis.frame import COLUMNS, TRAINING_COLUMNS, checked_frame
 from analysis.statistics.fronts import KV
-from analysis.statistics.levels import EQUIDISTANT, FULL, PlanKey
-from analysis.study_file import ParetoFile
+from analysis.statistics.levels import FULL, PlanKey
+from analysis.study_file import EQUIDISTANT, ParetoFile
 
 ACCURACY = "class_accuracy"
 DEPTH, WIDTH, TRAIN_SWITCH = 8, 48, 3

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -73,6 +74,18 @@ def read_json(path: Path, marks: dict[str, object]) -> dict[str, Any]:
 def sha256_file(path: Path) -> str:
     with _regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """`sha256_file` of what may be large and is not expected to change: hashed again by this
+    process only where its size or time is another. Checks of damage take `sha256_file`."""
+    known = path.stat()
+    return _sha256_of(path.resolve(), known.st_size, known.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_file(path)
 
 
 def _regular(path: Path) -> Path:

@@ -17,6 +17,7 @@ Needs: the study wrote no costs of VAR-d30.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product, starmap
 
 from analysis.claims.costs import Costs
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
@@ -25,11 +26,11 @@ from analysis.claims.trained import PAPERS, Trained
 from analysis.efficiency_file import OURS
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, Verdict
-from analysis.statistics.levels import Levels
+from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.study_file import PaperCost
 
 CLAIM = Claim.stated(__doc__)
-PUBLISHED = {"d16": 0.40, "d8": 0.65, "d2": 0.80}
+PUBLISHED = {16: 0.40, 8: 0.65, 2: 0.80}  # by layers after the switch point
 TOLERANCE = 0.025
 SWITCHES = (5, 6, 7)
 PAPERS_SWITCH = 6
@@ -48,11 +49,13 @@ def judge_costs(case: Costs) -> LedgerRow:
 
 
 def _row(paper_cost: Mapping[str, PaperCost], measured: str) -> LedgerRow:
-    kv = {plan: cost.kv_mib_reference for plan, cost in paper_cost.items()}
-    if not kv.keys() >= {"full", *(f"{plan}@{n}" for plan in PUBLISHED for n in SWITCHES)}:
+    plans = [FULL, *starmap(PlanKey, product(PUBLISHED, SWITCHES))]
+    if not paper_cost.keys() >= {plan.label for plan in plans}:
         return untested(CLAIM, PAPERS, kind=Kind.ARITHMETIC)
-    nearest = min((f"d16@{n}" for n in SWITCHES), key=lambda plan: abs(kv[plan] - PUBLISHED_MB))
-    nearest = f"the published {PUBLISHED_MB:,} MB is nearest to {nearest}, {kv[nearest]:,.0f} MiB"
+    kv = {plan: paper_cost[plan.label].kv_mib_reference for plan in plans}
+    halves = (PlanKey(16, n) for n in SWITCHES)
+    half = min(halves, key=lambda plan: abs(kv[plan] - PUBLISHED_MB))
+    nearest = f"the published {PUBLISHED_MB:,} MB is nearest to {half.label}, {kv[half]:,.0f} MiB"
     lines = {n: _line(n, kv) for n in SWITCHES}
     own = lines[PAPERS_SWITCH]
     alone = sum(line.verdict is own.verdict for line in lines.values()) == 1
@@ -64,16 +67,16 @@ def _row(paper_cost: Mapping[str, PaperCost], measured: str) -> LedgerRow:
     return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=own.verdict, lines=tuple(lines.values()))
 
 
-def _line(switch: int, kv: Mapping[str, float]) -> Line:
-    saved = {plan: 1 - kv[f"{plan}@{switch}"] / kv["full"] for plan in PUBLISHED}
+def _line(switch: int, kv: Mapping[PlanKey, float]) -> Line:
+    saved = {depth: 1 - kv[PlanKey(depth, switch)] / kv[FULL] for depth in PUBLISHED}
     tests = tuple(
         Evidence(
-            label=f"{plan}@{switch}: KV saved, reference style",
+            label=f"{PlanKey(depth, switch).label}: KV saved, reference style",
             interval=Interval(estimate=share, low=share, high=share),
-            outcome=1 if abs(share - PUBLISHED[plan]) <= TOLERANCE else -1,
-            note=f"published {100 * PUBLISHED[plan]:.0f} %",
+            outcome=1 if abs(share - PUBLISHED[depth]) <= TOLERANCE else -1,
+            note=f"published {100 * PUBLISHED[depth]:.0f} %",
         )
-        for plan, share in saved.items()
+        for depth, share in saved.items()
     )
     agrees = all(test.outcome > 0 for test in tests)
     ours, theirs = (

@@ -24,10 +24,11 @@ from analysis.claims.trained import PAPERS, Trained
 from analysis.efficiency_file import OURS
 from analysis.maps.generation import Sampling
 from analysis.statistics.intervals import Verdict
+from analysis.statistics.levels import PlanKey
 from analysis.study_file import PaperCost
 
 CLAIM = Claim.stated(__doc__)
-PUBLISHED = {"d16@6": 1.7, "d8@6": 2.6, "d2@6": 3.5}
+PUBLISHED = {PlanKey(16, 6): 1.7, PlanKey(8, 6): 2.6, PlanKey(2, 6): 3.5}
 
 
 def judge(case: Trained) -> LedgerRow:
@@ -36,7 +37,8 @@ def judge(case: Trained) -> LedgerRow:
 
 def judge_costs(case: Costs) -> LedgerRow:
     sampling = case.papers
-    if sampling is None or case.study.quick or not PUBLISHED.keys() <= case.study.plans.keys():
+    lacking = {plan.label for plan in PUBLISHED} - case.study.plans.keys()
+    if sampling is None or case.study.quick or lacking:
         here = "".join(_instead(one) for one in case.samplings[-1:])
         said = _bounds(case.study.paper_cost) + here
         return untested(CLAIM, PAPERS, kind=Kind.TIMING, but=said)
@@ -54,7 +56,8 @@ def judge_costs(case: Costs) -> LedgerRow:
 
 
 def _bounds(cost: Mapping[str, PaperCost]) -> str:
-    bounds = ", ".join(f"{p} {1 / cost[p].flops_share:.1f}" for p in PUBLISHED if p in cost)
+    known = [plan.label for plan in PUBLISHED if plan.label in cost]
+    bounds = ", ".join(f"{plan} {1 / cost[plan].flops_share:.1f}" for plan in known)
     return f"; FLOPs alone would allow {bounds} times" if bounds else ""
 
 

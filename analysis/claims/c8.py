@@ -27,9 +27,10 @@ from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import Question, judged, untested
 from analysis.claims.trained import PAPERS, Trained
 from analysis.statistics.intervals import Interval, Verdict
+from analysis.statistics.levels import FULL, PlanKey
 
 CLAIM = Claim.stated(__doc__)
-PLAN = "d16@7"
+PLAN = PlanKey(16, 7)
 HALF, HALF_TOLERANCE = 0.5, 0.05
 SPEEDUP = 1.8
 
@@ -46,14 +47,14 @@ def judge_costs(case: Costs) -> LedgerRow:
     quality = untested(CLAIM, PAPERS)
     cost = case.study.paper_cost
     lines = [*quality.lines]
-    if {PLAN, "full"} <= cost.keys():
-        mine, full = cost[PLAN], cost["full"]
+    if {PLAN.label, FULL.label} <= cost.keys():
+        mine, full = cost[PLAN.label], cost[FULL.label]
         freed = f"FLOPs allow {1 / mine.flops_share:.2f} times"
         lines += [
             _cache("as the reference keeps it", 1 - mine.kv_mib_reference / full.kv_mib_reference),
             _cache("freed", 1 - mine.kv_mib_limit / full.kv_mib_limit, reason=freed),
         ]
-    if (sampling := case.papers) is not None and PLAN in case.study.plans:
+    if (sampling := case.papers) is not None and PLAN.label in case.study.plans:
         test = speedup_test(sampling, PLAN, SPEEDUP)
         said = f"{test.interval.estimate:.2f} times as fast, published {SPEEDUP}"
         lines.append(_beside(Kind.TIMING, "speed", test, said, case.study.measured_on))
@@ -62,7 +63,7 @@ def judge_costs(case: Costs) -> LedgerRow:
 
 def _cache(part: str, saved: float, *, reason: str = "arithmetic, no interval") -> Line:
     test = Evidence(
-        label=f"{PLAN}: KV saved, {part}",
+        label=f"{PLAN.label}: KV saved, {part}",
         interval=Interval(estimate=saved, low=saved, high=saved),
         outcome=1 if abs(saved - HALF) <= HALF_TOLERANCE else -1,
         note="published: half",

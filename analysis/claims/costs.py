@@ -9,6 +9,7 @@ from analysis.claims.rows import Evidence
 from analysis.efficiency_file import OURS, EfficiencyFile
 from analysis.maps.generation import Sampling, sampling_of
 from analysis.statistics.intervals import Interval
+from analysis.statistics.levels import PlanKey
 
 PAPERS_GEOMETRY, PAPERS_BATCH = "d30", 64
 SPEEDUP_TOLERANCE = 0.05  # factors are published in steps of 0.1
@@ -33,13 +34,13 @@ class Costs:
         return next((one for one in self.samplings if one.batch == PAPERS_BATCH), None)
 
 
-def speedup_test(sampling: Sampling, plan: str, published: float) -> Evidence:
+def speedup_test(sampling: Sampling, plan: PlanKey, published: float) -> Evidence:
     """Whether a published factor lies within the tolerance of the range of the repeats."""
-    row = sampling.latency.loc[(OURS, plan)]
+    row = sampling.latency.loc[(OURS, plan.label)]
     low, high = row["speedup_low"], row["speedup_high"]
     agrees = low - SPEEDUP_TOLERANCE <= published <= high + SPEEDUP_TOLERANCE
     return Evidence(
-        label=f"{plan}: times as fast as the full network",
+        label=f"{plan.label}: times as fast as the full network",
         interval=Interval(estimate=row["speedup"], low=low, high=high),
         outcome=1 if agrees else -1,
         note=f"published {published}; range of the repeats",

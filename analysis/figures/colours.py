@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from analysis.statistics.levels import EQUIDISTANT, Way
-from analysis.study_file import CONTROL
+from analysis.statistics.levels import Way
+from analysis.study_file import CONTROL, EQUIDISTANT
 
 # Okabe and Ito's colours; fixed shares take one hue from light to dark, since they are ordered.
 KINDS = {CONTROL: "#555555", "progressive": "#d55e00", "reversed": "#009e73", "sandwich": "#cc79a7"}

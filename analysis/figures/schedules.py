@@ -68,13 +68,13 @@ def draw_objectives(ax: Axes, table: pd.DataFrame, chosen: Collection[int]) -> N
     plain(ax)
 
 
-def draw_schedules(ax: Axes, table: pd.DataFrame, *, reference: str) -> None:
-    """Subnet share over training, a line a trial, the best on top; dashed: that labelled so."""
+def draw_schedules(ax: Axes, table: pd.DataFrame) -> None:
+    """Subnet share over training, a line a trial, the best on top; dashed: the reference."""
     colours = rank_colours(table["rank"])
     for row in table.sort_values("rank", ascending=False).itertuples():
         progress = np.linspace(0, 1, len(row.curve))
         ax.plot(progress, row.curve, color=colours.to_rgba(row.rank), linewidth=1.2)
-        if row.label == reference:
+        if row.is_reference:
             ax.plot(progress, row.curve, color=INK, linewidth=1.2, linestyle=(0, (3, 2)), zorder=5)
     ax.set_xlim(0, 1)
     ax.set_ylim(-0.03, 1.03)

@@ -26,15 +26,16 @@ START, END, FIRST, RAMP, SHAPE = PARAMETERS
 SUBNETS, COMPROMISE = "best subnets", "best compromise"
 
 
-def trial_table(trials: Sequence[TrialFacts]) -> pd.DataFrame:
+def trial_table(trials: Sequence[TrialFacts], *, reference: str) -> pd.DataFrame:
     """Trials that were scored, best compromise first.
 
-    Columns: `number`, `label` (None for what the search proposed), `curve`, `PARAMETERS`,
-    `OBJECTIVES`, and `compromise`: the mean of the objectives, in nats/token; `rank` by it, from 1;
-    `front`: no other trial is better in both objectives.
+    Columns: `number`, `label` (None for what the search proposed), `is_reference` (whether it is
+    that of `reference`), `curve`, `PARAMETERS`, `OBJECTIVES`, and `compromise`: the mean of the
+    objectives, in nats/token; `rank` by it, from 1; `front`: no other trial is better in both.
     """
     rows = [{**t.model_dump(), **t.parameters} for t in trials if t.status == "finished"]
     table = pd.DataFrame(rows, columns=["number", "label", "curve", *PARAMETERS, *OBJECTIVES])
+    table["is_reference"] = table["label"] == reference
     table["compromise"] = table[list(OBJECTIVES)].mean(axis=1)
     table["front"] = non_dominated(table[list(OBJECTIVES)].to_numpy(dtype=float).reshape(-1, 2))
     table = table.sort_values(["compromise", "number"]).reset_index(drop=True)
@@ -42,16 +43,16 @@ def trial_table(trials: Sequence[TrialFacts]) -> pd.DataFrame:
     return table
 
 
-def winners(table: pd.DataFrame, *, reference: str) -> dict[str, int]:
+def winners(table: pd.DataFrame) -> dict[str, int]:
     """Trials to train again, by what they won: numbers of a `trial_table`.
 
     `COMPROMISE`: the least mean of the objectives. `SUBNETS`: the best subnets among trials whose
-    full network is no worse than that of the trial labelled `reference` (of all, where that was not
-    scored). A trial that is both is named once, and the reference not at all: it is trained anyway.
+    full network is no worse than the reference's (of all, where that was not scored). A trial that
+    is both is named once, and the reference not at all: it is trained anyway.
     """
     if table.empty:
         return {}
-    known = table[table["label"] == reference]
+    known = table[table["is_reference"]]
     limit = known["full"].iloc[0] if len(known) else np.inf
     subnets = table[table["full"] <= limit].sort_values(["subnets", "number"])
     found = {COMPROMISE: int(table["number"].iloc[0])}

@@ -22,9 +22,8 @@ from analysis.frame import FINISHED, headline_metrics, own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import BASE, CONTROL, REAL
+from analysis.study_file import BASE, CONTROL, EQUIDISTANT, REAL, with_selector
 
-EQUIDISTANT = "equidistant"  # the paper's selector: the one that claims speak of
 LABELS = {
     "schedule": "object",
     "kind": "object",
@@ -60,8 +59,7 @@ class PlanKey:
         """For showing only: `full`, `d4@3`, `d4@3 (nested)`; one a plan."""
         if self.is_full:
             return "full"
-        suffix = "" if self.selector == EQUIDISTANT else f" ({self.selector})"
-        return f"d{self.subnet_depth}@{self.switch}{suffix}"
+        return with_selector(f"d{self.subnet_depth}@{self.switch}", self.selector)
 
 
 FULL = PlanKey()

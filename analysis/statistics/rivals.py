@@ -24,9 +24,9 @@ from analysis.metrics import Metric
 from analysis.statistics.choices import SELECT
 from analysis.statistics.fronts import KV, non_dominated
 from analysis.statistics.intervals import SIGNIFICANCE, holm
-from analysis.statistics.levels import EQUIDISTANT, FULL, Levels, PlanKey
+from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import STAND_ALONE
+from analysis.study_file import EQUIDISTANT, STAND_ALONE
 
 FLOPS = "flops/transformer"
 LEAST_RANKED = 3  # plans whose order says something

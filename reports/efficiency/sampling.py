@@ -11,12 +11,14 @@ from analysis.figures import costs
 from analysis.figures.colours import FIXED
 from analysis.figures.theme import INK, LATE, new_figure
 from analysis.maps.generation import Sampling, label
+from analysis.statistics.levels import FULL, PlanKey
 from reports.efficiency.words import milliseconds, on, ratio, short
 from reports.parts import words
 from reports.parts.page import Page, strong
 
 MIB = 2**20
-PUBLISHED_MIB = {"full": 28_677, "d16@6": 16_092}  # KV of VAR-d30 at batch 64, as published
+PAPERS = [FULL, *(PlanKey(depth, 6) for depth in (16, 8, 4, 2))]
+PUBLISHED_MIB = {FULL: 28_677, PlanKey(16, 6): 16_092}  # KV of VAR-d30 at batch 64, as published
 D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
 
 
@@ -174,14 +176,13 @@ def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
     here["our cache"], here["peak of a generation"] = (
         mine.loc[plans, name].to_numpy() for name in ("kv_live", "peak")
     )
-    shown = ["full", "d16@6", "d8@6", "d4@6", "d2@6"]
-    paper = study.paper_cost
+    paper = [study.paper_cost[plan.label] for plan in PAPERS]
     there = pd.DataFrame(
         {
-            "plan": shown,
-            "reference's cache": [MIB * paper[plan].kv_mib_reference for plan in shown],
-            "our cache, the limit": [MIB * paper[plan].kv_mib_limit for plan in shown],
-            "published": [MIB * PUBLISHED_MIB.get(plan, math.nan) for plan in shown],
+            "plan": [plan.label for plan in PAPERS],
+            "reference's cache": [MIB * cost.kv_mib_reference for cost in paper],
+            "our cache, the limit": [MIB * cost.kv_mib_limit for cost in paper],
+            "published": [MIB * PUBLISHED_MIB.get(plan, math.nan) for plan in PAPERS],
         }
     )
     figure = new_figure(height=2.4)

@@ -39,8 +39,7 @@ class ParetoFindings:
         self.study, self.levels, self.curves = study, Levels(frame), curves
         levels, full_kv, depths = self.levels, study.kv_full_bytes, sorted(study.depths)[::-1]
         subnets = [PlanKey(subnet_depth=depth, switch=study.train_switch) for depth in depths]
-        plans = (FULL, *subnets)
-        self.shown = tuple(plan.label for plan in plans)
+        self.shown = plans = (FULL, *subnets)
         self.metrics = judging_metrics(study, levels.metrics)
         self.main = main_metrics(study, levels.metrics)
         known = set(levels.models["metric"])

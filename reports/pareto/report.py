@@ -32,6 +32,7 @@ from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_anchors, check_together
 from reports.parts.tables import (
+    Of,
     add_every_plan,
     add_models,
     by_plan,
@@ -171,8 +172,10 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
         squares = trained[["unit_sd", "sample_sd"]] ** 2
         spreads = squares.groupby([trained["plan"], trained["metric"]], sort=False).mean() ** 0.5
         said = spreads.map(partial(words.number, digits=2))
-        texts = said.assign(text=said["unit_sd"] + " / " + said["sample_sd"], schedule="")
-        columns = {m.name: f"{m.short}: units / samples" for m in found.metrics}
+        text = said["unit_sd"] + " / " + said["sample_sd"]
+        texts = said.assign(text=text, schedule="", of="value")
+        columns: dict[tuple[str, Of], str]
+        columns = {(m.name, "value"): f"{m.short}: units / samples" for m in found.metrics}
         page.table(
             by_plan(texts.reset_index(), columns).drop(columns="Schedule"),
             "Two spreads apart, pooled over schedules: standard deviation between units, and what "
@@ -181,7 +184,8 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
     differences = _shown(found, levels.differences)
     page.table(
         by_plan(
-            with_texts(differences, "damage"), {m.name: m.damage_heading for m in found.metrics}
+            with_texts(differences, "damage"),
+            {(m.name, "damage"): m.damage_heading for m in found.metrics},
         ),
         "Against the control, the base trained on without subnet steps: paired difference of the "
         f"same plan, positive is worse (for accuracy: lost), 95 % interval by {over}; "
@@ -193,10 +197,9 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
 
 def _shown(found: ParetoFindings, table: pd.DataFrame) -> pd.DataFrame:
     """The deciding metrics of the shown plans, plan after plan of each schedule."""
-    names = {metric.name for metric in found.metrics}
-    own = table["metric"].str.removesuffix(" excess").isin(names)
-    table = table[own & table["plan"].isin(found.shown)]
-    order = {"schedule": [way.name for way in found.levels.ways], "plan": found.shown}
+    names, plans = {m.name for m in found.metrics}, [plan.label for plan in found.shown]
+    table = table[table["metric"].isin(names) & table["plan"].isin(plans)]
+    order = {"schedule": [way.name for way in found.levels.ways], "plan": plans}
     return table.sort_values(
         list(order), key=lambda names: names.map(order[str(names.name)].index), kind="stable"
     )
@@ -204,18 +207,18 @@ def _shown(found: ParetoFindings, table: pd.DataFrame) -> pd.DataFrame:
 
 def _shares_plate(found: ParetoFindings) -> Figure:
     """A panel a plan: what is left of its untrained damage, by every schedule."""
-    plans = [plan for plan in found.shown if (found.shares["plan"] == plan).any()]
+    by_plan = dict(iter(found.shares.groupby("plan", sort=False)))
+    plans = [plan for plan in found.shown if plan.label in by_plan]
     every = colours_of(found.levels.ways)
     known = set(found.shares["schedule"])
     colours = {way.name: every[way.name] for way in found.colour_ways if way.name in known}
     figure = new_figure(height=0.75 + 0.2 * len(colours))
     axes = figure.subplots(1, len(plans), squeeze=False)[0]
     for i, (ax, plan) in enumerate(zip(axes, plans, strict=True)):
-        mine = found.shares[found.shares["plan"] == plan]
+        mine = by_plan[plan.label]
         draw_shares(ax, mine, colours, margin=float(mine["margin"].iloc[0]), names=i == 0)
-        ax.set_title(
-            f"{plan} (of d{max(1, found.study.geometry.depth // 2)}'s)" if plan == "full" else plan
-        )
+        of_half = f" (of d{max(1, found.study.geometry.depth // 2)}'s)" if plan.is_full else ""
+        ax.set_title(plan.label + of_half)
     return figure
 
 
@@ -273,14 +276,14 @@ def _hypervolume_plate(found: ParetoFindings) -> Figure:
 
 def _curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
     """A panel a plan: select NLL over training; names at the last of each row."""
-    plans = [plan for plan in found.shown if (lines["plan"] == plan).any()]
+    by_plan = dict(iter(lines.groupby("plan", sort=False)))
+    plans = [plan.label for plan in found.shown if plan.label in by_plan]
     columns = len(plans) if len(plans) <= MOST_COLUMNS else COLUMNS
     figure, grid = _grid(math.ceil(len(plans) / columns), columns, panel=1.3)
     axes = [ax for row in grid for ax in row]
     for i, (ax, plan) in enumerate(zip(axes, plans, strict=False)):
         last = i + 1 == len(plans) or (i + 1) % columns == 0
-        mine = lines[lines["plan"] == plan]
-        draw_curves(ax, mine, colours_of(found.levels.ways), names=last)
+        draw_curves(ax, by_plan[plan], colours_of(found.levels.ways), names=last)
         ax.set_title(plan)
         ax.set_xlabel("thousand image passes", fontsize=7.5)
     for ax in axes[len(plans) :]:

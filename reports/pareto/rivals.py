@@ -13,9 +13,9 @@ from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV
-from analysis.statistics.levels import EQUIDISTANT
 from analysis.statistics.rivals import Comparison, compare_rivals, inherited_ranks, rival_fronts
 from analysis.statistics.units import NOTHING
+from analysis.study_file import EQUIDISTANT
 from reports.pareto.findings import ParetoFindings
 from reports.parts import words
 from reports.parts.metrics import headings

@@ -97,9 +97,9 @@ def hypervolume_caption(found: ParetoFindings) -> str:
         "Area between the front of a model's trained plans and a corner, as a share of the "
         "rectangle up to it; more is better. Axes: peak KV as a share of the full network's, and "
         "the loss against the base's full network as a share of what the shallowest plan, "
-        f"{found.shown[-1]}, loses there untrained; the corner is {CORNER[0]:g} and {CORNER[1]:g}. "
-        f"Each schedule enters with the same {plans} plans; base and control train no subnets and "
-        "have no front. Ticks: units; bars: 95 % interval over them."
+        f"{found.shown[-1].label}, loses there untrained; the corner is {CORNER[0]:g} and "
+        f"{CORNER[1]:g}. Each schedule enters with the same {plans} plans; base and control train "
+        "no subnets and have no front. Ticks: units; bars: 95 % interval over them."
     )
 
 

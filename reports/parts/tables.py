@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -22,16 +22,17 @@ from reports.parts.page import Page, Text, code, strong
 
 ALL_FINISHED = "None: every cell of the study finished."
 CELL = ["schedule", "family", "plan", "selector"]
+Of = Literal["value", "excess", "damage", "front"]  # what a table shows of a metric
 
 
 def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a plan of each way to train, over the units, real images included.
 
-    Columns: `name`, `status` (finished where any unit is), `kv` (bytes, NaN where not measured),
-    `units` (that finished), and for each headline metric `<metric>` with the ends `<metric> low`,
-    `<metric> high` of its 95 % interval, and `<metric> damage` with `... damage low`, `... damage
-    high`, `... damage p` (Holm-adjusted over the rows): unit by unit against the full network of
-    the same schedule, positive being worse.
+    Columns: `name`, `family`, `status` (finished where any unit is), `kv` (bytes, NaN where not
+    measured), `units` (that finished), and for each headline metric `<metric>` with the ends
+    `<metric> low`, `<metric> high` of its 95 % interval, and `<metric> damage` with `... damage
+    low`, `... damage high`, `... damage p` (Holm-adjusted over the rows): unit by unit against the
+    full network of the same schedule, positive being worse.
     """
     values = observed(frame, [*CELL, "metric"])
     cells = frame.drop_duplicates(CELL).reset_index(drop=True)
@@ -45,8 +46,8 @@ def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
         finished[key[:-1]] = max(finished.get(key[:-1], 0), len(one.units))
     units = [finished.get(key, 0) for key in keys]
     status = [FINISHED if n else s for n, s in zip(units, cells["status"], strict=True)]
-    names = [_name(*key) for key in keys]
-    table = pd.DataFrame({"name": names, "status": status, "kv": kv, "units": units})
+    named = {"name": [_name(*key) for key in keys], "family": [key[1] for key in keys]}
+    table = pd.DataFrame({**named, "status": status, "kv": kv, "units": units})
     full = {key[0]: key for key in keys if key[1] == "full"}
     for metric in headline_metrics(frame):
         own = [values.get((*key, metric.name), NOTHING) for key in keys]
@@ -72,7 +73,7 @@ def _name(schedule: Any, family: Any, plan: Any, selector: Any) -> str:
     """Of the values of `CELL`."""
     if family == REAL:
         return "real images"
-    return " ".join(filter(None, (schedule, words.plan_name(family, plan, selector or ""))))
+    return " ".join(filter(None, (schedule, words.plan_name(family, plan, selector))))
 
 
 def over_words(cells: pd.DataFrame) -> str:
@@ -191,39 +192,39 @@ def _model(model: ModelFacts) -> dict[str, Text]:
     }
 
 
-def with_texts(table: pd.DataFrame, value: str) -> pd.DataFrame:
-    """`table` with `text`: its column `value` with `low` and `high`; damages have their sign."""
-    shown = table.reindex(columns=[value, "low", "high", "p_holm"])
-    return table.assign(text=estimate_texts(shown, signed=value == "damage"))
+def with_texts(table: pd.DataFrame, of: Of) -> pd.DataFrame:
+    """`table` with `of` and `text`: its column of that name with `low` and `high`; all but values
+    have their sign."""
+    shown = table.reindex(columns=[of, "low", "high", "p_holm"])
+    return table.assign(of=of, text=estimate_texts(shown, signed=of != "value"))
 
 
-def by_plan(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+def by_plan(rows: pd.DataFrame, columns: Mapping[tuple[str, Of], str]) -> pd.DataFrame:
     """A row a schedule and plan, a column a metric: the one pivot of all reports.
 
     Args:
-        rows: `schedule`, `plan`, `metric` and `text`, in the order to show.
-        columns: metric names to headings, in the order to show.
+        rows: `schedule`, `plan`, `metric`, `of` and `text`, in the order to show.
+        columns: metric names, and what of them, to headings, in the order to show.
     """
-    shown = rows[rows["metric"].isin(list(columns))]
-    wide = shown.set_index(["schedule", "plan", "metric"])["text"].unstack("metric", sort=False)
+    shown, key = rows[rows["metric"].isin([name for name, _ in columns])], ["metric", "of"]
+    wide = shown.set_index(["schedule", "plan", *key])["text"].unstack(key, sort=False)
     wide = wide.reindex(columns=list(columns)).fillna(words.NOTHING).reset_index()
-    wide["plan"] = wide["plan"].map(words.unbroken)
-    return wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
+    wide = wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
+    return wide.assign(Plan=wide["Plan"].map(words.unbroken))
 
 
-def level_columns(levels: Levels, metrics: Sequence[Metric]) -> dict[str, str]:
+def level_columns(levels: Levels, metrics: Sequence[Metric]) -> dict[tuple[str, Of], str]:
     """For `by_plan`: every metric, and its excess over the floor where there is one."""
-    columns = {}
+    columns: dict[tuple[str, Of], str] = {}
     for metric in metrics:
-        columns[metric.name] = metric.heading
+        columns[metric.name, "value"] = metric.heading
         if levels.floor(metric.name):
-            columns[f"{metric.name} excess"] = f"{metric.short} above floor"
+            columns[metric.name, "excess"] = f"{metric.short} above floor"
     return columns
 
 
 def level_rows(levels: Levels) -> pd.DataFrame:
-    """`Levels.table` of the headline metrics with `text`, and rows of the excess over the floor,
-    whose metric is called `<metric> excess`."""
+    """`Levels.table` of the headline metrics with texts, and rows of the excess over the floor."""
     names = [metric.name for metric in levels.metrics]
     table = with_texts(levels.table[levels.table["metric"].isin(names)], "value")
     rows = []
@@ -232,12 +233,10 @@ def level_rows(levels: Levels) -> pd.DataFrame:
             if found := levels.excess(place, metric.name):
                 i = found.interval()
                 rows.append((place[0], place[1].label, metric.name, i.estimate, i.low, i.high))
-    columns = ["schedule", "plan", "metric", "damage", "low", "high"]
-    excess = with_texts(pd.DataFrame(rows, columns=columns), "damage")
-    same = excess.merge(
-        table.drop(columns=["text", "low", "high", "value"]), on=["schedule", "plan", "metric"]
-    )
-    return pd.concat([table, same.assign(metric=same["metric"] + " excess")], ignore_index=True)
+    columns = ["schedule", "plan", "metric", "excess", "low", "high"]
+    excess = with_texts(pd.DataFrame(rows, columns=columns), "excess")
+    same = table.drop(columns=["of", "text", "low", "high", "value"])
+    return pd.concat([table, excess.merge(same, on=columns[:3])], ignore_index=True)
 
 
 def add_every_plan(
@@ -247,18 +246,19 @@ def add_every_plan(
     page.heading("All plans")
     table = levels.table
     sizes = table[table["metric"] == KV]
-    sizes = sizes.assign(text=sizes["value"].map(words.size))
+    sizes = sizes.assign(of="value", text=sizes["value"].map(words.size))
     fronts = pd.DataFrame(
         [
-            (schedule, plan, f"front, {found.metric.name}", words.percent(share))
+            (schedule, plan, found.metric.name, "front", words.percent(share))
             for found in frontiers
             for (schedule, plan), share in found.probability.items()
         ],
-        columns=["schedule", "plan", "metric", "text"],
+        columns=["schedule", "plan", "metric", "of", "text"],
     )
     shown = table[table["metric"].isin([metric.name for metric in metrics])]
-    columns = {KV: "KV peak"} | {metric.name: metric.short for metric in metrics}
-    columns |= {f"front, {f.metric.name}": f"front, {f.metric.short}" for f in frontiers}
+    columns: dict[tuple[str, Of], str] = {(KV, "value"): "KV peak"}
+    columns |= {(metric.name, "value"): metric.short for metric in metrics}
+    columns |= {(f.metric.name, "front"): f"front, {f.metric.short}" for f in frontiers}
     rows = pd.concat([with_texts(shown, "value"), sizes, fronts])
     said = " Front: share of units in which the plan is on the front of all schedules' trained "
     said += "plans (KV against the metric); none where it was not trained for."

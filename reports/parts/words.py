@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analysis.statistics.intervals import Interval
 from analysis.statistics.noninferiority import HALF_MARGIN
-from analysis.study_file import SupernetFile
+from analysis.study_file import SupernetFile, with_selector
 
 MINUS = "\u2212"
 NOTHING = "\u2013"  # what a table shows where there is no number
@@ -156,10 +156,10 @@ def analogue(published: str, dataset: str) -> str:
     )
 
 
-def plan_name(family: str, plan: str, selector: str) -> str:
+def plan_name(family: str, plan: str, selector: str | None) -> str:
     """What a plan is called where plans of several groups and selectors stand together."""
     if family in ("two-zone", "found"):
         return f"{family} {plan}"
     if family == "selector":
         return f"{plan} {selector}"
-    return plan if selector == "equidistant" else f"{plan} ({selector})"
+    return with_selector(plan, selector)

@@ -1,8 +1,8 @@
 """One point of a study: what is to be done (`Task`), and at which network (`Cell`).
 
 A task is planned from flags alone and says what it costs. Once data and networks are prepared it
-becomes a cell: config in, result out. Its kinds are `Training`, `Measurement` and `Scoring`; each
-answers for itself, nobody asks for its type.
+becomes a cell: config in, result out. Its kinds are trainings (`training.py`), what is done with
+one plan and real images (`evaluation.py`); each answers for itself, nobody asks for its type.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import abc
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from analysis.study_file import LikelihoodFacts, SamplingFacts
 from studies.cells.result import (
@@ -34,6 +34,7 @@ from varant.store.workspace import Workspace
 if TYPE_CHECKING:  # torch takes seconds to import: what is only planned goes without
     from varant.evaluation.extractors import ExtractorSpec
     from varant.model.geometry import Geometry
+    from varant.model.plan import DepthPlan
     from varant.start.calibration import Speed
 
 
@@ -80,14 +81,14 @@ class Network:
     """A network of a unit and its training data.
 
     Attributes:
-        model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; "" where
+        model: SHA-256 of the weights, or `cell DIGEST` of the training that makes them; None where
             the study measures data alone, and `model_folder` holds just the tokenizer.
         trained_by: that cell's digest.
         precision: of its weights where it is measured.
     """
 
     model_folder: Path
-    model: str
+    model: str | None
     tokens_folder: Path
     tokens_digest: str
     held_out: HeldOut
@@ -170,6 +171,27 @@ class Task(abc.ABC):
     def untrained(self) -> tuple[Task | None, Task | None]:
         """The same on the network that its training began from, and that network in full."""
         return None, None
+
+    @property
+    def tabled_plan(self) -> DepthPlan | None:
+        """The plan that its rows of the frame are of; None where it has none."""
+        return None
+
+    def check_fits(self, geometry: Geometry, device: str) -> None:
+        """Raise `UserError` where the device's memory is too small for it."""
+        return
+
+    def training_facts(self, geometry: Geometry) -> dict[str, Any]:
+        """What `study.json` says of a training beside its result; nothing of others."""
+        return {}
+
+    def curve(self, folder: Path, geometry: Geometry) -> Iterable[dict[str, object]]:
+        """Rows of select NLL over its training, as its folder tells; none of others."""
+        return ()
+
+    def cosines(self, folder: Path, geometry: Geometry) -> Iterable[tuple[int, int, int, float]]:
+        """(images seen, subnet depth, layer, cosine) of gradients over its training; see there."""
+        return ()
 
     def images_done(self, folder: Path) -> int:
         """How many of `images` are done, as the folder tells; 0 where it does not."""

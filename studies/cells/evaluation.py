@@ -76,6 +76,10 @@ class PlanTask(Task):
         full = DepthPlan.full(self.plan.patch_nums, self.plan.depth)
         return None if self.plan.is_full else replace(self, plan=full)
 
+    @property
+    def tabled_plan(self) -> DepthPlan | None:
+        return self.plan if self.tabled else None
+
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         return self.flops_share(geometry) * self.images / speed.nll_images_per_second
 

@@ -75,8 +75,12 @@ class Training(Task):
         draws = self.config.draws(geometry.depth)
         return Counter(depth for step in draws.depths for depth in step)
 
-    def full_passes(self, geometry: Geometry) -> int:
-        return self._drawn(geometry)[geometry.depth] * self.config.batch
+    def check_fits(self, geometry: Geometry, device: str) -> None:
+        self.config.check_fits(geometry, device=device, ranks=1)
+
+    def training_facts(self, geometry: Geometry) -> dict[str, Any]:
+        full = self._drawn(geometry)[geometry.depth] * self.config.batch
+        return {"seed": self.config.seed, "full_passes": full}
 
     def mean_flops(self, geometry: Geometry) -> float:
         """FLOPs of its average pass, as a share of a full one's."""
@@ -95,6 +99,13 @@ class Training(Task):
         }
         return {depth: metrics[name] for depth, name in named.items() if name in metrics}
 
+    def curve(self, folder: Path, geometry: Geometry) -> Iterator[dict[str, object]]:
+        for images_seen, metrics in curve_of(folder):
+            for depth, value in self.select_nll(metrics, geometry).items():
+                plan = self.config.plan_of(depth, geometry).name
+                placed = {"images_seen": images_seen, "plan": plan, "value": value}
+                yield placed | {"images": self.evaluate_images}
+
     def cosines(self, folder: Path, geometry: Geometry) -> Iterator[tuple[int, int, int, float]]:
         """(images seen, subnet depth, layer, cosine) of the gradients at its evaluations, as far
         as the folder tells; layers as `varant.training.conflict` counts them."""
@@ -103,7 +114,7 @@ class Training(Task):
 
         plans = {depth: self.config.plan_of(depth, geometry) for depth in self.config.depths}
         try:
-            lines = read_metrics(folder)
+            lines = read_metrics(folder) if self.gradient_images is not None else []
         except (OSError, ValueError):
             return
         for line, layer, (depth, plan) in product(lines, range(geometry.depth + 1), plans.items()):

@@ -36,7 +36,7 @@ class Planned(Resolved):
         units: that cells are measured in; `seeds` are of the base networks.
         extractors, specs: feature spaces that samples are scored in, the deciding one first.
         reference_digest: of the file that samples are compared with, where one is given.
-        setting, instrument: what scores depend on beside the samples, and what is known of it.
+        instrument: what is known of `setting`.
         evaluation: of the first unit; see `evaluation_of`.
     """
 
@@ -44,9 +44,13 @@ class Planned(Resolved):
     extractors: tuple[Extractor, ...]
     specs: tuple[ExtractorSpec, ...]
     reference_digest: str | None
-    setting: Setting
     instrument: Instrument
     evaluation: Evaluation
+
+    @property
+    def setting(self) -> Setting:
+        """What scores depend on beside the samples."""
+        return _setting(self, self.specs, self.reference_digest)
 
     def evaluation_of(self, unit: int) -> Evaluation:
         """How cells of a unit are measured: with its own uniforms."""
@@ -86,13 +90,8 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
     if wanted.reference is not None:
         side = resolved.dataset.image_side
         digest = reference_of(wanted.reference, extractors[0], side).digest
-    setting = Setting(
-        dataset=resolved.dataset.digest,
-        tokenizer=resolved.tokenizer_digest,
-        extractors=tuple(spec.identity for spec in specs),
-        reference=digest,
-    )
-    instrument = instrument_of(config, setting, resolved.geometry)
+    setting = partial(_setting, resolved, specs, digest)
+    instrument = instrument_of(config, resolved.dataset.digest, setting, resolved.geometry)
     samples = samples_of(config, instrument, extractors[0].name)
     held = 8 * samples * sum(one.features + one.spatial_features for one in extractors)
     require_memory(held, "cpu", f"--samples {samples}", "give fewer")
@@ -102,9 +101,17 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
         extractors=extractors,
         specs=specs,
         reference_digest=digest,
-        setting=setting,
         instrument=instrument,
         evaluation=_evaluation(config, resolved, samples, select=select),
+    )
+
+
+def _setting(resolved: Resolved, specs: Sequence[ExtractorSpec], reference: str | None) -> Setting:
+    return Setting(
+        dataset=resolved.dataset.digest,
+        tokenizer=resolved.tokenizer_digest,
+        extractors=tuple(spec.identity for spec in specs),
+        reference=reference,
     )
 
 
@@ -202,7 +209,7 @@ def prepare_bench(
         own = files.get(unit)
         networks[unit] = Network(
             model_folder=(own.folder if own else start.tokenizer_folder).resolve(),
-            model=own.sha256 if own else "",
+            model=own.sha256 if own else None,
             tokens_folder=start.tokens_folder.resolve(),
             tokens_digest=start.tokens_digest,
             held_out=held_out,

@@ -13,7 +13,6 @@ import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame
 from analysis.study_file import Facts
-from studies.cells.evaluation import PlanTask
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -133,9 +132,9 @@ def measured_facts(outcome: Outcome[Any], config: StudyConfig) -> dict[str, Any]
         "sampling": bench.evaluation,
         "likelihood": bench.evaluation,
         "plans": {
-            outcome.result(point).digest: point.task.plan.layers
+            outcome.result(point).digest: plan.layers
             for point in outcome.points
-            if isinstance(point.task, PlanTask) and point.task.tabled
+            if (plan := point.task.tabled_plan) is not None
         },
     }
 

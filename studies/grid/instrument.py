@@ -5,7 +5,7 @@ the `table.json` that `studies.ladder` and `studies.noise` wrote. A study uses t
 setting, or the files that its flags name, which must be of its setting.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -46,12 +46,19 @@ class Instrument:
         return {name: zones[key] for name, key in keyed.items() if key in zones}
 
 
-def instrument_of(config: StudyConfig, setting: Setting, geometry: Geometry) -> Instrument:
+def instrument_of(
+    config: StudyConfig, dataset: str, setting: Callable[[], Setting], geometry: Geometry
+) -> Instrument:
     """The tables of a study's setting; `UserError` where one that the flags name cannot be read or
-    is of another."""
-    wanted = config.evaluation
-    ladder = _table("ladder", LadderTable, wanted.ladder, setting)
-    noise = _table("noise", NoiseTable, wanted.noise, setting)
+    is of another.
+
+    Args:
+        dataset: digest, of which there must be a table before `setting` is asked for: it may have
+            to hash a tokenizer of hundreds of megabytes.
+    """
+    wanted, of = config.evaluation, (dataset, setting)
+    ladder = _table("ladder", LadderTable, wanted.ladder, *of)
+    noise = _table("noise", NoiseTable, wanted.noise, *of)
     if noise is not None and (noise.depth, noise.width) != (geometry.depth, geometry.width):
         if wanted.noise is not None:
             raise UserError(
@@ -63,21 +70,26 @@ def instrument_of(config: StudyConfig, setting: Setting, geometry: Geometry) -> 
 
 
 def _table(
-    study: str, kind: type[AnyTable], given: Path | None, setting: Setting
+    study: str,
+    kind: type[AnyTable],
+    given: Path | None,
+    dataset: str,
+    setting: Callable[[], Setting],
 ) -> AnyTable | None:
     if given is not None:
         try:
             table = kind.read(given)
         except FrameError as error:
             raise UserError(f"--{study} {error}") from None
-        if differs := table.setting.difference(setting):
+        if differs := table.setting.difference(setting()):
             raise UserError(
                 f"--{study} {given}: of another {differs} than this study's; run studies.{study} "
                 "with these data"
             )
         return table
     packaged = (kind.read(path) for path in sorted(TABLES.glob(f"{study}-*.json")))
-    return next((table for table in packaged if table.setting == setting), None)
+    near = (table for table in packaged if table.setting.dataset == dataset)
+    return next((table for table in near if table.setting == setting()), None)
 
 
 def samples_of(config: StudyConfig, instrument: Instrument, extractor: str) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from studies.cells.cell import Task
-from studies.cells.evaluation import PlanTask
 from studies.cells.result import CellResult
 from varant.errors import UserError
 from varant.model.plan import DepthPlan
@@ -39,8 +38,9 @@ class Point:
     @property
     def plan(self) -> DepthPlan:
         """That a point of the frame measures."""
-        assert isinstance(self.task, PlanTask), "points of the frame measure plans"
-        return self.task.plan
+        plan = self.task.tabled_plan
+        assert plan is not None, "points of the frame measure plans"
+        return plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from analysis.frame import REGIME_COLUMNS
 from analysis.metrics import parse_metric
-from analysis.study_file import CONTROL
+from analysis.study_file import CONTROL, with_selector
 from reports import ReportPaths
 from studies.cells.cell import Cell, Task
 from studies.cells.gauge import medians
@@ -200,25 +200,18 @@ def _params(points: Sequence[Point], bench: Planned | None) -> dict[str, Any]:
 def _place(point: Point) -> str:
     """What a point is in any unit: its way to train, plan, layers and regime."""
     columns = point.columns
-    words = [columns.get(name) for name in ("schedule", "plan")]
-    words += [name for name in (columns.get("selector"),) if name != "equidistant"]
+    words = [str(columns[name]) for name in ("schedule", "plan") if columns.get(name) is not None]
+    words = [with_selector(" ".join(words), columns.get("selector"))]
     regime = {name: columns.get(name) for name in REGIME_COLUMNS}
     words += [f"{name} {value:g}" for name, value in regime.items() if value is not None]
-    return " ".join(str(word) for word in words if word is not None)
+    return " ".join(words)
 
 
 def metrics_of(cell: OutlinedCell, result: CellResult, results: Results) -> dict[str, float]:
-    """The values of a cell; beside them the damage against the baseline, and what the metrics that
-    decide say under names that no extractor changes: `quality/excess` over the floor and
-    `quality/loss_share`, of the damage that the untrained network shows."""
-    compared = {role: results[d] for role, d in cell.compared.items() if d in results}
+    """The values of a cell; beside them the damage against the baseline, and `quality_of`."""
     facts = {k: v for k, v in result.facts.items() if isinstance(v, float) and k != "seconds"}
     metrics = result.values | facts | medians(result) | {"seconds/cell": result.seconds}
-
-    def values_of(role: Role) -> Mapping[str, float]:
-        return compared[role].values if role in compared else {}
-
-    full, floor = values_of("baseline"), values_of("floor")
+    full = _compared(cell, "baseline", results)
     for name in result.values.keys() & full.keys():
         metric = parse_metric(name)
         if metric.exact:
@@ -226,14 +219,32 @@ def metrics_of(cell: OutlinedCell, result: CellResult, results: Results) -> dict
         else:
             damage = metric.damage_sign * (metrics[name] - full[name])
             metrics[f"damage/{flat(name)}"] = damage
-    headline = next((n for n in result.values if n.startswith(("fd/", "fid/"))), "")
+    return metrics | quality_of(cell, result, results)
+
+
+def quality_of(cell: OutlinedCell, result: CellResult, results: Results) -> dict[str, float]:
+    """What the metric that decides first says, under names that no extractor changes:
+    `quality/excess` over the floor and `quality/loss_share`, of the damage that the untrained
+    network shows; each where there is what it is held against."""
+    floor, untrained, base = (
+        _compared(cell, role, results) for role in ("floor", "untrained", "start")
+    )
+    held = floor.keys() | (untrained.keys() & base.keys())
+    shared = (name for name in result.values if name in held)
+    headline = next((name for name in shared if parse_metric(name).kind in ("fd", "fid")), "")
+    found = {}
     if headline in floor:
-        metrics["quality/excess"] = metrics[headline] - floor[headline]
-    untrained, base = values_of("untrained"), values_of("start")
+        found["quality/excess"] = result.values[headline] - floor[headline]
     if headline in untrained and headline in base and untrained[headline] != base[headline]:
-        loss, most = metrics[headline] - base[headline], untrained[headline] - base[headline]
-        metrics["quality/loss_share"] = loss / most
-    return metrics
+        loss, most = result.values[headline] - base[headline], untrained[headline] - base[headline]
+        found["quality/loss_share"] = loss / most
+    return found
+
+
+def _compared(cell: OutlinedCell, role: Role, results: Results) -> Mapping[str, float]:
+    """The values of what it is compared with; none where that has no result."""
+    other = results.get(cell.compared.get(role, ""))
+    return {} if other is None else other.values
 
 
 def relative(paths: Iterable[Path], workspace: Workspace) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.metrics import parse_metric
 from studies.cells.result import FINISHED
-from studies.tracking.outline import Outline, Results, flat, metrics_of
+from studies.tracking.outline import Outline, Results, flat, quality_of
 
 _FLAT = str.maketrans({"/": "-", "(": None, ")": None})  # to what MLflow takes in a name
 
@@ -32,11 +32,11 @@ def over_units(outline: Outline, results: Results) -> dict[str, float]:
         if not cell.places or result is None or result.status != FINISHED:
             continue
         unit = cell.params.get("unit")
-        for name, value in metrics_of(cell, result, results).items():
-            if _shown(name, name in result.metrics):
-                for place in cell.places:
-                    seeds = found.setdefault((name, place), {}).setdefault(unit, [])
-                    seeds.append(value)
+        # what people compare by: what decides, mean NLL, and what no extractor renames
+        own = {n: v for n, v in result.values.items() if n == "nll/mean" or parse_metric(n).decides}
+        for name, value in (own | quality_of(cell, result, results)).items():
+            for place in cell.places:
+                found.setdefault((name, place), {}).setdefault(unit, []).append(value)
     logged = {}
     for (name, place), by_unit in found.items():
         values = [statistics.fmean(seeds) for seeds in by_unit.values()]
@@ -47,10 +47,3 @@ def over_units(outline: Outline, results: Results) -> dict[str, float]:
         logged[f"sd/{of}"] = statistics.stdev(values)
         logged[f"units/{of}"] = float(len(values))
     return logged
-
-
-def _shown(name: str, measured: bool) -> bool:
-    """Whether people compare by it: what decides, mean NLL, and what no extractor renames."""
-    if not measured:
-        return name.startswith("quality/")
-    return name == "nll/mean" or parse_metric(name).decides

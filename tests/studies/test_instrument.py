@@ -8,7 +8,7 @@ import pytest
 from command_lines import config_of
 from instrument_frames import SETTING, noise_table
 
-from analysis.instrument_file import LadderTable, Passes
+from analysis.instrument_file import LadderTable, Passes, Setting
 from studies.grid import instrument
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.pareto import ParetoConfig
@@ -37,10 +37,16 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def tables_of(
+    config: ParetoConfig, setting: Setting = SETTING, geometry: Geometry = GEOMETRY
+) -> Instrument:
+    return instrument_of(config, setting.dataset, lambda: setting, geometry)
+
+
 def test_packaged_tables_are_used_in_their_setting_alone(tables: Path) -> None:
-    found = instrument_of(ParetoConfig(), SETTING, GEOMETRY)
+    found = tables_of(ParetoConfig())
     assert found.ladder == LADDER and found.noise is not None
-    assert instrument_of(ParetoConfig(), OTHER, GEOMETRY) == Instrument(ladder=None, noise=None)
+    assert tables_of(ParetoConfig(), OTHER) == Instrument(ladder=None, noise=None)
 
 
 @pytest.mark.parametrize("study", ["ladder", "noise"])
@@ -48,16 +54,16 @@ def test_a_given_table_of_another_setting_is_refused(tables: Path, study: str) -
     path = tables / f"{study}-here.json"
     config = config_of(ParetoConfig, **{study: path})
     with pytest.raises(UserError, match=f"--{study} {path}: of another extractor"):
-        instrument_of(config, OTHER, GEOMETRY)
+        tables_of(config, OTHER)
 
 
 def test_a_file_that_is_no_table_and_a_table_of_another_network_are_refused(tables: Path) -> None:
     given = config_of(ParetoConfig, ladder=tables / "none.json")
     with pytest.raises(UserError, match=r"--ladder .*none.json: cannot be read"):
-        instrument_of(given, SETTING, GEOMETRY)
+        tables_of(given)
     given = config_of(ParetoConfig, noise=tables / "noise-here.json")
     with pytest.raises(UserError, match="of a network of 16 layers"):
-        instrument_of(given, SETTING, Geometry.official(20))
+        tables_of(given, geometry=Geometry.official(20))
 
 
 def test_a_ladder_speaks_of_at_least_as_many_samples() -> None:

@@ -17,6 +17,7 @@ from studies.grid.point import splits_of
 from studies.pareto import Pareto, ParetoConfig
 from studies.running.executors import InlineExecutor
 from studies.sensitivity import Sensitivity, SensitivityConfig
+from varant import files
 from varant.evaluation import inception as inception_module
 from varant.evaluation.inception import InceptionExtractor
 from varant.store.workspace import Workspace
@@ -66,8 +67,13 @@ def test_the_paper_s_path(tmp_path, monkeypatch, request):
             "top_p": 0.96,
         },
     )
-    workspace = tmp_path / "runs"
+    workspace, hashed = tmp_path / "runs", []
+    real_hash = files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: hashed.append(path) or real_hash(path))
+    official.of(workspace=workspace, dry_run=True).run()
+    assert not hashed, "a dry run reads headers"
     assert official.run(workspace).pdf.exists()
+    assert sorted(hashed) == sorted([vae.resolve(), var.resolve()]), "once each"
     folder = workspace / "pareto"
     frame = pd.read_parquet(folder / "frame.parquet")
     assert set(frame["status"]) == {"finished"}

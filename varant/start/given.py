@@ -1,7 +1,7 @@
 """The network that flags name, or the package's."""
 
 from varant.errors import UserError
-from varant.files import sha256_file
+from varant.files import sha256_once
 from varant.presets import DEFAULT
 from varant.start.config import PackagedConfig
 from varant.start.package import WEIGHTS, Package
@@ -35,7 +35,7 @@ def digests_of(files: PackagedConfig) -> dict[str, str]:
     if files.model is not None:
         return dict(checkpoint.read_config(files.model)["sha256"])
     if files.vae is not None and files.var is not None:
-        return {"vae": sha256_file(files.vae), "var": sha256_file(files.var)}
+        return {"vae": sha256_once(files.vae), "var": sha256_once(files.var)}
     package = Package.of(files.preset or DEFAULT)
     assert package is not None
     facts = (package.tokenizer_facts, package.bases[min(package.bases)])

@@ -17,7 +17,7 @@ from varant.data.datasets import UNIT_SPLITS, Dataset, load_dataset
 from varant.data.folders import ReplacingSplit, folder_dataset
 from varant.data.tokens import Tokenising, cache_tokens, tokens_digest
 from varant.errors import UserError
-from varant.files import digest_of, sha256_file, write_json
+from varant.files import digest_of, sha256_once, write_json
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
@@ -81,7 +81,7 @@ class Resolved:
         assert given is not None, "a network is trained here or given"
         if self.flags.model is not None or given.is_dir():
             return str(checkpoint.read_config(given)["sha256"][TOKENIZER_FILE])
-        return sha256_file(given)
+        return sha256_once(given)
 
     @property
     def description(self) -> str:
@@ -366,8 +366,8 @@ def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:
     assert vae is not None
     if vae.is_dir():
         return vae
-    identity: dict[str, Any] = {"vae": sha256_file(vae), "sides": sides}
-    identity |= {"var": sha256_file(var)} if var is not None else {}
+    identity: dict[str, Any] = {"vae": sha256_once(vae), "sides": sides}
+    identity |= {"var": sha256_once(var)} if var is not None else {}
     folder, note = workspace.model(digest_of(identity)), {"identity": identity}
     if not (folder / CONFIG_FILE).exists():
         if var is None:

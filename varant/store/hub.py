@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from varant.errors import UserError
-from varant.files import sha256_file
+from varant.files import sha256_once
 from varant.values import shortened
 
 EXAMPLE = "hf:FoundationVision/var/var_d16.pth"
@@ -43,5 +43,5 @@ def local(path: Path, flag: str) -> Path:
             raise  # a full disk, say
         said = shortened(str(error).strip().partition("\n")[0]) or type(error).__name__
         raise UserError(f"{flag} {named}: cannot be had from the hub ({said})") from None
-    print(f"{named}: {found}, SHA-256 {sha256_file(found)}", file=sys.stderr)
+    print(f"{named}: {found}, SHA-256 {sha256_once(found)}", file=sys.stderr)
     return found

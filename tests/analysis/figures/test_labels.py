@@ -16,8 +16,9 @@ from analysis.figures.labels import spread
 from analysis.figures.points import draw_curves, draw_scatter
 from analysis.figures.theme import new_figure, style
 from analysis.statistics.fronts import Trade
-from analysis.statistics.levels import EQUIDISTANT, Levels, PlanKey, Way
+from analysis.statistics.levels import Levels, PlanKey, Way
 from analysis.statistics.units import Observations
+from analysis.study_file import EQUIDISTANT
 
 
 def overlaps(ax: Axes) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ def trials(*found: tuple[float | None, float | None]) -> list[TrialFacts]:
 
 
 def won(*found: tuple[float | None, float | None]) -> dict[str, int]:
-    return winners(trial_table(trials(*found)), reference="first")
+    return winners(trial_table(trials(*found), reference="first"))
 
 
 def test_winners_of_known_trials():
@@ -39,12 +39,12 @@ def test_winners_of_known_trials():
         (1.9, 2.9),  # the best subnets at a full network no worse than the first's
         (None, None),
     )
-    table = trial_table(known)
+    table = trial_table(known, reference="first")
     assert list(table["number"]) == [1, 2, 3, 0]  # of equal means the earlier first
     assert list(table["rank"]) == [1, 2, 3, 4]
     assert set(table.loc[table["front"], "number"]) == {1, 2, 3}
     assert set(PARAMETERS) <= set(table)
-    assert winners(table, reference="first") == {COMPROMISE: 1, SUBNETS: 3}
+    assert winners(table) == {COMPROMISE: 1, SUBNETS: 3}
 
 
 def test_the_reference_is_no_winner_and_one_trial_wins_once():
