@@ -98,7 +98,7 @@ class SupernetLoss(nn.Module):
         self.config = config
         counts = torch.tensor(model.geometry.scale_tokens)
         weights_K = torch.tensor(config.scale_weights or (1.0,) * len(counts))
-        weights_L = weights_K.repeat_interleave(counts)
+        weights_L = weights_K.repeat_interleave(counts, output_size=model.geometry.tokens)
         device = model.pos_1LC.device
         self.register_buffer("weights_L", (weights_L / weights_L.mean()).to(device), False)
 
@@ -214,8 +214,8 @@ class Trainer:
         Returns:
             What any rank wishes, and the metrics: `loss` (nats a token, mean over passes),
             `loss/scale_01` ..., `loss/depth_04` ... for each pass, `depth` drawn,
-            `share/scheduled`, `share/realised` so far, `lr`, `gradient_norm`, `images_seen`
-            (passes), `flops/training` so far.
+            `share/scheduled`, `share/realised` so far, `lr`, `gradient_norm` but where float16
+            overflowed and the step was skipped, `images_seen` (passes), `flops/training` so far.
 
         Raises:
             Diverged: the loss or the gradient is no number, or the loss is far above its
@@ -236,7 +236,9 @@ class Trainer:
         loss_P = (losses_PK @ counts_K / counts_K.sum()).tolist()
         for depth, loss in zip(depths, loss_P, strict=True):
             self._check_loss(depth, loss)
-        if not math.isfinite(norm) and not self.scaler.is_enabled():
+        # In float16 it may be the scale's doing: the scaler skips the step and halves the scale. At
+        # 1, where it also stands without a scaler, nothing but the network is left to blame.
+        if not math.isfinite(norm) and self.scaler.get_scale() <= 1:
             raise self._diverged(f"the gradient's norm is {norm}")
         rate = config.lr_at(step)
         for group in self.optimiser.param_groups:
@@ -255,9 +257,10 @@ class Trainer:
             "loss": statistics.fmean(loss_P),
             "depth": depths[-1],
             "lr": rate,
-            "gradient_norm": norm,
             "flops/training": float(self._flops_S[step]),
         }
+        if math.isfinite(norm):  # else the step was skipped, and JSON knows no such number
+            metrics["gradient_norm"] = norm
         if not config.schedule.sandwich:
             metrics["share/scheduled"] = float(self.draws.share_S[step])
             metrics["share/realised"] = float(self._realised_S[step])
