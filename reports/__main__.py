@@ -22,7 +22,7 @@ from pathlib import Path
 
 from analysis.errors import FrameError
 from reports.ablation import ablation
-from reports.build import build, load_study
+from reports.build import build, load_head
 from reports.compare import compare
 from reports.pool import pool
 from reports.trace import trace
@@ -91,7 +91,7 @@ def _done(flags: argparse.Namespace) -> str:
         table = ablation(flags.ablation[0], flags.baseline or "progressive")
         return f"{table.summary}: {table.write(flags.ablation[-1])}"
     if flags.trace is not None:
-        return trace(flags.folder, load_study(flags.folder), flags.trace)
+        return trace(flags.folder, load_head(flags.folder), flags.trace)
     folder = pool(flags.pool[:-1], flags.pool[-1]) if flags.pool else flags.folder
     paths = build(folder)
     return f"{paths.verdict}: {paths.pdf}"

@@ -54,14 +54,14 @@ GENERAL = Kind(StudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:
-    """The file of the folder of a study with units; `FrameError` as of `_load`."""
-    study = _load(folder)
+    """The file of the folder of a study with units; `FrameError` as of `load_head`."""
+    study = load_head(folder)
     if not isinstance(study, StudyFile):
         raise FrameError(f"{folder}: study {study.study} has no units to pool or compare")
     return study
 
 
-def _load(folder: Path) -> StudyHead:
+def load_head(folder: Path) -> StudyHead:
     """The file of a study's folder, in the class of its kind; `FrameError` for none, or where the
     folder's files do not say the same."""
     folder = Path(folder)
@@ -82,7 +82,7 @@ def build(folder: Path) -> ReportPaths:
     anything is written.
     """
     folder = Path(folder)
-    facts = _load(folder)
+    facts = load_head(folder)
     return REPORTS.get(facts.study, GENERAL).make_report(folder, facts).write(folder)
 
 

@@ -5,44 +5,103 @@ Of the study's folder alone: no tracker is asked, and the cells need not be ther
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.efficiency_file import UNITS, EfficiencyFile, load_measured
 from analysis.errors import FrameError
 from analysis.frame import FINISHED, load_frame
-from analysis.study_file import FILE, REAL, StudyFile, SupernetFile, with_selector
+from analysis.study_file import FILE, REAL, StudyFile, StudyHead, SupernetFile, with_selector
 from reports.parts.sources import CELLS, FRAME
 
 MOST = 10  # cells, or names in a message
 NAMING = ("unit", "schedule", "seed", "plan", "selector", "anchor")
 
 
-def trace(folder: Path, study: StudyFile, name: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """A cell, or of a cell of costs what one subject took.
+
+    Attributes:
+        names: what it is called in the study's places, in words that a query may pick from.
+        lines: what it follows from.
+    """
+
+    digest: str
+    names: tuple[str, ...]
+    lines: Callable[[], Iterator[str]]
+
+    @property
+    def label(self) -> str:
+        return " = ".join(self.names)
+
+    def fits(self, query: str) -> bool:
+        """Whether one of its names has all words of a query, or its digest begins so."""
+        if len(query) >= 6 and self.digest.startswith(query):
+            return True
+        return any(set(query.split()) <= set(name.split()) for name in self.names)
+
+
+def trace(folder: Path, study: StudyHead, name: str) -> str:
     """The chain of every cell that `name` fits, as text.
 
     Args:
-        name: words of a report's label, such as `progressive s0 d4@4` or `u3 d8 on early`, or the
-            first digits of a cell's digest.
+        name: words of a report's label, such as `progressive s0 d4@4` or `u3 d8 on early`, of the
+            efficiency study `ours d8@6 batch 4`, or the first digits of a cell's digest.
 
     Raises:
         FrameError: no cell has these words, or more than ten have.
     """
-    frame = load_frame(folder / FRAME, full=False)
-    whole = frame[frame["group"].isna()]
-    cells = dict(iter(whole.groupby("cell_digest", observed=True)))
-    names = {digest: names_of(rows) for digest, rows in cells.items()}
-    labels = {digest: " = ".join(those) for digest, those in names.items()}
-    found = [digest for digest in cells if fits(name, names[digest], str(digest))]
+    if isinstance(study, EfficiencyFile):
+        chains = list(_chains_of_costs(folder, study))
+    else:
+        assert isinstance(study, StudyFile), "a study measures costs, or has units"
+        chains = list(_chains(folder, study))
+    found = [chain for chain in chains if chain.fits(name)]
     if not 1 <= len(found) <= MOST:
-        some = [labels[digest] for digest in (found or labels)][:MOST]
+        some = ", ".join(chain.label for chain in (found or chains)[:MOST])
         what = f"{len(found)} cells" if found else "no cell"
-        raise FrameError(f"--trace {name!r}: fits {what} of {folder}; there are {', '.join(some)}")
-    return "\n\n".join(
-        "\n".join([labels[digest], *lines(folder, study, cells[digest])]) for digest in found
-    )
+        raise FrameError(f"--trace {name!r}: fits {what} of {folder}; there are {some}")
+    return "\n\n".join("\n".join([chain.label, *chain.lines()]) for chain in found)
+
+
+def _chains(folder: Path, study: StudyFile) -> Iterator[Chain]:
+    frame = load_frame(folder / FRAME, full=False)
+    for digest, rows in frame[frame["group"].isna()].groupby("cell_digest", observed=True):
+        of = partial(lines, folder, study, rows)
+        yield Chain(digest=str(digest), names=names_of(rows), lines=of)
+
+
+def _chains_of_costs(folder: Path, study: EfficiencyFile) -> Iterator[Chain]:
+    frame = load_measured(folder / FRAME)
+    subjects = ["cell_digest", "part", "style", "subject", "batch"]
+    for of, rows in frame[frame["stage"].isna()].groupby(subjects, sort=False, dropna=False):
+        digest, *words, batch = of
+        name = [str(word) for word in words if pd.notna(word)]
+        name += [] if pd.isna(batch) else [f"batch {batch}"]
+        said = partial(_lines_of_costs, folder, study, rows)
+        yield Chain(digest=str(digest), names=(" ".join(name),), lines=said)
+
+
+def _lines_of_costs(folder: Path, study: EfficiencyFile, rows: pd.DataFrame) -> Iterator[str]:
+    """The chain of one subject in one cell: medians, and what they follow from."""
+    first = rows.iloc[0]
+    for metric, mine in rows[rows["scale"].isna()].groupby("metric", sort=False):
+        of = f"median of {len(mine)}" if len(mine) > 1 else "counted once"
+        unit = f" {UNITS[str(metric)]}".rstrip()
+        yield f"  value       {metric} {mine['value'].median():.6g}{unit} ({of})"
+    yield _place(folder, str(first["cell_digest"]))
+    if first["subject"] in study.plans:
+        yield _plan(study.plans[first["subject"]].layers)
+    network = ", ".join(f"{name} {value}" for name, value in study.geometry)
+    yield f"  network     {study.name}, random weights: {network}"
+    yield f"  machine     {study.measured_on}"
+    yield from _made_by(study, study.config_digest, str(first["cell_digest"]))
 
 
 def names_of(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -59,23 +118,14 @@ def _name(row: pd.Series[Any]) -> str:
     return with_selector(" ".join(words), of.get("selector"))
 
 
-def fits(query: str, names: Sequence[str], digest: str) -> bool:
-    """Whether one of a cell's names has all words of a query."""
-    if len(query) >= 6 and digest.startswith(query):
-        return True
-    return any(set(query.split()) <= set(name.split()) for name in names)
-
-
 def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
     """The chain of one cell: what was measured, and each thing that it follows from."""
     first = rows.iloc[0]
     digest = str(first["cell_digest"])
     yield from values(rows)
-    place = folder.resolve().parent / CELLS / digest[:16]
-    there = "there" if (place / "result.json").exists() else "not there any more"
-    yield f"  cell        {digest}, {CELLS}/{digest[:16]} ({there})"
+    yield _place(folder, digest)
     if digest in study.plans:
-        yield f"  plan        layers {' | '.join(shown(at) for at in study.plans[digest])}"
+        yield _plan(study.plans[digest])
     if isinstance(study, SupernetFile):
         yield from trained(study, first)
     for base in study.bases:
@@ -87,10 +137,24 @@ def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
         yield f"  extractor   {extractor.name}, SHA-256 {extractor.digest}"
     drawn = ", ".join(f"{name} {value:g}" for name, value in study.sampling)
     yield f"  sampling    {drawn}; uniforms of unit and image"
+    yield from _made_by(study, study.config_digest, digest)
+
+
+def _place(folder: Path, digest: str) -> str:
+    place = folder.resolve().parent / CELLS / digest[:16]
+    there = "there" if (place / "result.json").exists() else "not there any more"
+    return f"  cell        {digest}, {CELLS}/{digest[:16]} ({there})"
+
+
+def _plan(layers: Sequence[Sequence[int]]) -> str:
+    return f"  plan        layers {' | '.join(','.join(map(str, at)) for at in layers)}"
+
+
+def _made_by(study: StudyHead, config_digest: str, digest: str) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in study.versions.items())
     yield f"  code        varant {study.code_version} ({versions})"
     yield f"  command     {study.command}"
-    yield f"  config      digest {study.config_digest}, in {FILE}"
+    yield f"  config      digest {config_digest}, in {FILE}"
     yield f"  frame       SHA-256 {study.frame_sha256}"
     yield f"  MLflow      the run with the tag cell_digest = {digest}"
 
@@ -103,10 +167,6 @@ def values(rows: pd.DataFrame) -> Iterator[str]:
     for _, row in rows.drop_duplicates("metric").iterrows():
         of = f"of {row['count']:,.0f}" if row["count"] else "exact"
         yield f"  value       {row['metric']} {row['value']:.6g} ({of})"
-
-
-def shown(layers: Sequence[int]) -> str:
-    return ",".join(map(str, layers))
 
 
 def trained(study: SupernetFile, row: pd.Series[Any]) -> Iterator[str]:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from nights import night
+from study_commands import ROOT
 
+from analysis.efficiency_file import EfficiencyFile, load_measured
 from analysis.frame import load_frame
 from reports.__main__ import main
 
@@ -43,6 +45,21 @@ def test_names_that_fit_none_or_too_many(folder, name, said, capsys, monkeypatch
     error = capsys.readouterr().err
     assert said in error
     assert "there are u0 " in error
+
+
+def test_what_a_measured_cost_follows_from(capsys):
+    folder = ROOT / "docs" / "results" / "efficiency"
+    study = EfficiencyFile.load(folder / "study.json")
+    frame = load_measured(folder / "frame.parquet")
+    assert main([str(folder), "--trace", "ours d8@6 batch 4"]) == 0
+    said = capsys.readouterr().out
+    mine = (frame["style"] == "ours") & (frame["subject"] == "d8@6") & (frame["batch"] == 4)
+    whole = frame[mine & frame["stage"].isna()]
+    seconds = whole.loc[whole["metric"] == "seconds", "value"].median()
+    assert f"seconds {seconds:.6g} s (median of 3)" in said
+    assert "launches 4639 (counted once)" in said
+    wanted = [*whole["cell_digest"].unique(), study.config_digest, study.frame_sha256]
+    assert [one for one in [*wanted, study.measured_on, study.command] if one not in said] == []
 
 
 def test_it_goes_with_a_folder():
