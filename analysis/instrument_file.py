@@ -102,6 +102,21 @@ class NoiseFacts(Facts):
     evaluation: ComponentFacts
 
 
+class ResolutionFacts(Facts):
+    """How well so many samples tell half the layers from all: of
+    `analysis.statistics.noise.Resolution`. `bias`: None for the fewest."""
+
+    kind: str
+    extractor: str | None = None
+    samples: int
+    full: float
+    half: float
+    bias: Known
+    deviations: float
+    low: float
+    high: float
+
+
 class NoiseTable(Table):
     """Variance components of units, training seeds and evaluation. `depth`, `width`: of the
     network; `budget_images`: of each training."""
@@ -115,6 +130,7 @@ class NoiseTable(Table):
     seeds: int
     draws: int
     quantities: tuple[NoiseFacts, ...]
+    resolutions: tuple[ResolutionFacts, ...] = ()
 
 
 class NoiseFile(SupernetFile, extra="forbid"):

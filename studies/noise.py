@@ -185,7 +185,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
 
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the table that other studies read."""
-        from analysis.claims.planned import noise_design, noise_facts
+        from analysis.claims.planned import noise_design, noise_facts, resolution_facts
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
@@ -194,6 +194,7 @@ class Noise(SupernetStudy[NoiseConfig, None]):
         bench, config = outcome.bench, self.config
         frame = load_frame(outcome.folder / FRAME_FILE, training=True)
         design = noise_design(bench.geometry.depth, self.train_switch(bench.geometry))
+        measured = Measured(frame, design)
         table = NoiseTable(
             setting=bench.setting,
             samples=bench.evaluation.samples,
@@ -204,7 +205,8 @@ class Noise(SupernetStudy[NoiseConfig, None]):
             units=len(self.units),
             seeds=config.seeds,
             draws=config.draws,
-            quantities=tuple(map(noise_facts, Measured(frame, design).quantities)),
+            quantities=tuple(map(noise_facts, measured.quantities)),
+            resolutions=tuple(map(resolution_facts, measured.resolutions)),
         )
         return [*super().write_more(outcome), write_facts(outcome.folder / TABLE, table)]
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
-from analysis.instrument_file import NoiseFacts, NoiseTable
+from analysis.instrument_file import NoiseFacts, NoiseTable, ResolutionFacts
 from analysis.metrics import Metric
-from analysis.statistics.noise import Design, Quantity
+from analysis.statistics.noise import Design, Quantity, Resolution
 from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
 
@@ -66,6 +66,12 @@ def noise_facts(found: Quantity) -> NoiseFacts:
     facts: dict[str, Any] = {name: getattr(found, name) for name in same}
     of = {"kind": found.metric.kind, "extractor": found.metric.extractor, "quantity": found.name}
     return NoiseFacts.model_validate(of | facts | dict(found.components))
+
+
+def resolution_facts(found: Resolution) -> ResolutionFacts:
+    """The same as `table.json` has it."""
+    facts = vars(found) | {"kind": found.metric.kind, "extractor": found.metric.extractor}
+    return ResolutionFacts.model_validate({k: v for k, v in facts.items() if k != "metric"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
 
+from analysis.claims.planned import resolution_facts
 from analysis.errors import FrameError
 from analysis.statistics.noise import Design, Noise, Quantity
 
@@ -57,7 +58,9 @@ def test_what_so_many_samples_can_tell() -> None:
             5 * DRAW_SD, abs=0.2 * DRAW_SD
         )
     assert found["fd", 1000].bias == pytest.approx(0.1 / 2, abs=0.01)
-    assert np.isnan(found["fd", 250].bias)
+    facts = resolution_facts(found["fd", 250])
+    assert (facts.kind, facts.samples, facts.bias) == ("fd", 250, None)
+    assert facts.deviations == found["fd", 250].deviations
 
 
 def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
