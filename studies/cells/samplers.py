@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+# Tensors without content that know their device; torch documents them under this name alone.
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from analysis.efficiency_file import OURS, REFERENCE
