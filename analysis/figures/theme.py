@@ -3,7 +3,7 @@
 Figures are made for the report's page: `PAGE_WIDTH` inches are its text width, type is set at the
 size in which it will be read, and the fonts are ones that come with matplotlib. No global state is
 touched: callers make and save figures inside `with style():`. What seaborn draws well it draws:
-heatmaps, points, categories. Lines and scatters whose intervals are given are matplotlib's own, since
+heatmaps, points, categories. Lines and scatters whose intervals are given are matplotlib's, since
 seaborn would estimate intervals itself.
 """
 
