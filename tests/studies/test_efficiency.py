@@ -1,16 +1,23 @@
 """The efficiency study: what it measures, writes and refuses."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
+import torch.nn.functional as F
+from fake_cuda import fake_cuda, on_cuda
 from mlflow_runs import artifacts, finished_runs
+from small_networks import small_geometry, small_tokenizer
+from torch.overrides import TorchFunctionMode
 
 from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
 from analysis.errors import FrameError
 from reports import build
 from reports.build import load_study
+from studies.cells import samplers, tracing
 from studies.cells.gauge import run_gauge
 from studies.cells.samplers import stand_ins
 from studies.efficiency import EfficiencyConfig, gauges_of, main, subject_of
@@ -20,6 +27,7 @@ from studies.rehearsal import write_pareto
 from varant import DepthPlan, UserError, plan_cost
 from varant.flags import flags_of
 from varant.manifest import record
+from varant.model.precision import hold
 from varant.store.workspace import Workspace
 
 PARTS = ["--part", "sampling,training"]
@@ -67,8 +75,8 @@ def test_the_quick_study_leaves_its_numbers(study, capsys):
     frame = load_measured(folder / "frame.parquet")
     assert file.quick and file.failed == {} and list(file.plans) == ["full", "d2@3"]
     sampling = frame[frame["part"] == "sampling"]
-    samplers = set(sampling[["style", "subject"]].itertuples(index=False, name=None))
-    assert samplers == {(REFERENCE, "full"), (OURS, "full"), (OURS, "d2@3")}
+    drawn = set(sampling[["style", "subject"]].itertuples(index=False, name=None))
+    assert drawn == {(REFERENCE, "full"), (OURS, "full"), (OURS, "d2@3")}
     wholes = sampling[sampling["stage"].isna()].pivot_table(
         index=["style", "subject"], columns="metric", values="value"
     )
@@ -196,9 +204,9 @@ PUBLISHED_MIB = {"full": 11_925, "d16@6": 6_360, "d8@6": 3_180, "d4@6": 1_590, "
 @pytest.mark.parametrize(("plan", "mib"), PUBLISHED_MIB.items())
 def test_kv_of_the_published_network_in_half_precision(published, plan, mib):
     """At batch 64, as `generate` holds it (PAPER's table)."""
-    subject, samplers = published
-    assert samplers.keys() == PUBLISHED_MIB.keys()
-    sampler = samplers[plan]
+    subject, ours = published
+    assert ours.keys() == PUBLISHED_MIB.keys()
+    sampler = ours[plan]
     stages = forecast.predicted_stages(sampler, 64)
     cost = plan_cost(subject.geometry, sampler.plan, batch=64, kv_bytes=2)
     assert cost.kv_bytes_peak == mib * 2**20
@@ -206,6 +214,40 @@ def test_kv_of_the_published_network_in_half_precision(published, plan, mib):
     # Between scales nothing but the cache is of its size: within one layer's scratch.
     held = max(one.peak_bytes for one in stages if one.stage == "map")
     assert 0 <= held - cost.kv_bytes_peak <= cost.kv_bytes_scratch
+
+
+class FusedAttention(TorchFunctionMode):
+    """As a fused kernel does it, on whatever tensors: its output and nothing else."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.scaled_dot_product_attention:
+            return torch.add(args[0], 0)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_card_holds_what_is_predicted_for_it(monkeypatch):
+    """Stage by stage, on fake tensors; what the reference's style casts is foretold by a CPU's."""
+    monkeypatch.setattr(tracing, "_MetaAttention", FusedAttention)
+    sides = (1, 2, 3)
+    subject = replace(
+        subject_of(config_of("--geometry", "tiny", "--precision", "bfloat16")),
+        geometry=small_geometry(sides, 16, depth=2),
+        tokenizer=small_tokenizer(sides, 16, phis=2),
+        plans=(DepthPlan.full(sides, 2), DepthPlan.parse("d1@1", sides, 2)),
+    )
+    predicted = [samplers.predicted_stages(one, 3) for one in stand_ins(subject)]
+    ours, reference = samplers._unallocated(subject), samplers._unallocated(subject)
+    with fake_cuda():
+        ours, reference = on_cuda(*ours), on_cuda(*reference)
+        hold(*ours, "bfloat16")
+        there = list(samplers._samplers(subject, ours, reference, nullcontext()))
+        held = [samplers.predicted_stages(one, 3) for one in there]
+    assert [one.style for one in there] == [REFERENCE, OURS, OURS]
+    for found, expected, within in zip(held, predicted, (0.005, 0, 0), strict=True):
+        peaks, foretold = ([(s.stage, s.peak_bytes) for s in of] for of in (found, expected))
+        assert [stage for stage, _ in peaks] == [stage for stage, _ in foretold]
+        for (stage, peak), (_, before) in zip(peaks, foretold, strict=True):
+            assert peak == pytest.approx(before, rel=within), stage
 
 
 def test_a_rehearsal_is_a_study_that_reports_take(tmp_path):

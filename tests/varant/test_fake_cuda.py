@@ -5,9 +5,9 @@
 
 import pytest
 import torch
-from fake_cuda import CUDA, Types, fake_cuda, on_cuda
+from fake_cuda import CUDA, Types, fake_cuda, on_cuda, walk_back
 from small_networks import small_geometry, small_tokenizer
-from small_trainers import SUPERNET, tokens
+from small_trainers import SUPERNET, make_trainer, tokens
 from torch import nn
 
 import varant
@@ -110,8 +110,10 @@ SANDWICH = {"schedule": Schedule.sandwich_rule(), "distill": True}
 SANDWICH |= {"depths": (1, 2), "scale_weights": (1, 1, 0.5), "activation_checkpointing": True}
 
 
-@HALVES
-@pytest.mark.parametrize(("masked_tokens", "options"), [(224, SUPERNET), (0, SANDWICH)])
+@pytest.mark.parametrize(
+    ("name", "masked_tokens", "options"),
+    [("bfloat16", 224, SUPERNET), ("float16", 224, SUPERNET), ("float16", 0, SANDWICH)],
+)
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer")  # by which torch copies a network
 def test_a_training_step(monkeypatch, name, masked_tokens, options):
     half, types, blank = getattr(torch, name), Types(), networks()
@@ -142,3 +144,15 @@ def test_a_training_step(monkeypatch, name, masked_tokens, options):
     assert state and {(t.dtype, t.device) for t in state.values()} == {(FLOAT, CUDA)}
     assert {(p.dtype, p.device) for p in trainer.averaged.parameters()} == {(FLOAT, CUDA)}
     assert metrics["images_seen"] == 16 * config.passes
+
+
+def test_the_graph_is_walked_as_autograd_walks_it(monkeypatch):
+    """On tensors that are there, in float32, where the order of sums hardly matters."""
+    monkeypatch.setattr(attention, "MASKED_ATTENTION_TOKENS", 0)
+    gradients = []
+    for back in (torch.Tensor.backward, walk_back):
+        monkeypatch.setattr(torch.Tensor, "backward", back)
+        trainer = make_trainer(**SUPERNET)
+        trainer._accumulate_gradients(0, (trainer.plans[3],))
+        gradients.append([parameter.grad for parameter in trainer.model.parameters()])
+    torch.testing.assert_close(*gradients)

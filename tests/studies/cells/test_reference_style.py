@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from fake_cuda import CUDA, Types, fake_cuda, on_cuda
 from small_networks import small_geometry, small_tokenizer
 
+from studies.cells import reference_style
 from studies.cells.reference_style import generate_reference_style, sorted_filter
 from studies.cells.tracing import Trace
 from varant import VAR, DepthPlan, Tokenizer, generate, plan_cost
@@ -52,6 +54,33 @@ def test_its_cache_keeps_every_pair_with_k_in_float32(precision):
     )
     counted = plan_cost(model.geometry, plan, batch=3).kv_bytes_reference  # 4 + 2 bytes
     assert sample.kv_bytes_peak == counted * (4 + kind.itemsize) // 6
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_its_types_on_a_card(monkeypatch, name):
+    """On fake tensors: CUDA's autocast, with float32 where it is switched off."""
+    half, types = getattr(torch, name), Types()
+    with torch.device("meta"):
+        blank = VAR(small_geometry(SIDES, 32, depth=4)), Tokenizer(small_tokenizer(SIDES, 32))
+    for step in ("_project", "_run_block", "draw_tokens"):
+        monkeypatch.setattr(reference_style, step, types.of(step, getattr(reference_style, step)))
+    plan = DepthPlan.parse("d2@2", SIDES, 4)
+    with fake_cuda() as card:
+        model, tokenizer = on_cuda(*blank)
+        model.head.forward = types.of("head", model.head.forward)
+        tokenizer.quantize.up = types.of("map", tokenizer.quantize.up)
+        tokenizer.decode_features = types.of("image", tokenizer.decode_features)
+        labels, before = torch.zeros(3, dtype=torch.long, device=CUDA), card.copies
+        sample = generate_reference_style(model, tokenizer, labels, plan=plan, precision=half)
+        assert card.copies == before + len(SIDES), "the uniforms of each scale"
+    assert types.made["_project"] == {torch.float32, half}, "q and k, and v"
+    assert types.made["_run_block"] == {torch.float32}, "the residual stream"
+    assert types.given["head"] == types.made["head"] == {torch.float32}
+    assert types.given["draw_tokens"] == {torch.float32, torch.float64}
+    assert types.made["map"] == types.given["image"] == {torch.float32}
+    assert (sample.images.dtype, sample.images.device) == (torch.float32, CUDA)
+    # K in four bytes and V in two.
+    assert sample.kv_bytes_peak == plan_cost(model.geometry, plan, batch=3).kv_bytes_reference
 
 
 def test_it_does_what_makes_the_reference_slow():
