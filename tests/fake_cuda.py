@@ -82,7 +82,8 @@ def fake_cuda() -> Iterator[Card]:
     fake = FakeTensorMode(allow_non_fake_inputs=True)  # a data set is made before
     with pytest.MonkeyPatch.context() as patch, _guard(), fake, card:
         patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+        patch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # autocast asks
+        patch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
         patch.setattr(torch.cuda, "mem_get_info", lambda *_: (2**40, 2**40))
         patch.setattr(Tensor, "backward", walk_back)
         # Checkpointing runs a layer again once for each way back that it knows, and this is one.
@@ -96,8 +97,11 @@ def _guard() -> Iterator[None]:
 
     torch's own `_ensureCUDADeviceGuardSet` replaces the one of a CUDA build that finds no card.
     """
-    (library,) = Path(torch.__file__).parent.glob("lib/libc10.[sd]*")
-    guards = (ctypes.c_void_p * (META_GUARD + 1)).in_dll(ctypes.CDLL(str(library)), GUARDS)
+    try:
+        (library,) = Path(torch.__file__).parent.glob("lib/libc10.[sd]*")
+        guards = (ctypes.c_void_p * (META_GUARD + 1)).in_dll(ctypes.CDLL(str(library)), GUARDS)
+    except (OSError, ValueError) as error:
+        pytest.skip(f"this build of torch keeps its guards elsewhere ({error})")
     missing = guards[CUDA_GUARD] is None
     assert guards[META_GUARD] is not None
     if missing:

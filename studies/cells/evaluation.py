@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
 RESULT_SCHEMA, SCORE_SCHEMA = 4, 2
-# Raise it when a score of features is added: finished cells get it from those that they keep.
-FEATURE_SCORES = 2
+# Of features, as metric names begin: finished cells without it get it from those that they keep.
+NEWEST_SCORE = "mind"
 IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 1.0  # of an evaluation, whatever it measures
 RECONSTRUCTED = 2_750  # images a CPU-second of the smallest preset, decoded and given features
@@ -40,18 +40,20 @@ class Scored(Task):
     def finished(self, cell: Cell, folder: Path, metrics: Mapping[str, Measurements]) -> CellResult:
         """The result, when the folder has all the rest."""
         write_json(folder / IDENTITY_FILE, cell.identity)
-        facts = {"scores": FEATURE_SCORES}
+        facts = {"scores": NEWEST_SCORE}
         return CellResult(digest=cell.digest, metrics=metrics, facts=facts)
 
     def lacks(self, known: CellResult) -> bool:
-        return known.facts.get("scores", 1) != FEATURE_SCORES
+        has = any(name.startswith(f"{NEWEST_SCORE}/") for name in known.metrics)
+        # Given statistics have none, whatever the version.
+        return not has and known.facts.get("scores") != NEWEST_SCORE
 
     def complete(self, cell: Cell, folder: Path, known: CellResult) -> CellResult:
         from studies.cells.measuring import score_kept
 
         found = score_kept(cell, self.labels(cell), folder)
         added = {name: one for name, one in found.items() if name not in known.metrics}
-        facts = {**known.facts, "scores": FEATURE_SCORES}
+        facts = {**known.facts, "scores": NEWEST_SCORE}
         return replace(known, metrics={**known.metrics, **added}, facts=facts)
 
 
