@@ -80,7 +80,9 @@ def p_value(p: float) -> str:
 
 
 def percent(share: float) -> str:
-    return NOTHING if math.isnan(share) else f"{100 * share:.0f} %".replace("-", MINUS)
+    if math.isnan(share):
+        return NOTHING
+    return f"{round(100 * share)} %".replace("-", MINUS)
 
 
 def size(n_bytes: float) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.frame import load_frame
+from analysis.instrument_file import NoiseTable
 from analysis.maps.switch_depth import transfer_map
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.searches.schedules import END, START
@@ -111,3 +112,23 @@ def test_the_committed_schedules_say_what_is_written_of_them():
     said = f"{i.estimate:.4f} [{i.low:.4f}, {i.high:.4f}]".replace("-", "\u2212")
     assert said in RESULTS.with_suffix(".md").read_text()
     assert len(study.trials) == 24
+
+
+def test_what_so_many_samples_tell_is_what_the_committed_table_says():
+    """Of FD, MIND and KID, a line of docs/features.md each, below the name of metric and space."""
+    table = NoiseTable.read(RESULTS / "noise" / "table.json")
+    found = {(r.kind, str(r.extractor)[:6], r.samples): r for r in table.resolutions}
+    text = (RESULTS.parent / "features.md").read_text()
+    rows = text.split("half less full, in standard")[1].split("Bias: ")[0].splitlines()
+    cells, seen = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows[2:] if row], []
+    name = ""
+    for head, n, full, half, bias, apart in cells:
+        name = head or name
+        kind, space = name.replace("`", "").split(", ")
+        one = found[kind.lower(), space[:6], int(n.replace(",", ""))]
+        digits = 4 if kind == "KID" else 2
+        assert (full, half) == (f"{one.full:.{digits}f}", f"{one.half:.{digits}f}"), name
+        assert bias == ("" if one.bias is None or not bias else f"{100 * one.bias:.0f} %"), name
+        assert apart == f"{one.deviations:.1f} [{one.low:.1f}, {one.high:.1f}]", name
+        seen.append(name)
+    assert len(seen) == 10
