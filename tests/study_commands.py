@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -73,10 +74,15 @@ def end_when(
 ) -> int:
     """Send a signal to a process, or its group, as soon as `ready()`; its exit code."""
     deadline = time.monotonic() + 240
-    while not ready():
-        assert process.poll() is None, f"ended too early: {process.communicate()[1]}"
-        assert time.monotonic() < deadline, "never ready"
-        time.sleep(0.01)
-    (os.killpg if group else os.kill)(process.pid, number)
-    process.communicate(timeout=120)
+    try:
+        while not ready():
+            assert process.poll() is None, f"ended too early: {process.communicate()[1]}"
+            assert time.monotonic() < deadline, "never ready"
+            time.sleep(0.01)
+        (os.killpg if group else os.kill)(process.pid, number)
+        process.communicate(timeout=120)
+    except BaseException:  # a test that fails leaves nobody behind who works on
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
     return process.returncode
