@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varant.devices import check_device
+from varant.devices import check_device, is_cuda
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.files import sha256_file
@@ -156,6 +156,6 @@ def _probe_generator() -> torch.Generator:
 
 def full_float32(device: str) -> contextlib.AbstractContextManager[None]:
     """No TF32 in convolutions, which torch allows by default; published FIDs are without it."""
-    if not device.startswith("cuda"):
+    if not is_cuda(device):
         return contextlib.nullcontext()
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
