@@ -19,6 +19,7 @@ import pyarrow as pa
 from analysis.errors import FrameError, verified
 from analysis.metrics import Metric, parse_metric
 from analysis.study_file import BASE, REAL
+from varant.errors import one_line
 
 VERSION = 3
 COLUMNS: dict[str, str] = {
@@ -105,7 +106,7 @@ def read_parquet(
         return pd.read_parquet(path, columns=columns, read_dictionary=list(categories))
     # Parquet readers raise their own families of errors for damaged bytes, all of them the file's.
     except Exception as error:
-        said = " ".join(str(error).split())[:120]
+        said = one_line(error)[:120]
         raise FrameError(
             f"{path}: not a readable parquet file ({said}); delete it and run the study again"
         ) from error

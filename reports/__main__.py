@@ -26,7 +26,7 @@ from reports.build import build, load_head
 from reports.compare import compare
 from reports.pool import pool
 from reports.trace import trace
-from varant.errors import exit_codes
+from varant.errors import exit_codes, one_line
 from varant.manifest import Damaged
 
 
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except OSError as error:
         out = flags.folder or (flags.pool or flags.compare or flags.ablation)[-1]
-        said = error.strerror or " ".join(str(error).split())
+        said = error.strerror or one_line(error)
         print(f"error: {out}: {said}; no report was changed", file=sys.stderr)
         return 1
     return 0

@@ -67,6 +67,11 @@ def _headline(study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) ->
     ]
 
 
+def _named(metric: Metric, said: str) -> str:
+    """With its feature space."""
+    return " ".join(filter(None, (said, metric.extractor)))
+
+
 def _deviations(quantity: Quantity) -> dict[str, float]:
     """What each component adds to one value, as a standard deviation in the metric's unit."""
     variances = {name: one.estimate for name, one in quantity.components.items()}
@@ -118,7 +123,7 @@ def _plate(metrics: Mapping[Metric, Sequence[Quantity]]) -> Figure:
             columns=["name", "value", "low", "high"],
         )
         metric = quantity.metric
-        draw_components(ax, table, title=" ".join(filter(None, (metric.heading, metric.extractor))))
+        draw_components(ax, table, title=_named(metric, metric.heading))
         if ax not in axes[:, 0]:
             ax.set_yticklabels([])
     for ax in axes.flat[len(shown) :]:
@@ -135,7 +140,7 @@ def _roots(one: Component, samples: int) -> tuple[float, float, float]:
 def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
     rows = [
         {
-            "Metric": " ".join(filter(None, (metric.short, metric.extractor))),
+            "Metric": _named(metric, metric.short),
             "Quantity": q.name,
             "Mean": words.number(q.mean),
             **{
@@ -167,7 +172,7 @@ def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[
     page.heading("Evaluation: samples, and the jackknife")
     rows = [
         {
-            "Metric": " ".join(filter(None, (metric.short, metric.extractor))),
+            "Metric": _named(metric, metric.short),
             "Quantity": q.name,
             **{f"n = {n:,}": words.number(q.by_count.get(n, math.nan)) for n in study.counts},
             "1 / n": {None: words.NOTHING, True: "holds", False: "refused"}[q.inverse],
@@ -190,7 +195,7 @@ def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[
 def _add_resolutions(page: Page, found: Sequence[Resolution]) -> None:
     rows = [
         {
-            "Metric": " ".join(filter(None, (one.metric.short, one.metric.extractor))),
+            "Metric": _named(one.metric, one.metric.short),
             "n": f"{one.samples:,}",
             "Full": words.number(one.full),
             "Half": words.number(one.half),

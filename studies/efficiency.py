@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from varant.devices import check_device, check_precision
+from varant.devices import check_device, check_precision, is_cuda
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, sha256_file
 from varant.flags import Batches, Times, choices, command_words, flags_of, plain, shown
@@ -80,7 +80,7 @@ class EfficiencyConfig:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        return self.batch or ((1, 4, 64) if self.run.device.startswith("cuda") else (1, 4))
+        return self.batch or ((1, 4, 64) if is_cuda(self.run.device) else (1, 4))
 
     @property
     def training_batch(self) -> int:
@@ -201,7 +201,7 @@ def main(config: EfficiencyConfig, command: str) -> None:
     frame = _write_frame(config, workspace, results)
     file = study_file(config, command, subject, results, frame_sha256=sha256_file(frame))
     paths = build(write_facts(frame.with_name(FILE), file).parent)
-    _record(config, workspace, file, results, paths)
+    _record(workspace, file, results, paths)
     pdf = run.workspace / paths.pdf.parent.name / paths.pdf.name
     print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{pdf}")
     print(json.dumps(json.loads(paths.answer.read_text())["record"]))
@@ -275,7 +275,6 @@ def _write_frame(
 
 
 def _record(
-    config: EfficiencyConfig,
     workspace: Workspace,
     file: EfficiencyFile,
     results: Mapping[Gauge, CellResult],

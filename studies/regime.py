@@ -178,10 +178,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
                 columns = {"schedule": name, "kind": BASE, "anchor": BASE, "train_switch": switch}
                 placed = {"unit": unit, "seed": unit, "base_images": age}
                 yield from self.model_points(bench, base, None, columns | placed)
-            for arm, seed in product(arms, self.seeds_of(unit)):
-                training = self.training(bench, arm, unit, seed)
-                columns = arm.columns | {"unit": unit, "seed": seed}
-                yield from self.model_points(bench, training, arm.selector, columns)
+            yield from self.arm_points(bench, arms, unit)
 
     def switches(self, geometry: Geometry) -> tuple[int, ...]:
         return (self.train_switch(geometry),)

@@ -172,10 +172,14 @@ class SupernetStudy(Study[Config, Found]):
             columns: dict[str, Any] = {"schedule": BASE, "kind": BASE, "seed": unit, "anchor": BASE}
             columns["train_switch"] = arms[0].switch
             yield from self._plan_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
-            for arm, seed in product(arms, self.seeds_of(unit)):
-                training = self.training(bench, arm, unit, seed)
-                columns = arm.columns | {"unit": unit, "seed": seed}
-                yield from self.model_points(bench, training, arm.selector, columns)
+            yield from self.arm_points(bench, arms, unit)
+
+    def arm_points(self, bench: Planned, arms: Sequence[Arm], unit: int) -> Iterator[Point]:
+        """Of the models that are trained from a unit's base."""
+        for arm, seed in product(arms, self.seeds_of(unit)):
+            training = self.training(bench, arm, unit, seed)
+            columns = arm.columns | {"unit": unit, "seed": seed}
+            yield from self.model_points(bench, training, arm.selector, columns)
 
     def seeds_of(self, unit: int) -> range:
         """Training seeds on the unit's base: its own number, and others far from any unit's."""

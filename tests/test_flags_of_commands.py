@@ -8,13 +8,16 @@ meant, write the list again and look at what git says of it:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from unittest import mock
 
 import pytest
 from tyro.constructors import PrimitiveConstructorSpec
@@ -41,6 +44,7 @@ CONFIGS = {
     "studies.regime": "RegimeConfig",
     "studies.efficiency": "EfficiencyConfig",
 }
+PARSED = ("reports", "studies.tracking")  # by argparse
 PLAIN = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH", bool: "BOOL"}
 PLAIN |= {tuple[str, ...]: "STR..."}
 HEAVY = {"torch", "pandas", "mlflow", "matplotlib", "seaborn", "scipy", "optuna", "distributed"}
@@ -96,13 +100,28 @@ def lines_of(command: str, config: Any) -> list[str]:
     return [f"{command} {flag.name} {flag.kind} {flag.default}" for flag in flags_in(config)]
 
 
+def parsed_lines(command: str) -> list[str]:
+    """Of a command without a config: the actions of its parser."""
+    main = importlib.import_module(f"{command}.__main__").main
+    taken = mock.patch.object(ArgumentParser, "parse_args", autospec=True, side_effect=SystemExit)
+    with taken as call, contextlib.suppress(SystemExit):
+        main([])
+    lines = []
+    for action in call.call_args.args[0]._actions[1:]:  # the first is --help
+        name = (action.option_strings or [action.dest])[-1]
+        kind = (action.metavar or PLAIN[action.type]) + "..." * (action.nargs == "+")
+        lines.append(f"{command} {name} {kind} {'-' if action.default is None else action.default}")
+    return lines
+
+
 def config_of(command: str) -> Any:
     return getattr(importlib.import_module(command), CONFIGS[command])()
 
 
 def found() -> list[str]:
     """The list as it should be."""
-    return [line for command in CONFIGS for line in lines_of(command, config_of(command))]
+    lines = [line for command in CONFIGS for line in lines_of(command, config_of(command))]
+    return lines + [line for command in PARSED for line in parsed_lines(command)]
 
 
 def changes(listed: list[str], now: list[str]) -> list[str]:

@@ -35,9 +35,18 @@ def check_device(device: str) -> str:
     return device
 
 
+def is_cuda(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def element_bytes(precision: str) -> int:
+    """Bytes of a number."""
+    return 4 if precision == "float32" else 2
+
+
 def device_name(device: str) -> str:
     """The GPU's, or the processor's."""
-    if device.startswith("cuda"):
+    if is_cuda(device):
         import torch
 
         return str(torch.cuda.get_device_name(device))
@@ -50,7 +59,7 @@ def device_name(device: str) -> str:
 
 def check_precision(precision: Precision, device: str) -> None:
     """`UserError` for a type that this device does not compute in."""
-    cuda = device.startswith("cuda")
+    cuda = is_cuda(device)
     if precision == "float16" and not cuda:
         raise UserError("--precision float16: needs --device cuda; use float32 or bfloat16")
     if precision == "bfloat16" and cuda:
@@ -90,7 +99,7 @@ def batch_of(image_bytes: int, most: int) -> int:
 
 def memory_bytes(device: str) -> int:
     """Memory that a process can have on this device at most: all, or what it is limited to."""
-    if device.startswith("cuda"):
+    if is_cuda(device):
         import torch
 
         return int(torch.cuda.mem_get_info(device)[1])
@@ -129,7 +138,7 @@ def repeatable(device: str) -> Iterator[None]:
     algorithms that add in a set order. There it begins before the process's first product."""
     import torch
 
-    if not device.startswith("cuda"):
+    if not is_cuda(device):
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

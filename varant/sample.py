@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varant.devices import Precision, check_device, check_precision, require_memory
+from varant.devices import Precision, check_device, check_precision, element_bytes, require_memory
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import replacing
 from varant.flags import OutFile, Places, Positive, Seed, flags_of
@@ -226,7 +226,7 @@ def _check_memory(
     config: SampleConfig, geometry: Geometry, plan: DepthPlan, side: int, images: int
 ) -> None:
     """`UserError` for images that cannot be held at once: their cache, or a sheet's pixels."""
-    guidance, size = config.sampling.cfg != 0, 4 if config.precision == "float32" else 2
+    guidance, size = config.sampling.cfg != 0, element_bytes(config.precision)
     cost = plan_cost(geometry, plan, batch=images, guidance=guidance, kv_bytes=size)
     flag = f"--batch {config.batch}" if config.is_set else f"--rows {config.rows or ROWS}"
     require_memory(cost.kv_bytes_peak, config.device, flag, "give fewer", images=images)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from varant.devices import is_cuda
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import OutFolder, Seed, flags_of, plain
 from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
@@ -93,7 +94,7 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
     training, run = config.training_of(resolved), config.run
     progress = progress_bar if ranks.first else silent
     device = run.device
-    if ranks.count > 1 and device.startswith("cuda"):
+    if ranks.count > 1 and is_cuda(device):
         device = f"cuda:{ranks.local_rank}"
     workspace = Workspace(folder=run.workspace)
     train = [] if config.data.online else ["train", MIRRORED][: 1 + config.data.flip]

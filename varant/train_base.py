@@ -33,11 +33,11 @@ NLL = "select/nll/mean/full"
 @dataclass(frozen=True, kw_only=True)
 class BaseTrainingConfig:
     preset: PresetName = "small"
-    """Whose recipe."""
+    """Whose sizes and recipe the network has."""
     seed: Seed = 0
     """Training seed; the unit of this number starts from the network."""
     workspace: OutFolder = Path("runs")
-    """Where it is trained."""
+    """Folder whose tokenizer and tokens it shares, and where its training goes on if stopped."""
     device: str = "cpu"
     """cpu, cuda or cuda:0; with --seed and torch's version, it decides the bits."""
     out: OutFolder | None = None

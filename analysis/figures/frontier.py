@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
+import seaborn
 from matplotlib.axes import Axes
 
 from analysis.figures.floor import draw_floor
@@ -102,8 +102,8 @@ def draw_trade(
     of = {"x": "full", "y": "subnet", "hue": "schedule", "palette": dict(colours), "legend": False}
     units = data.models[data.models.duplicated("schedule", keep=False)]
     if len(units):
-        sns.scatterplot(units, s=5, linewidth=0, alpha=0.6, ax=ax, **of)
-    sns.scatterplot(data.points, s=25, linewidth=0, zorder=3, ax=ax, **of)
+        seaborn.scatterplot(units, s=5, linewidth=0, alpha=0.6, ax=ax, **of)
+    seaborn.scatterplot(data.points, s=25, linewidth=0, zorder=3, ax=ax, **of)
     x, y, x_half, y_half = (data.points[n] for n in ("full", "subnet", "full_half", "subnet_half"))
     shades = [colours[name] for name in data.points["schedule"]]
     ax.hlines(y, x - x_half, x + x_half, shades, linewidth=0.9)
@@ -126,8 +126,8 @@ def draw_hypervolume(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) 
     units = table[["schedule", "values"]].explode("values").astype({"values": float})
     look = {"jitter": False, "marker": "|", "size": 6, "linewidth": 1, "alpha": 0.6}
     if len(units) > len(table):
-        sns.stripplot(units, x="values", ax=ax, **of, **look)
-    sns.stripplot(table, x="value", ax=ax, jitter=False, size=4.5, **of)
+        seaborn.stripplot(units, x="values", ax=ax, **of, **look)
+    seaborn.stripplot(table, x="value", ax=ax, jitter=False, size=4.5, **of)
     ax.hlines(names, table["low"], table["high"], colors=[colours[n] for n in names], lw=1.4)
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.set_xlabel("hypervolume, share of the rectangle")

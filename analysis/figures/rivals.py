@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures.floor import draw_floor
 from analysis.figures.labels import label_column, plain
-from analysis.statistics.rivals import RivalFront
-from analysis.statistics.units import NOTHING, Observations
+from analysis.statistics.units import Observations
 
 EDGE = 1.08  # KV share at which panels end
 Reached = Sequence[tuple[float, Observations]]
@@ -17,26 +16,19 @@ Reached = Sequence[tuple[float, Observations]]
 
 def draw_rivals(
     ax: Axes,
-    own: Reached,
-    fronts: Sequence[RivalFront],
-    metric: str,
+    lines: Mapping[str, Reached],
     colours: Mapping[str, str],
     *,
     full_kv: float,
-    floor: Observations = NOTHING,
+    floor: Observations,
     named: Collection[str],
 ) -> None:
     """KV against a metric: own plans in bold with their 95 % intervals over units, rivals as lines.
 
     Args:
-        colours: by the rival's name, and the own plans' under "".
-        named: lines that are named at the right; the own plans' is "".
+        lines, colours: by the rival's name, and the own plans' under "".
+        named: lines that are named at the right.
     """
-    lines: dict[str, Reached] = {"": own}
-    for front in fronts:
-        reached = front.reached.get(metric, ())
-        pairs = zip(front.kv_P.tolist(), reached, strict=False)
-        lines[front.name] = [(kv, found) for kv, found in pairs if found]
     means = {name: [(kv, found.mean) for kv, found in line] for name, line in lines.items() if line}
     heights = [value for line in means.values() for _, value in line] + list(floor.values)
     low, high = min(heights), max(heights)
@@ -48,7 +40,7 @@ def draw_rivals(
         look: dict[str, Any] = {"markersize": 3, "linewidth": 0.9, "zorder": 2}
         look |= {} if name else {"markersize": 4.5, "linewidth": 1.6, "zorder": 3}
         ax.plot(*zip(*line, strict=True), "o-", color=colours[name], **look)
-    for kv, found in own:
+    for kv, found in lines[""]:
         interval = found.interval()
         ax.vlines(kv, interval.low, interval.high, color=colours[""], linewidth=1.0, zorder=3)
     ends = [

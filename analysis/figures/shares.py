@@ -16,12 +16,7 @@ MARKERS = {"sample quality": "o", "likelihood": "D"}
 
 
 def draw_shares(
-    ax: Axes,
-    table: pd.DataFrame,
-    colours: Mapping[str, str],
-    *,
-    margin: float | None = None,
-    names: bool = True,
+    ax: Axes, table: pd.DataFrame, colours: Mapping[str, str], *, margin: float, names: bool
 ) -> None:
     """A row a schedule, two marks each: the share of one plan's untrained damage that is left.
 
@@ -37,8 +32,7 @@ def draw_shares(
     order = list(colours)
     ax.set_xlim(LOWEST, HIGHEST)
     ax.set_ylim(len(order) - 0.4, -0.6)
-    if margin is not None:
-        ax.axvspan(LOWEST, margin, color=ABSENT, linewidth=0, zorder=0)
+    ax.axvspan(LOWEST, margin, color=ABSENT, linewidth=0, zorder=0)
     ax.axvline(0, color=INK, linewidth=0.6, zorder=1)
     ax.axvline(1, color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
     for row in table.itertuples():

@@ -26,14 +26,11 @@ class Component:
     degrees_of_freedom: int
 
 
-def variance_components(values_BSR: np.ndarray, *, seed: int = 0) -> dict[str, Component]:
+def variance_components(values_BSR: np.ndarray) -> dict[str, Component]:
     """The components `base`, `training` and `evaluation` of values (B, S, R).
 
     A level that was not repeated (an axis of length 1) is not told from the one above it: its
     component is NaN, and part of that one's.
-
-    Args:
-        seed: of the draws behind the intervals.
 
     Raises:
         ValueError: not three axes, nothing repeated, or a number that is not finite.
@@ -41,7 +38,7 @@ def variance_components(values_BSR: np.ndarray, *, seed: int = 0) -> dict[str, C
     values_BSR = np.asarray(values_BSR, float)
     if values_BSR.ndim != 3 or values_BSR.size < 2 or not np.isfinite(values_BSR).all():
         raise ValueError(f"values {values_BSR.shape}: give finite (bases, seeds, evaluations)")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     found = {
         name: Component(estimate=np.nan, low=np.nan, high=np.nan, degrees_of_freedom=0)
         for name in LEVELS

@@ -34,9 +34,9 @@ from analysis.frame import FINISHED
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.components import Component, variance_components
 from analysis.statistics.intervals import SIGNIFICANCE
+from analysis.statistics.units import WHOLE
 from analysis.study_file import BASE, COMMON_BLOCK, REAL
 
-WHOLE = -1  # stands for the missing group of a score on all samples
 PLANS = ("full", "half", "quarter")
 NAMES = (
     *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),

@@ -52,7 +52,7 @@ class NonInferiority:
 
     Attributes:
         margin: m, a share of the untrained damage.
-        loss, untrained, contrast: means over units of x, y and D, with 90 % intervals.
+        loss, untrained: means over units of x and y, with 90 % intervals.
         share: of the untrained damage that is left, with Fieller's 90 % interval.
         p_no_loss: one-sided, of the mean of D being zero or more.
         p_loss: one-sided, of its being zero or less.
@@ -62,7 +62,6 @@ class NonInferiority:
     margin: float
     loss: Interval
     untrained: Interval
-    contrast: Interval
     share: Share
     p_no_loss: float
     p_loss: float
@@ -98,7 +97,6 @@ def noninferiority(
         margin=margin,
         loss=loss,
         untrained=untrained,
-        contrast=contrast,
         share=fieller(loss_U, untrained_U, common_2R=common_2R),
         p_no_loss=1 - p_loss,
         p_loss=p_loss,
@@ -107,11 +105,7 @@ def noninferiority(
 
 
 def fieller(
-    numerator_U: np.ndarray,
-    denominator_U: np.ndarray,
-    *,
-    confidence: float = CONFIDENCE,
-    common_2R: np.ndarray = NONE,
+    numerator_U: np.ndarray, denominator_U: np.ndarray, *, common_2R: np.ndarray = NONE
 ) -> Share:
     """The ratio of two paired means, and all ratios r that a t test of x - r y = 0 keeps.
 
@@ -128,7 +122,7 @@ def fieller(
     estimate = float(x / y) if y else math.nan
     if n == 1:
         return Share(estimate=estimate, low=math.nan, high=math.nan)
-    t = special.stdtrit(n - 1, 0.5 + confidence / 2)
+    t = special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2)
     blocks = common_2R.shape[1]
     shared_22 = (blocks - 1) * np.cov(common_2R, bias=True) if blocks > 1 else np.zeros((2, 2))
     (v_xx, v_xy), (_, v_yy) = (np.cov(x_U, y_U) / n + shared_22) * t**2

@@ -49,6 +49,11 @@ class RivalFront:
     weights_P: np.ndarray
     reached: Mapping[str, tuple[Observations, ...]]
 
+    def line(self, metric: str) -> list[tuple[float, Observations]]:
+        """KV, and what was reached, of the plans that have numbers."""
+        pairs = zip(self.kv_P.tolist(), self.reached.get(metric, ()), strict=False)
+        return [(kv, found) for kv, found in pairs if found]
+
     def place(self, kv: float) -> FrontPlace | None:
         """Where `kv` bytes lie on the front; None below its smallest plan."""
         after = int(np.searchsorted(self.kv_P, kv, side="right"))

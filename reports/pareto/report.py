@@ -121,7 +121,7 @@ def judge(study: ParetoFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
 
 
 def _add_chosen(page: Page, found: ParetoFindings) -> None:
-    """The best plan for each memory budget."""
+    """A table of the plans that were chosen on select images, as test images judge them."""
     rows = [
         {
             "KV up to": words.percent(plan.kv_share_limit),

@@ -171,11 +171,11 @@ def _plate(rivals: RivalFindings) -> Figure:
         last[front.name] = reached[-1] if reached else ""
     for ax, metric in zip(axes, shown, strict=True):
         own = [(levels.value(place, KV), levels.observed(place, metric.name)) for place in places]
+        lines = {"": sorted([one for one in own if one[1]], key=lambda one: one[0])}
+        lines |= {front.name: front.line(metric.name) for front in rivals.fronts}
         draw_rivals(
             ax,
-            sorted([one for one in own if one[1]], key=lambda one: one[0]),
-            rivals.fronts,
-            metric.name,
+            lines,
             colours,
             full_kv=rivals.study.kv_full_bytes,
             floor=levels.floor(metric.name),

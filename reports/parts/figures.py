@@ -18,6 +18,7 @@ from analysis.figures.samples import SampleSheet, draw_sample_sheet
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.maps.heatmap import Heatmap
 from reports.parts.page import Page
+from varant.errors import one_line
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
@@ -69,7 +70,7 @@ def load_sheet(path: Path) -> SampleSheet | None:
             rows, columns = (tuple(map(str, arrays[name])) for name in ("rows", "columns"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FrameError(
-            f"{path}: not a readable sample sheet ({' '.join(str(error).split())}); {remedy}"
+            f"{path}: not a readable sample sheet ({one_line(error)}); {remedy}"
         ) from error
     fits = images.ndim == 5 and images.shape[:2] == (len(rows), len(columns))
     if images.dtype != np.uint8 or not fits or images.shape[-1] != 3 or not images.size:

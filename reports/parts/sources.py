@@ -6,12 +6,12 @@ from typing import Any
 
 from analysis.errors import REMEDY, FrameError, verified
 from analysis.frame import FINISHED, read_parquet
+from analysis.statistics.units import WHOLE
 from analysis.study_file import COMMON_BLOCK, FILE, StudyFile, StudyHead
 from varant import manifest
 
 FRAME, CELLS = "frame.parquet", "cells"
 
-WHOLE = -1  # of all samples or images, no block left out
 
 Values = dict[tuple[str, int], float]
 """By metric, and by the block that is left out."""

@@ -138,7 +138,7 @@ class Measurement(PlanTask, Scored):
         return np.arange(self.evaluation.samples) % classes
 
     def subject(self, cell: Cell) -> Subject:
-        """What is measured."""
+        """What metrics ask: the network under its plan, or what a peer's way puts in its place."""
         from studies.cells.measuring import UnderPlan, load_network
 
         return UnderPlan(loaded=load_network(cell.network, cell.device), plan=self.plan)

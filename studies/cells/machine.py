@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from studies.cells.gauge import Gauge, Row, Subject
 from studies.cells.samplers import TOP_K_SHARE, TOP_P
 from studies.cells.timing import Stopwatch
+from varant.devices import is_cuda
 from varant.model.sampling import draw_tokens, filter_logits
 
 COPIED_BYTES = 2**28  # beyond any cache
@@ -39,10 +40,10 @@ class Rates:
 def measured_rates(subject: Subject) -> Rates:
     """In about a second of a CPU."""
     device, dtype = subject.device, getattr(torch, subject.precision)
-    side = 8192 if device.startswith("cuda") else 1024
+    side = 8192 if is_cuda(device) else 1024
     a, b = (torch.full((side, side), 0.5, dtype=dtype, device=device) for _ in range(2))
     channels = subject.tokenizer.channels
-    images, pixel_side = 16 if device.startswith("cuda") else 1, subject.tokenizer.image_side // 2
+    images, pixel_side = 16 if is_cuda(device) else 1, subject.tokenizer.image_side // 2
     pixels = torch.full((images, channels, pixel_side, pixel_side), 0.5, dtype=dtype, device=device)
     pixels = pixels.to(memory_format=torch.channels_last)
     kernel = torch.full((channels, channels, 3, 3), 0.5, dtype=dtype, device=device)

@@ -15,7 +15,6 @@ from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit
 from varant.devices import images_at_once
-from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
@@ -23,6 +22,7 @@ from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.manifold import Training
 from varant.evaluation.reference import Reference, read_reference
 from varant.evaluation.scores import scores
+from varant.evaluation.torchscript import check_digest
 from varant.files import replacing
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
@@ -70,11 +70,7 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         for path, extractor in zip(held_out.references, extractors, strict=True)
     ]
     given, found = held_out.reference_digest, references[0].digest
-    if given != found:  # of a file that is given
-        raise UserError(
-            f"{held_out.references[0]}: its statistics are {str(found)[:6]}, not "
-            f"{str(given)[:6]} as when the study began; put that file back or run the study again"
-        )
+    check_digest(str(held_out.references[0]), str(found), given)
     training, real_MF = None, references[0].features_NF
     if held_out.training is not None and real_MF is not None:
         features_MF = read_reference(held_out.training).features_NF

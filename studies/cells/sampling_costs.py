@@ -14,6 +14,7 @@ from studies.cells.gauge import Gauge, Row
 from studies.cells.samplers import Sampler, predicted_stages, samplers, stand_ins
 from studies.cells.timing import StageClock, Stopwatch
 from studies.cells.tracing import StageTrace, device_activities, trace_of
+from varant.devices import is_cuda
 
 MOST_TURNS, TURNS_SECONDS = 4, 30.0  # of switching, beyond `repeats`
 
@@ -65,7 +66,7 @@ class Memory(_OfSampling):
     kind: ClassVar[str] = "memory"
 
     def measure(self) -> Iterator[Row]:
-        cuda = self.subject.device.startswith("cuda")
+        cuda = is_cuda(self.subject.device)
         # Autocast splits operations on tensors without content; waits do not depend on the type.
         counted = stand_ins(replace(self.subject, precision="float32"))
         kinds = zip(samplers(self.subject), stand_ins(self.subject), counted, strict=True)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from varant.devices import is_cuda
+
 Work = Callable[[], object]
 
 
@@ -31,7 +33,7 @@ class Stopwatch:
 
     def seconds(self, work: Work) -> float:
         """Of one run."""
-        cuda = self.device.startswith("cuda")
+        cuda = is_cuda(self.device)
         clock = time.perf_counter if cuda else time.process_time
         wait: Work = partial(torch.cuda.synchronize, self.device) if cuda else lambda: None
         wait()
@@ -48,7 +50,7 @@ class StageClock:
     """
 
     def __init__(self, device: str) -> None:
-        self._device, self._cuda = device, device.startswith("cuda")
+        self._device, self._cuda = device, is_cuda(device)
         self._begun: list[tuple[str, int, Any]] = []
 
     def watch(self, stage: str, scale_index: int) -> None:

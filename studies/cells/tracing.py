@@ -23,6 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from varant.devices import is_cuda
+
 _aten = torch.ops.aten
 # Operations that make or describe tensors and launch nothing.
 _NO_LAUNCH = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
@@ -193,7 +195,7 @@ class AllocatorTrace:
 
 def trace_of(device: str) -> Trace | AllocatorTrace:
     """What follows the bytes on a device."""
-    return AllocatorTrace(device) if device.startswith("cuda") else Trace()
+    return AllocatorTrace(device) if is_cuda(device) else Trace()
 
 
 def device_activities(work: Callable[[], object], device: str) -> int:

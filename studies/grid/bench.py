@@ -14,7 +14,7 @@ from studies.grid.flags import StudyConfig
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.running.executors import Executor
 from varant.data.datasets import Dataset
-from varant.devices import require_memory
+from varant.devices import element_bytes, require_memory
 from varant.errors import UserError
 from varant.evaluation.extractors import ExtractorSpec, extractor_specs
 from varant.evaluation.features import Extractor
@@ -130,7 +130,7 @@ def _evaluation(
         raise UserError(
             f"--nll-images {images}: {config.data.dataset} has {sizes['test']} test images a unit"
         )
-    kv_bytes = 4 if config.run.precision == "float32" else 2
+    kv_bytes = element_bytes(config.run.precision)
     batch = min(samples, wanted.sample_batch)
     drawn = plan_cost(
         resolved.geometry, batch=batch, guidance=config.sampling.cfg != 0, kv_bytes=kv_bytes

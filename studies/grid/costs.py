@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from analysis.efficiency_file import PlanFacts
 from analysis.study_file import PaperCost
+from varant.devices import element_bytes
 from varant.model.cost import held_tokens, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -14,14 +15,13 @@ from varant.model.plan import DepthPlan
 if TYPE_CHECKING:  # torch takes seconds: a study is planned without it
     from varant.model.tokenizer import TokenizerConfig
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PAPER_PLANS = ((30, 10), *((d, n) for n in (5, 6, 7) for d in (16, 8, 4, 2)))
 """(depth, switch) of VAR-d30: the published switch point is 6."""
 
 
 def plan_facts(geometry: Geometry, plan: DepthPlan, precision: str) -> PlanFacts:
     """Of one image with guidance."""
-    size, width = BYTES[precision], geometry.width
+    size, width = element_bytes(precision), geometry.width
     cost = plan_cost(geometry, plan, batch=1, guidance=True, kv_bytes=size)
     pair = 2 * 2 * width * size  # K and V of both halves of guidance
     steps = [(k, layer) for k, layers in enumerate(plan.layers) for layer in layers]
@@ -34,7 +34,7 @@ def plan_facts(geometry: Geometry, plan: DepthPlan, precision: str) -> PlanFacts
         layers=plan.layers,
         kv_bytes=cost.kv_bytes_peak,
         # K in float32, V in the study's type.
-        kv_bytes_reference=computed * 2 * width * (BYTES["float32"] + size),
+        kv_bytes_reference=computed * 2 * width * (element_bytes("float32") + size),
         kv_course=tuple(pair * tokens for tokens in held_tokens(plan)),
         flops=cost.flops,
         flops_reference=cost.flops_reference,

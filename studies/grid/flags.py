@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from varant.devices import is_cuda
 from varant.errors import UserError
 from varant.flags import Positive, Processes, Seed, Times, plain
 from varant.start.config import DataConfig, RunConfig, SamplingConfig, StartConfig
@@ -89,7 +90,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRunConfig(RunConfig):
-    """Where it runs."""
+    """Where it runs, and what carries its cells."""
 
     workers: Processes | None = None
     """One-thread processes that run cells; 1 runs them in this process. Default: as many as cores,
@@ -165,7 +166,7 @@ class StudyConfig:
 
     @property
     def workers(self) -> int:
-        return self.run.workers or (1 if self.run.device.startswith("cuda") else cores())
+        return self.run.workers or (1 if is_cuda(self.run.device) else cores())
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from varant import __version__
-from varant.devices import device_name
+from varant.devices import device_name, is_cuda
 from varant.manifest import recording, verified
 from varant.model.cost import parameter_count
 from varant.start.config import RunConfig
@@ -79,7 +79,7 @@ def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> Non
 
 def head_facts(study: str, command: str, run: RunConfig, *, workers: int) -> dict[str, Any]:
     """What `study.json` says of any study, of this machine and installation."""
-    gpu = device_name(run.device) if run.device.startswith("cuda") else None
+    gpu = device_name(run.device) if is_cuda(run.device) else None
     versions = {name: metadata.version(name) for name in _REPORTED_PACKAGES}
     return {
         "study": study,

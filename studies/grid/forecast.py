@@ -19,6 +19,7 @@ from studies.cells.machine import Rates
 from studies.cells.samplers import Sampler, predicted_stages, stand_ins
 from studies.cells.tracing import StageTrace, Trace
 from studies.grid.costs import plan_facts, tokenizer_flops
+from varant.devices import is_cuda
 from varant.errors import UserError
 from varant.model.cost import plan_cost, training_bytes
 from varant.model.tokenizer import Tokenizer
@@ -140,7 +141,7 @@ def training_lines(subject: Subject, batch: int, rates: Rates) -> list[str]:
 
 def free_bytes(device: str) -> int:
     """Memory that a process may take now."""
-    if device.startswith("cuda"):
+    if is_cuda(device):
         return int(torch.cuda.mem_get_info(device)[0])
     known = Path("/proc/meminfo")
     if known.exists():

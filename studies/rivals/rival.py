@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from studies.cells.training import Training
 from studies.grid.point import Point
 from studies.supernets import Arm, SupernetStudy
+from varant.devices import element_bytes
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -77,7 +78,7 @@ class Ground:
 
     def weights(self, *plans: DepthPlan) -> int:
         """Bytes of the parameters that generation under these plans, a network each, reads."""
-        each = 4 if self.study.config.run.precision == "float32" else 2
+        each = element_bytes(self.study.config.run.precision)
         return each * sum(plan_cost(self.geometry, plan).parameters for plan in plans)
 
     def training(self, arm: Arm, **changes: Any) -> Training:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import torch
 
 from varant import __version__
+from varant.devices import is_cuda
 from varant.errors import UserError, one_line
 
 if TYPE_CHECKING:  # an extra
@@ -238,5 +239,5 @@ def _installation(workspace: Path) -> str:
 def open_executor(workers: int, scheduler: str | None, *, workspace: Path, device: str) -> Executor:
     """The executor of a study; `UserError` as of `DaskExecutor`."""
     if scheduler is not None:
-        return DaskExecutor(scheduler, workspace, gpu=device.startswith("cuda"))
+        return DaskExecutor(scheduler, workspace, gpu=is_cuda(device))
     return InlineExecutor() if workers == 1 else ProcessExecutor(workers)

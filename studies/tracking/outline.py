@@ -73,20 +73,15 @@ class Outline:
 
     @classmethod
     def of_grid(
-        cls,
-        study: LoggedStudy,
-        points: Sequence[Point],
-        cells: Mapping[Task, Cell],
-        bench: Planned | None,
+        cls, study: LoggedStudy, points: Sequence[Point], cells: Mapping[Task, Cell], bench: Planned
     ) -> Outline:
         """Of the points of a study's grid; points may share a cell, which the first one names."""
-        if bench is not None:
-            shape, data = bench.geometry, bench.dataset
-            study = replace(
-                study,
-                data=LoggedData(name=data.name, digest=data.digest, images=data.sizes["test"]),
-                geometry=f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales",
-            )
+        shape, data = bench.geometry, bench.dataset
+        study = replace(
+            study,
+            data=LoggedData(name=data.name, digest=data.digest, images=data.sizes["test"]),
+            geometry=f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales",
+        )
         by_digest: dict[str, list[Point]] = {}
         for point in points:
             by_digest.setdefault(cells[point.task].digest, []).append(point)
@@ -182,7 +177,7 @@ def read_outline(path: Path) -> Outline:
         raise Damaged(f"{path}: not an outline of this version; {REMEDY}") from None
 
 
-def _params(points: Sequence[Point], bench: Planned | None) -> dict[str, Any]:
+def _params(points: Sequence[Point], bench: Planned) -> dict[str, Any]:
     """The typed columns of a cell's points, the first point's first, not what they are called.
 
     What is not trained on has the depth, seed and budget of its network.
@@ -192,8 +187,7 @@ def _params(points: Sequence[Point], bench: Planned | None) -> dict[str, Any]:
         columns = {k: v for k, v in point.columns.items() if v is not None} | columns
     columns.pop("plan", None)
     network = {"schedule": CONTROL, "kind": CONTROL, "seed": columns.get("unit")}
-    if bench is not None:
-        network |= {"subnet_depth": bench.geometry.depth, "budget_images": bench.training_images}
+    network |= {"subnet_depth": bench.geometry.depth, "budget_images": bench.training_images}
     return {k: v for k, v in network.items() if v is not None} | columns
 
 

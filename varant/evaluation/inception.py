@@ -26,8 +26,9 @@ from varant.evaluation.features import Extractor, Features
 from varant.evaluation.torchscript import (
     check_digest,
     full_float32,
-    last_line,
     load_script,
+    probe_images,
+    probing,
     script_digest,
 )
 
@@ -158,17 +159,10 @@ def inception_digest(path: Path) -> str:
 
 
 def _check(extractor: InceptionExtractor, path: Path) -> bool:
-    """Call the network once, before hours go into images for it; whether it is `stepwise`."""
-    probe = torch.rand(2, 3, _PROBE_SIDE, _PROBE_SIDE, generator=torch.Generator().manual_seed(0))
-    try:
+    """Call the network once; whether it is `stepwise`."""
+    probe, how = probe_images(_PROBE_SIDE), "(B, 3, H, W) images and return_features=True"
+    with probing(f"--inception {path}", how, f"; {_WANTED}"):
         found = extractor(probe)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, AttributeError, TypeError) as error:  # other arguments, no tensor
-        raise UserError(
-            f"--inception {path}: cannot be called with (B, 3, H, W) images and "
-            f"return_features=True ({last_line(error)}); {_WANTED}"
-        ) from None
     if found.features_NF.shape != (len(probe), INCEPTION_FEATURES):
         raise UserError(
             f"--inception {path}: gives features of shape {found.features_NF.shape} for "

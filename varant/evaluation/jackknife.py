@@ -11,9 +11,9 @@ import numpy as np
 GROUPS = 20
 
 
-def blocks(count: int, groups: int = GROUPS) -> list[slice]:
-    """The blocks of so many samples, or one a sample where there are fewer samples than groups."""
-    ends = np.cumsum([len(part) for part in np.array_split(np.arange(count), min(groups, count))])
+def blocks(count: int) -> list[slice]:
+    """`GROUPS` blocks of so many samples, or one a sample where there are fewer."""
+    ends = np.cumsum([len(part) for part in np.array_split(np.arange(count), min(GROUPS, count))])
     return [slice(int(start), int(end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 

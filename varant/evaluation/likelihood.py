@@ -11,6 +11,8 @@ from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 
+MOST_IMAGES = 100  # at once
+
 
 @torch.no_grad()
 def nll_per_scale(
@@ -20,16 +22,15 @@ def nll_per_scale(
     plan: DepthPlan | None = None,
     *,
     images: int | None = None,
-    batch: int = 100,
 ) -> np.ndarray:
     """Mean NLL of each scale's tokens in nats a token, for each image: (N, K) float64.
 
-    `images` takes the first so many; None takes all. `batch`: at once, at most.
+    `images` takes the first so many; None takes all.
 
     Errors do not propagate here as they do in generation: every scale sees the true earlier ones.
     """
     rows, device = [], model.pos_1LC.device
-    batch = batch_of(_bytes_of(model.geometry), most=batch)
+    batch = batch_of(_bytes_of(model.geometry), most=MOST_IMAGES)
     count = len(tokens) if images is None else min(images, len(tokens))
     for start in range(0, count, batch):
         part = tokens.rows(slice(start, min(count, start + batch)))

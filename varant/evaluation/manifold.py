@@ -36,11 +36,7 @@ class Manifold:
 
 
 def manifold(
-    samples_NF: np.ndarray,
-    real_MF: np.ndarray,
-    radii_M: np.ndarray | None = None,
-    *,
-    neighbours: int = NEIGHBOURS,
+    samples_NF: np.ndarray, real_MF: np.ndarray, radii_M: np.ndarray | None = None
 ) -> Manifold:
     """Precision, recall, density and coverage of features.
 
@@ -48,14 +44,14 @@ def manifold(
         radii_M: of the real images' balls, where they are known: they are the same for all samples.
 
     Raises:
-        ValueError: a set with no more than `neighbours` features.
+        ValueError: a set with no more than `NEIGHBOURS` features.
     """
     least = min(len(samples_NF), len(real_MF))
-    if least <= neighbours:
-        raise ValueError(f"{least} features: {neighbours} neighbours need at least one more")
+    if least <= NEIGHBOURS:
+        raise ValueError(f"{least} features: {NEIGHBOURS} neighbours need at least one more")
     samples, real = _tensor(samples_NF), _tensor(real_MF)
-    of_samples_N = radii(samples_NF, neighbours)
-    of_real_M = radii(real_MF, neighbours) if radii_M is None else radii_M
+    of_samples_N = radii(samples_NF)
+    of_real_M = radii(real_MF) if radii_M is None else radii_M
     balls, covered_M, recalled_M = [], np.zeros(len(real), bool), np.zeros(len(real), bool)
     for start in range(0, len(samples), ROWS):
         # NumPy compares and counts ten times as fast as torch.
@@ -68,7 +64,7 @@ def manifold(
     return Manifold(
         precision=float((balls_N > 0).mean()),
         recall=float(recalled_M.mean()),
-        density=float(balls_N.mean()) / neighbours,
+        density=float(balls_N.mean()) / NEIGHBOURS,
         coverage=float(covered_M.mean()),
     )
 
@@ -105,14 +101,14 @@ def nearest(features_NF: np.ndarray, others_MF: np.ndarray) -> np.ndarray:
     return torch.cat(parts).sqrt().numpy()
 
 
-def radii(features_NF: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
+def radii(features_NF: np.ndarray) -> np.ndarray:
     """(N,) distance of each feature to its k-th nearest neighbour, itself not counted."""
     features, found = _tensor(features_NF), []
     for start in range(0, len(features), ROWS):
         squares = _squares(features[start : start + ROWS], features)
         itself = torch.arange(len(squares))
         squares[itself, start + itself] = torch.inf
-        found.append(squares.topk(neighbours, dim=1, largest=False, sorted=False).values.amax(1))
+        found.append(squares.topk(NEIGHBOURS, dim=1, largest=False, sorted=False).values.amax(1))
     return torch.cat(found).sqrt().numpy()
 
 

@@ -10,6 +10,7 @@ file, where scripted and traced networks can hold it alike:
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varant.devices import check_device
+from varant.devices import check_device, is_cuda
 from varant.errors import UserError
 from varant.evaluation.features import Extractor, Features
 from varant.files import sha256_file
@@ -80,16 +81,9 @@ def script_extractor(
             f"{SIDES[0]} to {SIDES[-1]} pixels; {_WANTED}"
         )
     side = int(declared)
-    try:
-        with torch.no_grad(), full_float32(device):
-            probe = network(torch.rand(2, 3, side, side, generator=_probe_generator()).to(device))
+    with probing(where, f"(B, 3, {side}, {side}) images"), torch.no_grad(), full_float32(device):
+        probe = network(probe_images(side).to(device))
         features_NF = probe.flatten(1).double().cpu().numpy()
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, AttributeError, TypeError) as error:  # other arguments, no tensor
-        raise UserError(
-            f"{where}: cannot be called with (B, 3, {side}, {side}) images ({last_line(error)})"
-        ) from None
     rows, width = features_NF.shape
     if rows != 2 or not 2 <= width <= MOST_FEATURES:
         raise UserError(
@@ -150,12 +144,24 @@ def last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()
 
 
-def _probe_generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def probe_images(side: int) -> Tensor:
+    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@contextlib.contextmanager
+def probing(where: str, how: str, remedy: str = "") -> Iterator[None]:
+    """Inside, a network is called once, before hours go into images for it."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AttributeError, TypeError) as error:  # other arguments, no tensor
+        said = last_line(error)
+        raise UserError(f"{where}: cannot be called with {how} ({said}){remedy}") from None
 
 
 def full_float32(device: str) -> contextlib.AbstractContextManager[None]:
     """No TF32 in convolutions, which torch allows by default; published FIDs are without it."""
-    if not device.startswith("cuda"):
+    if not is_cuda(device):
         return contextlib.nullcontext()
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

@@ -16,7 +16,7 @@ BaseSource = Literal["packaged", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What images."""
+    """What images: of an embedded data set, or of a folder."""
 
     dataset: DatasetName = "shapes"
     """Embedded data sets, or a folder of image files."""
@@ -44,7 +44,7 @@ class TrainDataConfig(DataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Which network."""
+    """Which network: a folder of ours, or the files of an official checkpoint."""
 
     model: Path | None = None
     """A checkpoint folder of ours."""
@@ -153,7 +153,7 @@ class TrainStartConfig(StartConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """How images are drawn."""
+    """How images are drawn: guidance, and which codes are sampled among."""
 
     cfg: float = 0.0
     """Classifier-free guidance; 0 is off."""

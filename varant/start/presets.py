@@ -28,9 +28,10 @@ def light_tokenizer(preset: Preset) -> TokenizerConfig:
     )
 
 
-def base_geometry(preset: Preset, num_classes: int = 10) -> Geometry:
+def base_geometry(preset: Preset) -> Geometry:
+    """For ten classes, as the embedded data sets have them."""
     sizes = {"depth": preset.depth, "width": preset.width, "heads": preset.heads}
-    return light_tokenizer(preset).geometry(**sizes, num_classes=num_classes)
+    return light_tokenizer(preset).geometry(**sizes, num_classes=10)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from varant.files import locked, read_json, replacing, write_json
 FORMAT: dict[str, object] = {"format": "varant-images", "version": 1}
 IMAGES, FACTS = "arr_0", "facts"
 MOST_FACTS = 1 << 22  # bytes
+PART = 250  # images read at once
 # What a damaged or foreign NPZ raises; the last of an encrypted one.
 _UNREADABLE = (
     OSError,
@@ -183,7 +184,7 @@ class StoredImages:
         facts = read_facts(path)
         return cls(path=path, shape=shape, dtype=dtype, names=names, labels_N=labels_N, facts=facts)
 
-    def parts(self, images: int = 250) -> Iterator[np.ndarray]:
+    def parts(self) -> Iterator[np.ndarray]:
         """(n, H, W, 3) of the stored type, in order.
 
         Raises:
@@ -192,8 +193,8 @@ class StoredImages:
         size = int(np.prod(self.shape[1:]))
         with zipfile.ZipFile(self.path) as pack, pack.open(f"{IMAGES}.npy") as member:
             _read_header(member)
-            for start in range(0, self.shape[0], images):
-                count = min(images, self.shape[0] - start)
+            for start in range(0, self.shape[0], PART):
+                count = min(PART, self.shape[0] - start)
                 try:
                     content = member.read(count * size * self.dtype.itemsize)
                 except _UNREADABLE as error:

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from varant.devices import is_cuda
 from varant.errors import UserError
 
 # Rank 0 may train a tokenizer and a base network while the others wait for it.
@@ -81,7 +82,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         yield Ranks()
         return
     end_with_torchrun()
-    backend = "nccl" if device.startswith("cuda") else "gloo"
+    backend = "nccl" if is_cuda(device) else "gloo"
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if backend == "nccl":
         torch.cuda.set_device(local_rank)

@@ -20,6 +20,7 @@ from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState
 from varant.training.run import CHECKPOINTS, METRICS_FILE, RunFolder, open_metrics, warn_on_stderr
 from varant.training.tokenizer import TokenizerTrainer, perplexities
 
+LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 COLLAPSED = 2.0  # codes in use, by perplexity: below, a scale says next to nothing
 SETTLED_STEPS = 100  # after which a scale's running shares mean something
 
@@ -29,7 +30,6 @@ def run_tokenizer(
     trainer: TokenizerTrainer,
     *,
     log: Log = lambda step, metrics: None,
-    log_every: int = 10,
     checkpoint_seconds: float = 60.0,
 ) -> None:
     """Train to the end, from the newest whole checkpoint of the folder if any.
@@ -67,7 +67,7 @@ def run_tokenizer(
         while not trainer.finished:
             metrics = trainer.advance()
             saver.check()
-            if trainer.finished or trainer.step % log_every == 0:
+            if trainer.finished or trainer.step % LOG_EVERY == 0:
                 found = perplexities(trainer.used_KV)
                 metrics |= {f"perplexity/scale_{k:02d}": p for k, p in enumerate(found, 1)}
                 lines.write(json.dumps({"step": trainer.step} | metrics) + "\n")

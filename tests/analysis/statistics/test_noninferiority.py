@@ -43,8 +43,8 @@ def test_fieller_s_ends_are_the_margins_that_are_just_not_rejected():
 
 def test_fieller_without_a_denominator_s_noise_is_student_s_interval():
     loss = np.array([0.1, 0.4, 0.2, 0.3])
-    share = fieller(loss, np.full(4, 2.0), confidence=0.95)
-    low, high = stats.t.interval(0.95, 3, loss.mean(), stats.sem(loss))
+    share = fieller(loss, np.full(4, 2.0))
+    low, high = stats.t.interval(0.90, 3, loss.mean(), stats.sem(loss))
     assert (share.low, share.high) == pytest.approx((low / 2, high / 2))
 
 

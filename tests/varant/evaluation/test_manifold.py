@@ -31,9 +31,10 @@ def brute_force(samples: np.ndarray, real: np.ndarray, k: int) -> tuple[float, .
 @pytest.mark.parametrize("neighbours", [1, 3])
 def test_against_brute_force(neighbours, monkeypatch):
     monkeypatch.setattr(module, "ROWS", 7)
+    monkeypatch.setattr(module, "NEIGHBOURS", neighbours)
     rng = np.random.default_rng(neighbours)
     samples, real = rng.normal(0.4, 1.0, (25, 3)), rng.normal(0.0, 1.3, (31, 3))
-    found = manifold(samples, real, neighbours=neighbours)
+    found = manifold(samples, real)
     expected = brute_force(samples, real, neighbours)
     assert (found.precision, found.recall, found.density, found.coverage) == pytest.approx(expected)
     assert 0 < found.precision < 1

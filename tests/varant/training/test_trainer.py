@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from varant import VAR, DepthPlan, UserError
 from varant.data.batches import CachedBatches
 from varant.errors import Diverged
+from varant.evaluation import likelihood
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.model.cost import plan_cost
 from varant.training.config import TrainingConfig
@@ -379,11 +380,12 @@ def test_bad_configs(options, message):
         make_trainer(**options)
 
 
-def test_nll_against_a_direct_sum():
+def test_nll_against_a_direct_sum(monkeypatch):
+    monkeypatch.setattr(likelihood, "MOST_IMAGES", 4)
     model, _ = trained()
     data = tokens(10)
     plan = DepthPlan.two_zone(PATCH_NUMS, 2, subnet_depth=1, switch=1)
-    found = nll_per_scale(model, tokenizer(), data, plan, batch=4)
+    found = nll_per_scale(model, tokenizer(), data, plan)
     inputs = tokenizer().teacher_inputs(data.rows(slice(None)).tokens_NL.long())
     logs = model(inputs, data.labels_N, plan).detach().double().log_softmax(-1)
     each = -logs.gather(2, data.rows(slice(None)).tokens_NL.long()[:, :, None])[:, :, 0]
