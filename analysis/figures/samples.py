@@ -25,7 +25,7 @@ def draw_sample_sheet(ax: Axes, data: SampleSheet) -> None:
     gap = max(1, width // 16)
     tiles = np.pad(data.images, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     sheet = tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 3)
-    ax.imshow(sheet, interpolation="nearest")
+    ax.imshow(sheet, interpolation="none")  # vector files then hold each pixel once
     ax.set_yticks(np.arange(rows) * (height + gap) + height / 2, data.rows)
     ax.set_xticks(np.arange(columns) * (width + gap) + width / 2, data.columns)
     crowded = sum(len(name) for name in data.columns) > 95 or max(map(len, data.columns)) > 9
