@@ -87,7 +87,12 @@ def test_a_file_is_downloaded_once_and_its_digest_said(endpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("named", "there"), [("hf:owner/name/none.pth", True), (NAMED, False)], ids=["none", "offline"]
+    ("named", "there"),
+    [
+        ("hf:owner/name/none.pth", True),
+        pytest.param(NAMED, False, marks=pytest.mark.long),  # the hub's library waits and retries
+    ],
+    ids=["none", "offline"],
 )
 def test_a_file_that_cannot_be_had_is_one_line(endpoint, tmp_path, named, there):
     done = fetch(named, endpoint if there else "http://127.0.0.1:9", tmp_path)
