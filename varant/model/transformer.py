@@ -276,8 +276,8 @@ class VAR(nn.Module):
         if scales == tuple(range(len(scales))):
             return None
         ends = list(itertools.accumulate(self.geometry.scale_tokens, initial=0))
-        places = [i for k in scales for i in range(ends[k], ends[k + 1])]
-        return torch.tensor(places, device=self.pos_1LC.device)
+        device = self.pos_1LC.device  # made there: a forward pass uploads nothing
+        return torch.cat([torch.arange(*ends[k : k + 2], device=device) for k in scales])
 
     @staticmethod
     def _run_tokens(
