@@ -199,12 +199,11 @@ def observed(
     freedom = spread["size"] - 1
     squares = (spread["var"] * freedom).groupby("place").sum()  # a unit of one seed adds none
     variances = squares / freedom.groupby("place").sum()  # NaN where every unit has one seed
-    means = rows.groupby(["place", "unit", "group"], sort=True)["value"].mean().reset_index()
     first = rows.drop_duplicates("place")[list(keys)].astype(object)
     names = first.where(first.notna(), None).itertuples(index=False, name=None)
-    columns = [means[name].to_numpy() for name in ("value", "unit", "group")]
+    places, columns = _means(rows)
     # Rows of one place lie together, in order of place.
-    starts = np.flatnonzero(np.diff(means["place"].to_numpy(), prepend=-1))[1:]
+    starts = np.flatnonzero(np.diff(places, prepend=-1))[1:]
     parts = zip(*(np.split(column, starts) for column in columns), strict=True)
     found = {}
     # Of no rows there is still one part, and no name.
@@ -220,6 +219,25 @@ def observed(
             seed_deviation=float(np.sqrt(variances[place])),
         )
     return found
+
+
+def _means(rows: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Place; and value, unit and group: the mean over seeds of each, in order of all three.
+
+    By sorting, which takes a third of the memory of a group by three columns.
+    """
+    names = ("place", "unit", "group")
+    keys = [rows[name].to_numpy(dtype=np.int32) for name in names]
+    order = np.lexsort(keys[::-1])
+    keys = [key[order] for key in keys]
+    new_N = np.ones(len(order), dtype=bool)
+    new_N[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    starts = np.flatnonzero(new_N)
+    values = rows["value"].to_numpy()[order]
+    sizes = np.diff(starts, append=len(order))
+    means = np.add.reduceat(values, starts) / sizes if len(order) else values
+    place, unit, group = (key[starts] for key in keys)
+    return place, [means, unit, group]
 
 
 def _common(values_N: np.ndarray, units_N: np.ndarray, units_U: np.ndarray) -> np.ndarray:
