@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.claims.ledger import judge_costs
+from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
 from analysis.frame import load_frame
 from analysis.instrument_file import NoiseTable
 from analysis.maps.switch_depth import transfer_map
@@ -132,3 +134,32 @@ def test_what_so_many_samples_tell_is_what_the_committed_table_says():
         assert apart == f"{one.deviations:.1f} [{one.low:.1f}, {one.high:.1f}]", name
         seen.append(name)
     assert len(seen) == 10
+
+
+def test_committed_costs_in_float32_say_what_is_written_of_them():
+    folder = RESULTS / "efficiency-float32"
+    study = EfficiencyFile.load(folder / "study.json")
+    frame = load_measured(folder / "frame.parquet")
+    text = RESULTS.with_suffix(".md").read_text().split("The same in float32")[1]
+    rows = {
+        row.split("|")[1].strip(): row.split("|") for row in text.splitlines() if "MiB |" in row
+    }
+    seconds = frame[(frame["metric"] == "seconds") & frame["stage"].isna()]
+    peaks = frame[frame["metric"] == "bytes/peak"].groupby(["batch", "style", "subject"])["value"]
+    for batch, place in ((1, 2), (4, 4)):
+        turns = seconds[seconds["batch"] == batch].pivot_table(
+            index="repeat", columns=["style", "subject"], values="value"
+        )
+        for plan in study.plans:
+            ratio = turns[REFERENCE, "full"] / turns[OURS, plan]
+            said = f"{ratio.median():.2f} [{ratio.min():.2f}, {ratio.max():.2f}]"
+            assert rows[plan][place].strip() == said, plan
+    for plan in study.plans:
+        assert rows[plan][6].strip() == f"{peaks.max()[4, OURS, plan] / 2**20:.0f} MiB"
+    (row,) = [row for row in judge_costs(study, frame) if row.claim.id == "C7b"]
+    assert row.verdict is Verdict.REPRODUCED
+    readme = (RESULTS.parents[1] / "README.md").read_text().replace("\u2212", "-")
+    for line in row.lines:
+        (i,) = [test.interval for test in line.tests]
+        lost, low, high = (100 * value for value in (i.estimate, i.low, i.high))
+        assert f"{lost:+.1f} % [{low:.1f}, {high:.1f}]" in readme
