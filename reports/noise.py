@@ -211,7 +211,7 @@ def _add_resolutions(page: Page, found: Sequence[Resolution]) -> None:
         "What so many samples can tell: mean levels of trained networks of all and of half the "
         "layers; by which share the full network's lies above its limit, on a line in 1 / n "
         "through the next fewer samples; and how many standard deviations of a difference "
-        "evaluated once lie between the two, with the 95 % interval of these (chi-square).",
+        "evaluated once lie between the two, with its 95 % interval (noncentral t).",
         grouped=True,
         numeric_from=1,
     )

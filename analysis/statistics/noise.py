@@ -28,6 +28,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.optimize import brentq
 
 from analysis.errors import FrameError
 from analysis.frame import FINISHED
@@ -117,7 +118,7 @@ class Resolution:
             the fewest.
         deviations: that half less full lies from zero, in standard deviations of a difference
             evaluated once.
-        low, high: 95 % interval of the last, by that of the standard deviation (chi-square).
+        low, high: 95 % interval of the last, for these networks (see `standardised`).
     """
 
     metric: Metric
@@ -194,9 +195,10 @@ class Noise:
                 if of_fewer is not None:
                     below = fewer_n * of_fewer["level full"][..., 0].mean()
                     limit = float((n * level - below) / (n - fewer_n))
-                ratio = float(apart[..., 0].mean()) / math.sqrt(variance)
-                ends = stats.chi2.ppf((SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2), freedom)
-                low, high = sorted((ratio * np.sqrt(ends / freedom)).tolist())
+                values_BSR = apart[..., 0]
+                ratio, low, high = standardised(
+                    float(values_BSR.mean()), math.sqrt(variance), values_BSR.size, freedom
+                )
                 found.append(
                     Resolution(
                         metric=metric,
@@ -310,6 +312,31 @@ def _quantity(
         by_count={n: float(n * variance) for n, (variance, _) in spread.items()},
         p_inverse=_inverse(spread),
     )
+
+
+def standardised(
+    mean: float, deviation: float, count: int, freedom: int
+) -> tuple[float, float, float]:
+    """A mean of normal values over their standard deviation, with its 95 % interval.
+
+    The mean of `count` values over its standard error is noncentral t, of `freedom` degrees; the
+    ends are where what was seen lies at 97.5 and 2.5 % (Hedges and Olkin, Statistical Methods for
+    Meta-Analysis, 1985, chapter 5).
+    """
+    root = math.sqrt(count)
+    seen = root * mean / deviation
+    room = 10 + abs(seen)  # beyond either end
+
+    def above(true: float, share: float) -> float:
+        found = stats.nct.cdf(seen, freedom, true)
+        # Far out, where it has no digits left, it is NaN.
+        return float(true < seen if math.isnan(found) else found) - share
+
+    def end(share: float) -> float:
+        return float(brentq(above, seen - room, seen + room, args=(share,)))
+
+    low, high = (end(share) / root for share in (1 - SIGNIFICANCE / 2, SIGNIFICANCE / 2))
+    return seen / root, low, high
 
 
 def _repeated(values_BSR: np.ndarray) -> bool:

@@ -281,7 +281,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
                 return known
             work = functools.partial(cell.task.complete, known=known)
         result = _measured(cell, folder, work)
-        if known is not None and known.status == FINISHED != result.status:
+        if known is not None and known.status == FINISHED and result.status == FAILED:
             return known  # which is good without them
         if result.status != INTERRUPTED:
             write_result(folder, result)

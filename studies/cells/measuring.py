@@ -70,7 +70,7 @@ def load_held_out(held_out: HeldOut, device: str) -> LoadedHeldOut:
         for path, extractor in zip(held_out.references, extractors, strict=True)
     ]
     given, found = held_out.reference_digest, references[0].digest
-    check_digest(str(held_out.references[0]), str(found), given)
+    check_digest(str(held_out.references[0]), str(found), given, "statistics' SHA-256")
     training, real_MF = None, references[0].features_NF
     if held_out.training is not None and real_MF is not None:
         features_MF = read_reference(held_out.training).features_NF

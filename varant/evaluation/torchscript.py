@@ -113,11 +113,11 @@ def script_digest(path: Path, flag: str = "--extractor", wanted: str = _WANTED) 
     return sha256_file(path)
 
 
-def check_digest(where: str, found: str, digest: str | None) -> None:
-    """`UserError` unless the file's digest is the one that it must be, if any."""
+def check_digest(where: str, found: str, digest: str | None, of: str = "SHA-256") -> None:
+    """`UserError` unless a digest of the file, or of what it holds, is what it must be, if any."""
     if digest is not None and found != digest:
         raise UserError(
-            f"{where}: its SHA-256 begins {found[:6]}, not {digest[:6]} as when the study began; "
+            f"{where}: its {of} begins {found[:6]}, not {digest[:6]} as when the study began; "
             "put that file back or run the study again"
         )
 

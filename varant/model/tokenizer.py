@@ -200,6 +200,7 @@ class Quantizer(nn.Module):
         maps = codes_BvT.reshape(*codes_BvT.shape[:2], side, side)
         return self.quant_resi(maps, scale_index).flatten(2)
 
+    @float32_exactly()
     def nearest(self, vectors_BTv: Tensor) -> Tensor:
         """(B, T) index of the nearest code by Euclidean distance."""
         codes_Vv = self.embedding.weight

@@ -7,7 +7,7 @@ from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
 
 from analysis.claims.planned import resolution_facts
 from analysis.errors import FrameError
-from analysis.statistics.noise import Design, Noise, Quantity
+from analysis.statistics.noise import Design, Noise, Quantity, standardised
 
 DESIGN = Design(depth=8, switch=3, margins={"full": 0.02, "half": 0.05, "quarter": 0.1})
 
@@ -61,6 +61,20 @@ def test_what_so_many_samples_can_tell() -> None:
     facts = resolution_facts(found["fd", 250])
     assert (facts.kind, facts.samples, facts.bias) == ("fd", 250, None)
     assert facts.deviations == found["fd", 250].deviations
+
+
+@pytest.mark.parametrize("true", [1.0, 5.0, 14.0])
+def test_intervals_of_deviations_cover(true: float) -> None:
+    """Five units, two trainings each, that differ; each evaluated twice, with a deviation of 1."""
+    rng, covered = np.random.default_rng(6), 0
+    for _ in range(500):
+        networks = rng.normal(0, 0.7, (5, 2, 1))
+        values = true + networks - networks.mean() + rng.normal(0, 1, (5, 2, 2))
+        deviation = float(np.sqrt(values.var(axis=2, ddof=1).mean()))
+        ratio, low, high = standardised(float(values.mean()), deviation, values.size, 10)
+        covered += low < true < high
+        assert low < ratio < high
+    assert 0.93 < covered / 500 < 0.97
 
 
 def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
