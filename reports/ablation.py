@@ -209,7 +209,7 @@ def _differences(
         levels.paired((way.name, mine), (base.name, theirs), metric.name)
         for way, mine, theirs in places
     ]
-    intervals = [one.interval() if one else None for one in observed]
+    intervals = [one.bounds() for one in observed]
     adjusted = holm([one.p_value if one else float("nan") for one in intervals])
     for (way, mine, _), one, damage, p in zip(places, observed, intervals, adjusted, strict=True):
         if damage is not None:

@@ -21,11 +21,12 @@ from analysis.study_file import (
     StudyHead,
     SupernetFile,
 )
-from reports import general, ladder, noise, regime, schedule, search, switch
+from reports import general, ladder, noise, schedule, search, switch
 from reports.efficiency import report as efficiency
 from reports.pareto import report as pareto
 from reports.parts.report import Report, ReportPaths
 from reports.parts.sources import check_sources
+from reports.regime import report as regime
 from reports.sensitivity import report as sensitivity
 
 

@@ -11,7 +11,8 @@ from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED, headline_metrics, load_frame
 from analysis.metrics import Metric
-from analysis.statistics.units import NOTHING, Observations, observed
+from analysis.statistics.intervals import Interval
+from analysis.statistics.units import NOTHING, observed
 from analysis.study_file import REAL, StudyFile
 from reports.parts import words
 from reports.parts.figures import add_samples
@@ -42,7 +43,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     page.heading("Figures")
     floors = observed(frame[frame["family"] == REAL], ["metric"])
     for metric in metrics:
-        floor = floors.get((metric.name,), NOTHING)
+        floor = floors.get((metric.name,), NOTHING).bounds()
         shown = cells.dropna(subset=[metric.name, "kv"]) if metric.name in cells else cells[:0]
         if len(shown):
             page.figure(
@@ -58,7 +59,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     return page.report(answer={}, summary=cells)
 
 
-def _scatter(cells: pd.DataFrame, metric: Metric, floor: Observations) -> Figure:
+def _scatter(cells: pd.DataFrame, metric: Metric, floor: Interval | None) -> Figure:
     height = max(2.0, 0.6 + 0.14 * len(cells))
     figure = new_figure(height=height, constrained=False)
     ax = figure.add_axes((0.1, 0.45 / height, 0.6, 1 - 0.75 / height))

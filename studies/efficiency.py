@@ -204,7 +204,7 @@ def main(config: EfficiencyConfig, command: str) -> None:
     _record(workspace, file, results, paths)
     pdf = run.workspace / paths.pdf.parent.name / paths.pdf.name
     print(f"{paths.verdict} ({time.monotonic() - started:.0f} s)\n{pdf}")
-    print(json.dumps(json.loads(paths.answer.read_text())["record"]))
+    print(json.dumps(paths.said["record"]))
 
 
 def _forecast_lines(config: EfficiencyConfig, subject: Subject) -> list[str]:
@@ -293,7 +293,6 @@ def _record(
         config_digest=file.config_digest,
         params=file.config,
     )
-    answer = json.loads(paths.answer.read_text())
     files = {
         "": [paths.pdf, paths.answer, paths.pdf.with_name("study.json")],
         "figures": [path for path in paths.figures if path.suffix == ".png"],
@@ -305,9 +304,9 @@ def _record(
             for gauge, result in results.items()
         ),
         answer=LoggedAnswer(
-            note=f"{file.question}\n\n**{paths.verdict}**. {answer['answer']}",
+            note=f"{file.question}\n\n**{paths.verdict}**. {paths.said['answer']}",
             metrics={"study/seconds cells": file.seconds},
-            tags={f"verdict {row['claim']}": row["verdict"] for row in answer["ledger"]},
+            tags={f"verdict {row['claim']}": row["verdict"] for row in paths.said["ledger"]},
             artifacts={folder: relative(some, workspace) for folder, some in files.items()},
         ),
     )

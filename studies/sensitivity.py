@@ -25,7 +25,6 @@ something at a quarter of the depth, and a verdict.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -160,13 +159,12 @@ class Sensitivity(Study[SensitivityConfig, None]):
     def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
         from studies.tracking.outline import flat
 
-        said = json.loads(paths.answer.read_text())
         metrics = outcome.result(outcome.where(family="full")[0]).values
-        for row in said["asymmetry"]:
+        for row in paths.said["asymmetry"]:
             if row["asymmetry"] is not None:
                 name = f"{row['selector']} {row['normalisation']} {flat(row['metric'])}"
                 metrics[f"study/asymmetry {name}"] = row["asymmetry"]
-        note = f"C1 (early scales need depth, late ones do not): {said['answer']}"
+        note = f"C1 (early scales need depth, late ones do not): {paths.said['answer']}"
         return replace(super().answer(outcome, paths), note=note, metrics=metrics)
 
     def grid_lines(self, points: Sequence[Point]) -> list[str]:

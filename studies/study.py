@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import json
 import sys
 import time
 from collections import Counter
@@ -109,7 +108,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def answer(self, outcome: Outcome[Found], paths: ReportPaths) -> Answer:
         """What the MLflow run shows of the report: the verdict of every claim that it judges."""
-        ledger = json.loads(paths.answer.read_text()).get("ledger", [])
+        ledger = paths.said.get("ledger", [])
         tags = {f"verdict {row['claim']}": row["verdict"] for row in ledger}
         return Answer(note=paths.verdict, tags=tags)
 

@@ -8,11 +8,10 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 
-from analysis.figures.floor import draw_floor
+from analysis.figures.floor import draw_floor, floor_ends
 from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.fronts import Frontier, Trade
-from analysis.statistics.units import NOTHING, Observations
 
 EDGE = 1.08  # KV share at which panels end
 
@@ -26,7 +25,7 @@ def draw_staircase(ax: Axes, front_N2: np.ndarray, *, edge: float, **line: Any) 
 
 def frontier_limits(data: Frontier) -> tuple[float, float]:
     """Limits that hold every filled point and the floor; bad hollow ones fall off the top."""
-    values = [*data.plans.loc[data.plans["trained"], "value"], *data.floor.values]
+    values = [*data.plans.loc[data.plans["trained"], "value"], *floor_ends(data.floor)]
     low, high = min(values), max(values)
     room = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
     return low - room, high + room
@@ -73,14 +72,7 @@ def draw_frontier(
     plain(ax, y_ticks=4)
 
 
-def draw_trade(
-    ax: Axes,
-    data: Trade,
-    colours: Mapping[str, str],
-    *,
-    floor: Observations = NOTHING,
-    names: bool = True,
-) -> None:
+def draw_trade(ax: Axes, data: Trade, colours: Mapping[str, str], *, names: bool = True) -> None:
     """Every schedule's full network against its subnet; nearer to the lower left is better.
 
     Crosses are intervals over units, dots are units; the line is the front of the fixed shares,
@@ -90,11 +82,11 @@ def draw_trade(
     every = pd.concat([data.points[["full", "subnet"]], data.models[["full", "subnet"]]])
     for name, set_limits in (("full", ax.set_xlim), ("subnet", ax.set_ylim)):
         control = [data.control] if name == "full" and data.control is not None else []
-        low, high = (end([*every[name], *control, *floor.values]) for end in (min, max))
+        low, high = (end([*every[name], *control, *floor_ends(data.floor)]) for end in (min, max))
         room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
         set_limits(low - room, high + room)
-    draw_floor(ax, floor)
-    draw_floor(ax, floor, across=True)
+    draw_floor(ax, data.floor)
+    draw_floor(ax, data.floor, across=True)
     if len(data.front) > 1:
         ax.plot(*data.front.T, color=FAINT, linewidth=1.0, zorder=1)
     if data.control is not None:

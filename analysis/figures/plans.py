@@ -11,7 +11,7 @@ from analysis.figures.frontier import draw_staircase
 from analysis.figures.labels import memory_axes, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.fronts import staircase
-from analysis.statistics.units import NOTHING, Observations
+from analysis.statistics.intervals import Interval
 
 
 def draw_fronts(
@@ -21,7 +21,7 @@ def draw_fronts(
     *,
     limit: float,
     full_kv: float,
-    floor: Observations = NOTHING,
+    floor: Interval | None = None,
 ) -> None:
     """Groups of plans, out to the memory limit, with the staircases of their fronts.
 

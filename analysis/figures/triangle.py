@@ -9,14 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from analysis.figures.theme import EARLY, LATE
-from analysis.statistics.units import Observations
+from analysis.statistics.intervals import Interval
 
 SHADES = ListedColormap([LATE, "#e3cdd6", "#cfe0ec", EARLY])  # late, not clear, not clear, early
 
 
-def draw_triangle(
-    ax: Axes, asymmetries: Mapping[tuple[int, int], Observations], scales: int
-) -> None:
+def draw_triangle(ax: Axes, asymmetries: Mapping[tuple[int, int], Interval], scales: int) -> None:
     """The sign of the mean A of scales 1..a (rows) against b..K (columns), for all a < b.
 
     Blue and plus: the early scales need depth more; wine and minus: the late ones. Full colour
@@ -24,8 +22,7 @@ def draw_triangle(
     """
     shade = np.full((scales - 1, scales - 1), np.nan)
     texts = np.full(shade.shape, "", dtype=object)
-    for (early, late), found in asymmetries.items():
-        i = found.interval()
+    for (early, late), i in asymmetries.items():
         clear = i.low > 0 or i.high < 0
         at = early - 1, late - 2
         shade[at] = (3 if clear else 2) if i.estimate > 0 else (0 if clear else 1)

@@ -19,7 +19,7 @@ from analysis.metrics import Metric
 from analysis.search_file import ScoredPlan, SearchFile
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
-from analysis.statistics.units import NOTHING, WHOLE, Observations, observed
+from analysis.statistics.units import NOTHING, WHOLE, observed
 from analysis.study_file import COMMON_BLOCK, REAL
 
 
@@ -54,7 +54,7 @@ class PlanValues:
         kv: measured peak KV of a digest, in bytes an image.
         groups: family to the digests of its plans that have values.
         matches: by ascending memory of the found plan.
-        floor: what real images score; nothing where they were not scored.
+        floor: what real images score; None where they were not scored.
     """
 
     metric: Metric
@@ -62,7 +62,7 @@ class PlanValues:
     kv: pd.Series
     groups: Mapping[str, tuple[str, ...]]
     matches: tuple[Match, ...]
-    floor: Observations
+    floor: Interval | None
 
     def points(self, group: str) -> np.ndarray:
         """(n, 4) of KV in bytes, value, and the ends of its 95 % interval, which speaks of this
@@ -118,7 +118,7 @@ def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanV
         kv=finished[finished["metric"] == KV].set_index("cell_digest")["value"],
         groups=groups,
         matches=(),
-        floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign),
+        floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign).bounds(),
     )
     return replace(found, matches=_compared(found, matched(study), digests))
 

@@ -82,14 +82,15 @@ class AsymmetryStudy:
     """All of a study's asymmetries for one selector.
 
     Attributes:
-        triangle: by metric's name, (a, b) to A per window of scales 1..a against b..K.
+        triangle: by metric's name, (a, b) to A per window of scales 1..a against b..K, with its
+            95 % interval.
     """
 
     selector: str
     half_depth: int
     windows: Mapping[str, tuple[int, ...]]
     estimates: tuple[Asymmetry, ...]
-    triangle: Mapping[str, Mapping[tuple[int, int], Observations]]
+    triangle: Mapping[str, Mapping[tuple[int, int], Interval]]
 
     def under(self, normalisation: Normalisation) -> tuple[Asymmetry, ...]:
         """The estimates of one normalisation, in the order of a report."""
@@ -143,14 +144,14 @@ def _of_windows(
 
 def _triangle(
     mine: Mapping[Place, Observations], metric: str, scales: int
-) -> dict[tuple[int, int], Observations]:
+) -> dict[tuple[int, int], Interval]:
     """A per window of 1..a against b..K, where both were measured."""
     of_metric = [(place, one) for place, one in mine.items() if place.metric == metric]
     early = {place.scale: one for place, one in of_metric if place.family == "prefix"}
     late = {place.switch: one for place, one in of_metric if place.family == "switch"}
     pairs = ((a, b) for a in range(1, scales) for b in range(a + 1, scales + 1))
     found = {(a, b): early.get(a, NOTHING).minus(late.get(b - 1, NOTHING)) for a, b in pairs}
-    return {pair: one for pair, one in found.items() if one}
+    return {pair: one.interval() for pair, one in found.items() if one}
 
 
 def _divisors(

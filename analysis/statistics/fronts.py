@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.errors import FrameError
 from analysis.metrics import Metric
+from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import NOTHING, Observations, applied, in_common
 
@@ -62,14 +63,14 @@ class Frontier:
         plans: the same but for the unit, averaged over units, with `low` and `high` of the value's
             95 % interval over units; NaN for one.
         full_kv: bytes an image.
-        floor: what real images score, nothing where they were not scored.
+        floor: what real images score; None where they were not scored.
     """
 
     metric: Metric
     models: pd.DataFrame
     plans: pd.DataFrame
     full_kv: float
-    floor: Observations
+    floor: Interval | None
 
     @cached_property
     def front(self) -> np.ndarray:
@@ -138,7 +139,7 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
         models=mine[[*plan, "unit", *measured]],
         plans=means.merge(ends, how="left", on=["schedule", "plan"]),
         full_kv=full_kv,
-        floor=levels.floor(metric.name),
+        floor=levels.floor(metric.name).bounds(),
     )
 
 
@@ -250,12 +251,14 @@ class Trade:
             have both.
         fixed: names of the fixed shares.
         control: full-network value of the control; None without one.
+        floor: what real images score; None where they were not scored.
     """
 
     subnet: PlanKey
     schedules: Mapping[str, tuple[Observations, Observations]]
     fixed: tuple[str, ...]
     control: float | None
+    floor: Interval | None
 
     @cached_property
     def models(self) -> pd.DataFrame:
@@ -329,4 +332,5 @@ def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
         schedules=schedules,
         fixed=tuple(way.name for way in levels.fixed),
         control=None if math.isnan(control) else sign * control,
+        floor=levels.floor(metric.name).times(sign).bounds(),
     )

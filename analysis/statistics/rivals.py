@@ -23,7 +23,7 @@ from scipy import stats
 from analysis.metrics import Metric
 from analysis.statistics.choices import SELECT
 from analysis.statistics.fronts import KV, non_dominated
-from analysis.statistics.intervals import SIGNIFICANCE, holm
+from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import EQUIDISTANT, STAND_ALONE
@@ -49,10 +49,10 @@ class RivalFront:
     weights_P: np.ndarray
     reached: Mapping[str, tuple[Observations, ...]]
 
-    def line(self, metric: str) -> list[tuple[float, Observations]]:
+    def line(self, metric: str) -> list[tuple[float, Interval]]:
         """KV, and what was reached, of the plans that have numbers."""
         pairs = zip(self.kv_P.tolist(), self.reached.get(metric, ()), strict=False)
-        return [(kv, found) for kv, found in pairs if found]
+        return [(kv, found.interval()) for kv, found in pairs if found]
 
     def place(self, kv: float) -> FrontPlace | None:
         """Where `kv` bytes lie on the front; None below its smallest plan."""

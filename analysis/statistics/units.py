@@ -130,6 +130,10 @@ class Observations:
         own = paired_t(self.values, confidence=confidence)
         return with_common(own, self.common_R, confidence=confidence)
 
+    def bounds(self) -> Interval | None:
+        """`interval`; None for no units."""
+        return self.interval() if self else None
+
 
 def in_common(parts: Sequence[Observations]) -> list[Observations]:
     """Each of the units that all have."""

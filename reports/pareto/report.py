@@ -255,7 +255,7 @@ def _trade_plate(found: ParetoFindings) -> Figure:
         panels = found.trades[metric.name]
         for i, (ax, data) in enumerate(zip(axes, panels, strict=False)):
             last = i + 1 == len(panels)
-            draw_trade(ax, data, colours, floor=found.levels.floor(metric.name), names=last)
+            draw_trade(ax, data, colours, names=last)
             ax.set_title(f"{metric.short} of {data.subnet.label}")
             ax.set_xlabel(f"{metric.short} of full", fontsize=7.5)
     return figure

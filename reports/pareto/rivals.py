@@ -1,6 +1,7 @@
 """Rivals in the report of the pareto study: one table, one figure, how to read them."""
 
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.colours import KINDS, OTHERS
 from analysis.figures.labels import memory_axes
-from analysis.figures.rivals import draw_rivals
+from analysis.figures.rivals import Reached, draw_rivals
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED
 from analysis.metrics import Metric
@@ -30,6 +31,8 @@ class RivalFindings:
         fronts: in the frame's order; () without rivals.
         compared: with the progressive schedule's trained plans.
         ranks: by metric; of inherited and stand-alone networks.
+        lines: by metric, what `draw_rivals` draws of those that have numbers: the own trained plans
+            under "", then every rival's front.
     """
 
     def __init__(self, found: ParetoFindings, frame: pd.DataFrame) -> None:
@@ -37,7 +40,21 @@ class RivalFindings:
         self.fronts = tuple(rival_fronts(frame))
         self.compared = tuple(compare_rivals(self.fronts, found.levels, found.metrics))
         self.ranks = inherited_ranks(frame, found.levels, found.metrics)
+        self.lines = {metric.name: self._lines(metric) for metric in found.metrics}
         self._bad = frame[frame["status"] != FINISHED]
+
+    def _lines(self, metric: Metric) -> dict[str, Reached]:
+        levels = self.found.levels
+        lines = {one.name: line for one in self.fronts if (line := one.line(metric.name))}
+        if not lines:
+            return {}
+        way = levels.progressive
+        assert way is not None, "a study with rivals has it"
+        plans = [plan for plan in levels.plans if way.trains(plan) and plan.selector == EQUIDISTANT]
+        kv = {plan: levels.value((way.name, plan), KV) for plan in plans}
+        reached = [(kv[plan], levels.observed((way.name, plan), metric.name)) for plan in plans]
+        own = [(kv, found.interval()) for kv, found in reached if found]
+        return {"": sorted(own, key=itemgetter(0)), **lines}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -154,32 +171,22 @@ def add_rivals(page: Page, rivals: RivalFindings) -> None:
 
 
 def _plate(rivals: RivalFindings) -> Figure:
-    """A panel a metric."""
-    found, levels = rivals.found, rivals.found.levels
-    shown = [m for m in found.metrics if any(m.name in front.reached for front in rivals.fronts)]
+    """A panel a metric; the last panel that shows a line names it."""
+    shown = [metric for metric in rivals.found.metrics if rivals.lines[metric.name]]
     figure = new_figure(height=2.6)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    way = levels.progressive
-    assert way is not None, "a study with rivals has it"
-    places = [(way.name, p) for p in levels.plans if way.trains(p) and p.selector == EQUIDISTANT]
     colours = {"": KINDS["progressive"]}
     for i, front in enumerate(rivals.fronts):
         colours[front.name] = OTHERS[i % len(OTHERS)]
-    last = dict.fromkeys(colours, shown[-1].name)  # the last panel that shows it names a line
-    for front in rivals.fronts:
-        reached = [metric.name for metric in shown if metric.name in front.reached]
-        last[front.name] = reached[-1] if reached else ""
+    last = {name: metric.name for metric in shown for name in rivals.lines[metric.name]}
     for ax, metric in zip(axes, shown, strict=True):
-        own = [(levels.value(place, KV), levels.observed(place, metric.name)) for place in places]
-        lines = {"": sorted([one for one in own if one[1]], key=lambda one: one[0])}
-        lines |= {front.name: front.line(metric.name) for front in rivals.fronts}
         draw_rivals(
             ax,
-            lines,
+            rivals.lines[metric.name],
             colours,
             full_kv=rivals.study.kv_full_bytes,
-            floor=levels.floor(metric.name),
-            named=[name for name in colours if last[name] == metric.name],
+            floor=rivals.found.levels.floor(metric.name).bounds(),
+            named=[name for name in colours if last.get(name) == metric.name],
         )
         memory_axes(ax, rivals.study.kv_full_bytes)
         ax.set_ylabel(metric.heading)

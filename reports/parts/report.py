@@ -22,12 +22,13 @@ TEMPLATE = Path(__file__).with_name("report.typ")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPaths:
-    """What a report wrote, and its verdict in words."""
+    """What a report wrote, its verdict in words, and what `answer.json` says."""
 
     pdf: Path
     answer: Path
     figures: tuple[Path, ...]
     verdict: str
+    said: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class Report:
         The PDF ends with the digests of what it was made of.
         """
         aside, recorded = folder / f".report.{os.getpid()}", manifest.read(folder)
+        said = finite(self.answer)
         sources = [(name, recorded[name]) for name in SOURCES if name in recorded]
         try:
             figures = [
@@ -64,7 +66,7 @@ class Report:
             ]
             self.summary.to_parquet(aside / "summary.parquet", index=False)
             self.summary.to_csv(aside / "summary.csv", index=False)
-            write_json(aside / "answer.json", self.answer)
+            write_json(aside / "answer.json", said)
             pdf = set_pdf({**self.content, "sources": sources}, aside, self.created)
             write_atomically(aside / "report.pdf", pdf)
             for path in sorted(aside.rglob("*.*")):
@@ -78,6 +80,7 @@ class Report:
             answer=folder / "answer.json",
             pdf=folder / "report.pdf",
             verdict=self.verdict,
+            said=said,
         )
 
 
@@ -97,12 +100,16 @@ def set_pdf(content: Mapping[str, Any], folder: Path, created: datetime.datetime
         raise RuntimeError(f"Typst could not set the report: {error}") from error
 
 
+def finite(said: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back, which has no NaN: null stands for it."""
+    plain: dict[str, Any] = json.loads(json.dumps(said), parse_constant=lambda _: None)
+    return plain
+
+
 def write_json(path: Path, said: Mapping[str, Any]) -> Path:
-    """Write it whole; JSON has no NaN: null stands for it."""
-    finite = json.loads(json.dumps(said), parse_constant=lambda _: None)
-    return write_atomically(
-        path, (json.dumps(finite, indent=2, ensure_ascii=False) + "\n").encode()
-    )
+    """Write it whole."""
+    text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
+    return write_atomically(path, f"{text}\n".encode())
 
 
 def write_atomically(path: Path, payload: bytes) -> Path:

@@ -64,7 +64,7 @@ def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_estimates(table: pd.DataFrame, name: str, found: Sequence[Observations]) -> None:
-    intervals = [one.interval() if one else None for one in found]
+    intervals = [one.bounds() for one in found]
     for suffix, end in ("", "estimate"), (" low", "low"), (" high", "high"):
         table[name + suffix] = [math.nan if i is None else getattr(i, end) for i in intervals]
 

@@ -16,7 +16,7 @@ from analysis.errors import FrameError
 from analysis.statistics.conflict import load_conflict
 from analysis.study_file import RegimeFile
 from reports.pool import pool
-from reports.regime import make_report
+from reports.regime.report import make_report
 
 PLACES = [(age, rate) for age in AGES for rate in RATES]
 FULL_BY = dict(zip(PLACES, (-0.2, 0.1, 0.1, 0.2), strict=True))

@@ -125,7 +125,7 @@ def test_the_triangle_has_every_pair_of_windows():
     study, _ = study_of(make(depths=(4,)))
     pairs = {(a, b) for a in range(1, 5) for b in range(a + 1, 6)}
     assert set(study.triangle[FD]) == pairs
-    assert study.triangle[FD][2, 4].units == SIX
+    assert study.triangle[FD][2, 4].degrees_of_freedom == len(SIX) - 1
 
 
 def test_a_unit_without_a_window_is_left_out():

@@ -24,7 +24,7 @@ def test_signs_and_shades_say_the_mean_and_its_interval():
     }
     with style():
         ax = new_figure(height=2).subplots()
-        draw_triangle(ax, pairs, 3)
+        draw_triangle(ax, {pair: one.interval() for pair, one in pairs.items()}, 3)
         ax.figure.canvas.draw()
     assert [text.get_text() for text in ax.texts] == ["+", "+", "\u2212"]
     colours = ax.collections[0].get_facecolors()[[0, 1, 3]]
@@ -35,13 +35,12 @@ def test_signs_and_shades_say_the_mean_and_its_interval():
 
 
 def test_the_floor_is_a_band_of_its_interval_with_a_name():
-    floor = observed(1.0, 2.0, 3.0)
+    interval = observed(1.0, 2.0, 3.0).interval()
     ax = new_figure(height=2).subplots()
-    draw_floor(ax, floor)
+    draw_floor(ax, interval)
     low, high = ax.patches[0].get_y(), ax.patches[0].get_y() + ax.patches[0].get_height()
-    interval = floor.interval()
     np.testing.assert_allclose([low, high], [interval.low, interval.high])
     assert [text.get_text() for text in ax.texts] == ["real images"]
     bare = new_figure(height=2).subplots()
-    draw_floor(bare, NOTHING)
+    draw_floor(bare, NOTHING.bounds())
     assert not bare.lines and not bare.patches and not bare.texts

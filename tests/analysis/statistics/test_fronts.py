@@ -185,7 +185,7 @@ def test_means_over_units_have_their_interval_and_a_floor_beside_them():
     interval = levels.observed(("fixed 1", HALF), FD).interval()
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
     assert row["value"] == pytest.approx(interval.estimate)
-    assert found.floor.by_unit == levels.floor(FD).by_unit and found.floor.units == units
+    assert found.floor == levels.floor(FD).interval() and levels.floor(FD).units == units
 
 
 def surfaces(units) -> dict[int, set[tuple[float, float]]]:

@@ -1,0 +1,122 @@
+"""The sentences of the regime report: verdict, answer, captions, limits."""
+
+from collections import Counter
+
+import numpy as np
+
+from analysis.claims.rows import Kind
+from analysis.maps.heatmap import Heatmap
+from analysis.maps.regimes import favoured
+from analysis.statistics.intervals import Verdict
+from analysis.statistics.units import LEAST_UNITS, Observations
+from analysis.study_file import RegimeFile
+from reports.parts import words
+from reports.parts.page import Text, strong
+from reports.regime.findings import NAMES, RegimeFindings
+
+LIMITS = (
+    "Likelihood alone: no sample is drawn, and sample quality need not follow it.",
+    "Cosines are of gradients on one small set of select images, the same for full network and "
+    "subnets, so that its chance is shared: they lean towards agreement, the more the smaller the "
+    "gradients are. Ages and rates compare, one number alone does not.",
+    "The correlation of conflict and benefit runs over a few regimes; it is no cause.",
+)
+
+
+DECAYING = (
+    "Schedules differ in when they train subnets, and rates decay: progressive spends its subnet "
+    "steps at low rates and reversed at high ones, so that order in time and weight by rate are "
+    "one contrast. --lr-schedule constant parts them."
+)
+
+
+def verdict(found: RegimeFindings) -> str:
+    counts = {zone: favoured(data) for zone, data in found.deciding.items()}
+    said = [
+        f"{NAMES[zone]} better in {f.better} and worse in {f.worse} of {f.of} regimes"
+        for zone, f in counts.items()
+    ]
+    what = f"progressive against fixed at its mean share: {'; '.join(said)}"
+    if len(found.study.units) < LEAST_UNITS:
+        few = words.counted(len(found.study.units), "unit")
+        return f"cannot resolve: {few}, a verdict needs {LEAST_UNITS} ({what})"
+    return what
+
+
+def answer(found: RegimeFindings) -> Text:
+    said: list[Text] = [f"{words.ONE_UNIT} " if len(found.study.units) == 1 else ""]
+    for zone, data in found.deciding.items():
+        ends = favoured(data)
+        said.append(strong(f"{NAMES[zone].capitalize()}: "))
+        if ends.best is None or ends.worst is None:
+            said.append("no regime has numbers. ")
+            continue
+        said.append(
+            f"better {_where(data, -1)}, worse {_where(data, 1)}; progressive less fixed is from "
+            f"{_cell(data, *ends.best)} to {_cell(data, *ends.worst)}, in nats/token. "
+        )
+    counts = Counter(line.verdict for line in found.claim.of(Kind.LIKELIHOOD))
+    verdicts = [f"{one.value} in {counts[one]}" for one in Verdict if counts[one]]
+    said += [strong("C3"), f" by likelihood: {words.listed(verdicts)}. "]
+    told = [f"{NAMES[zone]} {_bounded(rho)}" for zone, rho in found.because.items() if rho]
+    if told:
+        said += [
+            strong("Conflict: "),
+            "over regimes, the rank correlation between the cosine of gradients and how much worse "
+            f"progressive is, above 0 if conflict is the reason: {', '.join(told)}.",
+        ]
+    return said
+
+
+def _where(data: Heatmap, sign: int) -> str:
+    """`from bases of 8,000 (at 0.0001, 0.001) and 32,000 (at 0.001) images`; `nowhere`."""
+    cells = data.significant & (np.sign(data.values) == sign)
+    rows = [
+        f"{name} (at {', '.join(np.array(data.columns)[row])})"
+        for name, row in zip(data.rows, cells, strict=True)
+        if row.any()
+    ]
+    return f"from bases of {words.listed(rows)} images" if rows else "nowhere"
+
+
+def _bounded(rho: Observations) -> str:
+    """A correlation, its interval cut to what one can be."""
+    i = rho.interval()
+    low, high = np.clip([i.low, i.high], -1.0, 1.0).tolist()
+    return words.estimate(i.estimate, low, high)
+
+
+def _cell(data: Heatmap, row: int, column: int) -> str:
+    """`−0.027 [−0.036, −0.018] (base of 12,000 images, rate 0.003)`; with a star if significant."""
+    ends = (data.values[row, column], data.low[row, column], data.high[row, column])
+    star = words.STAR if data.significant[row, column] else ""
+    place = f"base of {data.rows[row]} images, rate {data.columns[column]}"
+    return f"{words.estimate(*ends)}{star} ({place})"
+
+
+def training(study: RegimeFile) -> str:
+    """What the protocol says of training."""
+    rates = ", ".join(f"{rate:g}" for rate in study.rates)
+    ages = ", ".join(f"{age:,}" for age in study.ages)
+    return (
+        f"bases of {ages} images, each to the end of its own rate schedule, of a unit's seed; from "
+        f"each, {study.budget_images:,} image passes a model in batches of {study.batch}, peak "
+        f"learning rate {rates}, {study.lr_schedule}, with the unit's seed; subnet steps drawn "
+        "stratified: shares hold over every short window"
+    )
+
+
+def maps_caption(found: RegimeFindings) -> str:
+    """How to read the main figure."""
+    return (
+        "How much worse NLL of test images is, from the same base (rows: its training images) at "
+        "the same peak learning rate (columns) and with the same data order; "
+        "negative is better. Subnets: their mean at the trained switch point. In brackets: not "
+        f"different from zero at p < 0.05 after Holm's correction over the map, by {found.over}."
+    )
+
+
+def limits(study: RegimeFile) -> list[str]:
+    """What the study cannot say."""
+    decaying = "" if study.lr_schedule == "constant" else DECAYING
+    return ["" if len(study.units) > 1 else words.ONE_UNIT, decaying, *LIMITS]
