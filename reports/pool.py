@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.errors import FrameError, verified
-from analysis.frame import load_frame, read_parquet
+from analysis.frame import load_frame, read_parquet, write_parquet
 from analysis.statistics.conflict import CONFLICT_FILE
 from analysis.study_file import FILE, StudyFile, SupernetFile
 from reports.build import load_study
@@ -72,7 +72,7 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
 
 def _write(path: Path, table: pd.DataFrame) -> Path:
     payload = io.BytesIO()
-    table.to_parquet(payload, index=False)
+    write_parquet(payload, table)
     return write_atomically(path, payload.getvalue())
 
 

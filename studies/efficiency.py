@@ -263,6 +263,7 @@ def _write_frame(
     import pandas as pd
 
     from analysis.efficiency_file import COLUMNS, checked_measured
+    from analysis.frame import write_parquet
     from studies.cells.gauge import rows_of
     from studies.grid.folder import FRAME_FILE
 
@@ -270,7 +271,7 @@ def _write_frame(
     rows = [row for result in results.values() for row in rows_of(result)]
     frame = checked_measured(pd.DataFrame(rows, columns=list(COLUMNS)))
     with recording(path, fresh=True) as aside:
-        frame.to_parquet(aside, index=False, compression="zstd")
+        write_parquet(aside, frame)
     return path
 
 

@@ -235,6 +235,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
 
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the conflict of gradients."""
+        from analysis.frame import write_parquet
         from analysis.statistics.conflict import CONFLICT_FILE, NETWORK, conflict_table
 
         geometry, found = outcome.bench.geometry, list[dict[str, object]]()
@@ -246,7 +247,7 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
                 place |= {"subnet_depth": depth, "layer": layer, "cosine": cosine}
                 found.append(network | place)
         with recording(outcome.folder / CONFLICT_FILE) as aside:
-            conflict_table(found).to_parquet(aside, index=False)
+            write_parquet(aside, conflict_table(found))
         return [*super().write_more(outcome), outcome.folder / CONFLICT_FILE]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS
+from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS, write_parquet
 from analysis.study_file import BASE, CONTROL, FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
 from studies.grid.folder import FRAME_FILE, write_facts
@@ -49,7 +49,7 @@ def write_pareto(folder: Path, cells: int) -> Path:
     frame = pd.concat(frames, ignore_index=True).reindex(columns=list(types)).astype(types)
     path = folder / FRAME_FILE
     with recording(path, fresh=True) as aside:
-        frame.to_parquet(aside, index=False)
+        write_parquet(aside, frame)
     facts = _facts(units) | {"frame_sha256": sha256_file(path)}
     write_facts(folder / FILE, ParetoFile.model_validate(facts))
     return folder

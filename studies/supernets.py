@@ -287,6 +287,8 @@ class SupernetStudy(Study[Config, Found]):
     def write_more(self, outcome: Outcome[Found]) -> list[Path]:
         import pandas as pd
 
+        from analysis.frame import write_parquet
+
         geometry = outcome.bench.geometry
         rows = [
             {"schedule": point.columns["schedule"], "unit": point.columns["unit"]} | row
@@ -297,7 +299,7 @@ class SupernetStudy(Study[Config, Found]):
         if not rows:
             return []
         with recording(outcome.folder / CURVES_FILE) as aside:
-            pd.DataFrame(rows).to_parquet(aside, index=False)
+            write_parquet(aside, pd.DataFrame(rows))
         return [outcome.folder / CURVES_FILE]
 
 

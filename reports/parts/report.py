@@ -13,6 +13,7 @@ import pandas as pd
 import typst
 
 from analysis.errors import FrameError
+from analysis.frame import write_parquet
 from varant import manifest
 from varant.files import replacing
 
@@ -64,7 +65,7 @@ class Report:
                 for name, plate in self.plates.items()
                 for suffix, content in plate.items()
             ]
-            self.summary.to_parquet(aside / "summary.parquet", index=False)
+            write_parquet(aside / "summary.parquet", self.summary)
             self.summary.to_csv(aside / "summary.csv", index=False)
             write_json(aside / "answer.json", said)
             pdf = set_pdf({**self.content, "sources": sources}, aside, self.created)

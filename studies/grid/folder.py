@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frame import COLUMNS, checked_frame
+from analysis.frame import COLUMNS, checked_frame, write_parquet
 from analysis.study_file import Facts
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
@@ -48,10 +48,7 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     frame = shared.astype(texts).iloc[place].reset_index(drop=True).assign(**measured)
     frame = checked_frame(frame, full=False)
     with recording(outcome.folder / FRAME_FILE, fresh=True) as aside:
-        # In the file texts are texts, for whoever reads it; categories are how they are held here.
-        plain = {name: "string" for name, kind in frame.dtypes.items() if kind == "category"}
-        written = frame.astype(plain)
-        written.to_parquet(aside, index=False, compression="zstd", compression_level=9)
+        write_parquet(aside, frame)
     return outcome.folder / FRAME_FILE
 
 

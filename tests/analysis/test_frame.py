@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from analysis.frame import (
     checked_frame,
     headline_metrics,
     load_frame,
+    write_parquet,
 )
 from analysis.metrics import parse_metric
 from varant.manifest import record
@@ -39,6 +41,19 @@ def test_round_trip_keeps_dtypes(frame, tmp_path):
     back = load_frame(tmp_path / "frame.parquet")
     assert {n: str(d) for n, d in back.dtypes.items()} == COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN
     assert len(back) == len(frame)
+
+
+def test_a_written_table_is_smaller_and_the_same_to_the_bit(tmp_path):
+    values = np.random.default_rng(0).normal(size=5_000)
+    values[:2] = math.nan, -0.0
+    table = pd.DataFrame({"value": values, "text": pd.Categorical(["a", "b"] * 2_500)})
+    write_parquet(tmp_path / "small.parquet", table)
+    table.to_parquet(tmp_path / "usual.parquet", index=False)
+    read = pd.read_parquet(tmp_path / "small.parquet")
+    assert read["value"].to_numpy().tobytes() == values.tobytes()
+    assert read["text"].tolist() == table["text"].tolist()
+    sizes = [(tmp_path / f"{name}.parquet").stat().st_size for name in ("small", "usual")]
+    assert sizes[0] < 0.95 * sizes[1]
 
 
 def test_direction_of_better():
