@@ -4,9 +4,9 @@
 
 From the base network of every unit, with one budget of image passes each, trains the control (no
 subnet steps), fixed subnet shares and the progressive schedule; then measures every model, and the
-base untrained, at every switch point and subnet depth. Gives the frontier of quality against peak
-KV memory, the plane where full network and subnets trade, the best plan for each memory budget as a
-file, and a verdict on each of the paper's claims that can be tested here.
+base untrained, at every subnet depth (`--switches all`: after every scale). Gives the frontier of
+quality against peak KV memory, the plane where full network and subnets trade, the best plan for
+each memory budget as a file, and a verdict on each of the paper's claims that can be tested here.
 
 `--rivals` measures peers' ways beside these, at equal passes, and compares them at equal bytes;
 docs/studies.md has their rules.
@@ -26,7 +26,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from analysis.study_file import ParetoFile, with_selector
 from studies.ablated import ablation_metrics, write_ablation
@@ -65,8 +65,11 @@ class ParetoConfig(SupernetConfig):
 
     schedules: Annotated[tuple[Kind, ...], choices(KINDS)] = ("full", "fixed", "progressive")
     """Training schedules: a list; full is the control."""
-    shares: Shares = (0.1, 0.5, 2 / 3, 1.0)
-    """Subnet shares of the fixed schedules; 2/3 is the progressive schedule's mean share."""
+    shares: Shares = (0.5, 1.0)
+    """Subnet shares of the fixed schedules; C2 and C3 also take 0.1 and 2/3, the progressive
+    schedule's mean share: 0.1,0.5,2/3,1."""
+    switches: Literal["trained", "all"] = "trained"
+    """Switch points to measure each model at: the one it is trained for, or all."""
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
     of the scales."""
@@ -77,10 +80,6 @@ class ParetoConfig(SupernetConfig):
     rivals: Annotated[tuple[str, ...], choices(tuple(RIVALS))] | None = None
     """Peers' ways to save memory to measure beside the progressive schedule: a list; all begin
     from the same base networks and take as many image passes."""
-
-    @classmethod
-    def quick_defaults(cls) -> Self:
-        return replace(super().quick_defaults(), shares=(0.5, 1.0))
 
     def check(self) -> None:
         super().check()
@@ -98,7 +97,7 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
     question = (
         "Under one training budget, which schedule, switch point and subnet depth give the best "
         "quality for their KV memory? The base network of every unit is trained further by each "
-        "schedule, and every resulting network is measured at every switch point and subnet depth."
+        "schedule, and every resulting network is measured at every subnet depth."
     )
     file = ParetoFile
 
@@ -109,6 +108,10 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
 
     def train_switch(self, geometry: Geometry) -> int:
         return switch_of("--train-switch", self.config.train_switch, geometry)
+
+    def switches(self, geometry: Geometry) -> Sequence[int]:
+        trained = self.config.switches == "trained"
+        return (self.train_switch(geometry),) if trained else super().switches(geometry)
 
     @property
     def selectors(self) -> tuple[str, ...]:

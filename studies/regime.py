@@ -37,6 +37,7 @@ from varant.flags import Counts, Natural, Rates
 from varant.manifest import recording
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
+from varant.presets import PresetName
 from varant.start.config import StartConfig
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -52,8 +53,25 @@ CONFLICTING = ("progressive", "fixed")  # whose training says how gradients conf
 
 
 @dataclass(frozen=True, kw_only=True)
+class BasesConfig(StartConfig):
+    """Bases that the study trains itself."""
+
+    preset: PresetName = "tiny"
+    """Sizes of data, tokenizer and base networks: tiny (five scales, eight layers), small (eight
+    and sixteen) or ten (the paper's ten scales)."""
+
+    def check(self) -> None:
+        for flag, path in {"--model": self.model, "--vae": self.vae}.items():
+            if path is not None:
+                raise UserError(
+                    f"{flag} {path}: this study trains bases of several ages itself; drop it"
+                )
+        super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegimeConfig(SupernetConfig):
-    start: StartConfig = StartConfig(preset="tiny")
+    start: BasesConfig = BasesConfig()
     training: SupernetTraining = SupernetTraining(budget_images=12_000)
     ages: Counts = (8_000, 32_000, 128_000)
     """Ages of the bases: training images, growing, such as 8k,32k,128k."""
@@ -72,12 +90,6 @@ class RegimeConfig(SupernetConfig):
 
     def check(self) -> None:
         super().check()
-        given = {"--model": self.start.model, "--vae": self.start.vae}
-        for flag, path in given.items():
-            if path is not None:
-                raise UserError(
-                    f"{flag} {path}: this study trains bases of several ages itself; drop it"
-                )
         drawing = {"--samples": self.evaluation.samples, "--cfg": self.sampling.cfg}
         drawing |= {"--top-k": self.sampling.top_k, "--top-p": self.sampling.top_p}
         for flag, value in drawing.items():

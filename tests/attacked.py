@@ -350,12 +350,16 @@ _ALL = [
     packaging(
         "varant.train_tokenizer",
         of_training("tokenizer", "tokenizer"),
+        preset="tiny",
         steps=30,
         checkpoint_every=0,
         out=Path("tokenizer"),
     ),
     packaging(
-        "varant.train_features", of_files("here/varant/evaluation/weights/shapes*"), steps=20
+        "varant.train_features",
+        of_files("here/varant/evaluation/weights/shapes*"),
+        preset="tiny",
+        steps=20,
     ),
     study("sensitivity", SWITCH, **_SMALL, depths=1, workers=1),
     study("pareto", SWITCH, **_TRAINED, schedules="full,progressive"),

@@ -34,8 +34,15 @@ class Command:
 
     def of(self, **flags: object) -> Study[Any, Any]:
         """The study that a command line means."""
-        inline = {} if "scheduler" in flags else {"workers": 1}
-        return self.study(config_of(self.config, **inline | self.flags | flags), "test")
+        return self.study(config_of(self.config, **self._given(flags)), "test")
+
+    def _given(self, flags: dict[str, object]) -> dict[str, object]:
+        """With what tests give: one process, and the smallest preset."""
+        given: dict[str, object] = self.flags | flags
+        usual: dict[str, object] = {} if "scheduler" in given else {"workers": 1}
+        if not {"model", "vae", "quick"} & given.keys():
+            usual["preset"] = "tiny"
+        return usual | given
 
     def run(self, workspace: Path, **flags: object) -> ReportPaths:
         """Run it in this process, to its end."""
@@ -45,7 +52,7 @@ class Command:
 
     def start(self, workspace: Path, **flags: object) -> subprocess.Popen[str]:
         """Start it in a process of its own, which leads a group of processes."""
-        arguments = words(**{"workers": 1} | self.flags | {"workspace": workspace} | flags)
+        arguments = words(**self._given({"workspace": workspace} | flags))
         return subprocess.Popen(
             [sys.executable, "-m", f"studies.{self.study.name}", *arguments],
             cwd=ROOT,

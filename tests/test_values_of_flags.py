@@ -147,7 +147,7 @@ def look(command: str, config: Any) -> None:
 
 TOGETHER = [
     ("varant.train", "--budget 1e10", "--budget 10000M: 156,250,000 steps of --batch 64"),
-    ("varant.train", "--base-budget 1e10", "--base-budget 10000M: 156,250,000 steps"),
+    ("varant.train", "--base-budget 1e10", "--base-budget 10000M: 625,000,000 steps"),
     ("varant.train", "--base-budget 10", "--base-budget 10: below one batch"),
     ("varant.train", "--batch 1000000 --budget 1e9", "--batch 1000000: takes at least"),
     ("varant.train", "--from-scratch --depth 1000000", "--depth 1000000: must be a whole number"),

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 PresetName = Literal["tiny", "small", "ten"]
-DEFAULT: PresetName = "tiny"
+DEFAULT: PresetName = "small"
+QUICK: PresetName = "tiny"
+"""Of `--quick`."""
 
 
 @dataclass(frozen=True, kw_only=True)

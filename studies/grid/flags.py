@@ -171,4 +171,5 @@ class StudyConfig:
     @property
     def measured(self) -> dict[str, Any]:
         """The flags that say what is measured, JSON-ready."""
-        return plain(self, without=NOT_MEASURED)
+        preset = None if self.given else self.start.preset_name(self.run.quick)
+        return plain(self, without=NOT_MEASURED) | {"preset": preset}

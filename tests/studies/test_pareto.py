@@ -38,6 +38,7 @@ SMALL = Command(
         "quick": True,
         "schedules": "full,fixed,progressive",
         "shares": "2/3",
+        "switches": "all",
         "depths": 2,
         "budget": BUDGET,
         "batch": 32,
@@ -254,7 +255,8 @@ def test_an_exported_plan_gives_the_same_tokens_elsewhere(finished):
 
 
 def test_arms():
-    study = PARETO.of(schedules="full,fixed,progressive,sandwich", selectors="equidistant,nested")
+    flags = {"selectors": "equidistant,nested", "shares": "0.1,0.5,2/3,1"}
+    study = PARETO.of(schedules="full,fixed,progressive,sandwich", **flags)
     arms = study.arms(base_geometry(presets()["tiny"]), None)
     assert [arm.label for arm in arms] == [
         "control",
@@ -336,9 +338,12 @@ def planned(capsys: pytest.CaptureFixture[str], workspace: Path, **flags: object
 
 def test_dry_run(capsys, tmp_path):
     said = planned(capsys, tmp_path / "runs", units=2)
+    four = ("8 models of 99,968 image passes", "4 plans each: full, d2@3, d4@3, d6@3", "50 cells")
+    assert all(expected in said for expected in four)
+    said = planned(capsys, tmp_path / "runs", units=2, shares="0.1,0.5,2/3,1", switches="all")
     for expected in ("12 models of 99,968 image passes", "16 plans each", "238 cells", "CPU-s"):
         assert expected in said
-    said = planned(capsys, tmp_path / "runs", units=2, rivals="alone,skip")
+    said = planned(capsys, tmp_path / "runs", units=2, switches="all", rivals="alone,skip")
     alone, skip = (f"of that rival {name}: about " for name in ("alone", "skip"))
     assert alone in said and f"{alone}0 CPU-s" not in said
     assert f"{skip}0 CPU-s" in said, "its cells are the base's"

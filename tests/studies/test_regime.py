@@ -14,11 +14,10 @@ from analysis.statistics.conflict import load_conflict
 from analysis.study_file import RegimeFile
 from reports import build
 from studies.regime import RegimeConfig, RegimeStudy
-from varant.presets import DEFAULT
 
 REGIME = Command(study=RegimeStudy, config=RegimeConfig)
 SMALL = {"budget": 256, "batch": 32, "nll_images": 40, "depths": 2, "ages": "64,128"}
-SMALL |= {"rates": "1e-3", "preset": DEFAULT}
+SMALL |= {"rates": "1e-3", "preset": "tiny"}
 
 
 def test_the_study_end_to_end(
@@ -91,7 +90,7 @@ RATES = "give growing positive rates, such as 1e-4,1e-3"
         ({"base_budget": "48k"}, "--base-budget 48000: this study varies it; give --ages"),
         ({"samples": 100}, "--samples 100: this study draws no images; drop it"),
         ({"cfg": 1.5}, "--cfg 1.5: this study draws no images; drop it"),
-        ({"model": "mine", "preset": DEFAULT}, "--model mine: this study trains bases of several"),
+        ({"model": "mine"}, "--model mine: this study trains bases of several"),
         ({"train_switch": 5}, "--train-switch 5: the network has 5 scales; use 0 to 4"),
     ],
 )

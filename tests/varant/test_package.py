@@ -62,7 +62,7 @@ def config_of(folder, workspace, seed=0):
 
 
 def start_of(workspace, **flags):
-    resolved = resolve(StartConfig(**flags), DataConfig(), seeds=(0, 1, 3))
+    resolved = resolve(StartConfig(**{"preset": "tiny"} | flags), DataConfig(), seeds=(0, 1, 3))
     return materialise(resolved, Workspace(folder=workspace), silent)
 
 
@@ -80,7 +80,7 @@ def test_a_start_takes_what_is_packaged_and_trains_the_rest(package, tmp_path):
     assert trained["identity"]["training"]["batch"] == 16
     assert start.splits == ("train",)
     assert start.psnr_db == package.tokenizer_facts["psnr_db"]
-    alone = resolve(StartConfig(base="packaged"), DataConfig(), seeds=(0, 3))
+    alone = resolve(StartConfig(preset="tiny", base="packaged"), DataConfig(), seeds=(0, 3))
     assert materialise(alone, Workspace(folder=tmp_path), silent).splits == ()
 
 
@@ -101,7 +101,7 @@ def test_a_training_from_scratch_by_the_same_recipe_is_the_same_network(package,
         replace(
             TrainConfig.quick_defaults(),
             schedule=ScheduleFlags(kind="full"),
-            start=TrainStartConfig(from_scratch=True),
+            start=TrainStartConfig(preset="tiny", from_scratch=True),
             training=flags,
             run=replace(TrainConfig().run, workspace=tmp_path, evaluate_images=10),
             out=out,
@@ -120,7 +120,7 @@ def test_a_training_from_scratch_by_the_same_recipe_is_the_same_network(package,
 )
 def test_networks_that_are_not_packaged(package, flags, seeds, said):
     with pytest.raises(UserError, match=f"--base packaged: {said}; use --base train"):
-        resolve(StartConfig(**flags), DataConfig(), seeds=seeds)
+        resolve(StartConfig(**{"preset": "tiny"} | flags), DataConfig(), seeds=seeds)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,9 @@ def test_networks_that_are_not_packaged(package, flags, seeds, said):
     ],
 )
 def test_what_asks_for_other_networks_trains_them(package, flags, data, quick):
-    found = resolve(StartConfig(**flags), DataConfig(**data), seeds=(0,), quick=quick)
+    found = resolve(
+        StartConfig(**{"preset": "tiny"} | flags), DataConfig(**data), seeds=(0,), quick=quick
+    )
     assert found.package is None
     assert found.trained_here == (0,)
 

@@ -223,6 +223,7 @@ def test_a_folder_of_images_from_nothing(tmp_path, monkeypatch):
         "data_path": tmp_path / "photos",
         "workspace": tmp_path / "runs",
         "budget": "256",
+        "preset": "tiny",
         "base_budget": "256",
         "batch": 32,
         "patch_nums": "1,2,3",

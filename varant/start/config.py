@@ -7,7 +7,7 @@ from typing import Literal, Self
 from varant.devices import Precision
 from varant.errors import UserError
 from varant.flags import Count, Natural, NotNegative, OutFolder, Positive, Processes, Share, Sides
-from varant.presets import DEFAULT, PresetName
+from varant.presets import DEFAULT, QUICK, PresetName
 from varant.store.hub import local
 
 DatasetName = Literal["shapes", "digits", "folder"]
@@ -85,9 +85,9 @@ class PackagedConfig(NetworkConfig):
 class StartConfig(NetworkConfig):
     """Which network to start from; by default a base network that is trained once."""
 
-    preset: PresetName = DEFAULT
+    preset: PresetName | None = None
     """Sizes of data, tokenizer and base network: tiny (five scales, eight layers), small (eight
-    and sixteen) or ten (the paper's ten scales)."""
+    and sixteen) or ten (the paper's ten scales); default: small, or tiny with --quick."""
     base: BaseSource | None = None
     """Base networks of the package, or trained here by the preset's recipe; default: of the
     package where it has them (README), for as many units as it has."""
@@ -104,11 +104,15 @@ class StartConfig(NetworkConfig):
                 f"--base-budget {self.base_budget}: trains a base network, --base packaged does not"
             )
 
+    def preset_name(self, quick: bool) -> PresetName:
+        """The preset whose sizes what is made here has."""
+        return self.preset or (QUICK if quick else DEFAULT)
+
     def check_preset(self) -> None:
         """A preset sizes what is made here, not what is given."""
         given = {"--model": self.model, "--vae": self.vae}
         for flag, path in given.items():
-            if path is not None and self.preset != DEFAULT:
+            if path is not None and self.preset is not None:
                 raise UserError(
                     f"--preset {self.preset}: {flag} {path} has sizes of its own; drop one of them"
                 )

@@ -140,11 +140,12 @@ def package_of(
         "--base-budget": flags.base_budget is not None,
         "--patch-nums": flags.patch_nums is not None,
     }
-    found, named = Package.of(flags.preset), [flag for flag, given in others.items() if given]
+    preset, named = flags.preset_name(quick), [flag for flag, given in others.items() if given]
+    found = Package.of(preset)
     had = () if found is None else tuple(found.bases)
     missing = [str(seed) for seed in seeds if seed not in had]
     if flags.base == "packaged" and (named or missing):
-        why = f"the package has {', '.join(map(str, had)) or 'none'} of preset {flags.preset}"
+        why = f"the package has {', '.join(map(str, had)) or 'none'} of preset {preset}"
         why = f"{named[0]} asks for others" if named else f"{why}, not {', '.join(missing[:3])}"
         raise UserError(f"--base packaged: {why}; use --base train")
     return None if named else found

@@ -21,7 +21,7 @@ from varant.files import digest_of, sha256_once, write_json
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
-from varant.presets import presets
+from varant.presets import Preset, presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, StartConfig, TrainStartConfig
@@ -120,12 +120,13 @@ def resolve(
         UserError: files or data that cannot be read, or that do not fit each other.
     """
     flags = TrainStartConfig(**vars(start)).fetched()
-    base = None if flags.model or flags.vae else _base(flags, quick)
+    preset = presets()[flags.preset_name(quick)]
+    base = None if flags.model or flags.vae else _base(flags, preset, quick)
     tokenizer, geometry = _sizes(flags) if base is None else (base.tokenizer, base.geometry)
     dataset = open_dataset(data, tokenizer.image_side, QUICK_IMAGES if quick else None)
     lr = FINE_TUNING_LR if flags.vae is None else OFFICIAL_LR
     if flags.from_scratch:
-        geometry = _scratch_geometry(flags, tokenizer, dataset)
+        geometry = _scratch_geometry(flags, preset, tokenizer, dataset)
         lr = 1e-4 * batch / 256 if geometry.width >= 256 else 5e-3  # VAR's rule; of small networks
     elif base is not None:
         geometry = replace(base.geometry, num_classes=dataset.num_classes)
@@ -162,8 +163,8 @@ def _sizes(flags: TrainStartConfig) -> Sizes:
     return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
 
 
-def _base(flags: TrainStartConfig, quick: bool) -> BaseConfig:
-    preset, sides = presets()[flags.preset], flags.patch_nums
+def _base(flags: TrainStartConfig, preset: Preset, quick: bool) -> BaseConfig:
+    sides = flags.patch_nums
     base = BaseConfig.of(preset, budget=flags.base_budget, quick=quick)
     if sides is None:
         return base
@@ -181,10 +182,10 @@ def open_dataset(data: DataConfig, side: int, limit: int | None = None) -> Datas
 
 
 def _scratch_geometry(
-    flags: TrainStartConfig, tokenizer: TokenizerConfig, dataset: Dataset
+    flags: TrainStartConfig, preset: Preset, tokenizer: TokenizerConfig, dataset: Dataset
 ) -> Geometry:
     """Sizes of a network from scratch: the flags', else the preset's or VAR's rule."""
-    official, small = tokenizer.backbone == "official", base_geometry(presets()[flags.preset])
+    official, small = tokenizer.backbone == "official", base_geometry(preset)
     depth = flags.depth or (16 if official else small.depth)
     width = flags.width or (64 * depth if official else small.width)
     heads = flags.heads or max(1, width // (64 if official else small.head_dim))
