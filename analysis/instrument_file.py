@@ -87,7 +87,7 @@ class ComponentFacts(Facts):
 
 class NoiseFacts(Facts):
     """How far a quantity moves between units, by one metric: of
-    `analysis.statistics.noise.Quantity`."""
+    `analysis.statistics.noise.Quantity`. `common`: None where units share nothing."""
 
     kind: str
     extractor: str | None = None
@@ -100,6 +100,7 @@ class NoiseFacts(Facts):
     base: ComponentFacts
     training: ComponentFacts
     evaluation: ComponentFacts
+    common: ComponentFacts | None = None
 
 
 class ResolutionFacts(Facts):

@@ -138,6 +138,7 @@ def _roots(one: Component, samples: int) -> tuple[float, float, float]:
 
 
 def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
+    shared = [q.common for mine in metrics.values() for q in mine]
     rows = [
         {
             "Metric": _named(metric, metric.short),
@@ -149,6 +150,7 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
                 )
                 for name, label in LABELS.items()
             },
+            **({"What all share": _shared(q)} if any(shared) else {}),
         }
         for metric, mine in metrics.items()
         for q in mine
@@ -158,10 +160,15 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
         "Standard deviations that one value moves by, with 95 % intervals. Level: of trained "
         "networks. Loss: against the base's full network, less the claim's margin times the "
         "untrained damage. Retrained: of two trainings that differ in their seed; their spread is "
-        "under base networks. Asymmetry: early less late damage of half the layers, untrained.",
+        "under base networks. What all share: test images of a finite data set, by which the mean "
+        "over units moves. Asymmetry: early less late damage of half the layers, untrained.",
         grouped=True,
         numeric_from=2,
     )
+
+
+def _shared(q: Quantity) -> str:
+    return _text(q.common, q.samples if q.metric.kind == "nll" else 1) if q.common else ""
 
 
 def _text(one: Component, samples: int) -> str:

@@ -20,11 +20,18 @@ from typing import Any
 
 from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
-from analysis.instrument_file import NoiseFacts, NoiseTable, ResolutionFacts
+from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable, ResolutionFacts
 from analysis.metrics import Metric
 from analysis.statistics.noise import Design, Quantity, Resolution
 from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
-from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
+from analysis.statistics.power import (
+    NOTHING_COMMON,
+    Common,
+    UnitSpread,
+    detectable,
+    power_of,
+    units_needed,
+)
 
 MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
 SAMPLE_STEP = 500
@@ -63,7 +70,7 @@ def noise_design(depth: int, switch: int) -> Design:
 def noise_facts(found: Quantity) -> NoiseFacts:
     """A quantity as `table.json` has it."""
     same = ("margin", "mean", "untrained", "samples", "from_jackknife")
-    facts: dict[str, Any] = {name: getattr(found, name) for name in same}
+    facts: dict[str, Any] = {name: getattr(found, name) for name in (*same, "common")}
     of = {"kind": found.metric.kind, "extractor": found.metric.extractor, "quantity": found.name}
     return NoiseFacts.model_validate(of | facts | dict(found.components))
 
@@ -130,9 +137,10 @@ def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]
 
 def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
     own, highest = (spread_of(facts, upper=upper) for upper in (False, True))
+    shared, most = (common_of(facts, size, upper=upper) for upper in (False, True))
     counted = {"samples": size.count(facts), "seeds": size.seeds}
     deviation = own.deviation(**counted)
-    least = detectable(deviation, size.units)
+    least = detectable(deviation, size.units, shared)
     found = Outlook(key=key, kind=facts.kind, extractor=facts.extractor, least=least)
     if facts.margin is None or facts.untrained is None:
         return found
@@ -141,21 +149,31 @@ def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
         found,
         margin=margin,
         # None at all where untrained plans lose nothing.
-        power=power_of(margin, deviation, size.units) if margin > 0 else 0.0,
-        units=units_needed(margin, deviation),
-        units_at_most=units_needed(margin, highest.deviation(**counted)),
+        power=power_of(margin, deviation, size.units, shared) if margin > 0 else 0.0,
+        units=units_needed(margin, deviation, shared),
+        units_at_most=units_needed(margin, highest.deviation(**counted), most),
     )
 
 
 def spread_of(facts: NoiseFacts, *, upper: bool = False) -> UnitSpread:
     """Of a quantity between units, at the components' estimates or at their upper limits; a
     component without a limit stays at its estimate, one that is not known counts as none."""
-    variances = (
-        (part.high if upper and part.high is not None else part.estimate) or 0.0
-        for part in (facts.base, facts.training, facts.evaluation)
-    )
-    base, training, evaluation = variances
+    parts = (facts.base, facts.training, facts.evaluation)
+    base, training, evaluation = (_variance(part, upper=upper) for part in parts)
     return UnitSpread(base=base, training=training, evaluation=evaluation)
+
+
+def common_of(facts: NoiseFacts, size: Size, *, upper: bool = False) -> Common:
+    """What units share, which more samples leave as it is; of likelihood these are the images."""
+    if facts.common is None:
+        return NOTHING_COMMON
+    variance = _variance(facts.common, upper=upper)
+    variance /= size.images if facts.kind == "nll" else 1
+    return Common(variance=variance, degrees_of_freedom=facts.common.degrees_of_freedom)
+
+
+def _variance(part: ComponentFacts, *, upper: bool) -> float:
+    return (part.high if upper and part.high is not None else part.estimate) or 0.0
 
 
 def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: int) -> int | None:

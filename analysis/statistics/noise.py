@@ -18,6 +18,8 @@ The variances are those of `analysis.statistics.components`; that of the evaluat
 sample. It is compared with the delete-a-group jackknife's, and since it should fall as 1 / n, with
 itself at fewer samples: an F test at 5 %, two-sided. Where nothing was drawn anew (likelihood: a
 unit has one set of test images) it is the jackknife's, taken off the base's, which contains it.
+What all units share (test images of an image folder) moves their mean alike: that variance, of the
+jackknife over blocks of it, is apart.
 """
 
 import math
@@ -76,6 +78,8 @@ class Quantity:
         untrained: mean of the damage that the margin is a share of.
         samples: behind each value; for likelihood, test images.
         components: `base`, `training`, `evaluation`: the last of one sample.
+        common: of the mean over units, by what they share (for likelihood: of one test image);
+            None where they share nothing.
         from_jackknife: whether the last is the jackknife's, since nothing was drawn anew.
         jackknife: the jackknife's variance of one sample; NaN without replicates.
         by_count: the repeats' variance of one sample at each count of samples, the largest first;
@@ -90,6 +94,7 @@ class Quantity:
     untrained: float | None
     samples: int
     components: Mapping[str, Component]
+    common: Component | None
     from_jackknife: bool
     jackknife: float
     by_count: Mapping[int, float]
@@ -153,7 +158,6 @@ class Noise:
             trained=rows["kind"] != BASE,
             samples=rows["count"],
         )
-        self._rows = self._rows[self._rows["group"] < COMMON_BLOCK]
         # Cells that an earlier version measured lack the metrics that came later.
         cells = self._rows[self._rows["group"] == WHOLE]["key"].value_counts()
         whole = cells.index[cells == cells.max()]
@@ -164,8 +168,9 @@ class Noise:
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
         """All that the frame has the cells for, metric by metric."""
-        found = []
+        found, common = [], self._by_count(common=True)
         for metric, cubes in self._counted.items():
+            shared = next(iter(common[metric].values()), {})
             top = next(iter(cubes.values()))
             for name in top:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
@@ -176,7 +181,8 @@ class Noise:
                     float(y[..., 0].mean()) if margin is not None and y is not None else None
                 )
                 if kind != "untrained":
-                    found.append(_quantity(metric, name, at, margin, untrained))
+                    of_common = _common(metric, next(iter(at)), shared.get(name))
+                    found.append(_quantity(metric, name, at, margin, untrained, of_common))
         return tuple(found)
 
     @cached_property
@@ -216,9 +222,14 @@ class Noise:
     @cached_property
     def _counted(self) -> dict[Metric, dict[int, dict[str, np.ndarray]]]:
         """The cubes of each metric by count, the largest first."""
+        return self._by_count(common=False)
+
+    def _by_count(self, *, common: bool) -> dict[Metric, dict[int, dict[str, np.ndarray]]]:
+        """`common`: without each block of what units share, in place of values and replicates."""
         found = {}
         for metric in self.metrics:
             rows = self._rows[self._rows["key"] == _key(metric)]
+            rows = rows[(rows["group"] >= COMMON_BLOCK) == common]
             counts = sorted(map(int, rows["samples"].unique()), reverse=True)
             found[metric] = {n: self._cubes(metric, rows[rows["samples"] == n]) for n in counts}
         return found
@@ -281,6 +292,7 @@ def _quantity(
     at: Mapping[int, np.ndarray],
     margin: float | None,
     untrained: float | None,
+    common: Component | None,
 ) -> Quantity:
     samples, *_ = at
     cube = at[samples]
@@ -307,11 +319,23 @@ def _quantity(
         untrained=untrained,
         samples=samples,
         components=found | {"evaluation": evaluation},
+        common=common,
         from_jackknife=not repeated,
         jackknife=samples * jackknife,
         by_count={n: float(n * variance) for n, (variance, _) in spread.items()},
         p_inverse=_inverse(spread),
     )
+
+
+def _common(metric: Metric, samples: int, common_BSRC: np.ndarray | None) -> Component | None:
+    """What the mean over units owes to what they share, by the jackknife over C blocks of it."""
+    if common_BSRC is None:
+        return None
+    freedom = common_BSRC.shape[-1] - 1
+    variance = float(freedom * common_BSRC.mean(axis=(0, 1, 2)).var())
+    variance *= samples if metric.kind == "nll" else 1
+    low, high = (float(variance * freedom / stats.chi2.ppf(q, freedom)) for q in (0.975, 0.025))
+    return Component(estimate=variance, low=low, high=high, degrees_of_freedom=freedom)
 
 
 def standardised(

@@ -2,7 +2,9 @@
 
 A unit's difference has the standard deviation that `UnitSpread` adds up from variance components;
 the test of its mean over U units is Student's, so its power is a tail of the noncentral t (W. G.
-Cochran and G. M. Cox, Experimental Designs, 1957, section 2.2).
+Cochran and G. M. Cox, Experimental Designs, 1957, section 2.2). What all units share, such as test
+images, adds to the mean's variance whatever their number, with the degrees of freedom that
+`analysis.statistics.intervals.with_common` gives the test.
 """
 
 import math
@@ -15,6 +17,17 @@ from analysis.statistics.intervals import SIGNIFICANCE
 
 POWER = 0.80
 MOST_UNITS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Of a mean over units: the variance by what they share, and its degrees of freedom."""
+
+    variance: float = 0.0
+    degrees_of_freedom: int = 0
+
+
+NOTHING_COMMON = Common()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +50,7 @@ class UnitSpread:
         return math.sqrt(self.base + (self.training + self.evaluation / samples) / seeds)
 
 
-def power_of(effect: float, deviation: float, units: int) -> float:
+def power_of(effect: float, deviation: float, units: int, common: Common = NOTHING_COMMON) -> float:
     """Chance that a one-sided 5 % t test over units shows a true mean of `effect` > 0.
 
     Args:
@@ -45,27 +58,38 @@ def power_of(effect: float, deviation: float, units: int) -> float:
     """
     if units < 2:
         return 0.0
-    if deviation == 0:
+    error, freedom = _error(deviation, units, common)
+    if error == 0:
         return 1.0
-    critical = special.stdtrit(units - 1, 1 - SIGNIFICANCE)
-    return float(stats.nct.sf(critical, units - 1, effect * math.sqrt(units) / deviation))
+    critical = special.stdtrit(freedom, 1 - SIGNIFICANCE)
+    return float(stats.nct.sf(critical, freedom, effect / error))
 
 
-def detectable(deviation: float, units: int) -> float:
+def _error(deviation: float, units: int, common: Common) -> tuple[float, float]:
+    """Of the mean over units: standard error and degrees of freedom, by Satterthwaite."""
+    own = deviation**2 / units
+    if common.variance == 0 or own + common.variance == 0:
+        return math.sqrt(own), units - 1
+    spread = own**2 / (units - 1) + common.variance**2 / common.degrees_of_freedom
+    return math.sqrt(own + common.variance), (own + common.variance) ** 2 / spread
+
+
+def detectable(deviation: float, units: int, common: Common = NOTHING_COMMON) -> float:
     """The smallest true mean that a one-sided test shows with `POWER`; infinite below two units."""
     if units < 2:
         return math.inf
-    if deviation == 0:
+    error, freedom = _error(deviation, units, common)
+    if error == 0:
         return 0.0
-    sizes = deviation / math.sqrt(units)
-    most = sizes * (special.stdtrit(units - 1, 1 - SIGNIFICANCE) + 40)
-    return float(optimize.brentq(lambda d: power_of(d, deviation, units) - POWER, 0.0, most))
+    most = error * (special.stdtrit(freedom, 1 - SIGNIFICANCE) + 40)
+    short = lambda d: power_of(d, deviation, units, common) - POWER  # noqa: E731
+    return float(optimize.brentq(short, 0.0, most))
 
 
-def units_needed(effect: float, deviation: float) -> int | None:
+def units_needed(effect: float, deviation: float, common: Common = NOTHING_COMMON) -> int | None:
     """The fewest units with which a true mean of `effect` is shown with `POWER`; None above
     `MOST_UNITS`, or for an effect that is not positive."""
-    if not effect > 0 or power_of(effect, deviation, MOST_UNITS) < POWER:
+    if not effect > 0 or power_of(effect, deviation, MOST_UNITS, common) < POWER:
         return None
     counts = range(MOST_UNITS)
-    return bisect_left(counts, POWER, lo=2, key=lambda n: power_of(effect, deviation, n))
+    return bisect_left(counts, POWER, lo=2, key=lambda n: power_of(effect, deviation, n, common))

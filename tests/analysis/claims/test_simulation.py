@@ -36,7 +36,7 @@ from analysis.statistics.damage import Damages
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, Levels
 from analysis.statistics.noninferiority import FULL_MARGIN, HALF_MARGIN
-from analysis.statistics.power import UnitSpread, power_of
+from analysis.statistics.power import Common, UnitSpread, power_of
 from analysis.statistics.units import Observations
 from analysis.study_file import COMMON_BLOCK, SensitivityFile
 
@@ -222,6 +222,23 @@ def test_what_units_share_is_in_sizes_and_intervals():
         }
     blind = [c4.judge(Trained(study=ONE, levels=one)).lines[0] for one in found]
     assert covered(blind, HALF_MARGIN * UNTRAINED) < 0.88
+
+
+def test_printed_power_knows_what_units_share():
+    """At a true loss of zero, where it is as large as all that differs between five units."""
+    losses = (("progressive", False), 0.0), (("progressive", True), 0.0)
+    lines = lines_of(c4, losses, seed=10, studies=FEWER, common_sd=0.02)
+    cells = 1 + (1 - HALF_MARGIN) ** 2 + HALF_MARGIN**2
+    base = SPREAD.base + (HALF_MARGIN * UNTRAINED_SD) ** 2
+    evaluation = SPREAD.evaluation * cells
+    spread = UnitSpread(base=base, training=SPREAD.training, evaluation=evaluation)
+    common = Common(variance=0.02**2 * cells, degrees_of_freedom=BLOCKS - 1)
+    alone, shared = (
+        power_of(HALF_MARGIN * UNTRAINED, spread.deviation(samples=SAMPLES), UNITS, known)
+        for known in (Common(), common)
+    )
+    assert share(lines, Verdict.REPRODUCED) == pytest.approx(shared, abs=0.05)
+    assert alone > shared + 0.1
 
 
 def test_early_and_late_alike_are_seldom_told_apart():

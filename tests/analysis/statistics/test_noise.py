@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
 
-from analysis.claims.planned import resolution_facts
+from analysis.claims.planned import noise_facts, resolution_facts
 from analysis.errors import FrameError
 from analysis.statistics.noise import Design, Noise, Quantity, standardised
+from analysis.study_file import COMMON_BLOCK
 
 DESIGN = Design(depth=8, switch=3, margins={"full": 0.02, "half": 0.05, "quarter": 0.1})
 
@@ -81,6 +82,32 @@ def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
     found = quantities(units=10)["nll", "loss half"]
     assert found.from_jackknife and not found.by_count
     assert np.isnan(found.p_inverse) and found.inverse is None
+
+
+def test_what_units_share_is_apart() -> None:
+    frame = noise_frame(units=6)
+    rng, blocks = np.random.default_rng(8), []
+    whole = frame[frame["group"].isna()]
+    moved = (whole["kind"] != "base") & (whole["subnet_depth"] == 4).fillna(False)
+    for block in range(20):
+        shift = rng.normal(0, 0.1) * moved.astype(float)
+        blocks += [whole.assign(value=whole["value"] + shift, group=COMMON_BLOCK + block)]
+    shifts = [float(b["value"].sub(whole["value"]).abs().max()) for b in blocks]
+    signs = [float(np.sign(b["value"].sub(whole["value"]).sum())) for b in blocks]
+    both = pd.concat([frame, *blocks], ignore_index=True).astype(frame.dtypes.to_dict())
+    found = {(q.metric.kind, q.name): q for q in Noise(both, DESIGN).quantities}
+    variance = 19 * np.multiply(shifts, signs).var()
+    half = found["fd", "loss half"]
+    assert half.common.estimate == pytest.approx(variance)
+    assert found["nll", "loss half"].common.estimate == pytest.approx(variance * half_images(found))
+    assert found["fd", "level full"].common.estimate == pytest.approx(0)
+    plain = quantities(units=6)["fd", "loss half"]
+    assert plain.common is None and half.components == plain.components
+    assert noise_facts(half).common.degrees_of_freedom == 19 and noise_facts(plain).common is None
+
+
+def half_images(found: dict[tuple[str, str], Quantity]) -> int:
+    return found["nll", "loss half"].samples
 
 
 def test_a_unit_that_lacks_a_cell_is_left_out_and_a_frame_that_lacks_draws_is_refused() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.power import UnitSpread, detectable, power_of, units_needed
+from analysis.statistics.power import Common, UnitSpread, detectable, power_of, units_needed
 
 
 @pytest.mark.parametrize(("units", "effect"), [(5, 1.0), (8, 0.6), (20, 0.5)])
@@ -36,6 +36,15 @@ def test_the_fewest_units_are_the_fewest():
     assert units_needed(0.0, 0.5) is None
     assert units_needed(1e-6, 1.0) is None
     assert units_needed(1.0, 0.0) == 2
+
+
+def test_what_units_share_bounds_what_many_of_them_show():
+    common = Common(variance=0.09, degrees_of_freedom=19)
+    assert power_of(1.0, 0.7, 5, common) < power_of(1.0, 0.7, 5)
+    assert power_of(detectable(0.7, 5, common), 0.7, 5, common) == pytest.approx(0.80, abs=1e-6)
+    assert units_needed(0.7, 0.5) is not None
+    assert units_needed(0.7, 0.5, common) is None, "its error never falls below 0.3"
+    assert units_needed(1.0, 0.5, common) > units_needed(1.0, 0.5)
 
 
 def test_components_add_up():
