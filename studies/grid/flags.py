@@ -31,7 +31,8 @@ class EvaluationConfig:
 
     samples: Positive | None = None
     """Generated images a cell; default: as many as the power asks for, at most 10,000 (2,000 in
-    maps), or 2,000 where studies.noise was not run for this setting."""
+    maps), or where studies.noise was not run for this setting as many as the ladder had, else
+    2,000."""
     nll_images: Positive | None = None
     """Test images a cell for the teacher-forced NLL; default: 2000 (500 in maps, where it never
     decides), or as many as there are."""

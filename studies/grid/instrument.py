@@ -96,16 +96,16 @@ def samples_of(config: StudyConfig, instrument: Instrument, extractor: str) -> i
     """Samples of a cell: the flag's, or as many as the power asks for.
 
     That is as many as leave measuring a quarter of what units differ by else, at least as many as
-    the ladder was climbed with, and at most what the study's kind allows.
+    the ladder was climbed with, and at most what the study's kind allows. Where no power can be
+    planned, the ladder's.
     """
     if config.evaluation.samples is not None:
         return config.evaluation.samples
+    least = DEFAULT_SAMPLES if instrument.ladder is None else instrument.ladder.samples
     if instrument.noise is None or config.powered is None:
-        return DEFAULT_SAMPLES
+        return least
     from analysis.claims.planned import samples_wanted
 
-    seeds, least = config.training_seeds, DEFAULT_SAMPLES
-    if instrument.ladder is not None:
-        least = instrument.ladder.samples
+    seeds = config.training_seeds
     wanted = samples_wanted(instrument.noise, config.powered, extractor, seeds=seeds)
     return min(config.most_samples, max(least, wanted or least))

@@ -80,6 +80,8 @@ def test_samples_are_the_flag_s_or_what_the_power_asks_for() -> None:
         return samples_of(config_of(config, **flags), found, "shapes-1a2b3c")
 
     assert samples(ParetoConfig, True, samples=700) == 700
-    assert samples(ParetoConfig, False) == 2000
+    assert samples(ParetoConfig, False) == LADDER.samples == 1000
+    nothing = Instrument(ladder=None, noise=None)
+    assert samples_of(config_of(ParetoConfig), nothing, "shapes-1a2b3c") == 2000
     assert samples(ParetoConfig, True) == 4000
     assert samples(SensitivityConfig, True) == 2000  # a map: at most
