@@ -21,6 +21,7 @@ from varant.evaluation.features import Extractor
 from varant.evaluation.reference import prepare_reference, reference_of
 from varant.model.cost import plan_cost
 from varant.progress import progress_bar, silent
+from varant.start.config import DataConfig, StartConfig
 from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
 from varant.store.workspace import Workspace
@@ -157,6 +158,54 @@ def _check_classes(dataset: Dataset) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldOutJob:
+    """Tokens and features of the held-out images of one unit of an embedded data set; picklable."""
+
+    start: StartConfig
+    data: DataConfig
+    quick: bool
+    unit: int
+    specs: tuple[ExtractorSpec, ...]
+    workspace: Workspace
+    device: str
+
+    def run(self) -> None:
+        """Make them, unless they are there."""
+        resolved = resolve(self.start, self.data, seeds=(), quick=self.quick)
+        start = materialise(resolved, self.workspace, silent, device=self.device)
+        folder, _ = start.tokens_of(self.unit, self.workspace, silent)
+        for spec in self.specs:
+            prepare_reference(folder, start.tokenizer, spec.load(self.device))
+
+
+def _prepare_units(
+    start: Start, planned: Planned, config: StudyConfig, workspace: Workspace, executor: Executor
+) -> None:
+    """Side by side what units are measured on, where several lack it."""
+    lack = [unit for unit in planned.units if not start.has_tokens_of(unit, workspace)]
+    if planned.dataset.make_unit is None or executor.here or len(lack) < 2:
+        return
+    specs = planned.specs if config.evaluation.reference is None else planned.specs[1:]
+    run = config.run
+    jobs = [
+        HeldOutJob(
+            start=config.start,
+            data=config.data,
+            quick=run.quick,
+            unit=unit,
+            specs=specs,
+            workspace=workspace,
+            device=run.device,
+        )
+        for unit in lack
+    ]
+    with progress_bar("held-out images", len(jobs), "unit") as advance:
+        for future in [executor.submit(job.run) for job in jobs]:
+            future.result()
+            advance(1)
+
+
 def prepare_bench(
     planned: Planned,
     config: StudyConfig,
@@ -183,6 +232,7 @@ def prepare_bench(
     start = materialise(
         planned, workspace, progress_bar, device=run.device, splits=splits, run_jobs=side_by_side
     )
+    _prepare_units(start, planned, config, workspace, executor)
     files = {network.seed: network for network in start.networks}
     extractors = [spec.load(run.device) for spec in planned.specs]
     networks, compared = {}, extractors if given is None else extractors[1:]

@@ -233,11 +233,18 @@ class Start:
 
     def tokens_of(self, unit: int, workspace: Workspace, progress: Progress) -> tuple[Path, str]:
         """The held-out images of a unit in tokens, made unless they are there: folder, digest."""
-        dataset = self.resolved.dataset.of_unit(unit)
-        digest = tokens_digest(dataset, self.tokenizer_sha256)
+        dataset, digest = self._held_out(unit)
         folder, how = workspace.tokens(digest), _tokenising(self.resolved)
         cache_tokens(folder, dataset, self.tokenizer, UNIT_SPLITS, how, progress=progress)
         return folder, digest
+
+    def has_tokens_of(self, unit: int, workspace: Workspace) -> bool:
+        """Whether a run before this one began to make them."""
+        return workspace.tokens(self._held_out(unit)[1]).exists()
+
+    def _held_out(self, unit: int) -> tuple[Dataset, str]:
+        dataset = self.resolved.dataset.of_unit(unit)
+        return dataset, tokens_digest(dataset, self.tokenizer_sha256)
 
     @property
     def origin(self) -> dict[str, Any]:
