@@ -105,7 +105,8 @@ class Comparison:
     def write(self, out: Path) -> Path:
         """Write `compare.pdf` and `compare.json` into a folder; returns the former."""
         first, second = self.studies
-        page = Page(first, "Two studies side by side", "A and B")
+        marked = first.model_copy(update={"quick": any(study.quick for study in self.studies)})
+        page = Page(marked, "Two studies side by side", "A and B")
         text = f"A: {self.folders[0]}. B: {self.folders[1]}. "
         if first.dataset.digest != second.dataset.digest:
             text += "They are of two data sets, whose levels differ by themselves. "

@@ -24,7 +24,7 @@ from varant.files import sha256_file
 
 FRAME, SAMPLES = "frame.parquet", "samples.npz"
 TABLES = ("curves.parquet", CONFLICT_FILE)  # of units, which some studies have beside the frame
-OF_A_RUN = {"code_version", "created", "command", "hardware", "versions", "seconds"}
+OF_A_RUN = {"code_version", "created", "command", "hardware", "question", "seconds", "versions"}
 """What may differ between runs of one config, since no number depends on it."""
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256", "power"}
 """What belongs to units, and is joined; power was planned for fewer units, and is dropped."""

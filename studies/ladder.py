@@ -11,7 +11,7 @@ A metric may decide about the early, middle or late scales if it rejects that zo
 swapped against real images in 95 % of the repeats: the rule is in `analysis/statistics/ladder.py`.
 The result is `table.json`, which other studies read (`--ladder`; docs/studies.md).
 
-Cost with the defaults: about a quarter of an hour on one core, most of it images and references.
+Most of its cost is images and references; `--dry-run` says how much that is here.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ and for the differences that claims test: see `analysis/statistics/noise.py`. Th
 `table.json`, from which the other studies' `--dry-run` says what they could show at which cost
 (`--noise`; docs/studies.md).
 
-Cost with the defaults: five base networks, ten trainings and about 320 evaluations, 40 minutes on
-one core; `--dry-run` says what it is here.
+`--dry-run` says what it costs here; docs/studies.md what it cost elsewhere.
 """
 
 from __future__ import annotations

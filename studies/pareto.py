@@ -15,13 +15,13 @@ Points whose switch is not the trained one are shown hollow and decide no verdic
 Student's t over units (`--units`): base networks with a training seed, uniforms and test images of
 their own. Below five no claim is called reproduced or contradicted.
 
-Cost with the defaults and --budget 100k: five base networks, 30 trainings and 595 cells. On two
-cores that other work kept busy `--dry-run` said 400 CPU-s a base and 27,000 for the rest; it times
-this machine. Expect subnets that gain and a full network that loses as the share rises.
+`--dry-run` says what it costs here; docs/studies.md what it cost elsewhere. Expect subnets that
+gain and a full network that loses as the share rises.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -61,8 +61,6 @@ RIVALS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoConfig(SupernetConfig):
-    """Flags of the study."""
-
     schedules: Annotated[tuple[Kind, ...], choices(KINDS)] = ("full", "fixed", "progressive")
     """Training schedules: a list; full is the control."""
     shares: Shares = (0.5, 1.0)
@@ -95,16 +93,20 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
 
     name = "pareto"
     question = (
-        "Under one training budget, which schedule, switch point and subnet depth give the best "
+        "Under one training budget, which schedule and subnet depth give the best "
         "quality for their KV memory? The base network of every unit is trained further by each "
         "schedule, and every resulting network is measured at every subnet depth."
     )
     file = ParetoFile
 
     def planned(self) -> Lines:
+        from analysis.claims import c3
         from analysis.claims.planned import trained_lines
 
-        return trained_lines(self.config.training.lr_schedule)
+        config = self.config
+        compared = any(math.isclose(share, c3.MEAN_SHARE) for share in config.shares)
+        compared &= {"fixed", "progressive"} <= set(config.schedules)
+        return trained_lines(config.training.lr_schedule, compared=compared)
 
     def train_switch(self, geometry: Geometry) -> int:
         return switch_of("--train-switch", self.config.train_switch, geometry)

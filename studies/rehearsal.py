@@ -20,14 +20,14 @@ from varant.files import sha256_file
 from varant.manifest import recording
 from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
-from varant.presets import DEFAULT, presets
+from varant.presets import presets
 from varant.start.presets import base_geometry
 
 KINDS = {BASE: (BASE, None), CONTROL: (CONTROL, 0.0), "fixed 0.5": ("fixed", 0.5)}
 KINDS |= {"fixed 1": ("fixed", 1.0), "progressive": ("progressive", None)}
 SPACES = ("shapes-1a2b3c", "patches-4d5e6f")
 GROUPS, SAMPLES = 20, 2000
-PRESET = presets()[DEFAULT]
+PRESET = presets()["tiny"]
 
 
 def write_pareto(folder: Path, cells: int) -> Path:

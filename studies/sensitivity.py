@@ -17,10 +17,9 @@ with a training seed, uniforms and test images of their own.
 
 Windows, which decide, are measured in every unit, the rest in the first alone (`--full`: in all).
 
-Cost with the defaults: five base networks and 52 cells, 160 with `--full`. `--dry-run` said 165
-CPU-s a base and 180 for the cells, on one core of a Xeon; it times this machine. With the bases in
-the workspace or in the package only the cells are left. Expect a heatmap in which every scale loses
-something at a quarter of the depth, and a verdict.
+With the defaults no network is trained: five come with the package. `--dry-run` says what it costs
+here. Expect a heatmap in which every scale loses something at a quarter of the depth, and a
+verdict.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ Trains one model for each switch point N by one schedule (and the control, witho
 the base network of every unit with one budget, and measures every model at every other switch
 point. Gives a trained-at against used-at map for each depth, and quality, KV and FLOPs against N.
 
-Cost with the defaults: five base networks, 30 trainings and 595 cells (docs/studies.md prices them;
-`--dry-run` times this machine). Expect losses that fall as N grows, and most where the subnet is
-shallow.
+`--dry-run` says what it costs here; docs/studies.md what it cost elsewhere. Expect losses that fall
+as N grows, and most where the subnet is shallow.
 """
 
 from dataclasses import dataclass

@@ -151,7 +151,7 @@ TOGETHER = [
     ("varant.train", "--base-budget 10", "--base-budget 10: below one batch"),
     ("varant.train", "--batch 1000000 --budget 1e9", "--batch 1000000: takes at least"),
     ("varant.train", "--from-scratch --depth 1000000", "--depth 1000000: must be a whole number"),
-    ("varant.train", "--from-scratch --width 999999 --heads 3", "--depth 8 --width 999999: takes"),
+    ("varant.train", "--from-scratch --width 999999 --heads 3", "--depth 16 --width 999999: takes"),
     ("varant.train", "--from-scratch --width 64 --heads 63", "--width 64: must be a multiple"),
     (
         "studies.sensitivity",

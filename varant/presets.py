@@ -14,7 +14,7 @@ from typing import Any, Literal
 PresetName = Literal["tiny", "small", "ten"]
 DEFAULT: PresetName = "small"
 QUICK: PresetName = "tiny"
-"""Of `--quick`."""
+"""Of `--quick`, and of images of a side that no preset has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,6 @@ def preset_of(patch_nums: tuple[int, ...]) -> Preset | None:
 
 
 def preset_at(image_side: int) -> Preset:
-    """The preset of images of so many pixels; the default one at other sides."""
+    """The preset of images of so many pixels; `QUICK` at other sides."""
     found = (one for one in presets().values() if one.image_side == image_side)
-    return next(found, presets()[DEFAULT])
+    return next(found, presets()[QUICK])

@@ -2,16 +2,16 @@
 
     python -m varant.train --schedule progressive --budget 100k --out runs/my-supernet
 
-From the cached base network of the data set (trained first where the workspace has none), or from
---model FOLDER, from official files (--vae and --var), or --from-scratch. The folder gets
+From a base network of the package (one that it has not is trained first, once), or from --model
+FOLDER, from official files (--vae and --var), or --from-scratch. The folder gets
 model.safetensors, tokenizer.safetensors and config.json (`varant.load` and `python -m
 studies.sensitivity --model` take it), metrics.jsonl, the newest two checkpoints, and curves.svg.
 Stopped by anything, the same command goes on exactly where it was; finished, it says so.
 
 A step trains a subnet with share p and the full network otherwise; --schedule says how p goes:
 full (0, the control), fixed (--share), progressive (--start-share, --end-share, --phases: the
-paper's 2:8 to 10:0), reversed (the same backwards), sandwich. 100k images of the embedded data
-take about 4 minutes on one core; on more devices: torchrun --nproc-per-node 2 -m varant.train ...
+paper's 2:8 to 10:0), reversed (the same backwards), sandwich. --dry-run says how long it takes
+here; on more devices: torchrun --nproc-per-node 2 -m varant.train ...
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class TrainConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return plain(self, without=NOT_IDENTITY)
+        preset = self.start.preset_made(self.run.quick)
+        return plain(self, without=NOT_IDENTITY) | {"preset": preset}
 
     def resolve(self) -> Resolved:
         from varant.start.sources import resolve

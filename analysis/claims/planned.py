@@ -4,7 +4,7 @@ For a line of the ledger that tests a loss against a margin: the margin in the m
 share times the untrained damage), the smallest loss that a one-sided 5 % test over the units shows
 with a chance of 80 %, the power (the chance to show that a plan loses less than the margin when it
 loses nothing), and the units that 80 % would take: at the components' estimates and at the upper
-limits of their 95 % intervals, all three at once, which is cautious. Of claims that rest on
+limits of their 95 % intervals, all at once, which is cautious. Of claims that rest on
 several such tests the worst counts. For claims of a direction there is no margin, only the smallest
 difference that would be shown.
 
@@ -52,10 +52,14 @@ def schedules_lines(lr_schedule: str) -> Lines:
     return {rate.key: ("retrained full", "retrained half")}
 
 
-def trained_lines(lr_schedule: str) -> Lines:
-    """Of a study that trains by several schedules, and measures what plans lose."""
+def trained_lines(lr_schedule: str, *, compared: bool) -> Lines:
+    """Of a study that trains by several schedules, and measures what plans lose.
+
+    Args:
+        compared: whether the progressive schedule and the share that is its mean are among them.
+    """
     return {
-        **schedules_lines(lr_schedule),
+        **(schedules_lines(lr_schedule) if compared else {}),
         Question(claim=c4.CLAIM, part=c4.HALF).key: ("loss half",),
         Question(claim=c4.CLAIM, part=c4.QUARTER).key: ("loss quarter",),
         Question(claim=c7a.CLAIM).key: ("loss full",),

@@ -11,12 +11,6 @@ from analysis.statistics.intervals import Interval
 BAND = "#d9e8d5"
 
 
-def floor_ends(floor: Interval | None) -> list[float]:
-    """What limits of an axis have to hold, so that the whole band is seen."""
-    every = [floor.low, floor.estimate, floor.high] if floor else []
-    return [value for value in every if math.isfinite(value)]
-
-
 def draw_floor(ax: Axes, floor: Interval | None, *, across: bool = False) -> None:
     """The mean as a line and its 95 % interval as a band, named at the left; nothing for None.
 

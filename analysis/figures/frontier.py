@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 
-from analysis.figures.floor import draw_floor, floor_ends
+from analysis.figures.floor import draw_floor
 from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.fronts import Frontier, Trade
@@ -25,7 +25,8 @@ def draw_staircase(ax: Axes, front_N2: np.ndarray, *, edge: float, **line: Any) 
 
 def frontier_limits(data: Frontier) -> tuple[float, float]:
     """Limits that hold every filled point and the floor; bad hollow ones fall off the top."""
-    values = [*data.plans.loc[data.plans["trained"], "value"], *floor_ends(data.floor)]
+    floor = [data.floor.estimate] if data.floor else []
+    values = [*data.plans.loc[data.plans["trained"], "value"], *floor]
     low, high = min(values), max(values)
     room = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
     return low - room, high + room
@@ -80,9 +81,10 @@ def draw_trade(ax: Axes, data: Trade, colours: Mapping[str, str], *, names: bool
     schedules are named at the right.
     """
     every = pd.concat([data.points[["full", "subnet"]], data.models[["full", "subnet"]]])
+    floor = [data.floor.estimate] if data.floor else []
     for name, set_limits in (("full", ax.set_xlim), ("subnet", ax.set_ylim)):
         control = [data.control] if name == "full" and data.control is not None else []
-        low, high = (end([*every[name], *control, *floor_ends(data.floor)]) for end in (min, max))
+        low, high = (end([*every[name], *control, *floor]) for end in (min, max))
         room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
         set_limits(low - room, high + room)
     draw_floor(ax, data.floor)

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from analysis.figures.floor import draw_floor, floor_ends
+from analysis.figures.floor import draw_floor
 from analysis.figures.labels import label_column, plain
 from analysis.statistics.intervals import Interval
 
@@ -30,7 +30,8 @@ def draw_rivals(
         named: lines that are named at the right.
     """
     means = {name: [(kv, i.estimate) for kv, i in line] for name, line in lines.items() if line}
-    heights = [value for line in means.values() for _, value in line] + floor_ends(floor)
+    heights = [value for line in means.values() for _, value in line]
+    heights += [floor.estimate] if floor else []
     low, high = min(heights), max(heights)
     room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     ax.set_xlim(0, EDGE * full_kv)

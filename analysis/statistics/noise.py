@@ -170,7 +170,7 @@ class Noise:
         """All that the frame has the cells for, metric by metric."""
         found, common = [], self._by_count(common=True)
         for metric, cubes in self._counted.items():
-            shared = next(iter(common[metric].values()), {})
+            shared = next(iter(common.get(metric, {}).values()), {})
             top = next(iter(cubes.values()))
             for name in top:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
@@ -229,7 +229,10 @@ class Noise:
         found = {}
         for metric in self.metrics:
             rows = self._rows[self._rows["key"] == _key(metric)]
-            rows = rows[(rows["group"] >= COMMON_BLOCK) == common]
+            cells, shared = (rows["group"] == WHOLE).sum(), rows["group"] >= COMMON_BLOCK
+            rows = rows[shared == common]
+            if common and len(rows) != cells * rows["group"].nunique():
+                continue  # cells of an earlier version lack them
             counts = sorted(map(int, rows["samples"].unique()), reverse=True)
             found[metric] = {n: self._cubes(metric, rows[rows["samples"] == n]) for n in counts}
         return found
@@ -304,10 +307,11 @@ def _quantity(
     if repeated:
         evaluation = _changed(found["evaluation"], lambda variance: samples * variance)
     else:
-        evaluation = Component(
-            estimate=samples * jackknife, low=math.nan, high=math.nan, degrees_of_freedom=0
-        )
-        contained = 0.0 if math.isnan(jackknife) else jackknife
+        # Of images that all units share the jackknife is theirs, and no difference between units.
+        own = samples * jackknife - (common.estimate if common else 0.0)
+        own = own if math.isnan(own) else max(own, 0.0)
+        evaluation = Component(estimate=own, low=math.nan, high=math.nan, degrees_of_freedom=0)
+        contained = 0.0 if math.isnan(own) else own / samples
         found["base"] = _changed(found["base"], lambda v: np.maximum(v - contained, 0.0).item())
     spread = {n: _variance(one) for n, one in at.items()}
     spread = {n: pair for n, pair in spread.items() if pair[1]}

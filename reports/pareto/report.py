@@ -102,7 +102,9 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         "A row a model and plan, a column a class; the same random numbers in every row. First "
         "unit.",
     )
-    trained_for = f"every switch point; trained for {study.train_switch}"
+    switches = {plan.switch for plan in found.levels.plans if plan.switch is not None}
+    every = "every switch point; " if switches - {study.train_switch} else ""
+    trained_for = f"{every}trained for {study.train_switch}"
     supernet_protocol(page, study, own, plans=trained_for)
     page.heading("Cost")
     page.paragraph(sentences.cost_words(study))

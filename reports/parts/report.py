@@ -108,8 +108,8 @@ def finite(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_json(path: Path, said: Mapping[str, Any]) -> Path:
-    """Write it whole."""
-    text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
+    """Write `finite` of it, whole or not at all."""
+    text = json.dumps(finite(said), indent=2, ensure_ascii=False)
     return write_atomically(path, f"{text}\n".encode())
 
 

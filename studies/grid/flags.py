@@ -172,5 +172,5 @@ class StudyConfig:
     @property
     def measured(self) -> dict[str, Any]:
         """The flags that say what is measured, JSON-ready."""
-        preset = None if self.given else self.start.preset_name(self.run.quick)
+        preset = self.start.preset_made(self.run.quick)
         return plain(self, without=NOT_MEASURED) | {"preset": preset}

@@ -103,7 +103,7 @@ def samples_of(config: StudyConfig, instrument: Instrument, extractor: str) -> i
         return config.evaluation.samples
     least = DEFAULT_SAMPLES if instrument.ladder is None else instrument.ladder.samples
     if instrument.noise is None or config.powered is None:
-        return least
+        return min(config.most_samples, least)
     from analysis.claims.planned import samples_wanted
 
     seeds = config.training_seeds

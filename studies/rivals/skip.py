@@ -1,7 +1,7 @@
 """The training-free subnet: the base's own layers, skipped at late scales without any training.
 
 What SkipVAR and FastVAR need no training for (blocks or tokens that late scales go without), by
-the study's plans: every switch point and depth of the base network. Its cells are the base's.
+the study's plans of the base network, whose cells they are.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from studies.supernets import control
 def points(ground: Ground) -> Iterator[Point]:
     arm = replace(control(ground.switch), selector="equidistant")
     weights = ground.weights(ground.full())
-    for switch in range(len(ground.geometry.patch_nums)):
+    for switch in ground.study.switches(ground.geometry):
         for depth in ground.depths:
             zones = {"subnet_depth": depth, "switch": switch, "kind": BASE, "share": None}
             plan = ground.two_zone(depth, switch)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from nights import night
 from scipy import stats
-from small_studies import NLL, make_folder, study_facts, switch_frame
+from small_studies import NLL, make_folder, sealed, study_facts, switch_frame
 
 from analysis.frame import load_frame
 from analysis.study_file import ParetoFile
@@ -106,6 +106,16 @@ def test_two_folders_are_compared_by_welchs_t(tmp_path, capsys):
     answer = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert len(answer["quantities"]) == len(found.quantities)
     assert (tmp_path / "out" / "compare.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_numbers_without_a_spread_are_compared_without_a_test(tmp_path):
+    one, two = night(tmp_path / "one", (0,)), night(tmp_path / "two", (1,))
+    frame = pd.read_parquet(one / "frame.parquet")
+    frame[frame["group"].isna()].to_parquet(one / "frame.parquet")
+    sealed(one)
+    assert main(["--compare", str(one), str(two), str(tmp_path / "out")]) == 0
+    answer = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert None in {q["difference"]["p_value"] for q in answer["quantities"]}
 
 
 def test_a_folder_does_not_differ_from_itself_nor_from_another_study(tmp_path, capsys):

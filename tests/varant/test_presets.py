@@ -6,6 +6,8 @@ from typing import get_args
 
 import pytest
 
+from studies.ladder import LadderConfig
+from studies.sensitivity import SensitivityConfig
 from varant import UserError
 from varant.files import digest_of
 from varant.flags import flags_of
@@ -146,3 +148,34 @@ def test_dry_run_of_small(tmp_path, capsys, monkeypatch):
     assert "patch_nums=(1, 2, 3, 4, 5, 6, 7, 8)" in said
     assert "depth 8: 348 passes of 64 images" in said
     assert not Path(tmp_path / "runs").exists()
+
+
+def test_small_is_the_default_and_tiny_the_quick_one():
+    by_default, quick = (resolve(StartConfig(), DataConfig(), quick=q) for q in (False, True))
+    assert by_default.geometry == base_geometry(presets()["small"])
+    assert by_default.package is not None
+    assert quick.geometry.patch_nums == presets()["tiny"].patch_nums
+    named = resolve(StartConfig(preset="small"), DataConfig(), quick=True)
+    assert named.geometry.patch_nums == presets()["small"].patch_nums
+
+
+@pytest.mark.parametrize(
+    ("argv", "preset"),
+    [
+        ([], "small"),
+        (["--preset", "small"], "small"),
+        (["--quick"], "tiny"),
+        (["--model", "mine"], None),
+    ],
+)
+def test_what_a_run_is_known_by_has_the_preset_that_is_meant(argv, preset):
+    assert flags_of(SensitivityConfig, None, argv).measured["preset"] == preset
+    assert flags_of(TrainConfig, None, argv).identity["preset"] == preset
+    assert flags_of(LadderConfig, None, argv).measured["preset"] == preset
+
+
+def test_digits_have_one_side_and_the_message_says_which_preset_has_it():
+    digits = DataConfig(dataset="digits")
+    with pytest.raises(UserError, match=r"has 24 px images; .* give --preset tiny"):
+        resolve(StartConfig(), digits)
+    assert resolve(StartConfig(preset="tiny"), digits).dataset.image_side == 24

@@ -285,9 +285,9 @@ def refused(capsys, **flags) -> str:
         ({"schedule": "cyclic"}, "--schedule cyclic: use one of full, fixed"),
         ({"schedule": "fixed", "share": 1.5}, "--share 1.5: must be from 0 to 1"),
         ({"start_share": -0.1}, "--start-share -0.1: must be from 0 to 1"),
-        ({"depths": "2,9"}, "--depths 9: subnets of this network have 1 to 7 of its 8 layers"),
-        ({"depths": "8"}, "--depths 8: subnets of this network have 1 to 7 of its 8 layers"),
-        ({"switch": 6}, "--switch 6: the network has 5 scales"),
+        ({"depths": "2,16"}, "--depths 16: subnets of this network have 1 to 15 of its 16 layers"),
+        ({"depths": "16"}, "--depths 16: subnets of this network have 1 to 15 of its 16 layers"),
+        ({"switch": 8}, "--switch 8: the network has 8 scales"),
         ({"selector": "best"}, "best"),
         ({"batch": 0}, "--batch 0: must be at least 1"),
         ({"batch": 9, "accumulate": 2}, "--batch 9: must be a multiple of --accumulate (2)"),
@@ -349,7 +349,7 @@ def test_a_start_that_does_not_fit_the_data(quick_workspace, capsys, tmp_path):
 
 
 def test_dry_run_trains_nothing_and_adds_up(tmp_path, capsys):
-    train(dry_run=True, workspace=tmp_path / "runs", budget="64k")
+    train(dry_run=True, workspace=tmp_path / "runs", budget="64k", preset="tiny")
     said = capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
     counts = {

@@ -16,7 +16,7 @@ from torch import Tensor
 from varant.data import shapes
 from varant.errors import UserError
 from varant.files import digest_of
-from varant.presets import preset_at
+from varant.presets import preset_at, presets
 
 SPLITS = ("train", "select", "test")
 UNIT_SPLITS = ("test", "real")
@@ -238,8 +238,10 @@ def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Data
         raise UserError("--dataset digits: needs scikit-learn; pip install 'varant[digits]'")
     make, sizes_at, only_side, class_names, recipe = DATASETS[name]
     if only_side not in (None, side):
+        of_side = next(n for n, preset in presets().items() if preset.image_side == only_side)
         raise UserError(
-            f"--dataset {name}: has {only_side} px images; the tokenizer takes {side} px"
+            f"--dataset {name}: has {only_side} px images; the tokenizer takes {side} px; give "
+            f"--preset {of_side}"
         )
     full, recipe = sizes_at(side), recipe if only_side else recipe | {"side": side}
     kept = full["train"] if limit is None else min(limit, full["train"])

@@ -73,7 +73,7 @@ class PackagedConfig(NetworkConfig):
     """Which network; by default the first of the package."""
 
     preset: PresetName | None = None
-    """Whose packaged network to take where none is named; default: the default preset's."""
+    """Whose packaged network to take where none is named; default: small's."""
 
     def check(self) -> None:
         super().check()
@@ -83,7 +83,7 @@ class PackagedConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class StartConfig(NetworkConfig):
-    """Which network to start from; by default a base network that is trained once."""
+    """Which network to start from; by default a base network of the package."""
 
     preset: PresetName | None = None
     """Sizes of data, tokenizer and base network: tiny (five scales, eight layers), small (eight
@@ -107,6 +107,10 @@ class StartConfig(NetworkConfig):
     def preset_name(self, quick: bool) -> PresetName:
         """The preset whose sizes what is made here has."""
         return self.preset or (QUICK if quick else DEFAULT)
+
+    def preset_made(self, quick: bool) -> PresetName | None:
+        """The same; None where a network is given, which has sizes of its own."""
+        return None if self.model or self.vae else self.preset_name(quick)
 
     def check_preset(self) -> None:
         """A preset sizes what is made here, not what is given."""

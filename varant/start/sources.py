@@ -21,7 +21,7 @@ from varant.files import digest_of, sha256_once, write_json
 from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
-from varant.presets import Preset, presets
+from varant.presets import Preset, preset_of, presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, StartConfig, TrainStartConfig
@@ -185,7 +185,8 @@ def _scratch_geometry(
     flags: TrainStartConfig, preset: Preset, tokenizer: TokenizerConfig, dataset: Dataset
 ) -> Geometry:
     """Sizes of a network from scratch: the flags', else the preset's or VAR's rule."""
-    official, small = tokenizer.backbone == "official", base_geometry(preset)
+    sized = preset_of(tokenizer.patch_nums) or preset
+    official, small = tokenizer.backbone == "official", base_geometry(sized)
     depth = flags.depth or (16 if official else small.depth)
     width = flags.width or (64 * depth if official else small.width)
     heads = flags.heads or max(1, width // (64 if official else small.head_dim))

@@ -8,11 +8,13 @@ from instrument_frames import noise_table
 from analysis.claims.planned import (
     Size,
     asymmetry_lines,
+    common_of,
     outlooks,
     planned_power,
     samples_wanted,
     trained_lines,
 )
+from analysis.instrument_file import ComponentFacts
 from analysis.metrics import parse_metric
 from analysis.statistics.power import detectable, power_of, units_needed
 
@@ -22,7 +24,7 @@ FD = parse_metric("fd/shapes-1a2b3c/n2000")
 
 
 def test_a_line_s_outlook_follows_from_the_components() -> None:
-    (found,) = outlooks(noise_table(), trained_lines("cosine"), SIZE)
+    (found,) = outlooks(noise_table(), trained_lines("cosine", compared=True), SIZE)
     deviation = math.sqrt(0.01 + (0.02 + 30 / 2000) / 2)
     assert found.key == HALF and found.margin == pytest.approx(0.05 * 4)
     assert found.power == pytest.approx(power_of(0.2, deviation, 6))
@@ -37,6 +39,21 @@ def test_a_direction_has_no_margin_and_no_power() -> None:
     (found,) = outlooks(table, asymmetry_lines(), SIZE)
     assert (found.key, found.margin, found.power, found.units) == ("C1", None, None, None)
     assert planned_power([found], [FD]) is None
+
+
+def test_what_units_share_no_number_of_them_lessens() -> None:
+    (quantity,) = noise_table().quantities
+    common = ComponentFacts(estimate=0.5, low=0.3, high=1.0, degrees_of_freedom=19)
+    shared = quantity.model_copy(update={"common": common})
+    for kind, variance in (("fd", 0.5), ("nll", 0.5 / SIZE.images)):
+        of_kind = shared.model_copy(update={"kind": kind})
+        assert common_of(of_kind, SIZE).variance == variance
+        assert common_of(of_kind, SIZE, upper=True).variance == 2 * variance
+    table = noise_table().model_copy(update={"quantities": (shared,)})
+    (found,) = outlooks(table, trained_lines("cosine", compared=False), SIZE)
+    (alone,) = outlooks(noise_table(), trained_lines("cosine", compared=False), SIZE)
+    assert found.power < alone.power and found.least > alone.least
+    assert found.units is None, "its error alone is above the margin"
 
 
 def test_samples_leave_measuring_a_quarter_of_the_rest() -> None:

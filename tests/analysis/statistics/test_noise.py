@@ -84,30 +84,46 @@ def test_likelihood_has_its_evaluation_from_the_jackknife() -> None:
     assert np.isnan(found.p_inverse) and found.inverse is None
 
 
-def test_what_units_share_is_apart() -> None:
-    frame = noise_frame(units=6)
-    rng, blocks = np.random.default_rng(8), []
+def shared_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Test images that all units share shift what trained networks of half the layers score: blocks
+    in every cell, NLL's own replicates the same, and the variance of the shift."""
+    shifts = np.random.default_rng(8).normal(0, 0.1, 20)
     whole = frame[frame["group"].isna()]
-    moved = (whole["kind"] != "base") & (whole["subnet_depth"] == 4).fillna(False)
-    for block in range(20):
-        shift = rng.normal(0, 0.1) * moved.astype(float)
-        blocks += [whole.assign(value=whole["value"] + shift, group=COMMON_BLOCK + block)]
-    shifts = [float(b["value"].sub(whole["value"]).abs().max()) for b in blocks]
-    signs = [float(np.sign(b["value"].sub(whole["value"]).sum())) for b in blocks]
-    both = pd.concat([frame, *blocks], ignore_index=True).astype(frame.dtypes.to_dict())
-    found = {(q.metric.kind, q.name): q for q in Noise(both, DESIGN).quantities}
-    variance = 19 * np.multiply(shifts, signs).var()
-    half = found["fd", "loss half"]
+    half = (frame["kind"] != "base") & (frame["subnet_depth"] == 4).fillna(False)
+    own = half & frame["metric"].str.startswith("nll") & frame["group"].notna()
+    moved = frame["value"].where(
+        ~own, frame["value"] + shifts[frame["group"].fillna(0).astype(int)]
+    )
+    blocks = [
+        whole.assign(value=whole["value"] + shift * half[whole.index], group=COMMON_BLOCK + block)
+        for block, shift in enumerate(shifts)
+    ]
+    rows = pd.concat([frame.assign(value=moved), *blocks], ignore_index=True)
+    return rows.astype(frame.dtypes.to_dict()), 19 * float(shifts.var())
+
+
+def test_what_units_share_is_apart() -> None:
+    frame, variance = shared_images(noise_frame(units=6))
+    found = {(q.metric.kind, q.name): q for q in Noise(frame, DESIGN).quantities}
+    half, nll = found["fd", "loss half"], found["nll", "loss half"]
     assert half.common.estimate == pytest.approx(variance)
-    assert found["nll", "loss half"].common.estimate == pytest.approx(variance * half_images(found))
+    assert half.common.low < variance < half.common.high
     assert found["fd", "level full"].common.estimate == pytest.approx(0)
-    plain = quantities(units=6)["fd", "loss half"]
-    assert plain.common is None and half.components == plain.components
-    assert noise_facts(half).common.degrees_of_freedom == 19 and noise_facts(plain).common is None
+    alone = quantities(units=6)
+    assert half.components == alone["fd", "loss half"].components
+    assert noise_facts(half).common.degrees_of_freedom == 19
+    assert nll.common.estimate == pytest.approx(variance * nll.samples)
+    assert nll.components["evaluation"].estimate == pytest.approx(0), "it is no unit's own"
+    base = alone["nll", "loss half"].components["base"]
+    assert nll.components["base"].estimate == pytest.approx(base.estimate)
+    assert alone["fd", "loss half"].common is None
+    assert noise_facts(alone["fd", "loss half"]).common is None
 
 
-def half_images(found: dict[tuple[str, str], Quantity]) -> int:
-    return found["nll", "loss half"].samples
+def test_blocks_that_some_cells_lack_say_nothing() -> None:
+    frame, _ = shared_images(noise_frame(units=4))
+    lacking = (frame["group"] >= COMMON_BLOCK).fillna(False) & (frame["unit"] == 0)
+    assert all(q.common is None for q in Noise(frame[~lacking], DESIGN).quantities)
 
 
 def test_a_unit_that_lacks_a_cell_is_left_out_and_a_frame_that_lacks_draws_is_refused() -> None:

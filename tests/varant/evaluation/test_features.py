@@ -103,7 +103,8 @@ def test_stored_features_are_the_rounded_ones_and_their_distance_the_same(tmp_pa
 
 def test_the_command_remakes_a_feature_network(tmp_path):
     out = tmp_path / "features.safetensors"
-    flags = ["--dataset", "digits", "--steps", "60", "--tokenizer-steps", "30", "--out", str(out)]
+    flags = ["--dataset", "digits", "--preset", "tiny", "--steps", "60"]
+    flags += ["--tokenizer-steps", "30", "--out", str(out)]
     done = subprocess.run(
         [sys.executable, "-m", "varant.train_features", *flags],
         cwd=ROOT,
