@@ -8,7 +8,6 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from seaborn.utils import relative_luminance
 
 from analysis.figures.theme import ABSENT, EARLY, INK, WARNING
 from analysis.maps.heatmap import Heatmap
@@ -51,9 +50,15 @@ def draw_cells(
     seaborn.heatmap(values, ax=ax, cbar=False, annot_kws=_inside(size), **annotated, **look)
     shades = np.asarray(ax.collections[0].get_facecolor())[~values.isna().to_numpy().ravel()]
     for text, colour in zip(ax.texts, shades, strict=True):
-        text.set_color(INK if relative_luminance(colour) > LIGHT else "white")
+        text.set_color(INK if _luminance(colour) > LIGHT else "white")
     ax.set_facecolor(ABSENT)
     ax.tick_params(length=0)
+
+
+def _luminance(colour: np.ndarray) -> float:
+    """Relative luminance of an sRGB colour, as WCAG 2 defines it."""
+    rgb = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)[:3]
+    return float(rgb @ (0.2126, 0.7152, 0.0722))
 
 
 def _inside(size: float) -> dict[str, Any]:

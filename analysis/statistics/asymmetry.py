@@ -22,6 +22,7 @@ window, as a triangle of signs.
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -66,7 +67,7 @@ class Asymmetry:
     late: Interval
     observed: Observations
 
-    @property
+    @cached_property
     def difference(self) -> Interval:
         """A with its 95 % interval."""
         return self.observed.interval()

@@ -33,6 +33,7 @@ class RivalFindings:
         ranks: by metric; of inherited and stand-alone networks.
         lines: by metric, what `draw_rivals` draws of those that have numbers: the own trained plans
             under "", then every rival's front.
+        floors: by metric, what real images score.
     """
 
     def __init__(self, found: ParetoFindings, frame: pd.DataFrame) -> None:
@@ -41,6 +42,7 @@ class RivalFindings:
         self.compared = tuple(compare_rivals(self.fronts, found.levels, found.metrics))
         self.ranks = inherited_ranks(frame, found.levels, found.metrics)
         self.lines = {metric.name: self._lines(metric) for metric in found.metrics}
+        self.floors = {m.name: found.levels.floor(m.name).bounds() for m in found.metrics}
         self._bad = frame[frame["status"] != FINISHED]
 
     def _lines(self, metric: Metric) -> dict[str, Reached]:
@@ -185,7 +187,7 @@ def _plate(rivals: RivalFindings) -> Figure:
             rivals.lines[metric.name],
             colours,
             full_kv=rivals.study.kv_full_bytes,
-            floor=rivals.found.levels.floor(metric.name).bounds(),
+            floor=rivals.floors[metric.name],
             named=[name for name in colours if last.get(name) == metric.name],
         )
         memory_axes(ax, rivals.study.kv_full_bytes)
