@@ -31,9 +31,9 @@ from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
-from studies.supernets import SEED_STEP, Arm, SupernetConfig, SupernetStudy, switch_of
+from studies.supernets import SEED_STEP, Arm, SwitchedConfig, SwitchedStudy
 from varant.errors import UserError
-from varant.flags import Natural, Times
+from varant.flags import Times
 from varant.model.geometry import Geometry, windows_of
 from varant.model.plan import DepthPlan
 from varant.training.config import SupernetTraining
@@ -46,11 +46,8 @@ PARTS = (1, 2, 4)  # of the samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseConfig(SupernetConfig):
+class NoiseConfig(SwitchedConfig):
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
-    train_switch: Natural | None = None
-    """Switch point that models are trained for; default: the preset's, else six tenths
-    of the scales."""
     seeds: Times = 2
     """Training seeds on each base network."""
     draws: Times = 2
@@ -66,7 +63,7 @@ class NoiseConfig(SupernetConfig):
         return {"draws": self.draws}
 
 
-class Noise(SupernetStudy[NoiseConfig, None]):
+class Noise(SwitchedStudy[NoiseConfig, None]):
     """Measures the same again: other seeds of base, training and sampling, other counts."""
 
     name = "noise"
@@ -77,9 +74,6 @@ class Noise(SupernetStudy[NoiseConfig, None]):
     title = "How far do these metrics move?"
     select = verdicts = False
     file = NoiseFile
-
-    def train_switch(self, geometry: Geometry) -> int:
-        return switch_of("--train-switch", self.config.train_switch, geometry)
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         schedule = Schedule.fixed(REFERENCE_SHARE)

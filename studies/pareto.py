@@ -40,10 +40,10 @@ from studies.rivals.rival import Ground
 from studies.rivals.skip import SKIP
 from studies.rivals.two_models import TWO_MODELS
 from studies.study import main
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, control, switch_of, write_plans
+from studies.supernets import Arm, SwitchedConfig, SwitchedStudy, control, write_plans
 from studies.tracking.logged import Answer
 from varant.errors import UserError
-from varant.flags import Natural, Shares, choices
+from varant.flags import Shares, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
@@ -60,7 +60,7 @@ RIVALS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParetoConfig(SupernetConfig):
+class ParetoConfig(SwitchedConfig):
     schedules: Annotated[tuple[Kind, ...], choices(KINDS)] = ("full", "fixed", "progressive")
     """Training schedules: a list; full is the control."""
     shares: Shares = (0.5, 1.0)
@@ -68,9 +68,6 @@ class ParetoConfig(SupernetConfig):
     schedule's mean share: 0.1,0.5,2/3,1."""
     switches: Literal["trained", "all"] = "trained"
     """Switch points to measure each model at: the one it is trained for, or all."""
-    train_switch: Natural | None = None
-    """Switch point that models are trained for; default: the preset's, else six tenths
-    of the scales."""
     selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
     """Which layers subnets keep: a list; each schedule with subnets is trained for each."""
     kv_budgets: Shares = (0.2, 0.4, 0.6, 0.8)
@@ -88,7 +85,7 @@ class ParetoConfig(SupernetConfig):
             )
 
 
-class Pareto(SupernetStudy[ParetoConfig, None]):
+class Pareto(SwitchedStudy[ParetoConfig, None]):
     """Trains supernets by several schedules and measures all of their plans."""
 
     name = "pareto"
@@ -108,12 +105,9 @@ class Pareto(SupernetStudy[ParetoConfig, None]):
         compared &= {"fixed", "progressive"} <= set(config.schedules)
         return trained_lines(config.training.lr_schedule, compared=compared)
 
-    def train_switch(self, geometry: Geometry) -> int:
-        return switch_of("--train-switch", self.config.train_switch, geometry)
-
     def switches(self, geometry: Geometry) -> Sequence[int]:
-        trained = self.config.switches == "trained"
-        return (self.train_switch(geometry),) if trained else super().switches(geometry)
+        measured = super().switches(geometry)
+        return range(len(geometry.patch_nums)) if self.config.switches == "all" else measured
 
     @property
     def selectors(self) -> tuple[str, ...]:

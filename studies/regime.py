@@ -31,9 +31,9 @@ from studies.cells.evaluation import Likelihood
 from studies.cells.training import BaseTraining, Training
 from studies.grid.point import Outcome, Point
 from studies.study import main
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
+from studies.supernets import Arm, SwitchedConfig, SwitchedStudy
 from varant.errors import UserError
-from varant.flags import Counts, Natural, Rates
+from varant.flags import Counts, Rates
 from varant.manifest import recording
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -70,16 +70,13 @@ class BasesConfig(StartConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegimeConfig(SupernetConfig):
+class RegimeConfig(SwitchedConfig):
     start: BasesConfig = BasesConfig()
     training: SupernetTraining = SupernetTraining(budget_images=12_000)
     ages: Counts = (8_000, 32_000, 128_000)
     """Ages of the bases: training images, growing, such as 8k,32k,128k."""
     rates: Rates = (2e-4, 1e-3, 3e-3)
     """Peak learning rates of what is trained from them, growing, such as 2e-4,1e-3,3e-3."""
-    train_switch: Natural | None = None
-    """Switch point that models are trained for; default: the preset's, else six tenths
-    of the scales."""
     powered, likelihood_images = None, 1_000
 
     @classmethod
@@ -107,7 +104,7 @@ class RegimeConfig(SupernetConfig):
             )
 
 
-class RegimeStudy(SupernetStudy[RegimeConfig, None]):
+class RegimeStudy(SwitchedStudy[RegimeConfig, None]):
     """Trains bases of several ages, and from each by every schedule at every rate."""
 
     name = "regime"
@@ -121,9 +118,6 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
     title = "When does progressive training help?"
     networks = anchored = select = draws = False
     file = RegimeFile
-
-    def train_switch(self, geometry: Geometry) -> int:
-        return switch_of("--train-switch", self.config.train_switch, geometry)
 
     def planned(self) -> Lines:
         from analysis.claims.planned import schedules_lines
@@ -191,9 +185,6 @@ class RegimeStudy(SupernetStudy[RegimeConfig, None]):
                 placed = {"unit": unit, "seed": unit, "base_images": age}
                 yield from self.model_points(bench, base, None, columns | placed)
             yield from self.arm_points(bench, arms, unit)
-
-    def switches(self, geometry: Geometry) -> tuple[int, ...]:
-        return (self.train_switch(geometry),)
 
     def measurement(
         self, bench: Planned, plan: DepthPlan, unit: int, trained: Training | None

@@ -30,10 +30,10 @@ from analysis.search_file import FoundSchedules, ScheduleFile, TrialFacts
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import Run, main
-from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of
+from studies.supernets import Arm, SwitchedConfig, SwitchedStudy
 from varant.errors import UserError
 from varant.files import digest_of
-from varant.flags import Natural, Times
+from varant.flags import Times
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import Schedule
@@ -48,13 +48,10 @@ CURVE_POINTS = 61  # of a schedule's curve, over training progress from 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(SupernetConfig):
+class ScheduleConfig(SwitchedConfig):
     training: SupernetTraining = SupernetTraining(budget_images=20_000)
     trials: Times = 24
     """Schedules to try, the fixed points among them."""
-    train_switch: Natural | None = None
-    """Switch point that models are trained for; default: the preset's, else six tenths
-    of the scales."""
     storage: Path | None = None
     """SQLite file of the search; default: in the study's folder, one for each config."""
 
@@ -69,7 +66,7 @@ class ScheduleConfig(SupernetConfig):
         return (*fresh, last, last + 1)
 
 
-class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
+class ScheduleStudy(SwitchedStudy[ScheduleConfig, FoundSchedules]):
     """Searches schedules, and trains those that win again."""
 
     name = "schedule"
@@ -90,9 +87,6 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         if self.config.storage is not None:
             check_storage(self.config.storage)
         super().check(bench)
-
-    def train_switch(self, geometry: Geometry) -> int:
-        return switch_of("--train-switch", self.config.train_switch, geometry)
 
     def _arm(self, geometry: Geometry, label: str, schedule: Schedule) -> Arm:
         return Arm(label=label, schedule=schedule, switch=self.train_switch(geometry))
@@ -180,9 +174,6 @@ class ScheduleStudy(SupernetStudy[ScheduleConfig, FoundSchedules]):
         )
 
     # What is measured on test images.
-
-    def switches(self, geometry: Geometry) -> tuple[int, ...]:
-        return (self.train_switch(geometry),)
 
     def points(self, bench: Planned, found: FoundSchedules | None) -> Iterator[Point]:
         """The trials, and the models with fresh seeds with their plans."""

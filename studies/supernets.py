@@ -18,7 +18,7 @@ from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
 from varant.errors import UserError
 from varant.files import write_json
-from varant.flags import Times
+from varant.flags import Natural, Times
 from varant.manifest import record, recording
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
@@ -51,6 +51,15 @@ class SupernetConfig(StudyConfig):
     def quick_defaults(cls) -> Self:
         training = replace(cls().training, budget_images=QUICK_BUDGET)
         return replace(super().quick_defaults(), training=training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchedConfig(SupernetConfig):
+    """Of a study whose models are trained for one switch point."""
+
+    train_switch: Natural | None = None
+    """Switch point that models are trained for; default: the preset's, else six tenths
+    of the scales."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +310,19 @@ class SupernetStudy(Study[Config, Found]):
         with recording(outcome.folder / CURVES_FILE) as aside:
             write_parquet(aside, pd.DataFrame(rows))
         return [outcome.folder / CURVES_FILE]
+
+
+Switched = TypeVar("Switched", bound=SwitchedConfig)
+
+
+class SwitchedStudy(SupernetStudy[Switched, Found]):
+    """Trains its models for one switch point, and measures them there."""
+
+    def train_switch(self, geometry: Geometry) -> int:
+        return switch_of("--train-switch", self.config.train_switch, geometry)
+
+    def switches(self, geometry: Geometry) -> Sequence[int]:
+        return (self.train_switch(geometry),)
 
 
 def _model_facts(outcome: Outcome[Any], point: Point) -> dict[str, Any]:
