@@ -13,7 +13,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from analysis.errors import REMEDY, FrameError, verified
 
 FORMAT, VERSION = "varant-study", 3
-FILE = "study.json"
+FILE, FRAME_FILE = "study.json", "frame.parquet"
+CURVES_FILE, SHEET_FILE = "curves.parquet", "samples.npz"
+"""What lies in a study's folder."""
 
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]

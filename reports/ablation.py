@@ -19,7 +19,7 @@ from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
 from analysis.statistics.levels import Levels, PlanKey, Way
 from analysis.statistics.units import LEAST_UNITS
-from analysis.study_file import SupernetFile
+from analysis.study_file import FRAME_FILE, SupernetFile
 from reports.build import load_study
 from reports.parts import words
 from reports.parts.metrics import headings, judging_metrics
@@ -159,7 +159,7 @@ def ablation(folder: Path, baseline: str) -> Ablation:
     study = load_study(folder)
     if not isinstance(study, SupernetFile):
         raise FrameError(f"--ablation {folder}: study {study.study} trains nothing to compare")
-    levels = Levels(load_frame(folder / "frame.parquet", training=True))
+    levels = Levels(load_frame(folder / FRAME_FILE, training=True))
     base = next((way for way in levels.ways if way.name == baseline and not way.anchor), None)
     if base is None:
         known = ", ".join(way.name for way in levels.ways if not way.anchor)

@@ -23,7 +23,7 @@ from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, welch_t
 from analysis.statistics.units import observed
-from analysis.study_file import REAL, StudyFile, SupernetFile
+from analysis.study_file import FRAME_FILE, REAL, StudyFile, SupernetFile
 from reports.build import judge, load_study
 from reports.parts import words
 from reports.parts.metrics import headings
@@ -170,7 +170,7 @@ def compare(one: Path, other: Path) -> Comparison:
         names = " and ".join(study.study for study in studies)
         raise FrameError(f"{one}, {other}: are of the studies {names}; compare two of one study")
     training = isinstance(studies[0], SupernetFile)
-    frames = [load_frame(f / "frame.parquet", training=training, full=False) for f in folders]
+    frames = [load_frame(f / FRAME_FILE, training=training, full=False) for f in folders]
     metrics = [[metric.name for metric in headline_metrics(frame)] for frame in frames]
     levels = [_levels(frame, names) for frame, names in zip(frames, metrics, strict=True)]
     ledgers = [judge(study, frame) for study, frame in zip(studies, frames, strict=True)]

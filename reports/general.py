@@ -13,7 +13,7 @@ from analysis.frame import FINISHED, headline_metrics, load_frame
 from analysis.metrics import Metric
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING, observed
-from analysis.study_file import REAL, StudyFile
+from analysis.study_file import FRAME_FILE, REAL, StudyFile
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
@@ -31,7 +31,7 @@ LIMITS = ("Distances on a small network's features compare only with themselves 
 
 
 def make_report(folder: Path, study: StudyFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", full=False)
+    frame = load_frame(folder / FRAME_FILE, full=False)
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
     of_study = cells[cells["family"] != REAL]

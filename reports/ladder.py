@@ -13,7 +13,7 @@ from analysis.frame import load_frame
 from analysis.instrument_file import LadderFile
 from analysis.metrics import Metric
 from analysis.statistics.ladder import LEAST_REPEATS, REJECTED, Step, climb, passes
-from analysis.study_file import ScaleZone
+from analysis.study_file import FRAME_FILE, ScaleZone
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
@@ -37,7 +37,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: LadderFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", full=False)
+    frame = load_frame(folder / FRAME_FILE, full=False)
     check_together(folder, frame, {"window": study.windows})
     steps = climb(frame)
     passed = passes(steps)

@@ -17,6 +17,7 @@ from analysis.instrument_file import NoiseFile
 from analysis.metrics import Metric
 from analysis.statistics.components import Component
 from analysis.statistics.noise import Noise, Quantity, Resolution
+from analysis.study_file import FRAME_FILE
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
@@ -33,7 +34,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: NoiseFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", training=True)
+    frame = load_frame(folder / FRAME_FILE, training=True)
     noise = Noise(frame, noise_design(study.geometry.depth, study.train_switch))
     metrics = {m: [q for q in noise.quantities if q.metric == m] for m in noise.metrics}
     page = Page(

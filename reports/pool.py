@@ -16,14 +16,13 @@ import pandas as pd
 from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet, write_parquet
 from analysis.statistics.conflict import CONFLICT_FILE
-from analysis.study_file import FILE, StudyFile, SupernetFile
+from analysis.study_file import CURVES_FILE, FILE, FRAME_FILE, SHEET_FILE, StudyFile, SupernetFile
 from reports.build import load_study
 from reports.parts.report import write_atomically
 from varant import manifest
 from varant.files import sha256_file
 
-FRAME, SAMPLES = "frame.parquet", "samples.npz"
-TABLES = ("curves.parquet", CONFLICT_FILE)  # of units, which some studies have beside the frame
+TABLES = (CURVES_FILE, CONFLICT_FILE)  # of units, which some studies have beside the frame
 OF_A_RUN = {"code_version", "created", "command", "hardware", "question", "seconds", "versions"}
 """What may differ between runs of one config, since no number depends on it."""
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256", "power"}
@@ -47,20 +46,20 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
     for folder, study in zip(folders[1:], studies[1:], strict=True):
         _check_same(folders[0], studies[0], folder, study)
     training = isinstance(studies[0], SupernetFile)
-    frames = [load_frame(folder / FRAME, training=training, full=False) for folder in folders]
+    frames = [load_frame(folder / FRAME_FILE, training=training, full=False) for folder in folders]
     _check_units(folders, frames)
     joined = _joined(folders, studies, out)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        frame = _write(aside / FRAME, pd.concat(frames, ignore_index=True))
+        frame = _write(aside / FRAME_FILE, pd.concat(frames, ignore_index=True))
         joined = joined.model_copy(update={"frame_sha256": sha256_file(frame)})
         write_atomically(aside / FILE, joined.json_text().encode())
         for name in TABLES:
             if all((folder / name).exists() for folder in folders):
                 parts = [read_parquet(folder / name) for folder in folders]
                 _write(aside / name, pd.concat(parts, ignore_index=True))
-        if (folders[0] / SAMPLES).exists():
-            shutil.copyfile(verified(folders[0] / SAMPLES), aside / SAMPLES)
+        if (folders[0] / SHEET_FILE).exists():
+            shutil.copyfile(verified(folders[0] / SHEET_FILE), aside / SHEET_FILE)
         manifest.record(*aside.iterdir())
         if out.exists():
             shutil.rmtree(out)

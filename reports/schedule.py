@@ -15,6 +15,7 @@ from analysis.search_file import ScheduleFile, TrialFacts
 from analysis.searches import schedules
 from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START
 from analysis.statistics.levels import Levels, PlanKey
+from analysis.study_file import FRAME_FILE
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics, main_metrics
@@ -36,7 +37,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", training=True, full=False)
+    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
     levels = Levels(frame)
     trials = schedules.trial_table(study.trials, reference=study.reference)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]

@@ -12,6 +12,7 @@ from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
 from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
+from analysis.study_file import FRAME_FILE
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics
@@ -39,7 +40,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: SearchFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", full=False)
+    frame = load_frame(folder / FRAME_FILE, full=False)
     deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")

@@ -16,7 +16,7 @@ from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at,
 from analysis.metrics import Metric
 from analysis.statistics.choices import half_of
 from analysis.statistics.levels import Levels
-from analysis.study_file import SupernetFile
+from analysis.study_file import FRAME_FILE, SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.metrics import judging_metrics, main_metrics
@@ -35,7 +35,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", training=True, full=False)
+    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)

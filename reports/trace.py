@@ -16,8 +16,16 @@ import pandas as pd
 from analysis.efficiency_file import UNITS, EfficiencyFile, load_measured
 from analysis.errors import FrameError
 from analysis.frame import FINISHED, load_frame
-from analysis.study_file import FILE, REAL, StudyFile, StudyHead, SupernetFile, with_selector
-from reports.parts.sources import CELLS, FRAME
+from analysis.study_file import (
+    FILE,
+    FRAME_FILE,
+    REAL,
+    StudyFile,
+    StudyHead,
+    SupernetFile,
+    with_selector,
+)
+from reports.parts.sources import CELLS
 
 MOST = 10  # cells, or names in a message
 NAMING = ("unit", "schedule", "seed", "plan", "selector", "anchor")
@@ -71,14 +79,14 @@ def trace(folder: Path, study: StudyHead, name: str) -> str:
 
 
 def _chains(folder: Path, study: StudyFile) -> Iterator[Chain]:
-    frame = load_frame(folder / FRAME, full=False)
+    frame = load_frame(folder / FRAME_FILE, full=False)
     for digest, rows in frame[frame["group"].isna()].groupby("cell_digest", observed=True):
         of = partial(lines, folder, study, rows)
         yield Chain(digest=str(digest), names=names_of(rows), lines=of)
 
 
 def _chains_of_costs(folder: Path, study: EfficiencyFile) -> Iterator[Chain]:
-    frame = load_measured(folder / FRAME)
+    frame = load_measured(folder / FRAME_FILE)
     subjects = ["cell_digest", "part", "style", "subject", "batch"]
     for of, rows in frame[frame["stage"].isna()].groupby(subjects, sort=False, dropna=False):
         digest, *words, batch = of

@@ -264,8 +264,8 @@ def _write_frame(
 
     from analysis.efficiency_file import COLUMNS, checked_measured
     from analysis.frame import write_parquet
+    from analysis.study_file import FRAME_FILE
     from studies.cells.gauge import rows_of
-    from studies.grid.folder import FRAME_FILE
 
     path = workspace.study(f"{STUDY}-quick" if config.run.quick else STUDY) / FRAME_FILE
     rows = [row for result in results.values() for row in rows_of(result)]

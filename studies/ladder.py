@@ -92,7 +92,8 @@ class Ladder(Study[LadderConfig, None]):
         """The table that other studies read."""
         from analysis.frame import load_frame
         from analysis.statistics.ladder import climb, passes
-        from studies.grid.folder import FRAME_FILE, write_facts
+        from analysis.study_file import FRAME_FILE
+        from studies.grid.folder import write_facts
 
         steps = climb(load_frame(outcome.folder / FRAME_FILE, full=False))
         table = LadderTable(

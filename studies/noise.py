@@ -182,7 +182,8 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
-        from studies.grid.folder import FRAME_FILE, write_facts
+        from analysis.study_file import FRAME_FILE
+        from studies.grid.folder import write_facts
 
         bench, config = outcome.bench, self.config
         frame = load_frame(outcome.folder / FRAME_FILE, training=True)

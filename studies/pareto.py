@@ -174,7 +174,7 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
         from analysis.frame import load_frame
         from analysis.statistics.choices import choose_plans, half_of
         from analysis.statistics.levels import Levels
-        from studies.grid.folder import FRAME_FILE
+        from analysis.study_file import FRAME_FILE
 
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
         geometry, budgets = outcome.bench.geometry, self.config.kv_budgets

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS, write_parquet
-from analysis.study_file import BASE, CONTROL, FILE, REAL, ParetoFile
+from analysis.study_file import BASE, CONTROL, FILE, FRAME_FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
-from studies.grid.folder import FRAME_FILE, write_facts
+from studies.grid.folder import write_facts
 from varant import __version__
 from varant.files import sha256_file
 from varant.manifest import recording

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from analysis.study_file import BASE, CONTROL, with_selector
+from analysis.study_file import BASE, CONTROL, CURVES_FILE, with_selector
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
@@ -29,7 +29,7 @@ from varant.training.schedule import Schedule
 if TYPE_CHECKING:
     from studies.grid.bench import Planned
 
-CURVES_FILE, PLANS_FILE = "curves.parquet", "plans.json"
+PLANS_FILE = "plans.json"
 QUICK_BUDGET = 3_200
 SEED_STEP = 10_000  # between training seeds on one base
 CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in training

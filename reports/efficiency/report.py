@@ -11,6 +11,7 @@ from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import LedgerRow
 from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
 from analysis.maps.generation import Sampling, Training, label, sampling_of, training_of
+from analysis.study_file import FRAME_FILE
 from reports.efficiency.sampling import add_latency, add_memory
 from reports.efficiency.words import milliseconds, on, ratio
 from reports.parts import words
@@ -20,7 +21,7 @@ from reports.parts.report import Report, picked
 
 
 def make_report(folder: Path, study: EfficiencyFile) -> Report:
-    frame = load_measured(folder / "frame.parquet")
+    frame = load_measured(folder / FRAME_FILE)
     found, ledger = sampling_of(study, frame), judge_costs(study, frame)
     training = training_of(study, frame)
     page = Page(study, "What does depth cost?", words.listed(study.parts))

@@ -21,7 +21,7 @@ from analysis.frame import load_frame, own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import Frontier
 from analysis.statistics.levels import Levels
-from analysis.study_file import BASE, REAL, ParetoFile
+from analysis.study_file import BASE, CURVES_FILE, FRAME_FILE, REAL, ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
 from reports.pareto.rivals import RivalFindings, add_rivals
@@ -46,12 +46,12 @@ COLUMNS, MOST_COLUMNS = 3, 5  # small multiples a row, and where they all fit in
 
 def make_report(folder: Path, study: ParetoFile) -> Report:
     """The report of a pareto study's folder; see `reports.build.build`."""
-    frame = load_frame(folder / "frame.parquet", training=True, full=False)
+    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
     own = own_rows(frame)
     labels = [BASE, REAL, *(one.label for one in study.schedules)]
     check_together(folder, own, {"schedule": labels})
     check_anchors(folder, frame)
-    found = ParetoFindings(study, own, load_curves(folder / "curves.parquet"))
+    found = ParetoFindings(study, own, load_curves(folder / CURVES_FILE))
     rivals = RivalFindings(found, frame)
     page = Page(
         study,

@@ -17,6 +17,7 @@ from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.samples import SampleSheet, draw_sample_sheet
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.maps.heatmap import Heatmap
+from analysis.study_file import SHEET_FILE
 from reports.parts.page import Page
 from varant.errors import one_line
 
@@ -50,7 +51,7 @@ def add_samples(
 ) -> None:
     """The section of the sample sheet of a study's folder, where the study wrote one."""
     page.heading("Samples")
-    sheet = load_sheet(folder / "samples.npz")
+    sheet = load_sheet(folder / SHEET_FILE)
     if sheet is not None:
         page.figure(name, partial(sample_plate, sheet), lead, caption)
 

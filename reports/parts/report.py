@@ -14,10 +14,11 @@ import typst
 
 from analysis.errors import FrameError
 from analysis.frame import write_parquet
+from analysis.study_file import CURVES_FILE, FILE, FRAME_FILE, SHEET_FILE
 from varant import manifest
 from varant.files import replacing
 
-SOURCES = ("study.json", "frame.parquet", "curves.parquet", "samples.npz")
+SOURCES = (FILE, FRAME_FILE, CURVES_FILE, SHEET_FILE)
 TEMPLATE = Path(__file__).with_name("report.typ")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from analysis.errors import REMEDY, FrameError, verified
 from analysis.frame import FINISHED, read_parquet
 from analysis.statistics.units import WHOLE
-from analysis.study_file import COMMON_BLOCK, FILE, StudyFile, StudyHead
+from analysis.study_file import COMMON_BLOCK, FILE, FRAME_FILE, StudyFile, StudyHead
 from varant import manifest
 
-FRAME, CELLS = "frame.parquet", "cells"
+CELLS = "cells"
 
 
 Values = dict[tuple[str, int], float]
@@ -20,12 +20,12 @@ Values = dict[tuple[str, int], float]
 def check_sources(folder: Path, study: StudyHead) -> None:
     """Raise `FrameError` unless the frame is the one that the study file speaks of, and both say
     what the cells of their workspace say."""
-    verified(folder / FRAME)
-    if manifest.read(folder)[FRAME] != study.frame_sha256:
-        raise FrameError(f"{folder / FRAME}: not the frame that {FILE} is of; {REMEDY}")
+    verified(folder / FRAME_FILE)
+    if manifest.read(folder)[FRAME_FILE] != study.frame_sha256:
+        raise FrameError(f"{folder / FRAME_FILE}: not the frame that {FILE} is of; {REMEDY}")
     cells = folder.resolve().parent / CELLS
     if isinstance(study, StudyFile) and cells.is_dir():
-        _check_frame(folder / FRAME, cells)
+        _check_frame(folder / FRAME_FILE, cells)
         _check_plans(folder / FILE, study, cells)
 
 

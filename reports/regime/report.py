@@ -15,7 +15,7 @@ from analysis.maps.regimes import regimes_of
 from analysis.statistics.conflict import CONFLICT_FILE, load_conflict
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import Observations
-from analysis.study_file import RegimeFile
+from analysis.study_file import FRAME_FILE, RegimeFile
 from reports.parts import words
 from reports.parts.figures import ROW_HEIGHT, heatmap_plate
 from reports.parts.ledger import add_rules, add_tests, ledger_json
@@ -28,7 +28,7 @@ from reports.regime.findings import COMPARED, NAMES, RegimeFindings, differences
 
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
-    frame = load_frame(folder / "frame.parquet", training=True, full=False)
+    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
     check_anchors(folder, frame)
     found = findings_of(study, regimes_of(frame), load_conflict(folder / CONFLICT_FILE))
     page = Page(

@@ -20,7 +20,7 @@ from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, as
 from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
-from analysis.study_file import REAL, SensitivityFile
+from analysis.study_file import FRAME_FILE, REAL, SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
@@ -41,7 +41,7 @@ FAMILIES = {
 
 
 def make_report(folder: Path, study: SensitivityFile) -> Report:
-    frame, g = load_frame(folder / "frame.parquet"), study.geometry
+    frame, g = load_frame(folder / FRAME_FILE), study.geometry
     scales = len(g.patch_nums)
     allowed = {"scale": range(1, scales + 1), "switch": range(scales + 1), "window": study.windows}
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame, write_parquet
-from analysis.study_file import Facts
+from analysis.study_file import FRAME_FILE, SHEET_FILE, Facts
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -23,7 +23,6 @@ from varant.manifest import recording, verified
 from varant.model.cost import parameter_count
 from varant.start.config import RunConfig
 
-FRAME_FILE, SHEET_FILE = "frame.parquet", "samples.npz"
 _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "mlflow")
 
 
