@@ -23,6 +23,7 @@ from varant.manifest import record, recording
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
+from varant.presets import QUICK_BUDGET
 from varant.training.config import SupernetTraining, TrainingConfig, default_switch
 from varant.training.schedule import Schedule
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from studies.grid.bench import Planned
 
 PLANS_FILE = "plans.json"
-QUICK_BUDGET = 3_200
 SEED_STEP = 10_000  # between training seeds on one base
 CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in training
 
@@ -171,7 +171,7 @@ class SupernetStudy(Study[Config, Found]):
             unit=unit,
             config=config,
             evaluate_images=min(images, bench.dataset.sizes["select"]),
-            evaluate_every=max(1, config.budget_images // 10),
+            evaluate_every=config.evaluate_every,
         )
 
     def points(self, bench: Planned, found: Found | None) -> Iterator[Point]:

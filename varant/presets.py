@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 PresetName = Literal["tiny", "small", "ten"]
 DEFAULT: PresetName = "small"
+QUICK_BUDGET = 3_200  # images of a training with `--quick`
 QUICK: PresetName = "tiny"
 """Of `--quick`, and of images of a side that no preset has."""
 

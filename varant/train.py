@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from varant.devices import is_cuda
 from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import OutFolder, Seed, flags_of, plain
+from varant.presets import QUICK_BUDGET
 from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
 from varant.training.config import TrainingConfig, TrainingFlags
 from varant.training.schedule import ScheduleFlags
@@ -56,7 +57,7 @@ class TrainConfig:
 
     @classmethod
     def quick_defaults(cls) -> TrainConfig:
-        training = TrainingFlags(budget_images=3_200)
+        training = TrainingFlags(budget_images=QUICK_BUDGET)
         return cls(training=training, run=TrainRunConfig(evaluate_images=100))
 
     def check(self) -> None:
@@ -120,7 +121,7 @@ def train_supernet(config: TrainConfig, out: Path, resolved: Resolved, ranks: Ra
         trainer = Trainer(model, start.tokenizer, batches, training, ranks, shard_optimiser=shard)
         evaluator = Evaluator(
             tokens=tokens.select,
-            every_images=run.evaluate_every or max(1, training.budget_images // 10),
+            every_images=run.evaluate_every or training.evaluate_every,
             images=min(run.evaluate_images, len(tokens.select)),
         )
         title = f"{training.schedule.name} s{training.seed}"

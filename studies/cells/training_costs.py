@@ -25,13 +25,12 @@ from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.randomness import torch_seed
 from varant.start.config import TrainRunConfig
-from varant.training.config import TrainingConfig, default_switch
+from varant.training.config import EVALUATIONS, TrainingConfig, default_switch
 from varant.training.resume import LEAST_INTERVAL, CheckpointFolder, Saver
 from varant.training.schedule import Schedule
 from varant.training.trainer import Trainer
 
 STEPS = 10_000  # of a budget that no gauge comes to the end of
-EVALUATIONS = 10  # of a training, by default
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from varant.errors import UserError
 from varant.model.geometry import Geometry
 from varant.model.tokenizer import TokenizerConfig
-from varant.presets import Preset
+from varant.presets import QUICK_BUDGET, Preset
 from varant.training.config import TrainingConfig
 from varant.training.tokenizer import TokenizerTraining
 
 QUICK_IMAGES = 2_000  # training images of an embedded data set
 QUICK_TOKENIZER_STEPS = 60
-QUICK_BASE_BUDGET = 3_200
 
 
 def light_tokenizer(preset: Preset) -> TokenizerConfig:
@@ -59,7 +58,7 @@ class BaseConfig:
         """
         geometry, steps, images = base_geometry(preset), preset.tokenizer.steps, None
         recipe = preset.base
-        budget = budget or (QUICK_BASE_BUDGET if quick else preset.base.budget)
+        budget = budget or (QUICK_BUDGET if quick else preset.base.budget)
         if quick:
             depth, heads = geometry.depth // 2, max(1, geometry.heads - 1)
             width = heads * geometry.head_dim

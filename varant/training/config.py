@@ -39,6 +39,7 @@ MOST_STEPS = 10_000_000  # whose draws take a gigabyte
 KEPT_A_LAYER = 12  # numbers a token and channel at least: normed twice, q, k, v, attended, hidden 8
 FINAL_RATE_SHARE = 0.05  # of the peak, that a decay ends at
 DECAY_SHARE = 0.2  # of the steps, over which `wsd` decays
+EVALUATIONS = 10  # of a training
 
 
 def default_switch(patch_nums: tuple[int, ...]) -> int:
@@ -167,6 +168,11 @@ class TrainingConfig(TrainingFlags):
     @property
     def steps(self) -> int:
         return self.budget_images // (self.batch * self.passes)
+
+    @property
+    def evaluate_every(self) -> int:
+        """Images between evaluations, where nothing else is asked for."""
+        return max(1, self.budget_images // EVALUATIONS)
 
     @property
     def image_passes(self) -> int:
