@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_lines import config_of
 from mlflow_runs import artifacts, finished_runs, histories
 from study_commands import ROOT, Command, end_when
 
@@ -299,3 +301,12 @@ def test_a_result_of_another_cell_is_named(tmp_path):
         read_result(tmp_path, "abc")
     assert isinstance(read_result(tmp_path, "other"), CellResult)
     assert read_result(tmp_path / "nothing", "abc") is None
+
+
+def test_the_first_command_trains_nothing_and_the_readme_counts_its_cells(tmp_path, capsys):
+    config = config_of(SensitivityConfig, dry_run=True, workspace=tmp_path / "runs")
+    assert Sensitivity(config, "test").run() is None
+    said = capsys.readouterr().out
+    cells = re.search(r"^(\d+) cells", said, re.MULTILINE)[1]
+    assert f"{cells} cells are measured" in " ".join((ROOT / "README.md").read_text().split())
+    assert "base networks:" not in said and "training:" not in said
