@@ -287,7 +287,7 @@ def refused(capsys, **flags) -> str:
         ({"start_share": -0.1}, "--start-share -0.1: must be from 0 to 1"),
         ({"depths": "2,16"}, "--depths 16: subnets of this network have 1 to 15 of its 16 layers"),
         ({"depths": "16"}, "--depths 16: subnets of this network have 1 to 15 of its 16 layers"),
-        ({"switch": 8}, "--switch 8: the network has 8 scales"),
+        ({"switch": 9}, "--switch 9: the network has 8 scales"),
         ({"selector": "best"}, "best"),
         ({"batch": 0}, "--batch 0: must be at least 1"),
         ({"batch": 9, "accumulate": 2}, "--batch 9: must be a multiple of --accumulate (2)"),
