@@ -13,7 +13,7 @@ and for the differences that claims test: see `analysis/statistics/noise.py`. Th
 `table.json`, from which the other studies' `--dry-run` says what they could show at which cost
 (`--noise`; docs/studies.md).
 
-`--dry-run` says what it costs here; docs/studies.md what it cost elsewhere.
+`--dry-run` says what it costs here; docs/studies.md what it said elsewhere.
 """
 
 from __future__ import annotations

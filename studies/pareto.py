@@ -15,7 +15,7 @@ Points whose switch is not the trained one are shown hollow and decide no verdic
 Student's t over units (`--units`): base networks with a training seed, uniforms and test images of
 their own. Below five no claim is called reproduced or contradicted.
 
-`--dry-run` says what it costs here; docs/studies.md what it cost elsewhere. Expect subnets that
+`--dry-run` says what it costs here; docs/studies.md what it said elsewhere. Expect subnets that
 gain and a full network that loses as the share rises.
 """
 

@@ -12,8 +12,7 @@ the search saw is never the result.
 The search lives in a SQLite file of the study's folder: kill it anywhere and run it again, no trial
 is lost or repeated; a larger --trials goes on with it.
 
-Cost with the defaults: six base networks, at most 39 trainings and 124 cells (docs/studies.md has
-prices, `--dry-run` times this machine). Expect shares that trade the full network for subnets, and
+`--dry-run` says what it costs here; docs/studies.md what it said elsewhere. Expect shares that trade the full network for subnets, and
 an order in time that matters beside them.
 """
 

@@ -6,7 +6,7 @@ Trains one model for each switch point N by one schedule (and the control, witho
 the base network of every unit with one budget, and measures every model at every other switch
 point. Gives a trained-at against used-at map for each depth, and quality, KV and FLOPs against N.
 
-`--dry-run` says what it costs here; docs/studies.md what it cost elsewhere. Expect losses that fall
+`--dry-run` says what it costs here; docs/studies.md what it said elsewhere. Expect losses that fall
 as N grows, and most where the subnet is shallow.
 """
 
