@@ -12,8 +12,8 @@ the search saw is never the result.
 The search lives in a SQLite file of the study's folder: kill it anywhere and run it again, no trial
 is lost or repeated; a larger --trials goes on with it.
 
-`--dry-run` says what it costs here; docs/studies.md what it said elsewhere. Expect shares that trade the full network for subnets, and
-an order in time that matters beside them.
+`--dry-run` says what it costs here; docs/studies.md what it said elsewhere. Expect shares that
+trade the full network for subnets, and an order in time that matters beside them.
 """
 
 from __future__ import annotations
