@@ -106,7 +106,6 @@ class EfficiencyFile(StudyHead, extra="forbid"):
 
     question: str
     config: Mapping[str, object]
-    config_digest: str
     seconds: float
     parts: tuple[str, ...]
     name: str

@@ -167,6 +167,7 @@ class StudyHead(Facts, extra="ignore"):
     hardware: HardwareFacts
     versions: Mapping[str, str]
     frame_sha256: str
+    config_digest: str
 
     @property
     def measured_on(self) -> str:
@@ -201,12 +202,12 @@ class StudyFile(StudyHead):
             (`studies.ladder`); None where that was not run for these features.
         power: line of the ledger (`C2`, `C4 half the layers`: a claim and its part) and metric to
             the planned power at a true loss of zero; None where nothing was planned.
+        pooled: folders of other units that it was joined from; none of a study that ran.
     """
 
     question: str
     title: str | None = None
     config: Mapping[str, Any]
-    config_digest: str
     seconds: SecondsFacts
     dataset: DatasetFacts
     tokenizer: TokenizerFacts
@@ -219,6 +220,7 @@ class StudyFile(StudyHead):
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
     power: Mapping[str, Mapping[str, float]] | None = None
+    pooled: tuple[str, ...] = ()
 
     @property
     def measured_on(self) -> str:

@@ -23,12 +23,12 @@ from varant import manifest
 from varant.files import sha256_file
 
 TABLES = (CURVES_FILE, CONFLICT_FILE)  # of units, which some studies have beside the frame
-OF_A_RUN = {"code_version", "created", "command", "hardware", "question", "seconds", "versions"}
+OF_A_RUN = {"code_version", "created", "command", "hardware", "pooled", "question", "seconds"}
+OF_A_RUN |= {"versions"}
 """What may differ between runs of one config, since no number depends on it."""
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256", "power"}
 """What belongs to units, and is joined; power was planned for fewer units, and is dropped."""
 FLAGS_OF_UNITS = {"seed", "units"}
-POOLED = "python -m reports --pool"
 
 
 def pool(folders: Sequence[Path], out: Path) -> Path:
@@ -83,7 +83,7 @@ def _check_out(out: Path, folders: Sequence[Path]) -> None:
         return
     if not (out / FILE).is_file():
         raise FrameError(f"{out}: not empty and no study folder; name a new or an empty folder")
-    if not StudyFile.load(out / FILE).command.startswith(POOLED):
+    if not StudyFile.load(out / FILE).pooled:
         raise FrameError(f"{out}: holds a study of its own; name a new folder, or an earlier pool")
 
 
@@ -144,7 +144,8 @@ def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) ->
     bases = sorted((base for study in studies for base in study.bases), key=attrgetter("unit"))
     seconds = [study.seconds.model_dump() for study in studies]
     changes: dict[str, Any] = {
-        "command": f"{POOLED} {' '.join(map(str, [*folders, out]))}",
+        "command": f"python -m reports --pool {' '.join(map(str, [*folders, out]))}",
+        "pooled": tuple(map(str, folders)),
         "config": {**first.config, **_units_of(studies)},
         "config_digest": hashlib.sha256(digests.encode()).hexdigest(),
         "created": max(study.created for study in studies),

@@ -166,6 +166,7 @@ def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
         draw_fronts(
             ax,
             {group: one.points(group) for group in GROUPS},
+            {group: one.front(group) for group in GROUPS},
             GROUPS,
             limit=study.kv_limit_bytes,
             full_kv=study.kv_full_bytes,

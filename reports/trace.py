@@ -109,7 +109,7 @@ def _lines_of_costs(folder: Path, study: EfficiencyFile, rows: pd.DataFrame) -> 
     network = ", ".join(f"{name} {value}" for name, value in study.geometry)
     yield f"  network     {study.name}, random weights: {network}"
     yield f"  machine     {study.measured_on}"
-    yield from _made_by(study, study.config_digest, str(first["cell_digest"]))
+    yield from _made_by(study, str(first["cell_digest"]))
 
 
 def names_of(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
         yield f"  extractor   {extractor.name}, SHA-256 {extractor.digest}"
     drawn = ", ".join(f"{name} {value:g}" for name, value in study.sampling)
     yield f"  sampling    {drawn}; uniforms of unit and image"
-    yield from _made_by(study, study.config_digest, digest)
+    yield from _made_by(study, digest)
 
 
 def _place(folder: Path, digest: str) -> str:
@@ -158,11 +158,11 @@ def _plan(layers: Sequence[Sequence[int]]) -> str:
     return f"  plan        layers {' | '.join(','.join(map(str, at)) for at in layers)}"
 
 
-def _made_by(study: StudyHead, config_digest: str, digest: str) -> Iterator[str]:
+def _made_by(study: StudyHead, digest: str) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in study.versions.items())
     yield f"  code        varant {study.code_version} ({versions})"
     yield f"  command     {study.command}"
-    yield f"  config      digest {config_digest}, in {FILE}"
+    yield f"  config      digest {study.config_digest}, in {FILE}"
     yield f"  frame       SHA-256 {study.frame_sha256}"
     yield f"  MLflow      the run with the tag cell_digest = {digest}"
 

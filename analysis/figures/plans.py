@@ -10,13 +10,13 @@ from analysis.figures.floor import draw_floor
 from analysis.figures.frontier import draw_staircase
 from analysis.figures.labels import memory_axes, plain
 from analysis.figures.theme import ABSENT, FAINT
-from analysis.statistics.fronts import staircase
 from analysis.statistics.intervals import Interval
 
 
 def draw_fronts(
     ax: Axes,
     groups: Mapping[str, np.ndarray],
+    fronts: Mapping[str, np.ndarray],
     colours: Mapping[str, str],
     *,
     limit: float,
@@ -27,6 +27,7 @@ def draw_fronts(
 
     Args:
         groups: (N, 4) of (KV in bytes, metric, ends of its interval) by name; lower is better.
+        fronts: (n, 2) of those of them that no other betters.
         limit, full_kv: bytes; the memory limit, and what the full network needs.
     """
     ax.axvline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
@@ -38,7 +39,7 @@ def draw_fronts(
         ax.vlines(x, low, high, color=colours[name], linewidth=0.8, zorder=2)
         ax.plot(x, y, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
         line = {"color": colours[name], "linewidth": 1.0}
-        draw_staircase(ax, staircase(points[:, :2]), edge=1.03 * limit, **line)
+        draw_staircase(ax, fronts[name], edge=1.03 * limit, **line)
     draw_floor(ax, floor)
     plain(ax)
     ax.set_xlim(0, 1.06 * limit)

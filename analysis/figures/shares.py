@@ -12,7 +12,6 @@ from analysis.figures.theme import ABSENT, FAINT, INK
 
 LOWEST, HIGHEST = -0.35, 1.2  # where the axis of a share is cut
 OFFSET = 0.17  # of a kind of evidence from its row's middle
-MARKERS = {"sample quality": "o", "likelihood": "D"}
 
 
 def draw_shares(
@@ -24,8 +23,8 @@ def draw_shares(
     the plan loses without training; marks beyond the axis stand at its end.
 
     Args:
-        table: `schedule`, `kind` (keys of `MARKERS`), `share`, and `low`, `high` of its interval
-            (not finite where there is none), of one plan.
+        table: `schedule`, `likelihood` (whether it is that), `share`, and `low`, `high` of its
+            interval (not finite where there is none), of one plan.
         margin: what is allowed to be left.
         names: whether schedules are named.
     """
@@ -36,18 +35,17 @@ def draw_shares(
     ax.axvline(0, color=INK, linewidth=0.6, zorder=1)
     ax.axvline(1, color=FAINT, linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
     for row in table.itertuples():
-        first = row.kind == next(iter(MARKERS))
-        y = order.index(row.schedule) + (-OFFSET if first else OFFSET)
+        y = order.index(row.schedule) + (OFFSET if row.likelihood else -OFFSET)
         colour = colours[row.schedule]
         if np.isfinite([row.low, row.high]).all():
             ends = np.clip([row.low, row.high], LOWEST, HIGHEST)
             ax.hlines(y, *ends, color=colour, linewidth=1.2, zorder=2)
         x = float(np.clip(row.share, LOWEST, HIGHEST))
-        look: dict[str, Any] = {"mfc": colour if first else "white", "clip_on": False}
-        marker = MARKERS[row.kind]
+        marker, size = ("D", 3.2) if row.likelihood else ("o", 3.8)
+        look: dict[str, Any] = {"mfc": "white" if row.likelihood else colour, "clip_on": False}
         if row.share not in (x,):
             marker = ">" if row.share > HIGHEST else "<"
-        ax.plot(x, y, marker, color=colour, markersize=3.8 if first else 3.2, zorder=3, **look)
+        ax.plot(x, y, marker, color=colour, markersize=size, zorder=3, **look)
     ax.set_yticks(range(len(order)), order if names else [""] * len(order))
     for label, name in zip(ax.get_yticklabels(), order, strict=True):
         label.set_color(colours[name])

@@ -45,6 +45,8 @@ NAMES = (
     *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),
     *("loss quarter", "retrained full", "retrained half", "asymmetry"),
 )
+LOSSES = {f"{kind} {plan}": plan for kind in ("loss", "retrained") for plan in PLANS}
+UNTRAINED = {"full": "untrained half"} | {plan: f"untrained {plan}" for plan in PLANS[1:]}
 KINDS = ("fd", "fid", "sfid", "kid", "mind", "inception_score", "class_accuracy", "nll")
 
 
@@ -174,15 +176,14 @@ class Noise:
             top = next(iter(cubes.values()))
             for name in top:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
-                kind, _, plan = name.partition(" ")
-                margin = self._design.margins[plan] if kind in ("loss", "retrained") else None
-                y = top.get(f"untrained {'half' if plan == 'full' else plan}")
-                untrained = (
-                    float(y[..., 0].mean()) if margin is not None and y is not None else None
-                )
-                if kind != "untrained":
-                    of_common = _common(metric, next(iter(at)), shared.get(name))
-                    found.append(_quantity(metric, name, at, margin, untrained, of_common))
+                if name in UNTRAINED.values():
+                    continue
+                margin = untrained = None
+                if plan := LOSSES.get(name):
+                    margin = self._design.margins[plan]
+                    untrained = float(top[UNTRAINED[plan]][..., 0].mean())
+                of_common = _common(metric, next(iter(at)), shared.get(name))
+                found.append(_quantity(metric, name, at, margin, untrained, of_common))
         return tuple(found)
 
     @cached_property
@@ -253,9 +254,9 @@ class Noise:
         if "full" not in base:
             return found
         for plan in base.keys() & set(PLANS[1:]):
-            found[f"untrained {plan}"] = sign * (base[plan] - base["full"])
+            found[UNTRAINED[plan]] = sign * (base[plan] - base["full"])
         for plan, cube in trained.items():
-            y = found.get("untrained half" if plan == "full" else f"untrained {plan}")
+            y = found.get(UNTRAINED.get(plan, ""))
             if y is None:
                 continue
             # The base's draws belong to the training seeds in turn.

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims.ledger import judge_claims
-from analysis.claims.rows import Kind
 from analysis.claims.trained import Trained
 from analysis.errors import FrameError, was_written
 from analysis.frame import read_parquet
@@ -68,8 +67,8 @@ def remaining(
 ) -> pd.DataFrame:
     """What is left of the untrained damage, by every way to train and each plan it trained for.
 
-    Of the full network: of the damage of half the layers. Columns: `schedule`, `plan`, `kind` (of
-    evidence, as the ledger calls it), `share` with the ends `low`, `high` of Fieller's 90 %
+    Of the full network: of the damage of half the layers. Columns: `schedule`, `plan`, `likelihood`
+    (whether it is that, or sample quality), `share` with the ends `low`, `high` of Fieller's 90 %
     interval (infinite where the untrained damage is not clear of zero, NaN for one unit), `margin`.
     """
     rows = []
@@ -87,10 +86,9 @@ def remaining(
                 share = fieller(x, y)
                 if math.isnan(share.estimate):
                     continue
-                kind = Kind.LIKELIHOOD if metric.kind == "nll" else Kind.QUALITY
                 ends = (share.estimate, share.low, share.high, loss.margin)
-                rows.append((way.name, plan.label, kind.value, *ends))
-    columns = ["schedule", "plan", "kind", "share", "low", "high", "margin"]
+                rows.append((way.name, plan.label, metric.kind == "nll", *ends))
+    columns = ["schedule", "plan", "likelihood", "share", "low", "high", "margin"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -11,14 +11,13 @@ mend.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from analysis.study_file import FILE
+from analysis.errors import FrameError
+from analysis.study_file import FILE, StudyHead
 from studies.cells.result import CellResult, read_result
 from studies.tracking.mirror import mirror_study
 from studies.tracking.outline import Outline, read_outline
@@ -70,9 +69,13 @@ def _warn_of_others(workspace: Workspace, outlines: list[Outline]) -> None:
     """Name studies that left no outline: of an older version, or damaged."""
     known = {outline.study.config_digest for outline in outlines}
     for path in sorted(workspace.folder.glob(f"*/{FILE}")):
-        content = _said_by(path)
-        if content.get("config_digest") not in known:
-            said = f"no outline of it; run again: {content.get('command')}"
+        try:
+            study = StudyHead.load(path)
+        except FrameError as error:
+            print(f"warning: {error}", file=sys.stderr)
+            continue
+        if study.config_digest not in known:
+            said = f"no outline of it; run again: {study.command}"
             print(f"warning: {path.parent}: {said}", file=sys.stderr)
 
 
@@ -93,21 +96,16 @@ def _with_artifacts(workspace: Workspace, outline: Outline) -> Outline:
     study, answer = outline.study, outline.answer
     if answer is None:
         return outline
-    last = _said_by(workspace.study(study.experiment) / FILE).get("config_digest")
+    try:
+        last = StudyHead.load(workspace.study(study.experiment) / FILE).config_digest
+    except FrameError:  # it was named above
+        last = None
     artifacts = {
         folder: tuple(file for file in files if (workspace.folder / file).is_file())
         for folder, files in answer.artifacts.items()
         if last == study.config_digest
     }
     return replace(outline, answer=replace(answer, artifacts=artifacts))
-
-
-def _said_by(path: Path) -> dict[str, Any]:
-    """A study's file, whatever its study; {} where it is absent or damaged."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def main(arguments: list[str] | None = None) -> None:

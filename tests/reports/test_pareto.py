@@ -128,7 +128,7 @@ def test_shares_that_remain_are_of_the_untrained_damage():
     frame = pareto_frame(schedules=FEW, units=range(5))
     study = ParetoFile.model_validate(pareto_facts(schedules=FEW, units=range(5)))
     found = ParetoFindings(study, frame, None)
-    row = found.shares.query("schedule == 'progressive' and kind == 'likelihood'")
+    row = found.shares.query("schedule == 'progressive' and likelihood")
     row = row.set_index("plan").loc["d4@3"]
     whole = frame[frame["group"].isna() & (frame["metric"] == NLL)]
     whole = whole[whole["selector"] == "equidistant"]

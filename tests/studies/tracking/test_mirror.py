@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow_runs import histories, runs_of, shown
+from small_studies import make_folder, study_facts
 
 from studies.cells.result import CellResult, Measurements, write_result
 from studies.tracking.__main__ import main
@@ -238,17 +240,18 @@ def test_what_is_damaged_is_named_and_the_rest_mirrored_again(told, capsys):
     (told.cell("b" * 64) / "result.json").write_text("{}")
     outline = next((told.folder / "mirror").glob("eight-*"))
     outline.write_text(outline.read_text().replace("cell a", "cell z"))
-    older = told.study("older") / "study.json"
-    older.parent.mkdir()
-    older.write_text('{"config_digest": "e", "command": "python -m studies.older"}')
+    make_folder(told.folder / "older", pd.DataFrame({"unit": [0]}), study_facts("older"))
+    (told.study("broken") / "study.json").parent.mkdir()
+    (told.study("broken") / "study.json").write_text("{}")
     main([str(told.folder)])
     said = capsys.readouterr()
     assert " studies, 2 cells mirrored" in said.out
     lines = said.err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert "eight-dddddddddddddddd.json: damaged" in lines[0]
-    assert "no outline of it; run again: python -m studies.older" in lines[1]
-    assert "result.json: damaged" in lines[2]
+    assert "broken/study.json" in lines[1]
+    assert "no outline of it; run again: python -m studies.older" in lines[2]
+    assert "result.json: damaged" in lines[3]
 
 
 def test_it_touches_no_running_study_and_no_other_folder(of_two, tmp_path, capsys):
