@@ -92,7 +92,7 @@ class NoiseFacts(Facts):
     kind: str
     extractor: str | None = None
     quantity: str
-    margin: float | None = None
+    margin: float | None = Field(default=None, gt=0)
     mean: float
     untrained: float | None = None
     samples: int

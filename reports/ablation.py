@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import numbers
 from analysis.errors import FrameError
 from analysis.frame import load_frame
 from analysis.metrics import Metric
@@ -90,11 +91,11 @@ class Ablation:
             place = ("baseline", self.baseline.name, plan.label)
             for metric in self.metrics:
                 level = self.levels.observed((self.baseline.name, plan), metric.name)
-                text = words.interval(level.interval(), signed=False) if level else ""
+                text = numbers.interval(level.interval(), signed=False) if level else ""
                 found.setdefault(place, {})[named[metric.name]] = text
         for one in self.differences:
             place = (one.factor, one.way.name, one.plan.label)
-            text = words.interval(one.damage) + (words.STAR if one.significant else "")
+            text = numbers.interval(one.damage) + (words.STAR if one.significant else "")
             found.setdefault(place, {})[named[one.metric.name]] = text
         keys = ("Factor", "Trained", "Plan")
         return pd.DataFrame([dict(zip(keys, key, strict=True)) | row for key, row in found.items()])

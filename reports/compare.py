@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import numbers
 from analysis.claims.rows import LedgerRow
 from analysis.errors import FrameError
 from analysis.frame import headline_metrics, load_frame
@@ -115,7 +116,7 @@ class Comparison:
         page.table(
             pd.DataFrame(_rows(self)),
             "Levels of full networks and of real images, and what claims rest on: over the units "
-            f"of each, and B {words.MINUS} A with 95 % interval by Welch's t; {words.STAR} marks "
+            f"of each, and B {numbers.MINUS} A with 95 % interval by Welch's t; {words.STAR} marks "
             "p < 0.05, unadjusted.",
         )
         changed = [
@@ -153,9 +154,9 @@ def _rows(found: Comparison) -> list[dict[str, str]]:
         {
             "What": q.what,
             "Metric": named[q.metric],
-            "A": words.interval(q.one, signed=False),
-            "B": words.interval(q.other, signed=False),
-            f"B {words.MINUS} A": words.interval(q.difference) + (words.STAR if q.differs else ""),
+            "A": numbers.interval(q.one, signed=False),
+            "B": numbers.interval(q.other, signed=False),
+            f"B {numbers.MINUS} A": numbers.interval(q.difference) + words.STAR * q.differs,
         }
         for q in found.quantities
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
@@ -76,6 +77,6 @@ def _finding(cells: pd.DataFrame, metrics: tuple[Metric, ...]) -> str:
         if metric.name in cells:
             best = cells.loc[(metric.damage_sign * cells[metric.name]).idxmin()]
             ends = (best[f"{metric.name} {end}"] for end in ("low", "high"))
-            level = words.estimate(best[metric.name], *ends, signed=False)
+            level = numbers.estimate(best[metric.name], *ends, signed=False)
             said.append(f"{metric.short} {best['name']} ({level})")
     return f"Best by each metric: {'; '.join(said)}." if said else "No cell was measured."

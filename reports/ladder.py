@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.figures.heatmap import draw_ladder
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -151,12 +152,12 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
         cells: dict[str, dict[str, str]] = {}
         for step in (step for step in steps if step.metric in metrics):
             i = step.observed.interval()
-            text = words.estimate(i.estimate, i.low, i.high, signed=False)
+            text = numbers.estimate(i.estimate, i.low, i.high, signed=False)
             cells.setdefault(step.rung, {})[step.metric.short] = text
         rows = pd.DataFrame.from_dict(cells, orient="index").rename_axis("Rung").reset_index()
         rows = rows.loc[sorted(rows.index, key=lambda i: rows["Rung"][i] != "real")]
         page.table(
-            rows.fillna(words.NOTHING),
+            rows.fillna(numbers.NOTHING),
             f"{name}: mean score with 95 % interval by {words.over(repeats)}.",
         )
 

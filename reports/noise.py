@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.claims.planned import noise_design
 from analysis.figures.points import draw_components
 from analysis.figures.theme import new_figure
@@ -90,7 +91,7 @@ def _verdict(shown: Sequence[Quantity]) -> str:
 
 
 def _sentence(quantity: Quantity) -> str:
-    parts = (f"{LABELS[n]} {words.number(d)}" for n, d in _deviations(quantity).items())
+    parts = (f"{LABELS[n]} {numbers.number(d)}" for n, d in _deviations(quantity).items())
     unit = f" {quantity.metric.unit}" if quantity.metric.unit else ""
     return (
         f"Loss of half the layers, {quantity.metric.label}: a value from one unit, seed and draw "
@@ -144,7 +145,7 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
         {
             "Metric": _named(metric, metric.short),
             "Quantity": q.name,
-            "Mean": words.number(q.mean),
+            "Mean": numbers.number(q.mean),
             **{
                 label.capitalize(): _text(
                     q.components[name], q.samples if name == "evaluation" else 1
@@ -173,7 +174,7 @@ def _shared(q: Quantity) -> str:
 
 
 def _text(one: Component, samples: int) -> str:
-    return words.estimate(*_roots(one, samples), signed=False)
+    return numbers.estimate(*_roots(one, samples), signed=False)
 
 
 def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
@@ -182,9 +183,9 @@ def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[
         {
             "Metric": _named(metric, metric.short),
             "Quantity": q.name,
-            **{f"n = {n:,}": words.number(q.by_count.get(n, math.nan)) for n in study.counts},
-            "1 / n": {None: words.NOTHING, True: "holds", False: "refused"}[q.inverse],
-            "Jackknife / repeats": words.number(q.jackknife_ratio),
+            **{f"n = {n:,}": numbers.number(q.by_count.get(n, math.nan)) for n in study.counts},
+            "1 / n": {None: numbers.NOTHING, True: "holds", False: "refused"}[q.inverse],
+            "Jackknife / repeats": numbers.number(q.jackknife_ratio),
         }
         for metric, mine in metrics.items()
         for q in mine
@@ -205,10 +206,10 @@ def _add_resolutions(page: Page, found: Sequence[Resolution]) -> None:
         {
             "Metric": _named(one.metric, one.metric.short),
             "n": f"{one.samples:,}",
-            "Full": words.number(one.full),
-            "Half": words.number(one.half),
-            "Bias": words.percent(one.bias),
-            "Half less full, in its deviations": words.estimate(
+            "Full": numbers.number(one.full),
+            "Half": numbers.number(one.half),
+            "Bias": numbers.percent(one.bias),
+            "Half less full, in its deviations": numbers.estimate(
                 one.deviations, one.low, one.high, signed=False
             ),
         }

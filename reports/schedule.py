@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -99,7 +100,7 @@ def _answer(study: ScheduleFile, scored: int, again: pd.DataFrame) -> Text:
         label = f" ({trial.label})" if trial.label else ""
         winners += [strong(f"{name}: "), f"trial {trial.number}{label}, {_described(trial)}. "]
         differences = [
-            f"{zones[one.zone]} {_difference(one)} ({words.p_value(one.p_holm)})"
+            f"{zones[one.zone]} {_difference(one)} ({numbers.p_value(one.p_holm)})"
             for one in _by_nll(again, name).itertuples()
         ]
         if differences:
@@ -118,7 +119,7 @@ def _answer(study: ScheduleFile, scored: int, again: pd.DataFrame) -> Text:
 
 
 def _difference(row: Any) -> str:
-    return words.estimate(row.damage, row.low, row.high)
+    return numbers.estimate(row.damage, row.low, row.high)
 
 
 def _add_retrained(page: Page, again: pd.DataFrame) -> None:
@@ -131,7 +132,7 @@ def _add_retrained(page: Page, again: pd.DataFrame) -> None:
             "Of": row.zone,
             "Metric": parse_metric(row.metric).short,
             "Difference": _difference(row),
-            "p": words.p_value(row.p_holm),
+            "p": numbers.p_value(row.p_holm),
             "Than the paper's": SIDES[row.sign],
         }
         for row in again.itertuples()
@@ -180,8 +181,8 @@ def _add_search(page: Page, study: ScheduleFile, trials: pd.DataFrame) -> None:
             "Rank": str(row.rank),
             "Trial": words.unbroken(f"{row.number} {facts[row.number].label or ''}".strip()),
             "Schedule": _described(facts[row.number]),
-            "Full": words.fixed(row.full, 3),
-            "Subnets": words.fixed(row.subnets, 3),
+            "Full": numbers.fixed(row.full, 3),
+            "Subnets": numbers.fixed(row.subnets, 3),
             "Front": "yes" if row.front else "",
         }
         for row in trials.itertuples()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import new_figure
 from analysis.frame import headline_metrics, load_frame
@@ -110,9 +111,9 @@ def _verdict(found: Sequence[PlanValues]) -> str:
 
 
 def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
-    limit, best = words.percent(study.kv_limit_bytes / study.kv_full_bytes), study.best
+    limit, best = numbers.percent(study.kv_limit_bytes / study.kv_full_bytes), study.best
     parts: list[Text] = [
-        f"Within {limit} of the full network's peak KV ({words.size(study.kv_limit_bytes)} an "
+        f"Within {limit} of the full network's peak KV ({numbers.size(study.kv_limit_bytes)} an "
         f"image), {len(study.scored)} different plans were scored on {study.score_images} select "
         "images. "
     ]
@@ -124,7 +125,7 @@ def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
             parts += [
                 strong(one.metric.short),
                 f": on test images {_counts(one)}; the largest found plan, {last.found.plan}, "
-                f"differs from {last.zones.plan} by {words.interval(last.difference)}. ",
+                f"differs from {last.zones.plan} by {numbers.interval(last.difference)}. ",
             ]
     if any(one.matches for one in found):
         parts.append(
@@ -137,13 +138,13 @@ def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
 def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> None:
     rows = [
         {
-            "KV up to": words.size(matches[0].found.kv),
-            "Share": words.percent(matches[0].found.kv / study.kv_full_bytes),
+            "KV up to": numbers.size(matches[0].found.kv),
+            "Share": numbers.percent(matches[0].found.kv / study.kv_full_bytes),
             "Found": matches[0].found.plan,
             "Two zones": matches[0].zones.plan,
         }
         | {
-            one.metric.damage: words.interval(match.difference) + (words.STAR if match.sign else "")
+            one.metric.damage: numbers.interval(match.difference) + words.STAR * abs(match.sign)
             for one, match in zip(found, matches, strict=True)
         }
         for matches in zip(*(one.matches for one in found), strict=True)
@@ -188,7 +189,7 @@ def _plans(study: SearchFile) -> Figure:
     for row, (group, plans) in zip(axes, fronts.items(), strict=True):
         for ax, plan in zip(row, plans, strict=False):
             draw_plan(ax, plan.layers, study.geometry.depth, colour=GROUPS[group])
-            ax.set_title(words.percent(plan.kv / study.kv_full_bytes), fontsize=7, loc="center")
+            ax.set_title(numbers.percent(plan.kv / study.kv_full_bytes), fontsize=7, loc="center")
         for ax in row[len(plans) :]:
             ax.set_axis_off()
         if plans:
@@ -212,7 +213,7 @@ def _add_selectors(
         texts = [
             "same layers"
             if digest == reference and digest in one.values.index
-            else words.interval(one.difference(digest, reference))
+            else numbers.interval(one.difference(digest, reference))
             for digest, reference in zip(mine["cell_digest"], references, strict=True)
         ]
         rows.insert(2 * i + 2, f"{one.metric.damage} against equidistant", texts)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -109,8 +110,8 @@ def _answer(study: SupernetFile, first: First, maps: Sequence[Heatmap]) -> Text:
         "excluded, there and at every later switch point (one-sided 95 %). ",
         [
             f"{depth} layers, by {metric.short}: from scale {row['switch']} on, for "
-            f"{words.percent(row['kv_share'])} of its KV and "
-            f"{words.percent(row['flops_share'])} of its FLOPs. "
+            f"{numbers.percent(row['kv_share'])} of its KV and "
+            f"{numbers.percent(row['flops_share'])} of its FLOPs. "
             if row
             else f"{depth} layers, by {metric.short}: at no switch point. "
             for depth, by_metric in first.items()
@@ -121,7 +122,7 @@ def _answer(study: SupernetFile, first: First, maps: Sequence[Heatmap]) -> Text:
             "Used at another switch point than the one that it was trained for, a model is "
             f"significantly worse in NLL than one trained there in {_pairs(maps)} (Holm within a "
             "depth), at most by "
-            f"{words.number(max(float(np.nanmax(m.values)) for m in maps))} nats/token.",
+            f"{numbers.number(max(float(np.nanmax(m.values)) for m in maps))} nats/token.",
         ]
         if maps
         else "",
@@ -163,12 +164,12 @@ def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
         for x in table.itertuples():
             row = rows.setdefault((-x.depth, x.switch), {})
             row |= {"Depth": f"d{x.depth}", "N": str(x.switch)}
-            row |= {"KV": words.percent(x.kv_share), "FLOPs": words.percent(x.flops_share)}
-            row[metric.damage] = words.estimate(x.damage, x.low, x.high)
+            row |= {"KV": numbers.percent(x.kv_share), "FLOPs": numbers.percent(x.flops_share)}
+            row[metric.damage] = numbers.estimate(x.damage, x.low, x.high)
             row[f"{metric.short} within"] = words.YES_NO[x.acceptable]
     judged = [name for m in losses for name in (m.damage, f"{m.short} within")]
     columns = ["Depth", "N", *judged, "KV", "FLOPs"]
-    return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(words.NOTHING)
+    return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(numbers.NOTHING)
 
 
 def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:

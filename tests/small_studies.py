@@ -239,6 +239,9 @@ def trained_facts(
     return study_facts(study) | facts
 
 
+COUNTS = (250, 1000, 2000)  # of samples, with which the ladder was climbed
+
+
 def study_facts(study: str, **other: Any) -> dict[str, Any]:
     """What any study that measures plans says of itself."""
     hardware = {"cpu": "a processor", "cores": 2, "threads_per_process": 1, "workers": 2}
@@ -260,6 +263,8 @@ def study_facts(study: str, **other: Any) -> dict[str, Any]:
     }
     facts |= {"bases": [{"unit": 0, "digest": "b", "parameters": 9}]}
     facts |= {"geometry": geometry | {"shared_adaln": False}}
+    zones = dict.fromkeys(("early", "middle", "late"), True)
+    facts |= {"ladder": {f"fd/{name}/n{count}": zones for name in spaces for count in COUNTS}}
     facts |= {"sampling": {"samples": 1000, "cfg": 0.0, "top_k": 0, "top_p": 0.0}}
     return facts | {"likelihood": {"nll_images": 1000, "select_images": 0}} | other
 

@@ -31,6 +31,7 @@ ORDER = {
         "claims",
         "figures",
         "maps searches",
+        "numbers",
         "statistics",
         "search_file instrument_file efficiency_file",
         "frame metrics study_file",

@@ -19,6 +19,7 @@ triangle of other windows is descriptive: neither decides.
 Needs: needs no training: python -m studies.sensitivity tests it.
 """
 
+from analysis import numbers
 from analysis.claims.rows import Claim, LedgerRow
 from analysis.claims.rules import Answer, Question, direction, judged
 from analysis.metrics import Metric
@@ -35,12 +36,14 @@ def judge_c1(found: AsymmetryStudy, study: SensitivityFile) -> LedgerRow:
         if metric not in estimates:
             return None
         test = direction(f"A {PRIMARY.value}", metric, estimates[metric].observed)
-        cost = test.interval.estimate
+        more = test.interval.estimate > 0
+        cost = test.interval if more else estimates[metric].observed.times(-1).interval()
         return Answer(
             tests=(test,),
             supports=test.outcome > 0,
             contradicts=test.outcome < 0,
-            said=f"half the layers cost {abs(cost):.3g} more {'early' if cost > 0 else 'late'}",
+            said=f"half the layers cost {numbers.interval(cost, signed=False)} more in "
+            f"{metric.short} on the {'early' if more else 'late'} scales",
             heads=("the early scales need depth more", "the late scales need depth more"),
         )
 

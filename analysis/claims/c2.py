@@ -14,6 +14,7 @@ hold, so there is no correction. Contradicted where either is negative: of two t
 Needs: needs two fixed shares and a subnet of half the layers.
 """
 
+from analysis import numbers
 from analysis.claims.rows import Claim, LedgerRow
 from analysis.claims.rules import Answer, Question, direction, judged, setting_of, untested
 from analysis.claims.trained import Trained
@@ -38,12 +39,13 @@ def judge(case: Trained) -> LedgerRow:
             direction(f"full network: {high} worse than {low}", metric, full),
             direction(f"{half.label}: {low} worse than {high}", metric, subnet),
         )
-        lost, won = (test.interval.estimate for test in tests)
+        lost, won = (numbers.interval(test.interval) for test in tests)
         return Answer(
             tests=tests,
             supports=all(test.outcome > 0 for test in tests),
             contradicts=any(test.outcome < 0 for test in tests),
-            said=f"the larger share costs the full network {lost:+.3g} and spares half {won:+.3g}",
+            said=f"{high} in place of {low} costs the full network {lost} in {metric.short} and "
+            f"spares half the layers {won}",
             heads=("both ways", "no trade"),
         )
 

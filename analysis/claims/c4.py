@@ -10,8 +10,9 @@ began from, as a share of the damage that the same plan has on that network untr
 
 Rule: Non-inferiority over units for each part: below 5 % for half the layers, below 10 % for a
 quarter and for the shallowest. A part is reproduced where the loss is shown to be below its margin,
-contradicted where it is shown to be beyond. The claim needs half and a quarter, both; the
-shallowest, which the paper publishes and does not call free, is a line beside them.
+contradicted where it is shown to be beyond, after Holm's correction over half and a quarter,
+either of which would contradict the claim. The claim needs both; the shallowest, which the paper
+publishes and does not call free, is a line beside them.
 
 Needs: needs the base, the progressive schedule and this subnet (the fewest layers: fewer than a
 quarter).
@@ -27,8 +28,9 @@ HALF, QUARTER, SHALLOWEST = "half the layers", "a quarter of the layers", "the f
 
 def judge(case: Trained) -> LedgerRow:
     plans = {HALF: case.half, QUARTER: case.subnet(4), SHALLOWEST: case.shallowest}
+    both = [plans[part] for part in (HALF, QUARTER)]
     found = {
-        part: case.no_loss(Question(claim=CLAIM, part=part), case.progressive(), plan)
+        part: case.no_loss(Question(claim=CLAIM, part=part), case.progressive(), plan, among=both)
         for part, plan in plans.items()
     }
     verdict = all_of([*found[HALF], *found[QUARTER]])

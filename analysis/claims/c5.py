@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product, starmap
 
+from analysis import numbers
 from analysis.claims.costs import Costs
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import untested
@@ -74,7 +75,7 @@ def _line(switch: int, kv: Mapping[PlanKey, float]) -> Line:
             label=f"{PlanKey(depth, switch).label}: KV saved, reference style",
             interval=Interval(estimate=share, low=share, high=share),
             outcome=1 if abs(share - PUBLISHED[depth]) <= TOLERANCE else -1,
-            note=f"published {100 * PUBLISHED[depth]:.0f} %",
+            note=f"published {numbers.percent(PUBLISHED[depth])}",
         )
         for depth, share in saved.items()
     )

@@ -9,10 +9,10 @@ official weights' geometry, timed by turns on one GPU.
 
 Rule: Every factor, published in steps of 0.1, has to lie within 0.05 of the range of the repeats of
 its plan after scale 6: reproduced where all three do, contradicted where one does not. Only VAR-d30
-at batch 64 on a GPU decides, and says on which. A study of small networks has no such timing: the
-bound that FLOPs alone would allow is said, and what was measured instead.
+at batch 64 on a GPU decides, in five turns or more, and says on which. A study of small networks
+has no such timing: the bound that FLOPs alone would allow is said, and what was measured instead.
 
-Needs: needs a GPU and the official geometry.
+Needs: needs five turns on a GPU with the official geometry.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ Sentence: Half the layers after scale 7 instead of 6 is nearly free, with half t
 times the speed.
 
 Published: The conference poster: FID + 0.3, half the cache, 1.8 times. By our arithmetic d16@7
-saves 36 % as the reference keeps its cache (47 % freed), and FLOPs allow 1.56 times at most.
+saves 36 % as the reference keeps its cache (47 % freed), and FLOPs allow 1.57 times at most.
 
 Estimand: The loss of half the layers one scale after the switch point of the study, of a
 progressive schedule that was trained for that later point, against the full network that training

@@ -10,6 +10,7 @@ from analysis.efficiency_file import OURS, EfficiencyFile
 from analysis.maps.generation import Sampling, sampling_of
 from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import PlanKey
+from analysis.statistics.units import LEAST_UNITS
 
 PAPERS_GEOMETRY, PAPERS_BATCH = "d30", 64
 SPEEDUP_TOLERANCE = 0.05  # factors are published in steps of 0.1
@@ -28,10 +29,12 @@ class Costs:
 
     @property
     def papers(self) -> Sampling | None:
-        """The paper's network and batch on a GPU; None where that was not measured."""
+        """The paper's network and batch on a GPU, in five turns or more; None where that was not
+        measured."""
         if self.study.name != PAPERS_GEOMETRY or self.study.hardware.gpu is None:
             return None
-        return next((one for one in self.samplings if one.batch == PAPERS_BATCH), None)
+        enough = (one for one in self.samplings if one.seconds.shape[1] >= LEAST_UNITS)
+        return next((one for one in enough if one.batch == PAPERS_BATCH), None)
 
 
 def speedup_test(sampling: Sampling, plan: PlanKey, published: float) -> Evidence:

@@ -22,6 +22,7 @@ from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
 from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable, ResolutionFacts
 from analysis.metrics import Metric
+from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.noise import Design, Quantity, Resolution
 from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import (
@@ -144,7 +145,8 @@ def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
     shared, most = (common_of(facts, size, upper=upper) for upper in (False, True))
     counted = {"samples": size.count(facts), "seeds": size.seeds}
     deviation = own.deviation(**counted)
-    least = detectable(deviation, size.units, shared)
+    level = SIGNIFICANCE / (2 if facts.margin is None else 1)  # a direction's test has two sides
+    least = detectable(deviation, size.units, shared, level=level)
     found = Outlook(key=key, kind=facts.kind, extractor=facts.extractor, least=least)
     if facts.margin is None or facts.untrained is None:
         return found
@@ -198,7 +200,7 @@ def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: i
     others = spread.base + spread.training / seeds
     if not others > 0:
         return None
-    needed = spread.evaluation / seeds / (EVALUATION_SHARE * others)
+    needed = spread.evaluation / (EVALUATION_SHARE * others)
     return SAMPLE_STEP * max(1, math.ceil(needed / SAMPLE_STEP))
 
 

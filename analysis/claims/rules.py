@@ -6,10 +6,10 @@ say only where its own test points the other way: *metrics disagree*. Likelihood
 own. No line overrules another.
 
 *Who may decide.* No verdict below five units, nor of a quick run, nor of a distance on fewer
-samples than twice its features, nor of a metric that the ladder showed to be blind in the claim's
-zone, nor of a share of a damage that is not clear of zero: all these *cannot resolve*. What is
-neither reproduced nor contradicted is *inconclusive*, or *cannot resolve* where the planned power
-at a true loss of zero was below 80 %. A decided test stands whatever its power.
+samples than twice its features, nor of a metric of samples that the ladder did not show to see
+damage of the claim's zone, nor of a share of a damage that is not clear of zero: all these *cannot
+resolve*. What is neither reproduced nor contradicted is *inconclusive*, or *cannot resolve* where
+the planned power at a true loss of zero was below 80 %. A decided test stands whatever its power.
 
 *Tests.* Directions are two-sided t tests over units. No loss is non-inferiority, one-sided, by the
 linear contrast of `analysis.statistics.noninferiority`: a gain is no loss, a loss beyond the margin
@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from analysis import numbers
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, p_beyond, significant_sign
@@ -101,7 +102,8 @@ class Question:
             verdict = Verdict.REPRODUCED if answer.supports else Verdict.CONTRADICTED
         reason = self._unresolved(study, metric, answer)
         if not reason and verdict is Verdict.INCONCLUSIVE and power is not None and power < POWER:
-            reason = f"planned power {100 * power:.0f} % at a true loss of zero, below 80 %"
+            reason = f"planned power {numbers.percent(power)} at a true loss of zero, below "
+            reason += numbers.percent(POWER)
         verdict = Verdict.UNRESOLVED if reason else verdict
         heads = dict(zip(DECIDED, answer.heads, strict=True))
         said = f"{heads[verdict]}: {answer.said}" if verdict in heads else answer.said
@@ -119,7 +121,8 @@ class Question:
         """Why this metric may not decide; empty where it may."""
         units = min(len(test.units) for test in answer.tests)
         features = {one.name: one.features for one in study.extractors}.get(metric.extractor or "")
-        blind = [zone for zone in self.zones if _saw(study, metric, zone) is False]
+        saw = {zone: _saw(study, metric, zone) for zone in self.zones if metric.extractor}
+        blind = [zone for zone, seen in saw.items() if seen is False]
         if study.quick:
             return "a quick run: not a result"
         if units < LEAST_UNITS:
@@ -127,6 +130,8 @@ class Question:
             return f"{counted}; a verdict needs {LEAST_UNITS}"
         if features and study.sampling.samples < 2 * features:
             return f"{study.sampling.samples} samples are fewer than twice {features} features"
+        if None in saw.values():
+            return "no ladder was climbed with these features at so many samples"
         if blind:
             return f"{metric.short} failed the ladder at the {' and '.join(blind)} scales"
         if not all(test.clear for test in answer.tests):
@@ -140,10 +145,8 @@ class Question:
         said = [f"t over {units} units"]
         if any(not math.isnan(test.p_holm) for test in answer.tests):
             said.append("Holm where any test would do")
-        if metric.extractor and any(_saw(study, metric, zone) is None for zone in self.zones):
-            said.append("no ladder was run for these features")
         if any(test.margin is not None for test in answer.tests):
-            shown = "not planned" if power is None else f"{100 * power:.0f} %"
+            shown = "not planned" if power is None else numbers.percent(power)
             said.append(f"power {shown}")
         return "; ".join(said)
 
@@ -248,19 +251,24 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
 
 
 def remains(test: Evidence, *, full: bool) -> str:
-    """`3.1 % of the untrained damage remains (margin 5 %)`, or is gained; for the full network,
-    what was lost or gained as a share of what half the layers lose untrained. Where that damage is
-    not clear of zero, a share of it means nothing: the loss itself, in the metric's unit."""
+    """`3.1 [1.2, 5.0] % of the untrained damage remains (margin 5 %)`, with Fieller's 90 %
+    interval, or is gained; for the full network, what was lost or gained as a share of what half
+    the layers lose untrained. Where that damage is not clear of zero, a share of it means nothing:
+    the loss itself, in the metric's unit."""
     if test.share is None or test.margin is None or test.metric is None:
         return ""
     if not test.clear:
-        return f"loss {test.interval.estimate:+.3g}, {UNCLEAR}"
+        return f"loss {numbers.interval(test.interval)}, {UNCLEAR}"
     whose, of = "half the layers'" if full else "the", "damage"
     if test.metric.kind == "nll":
         of = "loss"
-    share, became = test.share.estimate, "lost" if full else "remains"
-    size = f"{abs(100 * share):.1f} % of {whose} untrained {of}"
-    return f"{size} {'gained' if share < 0 else became} (margin {100 * test.margin:.0f} %)"
+    share, became = test.share, "lost" if full else "remains"
+    ends = [100 * end for end in (share.estimate, share.low, share.high)]
+    if share.estimate < 0:
+        ends, became = [-ends[0], -ends[2], -ends[1]], "gained"
+    size = numbers.estimate(*ends, signed=False) if share.bounded else numbers.number(ends[0])
+    margin = numbers.percent(test.margin)
+    return f"{size} % of {whose} untrained {of} {became} (margin {margin})"
 
 
 def all_of(lines: Sequence[Line]) -> Verdict:

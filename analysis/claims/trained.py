@@ -7,6 +7,7 @@ Margins are shares of the damage that the same plan has on the network that trai
 `analysis.statistics.noninferiority`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from analysis.claims.rows import Evidence, Line
@@ -80,17 +81,29 @@ class Trained:
         )
 
     def no_loss(
-        self, question: Question, way: Way | None, plan: PlanKey | None
+        self,
+        question: Question,
+        way: Way | None,
+        plan: PlanKey | None,
+        among: Sequence[PlanKey | None] = (),
     ) -> tuple[Line, ...]:
-        """The lines of a claim that a plan of a way to train loses nothing against the base."""
+        """The lines of a claim that a plan of a way to train loses nothing against the base.
+
+        Args:
+            among: plans any of which would contradict the claim; `plan` may be one.
+        """
 
         def ask(metric: Metric) -> Answer | None:
             if way is None or plan is None:
                 return None
             label = f"{way.name}, {plan.label}: no worse than the base's full network"
-            tests = no_losses(metric, [self.loss(label, metric, (way.name, plan))])
-            if tests is None:
+            others = [one for one in among if one and one != plan] if plan in among else []
+            losses = [self.loss(label, metric, (way.name, one)) for one in (plan, *others)]
+            if not losses[0].paired[0]:
                 return None
+            tests = no_losses(metric, [loss for loss in losses if loss.paired[0]])
+            assert tests is not None, "losses without units are left out"
+            tests = tests[:1]
             return Answer(
                 tests=tests,
                 supports=tests[0].outcome > 0,

@@ -46,22 +46,31 @@ class UnitSpread:
 
     def deviation(self, *, samples: int, seeds: int = 1) -> float:
         """Standard deviation of a unit's difference from `samples` samples, and the mean of `seeds`
-        training seeds a unit."""
-        return math.sqrt(self.base + (self.training + self.evaluation / samples) / seeds)
+        training seeds a unit, which share the unit's uniforms and images: only training averages
+        out."""
+        return math.sqrt(self.base + self.training / seeds + self.evaluation / samples)
 
 
-def power_of(effect: float, deviation: float, units: int, common: Common = NOTHING_COMMON) -> float:
-    """Chance that a one-sided 5 % t test over units shows a true mean of `effect` > 0.
+def power_of(
+    effect: float,
+    deviation: float,
+    units: int,
+    common: Common = NOTHING_COMMON,
+    *,
+    level: float = SIGNIFICANCE,
+) -> float:
+    """Chance that a one-sided t test over units shows a true mean of `effect` > 0.
 
     Args:
         deviation: standard deviation of a unit's difference, in the unit of `effect`.
+        level: of the test; half of 5 % for a direction, whose test has two sides.
     """
     if units < 2:
         return 0.0
     error, freedom = _error(deviation, units, common)
     if error == 0:
         return 1.0
-    critical = special.stdtrit(freedom, 1 - SIGNIFICANCE)
+    critical = special.stdtrit(freedom, 1 - level)
     return float(stats.nct.sf(critical, freedom, effect / error))
 
 
@@ -74,15 +83,17 @@ def _error(deviation: float, units: int, common: Common) -> tuple[float, float]:
     return math.sqrt(own + common.variance), (own + common.variance) ** 2 / spread
 
 
-def detectable(deviation: float, units: int, common: Common = NOTHING_COMMON) -> float:
-    """The smallest true mean that a one-sided test shows with `POWER`; infinite below two units."""
+def detectable(
+    deviation: float, units: int, common: Common = NOTHING_COMMON, *, level: float = SIGNIFICANCE
+) -> float:
+    """The smallest true mean that such a test shows with `POWER`; infinite below two units."""
     if units < 2:
         return math.inf
     error, freedom = _error(deviation, units, common)
     if error == 0:
         return 0.0
-    most = error * (special.stdtrit(freedom, 1 - SIGNIFICANCE) + 40)
-    short = lambda d: power_of(d, deviation, units, common) - POWER  # noqa: E731
+    most = error * (special.stdtrit(freedom, 1 - level) + 40)
+    short = lambda d: power_of(d, deviation, units, common, level=level) - POWER  # noqa: E731
     return float(optimize.brentq(short, 0.0, most))
 
 

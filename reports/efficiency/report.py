@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import numbers
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import LedgerRow
 from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
@@ -62,11 +63,11 @@ def _answer(found: list[Sampling]) -> Text:
         full = one.memory.loc[OURS, one.study.full]
         least = memory["peak"].idxmin()
         share = memory.loc[least, "peak"] / full["peak"]
-        saves = f"{label(*least)} holds {words.percent(share)} of that"
+        saves = f"{label(*least)} holds {numbers.percent(share)} of that"
         said += [
             strong(f"Batch {one.batch}. "),
-            f"A generation takes {words.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
-            f"in full and holds {words.size(full['peak'])} at once beside its weights, set by "
+            f"A generation takes {numbers.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
+            f"in full and holds {numbers.size(full['peak'])} at once beside its weights, set by "
             f"{full['stage']} at scale {full['scale']}; "
             f"{saves if share < 1 else 'no plan holds less'}. ",
         ]
@@ -80,10 +81,10 @@ def _add_training(page: Page, training: Training) -> None:
         {
             "Plan": strong(str(row.Index)),
             "ms": milliseconds(row),
-            "Images/s": words.number(row.images_per_second),
+            "Images/s": numbers.number(row.images_per_second),
             "Of the full step": ratio(row, "ratio"),
-            "FLOPs": words.fixed(row.flops_ratio, 3),
-            "Held by a step": words.size(row.peak),
+            "FLOPs": numbers.fixed(row.flops_ratio, 3),
+            "Held by a step": numbers.size(row.peak),
         }
         for row in training.steps.itertuples()
     ]
@@ -93,7 +94,7 @@ def _add_training(page: Page, training: Training) -> None:
         "full network's, beside the same of FLOPs; what a step holds beside parameters and "
         "optimiser at its peak.",
     )
-    fixed = {kind: words.size(size) for kind, size in training.fixed.items()}
+    fixed = {kind: numbers.size(size) for kind, size in training.fixed.items()}
     page.table(
         pd.DataFrame([fixed]),
         "Fixed memory by kind. Gradients are views of the buckets in which ranks share them, which "
@@ -105,7 +106,7 @@ def _add_training(page: Page, training: Training) -> None:
             [
                 (
                     named.get(str(name), f"share of time: {name}"),
-                    words.fixed(value, 2) if name in named else f"{100 * value:.2f} %",
+                    numbers.fixed(value, 2) if name in named else f"{100 * value:.2f} %",
                 )
                 for name, value in beside.items()
             ],
@@ -125,8 +126,8 @@ def _add_overheads(page: Page, rows: pd.DataFrame) -> None:
         pd.DataFrame(
             {
                 "What": [str(name) for name in wide.index],
-                "CPU-seconds": [words.number(one) for one in wide.get("overhead_seconds", [])],
-                "Memory": [words.size(one) for one in held],
+                "CPU-seconds": [numbers.number(one) for one in wide.get("overhead_seconds", [])],
+                "Memory": [numbers.size(one) for one in held],
             }
         ),
         "What a study costs beside its cells. Reports are of a made-up study of the kind pareto.",
@@ -167,7 +168,7 @@ def _add_protocol(page: Page, study: EfficiencyFile) -> None:
         ("Type", study.precision),
         ("Hardware", f"{h.gpu or h.cpu}; device {h.device}; {h.platform}"),
         ("Timing", f"{clock}; every sampler once untimed, then all by turns"),
-        ("Time", f"{words.seconds(study.seconds)} for all cells, earlier invocations' too"),
+        ("Time", f"{numbers.seconds(study.seconds)} for all cells, earlier invocations' too"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
         ("Command", study.command),
         (

@@ -6,6 +6,7 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.efficiency_file import OURS, EfficiencyFile
 from analysis.figures import costs
 from analysis.figures.colours import FIXED
@@ -13,7 +14,6 @@ from analysis.figures.theme import INK, LATE, new_figure
 from analysis.maps.generation import Sampling, label
 from analysis.statistics.levels import FULL, PlanKey
 from reports.efficiency.words import milliseconds, on, ratio, short
-from reports.parts import words
 from reports.parts.page import Page, strong
 
 MIB = 2**20
@@ -55,13 +55,13 @@ def _latency_texts(one: Sampling) -> pd.DataFrame:
             {
                 "Sampler": strong(label(*row.Index)),
                 "ms": milliseconds(row),
-                "Images/s": words.number(row.images_per_second),
+                "Images/s": numbers.number(row.images_per_second),
                 "As full": ratio(row, "speedup"),
                 "As reference": ratio(row, "over_reference"),
-                "FLOPs allow": words.fixed(row.flops_ratio, 2),
-                "Of that": words.percent(row.of_ceiling),
-                "Matrix": words.percent(row.mfu),
-                "Copy": words.percent(row.mbu),
+                "FLOPs allow": numbers.fixed(row.flops_ratio, 2),
+                "Of that": numbers.percent(row.of_ceiling),
+                "Matrix": numbers.percent(row.mfu),
+                "Copy": numbers.percent(row.mbu),
             }
             for row in one.latency.itertuples()
         ]
@@ -144,13 +144,13 @@ def _memory_texts(one: Sampling) -> pd.DataFrame:
         [
             {
                 "Sampler": strong(label(*row.Index)),
-                "KV, arithmetic": words.size(row.kv_analytic),
-                "KV, tensors": words.size(row.kv_live),
-                "Transformer": words.size(row.transformer_bytes),
-                "Peak": words.size(row.peak),
+                "KV, arithmetic": numbers.size(row.kv_analytic),
+                "KV, tensors": numbers.size(row.kv_live),
+                "Transformer": numbers.size(row.transformer_bytes),
+                "Peak": numbers.size(row.peak),
                 "Set by": f"{row.stage}, scale {row.scale}",
-                "Predicted": words.size(row.predicted),
-                "Weights": words.size(row.weights),
+                "Predicted": numbers.size(row.predicted),
+                "Weights": numbers.size(row.weights),
                 "Launches": f"{row.launches:,.0f}",
                 "Waits": f"{row.waits:,.0f}",
             }

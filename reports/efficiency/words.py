@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis import numbers
 from analysis.efficiency_file import EfficiencyFile
 from analysis.maps.generation import Sampling
 from reports.parts import words
@@ -19,9 +20,9 @@ def short(one: Sampling) -> str:
 
 def milliseconds(row: Any) -> str:
     ends = (1e3 * end for end in (row.seconds, row.low, row.high))
-    return words.unbroken(words.estimate(*ends, signed=False))
+    return words.unbroken(numbers.estimate(*ends, signed=False))
 
 
 def ratio(row: Any, name: str) -> str:
     ends = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-    return words.unbroken(words.estimate(*ends, signed=False))
+    return words.unbroken(numbers.estimate(*ends, signed=False))

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis.claims.ledger import judge_claims
@@ -15,6 +14,7 @@ from analysis.statistics.choices import choose_plans, half_of
 from analysis.statistics.fronts import frontier, hypervolume_table, trade
 from analysis.statistics.levels import FULL, Levels, PlanKey, Way
 from analysis.statistics.noninferiority import fieller
+from analysis.statistics.units import common_of
 from analysis.study_file import ParetoFile
 from reports.parts.metrics import judging_metrics, main_metrics
 
@@ -78,12 +78,11 @@ def remaining(
                 continue
             for metric in metrics:
                 loss = case.loss("", metric, (way.name, plan))
-                lost, untrained = loss.observed.by_unit, loss.untrained.by_unit
-                units = [unit for unit in lost if unit in untrained]
-                if not units or not any(untrained[unit] for unit in units):
+                lost, untrained = loss.paired
+                if not lost:
                     continue
-                x, y = (np.array([values[unit] for unit in units]) for values in (lost, untrained))
-                share = fieller(x, y)
+                common = common_of(lost, untrained)
+                share = fieller(lost.values, untrained.values, common_2R=common)
                 if math.isnan(share.estimate):
                     continue
                 ends = (share.estimate, share.low, share.high, loss.margin)

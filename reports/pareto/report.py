@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.claims.ledger import judge_claims
 from analysis.claims.rows import LedgerRow
 from analysis.figures.colours import colours_of
@@ -126,15 +127,15 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
     """A table of the plans that were chosen on select images, as test images judge them."""
     rows = [
         {
-            "KV up to": words.percent(plan.kv_share_limit),
+            "KV up to": numbers.percent(plan.kv_share_limit),
             "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}"),
-            "KV": words.percent(plan.kv_share),
-            "select NLL": words.fixed(plan.select_nll, 3),
+            "KV": numbers.percent(plan.kv_share),
+            "select NLL": numbers.fixed(plan.select_nll, 3),
             **{
-                m.short: words.unbroken(words.interval(plan.test.get(m.name), signed=False))
+                m.short: words.unbroken(numbers.interval(plan.test.get(m.name), signed=False))
                 for m in found.metrics
             },
-            "Loss": words.unbroken(words.interval(plan.loss)),
+            "Loss": words.unbroken(numbers.interval(plan.loss)),
             "No worse": words.YES_NO[plan.non_inferior],
         }
         for plan in found.chosen
@@ -173,7 +174,7 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
     if len(trained):
         squares = trained[["unit_sd", "sample_sd"]] ** 2
         spreads = squares.groupby([trained["plan"], trained["metric"]], sort=False).mean() ** 0.5
-        said = spreads.map(partial(words.number, digits=2))
+        said = spreads.map(partial(numbers.number, digits=2))
         text = said["unit_sd"] + " / " + said["sample_sd"]
         texts = said.assign(text=text, schedule="", of="value")
         columns: dict[tuple[str, Of], str]

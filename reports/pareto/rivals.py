@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.figures.colours import KINDS, OTHERS
 from analysis.figures.labels import memory_axes
 from analysis.figures.rivals import Reached, draw_rivals
@@ -87,14 +88,13 @@ class RivalFindings:
         for metric in metrics:
             lost = one.damage.get(metric.name, NOTHING)
             star = words.STAR if one.significant(metric.name) else ""
-            text = words.unbroken(words.interval(lost.interval()) + star) if lost else words.NOTHING
-            texts[named[metric.name]] = text
+            texts[named[metric.name]] = words.unbroken(numbers.interval(lost.bounds()) + star)
         return {
             "Rival": one.front.name,
-            "At the KV of": f"{one.plan.label} ({words.size(one.kv)})",
+            "At the KV of": f"{one.plan.label} ({numbers.size(one.kv)})",
             "between": " and ".join(map(words.unbroken, one.between)),
-            "FLOPs": words.percent(one.flops_share),
-            "Weights": words.size(one.weight_bytes),
+            "FLOPs": numbers.percent(one.flops_share),
+            "Weights": numbers.size(one.weight_bytes),
             **texts,
         }
 
@@ -109,14 +109,14 @@ class RivalFindings:
             f"paired; {words.STAR} marks p < 0.05 after Holm over the differences of a metric. "
             "Below a rival's smallest plan there is no row. FLOPs: the rival's over the own "
             "plan's. Weights: bytes that its plans read, beside the cache; the study's own network "
-            f"has {words.size(weights)}."
+            f"has {numbers.size(weights)}."
         )
 
     def ranks_words(self) -> str:
         """The rank correlation of inherited and stand-alone qualities."""
         said = [
-            f"{metric.short} {words.fixed(sum(found.taus) / len(found.taus), 2)} "
-            f"({words.fixed(min(found.taus), 2)} to {words.fixed(max(found.taus), 2)})"
+            f"{metric.short} {numbers.fixed(sum(found.taus) / len(found.taus), 2)} "
+            f"({numbers.fixed(min(found.taus), 2)} to {numbers.fixed(max(found.taus), 2)})"
             for metric in self.found.metrics
             if (found := self.ranks.get(metric.name))
         ]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis import numbers
 from analysis.figures.frontier import frontier_limits
 from analysis.figures.shares import HIGHEST, LOWEST
 from analysis.metrics import Metric
@@ -19,8 +20,8 @@ def answer_words(found: ParetoFindings) -> Text:
     """The answer in a paragraph."""
     units = len(found.study.units)
     said = "; ".join(
-        f"{words.percent(plan.kv_share_limit)} {plan.schedule} {plan.plan.label} "
-        f"{words.interval(plan.loss)}"
+        f"{numbers.percent(plan.kv_share_limit)} {plan.schedule} {plan.plan.label} "
+        f"{numbers.interval(plan.loss)}"
         for plan in found.chosen
         if plan.loss is not None
     )
@@ -54,7 +55,7 @@ def _cut(found: ParetoFindings) -> bool:
 def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     low, high = frontier_limits(data)
     beyond = int((~data.plans["value"].between(low, high)).sum())
-    budgets = words.listed([words.percent(share) for share in found.study.kv_budgets])
+    budgets = words.listed([numbers.percent(share) for share in found.study.kv_budgets])
     text = (
         "A panel a schedule that trains subnets. Filled, with their depths: plans that its models "
         "were trained for; hollow: other switch points, which decide nothing. Grey staircase: the "
@@ -106,7 +107,7 @@ def hypervolume_caption(found: ParetoFindings) -> str:
 def costly(found: ParetoFindings) -> list[Text]:
     """Memory budgets at which no plan is shown to cost nothing."""
     return [
-        f"No plan within {words.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
+        f"No plan within {numbers.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
         f"than the base's full network, by {words.excluded_loss(found.study)}: the one chosen, "
         f"{plan.schedule} {plan.plan.label}, is not."
         for plan in found.chosen
@@ -117,10 +118,10 @@ def costly(found: ParetoFindings) -> list[Text]:
 def cost_words(study: ParetoFile) -> str:
     training = sum(model.seconds or 0.0 for model in study.models)
     return (
-        f"Training {words.seconds(training)} of process time for "
+        f"Training {numbers.seconds(training)} of process time for "
         f"{words.counted(len(study.models), 'model')}; evaluation "
-        f"{words.seconds(max(0.0, study.seconds.cells - training))}; the last invocation took "
-        f"{words.seconds(study.seconds.wall)} of wall time. A budget counts image passes through "
+        f"{numbers.seconds(max(0.0, study.seconds.cells - training))}; the last invocation took "
+        f"{numbers.seconds(study.seconds.wall)} of wall time. A budget counts image passes through "
         "the network, full or not; training FLOPs stand beside it, since subnet steps are cheaper."
     )
 

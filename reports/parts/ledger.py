@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import numbers
 from analysis.claims.rows import Evidence, Kind, LedgerRow, Line
 from analysis.statistics.intervals import Interval, Verdict
 from analysis.study_file import StudyFile
@@ -78,6 +79,8 @@ def _cell(part: str, lines: Sequence[Line], whole: bool) -> Text:
         said.append(f"{part}: ")
     for i, line in enumerate(lines):
         why = line.said or line.reason
+        if line.said and line.verdict in (Verdict.DISAGREE, Verdict.UNRESOLVED):
+            why = f"{line.said}; {line.reason}"
         if line.verdict is Verdict.UNTESTED:
             if not line.decides:
                 continue
@@ -99,9 +102,9 @@ def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None
             "Value": words.unbroken(measured(test.interval)),
             "Remains": _remains(test),
             "p": words.unbroken(
-                words.p_value(test.p_value if math.isnan(test.p_holm) else test.p_holm)
+                numbers.p_value(test.p_value if math.isnan(test.p_holm) else test.p_holm)
             ),
-            "Units": str(len(test.units) or words.NOTHING),
+            "Units": str(len(test.units) or numbers.NOTHING),
             "Says": SAYS[test.outcome],
         }
         for row in ledger
@@ -111,12 +114,12 @@ def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None
     page.table(
         pd.DataFrame(tests),
         "The tests, in the metric's unit (NLL in nats/token, distances without): estimate with 95 "
-        "% interval over units, positive in the direction named. Remains: the share of the "
-        "untrained damage that is left, with Fieller's 90 % interval, of its margin, in percent, "
-        "where that damage is clear of zero; tested one-sided by the linear contrast. p: after "
-        "Holm's correction where any test of the claim would do. Blind: the feature space that "
-        "knows nothing of classes.",
-        widths=[0.04, 0.42, 0.08, 0.17, 0.14, 0.08, 0.05, 0.09],
+        "% interval over units; positive speaks for what the row says, of \u201cno worse\u201d "
+        "it is the loss. Remains: the share of the untrained damage that is left, with Fieller's "
+        "90 % interval, of its margin, in percent, where that damage is clear of zero; tested "
+        "one-sided by the linear contrast. p: after Holm's correction where any test of the claim "
+        "would do. Blind: the feature space that knows nothing of classes.",
+        widths=[0.04, 0.36, 0.08, 0.21, 0.15, 0.09, 0.05, 0.09],
         grouped=True,
     )
 
@@ -148,21 +151,21 @@ def _setting(row: LedgerRow) -> str:
 
 def _metric(test: Evidence, blind: Collection[str]) -> str:
     if test.metric is None:
-        return words.NOTHING
+        return numbers.NOTHING
     return test.metric.short + (", blind" if test.metric.extractor in blind else "")
 
 
 def _remains(test: Evidence) -> str:
     if test.share is None or test.margin is None:
-        return words.NOTHING
+        return numbers.NOTHING
     share = test.share
-    margin = f"of {words.percent(test.margin)}"
+    margin = f"of {numbers.percent(test.margin)}"
     if not test.clear:
-        return f"{words.NOTHING} {margin}"
+        return f"{numbers.NOTHING} {margin}"
     if not share.bounded:
-        return f"{words.percent(share.estimate)} {margin}"
+        return f"{numbers.percent(share.estimate)} {margin}"
     remains, low, high = (
-        words.percent(end).removesuffix(" %") for end in (share.estimate, share.low, share.high)
+        numbers.percent(end).removesuffix(" %") for end in (share.estimate, share.low, share.high)
     )
     return words.unbroken(f"{remains} [{low}, {high}] {margin}")
 
@@ -170,8 +173,8 @@ def _remains(test: Evidence) -> str:
 def measured(i: Interval) -> str:
     """An estimate with its interval, unless it is exact."""
     if i.low == i.high == i.estimate:
-        return words.number(i.estimate, signed=True)
-    return words.interval(i)
+        return numbers.number(i.estimate, signed=True)
+    return numbers.interval(i)
 
 
 def negative_results(ledger: Sequence[LedgerRow]) -> list[Text]:

@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from analysis import numbers
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
 from analysis.study_file import BaseFacts, StudyFile, SupernetFile
 from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, code
-from reports.parts.words import counted, seconds
+from reports.parts.words import counted
 
 DIGITS = 12  # of a digest, enough to tell artifacts apart
 
@@ -157,13 +158,13 @@ def _measuring(study: StudyFile) -> dict[str, str]:
 
 def _making(study: StudyFile) -> dict[str, Text]:
     h, spent = study.hardware, study.seconds
+    wall, preparation, cells = map(numbers.seconds, (spent.wall, spent.preparation, spent.cells))
     return {
         "Hardware": f"{h.cpu}, {counted(h.cores, 'core')}; device {h.device} in {h.precision}; "
         f"{counted(h.workers, 'worker')} of {counted(h.threads_per_process, 'thread')}; "
         f"{h.platform}",
-        "Wall time": f"last invocation {seconds(spent.wall)}, of which preparation (data, "
-        f"tokenizer, base) {seconds(spent.preparation)}; process time of all cells, earlier "
-        f"invocations' too, {seconds(spent.cells)}",
+        "Wall time": f"last invocation {wall}, of which preparation (data, tokenizer, base) "
+        f"{preparation}; process time of all cells, earlier invocations' too, {cells}",
         "Versions": ", ".join(f"{name} {version}" for name, version in study.versions.items()),
         "Command": code(study.command),
         "Identity": f"config digest {study.config_digest[:DIGITS]}; code version "

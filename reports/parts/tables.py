@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis import numbers
 from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, Frontier
@@ -102,7 +103,8 @@ def level_texts(cells: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """Names, and the level by each metric; the status of cells that have none."""
     shown = {text: name for name, text in headings(metrics).items()}
     texts = _texts(cells, shown, signed=False)
-    return texts.where(texts != words.NOTHING, cells["status"], axis="index")
+    lost = cells["status"] != FINISHED
+    return texts.mask(texts.eq(numbers.NOTHING).mul(lost, axis=0), cells["status"], axis=0)
 
 
 def _texts(cells: pd.DataFrame, columns: Mapping[str, str], *, signed: bool) -> pd.DataFrame:
@@ -122,7 +124,7 @@ def estimate_texts(shown: pd.DataFrame, *, signed: bool = True) -> pd.Series[str
             none was made), in this order of columns.
     """
     texts = [
-        words.estimate(*estimate, signed=signed) + (words.STAR if p < SIGNIFICANCE else "")
+        numbers.estimate(*estimate, signed=signed) + (words.STAR if p < SIGNIFICANCE else "")
         for *estimate, p in shown.itertuples(index=False)
     ]
     return pd.Series(texts, shown.index, dtype=object).map(words.unbroken)
@@ -166,7 +168,7 @@ def add_models(page: Page, study: SupernetFile, levels: Levels) -> None:
             "Unit": str(unit),
             "Status": status,
             "Plans": f"{len(plans)}: {', '.join(plans)}",
-            "Error of the training": errors.get((schedule, unit, seed)) or words.NOTHING,
+            "Error of the training": errors.get((schedule, unit, seed)) or numbers.NOTHING,
         }
         for (schedule, unit, seed, status), plans in levels.unfinished.groupby(key, sort=False)[
             "plan"
@@ -183,12 +185,12 @@ def _model(model: ModelFacts) -> dict[str, Text]:
         "Unit": str(model.unit),
         "Seed": str(model.seed),
         "Status": model.status,
-        "Passes": f"{model.image_passes:,}" if model.image_passes else words.NOTHING,
+        "Passes": f"{model.image_passes:,}" if model.image_passes else numbers.NOTHING,
         "Full": f"{model.full_passes:,}",
-        "FLOPs": words.number(flops) if flops else words.NOTHING,
-        "Share": words.NOTHING if share is None else words.fixed(share, 3),
-        "Time": words.seconds(model.seconds) if model.seconds else words.NOTHING,
-        "Weights": code((model.sha256 or words.NOTHING)[:12]),
+        "FLOPs": numbers.number(flops) if flops else numbers.NOTHING,
+        "Share": numbers.NOTHING if share is None else numbers.fixed(share, 3),
+        "Time": numbers.seconds(model.seconds) if model.seconds else numbers.NOTHING,
+        "Weights": code((model.sha256 or numbers.NOTHING)[:12]),
     }
 
 
@@ -208,7 +210,7 @@ def by_plan(rows: pd.DataFrame, columns: Mapping[tuple[str, Of], str]) -> pd.Dat
     """
     shown, key = rows[rows["metric"].isin([name for name, _ in columns])], ["metric", "of"]
     wide = shown.set_index(["schedule", "plan", *key])["text"].unstack(key, sort=False)
-    wide = wide.reindex(columns=list(columns)).fillna(words.NOTHING).reset_index()
+    wide = wide.reindex(columns=list(columns)).fillna(numbers.NOTHING).reset_index()
     wide = wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
     return wide.assign(Plan=wide["Plan"].map(words.unbroken))
 
@@ -246,10 +248,10 @@ def add_every_plan(
     page.heading("All plans")
     table = levels.table
     sizes = table[table["metric"] == KV]
-    sizes = sizes.assign(of="value", text=sizes["value"].map(words.size))
+    sizes = sizes.assign(of="value", text=sizes["value"].map(numbers.size))
     fronts = pd.DataFrame(
         [
-            (schedule, plan, found.metric.name, "front", words.percent(share))
+            (schedule, plan, found.metric.name, "front", numbers.percent(share))
             for found in frontiers
             for (schedule, plan), share in found.probability.items()
         ],

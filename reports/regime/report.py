@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.claims.ledger import judge_regimes
 from analysis.claims.rows import LedgerRow
 from analysis.figures.heatmap import draw_conflict
@@ -101,7 +102,7 @@ def _add_conflict(page: Page, found: RegimeFindings) -> None:
             "Schedule": str(one["kind"]),
             "Base": f"{one['base_images']:,.0f}",
             "Subnet": f"d{one['subnet_depth']:.0f}",
-            **{f"{100 * at:.0f} %": words.fixed(one[at], 2) for at in found.cosines.columns[3:]},
+            **{f"{100 * at:.0f} %": numbers.fixed(one[at], 2) for at in found.cosines.columns[3:]},
         }
         for one in found.cosines.to_dict("records")
     ]
@@ -179,7 +180,7 @@ def _add_levels(page: Page, found: RegimeFindings) -> None:
             if kind == "base" and regime.lr != found.study.rates[0]:
                 continue  # the same at every rate
             row: dict[str, Text] = {"Network": named, "Base": f"{regime.base_images:,}"}
-            row["Rate"] = words.NOTHING if kind == "base" else f"{regime.lr:g}"
+            row["Rate"] = numbers.NOTHING if kind == "base" else f"{regime.lr:g}"
             for plan in found.every_plan:
                 place = regime.place(kind, plan)
                 level = regime.levels.observed(place, "nll/mean") if place else None
@@ -194,4 +195,4 @@ def _add_levels(page: Page, found: RegimeFindings) -> None:
 
 
 def _text(found: Observations | None, *, signed: bool = True) -> str:
-    return words.unbroken(words.interval(found.bounds() if found else None, signed=signed))
+    return words.unbroken(numbers.interval(found.bounds() if found else None, signed=signed))

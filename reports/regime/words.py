@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from analysis import numbers
 from analysis.claims.rows import Kind
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.regimes import favoured
@@ -83,7 +84,7 @@ def _bounded(rho: Observations) -> str:
     """A correlation, its interval cut to what one can be."""
     i = rho.interval()
     low, high = np.clip([i.low, i.high], -1.0, 1.0).tolist()
-    return words.estimate(i.estimate, low, high)
+    return numbers.estimate(i.estimate, low, high)
 
 
 def _cell(data: Heatmap, row: int, column: int) -> str:
@@ -91,7 +92,7 @@ def _cell(data: Heatmap, row: int, column: int) -> str:
     ends = (data.values[row, column], data.low[row, column], data.high[row, column])
     star = words.STAR if data.significant[row, column] else ""
     place = f"base of {data.rows[row]} images, rate {data.columns[column]}"
-    return f"{words.estimate(*ends)}{star} ({place})"
+    return f"{numbers.estimate(*ends)}{star} ({place})"
 
 
 def training(study: RegimeFile) -> str:

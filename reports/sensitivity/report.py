@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import numbers
 from analysis.claims.c1 import judge_c1
 from analysis.claims.rows import LedgerRow
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
@@ -139,8 +140,8 @@ def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
             "Metric": a.metric.short,
             "Early": _term(a, a.early),
             "Late": _term(a, a.late),
-            "A [95 % interval]": words.interval(a.difference),
-            "p": words.p_value(a.difference.p_value),
+            "A [95 % interval]": numbers.interval(a.difference),
+            "p": numbers.p_value(a.difference.p_value),
         }
         for normalisation in study.normalisations
         for a in study.under(normalisation)
@@ -149,7 +150,7 @@ def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
     selector = f" Selector {study.selector}." if study.selector != "equidistant" else ""
     page.table(
         pd.DataFrame(rows),
-        f"The asymmetry A = early term {words.MINUS} late term, at depth {study.half_depth}."
+        f"The asymmetry A = early term {numbers.MINUS} late term, at depth {study.half_depth}."
         f"{selector} A term is the window's damage (FD has no unit, NLL is in nats/token), as "
         "published undivided, or divided by the "
         "window's scales, its tokens, the MiB of peak KV cache or the GFLOP that its plan saves: "
@@ -163,10 +164,10 @@ def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
 
 def _term(a: Asymmetry, term: Interval) -> str:
     """With as many decimals as A itself."""
-    decimals = words.decimals_for(a.difference.low, a.difference.high)
+    decimals = numbers.decimals_for(a.difference.low, a.difference.high)
     if decimals is None:
-        return words.number(term.estimate, signed=True)
-    return words.fixed(term.estimate, decimals, signed=True)
+        return numbers.number(term.estimate, signed=True)
+    return numbers.fixed(term.estimate, decimals, signed=True)
 
 
 def _add_windows(page: Page, found: Findings) -> None:
@@ -194,14 +195,14 @@ def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
     for metric in found.metrics:
         mine = cells.loc[metric.name]
         exponent = exponent_of(mine["damage"])
-        factor = f", {words.power_of_ten(exponent)}" if exponent else ""
+        factor = f", {numbers.power_of_ten(exponent)}" if exponent else ""
         scaled = mine[["damage", "low", "high"]] / 10.0**exponent
         texts = estimate_texts(scaled.join(mine["p_holm"]))
         columns.append(texts.mask(mine["failed"], "failed").rename(metric.damage + factor))
     for metric in found.savings:
         mine = cells.loc[metric.name]
         share = -mine["damage"] / mine["full_value"]
-        columns.append(share.map(words.percent).rename(SAVINGS[metric.name]))
+        columns.append(share.map(numbers.percent).rename(SAVINGS[metric.name]))
     return pd.concat(columns, axis=1)
 
 
@@ -213,20 +214,20 @@ def _add_levels(page: Page, found: Findings) -> None:
         floor = found.damages.floor.get(metric.name, NOTHING)
         above = own.minus(floor).times(metric.damage_sign)
         if metric.exact:
-            value = words.size if metric.unit == "bytes" else words.number
+            value = numbers.size if metric.unit == "bytes" else numbers.number
             said, counted = value(own.mean), "exact"
         else:
-            said = words.interval(own.interval(), signed=False) if own else words.NOTHING
+            said = numbers.interval(own.interval(), signed=False) if own else numbers.NOTHING
             counted = f"{own.count:,}"
         rows.append(
             {
                 "Metric": code(metric.name),
                 "Better": metric.better,
                 "Value": said,
-                "Real images": words.interval(floor.interval(), signed=False)
+                "Real images": numbers.interval(floor.interval(), signed=False)
                 if floor
-                else words.NOTHING,
-                "Above floor": words.interval(above.interval()) if above else words.NOTHING,
+                else numbers.NOTHING,
+                "Above floor": numbers.interval(above.interval()) if above else numbers.NOTHING,
                 "Images or samples": counted,
             }
         )

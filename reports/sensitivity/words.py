@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis import numbers
 from analysis.claims.rows import Kind
 from analysis.figures.asymmetry import scale_range
 from analysis.maps.heatmap import Heatmap
@@ -45,7 +46,7 @@ def answer_text(found: Findings) -> Text:
     if claim.verdict is Verdict.UNTESTED or not estimates:
         return [strong(LEADS[claim.verdict]), " "]
     early, late = (_scales(study.windows[side]) for side in ("early", "late"))
-    said = [f"{a.metric.label} {words.interval(a.difference)}" for a in estimates]
+    said = [f"{a.metric.label} {numbers.interval(a.difference)}" for a in estimates]
     [quality] = claim.of(Kind.QUALITY)
     units = max(len(a.observed.units) for a in estimates)
     few = f"; a verdict needs {LEAST_UNITS}" if units < LEAST_UNITS else ""
@@ -140,7 +141,7 @@ def _largest(data: Heatmap, where: np.ndarray | bool = True) -> tuple[int, int] 
 
 def _value(data: Heatmap, at: tuple[int, int]) -> str:
     unit = f" {data.unit}" if data.unit else ""
-    return words.estimate(data.values[at], data.low[at], data.high[at]) + unit
+    return numbers.estimate(data.values[at], data.low[at], data.high[at]) + unit
 
 
 def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> Caption:
@@ -173,7 +174,7 @@ def switch_depth_caption(name: str, mine: SelectorFindings) -> Caption:
         first, last = (row, there[0]), (row, there[-1])
         moved = [f"the {quality.title} from {_value(quality, first)} to {_value(quality, last)}"]
         for saving in mine.savings:
-            ends = (words.percent(saving.values[at]) for at in (first, last))
+            ends = (numbers.percent(saving.values[at]) for at in (first, last))
             moved.append(f"the {saving.title} from {' to '.join(ends)}")
         lead = (
             f"At depth {quality.rows[row]}, a switch after scale {quality.columns[last[1]]} "
@@ -225,7 +226,7 @@ def asymmetry_caption(study: AsymmetryStudy) -> Caption:
     return (
         "The asymmetry A, undivided as published and as rates.",
         " A is divided by the sum of its terms' sizes so that metrics share an axis (+1: all "
-        f"damage is early, {words.MINUS}1: all is late; intervals are cut at the axis' ends). "
+        f"damage is early, {numbers.MINUS}1: all is late; intervals are cut at the axis' ends). "
         "Filled marks differ from zero at p < 0.05, unadjusted; grey diamonds are teacher-forced "
         "NLL, which never decides. Only A per window bears on claim C1; the others are statements "
         "about efficiency. ",

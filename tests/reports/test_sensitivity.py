@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,6 @@ from analysis.figures.theme import figure_bytes, style
 from analysis.study_file import SensitivityFile
 from reports import build
 from reports.__main__ import main
-from reports.parts import words
 from reports.parts.figures import sample_plate
 from reports.parts.page import plain
 from reports.sensitivity import words as sentences
@@ -289,24 +287,6 @@ def test_command_line_reports_bad_folder_without_traceback(tmp_path):
     assert done.stderr.count("\n") == 1 and "nowhere" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high", "text"),
-    [
-        (3.1234, 2.91, 3.34, "+3.12 [2.91, 3.34]"),
-        (3.1234, 2.51, 3.74, "+3.1 [2.5, 3.7]"),
-        (-13.1, -13.43, -12.77, "\u221213.1 [\u221213.4, \u221212.8]"),
-        (-0.001, -0.4, 0.398, "0.0 [\u22120.4, 0.4]"),
-        (-0.0123, -0.0145, -0.0101, "\u22120.0123 [\u22120.0145, \u22120.0101]"),
-        (12.0, math.nan, math.nan, "+12.0 (no interval)"),
-        (math.nan, math.nan, math.nan, "\u2013"),
-        (0.0, 0.0, 0.0, "0 [0, 0]"),
-        (1234.0, 1000.0, 1468.0, "+1234 [1000, 1468]"),
-    ],
-)
-def test_estimates_in_words(value, low, high, text):
-    assert words.estimate(value, low, high) == text
-
-
 def findings(**settings) -> Findings:
     facts = sensitivity_facts(Truth(**settings))
     return analyse(SensitivityFile.model_validate(facts), make_frame(**settings))
@@ -368,10 +348,3 @@ def test_sheet_labels_are_not_clipped():
     pixels = matplotlib.image.imread(io.BytesIO(plate["png"]))[..., :3]
     assert (pixels[:, :3] > 0.99).all() and (pixels[:2] > 0.99).all()
     assert (pixels[:, 3:40] < 0.5).any()  # and no room is wasted
-
-
-def test_p_values_in_words():
-    assert words.p_value(1e-12) == "p < 0.001"
-    assert words.p_value(0.0123) == "p = 0.012"
-    assert words.p_value(1.0) == "p = 1.00"
-    assert words.p_value(math.nan) == "\u2013"

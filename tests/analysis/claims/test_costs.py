@@ -48,7 +48,7 @@ def test_another_network_or_machine_does_not_decide_about_speed(other):
     study = efficiency_file(**other)
     row = judged(study)["C6"]
     assert row.verdict is Verdict.UNTESTED
-    assert "needs a GPU and the official geometry" in row.lines[0].reason
+    assert "needs five turns on a GPU with the official geometry" in row.lines[0].reason
     assert "measured instead on" in row.lines[0].reason and "d8@6 2.60" in row.lines[0].reason
 
 

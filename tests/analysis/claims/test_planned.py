@@ -25,7 +25,7 @@ FD = parse_metric("fd/shapes-1a2b3c/n2000")
 
 def test_a_line_s_outlook_follows_from_the_components() -> None:
     (found,) = outlooks(noise_table(), trained_lines("cosine", compared=True), SIZE)
-    deviation = math.sqrt(0.01 + (0.02 + 30 / 2000) / 2)
+    deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
     assert found.key == HALF and found.margin == pytest.approx(0.05 * 4)
     assert found.power == pytest.approx(power_of(0.2, deviation, 6))
     assert found.least == pytest.approx(detectable(deviation, 6))
@@ -38,6 +38,9 @@ def test_a_direction_has_no_margin_and_no_power() -> None:
     table = noise_table(margin=None, quantity="asymmetry")
     (found,) = outlooks(table, asymmetry_lines(), SIZE)
     assert (found.key, found.margin, found.power, found.units) == ("C1", None, None, None)
+    deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
+    assert found.least == pytest.approx(detectable(deviation, 6, level=0.025)), "two-sided"
+    assert found.least > detectable(deviation, 6)
     assert planned_power([found], [FD]) is None
 
 
