@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from analysis.study_file import Facts, ScaleZone, StudyFile, SupernetFile
+from analysis.study_file import Facts, SamplingFacts, ScaleZone, StudyFile, SupernetFile
 
 TABLE = "table.json"
 
@@ -120,12 +120,15 @@ class ResolutionFacts(Facts):
 
 class NoiseTable(Table):
     """Variance components of units, training seeds and evaluation. `depth`, `width`: of the
-    network; `budget_images`: of each training."""
+    network; `base_images`, `train_switch`, `sampling`: what its base had seen, what it was trained
+    for and how it was sampled, as far as that is known; `budget_images`: of each training."""
 
     format: Literal["varant-noise"] = "varant-noise"
     depth: int
     width: int
     base_images: int | None
+    train_switch: int | None = None
+    sampling: SamplingFacts | None = None
     budget_images: int
     units: int
     seeds: int

@@ -72,6 +72,11 @@ class HardwareFacts(Facts):
     platform: str
     gpu: str | None = None
 
+    @property
+    def element_bytes(self) -> int:
+        """Of a weight, or a number of the cache."""
+        return 4 if self.precision == "float32" else 2
+
 
 class DatasetFacts(Facts):
     """`units_share_images`: no unit has test images of its own, since the data set is finite."""
@@ -150,6 +155,16 @@ class SecondsFacts(Facts):
     cells: float
 
 
+class SpreadFacts(Facts):
+    """What a planned test of a loss rests on: the margin, the standard deviation of a unit's
+    difference, and the variance that all units share, with its degrees of freedom."""
+
+    margin: float
+    deviation: float
+    common: float = 0.0
+    common_freedom: int = 0
+
+
 class StudyHead(Facts, extra="ignore"):
     """What any study says, whatever it measures.
 
@@ -201,7 +216,8 @@ class StudyFile(StudyHead):
         ladder: metric to whether it saw known damage of each zone's last scale
             (`studies.ladder`); None where that was not run for these features.
         power: line of the ledger (`C2`, `C4 half the layers`: a claim and its part) and metric to
-            the planned power at a true loss of zero; None where nothing was planned.
+            the planned power at a true loss of zero; None where nothing was planned. `spreads`:
+            what it follows from, for any number of units.
         pooled: folders of other units that it was joined from; none of a study that ran.
     """
 
@@ -220,6 +236,7 @@ class StudyFile(StudyHead):
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
     power: Mapping[str, Mapping[str, float]] | None = None
+    spreads: Mapping[str, Mapping[str, tuple[SpreadFacts, ...]]] | None = None
     pooled: tuple[str, ...] = ()
 
     @property

@@ -1,14 +1,15 @@
 """Two study folders of one study side by side: two machines, two versions, two data sets.
 
-Levels of the full network and what the claims rest on, with the difference between the folders:
-Welch's t between the units of one and of the other, positive where the second has more. They are
-not paired, so a difference must exceed both spreads. Numbers are compared only where the metric is
-the same, feature space and sample count included; verdicts are compared in any case.
+Levels of the full network and what the claims rest on, with the difference between the folders,
+positive where the second has more: paired where both are of the same units (numbers, base networks
+and data), which share uniforms and images; else Welch's t between the units of one and of the
+other, which must exceed both spreads. Numbers are compared only where the metric is the same,
+feature space and sample count included; verdicts are compared in any case.
 """
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -22,7 +23,7 @@ from analysis.claims.rows import LedgerRow
 from analysis.errors import FrameError
 from analysis.frame import headline_metrics, load_frame
 from analysis.metrics import parse_metric
-from analysis.statistics.intervals import SIGNIFICANCE, Interval, welch_t
+from analysis.statistics.intervals import SIGNIFICANCE, Interval, paired_t, welch_t
 from analysis.statistics.units import observed
 from analysis.study_file import FRAME_FILE, REAL, StudyFile, SupernetFile
 from reports.build import judge, load_study
@@ -34,19 +35,31 @@ from reports.parts.report import picked, set_pdf, write_atomically, write_json
 STEM = "compare"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A number over a folder's units, and of each."""
+
+    interval: Interval
+    by_unit: Mapping[int, float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A number of both folders, over the units of each."""
+    """A number of both folders. `paired`: whether their units are the same."""
 
     what: str
     metric: str
-    one: Interval
-    other: Interval
+    one: Seen
+    other: Seen
+    paired: bool
 
     @cached_property
     def difference(self) -> Interval:
         """Of the second and the first, with its 95 % interval; NaN where one has no spread."""
-        return welch_t(self.other, self.one)
+        one, other = self.one, self.other
+        if self.paired and one.by_unit.keys() == other.by_unit.keys() and len(one.by_unit) > 1:
+            return paired_t([other.by_unit[unit] - one.by_unit[unit] for unit in one.by_unit])
+        return welch_t(other.interval, one.interval)
 
     @property
     def differs(self) -> bool:
@@ -116,8 +129,8 @@ class Comparison:
         page.table(
             pd.DataFrame(_rows(self)),
             "Levels of full networks and of real images, and what claims rest on: over the units "
-            f"of each, and B {numbers.MINUS} A with 95 % interval by Welch's t; {words.STAR} marks "
-            "p < 0.05, unadjusted.",
+            f"of each, and B {numbers.MINUS} A with 95 % interval, {_how(self.studies)}; "
+            f"{words.STAR} marks p < 0.05, unadjusted.",
         )
         changed = [
             {"Claim": v.claim, "A": v.one, "B": v.other, "": "changed" if v.changed else ""}
@@ -138,7 +151,7 @@ class Comparison:
             "summary": self.summary,
             "quantities": [
                 picked(q, "what", "metric", "differs")
-                | {"a": q.one.estimate, "b": q.other.estimate}
+                | {"a": q.one.interval.estimate, "b": q.other.interval.estimate}
                 | {"difference": picked(q.difference, *ends)}
                 for q in self.quantities
             ],
@@ -154,8 +167,8 @@ def _rows(found: Comparison) -> list[dict[str, str]]:
         {
             "What": q.what,
             "Metric": named[q.metric],
-            "A": numbers.interval(q.one, signed=False),
-            "B": numbers.interval(q.other, signed=False),
+            "A": numbers.interval(q.one.interval, signed=False),
+            "B": numbers.interval(q.other.interval, signed=False),
             f"B {numbers.MINUS} A": numbers.interval(q.difference) + words.STAR * q.differs,
         }
         for q in found.quantities
@@ -176,14 +189,20 @@ def compare(one: Path, other: Path) -> Comparison:
     levels = [_levels(frame, names) for frame, names in zip(frames, metrics, strict=True)]
     ledgers = [judge(study, frame) for study, frame in zip(studies, frames, strict=True)]
     tests, verdicts = [_tests(rows) for rows in ledgers], [_verdicts(rows) for rows in ledgers]
-    numbers = [one | two for one, two in zip(levels, tests, strict=True)]
+    found = [one | two for one, two in zip(levels, tests, strict=True)]
     return Comparison(
         folders=folders,
         studies=(studies[0], studies[1]),
         quantities=tuple(
-            Quantity(what=what, metric=metric, one=mine, other=numbers[1][what, metric])
-            for (what, metric), mine in numbers[0].items()
-            if (what, metric) in numbers[1]
+            Quantity(
+                what=what,
+                metric=metric,
+                one=mine,
+                other=found[1][what, metric],
+                paired=_same_units(*studies),
+            )
+            for (what, metric), mine in found[0].items()
+            if (what, metric) in found[1]
         ),
         verdicts=tuple(
             Verdicts(claim=claim, one=mine, other=verdicts[1][claim])
@@ -194,21 +213,39 @@ def compare(one: Path, other: Path) -> Comparison:
     )
 
 
-def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str], Interval]:
+def _same_units(one: StudyFile, other: StudyFile) -> bool:
+    """Whether both measured the same networks on the same images with the same uniforms."""
+    bases = [{base.unit: base.digest for base in study.bases} for study in (one, other)]
+    same = ("sampling", "likelihood", "tokenizer")
+    facts = all(getattr(one, name) == getattr(other, name) for name in same)
+    return bases[0] == bases[1] and one.dataset.digest == other.dataset.digest and facts
+
+
+def _how(studies: tuple[StudyFile, StudyFile]) -> str:
+    if _same_units(*studies):
+        return "paired, since both are of the same units"
+    return "by Welch's t"
+
+
+def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str], Seen]:
     """Of full networks and of real images, by what they are called and metric."""
     mine = frame[frame["family"].isin(("full", REAL)) & frame["metric"].isin(metrics)]
     found = observed(mine, ["schedule", "family", "metric"])
     named = {REAL: "real images", "full": "full network"}
     return {
-        (named[family] + (f", {way}" if way and family == "full" else ""), metric): one.interval()
+        (named[family] + (f", {way}" if way and family == "full" else ""), metric): Seen(
+            one.interval(), one.by_unit
+        )
         for (way, family, metric), one in found.items()
     }
 
 
-def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Interval]:
+def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Seen]:
     """What claims rest on, by its name and metric; arithmetic is the same for all."""
     return {
-        (f"{row.claim.id} {test.label}", test.metric.name): test.interval
+        (f"{row.claim.id} {test.label}", test.metric.name): Seen(
+            test.interval, dict(zip(test.units, test.values, strict=False))
+        )
         for row in ledger
         for line in row.lines
         for test in line.tests

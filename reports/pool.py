@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.claims.planned import planned_power
 from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet, write_parquet
 from analysis.statistics.conflict import CONFLICT_FILE
@@ -26,8 +27,9 @@ TABLES = (CURVES_FILE, CONFLICT_FILE)  # of units, which some studies have besid
 OF_A_RUN = {"code_version", "created", "command", "hardware", "pooled", "question", "seconds"}
 OF_A_RUN |= {"versions"}
 """What may differ between runs of one config, since no number depends on it."""
-OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256", "power"}
-"""What belongs to units, and is joined; power was planned for fewer units, and is dropped."""
+OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256"}
+OF_UNITS |= {"power", "spreads"}
+"""What belongs to units, and is joined; power is that of them all, where all planned it alike."""
 FLAGS_OF_UNITS = {"seed", "units"}
 
 
@@ -47,8 +49,8 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
         _check_same(folders[0], studies[0], folder, study)
     training = isinstance(studies[0], SupernetFile)
     frames = [load_frame(folder / FRAME_FILE, training=training, full=False) for folder in folders]
-    _check_units(folders, frames)
-    joined = _joined(folders, studies, out)
+    units = _units_of(folders, frames)
+    joined = _joined(folders, studies, out, units)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         frame = _write(aside / FRAME_FILE, pd.concat(frames, ignore_index=True))
@@ -126,7 +128,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _check_units(folders: Sequence[Path], frames: Sequence[pd.DataFrame]) -> None:
+def _units_of(folders: Sequence[Path], frames: Sequence[pd.DataFrame]) -> list[int]:
+    """Of all frames; `FrameError` where two have one."""
     seen: dict[int, Path] = {}
     for folder, frame in zip(folders, frames, strict=True):
         for unit in sorted(frame["unit"].unique().tolist()):
@@ -136,23 +139,28 @@ def _check_units(folders: Sequence[Path], frames: Sequence[pd.DataFrame]) -> Non
                     "units (--seed is the first)"
                 )
             seen[unit] = folder
+    return sorted(seen)
 
 
-def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) -> StudyFile:
+def _joined(
+    folders: Sequence[Path], studies: Sequence[StudyFile], out: Path, units: Sequence[int]
+) -> StudyFile:
     """The file of them all: units, bases, models and plans together, seconds added."""
     first, digests = studies[0], "".join(sorted(study.config_digest for study in studies))
     bases = sorted((base for study in studies for base in study.bases), key=attrgetter("unit"))
     seconds = [study.seconds.model_dump() for study in studies]
+    spreads = first.spreads if all(one.spreads == first.spreads for one in studies) else None
     changes: dict[str, Any] = {
         "command": f"python -m reports --pool {' '.join(map(str, [*folders, out]))}",
         "pooled": tuple(map(str, folders)),
-        "config": {**first.config, **_units_of(studies)},
+        "config": {**first.config, **_flags_of(studies, units)},
         "config_digest": hashlib.sha256(digests.encode()).hexdigest(),
         "created": max(study.created for study in studies),
         "seconds": {name: sum(one[name] for one in seconds) for name in seconds[0]},
         "hardware": _either([study.hardware.model_dump() for study in studies]),
         "versions": _either([dict(study.versions) for study in studies]),
-        "power": None,
+        "spreads": spreads,
+        "power": planned_power(spreads, len(units)),
         "code_version": _either([{"": study.code_version} for study in studies])[""],
         "bases": [base.model_dump() for base in bases],
         "plans": {digest: plan for study in studies for digest, plan in study.plans.items()},
@@ -164,12 +172,11 @@ def _joined(folders: Sequence[Path], studies: Sequence[StudyFile], out: Path) ->
     return type(first).model_validate(first.model_dump() | changes)
 
 
-def _units_of(studies: Sequence[StudyFile]) -> dict[str, Any]:
+def _flags_of(studies: Sequence[StudyFile], units: Sequence[int]) -> dict[str, Any]:
     """The flags of units: the first seed, and how many in all."""
-    known = [study.config for study in studies if study.config.keys() >= FLAGS_OF_UNITS]
-    if len(known) < len(studies):
+    if not all(study.config.keys() >= FLAGS_OF_UNITS for study in studies):
         return {}
-    return {name: how(c[name] for c in known) for name, how in (("seed", min), ("units", sum))}
+    return {"seed": min(study.config["seed"] for study in studies), "units": len(units)}
 
 
 def _either(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

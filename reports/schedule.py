@@ -22,7 +22,7 @@ from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report
+from reports.parts.report import Report, check_anchors
 from reports.parts.tables import add_every_plan, add_models
 
 SIDES = {1: "worse", -1: "better", 0: "no different"}
@@ -39,6 +39,7 @@ LIMITS = (
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True, full=False)
+    check_anchors(folder, frame)
     levels = Levels(frame)
     trials = schedules.trial_table(study.trials, reference=study.reference)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
@@ -81,7 +82,7 @@ def _verdict(study: ScheduleFile, again: pd.DataFrame) -> str:
         signs = [f"{one.zone} {SIDES[one.sign]}" for one in _by_nll(again, name).itertuples()]
         shown = ", ".join(signs) if len(signs) == len(OBJECTIVES) else "no numbers"
         said.append(f"{name}: {shown}")
-    return "; ".join(said) + " than the paper's"
+    return words.if_enough(len(study.units), "; ".join(said) + " than the paper's")
 
 
 def _described(trial: TrialFacts) -> str:

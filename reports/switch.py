@@ -23,7 +23,7 @@ from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report
+from reports.parts.report import Report, check_anchors
 from reports.parts.tables import add_every_plan, add_models
 
 First = Mapping[int, Mapping[Metric, Row | None]]
@@ -37,6 +37,7 @@ LIMITS = (
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True, full=False)
+    check_anchors(folder, frame)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)
@@ -44,14 +45,14 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     depths = sorted(study.depths, reverse=True)
     first = {depth: {m: earliest(losses[m], depth) for m in metrics} for depth in depths}
-    mismatched = next((maps[metric] for metric in metrics if metric.kind == "nll"), [])
     page = Page(
         study,
         "Where may I switch?",
         f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
         words.counted(len(study.units), "unit"),
     )
-    page.answer(study.question, _verdict(first, mismatched), _answer(study, first, mismatched))
+    said = words.if_enough(len(study.units), _verdict(first, maps))
+    page.answer(study.question, said, _answer(study, first, maps))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
     _add_losses(page, study, losses, over=over)
@@ -83,12 +84,20 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
 
 
 def _pairs(maps: Sequence[Heatmap]) -> str:
-    """How many are significantly worse than matched training."""
-    worse = sum(int((m.significant & (m.values > 0)).sum()) for m in maps)
-    return f"{worse} of {sum(m.tests for m in maps)} pairs"
+    """How many are significantly worse than matched training, by the side on which they are used;
+    and better, if any."""
+    worse = [m.significant & (m.values > 0) for m in maps]
+    known = [~np.isnan(m.values) for m in maps]
+    sides = {"earlier": partial(np.tril, k=-1), "later": partial(np.triu, k=1)}
+    counts = [
+        f"{sum(side(m).sum() for m in worse)} of {sum(side(m).sum() for m in known)} {name}"
+        for name, side in sides.items()
+    ]
+    better = sum(int((m.significant & (m.values < 0)).sum()) for m in maps)
+    return words.listed(counts) + (f", and better in {better}" if better else "")
 
 
-def _verdict(first: First, maps: Sequence[Heatmap]) -> str:
+def _verdict(first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> str:
     said = [
         f"d{depth} "
         + ", ".join(
@@ -99,10 +108,12 @@ def _verdict(first: First, maps: Sequence[Heatmap]) -> str:
         )
         for depth, by_metric in first.items()
     ]
-    return f"{'; '.join(said)}; training elsewhere costs NLL in {_pairs(maps)}"
+    elsewhere = [f"{metric.short} in {_pairs(of)}" for metric, of in maps.items() if of]
+    costs = f"; use elsewhere than trained costs {'; '.join(elsewhere)}" if elsewhere else ""
+    return f"{'; '.join(said)}{costs}"
 
 
-def _answer(study: SupernetFile, first: First, maps: Sequence[Heatmap]) -> Text:
+def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> Text:
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
@@ -120,13 +131,19 @@ def _answer(study: SupernetFile, first: First, maps: Sequence[Heatmap]) -> Text:
         [
             strong("Does training at N matter? "),
             "Used at another switch point than the one that it was trained for, a model is "
-            f"significantly worse in NLL than one trained there in {_pairs(maps)} (Holm within a "
-            "depth), at most by "
-            f"{numbers.number(max(float(np.nanmax(m.values)) for m in maps))} nats/token.",
+            "significantly worse than one trained there (pairs used earlier, or later, than "
+            "trained; Holm within a depth): ",
+            words.listed([_told(metric, of) for metric, of in maps.items() if of]) + ".",
         ]
-        if maps
+        if any(maps.values())
         else "",
     ]
+
+
+def _told(metric: Metric, maps: Sequence[Heatmap]) -> str:
+    most = numbers.number(max(float(np.nanmax(m.values)) for m in maps))
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"by {metric.short} in {_pairs(maps)}, at most by {most}{unit}"
 
 
 def _add_losses(

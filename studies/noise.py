@@ -182,7 +182,7 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
-        from analysis.study_file import FRAME_FILE
+        from analysis.study_file import FRAME_FILE, SamplingFacts
         from studies.grid.folder import write_facts
 
         bench, config = outcome.bench, self.config
@@ -195,6 +195,8 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
             depth=bench.geometry.depth,
             width=bench.geometry.width,
             base_images=bench.training_images,
+            train_switch=self.train_switch(bench.geometry),
+            sampling=SamplingFacts.model_validate(bench.evaluation),
             budget_images=config.training.budget_images,
             units=len(self.units),
             seeds=config.seeds,

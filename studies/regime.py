@@ -83,20 +83,22 @@ class RegimeConfig(SwitchedConfig):
     def quick_defaults(cls) -> Self:
         training = SupernetTraining(budget_images=640, depths=(2,))
         quick = replace(super().quick_defaults(), training=training)
-        return replace(quick, ages=(640, 1_280), rates=(1e-3, 3e-3))
+        evaluation = replace(quick.evaluation, samples=None)
+        return replace(quick, ages=(640, 1_280), rates=(1e-3, 3e-3), evaluation=evaluation)
 
     def check(self) -> None:
         super().check()
         drawing = {"--samples": self.evaluation.samples, "--cfg": self.sampling.cfg}
         drawing |= {"--top-k": self.sampling.top_k, "--top-p": self.sampling.top_p}
         for flag, value in drawing.items():
-            if value and not self.run.quick:
+            if value:
                 raise UserError(f"{flag} {value:g}: this study draws no images; drop it")
-        taken = {"--lr": (self.training.lr, "--rates")}
-        taken |= {"--base-budget": (self.start.base_budget, "--ages")}
-        for flag, (value, instead) in taken.items():
-            if value is not None:
-                raise UserError(f"{flag} {value:g}: this study varies it; give {instead}")
+        if self.training.lr is not None:
+            given = f"--lr {show_number(self.training.lr)}"
+            raise UserError(f"{given}: this study varies it; give --rates")
+        if self.start.base_budget is not None:
+            given = f"--base-budget {show_count(self.start.base_budget)}"
+            raise UserError(f"{given}: this study varies it; give --ages")
         if self.ages[0] < self.training.batch:
             raise UserError(
                 f"--ages {show_count(self.ages[0])}: below one batch of --batch "

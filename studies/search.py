@@ -19,6 +19,7 @@ fit well, and little where the supernet was trained.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -264,7 +265,8 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
     def write_more(self, outcome: Outcome[FoundPlans]) -> list[Path]:
         """The found plans as files; `plan-best.json` has the least select NLL."""
         geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
-        model, plans = str(self.config.start.model or outcome.model_folder(measured)), []
+        plans, made = [], outcome.model_folder(measured)
+        model = str(self.config.start.model or os.path.relpath(made, outcome.folder))
         best = sorted(outcome.found.fronts["found"], key=lambda one: one.select_nll)
         for i, (one, plan) in enumerate(zip(best, self.space(geometry).again(best), strict=True)):
             said = {"plan": one.plan, "select_nll": one.select_nll}

@@ -58,7 +58,9 @@ class SensitivityConfig(StudyConfig):
     """All plans in every unit; else all in the first, and in the others full network and windows,
     which decide."""
 
-    powered, most_samples = "asymmetry", 2_000
+    # As many samples as the ladder's: with more the first command would take longer, and units
+    # differ by more than samples do.
+    powered, most_samples = None, 2_000
     # Of so many images NLL's asymmetry has 3 % of the variance that units give it (docs/results).
     likelihood_images = 500
 

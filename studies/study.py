@@ -292,7 +292,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
-        from analysis.claims.planned import planned_power
+        from analysis.claims.planned import planned_power, planned_spreads
         from studies.grid import folder
 
         frame = folder.write_frame(self.folder_name, outcome)
@@ -301,9 +301,10 @@ class Study(abc.ABC, Generic[Config, Found]):
         facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome)
         tabled = (outcome.result(point) for point in outcome.points if point.task.tabled)
         names = dict.fromkeys(name for result in tabled for name in result.metrics)
-        samples, power = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
+        samples, found = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
         facts |= {"ladder": outcome.bench.instrument.passes(names, samples)}
-        facts |= {"power": planned_power(power, [parse_metric(name) for name in names])}
+        spreads = planned_spreads(found, [parse_metric(name) for name in names])
+        facts |= {"spreads": spreads, "power": planned_power(spreads, len(self.judged))}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         facts |= {"frame_sha256": sha256_file(frame)}
         study_file = folder.write_facts(outcome.folder / FILE, self.file(**facts))

@@ -16,6 +16,7 @@ from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
 from studies.study import Study
+from varant.devices import element_bytes
 from varant.errors import UserError
 from varant.files import write_json
 from varant.flags import Natural, Times
@@ -60,6 +61,10 @@ class SwitchedConfig(SupernetConfig):
     train_switch: Natural | None = None
     """Switch point that models are trained for; default: the preset's, else six tenths
     of the scales."""
+
+    @property
+    def trained_for(self) -> int | None:
+        return self.train_switch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +296,8 @@ class SupernetStudy(Study[Config, Found]):
 
     def cost_of(self, geometry: Geometry, plan: DepthPlan | None = None) -> PlanCost:
         """What a plan costs an image, as cells measure it; default: the full network."""
-        return plan_cost(geometry, plan, guidance=self.config.sampling.cfg != 0, kv_bytes=4)
+        guidance, each = self.config.sampling.cfg != 0, element_bytes(self.config.run.precision)
+        return plan_cost(geometry, plan, guidance=guidance, kv_bytes=each)
 
     def write_more(self, outcome: Outcome[Found]) -> list[Path]:
         import pandas as pd

@@ -33,6 +33,7 @@ from analysis.statistics.power import (
     power_of,
     units_needed,
 )
+from analysis.study_file import SpreadFacts
 
 MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
 SAMPLE_STEP = 500
@@ -115,6 +116,7 @@ class Outlook:
         power: of showing no loss where there is none.
         units: that 80 % would take; None above `power.MOST_UNITS`.
         units_at_most: the same with every component at its upper limit.
+        spreads: of the tests behind it, whose power is that of the weakest.
     """
 
     key: str
@@ -125,6 +127,7 @@ class Outlook:
     power: float | None = None
     units: int | None = None
     units_at_most: int | None = None
+    spreads: tuple[SpreadFacts, ...] = ()
 
 
 def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]:
@@ -136,7 +139,9 @@ def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]
             of = {q.quantity: q for q in table.quantities if (q.kind, q.extractor) == metric}
             if all(name in of for name in names):
                 every = [_outlook(key, of[name], size) for name in names]
-                found.append(min(every, key=lambda one: (one.power or 0.0, -one.least)))
+                weakest = min(every, key=lambda one: (one.power or 0.0, -one.least))
+                spreads = tuple(spread for one in every for spread in one.spreads)
+                found.append(replace(weakest, spreads=spreads))
     return tuple(found)
 
 
@@ -151,11 +156,17 @@ def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:
     if facts.margin is None or facts.untrained is None:
         return found
     margin = facts.margin * facts.untrained
+    spread = SpreadFacts(
+        margin=margin,
+        deviation=deviation,
+        common=shared.variance,
+        common_freedom=shared.degrees_of_freedom,
+    )
     return replace(
         found,
         margin=margin,
-        # None at all where untrained plans lose nothing.
-        power=power_of(margin, deviation, size.units, shared) if margin > 0 else 0.0,
+        power=power_at([spread], size.units),
+        spreads=(spread,),
         units=units_needed(margin, deviation, shared),
         units_at_most=units_needed(margin, highest.deviation(**counted), most),
     )
@@ -204,12 +215,40 @@ def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: i
     return SAMPLE_STEP * max(1, math.ceil(needed / SAMPLE_STEP))
 
 
-def planned_power(
-    found: Iterable[Outlook], metrics: Collection[Metric]
-) -> dict[str, dict[str, float]] | None:
-    """`StudyFile.power`, by line and name of a metric; None where nothing was planned."""
-    power: dict[str, dict[str, float]] = {}
+def power_at(spreads: Iterable[SpreadFacts], units: int) -> float:
+    """Of the weakest of these tests over so many units; none where untrained plans lose nothing."""
+    return min(
+        power_of(
+            one.margin,
+            one.deviation,
+            units,
+            Common(variance=one.common, degrees_of_freedom=one.common_freedom),
+        )
+        if one.margin > 0
+        else 0.0
+        for one in spreads
+    )
+
+
+Spreads = Mapping[str, Mapping[str, tuple[SpreadFacts, ...]]]
+
+
+def planned_spreads(found: Iterable[Outlook], metrics: Collection[Metric]) -> Spreads | None:
+    """`StudyFile.spreads`, by line and name of a metric that may decide, or is mean NLL; None where
+    nothing was planned."""
+    spreads: dict[str, dict[str, tuple[SpreadFacts, ...]]] = {}
     for one, metric in product(found, metrics):
-        if one.power is not None and (metric.kind, metric.extractor) == (one.kind, one.extractor):
-            power.setdefault(one.key, {})[metric.name] = one.power
-    return power or None
+        same = (metric.kind, metric.extractor) == (one.kind, one.extractor)
+        if same and one.spreads and (metric.decides or metric.name == "nll/mean"):
+            spreads.setdefault(one.key, {})[metric.name] = one.spreads
+    return spreads or None
+
+
+def planned_power(spreads: Spreads | None, units: int) -> dict[str, dict[str, float]] | None:
+    """`StudyFile.power` of so many units."""
+    if spreads is None:
+        return None
+    return {
+        key: {name: power_at(tests, units) for name, tests in of.items()}
+        for key, of in spreads.items()
+    }

@@ -73,7 +73,7 @@ class Evidence:
         p_holm: after Holm's correction, where any of the claim's tests would do; else NaN.
         clear: whether the damage that the margin is a share of is clear of zero.
         outcome: +1 supports the claim, -1 contradicts it, 0 neither.
-        units: base networks behind it, ascending.
+        units: base networks behind it, ascending; `values`: the estimate of each.
         power: planned, at a true loss of zero; None where nothing was planned.
         note: what else a reader has to know.
     """
@@ -88,6 +88,7 @@ class Evidence:
     clear: bool = True
     outcome: int = 0
     units: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
     power: float | None = None
     note: str = ""
 

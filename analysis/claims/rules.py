@@ -177,6 +177,7 @@ def direction(label: str, metric: Metric, observed: Observations) -> Evidence:
         p_value=interval.p_value,
         outcome=enough(observed) * significant_sign(interval, interval.p_value),
         units=observed.units,
+        values=tuple(observed.values.tolist()),
     )
 
 
@@ -245,6 +246,7 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
                 clear=clear,
                 outcome=(1 if below else -1) if decides else 0,
                 units=observed.units,
+                values=tuple(observed.values.tolist()),
             )
         )
     return tuple(tests)

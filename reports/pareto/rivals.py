@@ -100,7 +100,7 @@ class RivalFindings:
 
     def caption(self) -> str:
         """How to read the table."""
-        weights = 4 * self.study.bases[0].parameters
+        weights = self.study.hardware.element_bytes * self.study.bases[0].parameters
         return (
             "Rivals against the progressive schedule at equal bytes of peak KV: at the KV of each "
             "of its trained plans, the rival's value there (linear in bytes between the two plans "

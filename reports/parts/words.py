@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis import numbers
 from analysis.statistics.noninferiority import HALF_MARGIN
+from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import SupernetFile, with_selector
 
 YES_NO = {True: "yes", False: "no", None: numbers.NOTHING}
@@ -36,6 +37,13 @@ ONE_UNIT = (
     "One unit: intervals run over the samples of one network and say how well it was measured, not "
     "how much networks trained alike differ. No claim has a verdict below five units."
 )
+
+
+def if_enough(units: int, said: str) -> str:
+    """What a report says in its box, where so many units may decide it."""
+    if units >= LEAST_UNITS:
+        return said
+    return f"cannot resolve: {counted(units, 'unit')}, a verdict needs {LEAST_UNITS} ({said})"
 
 
 def excluded_loss(study: SupernetFile) -> str:

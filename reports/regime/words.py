@@ -9,7 +9,7 @@ from analysis.claims.rows import Kind
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.regimes import favoured
 from analysis.statistics.intervals import Verdict
-from analysis.statistics.units import LEAST_UNITS, Observations
+from analysis.statistics.units import Observations
 from analysis.study_file import RegimeFile
 from reports.parts import words
 from reports.parts.page import Text, strong
@@ -38,10 +38,7 @@ def verdict(found: RegimeFindings) -> str:
         for zone, f in counts.items()
     ]
     what = f"progressive against fixed at its mean share: {'; '.join(said)}"
-    if len(found.study.units) < LEAST_UNITS:
-        few = words.counted(len(found.study.units), "unit")
-        return f"cannot resolve: {few}, a verdict needs {LEAST_UNITS} ({what})"
-    return what
+    return words.if_enough(len(found.study.units), what)
 
 
 def answer(found: RegimeFindings) -> Text:

@@ -92,7 +92,7 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
         side = resolved.dataset.image_side
         digest = reference_of(wanted.reference, extractors[0], side).digest
     setting = partial(_setting, resolved, specs, digest)
-    instrument = instrument_of(config, resolved.dataset.digest, setting, resolved.geometry)
+    instrument = instrument_of(config, resolved, setting)
     samples = samples_of(config, instrument, extractors[0].name)
     held = 8 * samples * sum(one.features + one.spatial_features for one in extractors)
     require_memory(held, "cpu", f"--samples {samples}", "give fewer")

@@ -157,6 +157,11 @@ class StudyConfig:
         return tuple(range(self.seed, self.seed + units))
 
     @property
+    def trained_for(self) -> int | None:
+        """The switch point that flags name; None for the default, and for studies without one."""
+        return None
+
+    @property
     def training_seeds(self) -> int:
         return 1
 

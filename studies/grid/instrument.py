@@ -16,7 +16,7 @@ from analysis.metrics import parse_metric
 from analysis.study_file import ScaleZone
 from studies.grid.flags import StudyConfig
 from varant.errors import UserError
-from varant.model.geometry import Geometry
+from varant.start.sources import Resolved
 
 TABLES = Path(__file__).parent / "tables"
 DEFAULT_SAMPLES = 2_000
@@ -47,26 +47,45 @@ class Instrument:
 
 
 def instrument_of(
-    config: StudyConfig, dataset: str, setting: Callable[[], Setting], geometry: Geometry
+    config: StudyConfig, resolved: Resolved, setting: Callable[[], Setting]
 ) -> Instrument:
     """The tables of a study's setting; `UserError` where one that the flags name cannot be read or
     is of another.
 
     Args:
-        dataset: digest, of which there must be a table before `setting` is asked for: it may have
-            to hash a tokenizer of hundreds of megabytes.
+        setting: asked for only where there is a table of the data set: it may have to hash a
+            tokenizer of hundreds of megabytes.
     """
-    wanted, of = config.evaluation, (dataset, setting)
+    wanted, of = config.evaluation, (resolved.dataset.digest, setting)
     ladder = _table("ladder", LadderTable, wanted.ladder, *of)
     noise = _table("noise", NoiseTable, wanted.noise, *of)
-    if noise is not None and (noise.depth, noise.width) != (geometry.depth, geometry.width):
+    if noise is not None and (differs := _differs(noise, config, resolved)):
         if wanted.noise is not None:
-            raise UserError(
-                f"--noise {wanted.noise}: of a network of {noise.depth} layers of width "
-                f"{noise.width}, not {geometry.depth} of {geometry.width}; run studies.noise on it"
-            )
+            raise UserError(f"--noise {wanted.noise}: {differs}; run studies.noise on it")
         noise = None
     return Instrument(ladder=ladder, noise=noise)
+
+
+def _differs(noise: NoiseTable, config: StudyConfig, resolved: Resolved) -> str:
+    """What a table was measured on that these flags have not, as far as it says; empty for none.
+
+    Budget and rate of the trainings may differ: the dry run says the table's.
+    """
+    geometry, sampling = resolved.geometry, noise.sampling
+    if (noise.depth, noise.width) != (geometry.depth, geometry.width):
+        own = f"{geometry.depth} of {geometry.width}"
+        return f"of a network of {noise.depth} layers of width {noise.width}, not {own}"
+    if noise.base_images != resolved.training_images:
+        said = f"of base networks of {noise.base_images} training images"
+        return f"{said}, not {resolved.training_images}"
+    switch = config.trained_for
+    if switch is not None and noise.train_switch not in (None, switch):
+        return f"of networks trained for switch {noise.train_switch}, not {switch}"
+    if sampling is not None:
+        theirs = {name: getattr(sampling, name) for name in vars(config.sampling)}
+        if theirs != vars(config.sampling):
+            return f"of samples drawn otherwise ({theirs})"
+    return ""
 
 
 def _table(

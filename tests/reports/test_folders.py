@@ -11,6 +11,7 @@ from scipy import stats
 from small_studies import NLL, make_folder, sealed, study_facts, switch_frame
 
 from analysis.frame import load_frame
+from analysis.statistics.power import power_of
 from analysis.study_file import ParetoFile
 from reports.__main__ import main
 from reports.compare import compare
@@ -18,9 +19,10 @@ from reports.pool import pool
 
 
 def test_nights_are_pooled_and_reported(tmp_path, capsys):
-    planned = [{"C7a": {"nll/mean": power}} for power in (0.3, 0.1)]
-    one = night(tmp_path / "one", (0, 1, 2), power=planned[0])
-    two = night(tmp_path / "two", (3, 4), power=planned[1])
+    spread = {"margin": 0.1, "deviation": 0.1}
+    planned = {"spreads": {"C7a": {"nll/mean": [spread]}}}
+    one = night(tmp_path / "one", (0, 1, 2), power={"C7a": {"nll/mean": 0.3}}, **planned)
+    two = night(tmp_path / "two", (3, 4), power={"C7a": {"nll/mean": 0.1}}, **planned)
     out = tmp_path / "all"
     assert main(["--pool", str(two), str(one), str(out)]) == 0
     assert "C2 reproduced" in capsys.readouterr().out
@@ -31,11 +33,21 @@ def test_nights_are_pooled_and_reported(tmp_path, capsys):
     assert study.config["seed"] == 0 and study.seconds.cells == 180.0
     assert [base.unit for base in study.bases] == [0, 1, 2, 3, 4]
     assert len(study.models) == 4 * 5
-    assert study.power is None, "planned for a night's units, not for all"
+    assert study.power == {"C7a": {"nll/mean": power_of(0.1, 0.1, 5)}}, "of all units"
     assert sorted(pd.read_parquet(out / "curves.parquet")["unit"]) == [0, 1, 2, 3, 4]
     assert (out / "report.pdf").exists()
     assert main(["--pool", str(one), str(two), str(out)]) == 0  # an earlier pool is replaced
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_units_that_no_flag_named_are_counted(tmp_path):
+    """`--units` is its default, which differs by study."""
+    config = {"seed": 0, "units": None, "budget": "40k"}
+    one = night(tmp_path / "one", (0, 1, 2), config=config)
+    two = night(tmp_path / "two", (3, 4), spreads={"C7a": {}})
+    study = ParetoFile.load(pool([two, one], tmp_path / "all") / "study.json")
+    assert (study.config["seed"], study.config["units"]) == (0, 5)
+    assert study.power is None, "one planned otherwise"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,28 @@ def test_two_folders_are_compared_by_welchs_t(tmp_path, capsys):
     answer = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert len(answer["quantities"]) == len(found.quantities)
     assert (tmp_path / "out" / "compare.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_same_units_are_compared_in_pairs(tmp_path):
+    """A shift that units share is far smaller than what they differ by, and shows."""
+    units = (0, 1, 2, 3, 4)
+    one, two = night(tmp_path / "one", units), night(tmp_path / "two", units)
+    frame = pd.read_parquet(two / "frame.parquet")
+    shift = 0.01 + 0.001 * frame["unit"]
+    moved = (frame["metric"] == NLL) & (frame["plan"] == "full")
+    frame["value"] = frame["value"].where(~moved, frame["value"] + shift)
+    frame.to_parquet(two / "frame.parquet")
+    sealed(two)
+    place = ("full network, progressive", NLL)
+    (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
+    assert level.differs and level.difference.estimate == pytest.approx(0.012)
+    assert level.difference.high - level.difference.low < 0.005
+    other = [{"unit": unit, "digest": f"c{unit}", "parameters": 9} for unit in units]
+    facts = json.loads((two / "study.json").read_text()) | {"bases": other}
+    (two / "study.json").write_text(json.dumps(facts))
+    sealed(two)
+    (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
+    assert not level.paired and not level.differs, "of other networks"
 
 
 def test_numbers_without_a_spread_are_compared_without_a_test(tmp_path):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
 from small_studies import sealed, words_of
 
+from analysis.claims.rows import Kind
 from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
@@ -130,6 +131,11 @@ def test_shares_that_remain_are_of_the_untrained_damage():
     found = ParetoFindings(study, frame, None)
     row = found.shares.query("schedule == 'progressive' and likelihood")
     row = row.set_index("plan").loc["d4@3"]
+    (line,) = found.ledger[3].of(Kind.LIKELIHOOD)[:1]
+    assert found.ledger[3].claim.id == "C4" and line.tests[0].share is not None
+    ends = ("estimate", "low", "high")
+    said = [row["share"], row["low"], row["high"]]
+    assert [getattr(line.tests[0].share, end) for end in ends] == pytest.approx(said)
     whole = frame[frame["group"].isna() & (frame["metric"] == NLL)]
     whole = whole[whole["selector"] == "equidistant"]
 

@@ -15,7 +15,8 @@ def report_of(tmp_path, frame=None, **facts):
 def test_where_and_whether_training_there_matters(tmp_path):
     report = report_of(tmp_path)
     assert report.verdict == (
-        "d4 from switch 3 by FD, from switch 3 by NLL; training elsewhere costs NLL in 6 of 6 pairs"
+        "d4 from switch 3 by FD, from switch 3 by NLL; use elsewhere than trained costs FD in 3 of "
+        "3 earlier and 3 of 3 later; NLL in 3 of 3 earlier and 3 of 3 later"
     )
     assert report.answer["earliest"] == {"4": {FD: 3, NLL: 3}}
     assert report.answer["trained_at"] == {str(n): f"for {n}" for n in (1, 2, 3)}
@@ -38,7 +39,8 @@ def test_nothing_to_compare_with(tmp_path):
     frame = switch_frame(mismatch=0.0)
     report = report_of(tmp_path, failed(frame, frame["kind"] == "base"))
     assert report.verdict == (
-        "d4 nowhere by FD, nowhere by NLL; training elsewhere costs NLL in 0 of 6 pairs"
+        "d4 nowhere by FD, nowhere by NLL; use elsewhere than trained costs FD in 0 of 3 earlier "
+        "and 0 of 3 later; NLL in 0 of 3 earlier and 0 of 3 later"
     )
     assert report.answer["earliest"] == {"4": {FD: None, NLL: None}}
     text = words_of(report.content)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from command_lines import config_of
 from mlflow_runs import finished_runs, histories, runs_of, shown
 from study_commands import ROOT, Command, end_when
 
@@ -23,7 +24,7 @@ from studies.cells.result import CellResult, read_result, write_result
 from studies.grid.costs import paper_cost
 from studies.pareto import Pareto, ParetoConfig
 from studies.tracking.__main__ import main
-from varant import DepthPlan, generate, load
+from varant import DepthPlan, generate, load, plan_cost
 from varant.files import write_json
 from varant.manifest import record
 from varant.presets import presets
@@ -85,6 +86,14 @@ def finished(quick_workspace: Path) -> tuple[Path, str, str]:
 def copied(finished: tuple[Path, str, str], tmp_path: Path) -> Path:
     """A copy of the workspace of the finished study."""
     return shutil.copytree(finished[0], tmp_path / "runs")
+
+
+def test_shares_of_memory_are_of_the_precision_that_cells_hold():
+    """The full network is all of its memory, whatever the bytes of a number."""
+    for precision, size in (("float32", 4), ("bfloat16", 2)):
+        study = Pareto(config_of(ParetoConfig, precision=precision))
+        geometry = base_geometry(presets()["tiny"])
+        assert study.cost_of(geometry) == plan_cost(geometry, guidance=False, kv_bytes=size)
 
 
 def test_every_cell_ends_and_the_outputs_are_there(finished):

@@ -87,7 +87,7 @@ RATES = "give growing positive rates, such as 1e-4,1e-3"
         ({"rates": "-1e-3"}, f"--rates -1e-3: {RATES}"),
         ({"rates": "1e-3,1e-4"}, f"--rates 1e-3,1e-4: {RATES}"),
         ({"lr": 1e-3}, "--lr 0.001: this study varies it; give --rates"),
-        ({"base_budget": "48k"}, "--base-budget 48000: this study varies it; give --ages"),
+        ({"base_budget": "48k"}, "--base-budget 48k: this study varies it; give --ages"),
         ({"samples": 100}, "--samples 100: this study draws no images; drop it"),
         ({"cfg": 1.5}, "--cfg 1.5: this study draws no images; drop it"),
         ({"model": "mine"}, "--model mine: this study trains bases of several"),

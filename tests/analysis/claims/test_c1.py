@@ -83,6 +83,13 @@ def test_below_five_units_nothing_is_decided():
         assert "a verdict needs 5" in row.lines[0].reason
 
 
+def test_without_a_ladder_no_metric_of_samples_has_a_vote():
+    row = judged(make(), ladder=None)
+    assert row.verdict is Verdict.UNRESOLVED
+    assert row.lines[0].reason == "no ladder was climbed with these features at so many samples"
+    assert row.lines[1].verdict is not Verdict.UNRESOLVED, "likelihood needs none"
+
+
 @pytest.mark.parametrize("zone", ["early", "late"])
 def test_both_windows_must_have_been_seen_on_the_ladder(zone):
     passed = dict.fromkeys(("early", "middle", "late"), True)

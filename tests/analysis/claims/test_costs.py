@@ -40,6 +40,11 @@ def test_one_factor_outside_the_range_contradicts():
     assert judged(speedups=SPEEDUPS | {"d8@6": 2.56})["C6"].verdict is Verdict.REPRODUCED
 
 
+def test_fewer_than_five_turns_decide_nothing_about_speed():
+    frame = efficiency_frame(STUDY)
+    assert judged(frame=frame[frame["repeat"].fillna(0) < 4])["C6"].verdict is Verdict.UNTESTED
+
+
 @pytest.mark.parametrize(
     "other",
     [{"name": "d24"}, {"quick": True}, {"hardware": STUDY.hardware.model_dump() | {"gpu": None}}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -135,6 +136,14 @@ def test_a_second_space_that_says_nothing_changes_nothing(free):
     assert verdicts(judged(quiet)) == verdicts(free)
     one = frame[frame["metric"] != BLIND_FD]
     assert verdicts(judged(one)) == verdicts(free)
+
+
+def test_either_part_of_c4_would_contradict_it_so_both_are_corrected():
+    lines = ledger(AGAINST)["C4"].of(Kind.QUALITY)
+    half, quarter, fewest = (line.tests[0] for line in lines)
+    assert half.p_holm >= half.p_value and quarter.p_holm >= quarter.p_value
+    assert max(half.p_holm / half.p_value, quarter.p_holm / quarter.p_value) > 1.9
+    assert math.isnan(fewest.p_holm), "a line beside the claim"
 
 
 def test_a_metric_that_failed_the_ladder_decides_nothing():

@@ -11,16 +11,20 @@ from analysis.claims.planned import (
     common_of,
     outlooks,
     planned_power,
+    planned_spreads,
+    power_at,
     samples_wanted,
     trained_lines,
 )
 from analysis.instrument_file import ComponentFacts
 from analysis.metrics import parse_metric
 from analysis.statistics.power import detectable, power_of, units_needed
+from analysis.study_file import SpreadFacts
 
 SIZE = Size(units=6, seeds=2, samples=2000, images=500)
 HALF = "C4 half the layers"
 FD = parse_metric("fd/shapes-1a2b3c/n2000")
+KID, SCALE = parse_metric("kid/shapes-1a2b3c/n2000"), parse_metric("nll/scale_01")
 
 
 def test_a_line_s_outlook_follows_from_the_components() -> None:
@@ -31,7 +35,16 @@ def test_a_line_s_outlook_follows_from_the_components() -> None:
     assert found.least == pytest.approx(detectable(deviation, 6))
     assert found.units == units_needed(0.2, deviation)
     assert found.units_at_most == units_needed(0.2, 2 * deviation)
-    assert planned_power([found], [FD]) == {HALF: {FD.name: found.power}}
+    spreads = planned_spreads([found], [FD, KID, SCALE])
+    assert planned_power(spreads, 6) == {HALF: {FD.name: found.power}}
+    assert planned_power(spreads, 20)[HALF][FD.name] == pytest.approx(power_of(0.2, deviation, 20))
+
+
+def test_of_several_tests_the_weakest_counts() -> None:
+    strong, weak = (SpreadFacts(margin=0.2, deviation=spread) for spread in (0.1, 0.3))
+    nothing = SpreadFacts(margin=-0.1, deviation=0.1)
+    assert power_at([strong, weak], 6) == power_of(0.2, 0.3, 6) < power_of(0.2, 0.1, 6)
+    assert power_at([strong, nothing], 6) == 0.0
 
 
 def test_a_direction_has_no_margin_and_no_power() -> None:
@@ -41,7 +54,7 @@ def test_a_direction_has_no_margin_and_no_power() -> None:
     deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
     assert found.least == pytest.approx(detectable(deviation, 6, level=0.025)), "two-sided"
     assert found.least > detectable(deviation, 6)
-    assert planned_power([found], [FD]) is None
+    assert planned_spreads([found], [FD]) is None and planned_power(None, 6) is None
 
 
 def test_what_units_share_no_number_of_them_lessens() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from command_lines import config_of
 from instrument_frames import SETTING, noise_table
 
-from analysis.instrument_file import LadderTable, Passes, Setting
+from analysis.instrument_file import LadderTable, NoiseTable, Passes, Setting
+from analysis.study_file import SamplingFacts
 from studies.grid import instrument
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.pareto import ParetoConfig
 from studies.sensitivity import SensitivityConfig
 from varant import Geometry, UserError
+from varant.start.sources import Resolved
 
 ZONES = {"early": True, "middle": True, "late": False}
 LADDER = LadderTable(
@@ -23,6 +27,7 @@ LADDER = LadderTable(
     metrics=(Passes(kind="fd", extractor="shapes-1a2b3c", zones=ZONES),),
 )
 GEOMETRY = Geometry.official(16)
+SAMPLING = SamplingFacts(samples=1000, cfg=0.0, top_k=0, top_p=0.0)
 OTHER = SETTING.model_copy(update={"extractors": ("another", "two")})
 
 
@@ -38,9 +43,14 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tables_of(
-    config: ParetoConfig, setting: Setting = SETTING, geometry: Geometry = GEOMETRY
+    config: ParetoConfig,
+    setting: Setting = SETTING,
+    geometry: Geometry = GEOMETRY,
+    images: int | None = 48_000,
 ) -> Instrument:
-    return instrument_of(config, setting.dataset, lambda: setting, geometry)
+    dataset = SimpleNamespace(digest=setting.dataset)
+    resolved = SimpleNamespace(dataset=dataset, geometry=geometry, training_images=images)
+    return instrument_of(config, cast(Resolved, resolved), lambda: setting)
 
 
 def test_packaged_tables_are_used_in_their_setting_alone(tables: Path) -> None:
@@ -64,6 +74,25 @@ def test_a_file_that_is_no_table_and_a_table_of_another_network_are_refused(tabl
     given = config_of(ParetoConfig, noise=tables / "noise-here.json")
     with pytest.raises(UserError, match="of a network of 16 layers"):
         tables_of(given, geometry=Geometry.official(20))
+    with pytest.raises(UserError, match="of base networks of 48000 training images, not 90000"):
+        tables_of(given, images=90_000)
+    assert tables_of(ParetoConfig(), images=90_000).noise is None
+
+
+@pytest.mark.parametrize(
+    ("of_table", "flags", "said"),
+    [
+        ({"train_switch": 6}, {"train_switch": 5}, "trained for switch 6, not 5"),
+        ({"sampling": SAMPLING}, {"cfg": 1.5}, "samples drawn otherwise"),
+    ],
+)
+def test_a_noise_table_speaks_of_what_it_was_measured_on(tables, of_table, flags, said) -> None:
+    path = tables / "noise-here.json"
+    path.write_text(NoiseTable.read(path).model_copy(update=of_table).model_dump_json())
+    assert tables_of(ParetoConfig()).noise is not None
+    assert tables_of(config_of(ParetoConfig, **flags)).noise is None
+    with pytest.raises(UserError, match=said):
+        tables_of(config_of(ParetoConfig, noise=path, **flags))
 
 
 def test_a_ladder_speaks_of_at_least_as_many_samples() -> None:
@@ -84,4 +113,4 @@ def test_samples_are_the_flag_s_or_what_the_power_asks_for() -> None:
     nothing = Instrument(ladder=None, noise=None)
     assert samples_of(config_of(ParetoConfig), nothing, "shapes-1a2b3c") == 2000
     assert samples(ParetoConfig, True) == 4000
-    assert samples(SensitivityConfig, True) == 2000  # a map: at most
+    assert samples(SensitivityConfig, True) == LADDER.samples  # whose units differ by far more
