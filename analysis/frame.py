@@ -79,10 +79,10 @@ ANCHORS = (REAL, BASE, "control")
 
 FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
 FAMILIES += ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
-STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted")
-FINISHED = STATUSES[0]
+STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted", "pending")
+FINISHED, PENDING = STATUSES[0], STATUSES[-1]
 """`ended worse`: a training that did harm, and the cells that would measure its network; they have
-no numbers, as those that failed."""
+no numbers, as those that failed. `pending`: of a study that runs, what it has still to do."""
 
 
 _ORDER = ("fid", "fd", "kid", "class_accuracy", "nll")

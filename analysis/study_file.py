@@ -10,9 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.errors import REMEDY, FrameError, verified
+from analysis.errors import REMEDY, FrameError, validation_text, verified
 
-FORMAT, VERSION = "varant-study", 3
 FILE, FRAME_FILE = "study.json", "frame.parquet"
 CURVES_FILE, SHEET_FILE = "curves.parquet", "samples.npz"
 """What lies in a study's folder."""
@@ -189,6 +188,11 @@ class StudyHead(Facts, extra="ignore"):
         """What it was measured on, as a report's subtitle says it."""
         return ""
 
+    @property
+    def preliminary(self) -> str:
+        """Why none of it is a result, as every page says; empty where it may be."""
+        return "QUICK RUN: not a result" if self.quick else ""
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read and check a study's file.
@@ -219,6 +223,7 @@ class StudyFile(StudyHead):
             the planned power at a true loss of zero; None where nothing was planned. `spreads`:
             what it follows from, for any number of units.
         pooled: folders of other units that it was joined from; none of a study that ran.
+        pending: cells that the study, which runs or was stopped, has still to do.
     """
 
     question: str
@@ -238,6 +243,13 @@ class StudyFile(StudyHead):
     power: Mapping[str, Mapping[str, float]] | None = None
     spreads: Mapping[str, Mapping[str, tuple[SpreadFacts, ...]]] | None = None
     pooled: tuple[str, ...] = ()
+    pending: int = 0
+
+    @property
+    def preliminary(self) -> str:
+        if self.pending:
+            return f"NOT FINISHED: {self.pending:,} of {len(self.plans):,} cells are to come"
+        return super().preliminary
 
     @property
     def measured_on(self) -> str:
@@ -378,20 +390,3 @@ class RegimeFile(ParetoFile):
     ages: tuple[int, ...] = Field(min_length=1)
     rates: tuple[float, ...] = Field(min_length=1)
     gradient_images: int
-
-
-def validation_text(error: ValidationError) -> str:
-    """The first trouble of a file that could not be read, with its remedy."""
-    first = error.errors()[0]
-    place, value = ".".join(map(str, first["loc"])) or "the file", repr(first["input"])[:60]
-    match first["type"], place:
-        case "json_invalid", _:
-            return f"not readable JSON ({first['ctx']['error']}); {REMEDY}"
-        case "missing", _:
-            return f"missing {place!r}; {REMEDY}"
-        case _, "format":
-            return f"format is {value}, not {FORMAT!r}; name a folder that a study wrote"
-        case _, "version":
-            writer = "use the version that wrote it"
-            return f"version is {value}, this code reads {VERSION}; {writer}, or {REMEDY}"
-    return f"{place} is {value}: {first['msg'][0].lower()}{first['msg'][1:]}; {REMEDY}"

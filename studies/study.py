@@ -8,19 +8,18 @@ about thirty lines.
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.metrics import parse_metric
 from analysis.study_file import BASE, FILE, REAL, StudyFile
-from studies.cells.cell import Task
+from studies.cells.cell import Cell, Task
 from studies.cells.evaluation import Measurement, RealImages
-from studies.cells.result import FINISHED, CellResult
+from studies.cells.result import PENDING, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point, bounded, splits_of
@@ -36,10 +35,10 @@ if TYPE_CHECKING:  # what runs is imported when it runs: --help and bad flags wa
     from reports import ReportPaths
     from studies.grid.bench import Planned, Prepared
     from studies.running.executors import Executor
-    from studies.running.runner import Split
 
 Config = TypeVar("Config", bound=StudyConfig)
 Run = Callable[[Sequence[Task]], Mapping[Task, CellResult]]
+SAY_SECONDS = 60.0  # between what a running study says of itself in its folder
 
 
 class Study(abc.ABC, Generic[Config, Found]):
@@ -246,21 +245,21 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         from analysis.errors import FrameError
         from reports import build
-        from studies.running.runner import run_cells, split_cells
+        from studies.running.runner import run_cells, say_bad, say_done, split_cells
         from studies.tracking.mirror import Mirror
         from studies.tracking.outline import Outline
 
         points, workspace = self._points(bench, found), bench.site.workspace
         cells = {point.task: bench.site.cell(point.task) for point in points}
         split = split_cells(cells.values(), workspace, retry_failed=self.config.run.retry_failed)
-        _say_done(split)
+        say_done(split)
         digests = sorted({cell.digest for cell in cells.values()})
         digest = digest_of({"flags": self.config.measured, "cells": digests})
         outline = Outline.of_grid(self._logged(bench, digest), points, cells, bench)
-        with Mirror(outline, workspace) as mirror:
-            ended = run_cells(split, workspace, executor, on_result=mirror.on_result)
-            started, prepared = times
-            outcome = Outcome(
+        started, prepared = times
+
+        def outcome_of(ended: Mapping[str, CellResult]) -> Outcome[Found]:
+            return Outcome(
                 bench=bench,
                 found=found,
                 points=points,
@@ -269,7 +268,24 @@ class Study(abc.ABC, Generic[Config, Found]):
                 workers=executor.slots,
                 seconds={"wall": time.monotonic() - started, "preparation": prepared},
             )
-            _say_bad(ended)
+
+        so_far = {d: CellResult(digest=d, status=PENDING) for d in digests} | split.done
+        said_at = time.monotonic()
+
+        def on_result(cell: Cell, result: CellResult) -> None:
+            nonlocal said_at
+            mirror.on_result(cell, result)
+            so_far[cell.digest] = result
+            if time.monotonic() - said_at > SAY_SECONDS:
+                outcome = outcome_of(so_far)
+                with locked(outcome.folder / ".lock"), contextlib.suppress(FrameError):
+                    self._write_basis(outcome, digest)
+                said_at = time.monotonic()
+
+        with Mirror(outline, workspace) as mirror:
+            ended = run_cells(split, workspace, executor, on_result=on_result)
+            outcome = outcome_of(ended)
+            say_bad(ended)
             with locked(outcome.folder / ".lock"):  # one study writes there at a time
                 try:
                     written = self._write_folder(outcome, digest)
@@ -292,11 +308,18 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
+        from studies.grid import folder
+
+        written = self._write_basis(outcome, digest)
+        folder.write_sheet(outcome, self.sheet(outcome))
+        return [*written, *self.write_more(outcome)]
+
+    def _write_basis(self, outcome: Outcome[Found], digest: str) -> list[Path]:
+        """Frame and study file, of what has ended so far."""
         from analysis.claims.planned import planned_power, planned_spreads
         from studies.grid import folder
 
         frame = folder.write_frame(self.folder_name, outcome)
-        folder.write_sheet(outcome, self.sheet(outcome))
         facts = folder.head_facts(self.name, self.command, self.config.run, workers=outcome.workers)
         facts |= folder.measured_facts(outcome, self.config) | self.facts(outcome)
         tabled = (outcome.result(point) for point in outcome.points if point.task.tabled)
@@ -306,9 +329,10 @@ class Study(abc.ABC, Generic[Config, Found]):
         spreads = planned_spreads(found, [parse_metric(name) for name in names])
         facts |= {"spreads": spreads, "power": planned_power(spreads, len(self.judged))}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
-        facts |= {"frame_sha256": sha256_file(frame)}
+        pending = sum(r.status == PENDING for t, r in outcome.results.items() if t.tabled)
+        facts |= {"frame_sha256": sha256_file(frame), "pending": pending}
         study_file = folder.write_facts(outcome.folder / FILE, self.file(**facts))
-        return [frame, study_file, *self.write_more(outcome)]
+        return [frame, study_file]
 
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of
@@ -357,21 +381,6 @@ class Study(abc.ABC, Generic[Config, Found]):
             unit_seconds = base + total / len(bench.units)
             lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
         return "\n".join(lines)
-
-
-def _say_done(split: Split) -> None:
-    if split.done:
-        print(f"{len(split.done)} cells are finished already", file=sys.stderr)
-    bad = sum(result.status != FINISHED for result in split.done.values())
-    if bad:
-        print(f"{bad} of them without success; --retry-failed runs them again", file=sys.stderr)
-
-
-def _say_bad(results: Mapping[str, CellResult]) -> None:
-    counts = Counter(result.status for result in results.values())
-    for status, count in sorted(counts.items()):
-        if status != FINISHED:
-            print(f"{count} cells {status}; the report names them", file=sys.stderr)
 
 
 def main(study: type[Study[Config, Any]], config: type[Config], about: str | None) -> None:

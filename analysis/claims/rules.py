@@ -125,6 +125,8 @@ class Question:
         blind = [zone for zone, seen in saw.items() if seen is False]
         if study.quick:
             return "a quick run: not a result"
+        if study.pending:
+            return f"not finished: {study.pending:,} cells are to come"
         if units < LEAST_UNITS:
             counted = f"{units} units" if units > 1 else "one unit"
             return f"{counted}; a verdict needs {LEAST_UNITS}"

@@ -76,11 +76,11 @@ def figure_bytes(figure: Figure) -> dict[str, bytes]:
     return {"svg": svg.getvalue(), "png": png.getvalue()}
 
 
-def mark_quick(figure: Figure) -> None:
-    """Say on the figure itself that it comes from a quick run; axes of fixed places make room."""
+def mark_preliminary(figure: Figure, why: str) -> None:
+    """Say on the figure itself why it is no result; axes of fixed places make room."""
     if figure.get_layout_engine() is None:
         share = 1 - 0.2 / figure.get_figheight()
         for ax in figure.axes:
             left, bottom, wide, high = ax.get_position(original=True).bounds
             ax.set_position((left, bottom * share, wide, high * share))
-    figure.suptitle("QUICK RUN: not a result", color=WARNING, fontsize=8, fontweight="bold")
+    figure.suptitle(why, color=WARNING, fontsize=8, fontweight="bold")

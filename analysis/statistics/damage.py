@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.frame import COLUMNS, FINISHED, PLAN_KEY
+from analysis.frame import COLUMNS, FINISHED, PENDING, PLAN_KEY
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import holm
 from analysis.statistics.units import NOTHING, Observations, observed
@@ -53,7 +53,7 @@ class Damages:
         self.floor = {key[0]: one for key, one in observed(frame, ["metric"], of_real).items()}
         plans = observed(frame, [*PLAN, "metric"], ~whole & ~of_real)
         self.values = {Place(*key): one for key, one in plans.items()}
-        failed = frame[(frame["status"] != FINISHED) & ~of_real]
+        failed = frame[~frame["status"].isin((FINISHED, PENDING)) & ~of_real]
         self.failures = failed[[*PLAN, "unit"]].drop_duplicates().reset_index(drop=True)
 
     def units_of(self, *families: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """A report in the making: blocks in reading order, and figures as they are drawn.
 
-The builder alone knows whether the study was a quick run, and marks answer, figures and limits.
+The builder alone knows whether the study was a quick run or has not finished, and marks answer,
+figures and limits.
 Text travels as JSON strings and is set as text, never as markup, so nothing that a user wrote (a
 path, a label) can become Typst code.
 """
@@ -11,12 +12,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.theme import figure_bytes, mark_quick, style
+from analysis.figures.theme import figure_bytes, mark_preliminary, style
 from analysis.study_file import StudyHead
 from reports.parts.report import Report
-
-QUICK = "This was a quick run on tiny data: nothing in it is a result."
-
 
 Run = dict[str, str]
 """A stretch of text: `text`, and its `style`: plain, strong or code."""
@@ -87,8 +85,8 @@ class Page:
         self.heading("Question and answer")
         for paragraph in question.strip().split("\n\n"):
             self.paragraph(" ".join(paragraph.split()))
-        if self._study.quick:
-            text = [strong("Quick run, not a result."), " ", text]
+        if self._study.preliminary:
+            text = [strong(f"{self._study.preliminary}."), " ", text]
         self._verdict, self._said = verdict, plain(text)
         self._add("answer", verdict=verdict, runs=runs(text))
 
@@ -144,13 +142,14 @@ class Page:
     def limits(self, items: Sequence[Text]) -> None:
         """What the study cannot say; empty items are left out."""
         self.heading("Limits")
-        self.bullets([strong(QUICK) if self._study.quick else "", *items])
+        why = self._study.preliminary
+        self.bullets([strong(f"{why}. Nothing here is a result.") if why else "", *items])
 
     def _drawn(self, draw: Callable[[], Figure]) -> dict[str, bytes]:
         with style():
             figure = draw()
-            if self._study.quick:
-                mark_quick(figure)
+            if self._study.preliminary:
+                mark_preliminary(figure, self._study.preliminary)
             return figure_bytes(figure)
 
     def report(self, *, answer: Mapping[str, Any], summary: pd.DataFrame) -> Report:
@@ -161,7 +160,7 @@ class Page:
                 "title": self._title,
                 "subtitle": self._subtitle,
                 "date": created.date().isoformat(),
-                "quick": quick,
+                "preliminary": self._study.preliminary,
                 "blocks": self._blocks,
             },
             plates={name: self._drawn(draw) for name, draw in self._draws.items()},

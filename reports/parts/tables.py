@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis import numbers
-from analysis.frame import FINISHED, headline_metrics
+from analysis.frame import FINISHED, PENDING, headline_metrics
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV, Frontier
 from analysis.statistics.intervals import SIGNIFICANCE, holm
@@ -132,7 +132,7 @@ def estimate_texts(shown: pd.DataFrame, *, signed: bool = True) -> pd.Series[str
 
 def unfinished(frame: pd.DataFrame) -> list[str]:
     """Names of the cells of a frame that have no numbers, with their units where it has several."""
-    lost = frame[frame["status"] != FINISHED].drop_duplicates([*CELL, "unit"])
+    lost = frame[~frame["status"].isin((FINISHED, PENDING))].drop_duplicates([*CELL, "unit"])
     several = frame["unit"].nunique() > 1
     return [
         _name(*(None if pd.isna(part) else part for part in key))

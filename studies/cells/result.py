@@ -23,6 +23,7 @@ KEPT = (WHOLE_FILE, "metrics.jsonl", "*.safetensors", "features-*.npy", "samples
 REMEDY = "it is made again"
 FINISHED, FAILED, DIVERGED, INTERRUPTED = "finished", "failed", "diverged", "interrupted"
 WORSE = "ended worse"  # than it began: a training, and what would measure its network
+PENDING = "pending"  # not ended: what a study that runs has still to do
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame, write_parquet
-from analysis.study_file import FRAME_FILE, SHEET_FILE, Facts
+from analysis.statistics.conflict import CONFLICT_FILE
+from analysis.study_file import CURVES_FILE, FRAME_FILE, SHEET_FILE, Facts
 from studies.cells.measuring import SAMPLES_FILE
 from studies.cells.result import FINISHED
 from studies.grid.flags import StudyConfig
@@ -27,7 +28,10 @@ _REPORTED_PACKAGES = ("torch", "numpy", "scipy", "mlflow")
 
 
 def write_frame(study: str, outcome: Outcome[Any]) -> Path:
-    """Write the results of the points' cells under their columns, once they pass for a frame."""
+    """Write the results of the points' cells under their columns, once they pass for a frame.
+
+    What an earlier visit left beside it, which is of another frame, goes.
+    """
     cells, place = list[dict[str, object]](), list[int]()
     measured: dict[str, list[object]] = {n: [] for n in ("metric", "group", "value", "count")}
     for point in outcome.points:
@@ -48,6 +52,8 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     frame = checked_frame(frame, full=False)
     with recording(outcome.folder / FRAME_FILE, fresh=True) as aside:
         write_parquet(aside, frame)
+    for name in (SHEET_FILE, CURVES_FILE, CONFLICT_FILE):
+        (outcome.folder / name).unlink(missing_ok=True)
     return outcome.folder / FRAME_FILE
 
 

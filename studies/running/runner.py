@@ -69,6 +69,23 @@ def split_cells(
     return Split(done=done, open=to_run)
 
 
+def say_done(split: Split) -> None:
+    """Of cells that need not run."""
+    if split.done:
+        print(f"{len(split.done)} cells are finished already", file=sys.stderr)
+    bad = sum(result.status != FINISHED for result in split.done.values())
+    if bad:
+        print(f"{bad} of them without success; --retry-failed runs them again", file=sys.stderr)
+
+
+def say_bad(results: Mapping[str, CellResult]) -> None:
+    """Of cells that have no numbers."""
+    counts = Counter(result.status for result in results.values())
+    for status, count in sorted(counts.items()):
+        if status != FINISHED:
+            print(f"{count} cells {status}; the report names them", file=sys.stderr)
+
+
 def run_cells(
     split: Split,
     workspace: Workspace,

@@ -17,6 +17,8 @@ from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_f
 from small_studies import sealed, words_of
 
 from analysis.claims.rows import Kind
+from analysis.frame import checked_frame
+from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
@@ -125,6 +127,19 @@ def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
     assert "Figure 1. What is left of the untrained damage" in first
 
 
+def test_what_has_not_finished_decides_nothing(tmp_path):
+    """And every page says so."""
+    whole = {"schedules": FEW, "units": range(6)}
+    frame = checked_frame(pareto_frame(**whole, status={(None, 5, HALF): "pending"}), training=True)
+    plans = {str(cell): [[0]] for cell in range(30)}
+    study = ParetoFile.model_validate(pareto_facts(**whole) | {"pending": 9, "plans": plans})
+    found = ParetoFindings(study, frame, None)
+    verdicts = {row.verdict for row in found.ledger if row.lines[0].kind is Kind.QUALITY}
+    assert verdicts <= {Verdict.UNRESOLVED, Verdict.UNTESTED} and Verdict.UNRESOLVED in verdicts
+    assert "not finished: 9 cells are to come" in found.ledger[1].lines[0].reason
+    assert study.preliminary == "NOT FINISHED: 9 of 30 cells are to come"
+
+
 def test_shares_that_remain_are_of_the_untrained_damage():
     frame = pareto_frame(schedules=FEW, units=range(5))
     study = ParetoFile.model_validate(pareto_facts(schedules=FEW, units=range(5)))
@@ -195,7 +210,8 @@ def drawn_once(monkeypatch) -> None:
 def test_quick_is_marked(tmp_path):
     report = report_of(tmp_path / "study", quick=True, plans=(FULL, HALF))
     assert "QUICK" in report.plates["curves"]["svg"].decode()
-    assert report.content["quick"] and "nothing in it is a result" in words_of(report.content)
+    said = "QUICK RUN: not a result. Nothing here is a result."
+    assert report.content["preliminary"] and said in words_of(report.content)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,11 @@ from command_lines import config_of
 from mlflow_runs import finished_runs, histories, runs_of, shown
 from study_commands import ROOT, Command, end_when
 
+from analysis.study_file import ParetoFile
+from reports import build
 from studies.cells.result import CellResult, read_result, write_result
 from studies.grid.costs import paper_cost
+from studies.grid.point import Outcome
 from studies.pareto import Pareto, ParetoConfig
 from studies.tracking.__main__ import main
 from varant import DepthPlan, generate, load, plan_cost
@@ -86,6 +89,27 @@ def finished(quick_workspace: Path) -> tuple[Path, str, str]:
 def copied(finished: tuple[Path, str, str], tmp_path: Path) -> Path:
     """A copy of the workspace of the finished study."""
     return shutil.copytree(finished[0], tmp_path / "runs")
+
+
+def test_a_running_study_says_what_is_finished(copied, monkeypatch):
+    """`python -m reports` on its folder, while cells are still to come."""
+    for result in sorted(copied.glob("cells/*/result.json"))[:6]:
+        if json.loads(result.read_text())["metrics"].get("nll/mean"):
+            shutil.rmtree(result.parent)
+    monkeypatch.setattr("studies.study.SAY_SECONDS", 0)
+    seen, write = [], Pareto._write_basis
+
+    def watched(study: Pareto, outcome: Outcome, digest: str) -> list[Path]:
+        written = write(study, outcome, digest)
+        if not seen:
+            build(outcome.folder)
+        seen.append(ParetoFile.load(outcome.folder / "study.json").pending)
+        return written
+
+    monkeypatch.setattr(Pareto, "_write_basis", watched)
+    SMALL.run(copied)
+    assert seen[0] > 0 and seen[-1] == 0 and sorted(seen, reverse=True) == seen
+    assert set(pd.read_parquet(copied / "pareto-quick" / "frame.parquet")["status"]) == {"finished"}
 
 
 def test_shares_of_memory_are_of_the_precision_that_cells_hold():
