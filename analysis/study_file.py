@@ -327,6 +327,7 @@ class SupernetFile(StudyFile, extra="forbid"):
     Attributes:
         train_switch: the switch point that models are trained for; where a study has several, that
             of its setting, at which untrained damage is the measure of losses.
+        default_switch: that such a network is trained for where no flag says otherwise.
         kv_full_bytes: peak cache of the full network, an image.
     """
 
@@ -339,6 +340,7 @@ class SupernetFile(StudyFile, extra="forbid"):
     lr: float
     lr_schedule: str
     train_switch: int = Field(ge=0)
+    default_switch: int | None = None
     kv_full_bytes: float
     models: tuple[ModelFacts, ...]
 

@@ -291,6 +291,7 @@ class SupernetStudy(Study[Config, Found]):
                 and ("rival" in point.columns or point.columns.get("schedule") in labels)
             ],
             "train_switch": self.train_switch(geometry),
+            "default_switch": default_switch(geometry.patch_nums),
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
         }
 

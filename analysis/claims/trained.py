@@ -85,12 +85,15 @@ class Trained:
         question: Question,
         way: Way | None,
         plan: PlanKey | None,
+        *,
         among: Sequence[PlanKey | None] = (),
+        margin: float | None = None,
     ) -> tuple[Line, ...]:
         """The lines of a claim that a plan of a way to train loses nothing against the base.
 
         Args:
             among: plans any of which would contradict the claim; `plan` may be one.
+            margin: default: that of the plan.
         """
 
         def ask(metric: Metric) -> Answer | None:
@@ -99,6 +102,8 @@ class Trained:
             label = f"{way.name}, {plan.label}: no worse than the base's full network"
             others = [one for one in among if one and one != plan] if plan in among else []
             losses = [self.loss(label, metric, (way.name, one)) for one in (plan, *others)]
+            if margin is not None:
+                losses = [replace(loss, margin=margin) for loss in losses]
             if not losses[0].paired[0]:
                 return None
             tests = no_losses(metric, [loss for loss in losses if loss.paired[0]])

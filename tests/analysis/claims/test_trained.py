@@ -146,6 +146,16 @@ def test_untested_without_half_the_layers():
     assert ledger(schedules=("base", "fixed 1", "progressive"))["C2"].verdict is Verdict.UNTESTED
 
 
+def test_a_study_of_the_later_switch_tests_it_alone(free):
+    """As a pareto study with that switch point is, by the same margin."""
+    assert free["C8"].verdict is Verdict.REPRODUCED
+    for default, verdict in ((2, Verdict.REPRODUCED), (3, Verdict.UNTESTED)):
+        row = ledger(later=False, facts={"default_switch": default})["C8"]
+        assert row.verdict is verdict
+    row = ledger(later=False, facts={"default_switch": 2})["C8"]
+    assert first(row).tests[0].margin == 0.10
+
+
 def test_a_later_switch_needs_models_of_its_own():
     row = ledger(later=False)["C8"]
     assert row.verdict is Verdict.UNTESTED
