@@ -19,7 +19,7 @@ def number(value: float, *, signed: bool = False, digits: int = 3) -> str:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         text = f"{mantissa} {power_of_ten(int(exponent))}"
     else:
-        text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
+        text = f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
     text = text.replace("-", MINUS)
     return f"+{text}" if signed and value > 0 else text
 
@@ -66,8 +66,8 @@ def _shown(value: float, decimals: int) -> float:
 
 def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
     """`value` with that many decimals; what rounds to zero has no sign."""
-    text = f"{value:.{decimals}f}"
-    if float(text) == 0:
+    text = f"{value:,.{decimals}f}"
+    if _shown(value, decimals) == 0:
         return f"{0:.{decimals}f}"
     return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
 

@@ -279,7 +279,7 @@ class SensitivityFile(StudyFile, extra="forbid"):
 
 
 class ScheduleFacts(Facts):
-    """A way to train. `label` is its name in the frame's column `schedule`; nothing reads it.
+    """A way to train. `label` is its name in the frame's column `schedule`.
 
     Attributes:
         share: of the control and of fixed schedules.

@@ -113,6 +113,8 @@ def _answer(study: ScheduleFile, scored: int, again: pd.DataFrame) -> Text:
         f"{words.counted(scored, 'schedule')} of {study.budget_images:,} image passes "
         f"were scored on {study.score_images:,} select images",
         f" ({words.counted(failed, 'trial')} did not finish). " if failed else ". ",
+        "Best compromise: the least mean of both objectives; best subnets: the least of those "
+        "whose full network is no worse than the paper's. ",
         winners
         or "No trial had a better mean of both objectives, or better subnets with a full network "
         "as good as the paper's.",

@@ -53,7 +53,8 @@ def make_report(folder: Path, study: SearchFile) -> Report:
             partial(_fronts, study, found),
             "The two fronts on test images. ",
             "Each was chosen on select images among the plans within the limit (dotted): "
-            "two-zone plans, and all plans that the search scored. Lower left is better. Bars: 95 "
+            "two-zone plans, and all plans that the search scored; lines join them by memory, and "
+            "no front is picked on test images. Lower left is better. Bars: 95 "
             "% intervals, the jackknife's of this network; band: real images.",
         )
         _add_matches(page, study, found)
@@ -71,16 +72,17 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     add_samples(page, folder)
     training = (
         f"{study.image_passes:,} image passes by the progressive schedule, switch after scale "
-        f"{study.trained_switch}"
+        f"{study.trained_switch}, subnets of a quarter, half and three quarters of the layers"
         if study.image_passes
         else None
     )
     plans = grid(study, (), study.selectors)
-    protocol_table(page, study, frame, deciding=deciding, plans=plans, training=training)
+    compared = "compared as the first distance is"
+    protocol_table(page, study, frame, likelihood=compared, plans=plans, training=training)
     add_failed_cells(page, unfinished(frame))
     page.limits(LIMITS)
     page.heading("All measured plans")
-    add_cell_tables(page, cells, headline_metrics(frame))
+    add_cell_tables(page, cells, deciding)
     answer = {
         "matches": {
             one.metric.name: [
@@ -151,9 +153,9 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
     ]
     page.table(
         pd.DataFrame(rows),
-        "Point by point at equal memory, on test images: each found plan against the two-zone plan "
-        "of least select NLL that needs no more peak KV; paired, positive is worse for the found "
-        "plan. 95 % interval by the jackknife over the samples of this one network; "
+        "Point by point, at no more memory, on test images: each found plan against the two-zone "
+        "plan of least select NLL that needs no more peak KV; paired, positive is worse for the "
+        "found plan. 95 % interval by the jackknife over the samples of this one network; "
         f"{words.STAR} marks p < 0.05 after Holm's correction over the column. No front is picked "
         "on test images.",
         numeric_from=4,
@@ -167,7 +169,6 @@ def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
         draw_fronts(
             ax,
             {group: one.points(group) for group in GROUPS},
-            {group: one.front(group) for group in GROUPS},
             GROUPS,
             limit=study.kv_limit_bytes,
             full_kv=study.kv_full_bytes,

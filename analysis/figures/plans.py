@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from analysis.figures.floor import draw_floor
-from analysis.figures.frontier import draw_staircase
 from analysis.figures.labels import memory_axes, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.intervals import Interval
@@ -16,18 +15,18 @@ from analysis.statistics.intervals import Interval
 def draw_fronts(
     ax: Axes,
     groups: Mapping[str, np.ndarray],
-    fronts: Mapping[str, np.ndarray],
     colours: Mapping[str, str],
     *,
     limit: float,
     full_kv: float,
     floor: Interval | None = None,
 ) -> None:
-    """Groups of plans, out to the memory limit, with the staircases of their fronts.
+    """Groups of plans, out to the memory limit, each joined in the order in which it was chosen: no
+    front is picked on what is drawn.
 
     Args:
-        groups: (N, 4) of (KV in bytes, metric, ends of its interval) by name; lower is better.
-        fronts: (n, 2) of those of them that no other betters.
+        groups: (N, 4) of (KV in bytes, metric, ends of its interval) by name, by ascending KV;
+            lower is better.
         limit, full_kv: bytes; the memory limit, and what the full network needs.
     """
     ax.axvline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
@@ -38,8 +37,7 @@ def draw_fronts(
         x, y, low, high = points.T
         ax.vlines(x, low, high, color=colours[name], linewidth=0.8, zorder=2)
         ax.plot(x, y, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
-        line = {"color": colours[name], "linewidth": 1.0}
-        draw_staircase(ax, fronts[name], edge=1.03 * limit, **line)
+        ax.plot(x, y, color=colours[name], linewidth=1.0, zorder=1)
     draw_floor(ax, floor)
     plain(ax)
     ax.set_xlim(0, 1.06 * limit)

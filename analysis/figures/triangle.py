@@ -9,24 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from analysis.figures.theme import EARLY, LATE
-from analysis.statistics.intervals import Interval
+from analysis.statistics.asymmetry import Split
 
 SHADES = ListedColormap([LATE, "#e3cdd6", "#cfe0ec", EARLY])  # late, not clear, not clear, early
 
 
-def draw_triangle(ax: Axes, asymmetries: Mapping[tuple[int, int], Interval], scales: int) -> None:
+def draw_triangle(ax: Axes, asymmetries: Mapping[tuple[int, int], Split], scales: int) -> None:
     """The sign of the mean A of scales 1..a (rows) against b..K (columns), for all a < b.
 
     Blue and plus: the early scales need depth more; wine and minus: the late ones. Full colour
-    where the 95 % interval leaves out zero, pale where it does not.
+    where several units' 95 % interval leaves out zero, pale where it does not, or one unit speaks.
     """
     shade = np.full((scales - 1, scales - 1), np.nan)
     texts = np.full(shade.shape, "", dtype=object)
-    for (early, late), i in asymmetries.items():
-        clear = i.low > 0 or i.high < 0
-        at = early - 1, late - 2
-        shade[at] = (3 if clear else 2) if i.estimate > 0 else (0 if clear else 1)
-        texts[at] = "+" if i.estimate > 0 else "\u2212"
+    for (early, late), split in asymmetries.items():
+        above, at = split.interval.estimate > 0, (early - 1, late - 2)
+        shade[at] = (3 if split.clear else 2) if above else (0 if split.clear else 1)
+        texts[at] = "+" if above else "\u2212"
     index = pd.Index([f"1\u2013{a}" if a > 1 else "1" for a in range(1, scales)], name="early")
     names = [f"{b}\u2013{scales}" if b < scales else str(b) for b in range(2, scales + 1)]
     seaborn.heatmap(

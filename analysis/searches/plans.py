@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.frame import FINISHED
 from analysis.metrics import Metric
 from analysis.search_file import ScoredPlan, SearchFile
-from analysis.statistics.fronts import KV, staircase
+from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
 from analysis.statistics.units import NOTHING, WHOLE, observed
 from analysis.study_file import COMMON_BLOCK, REAL
@@ -66,15 +66,12 @@ class PlanValues:
 
     def points(self, group: str) -> np.ndarray:
         """(n, 4) of KV in bytes, value, and the ends of its 95 % interval, which speaks of this
-        network only."""
+        network only; by ascending KV."""
         mine = list(self.groups.get(group, ()))
         intervals = [_jackknife(self.values.loc[digest]) for digest in mine]
         ends = np.array([(i.estimate, i.low, i.high) for i in intervals]).reshape(-1, 3)
-        return np.column_stack([self.kv.reindex(mine), ends])
-
-    def front(self, group: str) -> np.ndarray:
-        """(n, 2) of KV and value of a group's plans that no other of it betters."""
-        return staircase(self.points(group)[:, :2])
+        points_N4 = np.column_stack([self.kv.reindex(mine), ends])
+        return points_N4[np.argsort(points_N4[:, 0], kind="stable")]
 
     def difference(self, one: str | None, other: str | None) -> Interval | None:
         """One plan minus another, by digest; positive is worse. None without."""

@@ -79,19 +79,31 @@ class Asymmetry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Split:
+    """A per window of some split into early and late scales, over so many units."""
+
+    interval: Interval
+    units: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether several units say its sign; one speaks of its own network."""
+        return self.units > 1 and (self.interval.low > 0 or self.interval.high < 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AsymmetryStudy:
     """All of a study's asymmetries for one selector.
 
     Attributes:
-        triangle: by metric's name, (a, b) to A per window of scales 1..a against b..K, with its
-            95 % interval.
+        triangle: by metric's name, (a, b) to A per window of scales 1..a against b..K.
     """
 
     selector: str
     half_depth: int
     windows: Mapping[str, tuple[int, ...]]
     estimates: tuple[Asymmetry, ...]
-    triangle: Mapping[str, Mapping[tuple[int, int], Interval]]
+    triangle: Mapping[str, Mapping[tuple[int, int], Split]]
 
     def under(self, normalisation: Normalisation) -> tuple[Asymmetry, ...]:
         """The estimates of one normalisation, in the order of a report."""
@@ -127,7 +139,7 @@ def asymmetry_study(
         half_depth=study.half_depth,
         windows=study.windows,
         estimates=tuple(estimates),
-        triangle={m.name: _triangle(mine, m.name, len(study.geometry.patch_nums)) for m in metrics},
+        triangle={m.name: _triangle(mine, m.name, study) for m in metrics},
     )
 
 
@@ -144,15 +156,24 @@ def _of_windows(
 
 
 def _triangle(
-    mine: Mapping[Place, Observations], metric: str, scales: int
-) -> dict[tuple[int, int], Interval]:
-    """A per window of 1..a against b..K, where both were measured."""
+    mine: Mapping[Place, Observations], metric: str, study: SensitivityFile
+) -> dict[tuple[int, int], Split]:
+    """A per window of 1..a against b..K, where both were measured; of the study's own windows, of
+    all units that have them."""
+    scales = len(study.geometry.patch_nums)
     of_metric = [(place, one) for place, one in mine.items() if place.metric == metric]
     early = {place.scale: one for place, one in of_metric if place.family == "prefix"}
     late = {place.switch: one for place, one in of_metric if place.family == "switch"}
     pairs = ((a, b) for a in range(1, scales) for b in range(a + 1, scales + 1))
     found = {(a, b): early.get(a, NOTHING).minus(late.get(b - 1, NOTHING)) for a, b in pairs}
-    return {pair: one.interval() for pair, one in found.items() if one}
+    first, last = _of_windows(mine, metric)
+    if study.windows.keys() >= set(SIDES) and (own := first.minus(last)):
+        found[study.windows["early"][-1], study.windows["late"][0]] = own
+    return {
+        pair: Split(interval=one.interval(), units=len(one.units))
+        for pair, one in found.items()
+        if one
+    }
 
 
 def _divisors(

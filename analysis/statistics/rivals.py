@@ -6,8 +6,9 @@ mean NLL on select images, since nothing is chosen on what it is reported on; of
 that NLL, all its plans.
 At the KV of an own plan the rival's value is interpolated between the front's two neighbours,
 linearly in bytes and unit by unit; above its largest plan it is that one's, which fits; below its
-smallest it has none. The difference is paired within units, with Student's t over them; p-values
-are Holm's over all differences of a metric.
+smallest it has none. Of networks that are trained for one depth each, the full one is the control,
+which claims are about: there the full network is not compared. The difference is paired within
+units, with Student's t over them; p-values are Holm's over all differences of a metric.
 """
 
 from __future__ import annotations
@@ -178,7 +179,12 @@ def compare_rivals(
     if own is None:
         return []
     plans = [plan for plan in levels.plans if own.trains(plan) and plan.selector == EQUIDISTANT]
-    found = [_compared(front, levels, (own.name, plan)) for front in fronts for plan in plans]
+    found = [
+        _compared(front, levels, (own.name, plan))
+        for front in fronts
+        for plan in plans
+        if not (plan.is_full and front.name == STAND_ALONE)
+    ]
     measured = [
         replace(one, damage=_damage(one, levels, own.name, metrics)) for one in found if one
     ]

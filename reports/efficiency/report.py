@@ -14,7 +14,7 @@ from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
 from analysis.maps.generation import Sampling, Training, label, sampling_of, training_of
 from analysis.study_file import FRAME_FILE
 from reports.efficiency.sampling import add_latency, add_memory
-from reports.efficiency.words import milliseconds, on, ratio
+from reports.efficiency.words import milliseconds, on, ratio, set_by
 from reports.parts import words
 from reports.parts.ledger import add_rules, ledger_json
 from reports.parts.page import Page, Text, strong
@@ -27,6 +27,7 @@ def make_report(folder: Path, study: EfficiencyFile) -> Report:
     training = training_of(study, frame)
     page = Page(study, "What does depth cost?", words.listed(study.parts))
     page.answer(study.question, _verdict(study, found), _answer(found))
+    _add_claims(page, ledger)
     summary = pd.DataFrame(columns=["batch"])
     if found:
         add_latency(page, study, found)
@@ -36,7 +37,7 @@ def make_report(folder: Path, study: EfficiencyFile) -> Report:
     if training is not None:
         _add_training(page, training)
     _add_overheads(page, frame[frame["part"] == "overheads"])
-    _add_claims(page, ledger)
+    add_rules(page, ledger)
     _add_protocol(page, study)
     page.heading("Cells without numbers")
     failed: list[Text] = [f"{name}: {error}" for name, error in study.failed.items()]
@@ -52,8 +53,8 @@ def _verdict(study: EfficiencyFile, found: list[Sampling]) -> str:
     times = last.latency["over_reference"]
     full = times[OURS, last.study.full]
     (_, plan), most = times.idxmax(), times.max()
-    said = f"full network {full:.2f}, {plan} {most:.2f} times the reference's style"
-    return f"{said}, batch {last.batch}"
+    said = f"full network {full:.2f} times, {plan} {most:.2f} times as fast as a sampler in the"
+    return f"{said} style of the public code, batch {last.batch}"
 
 
 def _answer(found: list[Sampling]) -> Text:
@@ -68,7 +69,7 @@ def _answer(found: list[Sampling]) -> Text:
             strong(f"Batch {one.batch}. "),
             f"A generation takes {numbers.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
             f"in full and holds {numbers.size(full['peak'])} at once beside its weights, set by "
-            f"{full['stage']} at scale {full['scale']}; "
+            f"{set_by(full)}; "
             f"{saves if share < 1 else 'no plan holds less'}. ",
         ]
     return said or "The tables say what was measured."
@@ -135,7 +136,6 @@ def _add_overheads(page: Page, rows: pd.DataFrame) -> None:
 
 
 def _add_claims(page: Page, ledger: Sequence[LedgerRow]) -> None:
-    page.heading("Claims")
     rows = [
         {
             "": strong(f"{row.claim.id} {row.claim.short}" if i == 0 else ""),
@@ -151,7 +151,6 @@ def _add_claims(page: Page, ledger: Sequence[LedgerRow]) -> None:
         "What this study says of the claims about costs. The other claims are about quality.",
         widths=[0.17, 0.2, 0.14, 0.49],
     )
-    add_rules(page, ledger)
 
 
 def _add_protocol(page: Page, study: EfficiencyFile) -> None:

@@ -13,7 +13,7 @@ from analysis.figures.colours import FIXED
 from analysis.figures.theme import INK, LATE, new_figure
 from analysis.maps.generation import Sampling, label
 from analysis.statistics.levels import FULL, PlanKey
-from reports.efficiency.words import milliseconds, on, ratio, short
+from reports.efficiency.words import milliseconds, on, ratio, set_by, short
 from reports.parts.page import Page, strong
 
 MIB = 2**20
@@ -27,10 +27,10 @@ def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> Non
     for one in found:
         page.table(
             _latency_texts(one),
-            f"Latency, {on(study, one.batch)}: median and range of the repeats, by turns. Times "
-            "as fast as: paired turn by turn. FLOPs allow: the ratio of the transformer's FLOPs. "
-            "Of that: the speed-up of the transformer's stages over it. Matrix, copy: the share "
-            "of this machine's own measured matrix rate and copy bandwidth.",
+            f"Latency, {on(study, one.batch)}: median and range of {one.seconds.shape[1]} turns. "
+            "× full, × reference: times as fast as these, paired turn by turn. FLOPs allow: the "
+            "ratio of the transformer's FLOPs. Of that: the share of it that the transformer's "
+            "stages reach. Matrix and copy rate: shares of what this machine was measured to do.",
         )
     for one in found[-1:]:
         page.figure(
@@ -45,7 +45,8 @@ def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> Non
         partial(_speedup_plate, found),
         "Speed-up against FLOPs. ",
         f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
-        "whose decoding no plan changes, with its range over repeats. On the line FLOPs are all.",
+        "with its range over turns, which decodes more images at once where the plan leaves room. "
+        "On the line a plan is as much faster as its FLOPs are fewer.",
     )
 
 
@@ -56,12 +57,12 @@ def _latency_texts(one: Sampling) -> pd.DataFrame:
                 "Sampler": strong(label(*row.Index)),
                 "ms": milliseconds(row),
                 "Images/s": numbers.number(row.images_per_second),
-                "As full": ratio(row, "speedup"),
-                "As reference": ratio(row, "over_reference"),
+                "× full": ratio(row, "speedup"),
+                "× reference": ratio(row, "over_reference"),
                 "FLOPs allow": numbers.fixed(row.flops_ratio, 2),
                 "Of that": numbers.percent(row.of_ceiling),
-                "Matrix": numbers.percent(row.mfu),
-                "Copy": numbers.percent(row.mbu),
+                "Matrix rate": numbers.percent(row.mfu),
+                "Copy rate": numbers.percent(row.mbu),
             }
             for row in one.latency.itertuples()
         ]
@@ -148,7 +149,7 @@ def _memory_texts(one: Sampling) -> pd.DataFrame:
                 "KV, tensors": numbers.size(row.kv_live),
                 "Transformer": numbers.size(row.transformer_bytes),
                 "Peak": numbers.size(row.peak),
-                "Set by": f"{row.stage}, scale {row.scale}",
+                "Set by": set_by(row),
                 "Predicted": numbers.size(row.predicted),
                 "Weights": numbers.size(row.weights),
                 "Launches": f"{row.launches:,.0f}",

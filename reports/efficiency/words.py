@@ -18,6 +18,11 @@ def short(one: Sampling) -> str:
     return f"{one.study.name}, {one.study.precision}, {device}, batch {one.batch}"
 
 
+def set_by(row: Any) -> str:
+    """The stage that sets a peak; decoding is of no scale."""
+    return "decode" if row.stage == "decode" else f"{row.stage}, scale {row.scale}"
+
+
 def milliseconds(row: Any) -> str:
     ends = (1e3 * end for end in (row.seconds, row.low, row.high))
     return words.unbroken(numbers.estimate(*ends, signed=False))

@@ -10,7 +10,7 @@ from analysis.claims.trained import Trained
 from analysis.errors import FrameError, was_written
 from analysis.frame import read_parquet
 from analysis.metrics import Metric
-from analysis.statistics.choices import choose_plans, half_of
+from analysis.statistics.choices import ChosenPlan, choose_plans, half_of
 from analysis.statistics.fronts import frontier, hypervolume_table, trade
 from analysis.statistics.levels import FULL, Levels, PlanKey, Way
 from analysis.statistics.noninferiority import fieller
@@ -55,6 +55,11 @@ class ParetoFindings:
         half = half_of(study.geometry.depth, study.depths, study.train_switch)
         self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv, half=half)
         self.ledger = judge_claims(study, levels)
+
+    def trained_for(self, chosen: ChosenPlan) -> bool:
+        """Whether the model of a chosen plan was trained for it."""
+        ways = {way.name: way for way in self.levels.ways}
+        return ways[chosen.schedule].trains(chosen.plan)
 
     @property
     def colour_ways(self) -> tuple[Way, ...]:

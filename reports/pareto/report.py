@@ -61,7 +61,8 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
         "passes a model",
         words.counted(len(study.units), "unit"),
     )
-    page.answer(study.question, verdict_words(found.ledger), sentences.answer_words(found))
+    said = sentences.answer_words(found)
+    page.answer(study.question, verdict_words(found.ledger), said, label="Verdict")
     add_ledger(page, study, found.ledger)
     if not found.shares.empty:
         draw, lead = partial(_shares_plate, found), "What is left of the untrained damage. "
@@ -128,7 +129,8 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
     rows = [
         {
             "KV up to": numbers.percent(plan.kv_share_limit),
-            "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}"),
+            "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}")
+            + ("" if found.trained_for(plan) else " (not trained for)"),
             "KV": numbers.percent(plan.kv_share),
             "select NLL": numbers.fixed(plan.select_nll, 3),
             **{

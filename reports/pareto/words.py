@@ -21,7 +21,7 @@ def answer_words(found: ParetoFindings) -> Text:
     units = len(found.study.units)
     said = "; ".join(
         f"{numbers.percent(plan.kv_share_limit)} {plan.schedule} {plan.plan.label} "
-        f"{numbers.interval(plan.loss)}"
+        f"{'' if found.trained_for(plan) else '(not trained for) '}{numbers.interval(plan.loss)}"
         for plan in found.chosen
         if plan.loss is not None
     )
@@ -43,8 +43,8 @@ def shares_caption(found: ParetoFindings) -> str:
         "the layers lose). 0: nothing is left, and below it the plan is better than the full "
         "network was; dotted: as bad as untrained; grey: within the margin of no loss. Circles: "
         "sample quality; diamonds: likelihood, each within its own metric. Bars: Fieller's 90 % "
-        f"interval over {words.counted(len(found.study.units), 'unit')}, none where the untrained "
-        f"damage is not clear of zero{beyond}."
+        f"interval over {words.counted(len(found.study.units), 'unit')}, some narrower than their "
+        f"mark, none where the untrained damage is not clear of zero{beyond}."
     )
 
 
@@ -89,7 +89,8 @@ def _basis(found: ParetoFindings, metric: Metric) -> str:
     each = int(row["count"]) // int(row["units"])
     what = f"{metric.label} ({metric.name})" if metric.extractor else metric.label
     units = words.counted(int(row["units"]), "unit")
-    return f"{what[0].upper()}{what[1:]}: {each:,} images or samples a model, {units}."
+    of = "test images" if metric.kind == "nll" else "samples"
+    return f"{what[0].upper()}{what[1:]}: {each:,} {of} a model, {units}."
 
 
 def hypervolume_caption(found: ParetoFindings) -> str:
@@ -105,21 +106,26 @@ def hypervolume_caption(found: ParetoFindings) -> str:
 
 
 def costly(found: ParetoFindings) -> list[Text]:
-    """Memory budgets at which no plan is shown to cost nothing."""
+    """Memory budgets whose chosen plan is not shown to cost nothing."""
+    limits: dict[str, list[str]] = {}
+    for plan in found.chosen:
+        if plan.non_inferior is False:
+            chosen = f"{plan.schedule} {plan.plan.label}"
+            limits.setdefault(chosen, []).append(numbers.percent(plan.kv_share_limit))
     return [
-        f"No plan within {numbers.percent(plan.kv_share_limit)} of the KV is shown to be no worse "
-        f"than the base's full network, by {words.excluded_loss(found.study)}: the one chosen, "
-        f"{plan.schedule} {plan.plan.label}, is not."
-        for plan in found.chosen
-        if plan.non_inferior is False
+        f"Within {words.listed(of)} of the KV the plan chosen on select images, {chosen}, is not "
+        f"shown to lose less than {words.excluded_loss(found.study)} against the base's full "
+        "network."
+        for chosen, of in limits.items()
     ]
 
 
 def cost_words(study: ParetoFile) -> str:
-    training = sum(model.seconds or 0.0 for model in study.models)
+    models = {model.digest: model for model in study.models}  # rivals may share the study's own
+    training = sum(model.seconds or 0.0 for model in models.values())
     return (
         f"Training {numbers.seconds(training)} of process time for "
-        f"{words.counted(len(study.models), 'model')}; evaluation "
+        f"{words.counted(len(models), 'model')}; evaluation "
         f"{numbers.seconds(max(0.0, study.seconds.cells - training))}; the last invocation took "
         f"{numbers.seconds(study.seconds.wall)} of wall time. A budget counts image passes through "
         "the network, full or not; training FLOPs stand beside it, since subnet steps are cheaper."

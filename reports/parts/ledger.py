@@ -145,8 +145,12 @@ def add_rules(page: Page, ledger: Sequence[LedgerRow]) -> None:
 
 
 def _setting(row: LedgerRow) -> str:
-    reasons = dict.fromkeys(line.reason for line in row.lines if line.reason)
-    return ": ".join((row.setting, "; ".join(reasons)))
+    reasons: dict[str, list[str]] = {}
+    for line in row.lines:
+        if line.reason:
+            reasons.setdefault(line.reason, []).append(_named(line))
+    said = [f"{words.listed(of)}: {reason}" for reason, of in reasons.items()]
+    return f"{row.setting}. {'; '.join(said if len(said) > 1 else reasons)}"
 
 
 def _metric(test: Evidence, blind: Collection[str]) -> str:

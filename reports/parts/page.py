@@ -80,15 +80,19 @@ class Page:
         else:
             self.paragraph(none)
 
-    def answer(self, question: str, verdict: str, text: Text) -> None:
-        """The question, then the answer in a paragraph apart; `answer.json` repeats it as text."""
+    def answer(self, question: str, verdict: str, text: Text, *, label: str = "In short") -> None:
+        """The question, then the answer in a paragraph apart; `answer.json` repeats it as text.
+
+        Args:
+            label: before the verdict: that it is one, where claims are judged.
+        """
         self.heading("Question and answer")
         for paragraph in question.strip().split("\n\n"):
             self.paragraph(" ".join(paragraph.split()))
         if self._study.preliminary:
             text = [strong(f"{self._study.preliminary}."), " ", text]
         self._verdict, self._said = verdict, plain(text)
-        self._add("answer", verdict=verdict, runs=runs(text))
+        self._add("answer", label=label, verdict=verdict, runs=runs(text))
 
     def table(
         self,

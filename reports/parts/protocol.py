@@ -1,16 +1,15 @@
 """The protocol table: what was measured, on what, with what."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from analysis import numbers
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric
-from analysis.study_file import BaseFacts, StudyFile, SupernetFile
-from reports.parts.metrics import judging_metrics
+from analysis.study_file import BaseFacts, ScheduleFacts, StudyFile, SupernetFile
 from reports.parts.page import Page, Text, code
-from reports.parts.words import counted
+from reports.parts.words import counted, listed
 
 DIGITS = 12  # of a digest, enough to tell artifacts apart
 
@@ -20,22 +19,21 @@ def protocol_table(
     study: StudyFile,
     frame: pd.DataFrame,
     *,
-    deciding: Collection[Metric] | None = None,
+    likelihood: str = "shown, never decides",
     plans: str | None = None,
     training: str | None = None,
 ) -> None:
     """The table with its heading, one row a fact.
 
     Args:
-        deciding: the metrics that decide; None for those that decide without any training.
+        likelihood: what its mean is for.
         plans: the grid, see `grid`.
         training: how the models were trained; None where nothing follows the base.
     """
     start = "every model starts from it" if training else "no training after the base"
     metrics: list[Text] = []
     for m in headline_metrics(frame):
-        decides = m.decides if deciding is None else m in deciding
-        said = "decides" if decides else "reported, never decides"
+        said = likelihood if m.kind == "nll" else _role(study, m)
         separator = "; " if metrics else ""
         metrics += [separator, code(m.name), f" ({m.label}, {m.better} is better, {said})"]
     facts: dict[str, Text | None] = {
@@ -62,14 +60,28 @@ def supernet_protocol(
     """The protocol of a study that trains; `plans` is what else is to be said of its plans."""
     training = _joined(
         f"{study.budget_images:,} image passes a model (a sandwich step takes three an image)",
+        f"schedules {listed(list(dict.fromkeys(map(_schedule, study.schedules))))}",
         f"batches of {study.batch}",
         f"learning rate {study.lr:g}, {study.lr_schedule}",
         "one training a unit, from its base and with its seed",
         "subnet steps drawn stratified: shares hold over every short window",
     )
-    deciding = judging_metrics(study, headline_metrics(frame))
     plans = _joined(grid(study, study.depths, study.selectors), plans)
-    protocol_table(page, study, frame, deciding=deciding, plans=plans, training=training)
+    second = "a verdict of its own"
+    protocol_table(page, study, frame, likelihood=second, plans=plans, training=training)
+
+
+def _schedule(one: ScheduleFacts) -> str:
+    share = "" if one.share is None or one.kind != "fixed" else f" {one.share:.2g}"
+    return f"{one.kind}{share}"
+
+
+def _role(study: StudyFile, metric: Metric) -> str:
+    """What a metric of samples is for."""
+    spaces = [extractor.name for extractor in study.extractors]
+    if metric.kind not in ("fd", "fid") or metric.extractor not in spaces:
+        return "reported, never decides"
+    return "decides" if metric.extractor == spaces[0] else "says where metrics disagree"
 
 
 def grid(study: StudyFile, depths: Sequence[int], selectors: Sequence[str]) -> str:

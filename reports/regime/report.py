@@ -55,7 +55,7 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
     _add_levels(page, found)
     add_tests(page, study, [found.claim])
     plans, training = ", ".join(p.label for p in found.every_plan), sentences.training(study)
-    protocol_table(page, study, frame, deciding=(), plans=plans, training=training)
+    protocol_table(page, study, frame, likelihood="decides", plans=plans, training=training)
     page.heading("Models")
     add_models(page, study, Levels(frame))
     page.limits(sentences.limits(study))

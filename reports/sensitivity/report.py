@@ -53,15 +53,16 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     units = words.counted(len(found.units), "unit")
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)
     ledger = (found.main.claim,)
-    page.answer(sentences.QUESTION, verdict_words(ledger), sentences.answer_text(found))
+    said = sentences.answer_text(found)
+    page.answer(sentences.QUESTION, verdict_words(ledger), said, label="Verdict")
     add_ledger(page, study, ledger)
     _add_main_figure(page, found)
     page.heading("Early against late scales")
     _add_windows(page, found)
     _add_asymmetry(page, found, found.main.asymmetry)
     _add_figures(page, found, found.main)
-    said = sentences.sample_caption(found)
-    add_samples(page, folder, said, lead="What the plans generate. ", name="sample_sheet")
+    shown = sentences.sample_caption(found)
+    add_samples(page, folder, shown, lead="What the plans generate. ", name="sample_sheet")
     add_tests(page, study, ledger)
     add_rules(page, ledger)
     protocol_table(page, study, frame, plans=sentences.plans_measured(study))
@@ -122,7 +123,7 @@ def _windows_plate(found: Findings) -> Figure:
         draw_window_damage(ax, metric, mine.windows.loc[metric.name], mine.asymmetry.windows)
     for ax, metric in zip(axes[len(found.judging) :], triangles, strict=True):
         draw_triangle(ax, mine.asymmetry.triangle[metric.name], scales)
-        ax.set_title(f"{metric.short}: signs (descriptive)")
+        ax.set_title(f"{metric.short}: signs{sentences.place(found, 'prefix')}")
     return figure
 
 
@@ -304,15 +305,17 @@ def _add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
         page.heading("Scale by scale")
     if mine.scales:
         draw = partial(heatmap_plate, [panel for pair in mine.scales for panel in pair])
-        caption = sentences.scale_depth_caption(label, mine.scales)
+        caption = sentences.scale_depth_caption(label, mine.scales, sentences.place(found, "scale"))
         add("scale_depth_heatmap", draw, caption, sentences.basis(found, None, "scale"))
     if mine.propagation is not None:
         draw = partial(_propagation_plate, mine.propagation)
         nll = sentences.basis(found, [m for m in found.metrics if m.kind == "nll"], "scale")
-        add("propagation", draw, sentences.propagation_caption(mine.propagation), nll)
+        caption = sentences.propagation_caption(mine.propagation, sentences.place(found, "scale"))
+        add("propagation", draw, caption, nll)
     if main:
         page.heading("Where to switch")
     if mine.switches:
         draw = partial(heatmap_plate, [*mine.switches, *mine.savings])
         of_switches = sentences.basis(found, None, "switch")
-        add("switch_depth_heatmap", draw, sentences.switch_depth_caption(label, mine), of_switches)
+        caption = sentences.switch_depth_caption(label, mine, sentences.place(found, "switch"))
+        add("switch_depth_heatmap", draw, caption, of_switches)

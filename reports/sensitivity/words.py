@@ -59,7 +59,7 @@ def answer_text(found: Findings) -> Text:
         "gets, and A is early damage minus late damage: A above zero means that early scales need "
         f"depth more. A is, with 95 % interval over {words.counted(units, 'unit')}{without}{few}, "
         f"{words.listed(said)}. ",
-        f"({quality.reason[0].upper()}{quality.reason[1:]}.) " if quality.reason else "",
+        f"(It rests on: {quality.reason}.) " if quality.reason else "",
         "Sample quality decides; teacher-forced NLL is shown and never decides. Other splits into "
         "early and late scales are in the triangle of signs, which is descriptive.",
     ]
@@ -78,7 +78,7 @@ def windows_caption(found: Findings) -> str:
         "descriptive: the sign of damage of scales 1 to a (row) minus that of scales b to "
         f"{len(found.study.geometry.patch_nums)} (column), at the same depth. Blue and plus: the "
         "early scales need depth more; wine and minus: the late ones; pale where the 95 % interval "
-        "holds zero, without any correction. "
+        "over units holds zero, without any correction, or where one unit speaks. "
     )
 
 
@@ -105,18 +105,29 @@ def basis(found: Findings, metrics: Sequence[Metric] | None = None, *families: s
     return text[0].upper() + text[1:]
 
 
+def place(found: Findings, family: str) -> str:
+    """`, in unit 0`, where plans of a family were measured in some units alone."""
+    units = found.damages.units_of(family)
+    if not units or units == found.units:
+        return ""
+    return f", in {words.listed([f'unit {unit}' for unit in units])}"
+
+
 def splits(found: Findings) -> str:
     """In which units the other splits were measured, where that is not in all."""
     units = found.damages.units_of("prefix")
     if not units or units == found.units:
         return ""
-    return f" The other splits are of {words.listed([f'unit {unit}' for unit in units])}."
+    of = words.listed([f"unit {unit}" for unit in units])
+    return f" The claim's own split is of all units, the others of {of}."
 
 
-MARKS = (
-    "Numbers in brackets are not significant after Holm's correction within their panel; hatched "
-    "cells failed; pale cells are not part of the study. "
-)
+def marks(maps: Sequence[Heatmap]) -> str:
+    """What the cells' looks say, of those that there are."""
+    said = ["Numbers in brackets are not significant after Holm's correction within their panel"]
+    if any(data.failed.any() for data in maps):
+        said.append("hatched cells failed")
+    return f"{'; '.join(said)}; each panel has a colour scale of its own. "
 
 
 def counts_finding(data: Heatmap) -> str:
@@ -144,7 +155,7 @@ def _value(data: Heatmap, at: tuple[int, int]) -> str:
     return numbers.estimate(data.values[at], data.low[at], data.high[at]) + unit
 
 
-def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> Caption:
+def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]], where: str) -> Caption:
     """What the scale x depth heatmap shows, from its first metric, and how to read it."""
     per_scale, per_token = pairs[0]
     lead = finding = ""
@@ -153,7 +164,7 @@ def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> 
         scale, depth = per_scale.columns[worst[1]], per_scale.rows[worst[0]]
         lead = (
             f"By {name}, the largest damage is at scale {scale}, depth {depth}; for each token "
-            f"of the scale, at scale {per_token.columns[of_token[1]]}."
+            f"of the scale, at scale {per_token.columns[of_token[1]]}{where}."
         )
         finding = f" At scale {scale} it is {_value(per_scale, worst)} (95 % interval); "
         finding += f"{counts_finding(per_scale)}. "
@@ -161,10 +172,10 @@ def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> 
         "Damage against the full network when one scale (column) runs at a depth (row) and every "
         "other scale in full: left as measured, right divided by the tokens of that scale. "
     )
-    return lead, [finding, reading, MARKS]
+    return lead, [finding, reading, marks([data for pair in pairs for data in pair])]
 
 
-def switch_depth_caption(name: str, mine: SelectorFindings) -> Caption:
+def switch_depth_caption(name: str, mine: SelectorFindings, where: str) -> Caption:
     """What moving the switch buys at half depth or the nearest of the map, and how to read it."""
     lead = ""
     quality, depth = mine.switches[0], mine.asymmetry.half_depth
@@ -177,8 +188,8 @@ def switch_depth_caption(name: str, mine: SelectorFindings) -> Caption:
             ends = (numbers.percent(saving.values[at]) for at in (first, last))
             moved.append(f"the {saving.title} from {' to '.join(ends)}")
         lead = (
-            f"At depth {quality.rows[row]}, a switch after scale {quality.columns[last[1]]} "
-            f"instead of {quality.columns[first[1]]} moves {words.listed(moved)}. "
+            f"At depth {quality.rows[row]}, switch point {quality.columns[last[1]]} in place of "
+            f"{quality.columns[first[1]]} moves {words.listed(moved)}{where}. "
         )
     reading = (
         "Two-zone plans: all layers up to the switch (column), a subnet of that depth (row) after "
@@ -186,10 +197,10 @@ def switch_depth_caption(name: str, mine: SelectorFindings) -> Caption:
         "panels are what the plan saves of the full network's peak KV cache and FLOPs, counted "
         "exactly. "
     )
-    return lead, [reading, MARKS]
+    return lead, [reading, marks(mine.switches)]
 
 
-def propagation_caption(data: Heatmap) -> Caption:
+def propagation_caption(data: Heatmap, where: str) -> Caption:
     """Whether damage stays at the scale that lost depth, and how to read the map."""
     ones = np.ones(data.values.shape, dtype=bool)
     after = np.triu(ones, 1)
@@ -200,7 +211,7 @@ def propagation_caption(data: Heatmap) -> Caption:
         pairs = (after & ~np.isnan(data.values)).sum()
         lead = (
             f"{spread} of {pairs} pairs of a scale and a later one show significant damage to "
-            "the later."
+            f"the later{where}."
         )
         finding = (
             f" The largest such effect is of scale {later[0] + 1} on scale {later[1] + 1}, "
@@ -218,7 +229,7 @@ def propagation_caption(data: Heatmap) -> Caption:
         "would propagate further, do not show here. "
     )
     before = _largest(data, np.tril(ones, -1))
-    return lead, [finding, strong(broken) if before else "", reading, MARKS]
+    return lead, [finding, strong(broken) if before else "", reading, marks([data])]
 
 
 def asymmetry_caption(study: AsymmetryStudy) -> Caption:
@@ -245,11 +256,14 @@ def plans_measured(study: SensitivityFile) -> str:
 
 def sample_caption(found: Findings) -> str:
     """How to read the sample sheet, with the plan names spelled out."""
-    layers, windows = found.study.geometry.depth, words.listed(_windows(found.study))
+    study, windows = found.study, words.listed(_windows(found.study))
+    layers, middle = study.geometry.depth, len(study.geometry.patch_nums) // 2
+    half, least = study.half_depth, min(study.depths, default=study.half_depth)
     return (
         f"Rows are plans of the network of unit {found.units[0]}: full runs all {layers} "
-        "layers; \u201cd4 on early\u201d runs 4 layers on the scales of that window (scales "
-        f"{windows}); \u201cd4@2\u201d runs all layers up to scale 2 and 4 after it. Images of "
+        f"layers; \u201cd{half} on early\u201d runs {half} layers on the scales of that window "
+        f"(scales {windows}); \u201cd{least}@{middle}\u201d runs all layers up to scale {middle} "
+        f"and {least} after it. Images of "
         "a column share class and uniforms, so that a column shows what the plan alone changes."
     )
 
@@ -257,7 +271,8 @@ def sample_caption(found: Findings) -> str:
 def limits(found: Findings) -> list[str]:
     return [
         words.ONE_UNIT if len(found.units) == 1 else "",
-        "One data set, one tokenizer, one feature space: the verdict holds for these alone.",
+        "One data set, one tokenizer, one feature space that decides: the verdict holds for these "
+        "alone.",
         words.analogue("The claim was", found.study.dataset.name),
         "Fréchet distance and KID speak of one network's features, not of people's eyes. Fréchet "
         "distance is biased upwards at the sample counts used; differences at equal counts lose "

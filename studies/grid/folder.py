@@ -65,10 +65,13 @@ def write_facts(path: Path, facts: Facts) -> Path:
 
 
 def write_sheet(outcome: Outcome[Any], rows: Sequence[tuple[str, Point]]) -> None:
-    """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names."""
+    """Write the sample sheet: (rows, columns, H, W, 3) uint8 images and their names, of points that
+    share a task the first."""
+    first = {point.task: (name, point) for name, point in reversed(rows)}
+    distinct = [(name, point) for name, point in rows if first[point.task] == (name, point)]
     shown = {
         name: np.load(verified(outcome.folder_of(point) / SAMPLES_FILE))
-        for name, point in rows
+        for name, point in distinct
         if outcome.result(point).status == FINISHED
     }
     if not shown:

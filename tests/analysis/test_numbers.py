@@ -22,7 +22,7 @@ from analysis import numbers
         (12.0, math.nan, math.nan, "+12.0 (no interval)"),
         (math.nan, math.nan, math.nan, "\u2013"),
         (0.0, 0.0, 0.0, "0 [0, 0]"),
-        (1234.0, 1000.0, 1468.0, "+1234 [1000, 1468]"),
+        (1234.0, 1000.0, 1468.0, "+1,234 [1,000, 1,468]"),
     ],
 )
 def test_estimates_in_words(value, low, high, text):

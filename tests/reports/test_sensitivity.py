@@ -333,7 +333,8 @@ def test_what_one_unit_alone_has_is_said_to_be_of_it():
     found = analyse(SensitivityFile.model_validate(facts), frame[decides | (frame["unit"] == 0)])
     assert sentences.basis(found).endswith("; units 0 and 1.")
     assert "; unit 0: intervals over its samples" in sentences.basis(found, None, "scale")
-    assert sentences.splits(found) == " The other splits are of unit 0."
+    said = " The claim's own split is of all units, the others of unit 0."
+    assert sentences.splits(found) == said
     assert sentences.splits(findings(units=(0, 1))) == ""
 
 

@@ -132,7 +132,19 @@ def test_the_triangle_has_every_pair_of_windows():
     study, _ = study_of(make(depths=(4,)))
     pairs = {(a, b) for a in range(1, 5) for b in range(a + 1, 6)}
     assert set(study.triangle[FD]) == pairs
-    assert study.triangle[FD][2, 4].degrees_of_freedom == len(SIX) - 1
+    assert study.triangle[FD][2, 4].units == len(SIX)
+    assert study.triangle[FD][2, 4].interval.degrees_of_freedom == len(SIX) - 1
+
+
+def test_the_claim_s_own_split_is_of_every_unit_that_has_its_windows():
+    """Where the others were measured in the first unit alone."""
+    frame = make(depths=(4,))
+    alone = frame[frame["family"].isin(("full", "window", "real")) | (frame["unit"] == SIX[0])]
+    study, file = study_of(alone)
+    own = file.windows["early"][-1], file.windows["late"][0]
+    assert {pair: one.units for pair, one in study.triangle[FD].items()} == {
+        pair: len(SIX) if pair == own else 1 for pair in study.triangle[FD]
+    }
 
 
 def test_a_unit_without_a_window_is_left_out():

@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgba
 from analysis.figures.floor import draw_floor
 from analysis.figures.theme import EARLY, LATE, new_figure, style
 from analysis.figures.triangle import draw_triangle
+from analysis.statistics.asymmetry import Split
 from analysis.statistics.units import NOTHING, Observations
 
 
@@ -24,7 +25,8 @@ def test_signs_and_shades_say_the_mean_and_its_interval():
     }
     with style():
         ax = new_figure(height=2).subplots()
-        draw_triangle(ax, {pair: one.interval() for pair, one in pairs.items()}, 3)
+        splits = {p: Split(interval=o.interval(), units=len(o.units)) for p, o in pairs.items()}
+        draw_triangle(ax, splits, 3)
         ax.figure.canvas.draw()
     assert [text.get_text() for text in ax.texts] == ["+", "+", "\u2212"]
     colours = ax.collections[0].get_facecolors()[[0, 1, 3]]
@@ -32,6 +34,12 @@ def test_signs_and_shades_say_the_mean_and_its_interval():
     assert tuple(colours[1]) not in (to_rgba(EARLY), to_rgba(LATE))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "1\u20132"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["2\u20133", "3"]
+
+
+def test_one_unit_is_pale_whatever_its_interval_says():
+    interval = observed(1.0, 1.1, 0.9).interval()
+    assert Split(interval=interval, units=3).clear
+    assert not Split(interval=interval, units=1).clear
 
 
 def test_the_floor_is_a_band_of_its_interval_with_a_name():

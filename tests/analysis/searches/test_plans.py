@@ -88,4 +88,4 @@ def test_costs_are_measured():
     frame = search_frame(gain=0.5)
     assert set(values_of(frame).kv) == {FULL_KV / 2, FULL_KV}
     frame.loc[(frame["cell_digest"] == "own") & (frame["metric"] == KV), "value"] = FULL_KV / 4
-    assert values_of(frame).points("found")[1, 0] == FULL_KV / 4
+    assert values_of(frame).points("found")[0, 0] == FULL_KV / 4
