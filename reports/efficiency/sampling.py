@@ -30,7 +30,8 @@ def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> Non
             f"Latency, {on(study, one.batch)}: median and range of {one.seconds.shape[1]} turns. "
             "× full, × reference: times as fast as these, paired turn by turn. FLOPs allow: the "
             "ratio of the transformer's FLOPs. Of that: the share of it that the transformer's "
-            "stages reach. Matrix and copy rate: shares of what this machine was measured to do.",
+            "stages reach. Matrix, copy: shares reached of the rates that this machine was "
+            "measured at.",
         )
     for one in found[-1:]:
         page.figure(
@@ -61,8 +62,8 @@ def _latency_texts(one: Sampling) -> pd.DataFrame:
                 "× reference": ratio(row, "over_reference"),
                 "FLOPs allow": numbers.fixed(row.flops_ratio, 2),
                 "Of that": numbers.percent(row.of_ceiling),
-                "Matrix rate": numbers.percent(row.mfu),
-                "Copy rate": numbers.percent(row.mbu),
+                "Matrix": numbers.percent(row.mfu),
+                "Copy": numbers.percent(row.mbu),
             }
             for row in one.latency.itertuples()
         ]

@@ -217,13 +217,13 @@ def _shares_plate(found: ParetoFindings) -> Figure:
     every = colours_of(found.levels.ways)
     known = set(found.shares["schedule"])
     colours = {way.name: every[way.name] for way in found.colour_ways if way.name in known}
-    figure = new_figure(height=0.75 + 0.2 * len(colours))
+    figure = new_figure(height=0.55 + 0.165 * len(colours))
     axes = figure.subplots(1, len(plans), squeeze=False)[0]
     for i, (ax, plan) in enumerate(zip(axes, plans, strict=True)):
         mine = by_plan[plan.label]
         draw_shares(ax, mine, colours, margin=float(mine["margin"].iloc[0]), names=i == 0)
-        of_half = f" (of d{max(1, found.study.geometry.depth // 2)}'s)" if plan.is_full else ""
-        ax.set_title(plan.label + of_half)
+        half = f" of d{max(1, found.study.geometry.depth // 2)}'s damage" if plan.is_full else ""
+        ax.set_title(f"{plan.label}: share{half or ' left'}")
     return figure
 
 

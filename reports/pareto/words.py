@@ -11,7 +11,7 @@ from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import ParetoFile
 from reports.pareto.findings import ParetoFindings
 from reports.parts import words
-from reports.parts.ledger import by_verdict, ledger_json
+from reports.parts.ledger import ledger_json
 from reports.parts.page import Text
 from reports.parts.report import picked
 
@@ -31,7 +31,7 @@ def answer_words(found: ParetoFindings) -> Text:
         "loss on test images against the base's full network in nats/token (90 % interval): "
         f"{said}."
     )
-    return [few if units < LEAST_UNITS else "", by_verdict(found.ledger), chosen if said else ""]
+    return [few if units < LEAST_UNITS else "", chosen if said else ""]
 
 
 def shares_caption(found: ParetoFindings) -> str:

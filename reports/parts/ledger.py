@@ -29,17 +29,6 @@ def verdict_words(ledger: Sequence[LedgerRow]) -> str:
     return said or "no claim could be tested"
 
 
-def by_verdict(ledger: Sequence[LedgerRow]) -> Text:
-    """Which claims have which verdict, in a sentence each."""
-    said: list[Text] = []
-    for verdict in Verdict:
-        rows = [row.claim for row in ledger if row.verdict is verdict]
-        if rows and verdict is not Verdict.UNTESTED:
-            named = words.listed([f"{claim.id} ({claim.short})" for claim in rows])
-            said += [strong(verdict.value[0].upper() + verdict.value[1:]), f": {named}. "]
-    return said
-
-
 def add_ledger(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None:
     """A row a part of a claim: what sample quality says, and likelihood beside it."""
     shared = (
@@ -66,7 +55,7 @@ def add_ledger(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> Non
         "Claim ledger. Sample quality decides a claim, by the paper's kind of metric; likelihood "
         "is a second verdict, and neither overrules the other. Rules were written before any run; "
         f"verdicts hold for this data set, tokenizer and feature space{images}.",
-        widths=[0.19, 0.46, 0.35],
+        widths=[0.16, 0.48, 0.36],
         grouped=True,
     )
 

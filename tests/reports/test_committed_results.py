@@ -1,5 +1,6 @@
 """What docs/results.md says of the results that are committed."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +157,7 @@ def test_committed_costs_in_float32_say_what_is_written_of_them():
         assert rows[plan][6].strip() == f"{peaks.max()[4, OURS, plan] / 2**20:.0f} MiB"
     (row,) = [row for row in judge_costs(study, frame) if row.claim.id == "C7b"]
     assert row.verdict is Verdict.REPRODUCED
-    readme = (RESULTS.parents[1] / "README.md").read_text().replace("\u2212", "-")
+    readme = (RESULTS.parents[1] / "README.md").read_text()
     for line in row.lines:
-        (i,) = [test.interval for test in line.tests]
-        lost, low, high = (100 * value for value in (i.estimate, i.low, i.high))
-        assert f"{lost:+.1f} % [{low:.1f}, {high:.1f}]" in readme
+        (said,) = re.findall(r"^(.*?) (\[.*?\]) %", line.said)
+        assert f"{said[0]} % {said[1]}" in readme

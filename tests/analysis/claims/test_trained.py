@@ -159,9 +159,7 @@ def test_a_study_of_the_later_switch_tests_it_alone(free):
 def test_a_later_switch_needs_models_of_its_own():
     row = ledger(later=False)["C8"]
     assert row.verdict is Verdict.UNTESTED
-    assert "trained by the progressive schedule for a switch point one scale later" in (
-        row.lines[0].reason
-    )
+    assert "trained for a switch point one scale later" in (row.lines[0].reason)
 
 
 def test_half_a_claim_is_not_reproduced_but_may_be_contradicted():
