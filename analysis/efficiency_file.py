@@ -37,10 +37,8 @@ UNITS: dict[str, str] = {
     "copied_bytes_per_second": "bytes/s",
     # of training
     "step_seconds": "s",
-    "step_ratio": "ratio",
     "flops_ratio": "ratio",
     "bytes/fixed": "bytes",
-    "images_per_second": "images/s",
     "share": "share",
     "online_ratio": "ratio",
     # of all else

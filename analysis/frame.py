@@ -77,7 +77,7 @@ frame without them stays without."""
 
 ANCHORS = (REAL, BASE, "control")
 
-FAMILIES: tuple[str, ...] = (REAL, "rung", "repeat")
+FAMILIES: tuple[str, ...] = (REAL, "rung")
 FAMILIES += ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
 STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted", "pending")
 FINISHED, PENDING = STATUSES[0], STATUSES[-1]

@@ -1,4 +1,5 @@
-"""A study's saved folder -> figures and PDF. Imports `analysis` only.
+"""A study's saved folder -> figures and PDF. Imports `analysis`, and of varant what
+rests on the standard library alone.
 
 `reports.build(folder)` is what a study calls when its frame is written, and what
 `python -m reports FOLDER` calls later, on a machine that may have neither torch nor MLflow.

@@ -341,7 +341,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
-        from varant.start.calibration import calibrate
+        from varant.start.calibration import calibrate, held_out_seconds
 
         geometry, images = bench.geometry, bench.training_images
         tasks = list(dict.fromkeys(point.task for point in points))
@@ -362,6 +362,12 @@ class Study(abc.ABC, Generic[Config, Found]):
                 f"base networks: {len(trained)} of {images:,} training images, about {each:.0f} "
                 "CPU-s each; where there is no tokenizer, one to four minutes before them"
             )
+        prepared = held_out_seconds(bench.dataset, len(bench.units))
+        if prepared:
+            lines.append(
+                f"held-out images of {len(bench.units)} units, unless they are there: about "
+                f"{prepared:.0f} CPU-s"
+            )
         seconds = {task: task.seconds(speed, geometry) for task in tasks}
         total, workers = sum(seconds.values()), self.config.workers
         training = sum(seconds[task] for task in tasks if task.trains)
@@ -370,8 +376,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             lines.append(f"training: {passes:,} image passes, about {training:.0f} CPU-s")
         lines.append(
             f"evaluation: about {total - training:.0f} CPU-s; on {workers} one-thread processes "
-            f"about {total / workers:.0f} s of wall time for all cells; then MLflow and the "
-            "report, about 15 s"
+            f"about {(total + prepared) / workers:.0f} s of wall time for held-out images and "
+            "cells; then MLflow and the report, about 15 s"
         )
         lines += self.price_lines(points, seconds)
         if self.planned():

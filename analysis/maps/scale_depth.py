@@ -26,8 +26,8 @@ class DepthMaps:
     """The maps of one selector.
 
     Attributes:
-        damage: of `damage_table`.
-        failures: of `failed_cells`.
+        damage: `Damages.table`.
+        failures: `Damages.failures`.
         patch_nums: sides of the scales.
     """
 

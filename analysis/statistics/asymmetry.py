@@ -7,7 +7,7 @@ what that costs. For a metric and a normalisation n,
 
 at half depth, where damage is the worsening against the full network (positive is worse) and both
 damages come from the same unit, so that A is paired. A > 0 says that the early scales need depth
-more. The windows come with the study (`varant.model.plan.windows_of`).
+more. The windows come with the study (`varant.model.geometry.windows_of`).
 
 n is one of
 - per window (**primary**): 1, which is the paper's own comparison;

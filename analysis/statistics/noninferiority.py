@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.statistics.intervals import Interval, p_beyond, paired_ts, with_common
+from analysis.statistics.intervals import p_beyond, paired_ts, with_common
 
 FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
 NONE = np.empty((2, 0))
@@ -51,17 +51,12 @@ class NonInferiority:
     """What units say of a loss against a margin.
 
     Attributes:
-        margin: m, a share of the untrained damage.
-        loss, untrained: means over units of x and y, with 90 % intervals.
         share: of the untrained damage that is left, with Fieller's 90 % interval.
         p_no_loss: one-sided, of the mean of D being zero or more.
         p_loss: one-sided, of its being zero or less.
         p_untrained: one-sided, of there being no untrained damage.
     """
 
-    margin: float
-    loss: Interval
-    untrained: Interval
     share: Share
     p_no_loss: float
     p_loss: float
@@ -88,15 +83,12 @@ def noninferiority(
         raise ValueError(f"losses {loss_U.shape} and untrained damages {untrained_U.shape} differ")
     of_3 = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -margin]])
     alone = paired_ts(of_3 @ np.stack([loss_U, untrained_U]), confidence=CONFIDENCE)
-    loss, untrained, contrast = (
+    _, untrained, contrast = (
         with_common(own, common_R, confidence=CONFIDENCE)
         for own, common_R in zip(alone, of_3 @ common_2R, strict=True)
     )
     p_loss = p_beyond(contrast, 0.0)
     return NonInferiority(
-        margin=margin,
-        loss=loss,
-        untrained=untrained,
         share=fieller(loss_U, untrained_U, common_2R=common_2R),
         p_no_loss=1 - p_loss,
         p_loss=p_loss,

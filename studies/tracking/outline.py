@@ -18,7 +18,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from analysis.frame import REGIME_COLUMNS
 from analysis.metrics import parse_metric
 from analysis.study_file import CONTROL, with_selector
-from reports import ReportPaths
 from studies.cells.cell import Cell, Task
 from studies.cells.gauge import medians
 from studies.cells.result import CellResult
@@ -30,6 +29,7 @@ from varant.manifest import LOCK, Damaged, recording, verified
 from varant.store.workspace import Workspace
 
 if TYPE_CHECKING:
+    from reports import ReportPaths
     from studies.grid.bench import Planned
 
 REMEDY = "run the study's command again"

@@ -170,7 +170,7 @@ class VAR(nn.Module):
         return model
 
     @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+    def reset_parameters(self) -> None:
         """Initialise as the official training code does.
 
         - Linear weights, embeddings and positions: truncated normal (cut at +-2), standard
@@ -185,7 +185,7 @@ class VAR(nn.Module):
         std = math.sqrt(1 / width / 3)
 
         def truncated(tensor: Tensor) -> None:
-            nn.init.trunc_normal_(tensor, std=std, a=-2, b=2, generator=generator)
+            nn.init.trunc_normal_(tensor, std=std, a=-2, b=2)
 
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -203,7 +203,7 @@ class VAR(nn.Module):
             block.attn.proj.weight.div_(math.sqrt(2 * depth))
             block.ffn.fc2.weight.div_(math.sqrt(2 * depth))
             if self.geometry.shared_adaln:
-                block.ada_gss.normal_(generator=generator).div_(math.sqrt(width))
+                block.ada_gss.normal_().div_(math.sqrt(width))
                 block.ada_gss[:, :, :2].mul_(1e-5)
                 block.ada_gss[:, :, 2:].mul_(0.5)
             else:
