@@ -19,8 +19,7 @@ arithmetic of VAR-d30, agreeing within 5 points of half, as the reference keeps 
 be freed (both shares were known when the 5 points were set); "1.8 times" within 0.05 of the range
 of the repeats of d16@7 at batch 64 on a GPU.
 
-Needs: needs models trained for a switch point one scale later than the default (studies.pareto
---train-switch).
+Needs: needs the base and models trained for a switch point one scale later (--train-switch).
 """
 
 from analysis.claims.costs import Costs, speedup_test
