@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.frame import headline_metrics
-from analysis.metrics import Metric
+from analysis.metrics import Metric, parse_metric
 from analysis.study_file import BaseFacts, ScheduleFacts, StudyFile, SupernetFile
 from reports.parts.page import Page, Text, code
 from reports.parts.words import counted, listed
@@ -165,7 +165,22 @@ def _measuring(study: StudyFile) -> dict[str, str]:
         "Feature spaces": _joined(
             *spaces, "distances compare only with themselves at equal counts and are not FID"
         ),
+        "Ladder": _ladder(study),
     }
+
+
+def _ladder(study: StudyFile) -> str:
+    """Which zones' damage the distances were shown to see."""
+    if study.ladder is None:
+        return "none was climbed with these features at so many samples: distances decide nothing"
+    return _joined(
+        *(
+            f"{metric.short} on {metric.extractor} saw damage of "
+            + (listed([zone for zone, seen in zones.items() if seen] or ["no"]) + " scales")
+            for name, zones in study.ladder.items()
+            if (metric := parse_metric(name)).kind in ("fd", "fid")
+        )
+    )
 
 
 def _making(study: StudyFile) -> dict[str, Text]:

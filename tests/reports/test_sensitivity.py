@@ -25,7 +25,7 @@ from sensitivity_frames import (
     make_frame,
     sensitivity_facts,
 )
-from small_studies import sealed
+from small_studies import sealed, words_of
 
 from analysis.figures.samples import SampleSheet
 from analysis.figures.theme import figure_bytes, style
@@ -100,6 +100,15 @@ def test_answer_states_the_verdict(five):
     assert fd["units"] == [0, 1, 2, 3, 4]
     assert not rows["per window", "nll/mean"]["decides"]
     assert not rows["per window", BLIND_FD]["decides"]
+
+
+def test_the_protocol_says_what_decides_and_what_was_seen(five):
+    study = SensitivityFile.load(five / "study.json")
+    text = words_of(make_report(five, study).content)
+    assert "FD on shapes-1a2b3c saw damage of early, middle and late scales" in text
+    assert "says where metrics disagree" in text and "shown, never decides" in text
+    blind = study.model_copy(update={"ladder": None})
+    assert "none was climbed" in words_of(make_report(five, blind).content)
 
 
 def test_pdf_says_it(five):
