@@ -96,6 +96,7 @@ def set_pdf(content: Mapping[str, Any], folder: Path, created: datetime.datetime
             ignore_system_fonts=True,
             sys_inputs={"content": json.dumps(content, ensure_ascii=False)},
             timestamp=int(created.timestamp()),
+            pdf_tags=False,  # of every cell of every table: they make a report three times as large
         )
         return pdf
     except typst.TypstError as error:  # an error of ours

@@ -1,21 +1,26 @@
 """What docs/results.md says of the results that are committed."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from analysis.claims.ledger import judge_costs
+from analysis.claims.rows import Kind
 from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
 from analysis.frame import load_frame
 from analysis.instrument_file import NoiseTable
+from analysis.maps.regimes import regimes_of
 from analysis.maps.switch_depth import transfer_map
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.searches.schedules import END, START
+from analysis.statistics.conflict import load_conflict
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, Levels, PlanKey
-from analysis.study_file import ParetoFile, SensitivityFile
+from analysis.study_file import ParetoFile, RegimeFile, SensitivityFile
 from reports.pareto.report import judge
+from reports.regime.findings import findings_of
 from reports.sensitivity.findings import analyse
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -73,6 +78,32 @@ def test_the_committed_trade_says_what_is_written_of_it():
         assert text in readme
     i = worse.interval
     assert f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" in results
+
+
+def test_the_committed_regimes_say_what_is_written_of_them():
+    folder = RESULTS / "regime"
+    study = RegimeFile.load(folder / "study.json")
+    regimes = regimes_of(load_frame(folder / "frame.parquet", training=True, full=False))
+    found = findings_of(study, regimes, load_conflict(folder / "conflict.parquet"))
+    text = RESULTS.with_suffix(".md").read_text()
+    section = text.split("(`studies.regime`)")[1].split("\n## ")[0]
+    rows = [
+        row.split("|")[2:-1] for row in section.splitlines() if row[:4] in ("| 8,", "| 32", "| 12")
+    ]
+    for zone, cells in (("full", slice(0, 3)), ("subnets", slice(3, 6))):
+        data = found.deciding[zone]
+        said = [
+            [float(cell.strip(" *").replace("\u2212", "-")) for cell in row[cells]] for row in rows
+        ]
+        stars = [["*" in cell for cell in row[cells]] for row in rows]
+        np.testing.assert_allclose(data.values, said, atol=6e-4)
+        np.testing.assert_array_equal(data.significant, stars)
+    rho = found.because["subnets"].interval()
+    shown = [f"{x:.2f}".replace("-", "\u2212") for x in (rho.estimate, rho.low, rho.high)]
+    assert f"{shown[0]} [{shown[1]}, {shown[2]}]" in " ".join(section.split())
+    verdicts = Counter(line.verdict for line in found.claim.of(Kind.LIKELIHOOD))
+    assert verdicts == {Verdict.CONTRADICTED: 5, Verdict.INCONCLUSIVE: 4}
+    assert (found.cosines.iloc[:, 3:] > 0).all(axis=None), "gradients nowhere conflict"
 
 
 def test_the_committed_search_says_what_is_written_of_it():
