@@ -14,7 +14,7 @@ from analysis.frame import load_frame
 from analysis.instrument_file import LadderFile
 from analysis.metrics import Metric
 from analysis.statistics.ladder import LEAST_REPEATS, REJECTED, Step, climb, passes
-from analysis.study_file import FRAME_FILE, ScaleZone
+from analysis.study_file import FRAME_FILE, REAL, ScaleZone
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
@@ -108,7 +108,7 @@ def _plate(study: LadderFile, steps: Sequence[Step]) -> Figure:
         [(s.rung, s.metric.name, s.rejected, s.zone is not None and s.passed) for s in steps],
         columns=["rung", "metric", "rejected", "passed"],
     )
-    rungs = [rung for rung in dict.fromkeys(table["rung"]) if rung != "real"]
+    rungs = [rung for rung in dict.fromkeys(table["rung"]) if rung != REAL]
     spaces = _spaces(study, list(dict.fromkeys(step.metric for step in steps)))
     spaces = {name: metrics for name, metrics in spaces.items() if metrics}
     figure = new_figure(height=0.9 + 0.22 * len(rungs))
@@ -155,7 +155,7 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
             text = numbers.estimate(i.estimate, i.low, i.high, signed=False)
             cells.setdefault(step.rung, {})[step.metric.short] = text
         rows = pd.DataFrame.from_dict(cells, orient="index").rename_axis("Rung").reset_index()
-        rows = rows.loc[sorted(rows.index, key=lambda i: rows["Rung"][i] != "real")]
+        rows = rows.loc[sorted(rows.index, key=lambda i: rows["Rung"][i] != REAL)]
         page.table(
             rows.fillna(numbers.NOTHING),
             f"{name}: mean score with 95 % interval by {words.over(repeats)}.",

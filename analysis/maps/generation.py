@@ -202,11 +202,16 @@ class Training:
         return self.frame[self.frame["metric"] == "bytes/fixed"].set_index("stage")["value"]
 
     @property
-    def beside(self) -> pd.Series:
-        """Medians over repeats of what is not a step: shares of time, and cached over online
-        tokens, by what it is of."""
-        rows = self.frame[self.frame["metric"].isin(["share", "online_ratio"])]
+    def shares(self) -> pd.Series:
+        """Of the time, by what takes it beside the steps: medians over repeats."""
+        rows = self.frame[self.frame["metric"] == "share"]
         return rows.groupby("subject", sort=False)["value"].median()
+
+    @property
+    def online_ratio(self) -> float:
+        """Images a second on cached tokens over those tokenised at each step: median over repeats;
+        NaN without."""
+        return float(self.frame.loc[self.frame["metric"] == "online_ratio", "value"].median())
 
     @property
     def batch(self) -> int:

@@ -77,7 +77,7 @@ def _answer(found: list[Sampling]) -> Text:
 
 def _add_training(page: Page, training: Training) -> None:
     page.heading("Training")
-    setting, beside = on(training.study, training.batch), training.beside
+    setting, cached = on(training.study, training.batch), training.online_ratio
     rows = [
         {
             "Plan": strong(str(row.Index)),
@@ -101,18 +101,12 @@ def _add_training(page: Page, training: Training) -> None:
         "Fixed memory by kind. Gradients are views of the buckets in which ranks share them, which "
         "take nothing more; logits of one pass, in float32.",
     )
-    named = {"cached over online": "steps on cached tokens, times as fast as tokenising at each"}
+    beside = {f"share of time: {of}": f"{100 * x:.2f} %" for of, x in training.shares.items()}
+    if not math.isnan(cached):
+        said = "steps on cached tokens, times as fast as tokenising at each"
+        beside[said] = numbers.fixed(cached, 2)
     page.table(
-        pd.DataFrame(
-            [
-                (
-                    named.get(str(name), f"share of time: {name}"),
-                    numbers.fixed(value, 2) if name in named else f"{100 * value:.2f} %",
-                )
-                for name, value in beside.items()
-            ],
-            columns=["Beside the steps", "Measured"],
-        ),
+        pd.DataFrame(list(beside.items()), columns=["Beside the steps", "Measured"]),
         "Time that no step gets. Checkpoints: what training stands still for, of the least time "
         "between two; evaluation: of every plan, ten times in a training.",
     )
