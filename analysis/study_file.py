@@ -169,6 +169,7 @@ class StudyHead(Facts, extra="ignore"):
 
     Attributes:
         frame_sha256: of `frame.parquet`, of which alone it speaks.
+        pending: cells that the study, which runs or was stopped, has still to do.
     """
 
     format: Literal["varant-study"] = "varant-study"
@@ -182,6 +183,7 @@ class StudyHead(Facts, extra="ignore"):
     versions: Mapping[str, str]
     frame_sha256: str
     config_digest: str
+    pending: int = 0
 
     @property
     def measured_on(self) -> str:
@@ -223,7 +225,6 @@ class StudyFile(StudyHead):
             the planned power at a true loss of zero; None where nothing was planned. `spreads`:
             what it follows from, for any number of units.
         pooled: folders of other units that it was joined from; none of a study that ran.
-        pending: cells that the study, which runs or was stopped, has still to do.
     """
 
     question: str
@@ -243,7 +244,6 @@ class StudyFile(StudyHead):
     power: Mapping[str, Mapping[str, float]] | None = None
     spreads: Mapping[str, Mapping[str, tuple[SpreadFacts, ...]]] | None = None
     pooled: tuple[str, ...] = ()
-    pending: int = 0
 
     @property
     def preliminary(self) -> str:

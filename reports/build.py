@@ -84,7 +84,16 @@ def build(folder: Path) -> ReportPaths:
     """
     folder = Path(folder)
     facts = load_head(folder)
-    return REPORTS.get(facts.study, GENERAL).make_report(folder, facts).write(folder)
+    kind, pending = REPORTS.get(facts.study, GENERAL), facts.pending
+    try:
+        report = kind.make_report(folder, facts)
+    except Exception as error:
+        if not pending or isinstance(error, FrameError):
+            raise
+        # What has not finished may lack anything that a report needs.
+        said = f"{pending:,} cells are to come, too little is there for a report; wait"
+        raise FrameError(f"{folder}: {said}") from None
+    return report.write(folder)
 
 
 def judge(study: StudyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:

@@ -13,7 +13,7 @@ from analysis.figures.heatmap import draw_conflict
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.regimes import regimes_of
-from analysis.statistics.conflict import CONFLICT_FILE, load_conflict
+from analysis.statistics.conflict import CONFLICT_FILE, conflict_table, load_conflict
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import Observations
 from analysis.study_file import FRAME_FILE, RegimeFile
@@ -31,7 +31,9 @@ from reports.regime.findings import COMPARED, NAMES, RegimeFindings, differences
 def make_report(folder: Path, study: RegimeFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True, full=False)
     check_anchors(folder, frame)
-    found = findings_of(study, regimes_of(frame), load_conflict(folder / CONFLICT_FILE))
+    written = not study.pending  # a study writes it at its end
+    conflict = load_conflict(folder / CONFLICT_FILE) if written else conflict_table(())
+    found = findings_of(study, regimes_of(frame), conflict)
     page = Page(
         study,
         "When does progressive training help?",

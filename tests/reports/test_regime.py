@@ -1,5 +1,8 @@
 """The report of the regime study, on a study whose truth is known."""
 
+import json
+from dataclasses import replace
+
 import pytest
 from small_studies import (
     AGES,
@@ -15,6 +18,9 @@ from small_studies import (
 from analysis.errors import FrameError
 from analysis.statistics.conflict import load_conflict
 from analysis.study_file import RegimeFile
+from reports import build
+from reports.__main__ import main
+from reports.build import REPORTS
 from reports.pool import pool
 from reports.regime.report import make_report
 
@@ -74,6 +80,32 @@ def test_nights_are_pooled_with_their_conflict(tmp_path, undrawn):
     assert sorted(load_conflict(out / "conflict.parquet")["unit"].unique()) == [0, 1, 2, 3, 4]
     report = make_report(out, RegimeFile.load(out / "study.json"))
     assert report.verdict.startswith("progressive against fixed")
+
+
+def test_what_runs_has_a_report_before_its_table_is_written(tmp_path):
+    folder = folder_of(tmp_path / "study", (0, 1))
+    (folder / "conflict.parquet").unlink()
+    facts = json.loads((folder / "study.json").read_text()) | {"pending": 3}
+    (folder / "study.json").write_text(json.dumps(facts))
+    sealed(folder)
+    build(folder)
+    assert "No training has gradients to compare" in words_of(
+        make_report(folder, RegimeFile.load(folder / "study.json")).content
+    )
+
+
+def test_of_too_little_there_is_no_report_but_a_line(tmp_path, monkeypatch, capsys):
+    folder = folder_of(tmp_path / "study", (0, 1))
+    facts = json.loads((folder / "study.json").read_text()) | {"pending": 3}
+    (folder / "study.json").write_text(json.dumps(facts))
+    sealed(folder)
+
+    def lacking(folder, study):
+        raise ValueError("Number of columns must be a positive integer, not 0")
+
+    monkeypatch.setitem(REPORTS, "regime", replace(REPORTS["regime"], make_report=lacking))
+    assert main([str(folder)]) == 2
+    assert "3 cells are to come, too little is there for a report; wait" in capsys.readouterr().err
 
 
 def test_a_table_that_is_gone_or_another_s_is_named(tmp_path):
