@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind
@@ -16,6 +17,7 @@ from analysis.maps.switch_depth import transfer_map
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.searches.schedules import END, START
 from analysis.statistics.conflict import load_conflict
+from analysis.statistics.damage import Damages
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.study_file import ParetoFile, RegimeFile, SensitivityFile
@@ -78,6 +80,35 @@ def test_the_committed_trade_says_what_is_written_of_it():
         assert text in readme
     i = worse.interval
     assert f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" in results
+
+
+def test_damage_of_natural_images_ranks_as_is_written():
+    """Kendall's tau over plans between mean damages on shapes and on CIFAR-10."""
+    found = []
+    for name in ("sensitivity", "cifar10-sensitivity"):
+        study = SensitivityFile.load(RESULTS / name / "study.json")
+        damages = Damages(load_frame(RESULTS / name / "frame.parquet"))
+        spaces = [extractor.name for extractor in study.extractors]
+        metrics = {
+            "nll/mean": "nll",
+            f"fd/{spaces[0]}/n2000": "fd",
+            f"fd/{spaces[1]}/n2000": "blind",
+        }
+        found.append(
+            {
+                (metrics[at.metric], at[:-1]): one.mean
+                for at, one in damages.damage.items()
+                if at.metric in metrics
+            }
+        )
+    text = RESULTS.with_suffix(".md").read_text().split("(`cifar10-jpeg`)")[1].split("\n## ")[0]
+    taus = {}
+    for metric in ("nll", "fd", "blind"):
+        both = [at for at in found[0] if at[0] == metric and at in found[1]]
+        assert len(both) == 37
+        taus[metric] = stats.kendalltau(*([one[at] for at in both] for one in found)).statistic
+    said = "{nll:.2f} by NLL, {fd:.2f} by FD on the networks that know classes, {blind:.2f} by FD"
+    assert said.format(**taus) in " ".join(text.split())
 
 
 def test_the_committed_regimes_say_what_is_written_of_them():
