@@ -7,8 +7,8 @@ units of all studies stand in one frame, which is grouped once; each study is th
 observations, and one test compares slices with studies of their own.
 
 Studies have five units. Of 2,000 a share of 5 % has a binomial standard error of 0.5 %: coverage is
-held to 93 to 97 %, power to 5 points (1,000 studies where that alone is asked), sizes to 6 % plus two
-standard errors.
+held to 93 to 97 %, power to 5 points (of 1,000 where that alone is asked), sizes to 6 % plus
+two standard errors.
 """
 
 from __future__ import annotations
