@@ -10,7 +10,7 @@ from scipy import stats
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind
 from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
-from analysis.frame import load_frame
+from analysis.frame import load_frame, own_rows
 from analysis.instrument_file import NoiseTable
 from analysis.maps.regimes import regimes_of
 from analysis.maps.switch_depth import transfer_map
@@ -109,6 +109,28 @@ def test_damage_of_natural_images_ranks_as_is_written():
         taus[metric] = stats.kendalltau(*([one[at] for at in both] for one in found)).statistic
     said = "{nll:.2f} by NLL, {fd:.2f} by FD on the networks that know classes, {blind:.2f} by FD"
     assert said.format(**taus) in " ".join(text.split())
+
+
+def test_schedules_rank_on_natural_images_as_is_written():
+    """By NLL in the same order as on shapes; by FD on the networks that know classes nearly."""
+    ways = ("control", "fixed 0.1", "fixed 0.5", "fixed 1", "progressive")
+    plans, found = (FULL, PlanKey(4, 3), PlanKey(2, 3)), []
+    for name in ("pareto", "cifar10-pareto"):
+        study = ParetoFile.load(RESULTS / name / "study.json")
+        frame = load_frame(RESULTS / name / "frame.parquet", training=True, full=False)
+        levels = Levels(own_rows(frame))
+        metrics = ("nll/mean", f"fd/{study.extractors[0].name}/n2000")
+        found.append([[[levels.value((w, p), m) for w in ways] for p in plans] for m in metrics])
+    taus = [
+        [stats.kendalltau(*both).statistic for both in zip(*of, strict=True)]
+        for of in zip(*found, strict=True)
+    ]
+    np.testing.assert_allclose(taus, [[1, 1, 1], [0.6, 1, 0.6]], atol=1e-9)
+    text = RESULTS.with_suffix(".md").read_text()
+    for metric, digits in ((0, 3), (1, 2)):
+        full, half, _ = found[1][metric]
+        for one, other in zip(full, half, strict=True):
+            assert f"| {one:.{digits}f} / {other:.{digits}f} |" in text
 
 
 def test_the_committed_regimes_say_what_is_written_of_them():
