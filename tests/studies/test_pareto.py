@@ -93,9 +93,10 @@ def copied(finished: tuple[Path, str, str], tmp_path: Path) -> Path:
 
 def test_a_running_study_says_what_is_finished(copied, monkeypatch):
     """`python -m reports` on its folder, while cells are still to come."""
-    for result in sorted(copied.glob("cells/*/result.json"))[:6]:
-        if json.loads(result.read_text())["metrics"].get("nll/mean"):
-            shutil.rmtree(result.parent)
+    results = sorted(copied.glob("cells/*/result.json"))
+    measured = [r for r in results if json.loads(r.read_text())["metrics"].get("nll/mean")]
+    for result in measured[:2]:
+        shutil.rmtree(result.parent)
     monkeypatch.setattr("studies.study.SAY_SECONDS", 0)
     seen, write = [], Pareto._write_basis
 
@@ -108,7 +109,7 @@ def test_a_running_study_says_what_is_finished(copied, monkeypatch):
 
     monkeypatch.setattr(Pareto, "_write_basis", watched)
     SMALL.run(copied)
-    assert seen[0] > 0 and seen[-1] == 0 and sorted(seen, reverse=True) == seen
+    assert seen[0] == 1 and seen[-1] == 0
     assert set(pd.read_parquet(copied / "pareto-quick" / "frame.parquet")["status"]) == {"finished"}
 
 
