@@ -193,6 +193,8 @@ class StudyHead(Facts, extra="ignore"):
     @property
     def preliminary(self) -> str:
         """Why none of it is a result, as every page says; empty where it may be."""
+        if self.pending:
+            return f"NOT FINISHED: {self.pending:,} cells are to come"
         return "QUICK RUN: not a result" if self.quick else ""
 
     @classmethod
@@ -244,12 +246,6 @@ class StudyFile(StudyHead):
     power: Mapping[str, Mapping[str, float]] | None = None
     spreads: Mapping[str, Mapping[str, tuple[SpreadFacts, ...]]] | None = None
     pooled: tuple[str, ...] = ()
-
-    @property
-    def preliminary(self) -> str:
-        if self.pending:
-            return f"NOT FINISHED: {self.pending:,} of {len(self.plans):,} cells are to come"
-        return super().preliminary
 
     @property
     def measured_on(self) -> str:

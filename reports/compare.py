@@ -244,7 +244,7 @@ def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Seen]:
     """What claims rest on, by its name and metric; arithmetic is the same for all."""
     return {
         (f"{row.claim.id} {test.label}", test.metric.name): Seen(
-            test.interval, dict(zip(test.units, test.values, strict=False))
+            test.interval, dict(zip(test.units, test.values, strict=True))
         )
         for row in ledger
         for line in row.lines

@@ -122,6 +122,7 @@ def _beyond_the_chord(
             interval=interval,
             p_value=interval.p_value,
             units=units,
+            values=tuple(beyond.gap.values.tolist()),
             note=f"compared with an end of it in {beyond.clamped} of {len(units)} units"
             if beyond.clamped
             else "",

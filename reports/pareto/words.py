@@ -59,8 +59,8 @@ def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     text = (
         "A panel a schedule that trains subnets. Filled, with their depths: plans that its models "
         "were trained for; hollow: other switch points, which decide nothing. Grey staircase: the "
-        "non-dominated front of all schedules' filled points, which is picked on what it shows and "
-        "describes. Pale lines: the memory limits "
+        "non-dominated front of all schedules' filled points, descriptive, since it is picked on "
+        "what it shows. Pale lines: the memory limits "
         f"{budgets}. "
     )
     if data.floor:

@@ -131,13 +131,12 @@ def test_what_has_not_finished_decides_nothing(tmp_path):
     """And every page says so."""
     whole = {"schedules": FEW, "units": range(6)}
     frame = checked_frame(pareto_frame(**whole, status={(None, 5, HALF): "pending"}), training=True)
-    plans = {str(cell): [[0]] for cell in range(30)}
-    study = ParetoFile.model_validate(pareto_facts(**whole) | {"pending": 9, "plans": plans})
+    study = ParetoFile.model_validate(pareto_facts(**whole) | {"pending": 9})
     found = ParetoFindings(study, frame, None)
     verdicts = {row.verdict for row in found.ledger if row.lines[0].kind is Kind.QUALITY}
     assert verdicts <= {Verdict.UNRESOLVED, Verdict.UNTESTED} and Verdict.UNRESOLVED in verdicts
     assert "not finished: 9 cells are to come" in found.ledger[1].lines[0].reason
-    assert study.preliminary == "NOT FINISHED: 9 of 30 cells are to come"
+    assert study.preliminary == "NOT FINISHED: 9 cells are to come"
 
 
 def test_shares_that_remain_are_of_the_untrained_damage():
