@@ -71,13 +71,26 @@ class ScheduleFile(SupernetFile, FoundSchedules):
 
 
 class ScoredPlan(Facts):
-    """A plan that a search looked at: select NLL in nats/token, peak KV bytes an image."""
+    """A plan that a search looked at, on select images.
+
+    Attributes:
+        select_nll: teacher-forced, in nats/token.
+        select_distance: Frechet distance of samples to reconstructed select images, where that is
+            the search's objective.
+        kv: peak bytes an image.
+    """
 
     plan: str
     layers: tuple[tuple[int, ...], ...]
     select_nll: float
+    select_distance: float | None = None
     kv: int
     flops: int
+
+    @property
+    def objective(self) -> float:
+        """What the search minimised."""
+        return self.select_nll if self.select_distance is None else self.select_distance
 
 
 class FoundPlans(Facts):
@@ -94,9 +107,9 @@ class FoundPlans(Facts):
 
     @property
     def best(self) -> dict[str, ScoredPlan]:
-        """Each front's plan with the least select NLL."""
+        """Each front's plan that select images say is best."""
         fronts = {group: front for group, front in self.fronts.items() if front}
-        return {g: min(front, key=lambda plan: plan.select_nll) for g, front in fronts.items()}
+        return {g: min(front, key=lambda plan: plan.objective) for g, front in fronts.items()}
 
 
 class SearchFile(StudyFile, FoundPlans, extra="forbid"):
@@ -105,6 +118,8 @@ class SearchFile(StudyFile, FoundPlans, extra="forbid"):
     Attributes:
         trained_switch: that the supernet was trained for, as far as that is known.
         image_passes: that the study trained it by; None of one that was given.
+        objective: what it minimised on select images.
+        score_samples: of a plan, for the distance; 0 where NLL is the objective.
     """
 
     selectors: tuple[str, ...]
@@ -115,4 +130,13 @@ class SearchFile(StudyFile, FoundPlans, extra="forbid"):
     kv_full_bytes: float
     sampler: str
     weighed: str
+    objective: Literal["nll", "distance"] = "nll"
     score_images: int
+    score_samples: int = 0
+
+    @property
+    def chosen_by(self) -> str:
+        """The objective, in words that follow "by"."""
+        samples = f"{self.score_samples:,} samples"
+        distance = f"Frechet distance of {samples} to select images"
+        return "select NLL" if self.objective == "nll" else distance

@@ -35,9 +35,13 @@ LIMITS = (
     "prefer other plans.",
     "The supernet was trained for two-zone plans at one switch point; plans found here were "
     "not trained for, and training for them may change their order.",
-    "The search looked at teacher-forced NLL on select images only, which hides how errors "
-    "propagate.",
 )
+SEEN = {
+    "nll": "The search looked at teacher-forced NLL on select images only, which hides how errors "
+    "propagate.",
+    "distance": "The search looked at a distance of few samples: its winner is partly lucky, which "
+    "the test images, and samples of other uniforms, show.",
+}
 
 
 def make_report(folder: Path, study: SearchFile) -> Report:
@@ -80,7 +84,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     compared = "compared as the first distance is"
     protocol_table(page, study, frame, likelihood=compared, plans=plans, training=training)
     add_failed_cells(page, unfinished(frame))
-    page.limits(LIMITS)
+    page.limits((*LIMITS, SEEN[study.objective]))
     page.heading("All measured plans")
     add_cell_tables(page, cells, deciding)
     answer = {
@@ -120,7 +124,9 @@ def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
         "images. "
     ]
     if "found" in best:
-        parts.append(f"The best plan by select NLL is {best['found'].plan} (plan-best.json). ")
+        parts.append(
+            f"The best plan by {study.chosen_by} is {best['found'].plan} (plan-best.json). "
+        )
     for one in found:
         if any(match.difference for match in one.matches):
             last = one.matches[-1]
@@ -153,9 +159,9 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
     ]
     page.table(
         pd.DataFrame(rows),
-        "Point by point, at no more memory, on test images: each found plan against the two-zone "
-        "plan of least select NLL that needs no more peak KV; paired, positive is worse for the "
-        "found plan. 95 % interval by the jackknife over the samples of this one network; "
+        "Point by point, at no more memory, on test images: each found plan against the best "
+        f"two-zone plan by {study.chosen_by} of at most its peak KV; paired, positive is worse for "
+        "the found plan. 95 % interval by the jackknife over the samples of this one network; "
         f"{words.STAR} marks p < 0.05 after Holm's correction over the column. No front is picked "
         "on test images.",
         numeric_from=4,

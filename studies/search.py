@@ -4,17 +4,18 @@
 
 Without --model (or --vae and --var) a supernet is trained first, by the progressive schedule.
 Searches depth plans (one depth a scale) whose peak KV cache stays within a limit, by NSGA-II (or
-TPE) seeded with every two-zone plan that fits. The search looks at the teacher-forced NLL of select
-images and at KV (or FLOPs); no plan is scored twice, in this run or another. Then both fronts, the
+TPE) seeded with every two-zone plan that fits. The search looks at KV (or FLOPs) and at the
+teacher-forced NLL of select images or, by `--objective distance`, at the Frechet distance of
+samples to select images; no plan is scored twice, in this run or another. Then both fronts, the
 found and the two-zone one, are measured on test images and fresh samples. The answer is what each
 found plan gains on the two-zone plan that select images chose for at most its memory.
 `--selectors ranked,equidistant,nested` compares which layers to keep at equal depth; `ranked`
-leaves out, one after another, the layer whose absence at the late scales costs the least NLL on
-select images.
+leaves out, one after another, the layer whose absence at the late scales costs the least by that
+objective.
 
 One supernet, so its intervals speak of that network and no claim is judged. Cost: 150 plans scored
-on 500 select images each, which `--dry-run` times. Expect plans for memory that two zones do not
-fit well, and little where the supernet was trained.
+on 500 select images each (and as many samples, for a distance), which `--dry-run` times. Expect
+plans for memory that two zones do not fit well, and little where the supernet was trained.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from studies.searching.plans import PlanSpace
 
 RANKED = "ranked"
+SEARCH_SEED = 1_000_000  # of the samples that a search looks at, plus the unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +64,26 @@ class SearchConfig(SupernetConfig):
     or as `varant.train` has it by default."""
     selectors: Annotated[tuple[str, ...], choices((RANKED, *SELECTORS))] = ("equidistant",)
     """Layers to keep at equal depth: a list."""
+    objective: Literal["nll", "distance"] = "nll"
+    """What the search minimises: NLL of select images, or the Frechet distance of samples to them,
+    which sees how errors propagate and costs a generation."""
     score_images: Positive = 500
     """Select images that a plan is scored on; all, where there are fewer."""
+    score_samples: Positive = 500
+    """Samples of a plan that `--objective distance` looks at."""
     default_units = 1
 
     @classmethod
     def quick_defaults(cls) -> Self:
-        return replace(super().quick_defaults(), trials=24, score_images=100)
+        return replace(super().quick_defaults(), trials=24, score_images=100, score_samples=100)
 
     def check(self) -> None:
         super().check()
         for flag, given in {"--units": self.units or 1, "--seeds": self.seeds}.items():
             if given > 1:
                 raise UserError(f"{flag} {given}: one supernet is searched; leave it 1")
+        if self.objective == "distance" and self.score_samples < 2:
+            raise UserError(f"--score-samples {self.score_samples}: a distance needs at least 2")
 
 
 class Search(SupernetStudy[SearchConfig, FoundPlans]):
@@ -140,7 +149,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
     # The search.
 
     def explore(self, bench: Prepared, run: Run) -> FoundPlans:
-        from studies.searching.plans import Plans, PlanSearch
+        from studies.searching.plans import Plans, PlanSearch, Scores
 
         geometry, config = bench.geometry, self.config
         trained = self.trained_switch(geometry)
@@ -149,11 +158,11 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             print(warning, file=sys.stderr)
         supernet, errors = self.supernet(bench), list[str]()
 
-        def score(plans: Plans) -> list[float | None]:
+        def score(plans: Plans) -> list[Scores | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
             results = run([*([supernet] if supernet else []), *tasks])
             errors.extend(result.error for result in results.values() if result.error)
-            return [results[task].values.get("select/nll/mean") for task in tasks]
+            return [task.scores(results[task].values) for task in tasks]
 
         search = PlanSearch(
             space=self.space(geometry),
@@ -170,9 +179,16 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         return FoundPlans(scored=scored, fronts=search.fronts(), ranked=ranked)
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
-        images = min(self.config.score_images, bench.dataset.sizes["select"])
-        unit, trained = bench.units[0], self.supernet(bench)
-        return Scoring(plan=plan, unit=unit, trained=trained, select_images=images)
+        """Drawn with uniforms of the search's own: those of the unit are for the test."""
+        config, unit = self.config, bench.units[0]
+        looked_at = {
+            "select_images": min(config.score_images, bench.dataset.sizes["select"]),
+            "samples": config.score_samples if config.objective == "distance" else 0,
+            "seed": SEARCH_SEED + unit,
+        }
+        evaluation = bench.evaluation.model_copy(update={"nll_images": 0, **looked_at})
+        trained = self.supernet(bench)
+        return Scoring(plan=plan, unit=unit, trained=trained, evaluation=evaluation)
 
     def _late_plan(self, geometry: Geometry, layers: Sequence[int]) -> DepthPlan:
         """All layers up to the switch point, these after it."""
@@ -228,10 +244,12 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         families = [point.columns["family"] for point in points]
         seeds, scored = families.count("found"), families.count("scored")
         others = [point.name for point in points if point.columns["family"] == "selector"]
+        config = self.config
+        drawn = f" and {config.score_samples:,} samples" * (config.objective == "distance")
         return [
             *(["a supernet is trained first"] if "training" in families else []),
-            f"{scored} plans scored on select images, {seeds} two-zone plans within the limit "
-            "first",
+            f"{scored} plans scored on select images{drawn}, {seeds} two-zone plans within the "
+            "limit first",
             f"then on test images: full, and at most about {seeds} plans of the two fronts",
             *([f"{len(others)} plans by selector: {', '.join(others)}"] if others else []),
         ]
@@ -240,7 +258,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         return super(SupernetStudy, self).run_name(bench)
 
     def sheet(self, outcome: Outcome[FoundPlans]) -> list[tuple[str, Point]]:
-        """Full, best two-zone and best found plan, by select NLL, under the same seeds."""
+        """Full, best two-zone and best found plan, by select images, under the same seeds."""
         shown = outcome.where(family="full")
         for group, best in outcome.found.best.items():
             points = outcome.where(family=group)
@@ -253,23 +271,25 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         supernet = self.supernet(outcome.bench)
         return {
             **vars(outcome.found),
-            **{name: getattr(config, name) for name in ("selectors", "sampler", "score_images")},
+            **{name: getattr(config, name) for name in ("selectors", "sampler", "objective")},
             "switch": self.switch(geometry),
             "trained_switch": self.trained_switch(geometry),
             "image_passes": supernet and supernet.config.image_passes,
             "kv_limit_bytes": self.space(geometry).kv_limit,
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
             "weighed": config.cost,
+            "score_images": config.score_images,
+            "score_samples": config.score_samples if config.objective == "distance" else 0,
         }
 
     def write_more(self, outcome: Outcome[FoundPlans]) -> list[Path]:
-        """The found plans as files; `plan-best.json` has the least select NLL."""
+        """The found plans as files; `plan-best.json` is best on select images."""
         geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
         plans, made = [], outcome.model_folder(measured)
         model = str(self.config.start.model or os.path.relpath(made, outcome.folder))
-        best = sorted(outcome.found.fronts["found"], key=lambda one: one.select_nll)
+        best = sorted(outcome.found.fronts["found"], key=lambda one: one.objective)
         for i, (one, plan) in enumerate(zip(best, self.space(geometry).again(best), strict=True)):
-            said = {"plan": one.plan, "select_nll": one.select_nll}
+            said = one.model_dump(include={"plan", "select_nll", "select_distance"})
             said |= {"kv_bytes": one.kv, "model": model}
             plans.append((f"plan-{i}.json" if i else "plan-best.json", plan, said))
         return write_plans(outcome.folder, plans)

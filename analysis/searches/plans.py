@@ -1,8 +1,9 @@
 """What a search over plans found, on test images: its plans against two-zone plans, one by one.
 
-Everything is chosen on select images: the plans, and for each found plan its *match*, the two-zone
-plan of least select NLL among those that need no more memory. What test images say is reported for
-these pairs; no front is picked anew. Holm's correction runs over the pairs of a metric.
+Everything is chosen on select images: the plans, and for each found plan its *match*, the best
+two-zone plan by the search's objective among those that need no more memory. What test images say
+is reported for these pairs; no front is picked anew. Holm's correction runs over the pairs of a
+metric.
 
 A plan is told by the digest of the cell that measured it, whatever group it is in (a `family` of
 the frame; a plan may be in several).
@@ -85,10 +86,10 @@ def matched(study: SearchFile) -> list[Match]:
     less memory than any."""
     zones = study.fronts.get("two-zone", ())
     matches = []
-    for plan in sorted(study.fronts.get("found", ()), key=lambda plan: (plan.kv, plan.select_nll)):
+    for plan in sorted(study.fronts.get("found", ()), key=lambda plan: (plan.kv, plan.objective)):
         within = [zone for zone in zones if zone.kv <= plan.kv]
         if within and all(plan.layers != zone.layers for zone in zones):
-            best = min(within, key=lambda zone: zone.select_nll)
+            best = min(within, key=lambda zone: zone.objective)
             matches.append(Match(found=plan, zones=best))
     return matches
 

@@ -173,9 +173,10 @@ class Likelihood(PlanTask):
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(PlanTask):
-    """What a search looks at, never a result: `select/nll/mean` and costs of one plan."""
+    """What a search looks at, never a result: `select/nll/mean` and costs of one plan and, where
+    samples are drawn, their Frechet distance to select images in the deciding feature space."""
 
-    select_images: int
+    evaluation: Evaluation
     tabled: ClassVar[bool] = False
 
     def baseline(self) -> None:
@@ -183,24 +184,50 @@ class Scoring(PlanTask):
 
     @property
     def images(self) -> int:
-        return self.select_images
+        return self.evaluation.select_images + self.evaluation.samples
 
     @property
     def splits(self) -> tuple[str, ...]:
         return ("select",)
 
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        wanted = self.evaluation
+        likelihood = wanted.select_images / speed.nll_images_per_second
+        sampling = wanted.samples / speed.samples_per_second
+        return self.flops_share(geometry) * (likelihood + sampling)
+
     def identity(self, network: Network) -> dict[str, object]:
-        own = {"score": SCORE_SCHEMA, "select_images": self.select_images}
+        wanted = self.evaluation
+        own: dict[str, object] = {"score": SCORE_SCHEMA, "select_images": wanted.select_images}
+        if wanted.samples:
+            own |= {
+                "evaluation": wanted.model_dump(),
+                "extractor": network.held_out.extractors[0].identity,
+            }
         return super().identity(network) | own
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
-        from studies.cells.measuring import UnderPlan, costs_of, load_network, select_likelihood
+        from studies.cells.measuring import (
+            UnderPlan,
+            costs_of,
+            load_network,
+            select_distance,
+            select_likelihood,
+        )
 
-        loaded = load_network(cell.network, cell.device)
+        loaded, wanted = load_network(cell.network, cell.device), self.evaluation
         subject = UnderPlan(loaded=loaded, plan=self.plan)
-        found = select_likelihood(subject, loaded.tokens, self.select_images)
+        found = select_likelihood(subject, loaded.tokens, wanted.select_images)
+        if wanted.samples:
+            found |= select_distance(cell, subject, wanted)
         found |= costs_of(subject, guidance=False)
         return CellResult(digest=cell.digest, metrics=found)
+
+    def scores(self, values: Mapping[str, float]) -> tuple[float, float | None] | None:
+        """Select NLL, and the distance where samples are drawn; None of a failed result."""
+        nll = values.get("select/nll/mean")
+        own = [name for name in values if name.startswith("select/") and "/nll/" not in name]
+        return None if nll is None else (nll, values[own[0]] if own else None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.manifold import Training
-from varant.evaluation.reference import Reference, read_reference
-from varant.evaluation.scores import scores
+from varant.evaluation.reference import Reference, prepare_reference, read_reference
+from varant.evaluation.scores import frechet, scores
 from varant.evaluation.torchscript import check_digest
 from varant.files import replacing
 from varant.model.cost import plan_cost
@@ -166,23 +166,16 @@ def evaluate(
     metrics = likelihood(subject, test, wanted.nll_images, shared=shared)
     if wanted.select_images:
         metrics |= select_likelihood(subject, loaded.tokens, wanted.select_images)
-    labels_B, shown, peaks = torch.from_numpy(labels_N), list[Tensor](), [0]
+    shown, peaks, left = list[Tensor](), [0], min(classes, SHEET_CLASSES)
 
     def generated() -> Iterator[Tensor]:
-        for start in range(0, wanted.samples, cell.batch):
-            part = labels_B[start : start + cell.batch]
-            sample = subject.sample(
-                part,
-                cfg=wanted.cfg,
-                top_k=wanted.top_k,
-                top_p=wanted.top_p,
-                seed=wanted.seed,
-                image_indices=range(start, start + len(part)),
-            )
+        nonlocal left
+        for sample in _drawn(subject, wanted, labels_N, cell.batch):
             # The rest is not kept: 50,000 images of 256 pixels are 39 GB.
-            shown.append(sample.images[: max(0, min(classes, SHEET_CLASSES) - start)].cpu())
+            shown.append(sample.images[:left].cpu())
+            left -= len(shown[-1])
             # A last, smaller batch would report its own size: bytes are those of a full batch.
-            peaks.append(sample.kv_bytes_peak // len(part))
+            peaks.append(sample.kv_bytes_peak // len(sample.images))
             yield sample.images
 
     metrics |= score(generated(), labels_N, held_out, folder)
@@ -190,6 +183,23 @@ def evaluate(
     metrics |= costs_of(subject, guidance=wanted.cfg != 0)
     _write_sheet(folder, torch.cat(shown))
     return metrics
+
+
+def _drawn(
+    subject: Subject, wanted: Evaluation, labels_N: np.ndarray, batch: int
+) -> Iterator[Sample]:
+    """Samples of these classes, a batch at a time."""
+    labels_B = torch.from_numpy(labels_N)
+    for start in range(0, len(labels_B), batch):
+        part = labels_B[start : start + batch]
+        yield subject.sample(
+            part,
+            cfg=wanted.cfg,
+            top_k=wanted.top_k,
+            top_p=wanted.top_p,
+            seed=wanted.seed,
+            image_indices=range(start, start + len(part)),
+        )
 
 
 def _write_sheet(folder: Path, images_B3HW: Tensor) -> None:
@@ -320,6 +330,22 @@ def select_likelihood(subject: Subject, tokens: Tokens, images: int) -> dict[str
     """The same mean of select images, which choose."""
     found = likelihood(subject, tokens.select, images)
     return {"select/nll/mean": found["nll/mean"]} if found else {}
+
+
+@torch.inference_mode()
+def select_distance(cell: Cell, subject: Subject, wanted: Evaluation) -> dict[str, Measurements]:
+    """Frechet distance of samples to reconstructed select images, in the deciding space. Features
+    of select images are made where their tokens are, unless they are there."""
+    network, held_out = cell.network, load_held_out(cell.network.held_out, cell.device)
+    extractor, _ = held_out.spaces[0]
+    path = prepare_reference(network.tokens_folder, held_out.tokenizer, extractor, split="select")
+    select = read_reference(path, features=extractor.features, spatial=extractor.spatial_features)
+    labels_N = np.arange(wanted.samples) % load_network(network, cell.device).model.num_classes
+    drawn = _drawn(subject, wanted, labels_N, cell.batch)
+    features = Features.joined([extractor(sample.images) for sample in drawn])
+    distance = frechet(features.rounded().features_NF, select.gaussian)
+    named = _named({"frechet": distance}, extractor, wanted.samples)
+    return {f"select/{name}": one for name, one in named.items()}
 
 
 def _mean(values_N: np.ndarray, *, shared: bool) -> Measurements:

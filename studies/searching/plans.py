@@ -22,7 +22,8 @@ POPULATION = 24
 MOST_REPEATS = 3_000  # proposals in a row that are too large or known before the search gives up
 
 Plans = Sequence[DepthPlan]
-Score = Callable[[Plans], Sequence[float | None]]  # select NLL; None where it failed
+Scores = tuple[float, float | None]  # select NLL, and the distance where that is the objective
+Score = Callable[[Plans], Sequence[Scores | None]]  # None where it failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,9 @@ class PlanSpace:
 
 def front_of(plans: Collection[ScoredPlan], weighed: str) -> tuple[ScoredPlan, ...]:
     """Plans that no other is better than, by ascending cost; of equals the first."""
-    points = np.array([(getattr(one, weighed), one.select_nll) for one in plans], dtype=float)
+    points = np.array([(getattr(one, weighed), one.objective) for one in plans], dtype=float)
     front = compress(plans, non_dominated(points.reshape(-1, 2), ties=False))
-    return tuple(sorted(front, key=lambda one: (getattr(one, weighed), one.select_nll)))
+    return tuple(sorted(front, key=lambda one: (getattr(one, weighed), one.objective)))
 
 
 @dataclass(kw_only=True)
@@ -136,25 +137,27 @@ class PlanSearch:
         if found is None:
             proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
-            proposals.tell(trial, (found.select_nll, float(getattr(found, self.weighed))))
+            proposals.tell(trial, (found.objective, float(getattr(found, self.weighed))))
 
     def scores_of(self, plans: Plans) -> dict[str, ScoredPlan]:
         """The plans that could be scored, by their digest."""
         found = {}
-        for plan, nll in zip(plans, self.score(plans), strict=True):
-            if nll is not None:
+        for plan, scores in zip(plans, self.score(plans), strict=True):
+            if scores is not None:
+                nll, distance = scores
                 cost = self.space.cost_of(plan)
                 found[plan.digest] = ScoredPlan(
                     plan=plan.name,
                     layers=plan.layers,
                     select_nll=nll,
+                    select_distance=distance,
                     kv=cost.kv_bytes_peak,
                     flops=cost.flops,
                 )
         return found
 
     def fronts(self) -> dict[str, tuple[ScoredPlan, ...]]:
-        """The two-zone front and the found front, by select NLL and cost."""
+        """The two-zone front and the found front, by objective and cost."""
         seeds = {plan.digest for plan in self.space.two_zone()}
         two_zone = [one for digest, one in self.scored.items() if digest in seeds]
         groups = {"two-zone": two_zone, "found": self.scored.values()}
@@ -174,6 +177,6 @@ class PlanSearch:
             scored = [layer for layer, plan in smaller.items() if plan.digest in found]
             if not scored:
                 break
-            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].select_nll))
+            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].objective))
             ranked[len(kept)] = tuple(kept)
         return ranked

@@ -14,11 +14,14 @@ from command_lines import config_of
 from mlflow_runs import finished_runs
 from study_commands import Command
 
-from analysis.search_file import ScoredPlan
+from analysis.search_file import ScoredPlan, SearchFile
 from reports import ReportPaths, build
-from studies.search import Search, SearchConfig
+from studies.search import SEARCH_SEED, Search, SearchConfig
 from studies.searching.plans import PlanSearch, front_of
-from varant import generate, load
+from varant import best_plan, generate, load
+from varant.evaluation.extractors import extractor_specs
+from varant.evaluation.reference import read_reference
+from varant.evaluation.scores import frechet
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -117,7 +120,7 @@ def test_ranking_leaves_out_the_layer_that_costs_least():
     study = SEARCH.of(switch=3)
     search = PlanSearch(
         space=study.space(geometry),
-        score=lambda plans: [price(plan) for plan in plans],
+        score=lambda plans: [(price(plan), None) for plan in plans],
         weighed="kv",
         sampler="nsga2",
         seed=0,
@@ -132,6 +135,11 @@ def test_front_of_known_points():
         for i, (kv, nll) in enumerate(costs)
     ]
     assert [one.plan for one in front_of(plans, "kv")] == ["1", "2", "0"]
+    by_distance = [
+        one.model_copy(update={"select_nll": 0.0, "select_distance": one.select_nll})
+        for one in plans
+    ]
+    assert [one.plan for one in front_of(by_distance, "kv")] == ["1", "2", "0"]
     assert front_of([], "kv") == ()
 
 
@@ -192,6 +200,35 @@ def test_other_samplers_and_costs(finished, copied, undrawn):
     assert len(facts["scored"]) == TRIALS
 
 
+def test_a_search_by_distance_draws_samples_of_its_own(finished, copied, undrawn):
+    supernet = finished[0].parent / "supernet"
+    SMALL.run(copied, model=supernet, objective="distance", score_samples=40)
+    folder = copied / "search-quick"
+    study = SearchFile.model_validate_json((folder / "study.json").read_text())
+    assert (study.objective, study.score_samples) == ("distance", 40)
+    assert all(one.select_distance == one.objective for one in study.scored)
+    best = study.best["found"]
+    for one in study.fronts["found"]:  # nothing that was scored is better in both
+        assert not any(
+            other.objective < one.objective and other.kv < one.kv for other in study.scored
+        )
+    assert best.objective == min(one.objective for one in study.fronts["found"])
+    listed = json.loads((folder / "plans.json").read_text())
+    assert listed[0]["select_distance"] == best.select_distance
+    assert best_plan(folder, kv_limit=2**30).layers == best.layers
+    assert study.chosen_by == "Frechet distance of 40 samples to select images"
+    # The value itself, by hand: images of the plan under uniforms that no test image has.
+    tokenizer, model = load(supernet)
+    plan, labels = DepthPlan.load(folder / "plan-best.json"), torch.arange(40) % model.num_classes
+    drawing = {"cfg": 0.0, "top_k": 0, "top_p": 0.0, "seed": SEARCH_SEED}
+    drawn = generate(model, tokenizer, labels, plan=plan, **drawing).images
+    (extractor, *_) = [spec.load("cpu") for spec in extractor_specs("shapes-24")]
+    (tokens,) = copied.glob(f"tokens/*/select-{extractor.name}.safetensors")
+    real = read_reference(tokens, features=extractor.features).gaussian
+    by_hand = frechet(extractor(drawn).rounded().features_NF, real).value
+    assert best.select_distance == pytest.approx(by_hand, rel=1e-6)
+
+
 def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undrawn):
     workspace = shutil.copytree(prepared, tmp_path / "runs")
     tiny = {"budget": 320, "batch": 32, "depths": "1,2", "kv_limit": 0.4, "trials": 2}
@@ -232,6 +269,8 @@ def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undr
         ({"selectors": "best"}, "--selectors best: use one of ranked"),
         ({"switch": 7}, "--switch 7: the network has 5 scales; use 0 to 4"),
         ({"score_images": 0}, "--score-images 0"),
+        ({"objective": "fid"}, "--objective fid: use one of nll, distance"),
+        ({"objective": "distance", "score_samples": 1}, "a distance needs at least 2"),
         ({"units": 2}, "leave it 1"),
     ],
 )

@@ -24,7 +24,7 @@ def best_plan(
     guidance: bool = True,
     kv_bytes: int = 2,
 ) -> DepthPlan:
-    """The plan of the lowest select NLL whose KV cache fits.
+    """The plan that select images say is best, of those whose KV cache fits.
 
     Args:
         path: `plans.json` or `study.json` of `studies.pareto` or `studies.search`, or the study's
@@ -56,7 +56,7 @@ def best_plan(
         ).kv_bytes_peak
         for _, plan in found
     }
-    fitting = [(nll, plan) for nll, plan in found if needs[plan] <= limit]
+    fitting = [(value, plan) for value, plan in found if needs[plan] <= limit]
     if not fitting:
         plan = min(needs, key=lambda one: needs[one])
         raise UserError(
@@ -67,17 +67,23 @@ def best_plan(
 
 
 def _front(study: dict[str, Any], geometry: Geometry) -> Iterator[tuple[float, DepthPlan]]:
-    """(select NLL, plan) of the fronts of a search; none of another study."""
+    """(objective, plan) of the fronts of a search; none of another study."""
     for front in study.get("fronts", {}).values():
         for one in front:
             plan = DepthPlan(geometry.patch_nums, geometry.depth, one["layers"])
-            yield float(one["select_nll"]), plan
+            yield _objective(one), plan
 
 
 def _chosen(folder: Path) -> Iterator[tuple[float, DepthPlan]]:
-    """(select NLL, plan) of the plans that a study wrote as files."""
+    """(objective, plan) of the plans that a study wrote as files."""
     for one in _read(folder / PLANS_FILE):
-        yield float(one["select_nll"]), DepthPlan.load(folder / Path(one["file"]).name)
+        yield _objective(one), DepthPlan.load(folder / Path(one["file"]).name)
+
+
+def _objective(one: dict[str, Any]) -> float:
+    """What chose a plan: its distance to select images, or else their NLL."""
+    distance = one.get("select_distance")
+    return float(one["select_nll"] if distance is None else distance)
 
 
 def _read(path: Path) -> Any:

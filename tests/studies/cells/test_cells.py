@@ -35,12 +35,10 @@ HELD_OUT = HeldOut(
 NETWORK = Network(
     model_folder=HERE, model="m", tokens_folder=HERE, tokens_digest="k", held_out=HELD_OUT
 )
-EVALUATION = Measurement(
-    unit=0,
-    plan=HALF,
-    evaluation=Evaluation(samples=100, nll_images=40, cfg=0.0, top_k=0, top_p=0.0, seed=0),
-)
-SCORE = Scoring(unit=0, plan=HALF, select_images=60)
+MEASURED = Evaluation(samples=100, nll_images=40, cfg=0.0, top_k=0, top_p=0.0, seed=0)
+LOOKED_AT = MEASURED.model_copy(update={"samples": 0, "nll_images": 0, "select_images": 60})
+EVALUATION = Measurement(unit=0, plan=HALF, evaluation=MEASURED)
+SCORE = Scoring(unit=0, plan=HALF, evaluation=LOOKED_AT)
 REAL = RealImages(unit=0, samples=100)
 TRAINING = Training(
     unit=0,
