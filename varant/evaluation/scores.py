@@ -32,7 +32,8 @@ def scores(
 
     Args:
         shared: whether other samples are scored against the same reference, whose chance is then
-            common to all: `frechet` has its values without each block of the reference, too.
+            common to all: distances to its features have their values without each of its blocks,
+            too.
 
     Raises:
         ValueError: fewer than two samples, a reference of other features, or a class too
@@ -42,8 +43,8 @@ def scores(
     found = {"frechet": frechet(features_NF, reference.gaussian)}
     if shared and real_MF is not None:
         mine = Gaussian.of(features_NF)  # the distance is symmetric: its root is found once
-        common = [frechet_distance(other, mine) for other in Gaussian.without_blocks(real_MF)]
-        found["frechet"] = replace(found["frechet"], common_R=np.array(common))
+        without = [frechet_distance(other, mine) for other in Gaussian.without_blocks(real_MF)]
+        found["frechet"] = replace(found["frechet"], common_R=np.array(without))
     if samples.spatial_NS is not None and reference.spatial is not None:
         found["spatial_frechet"] = frechet(samples.spatial_NS.astype(np.float64), reference.spatial)
     if samples.probabilities_NC is not None:
@@ -55,6 +56,15 @@ def scores(
     found["mind"] = mind(features_NF, real_MF)
     if reference.labels_N is not None:
         found["class_kid"] = class_kid(features_NF, labels_N, reference)
+    if shared:  # both are symmetric: what samples are to the reference, it is to them
+        mirrored = {"mind": mind(real_MF, features_NF)}
+        if reference.labels_N is not None:
+            drawn = Reference(features_NF=features_NF, labels_N=labels_N)
+            asked_M = np.isin(reference.labels_N, labels_N)
+            classes_M = reference.labels_N[asked_M]
+            mirrored["class_kid"] = class_kid(real_MF[asked_M], classes_M, drawn)
+        for name, one in mirrored.items():
+            found[name] = replace(found[name], common_R=one.replicates_G)
     if min(len(features_NF), len(real_MF)) <= NEIGHBOURS:
         return found
     values = vars(manifold(features_NF, real_MF, reference.radii_M))

@@ -9,6 +9,8 @@ from clean_fid import cleanfid_fid
 
 from varant.evaluation.features import Features
 from varant.evaluation.jackknife import GROUPS, blocks
+from varant.evaluation.kernel import class_kid
+from varant.evaluation.mind import mind
 from varant.evaluation.reference import Gaussian, Reference
 from varant.evaluation.scores import frechet, frechet_distance, scores
 
@@ -65,6 +67,28 @@ def test_a_shared_reference_s_blocks_are_left_out_too():
     expected = [frechet_distance(drawn, one) for one in without]
     np.testing.assert_allclose(found.common_R, expected, rtol=1e-6)
     assert len(scores(samples, labels, reference)["frechet"].common_R) == 0
+
+
+def test_so_are_they_for_distances_without_gaussians():
+    """Of a class that no sample has, the class distance knows nothing."""
+    rng = np.random.default_rng(5)
+    samples, real_MF = Features(features_NF=mixed(rng, 60, 5)), mixed(rng, 132, 5)
+    labels_N, classes_M = np.arange(60) % 2, np.arange(132) % 3
+    reference = Reference(features_NF=real_MF, labels_N=classes_M)
+    found = scores(samples, labels_N, reference, shared=True)
+    asked_M = classes_M < 2
+    drawn_NF, asked_MF, asked_classes_M = samples.features_NF, real_MF[asked_M], classes_M[asked_M]
+    expected = {"mind": [], "class_kid": []}
+    for block in blocks(132):
+        expected["mind"].append(mind(drawn_NF, np.delete(real_MF, block, axis=0)).value)
+    for block in blocks(len(asked_MF)):
+        left, left_classes = (np.delete(of, block, axis=0) for of in (asked_MF, asked_classes_M))
+        without = Reference(features_NF=left, labels_N=left_classes)
+        expected["class_kid"].append(class_kid(drawn_NF, labels_N, without).value)
+    alone = scores(samples, labels_N, reference)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name].common_R, values, rtol=1e-6)
+        assert found[name].value == alone[name].value and not len(alone[name].common_R)
 
 
 def test_what_an_inception_network_adds():
