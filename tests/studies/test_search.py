@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,16 +13,14 @@ from command_lines import config_of
 from mlflow_runs import finished_runs
 from study_commands import Command
 
-from analysis.search_file import ScoredPlan, SearchFile
+from analysis.search_file import SearchFile
 from reports import ReportPaths, build
 from studies.search import SEARCH_SEED, Search, SearchConfig
-from studies.searching.plans import PlanSearch, front_of
 from varant import best_plan, generate, load
 from varant.evaluation.extractors import extractor_specs
 from varant.evaluation.reference import read_reference
 from varant.evaluation.scores import frechet
 from varant.model.cost import plan_cost
-from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.sample import SampleConfig, main as sample_main
 
@@ -93,54 +90,6 @@ def test_every_scored_plan_is_a_run(finished):
         assert {f"depth_scale_0{k}" for k in range(1, 6)} <= set(run.data.params)
         assert "select/nll/mean" in run.data.metrics
     assert {run.data.params.get("family") for run in runs} >= {"full", "two-zone", "found"}
-
-
-def test_ranking_leaves_out_the_layer_that_costs_least():
-    """Planted: each layer has a price; 0 and 3 replace each other, so both are never left out."""
-    prices = (0.1, 0.5, 0.3, 0.2)
-    geometry = Geometry(
-        patch_nums=(1, 2, 3, 4, 6),
-        depth=4,
-        width=32,
-        heads=2,
-        vocab_size=128,
-        code_channels=8,
-        num_classes=10,
-    )
-
-    def price(plan: DepthPlan) -> float:
-        assert all(layers == (0, 1, 2, 3) for layers in plan.layers[:3])
-        assert plan.layers[3] == plan.layers[4]
-        gone = set(range(4)) - set(plan.layers[4])
-        return sum(prices[layer] for layer in gone) + 9.0 * ({0, 3} <= gone)
-
-    def plan_of(layers: Sequence[int]) -> DepthPlan:
-        return study._late_plan(geometry, layers)
-
-    study = SEARCH.of(switch=3)
-    search = PlanSearch(
-        space=study.space(geometry),
-        score=lambda plans: [(price(plan), None) for plan in plans],
-        weighed="kv",
-        sampler="nsga2",
-        seed=0,
-    )
-    assert search.rank(plan_of) == {3: (1, 2, 3), 2: (1, 3), 1: (3,)}
-
-
-def test_front_of_known_points():
-    costs = [(3, 1.0), (1, 3.0), (2, 2.0), (2, 2.0), (2, 2.5), (1, 4.0)]
-    plans = [
-        ScoredPlan(plan=str(i), layers=((0,),), select_nll=nll, kv=kv, flops=0)
-        for i, (kv, nll) in enumerate(costs)
-    ]
-    assert [one.plan for one in front_of(plans, "kv")] == ["1", "2", "0"]
-    by_distance = [
-        one.model_copy(update={"select_nll": 0.0, "select_distance": one.select_nll})
-        for one in plans
-    ]
-    assert [one.plan for one in front_of(by_distance, "kv")] == ["1", "2", "0"]
-    assert front_of([], "kv") == ()
 
 
 def test_ranked_plans_are_measured(finished):

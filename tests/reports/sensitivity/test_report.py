@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,18 +25,15 @@ from sensitivity_frames import (
 )
 from small_studies import sealed, words_of
 
-from analysis.figures.samples import SampleSheet
-from analysis.figures.theme import figure_bytes, style
 from analysis.study_file import SensitivityFile
 from reports import build
 from reports.__main__ import main
-from reports.parts.figures import sample_plate
 from reports.parts.page import plain
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import Findings, analyse
 from reports.sensitivity.report import make_report
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run_reports(*arguments: object) -> subprocess.CompletedProcess:
@@ -345,16 +340,3 @@ def test_what_one_unit_alone_has_is_said_to_be_of_it():
     said = " The claim's own split is of all units, the others of unit 0."
     assert sentences.splits(found) == said
     assert sentences.splits(findings(units=(0, 1))) == ""
-
-
-def test_sheet_labels_are_not_clipped():
-    sheet = SampleSheet(
-        images=np.full((4, 3, 8, 8, 3), 128, dtype=np.uint8),
-        rows=("full", "d14 on every window there is", "d4@2", "d2@0"),
-        columns=("disk", "a class of a long name", "ring"),
-    )
-    with style():
-        plate = figure_bytes(sample_plate(sheet))
-    pixels = matplotlib.image.imread(io.BytesIO(plate["png"]))[..., :3]
-    assert (pixels[:, :3] > 0.99).all() and (pixels[:2] > 0.99).all()
-    assert (pixels[:, 3:40] < 0.5).any()  # and no room is wasted

@@ -1,4 +1,4 @@
-"""Joining and comparing study folders."""
+"""Comparing study folders."""
 
 from __future__ import annotations
 
@@ -10,79 +10,8 @@ from nights import night
 from scipy import stats
 from small_studies import NLL, make_folder, sealed, study_facts, switch_frame
 
-from analysis.frame import load_frame
-from analysis.statistics.power import power_of
-from analysis.study_file import ParetoFile
 from reports.__main__ import main
 from reports.compare import compare
-from reports.pool import pool
-
-
-def test_nights_are_pooled_and_reported(tmp_path, capsys):
-    spread = {"margin": 0.1, "deviation": 0.1}
-    planned = {"spreads": {"C7a": {"nll/mean": [spread]}}}
-    one = night(tmp_path / "one", (0, 1, 2), power={"C7a": {"nll/mean": 0.3}}, **planned)
-    two = night(tmp_path / "two", (3, 4), power={"C7a": {"nll/mean": 0.1}}, **planned)
-    out = tmp_path / "all"
-    assert main(["--pool", str(two), str(one), str(out)]) == 0
-    assert "C2 reproduced" in capsys.readouterr().out
-    frame = load_frame(out / "frame.parquet", training=True)
-    assert sorted(frame["unit"].unique()) == [0, 1, 2, 3, 4]
-    study = ParetoFile.load(out / "study.json")
-    assert study.units == (0, 1, 2, 3, 4) and study.config["units"] == 5
-    assert study.config["seed"] == 0 and study.seconds.cells == 180.0
-    assert [base.unit for base in study.bases] == [0, 1, 2, 3, 4]
-    assert len(study.models) == 4 * 5
-    assert study.power == {"C7a": {"nll/mean": power_of(0.1, 0.1, 5)}}, "of all units"
-    assert sorted(pd.read_parquet(out / "curves.parquet")["unit"]) == [0, 1, 2, 3, 4]
-    assert (out / "report.pdf").exists()
-    assert main(["--pool", str(one), str(two), str(out)]) == 0  # an earlier pool is replaced
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_units_that_no_flag_named_are_counted(tmp_path):
-    """`--units` is its default, which differs by study."""
-    config = {"seed": 0, "units": None, "budget": "40k"}
-    one = night(tmp_path / "one", (0, 1, 2), config=config)
-    two = night(tmp_path / "two", (3, 4), spreads={"C7a": {}})
-    study = ParetoFile.load(pool([two, one], tmp_path / "all") / "study.json")
-    assert (study.config["seed"], study.config["units"]) == (0, 5)
-    assert study.power is None, "one planned otherwise"
-
-
-@pytest.mark.parametrize(
-    ("facts", "named"),
-    [
-        ({"config": {"seed": 3, "units": 2, "budget": "80k"}}, "--budget differs: "),
-        ({"dataset": study_facts("x")["dataset"] | {"digest": "e"}}, "dataset.digest differs: "),
-        ({"train_switch": 2}, "train_switch differs: "),
-    ],
-)
-def test_folders_that_differ_are_not_pooled(tmp_path, capsys, facts, named):
-    one, two = night(tmp_path / "one", (0, 1)), night(tmp_path / "two", (3, 4), **facts)
-    assert main(["--pool", str(one), str(two), str(tmp_path / "all")]) == 2
-    said = capsys.readouterr().err
-    assert named in said and said.count("\n") == 1
-    assert not (tmp_path / "all").exists()
-
-
-def test_units_are_pooled_once_and_nothing_is_overwritten(tmp_path, capsys):
-    one, two = night(tmp_path / "one", (0, 1)), night(tmp_path / "two", (1, 2))
-    three = night(tmp_path / "three", (3,))
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "letter.txt").write_text("dear")
-    for folders, named in (
-        ((one, two, tmp_path / "all"), "unit 1 is in both"),
-        ((one, three, full), "not empty and no study folder"),
-        ((one, three, two), "holds a study of its own"),
-        ((one, three, one), "one of the folders to pool"),
-        ((one, tmp_path / "none", tmp_path / "all"), "no such folder"),
-    ):
-        before = sorted(tmp_path.rglob("*"))
-        assert main(["--pool", *map(str, folders)]) == 2
-        assert named in capsys.readouterr().err
-        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_two_folders_are_compared_by_welchs_t(tmp_path, capsys):
@@ -167,15 +96,3 @@ def test_the_command_line_says_what_it_wants(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-
-
-def test_pooling_leaves_no_half_made_folder(tmp_path, monkeypatch):
-    one, two = night(tmp_path / "one", (0,)), night(tmp_path / "two", (1,))
-
-    def broken(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("reports.pool.write_atomically", broken)
-    with pytest.raises(OSError, match="disk full"):
-        pool([one, two], tmp_path / "all")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
