@@ -19,7 +19,15 @@ NOISE = Command(study=Noise, config=NoiseConfig)
 def test_the_study_end_to_end_and_what_another_plans_by_it(
     quick_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = {"budget": 320, "batch": 32, "samples": 80, "nll_images": 40, "draws": 1, "depths": 2}
+    small = {
+        "budget": 320,
+        "batch": 32,
+        "samples": 80,
+        "nll_images": 40,
+        "draws": 1,
+        "depths": 2,
+        "units": 2,
+    }
     NOISE.run(quick_workspace, quick=True, **small)
     folder = quick_workspace / "noise-quick"
     frame = pd.read_parquet(folder / "frame.parquet")

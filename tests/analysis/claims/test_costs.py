@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from efficiency_frames import SPEEDUPS, efficiency_file, efficiency_frame
 
+from analysis.claims import c7b
+from analysis.claims.costs import Costs
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind
 from analysis.statistics.intervals import Verdict
@@ -98,6 +100,7 @@ def test_switching_s_error_is_five_percent_at_either_side_of_the_margin():
     """Simulated through frame and verdict: a true loss of exactly the margin, noisy turns."""
     rng = np.random.default_rng(0)
     losses = rng.normal(0.02, 0.01, (300, 6)).tolist()
-    verdicts = [judged(lost=lost)["C7b"].verdict for lost in losses]
+    cases = (Costs(STUDY, efficiency_frame(STUDY, lost=lost)) for lost in losses)
+    verdicts = [c7b.judge_costs(case).verdict for case in cases]
     for wrong in (Verdict.REPRODUCED, Verdict.CONTRADICTED):
         assert 0.01 <= np.mean([verdict is wrong for verdict in verdicts]) <= 0.09

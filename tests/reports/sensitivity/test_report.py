@@ -97,7 +97,7 @@ def test_answer_states_the_verdict(five):
     assert not rows["per window", BLIND_FD]["decides"]
 
 
-def test_the_protocol_says_what_decides_and_what_was_seen(five):
+def test_the_protocol_says_what_decides_and_what_was_seen(five, undrawn):
     study = SensitivityFile.load(five / "study.json")
     text = words_of(make_report(five, study).content)
     assert "FD on shapes-1a2b3c saw damage of early, middle and late scales" in text
@@ -123,7 +123,7 @@ def test_the_first_page_holds_the_ledger_and_the_main_figure(five):
     assert "descriptive" in first
 
 
-def test_verdicts_of_a_finite_data_set_are_for_its_images(five):
+def test_verdicts_of_a_finite_data_set_are_for_its_images(five, undrawn):
     study = SensitivityFile.load(five / "study.json")
     finite = study.dataset.model_copy(update={"units_share_images": True})
     said = [
