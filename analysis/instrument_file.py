@@ -8,16 +8,14 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from analysis.study_file import Facts, SamplingFacts, ScaleZone, StudyFile, SupernetFile
 
 TABLE = "table.json"
 
-Known = Annotated[
-    float | None, AfterValidator(lambda v: None if v is None or not math.isfinite(v) else v)
-]
-"""A number, or None for NaN, which JSON has not."""
+Known = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number, or NaN, which JSON has not: null there."""
 
 
 class Setting(Facts):
@@ -75,9 +73,9 @@ class LadderFile(StudyFile, extra="forbid"):
     windows: Mapping[ScaleZone, tuple[int, ...]]
 
 
-class ComponentFacts(Facts):
-    """A variance in the metric's unit squared, with its 95 % interval; None where the design does
-    not tell it from the component above. Of evaluation: of one sample, or test image."""
+class Component(Facts):
+    """A variance in the metric's unit squared, with its 95 % interval; NaN where the design does
+    not tell it from the component above."""
 
     estimate: Known
     low: Known
@@ -86,8 +84,19 @@ class ComponentFacts(Facts):
 
 
 class NoiseFacts(Facts):
-    """How far a quantity moves between units, by one metric: of
-    `analysis.statistics.noise.Quantity`. `common`: None where units share nothing."""
+    """How far a quantity moves between units, by one metric.
+
+    Attributes:
+        quantity: as in the docstring of `analysis.statistics.noise`.
+        margin: the share of the untrained damage that it is less of; None where it is no loss.
+        mean: over all values.
+        untrained: mean of the damage that the margin is a share of.
+        samples: behind each value; for likelihood, test images.
+        from_jackknife: whether `evaluation` is the jackknife's, since nothing was drawn anew.
+        evaluation: of one sample, or test image.
+        common: of the mean over units, by what they share (for likelihood: of one test image);
+            None where they share nothing.
+    """
 
     kind: str
     extractor: str | None = None
@@ -97,15 +106,24 @@ class NoiseFacts(Facts):
     untrained: float | None = None
     samples: int
     from_jackknife: bool
-    base: ComponentFacts
-    training: ComponentFacts
-    evaluation: ComponentFacts
-    common: ComponentFacts | None = None
+    base: Component
+    training: Component
+    evaluation: Component
+    common: Component | None = None
 
 
 class ResolutionFacts(Facts):
-    """How well so many samples tell half the layers from all: of
-    `analysis.statistics.noise.Resolution`. `bias`: None for the fewest."""
+    """How well so many samples tell a trained network of half the layers from a full one.
+
+    Attributes:
+        full, half: mean levels.
+        bias: how far `full` lies above its limit, as a share of that: on a line in 1 / n through
+            the next fewer samples (as FID-infinity, Chong and Forsyth, arXiv 1911.07023); NaN for
+            the fewest.
+        deviations: that half less full lies from zero, in standard deviations of a difference
+            evaluated once.
+        low, high: 95 % interval of the last, for these networks (see `noise.standardised`).
+    """
 
     kind: str
     extractor: str | None = None

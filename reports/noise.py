@@ -14,9 +14,8 @@ from analysis.claims.planned import noise_design
 from analysis.figures.points import draw_components
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
-from analysis.instrument_file import NoiseFile
+from analysis.instrument_file import Component, NoiseFile
 from analysis.metrics import Metric
-from analysis.statistics.components import Component
 from analysis.statistics.noise import Noise, Quantity, Resolution
 from analysis.study_file import FRAME_FILE
 from reports.parts import words
@@ -65,7 +64,7 @@ def _headline(study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) ->
         for metric, mine in metrics.items()
         if metric.kind in ("fd", "fid", "nll") and metric.extractor in wanted
         for quantity in mine
-        if quantity.name == "loss half"
+        if quantity.quantity == "loss half"
     ]
 
 
@@ -111,7 +110,7 @@ def _add_figure(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> Non
 
 
 def _plate(metrics: Mapping[Metric, Sequence[Quantity]]) -> Figure:
-    shown = [q for mine in metrics.values() for q in mine if q.name == "loss half"]
+    shown = [q for mine in metrics.values() for q in mine if q.quantity == "loss half"]
     columns = min(3, max(1, len(shown)))
     rows = math.ceil(len(shown) / columns) or 1
     figure = new_figure(height=0.3 + 1.15 * rows)
@@ -144,7 +143,7 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
     rows = [
         {
             "Metric": _named(metric, metric.short),
-            "Quantity": q.name,
+            "Quantity": q.quantity,
             "Mean": numbers.number(q.mean),
             **{
                 label.capitalize(): _text(
@@ -182,7 +181,7 @@ def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[
     rows = [
         {
             "Metric": _named(metric, metric.short),
-            "Quantity": q.name,
+            "Quantity": q.quantity,
             **{f"n = {n:,}": numbers.number(q.by_count.get(n, math.nan)) for n in study.counts},
             "1 / n": {None: numbers.NOTHING, True: "holds", False: "refused"}[q.inverse],
             "Jackknife / repeats": numbers.number(q.jackknife_ratio),
@@ -229,7 +228,7 @@ def _add_resolutions(page: Page, found: Sequence[Resolution]) -> None:
 def _summary(quantities: Sequence[Quantity]) -> pd.DataFrame:
     """A row a quantity and component; variances, that of evaluation of one sample."""
     rows = [
-        {"metric": q.metric.name, "quantity": q.name}
+        {"metric": q.metric.name, "quantity": q.quantity}
         | picked(q, "mean", "untrained", "margin")
         | {"component": name, "variance": one.estimate}
         | picked(one, "low", "high", "degrees_of_freedom")

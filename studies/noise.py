@@ -178,7 +178,7 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
 
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the table that other studies read."""
-        from analysis.claims.planned import noise_design, noise_facts, resolution_facts
+        from analysis.claims.planned import noise_design
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
@@ -201,8 +201,8 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
             units=len(self.units),
             seeds=config.seeds,
             draws=config.draws,
-            quantities=tuple(map(noise_facts, measured.quantities)),
-            resolutions=tuple(map(resolution_facts, measured.resolutions)),
+            quantities=measured.quantities,
+            resolutions=measured.resolutions,
         )
         return [*super().write_more(outcome), write_facts(outcome.folder / TABLE, table)]
 

@@ -11,7 +11,7 @@ import pandas as pd
 from small_studies import cell_rows, real_rows
 
 from analysis.frame import checked_frame
-from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable, Setting
+from analysis.instrument_file import Component, NoiseFacts, NoiseTable, Setting
 from analysis.statistics.intervals import paired_t
 from analysis.statistics.units import Observations, applied
 
@@ -81,7 +81,7 @@ def _at(metric: str, count: int) -> str:
 def noise_table(*, margin: float | None = 0.05, quantity: str = "loss half") -> NoiseTable:
     """One quantity by FD, with known components."""
     parts = {
-        name: ComponentFacts(estimate=value, low=value / 2, high=4 * value, degrees_of_freedom=4)
+        name: Component(estimate=value, low=value / 2, high=4 * value, degrees_of_freedom=4)
         for name, value in (("base", 0.01), ("training", 0.02), ("evaluation", 30.0))
     }
     facts = NoiseFacts(

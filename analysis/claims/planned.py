@@ -16,14 +16,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 from analysis.claims import c1, c3, c4, c7a
 from analysis.claims.rules import Question
-from analysis.instrument_file import ComponentFacts, NoiseFacts, NoiseTable, ResolutionFacts
+from analysis.instrument_file import Component, NoiseFacts, NoiseTable
 from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE
-from analysis.statistics.noise import Design, Quantity, Resolution
+from analysis.statistics.noise import Design
 from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import (
     NOTHING_COMMON,
@@ -71,20 +70,6 @@ def trained_lines(lr_schedule: str, *, compared: bool) -> Lines:
 def noise_design(depth: int, switch: int) -> Design:
     """The noise study's, with the claims' margins."""
     return Design(depth=depth, switch=switch, margins=MARGINS)
-
-
-def noise_facts(found: Quantity) -> NoiseFacts:
-    """A quantity as `table.json` has it."""
-    same = ("margin", "mean", "untrained", "samples", "from_jackknife")
-    facts: dict[str, Any] = {name: getattr(found, name) for name in (*same, "common")}
-    of = {"kind": found.metric.kind, "extractor": found.metric.extractor, "quantity": found.name}
-    return NoiseFacts.model_validate(of | facts | dict(found.components))
-
-
-def resolution_facts(found: Resolution) -> ResolutionFacts:
-    """The same as `table.json` has it."""
-    facts = vars(found) | {"kind": found.metric.kind, "extractor": found.metric.extractor}
-    return ResolutionFacts.model_validate({k: v for k, v in facts.items() if k != "metric"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +174,9 @@ def common_of(facts: NoiseFacts, size: Size, *, upper: bool = False) -> Common:
     return Common(variance=variance, degrees_of_freedom=facts.common.degrees_of_freedom)
 
 
-def _variance(part: ComponentFacts, *, upper: bool) -> float:
-    return (part.high if upper and part.high is not None else part.estimate) or 0.0
+def _variance(part: Component, *, upper: bool) -> float:
+    known = [one for one in (part.high if upper else math.nan, part.estimate) if one == one]
+    return known[0] if known else 0.0
 
 
 def samples_wanted(table: NoiseTable, quantity: str, extractor: str, *, seeds: int) -> int | None:

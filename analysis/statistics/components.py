@@ -7,23 +7,12 @@ their intervals are generalised confidence intervals (S. Weerahandi, J. Amer. St
 `DRAWS` times, and the component that follows from each draw is kept.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from analysis.instrument_file import Component
 
 DRAWS = 20_000
 LEVELS = ("base", "training", "evaluation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Component:
-    """A variance, in the metric's unit squared, with its 95 % interval; none where the design has
-    one unit of this level (NaN)."""
-
-    estimate: float
-    low: float
-    high: float
-    degrees_of_freedom: int
 
 
 def variance_components(values_BSR: np.ndarray) -> dict[str, Component]:

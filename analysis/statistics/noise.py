@@ -24,7 +24,7 @@ jackknife over blocks of it, is apart.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -34,8 +34,9 @@ from scipy.optimize import brentq
 
 from analysis.errors import FrameError
 from analysis.frame import FINISHED
+from analysis.instrument_file import Component, NoiseFacts, ResolutionFacts
 from analysis.metrics import Metric, parse_metric
-from analysis.statistics.components import Component, variance_components
+from analysis.statistics.components import LEVELS, variance_components
 from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.units import WHOLE
 from analysis.study_file import BASE, COMMON_BLOCK, REAL
@@ -69,20 +70,10 @@ class Design:
         return at.fillna(False).astype(bool)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quantity:
-    """One quantity by one metric.
+class Quantity(NoiseFacts):
+    """What `table.json` says of a quantity, and what that was checked against.
 
     Attributes:
-        name: as in this module's docstring.
-        margin: the share of the untrained damage that it is less of; None where it is no loss.
-        mean: over all values.
-        untrained: mean of the damage that the margin is a share of.
-        samples: behind each value; for likelihood, test images.
-        components: `base`, `training`, `evaluation`: the last of one sample.
-        common: of the mean over units, by what they share (for likelihood: of one test image);
-            None where they share nothing.
-        from_jackknife: whether the last is the jackknife's, since nothing was drawn anew.
         jackknife: the jackknife's variance of one sample; NaN without replicates.
         by_count: the repeats' variance of one sample at each count of samples, the largest first;
             without those that have none.
@@ -90,17 +81,13 @@ class Quantity:
     """
 
     metric: Metric
-    name: str
-    margin: float | None
-    mean: float
-    untrained: float | None
-    samples: int
-    components: Mapping[str, Component]
-    common: Component | None
-    from_jackknife: bool
     jackknife: float
     by_count: Mapping[int, float]
     p_inverse: float
+
+    @property
+    def components(self) -> dict[str, Component]:
+        return {name: getattr(self, name) for name in LEVELS}
 
     @property
     def inverse(self) -> bool | None:
@@ -114,28 +101,10 @@ class Quantity:
         return self.jackknife / repeats if repeats > 0 else math.nan
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolution:
-    """How well so many samples tell a trained network of half the layers from a full one.
-
-    Attributes:
-        full, half: mean levels.
-        bias: how far `full` lies above its limit, as a share of that: on a line in 1 / n through
-            the next fewer samples (as FID-infinity, Chong and Forsyth, arXiv 1911.07023); NaN for
-            the fewest.
-        deviations: that half less full lies from zero, in standard deviations of a difference
-            evaluated once.
-        low, high: 95 % interval of the last, for these networks (see `standardised`).
-    """
+class Resolution(ResolutionFacts):
+    """The same of a metric of a frame."""
 
     metric: Metric
-    samples: int
-    full: float
-    half: float
-    bias: float
-    deviations: float
-    low: float
-    high: float
 
 
 class Noise:
@@ -209,6 +178,8 @@ class Noise:
                 found.append(
                     Resolution(
                         metric=metric,
+                        kind=metric.kind,
+                        extractor=metric.extractor,
                         samples=n,
                         full=level,
                         half=float(half[..., 0].mean()),
@@ -318,12 +289,14 @@ def _quantity(
     spread = {n: pair for n, pair in spread.items() if pair[1]}
     return Quantity(
         metric=metric,
-        name=name,
+        kind=metric.kind,
+        extractor=metric.extractor,
+        quantity=name,
         margin=margin,
         mean=float(values_BSR.mean()),
         untrained=untrained,
         samples=samples,
-        components=found | {"evaluation": evaluation},
+        **found | {"evaluation": evaluation},
         common=common,
         from_jackknife=not repeated,
         jackknife=samples * jackknife,
@@ -394,4 +367,4 @@ def _inverse(spread: Mapping[int, tuple[float, int]]) -> float:
 def _changed(one: Component, change: Callable[[float], float]) -> Component:
     """With estimate and ends changed alike."""
     estimate, low, high = map(change, (one.estimate, one.low, one.high))
-    return replace(one, estimate=estimate, low=low, high=high)
+    return one.model_copy(update={"estimate": estimate, "low": low, "high": high})

@@ -16,7 +16,7 @@ from analysis.claims.planned import (
     samples_wanted,
     trained_lines,
 )
-from analysis.instrument_file import ComponentFacts
+from analysis.instrument_file import Component
 from analysis.metrics import parse_metric
 from analysis.statistics.power import detectable, power_of, units_needed
 from analysis.study_file import SpreadFacts
@@ -59,7 +59,7 @@ def test_a_direction_has_no_margin_and_no_power() -> None:
 
 def test_what_units_share_no_number_of_them_lessens() -> None:
     (quantity,) = noise_table().quantities
-    common = ComponentFacts(estimate=0.5, low=0.3, high=1.0, degrees_of_freedom=19)
+    common = Component(estimate=0.5, low=0.3, high=1.0, degrees_of_freedom=19)
     shared = quantity.model_copy(update={"common": common})
     for kind, variance in (("fd", 0.5), ("nll", 0.5 / SIZE.images)):
         of_kind = shared.model_copy(update={"kind": kind})

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
+from pydantic import TypeAdapter
 
-from analysis.claims.planned import noise_facts, resolution_facts
 from analysis.errors import FrameError
+from analysis.instrument_file import ResolutionFacts
 from analysis.statistics.noise import Design, Noise, Quantity, standardised
 from analysis.study_file import COMMON_BLOCK
 
@@ -15,7 +16,7 @@ DESIGN = Design(depth=8, switch=3, margins={"full": 0.02, "half": 0.05, "quarter
 
 def quantities(**sizes: int) -> dict[tuple[str, str], Quantity]:
     found = Noise(noise_frame(**sizes), DESIGN).quantities
-    return {(one.metric.kind, one.name): one for one in found}
+    return {(one.metric.kind, one.quantity): one for one in found}
 
 
 def test_components_are_those_that_the_values_were_drawn_with() -> None:
@@ -39,7 +40,7 @@ def test_one_by_n_holds_where_it_does_and_is_refused_where_not() -> None:
     frame = noise_frame(units=30, draws=4)
     few = (frame["count"] == 250) & (frame["metric"].str.startswith("fd"))
     frame.loc[few & (frame["kind"] == "fixed"), "value"] *= 3
-    wrong = {(q.metric.kind, q.name): q for q in Noise(frame, DESIGN).quantities}
+    wrong = {(q.metric.kind, q.quantity): q for q in Noise(frame, DESIGN).quantities}
     assert wrong["fd", "loss half"].inverse is False
 
 
@@ -59,9 +60,11 @@ def test_what_so_many_samples_can_tell() -> None:
             5 * DRAW_SD, abs=0.2 * DRAW_SD
         )
     assert found["fd", 1000].bias == pytest.approx(0.1 / 2, abs=0.01)
-    facts = resolution_facts(found["fd", 250])
-    assert (facts.kind, facts.samples, facts.bias) == ("fd", 250, None)
-    assert facts.deviations == found["fd", 250].deviations
+    as_facts = TypeAdapter(ResolutionFacts)  # as `table.json` has them: without the metric
+    written = as_facts.dump_json(found["fd", 250])
+    assert b'"bias":null' in written and b"metric" not in written
+    read = as_facts.validate_json(written)
+    assert (read.kind, read.samples) == ("fd", 250) and np.isnan(read.bias)
 
 
 @pytest.mark.parametrize("true", [1.0, 5.0, 14.0])
@@ -104,20 +107,19 @@ def shared_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
 def test_what_units_share_is_apart() -> None:
     frame, variance = shared_images(noise_frame(units=6))
-    found = {(q.metric.kind, q.name): q for q in Noise(frame, DESIGN).quantities}
+    found = {(q.metric.kind, q.quantity): q for q in Noise(frame, DESIGN).quantities}
     half, nll = found["fd", "loss half"], found["nll", "loss half"]
     assert half.common.estimate == pytest.approx(variance)
     assert half.common.low < variance < half.common.high
     assert found["fd", "level full"].common.estimate == pytest.approx(0)
     alone = quantities(units=6)
     assert half.components == alone["fd", "loss half"].components
-    assert noise_facts(half).common.degrees_of_freedom == 19
+    assert half.common.degrees_of_freedom == 19
     assert nll.common.estimate == pytest.approx(variance * nll.samples)
     assert nll.components["evaluation"].estimate == pytest.approx(0), "it is no unit's own"
     base = alone["nll", "loss half"].components["base"]
     assert nll.components["base"].estimate == pytest.approx(base.estimate)
     assert alone["fd", "loss half"].common is None
-    assert noise_facts(alone["fd", "loss half"]).common is None
 
 
 def test_blocks_that_some_cells_lack_say_nothing() -> None:
