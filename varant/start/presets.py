@@ -38,11 +38,9 @@ class BaseConfig:
     """All that fixes a tokenizer and a base network, but for the data.
 
     Attributes:
-        limit: training images of an embedded data set to use, None for all.
         evaluations: of a base network on select images, along its training.
     """
 
-    limit: int | None = None
     tokenizer: TokenizerConfig
     tokenizer_training: TokenizerTraining
     geometry: Geometry
@@ -56,14 +54,14 @@ class BaseConfig:
         Args:
             budget: training images of the base network; None for the preset's.
         """
-        geometry, steps, images = base_geometry(preset), preset.tokenizer.steps, None
+        geometry, steps = base_geometry(preset), preset.tokenizer.steps
         recipe = preset.base
         budget = budget or (QUICK_BUDGET if quick else preset.base.budget)
         if quick:
             depth, heads = geometry.depth // 2, max(1, geometry.heads - 1)
             width = heads * geometry.head_dim
             geometry = replace(geometry, depth=depth, width=width, heads=heads)
-            steps, images = QUICK_TOKENIZER_STEPS, QUICK_IMAGES
+            steps = QUICK_TOKENIZER_STEPS
         try:
             training = TrainingConfig(
                 budget_images=budget,
@@ -74,7 +72,6 @@ class BaseConfig:
         except UserError as error:
             raise UserError(str(error).replace("--budget", "--base-budget")) from None
         return cls(
-            limit=images,
             tokenizer=light_tokenizer(preset),
             tokenizer_training=TokenizerTraining(steps=steps),
             geometry=geometry,

@@ -98,7 +98,8 @@ def test_tiny_is_what_it_was(quick):
         "tr": base.training.as_dict(),
     }
     assert digest_of(content) == TINY[quick]
-    assert base.limit == (2_000 if quick else None)
+    images = resolve(StartConfig(preset="tiny"), DataConfig(), quick=quick).dataset.sizes["train"]
+    assert (images == 2_000) is quick
 
 
 @EACH
