@@ -77,6 +77,21 @@ class Gauge(abc.ABC):
         return digest_of(self.identity)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchGauge(Gauge):
+    """A cell of one batch size: images that are drawn at once, or of a training step."""
+
+    batch: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, batch {self.batch}"
+
+    def row(self, subject: str, metric: str, value: float, **more: object) -> Row:
+        of: Row = {"subject": subject, "batch": self.batch, "metric": metric}
+        return of | {"value": float(value)} | more
+
+
 def code_digest() -> str:
     """Of all that a cell may run: the package, and the cells themselves."""
     folders = (Path(varant.__file__).parent, Path(__file__).parent)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from analysis.efficiency_file import OURS
-from studies.cells.gauge import Gauge, Row
+from studies.cells.gauge import BatchGauge, Row
 from studies.cells.samplers import Sampler, predicted_stages, samplers, stand_ins
 from studies.cells.timing import StageClock, Stopwatch
 from studies.cells.tracing import StageTrace, device_activities, trace_of
@@ -20,19 +20,13 @@ MOST_TURNS, TURNS_SECONDS = 4, 30.0  # of switching, beyond `repeats`
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfSampling(Gauge):
+class _OfSampling(BatchGauge):
     """Of the samplers at one batch size."""
 
-    batch: int
     part: ClassVar[str] = "sampling"
 
-    @property
-    def name(self) -> str:
-        return f"{self.kind}, batch {self.batch}"
-
     def _row(self, sampler: Sampler, metric: str, value: float, **more: object) -> Row:
-        of: Row = {"style": sampler.style, "subject": sampler.plan.name, "batch": self.batch}
-        return of | {"metric": metric, "value": float(value)} | more
+        return self.row(sampler.plan.name, metric, value, style=sampler.style, **more)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from studies.cells.gauge import Gauge, Row
+from studies.cells.gauge import BatchGauge, Row
 from studies.cells.timing import Stopwatch, Work
 from studies.cells.tracing import trace_of
 from varant.data.batches import Batches, CachedBatches, OnlineBatches
@@ -34,19 +34,10 @@ STEPS = 10_000  # of a budget that no gauge comes to the end of
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfTraining(Gauge):
-    """Of a trainer whose tokens are random.
+class _OfTraining(BatchGauge):
+    """Of a trainer whose tokens are random."""
 
-    Attributes:
-        batch: images of a step.
-    """
-
-    batch: int
     part: ClassVar[str] = "training"
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}, batch {self.batch}"
 
     def _trainer(self) -> Trainer:
         """It takes every step in full; what stands in `plans` for that depth is what runs."""
@@ -72,10 +63,6 @@ class _OfTraining(Gauge):
     def _watch(self) -> Stopwatch:
         return Stopwatch(repeats=self.subject.repeats, device=self.subject.device)
 
-    def _row(self, subject: str, metric: str, value: float, **more: object) -> Row:
-        of: Row = {"subject": subject, "batch": self.batch, "metric": metric}
-        return of | {"value": float(value)} | more
-
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(_OfTraining):
@@ -93,14 +80,14 @@ class Steps(_OfTraining):
         seconds = self._watch.by_turns([partial(step, plan) for plan in subject.plans])
         full = plan_cost(subject.geometry, guidance=False).flops
         for plan, mine in zip(subject.plans, seconds.T, strict=True):
-            row = partial(self._row, plan.name)
+            row = partial(self.row, plan.name)
             for repeat, spent in enumerate(mine):
                 yield row("step_seconds", spent, repeat=repeat)
             flops = plan_cost(subject.geometry, plan, guidance=False).flops
             yield row("flops_ratio", flops / full)
             yield row("bytes/peak", self._peak(partial(step, plan)), stage="step")
         for kind, size in self._fixed(trainer).items():
-            yield self._row("network", "bytes/fixed", size, stage=kind)
+            yield self.row("network", "bytes/fixed", size, stage=kind)
 
     def _peak(self, step: partial[None]) -> int:
         """Of all that a step holds beside parameters and optimiser: gradients, activations."""
@@ -153,13 +140,13 @@ class Around(_OfTraining):
         works: list[Work] = [partial(step, cached), partial(step, online), load]
         seconds = self._watch.by_turns(works)
         for repeat, (own, tokenised, loaded) in enumerate(seconds):
-            yield self._row("cached over online", "online_ratio", tokenised / own, repeat=repeat)
-            yield self._row("loading", "share", loaded / own, repeat=repeat)
+            yield self.row("cached over online", "online_ratio", tokenised / own, repeat=repeat)
+            yield self.row("loading", "share", loaded / own, repeat=repeat)
         spent = float(np.median(seconds[:, 0]))
-        yield self._row("checkpoints", "share", self._checkpoint_share(trainer))
+        yield self.row("checkpoints", "share", self._checkpoint_share(trainer))
         evaluation = self._evaluation_seconds(trainer)
         between = self.budget_images / EVALUATIONS / self.batch * spent
-        yield self._row("evaluation", "share", evaluation / (between + evaluation))
+        yield self.row("evaluation", "share", evaluation / (between + evaluation))
 
     def _online(self, tokenizer: Tokenizer) -> OnlineBatches:
         side = tokenizer.image_side
