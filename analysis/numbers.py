@@ -44,7 +44,7 @@ def interval(found: Interval | None, *, signed: bool = True) -> str:
     """An estimate with its interval, or the sign for nothing."""
     if found is None:
         return NOTHING
-    return estimate(found.estimate, found.low, found.high, signed=signed)
+    return estimate(*found.ends, signed=signed)
 
 
 def decimals_for(low: float, high: float) -> int | None:

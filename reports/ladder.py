@@ -151,8 +151,7 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
     for name, metrics in _spaces(study, list(dict.fromkeys(s.metric for s in steps))).items():
         cells: dict[str, dict[str, str]] = {}
         for step in (step for step in steps if step.metric in metrics):
-            i = step.observed.interval()
-            text = numbers.estimate(i.estimate, i.low, i.high, signed=False)
+            text = numbers.interval(step.observed.interval(), signed=False)
             cells.setdefault(step.rung, {})[step.metric.short] = text
         rows = pd.DataFrame.from_dict(cells, orient="index").rename_axis("Rung").reset_index()
         rows = rows.loc[sorted(rows.index, key=lambda i: rows["Rung"][i] != REAL)]
@@ -165,8 +164,8 @@ def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: in
 def _summary(steps: Sequence[Step]) -> pd.DataFrame:
     rows = []
     for step in steps:
-        i, repeats = step.observed.interval(), len(step.observed.units)
-        ends = (i.estimate, i.low, i.high, step.limit, step.distance, step.rejected)
-        rows.append((step.metric.name, step.rung, step.zone, *ends, repeats))
+        found = (*step.observed.interval().ends, step.limit, step.distance, step.rejected)
+        repeats = len(step.observed.units)
+        rows.append((step.metric.name, step.rung, step.zone, *found, repeats))
     names = "metric rung zone mean low high limit distance rejected repeats"
     return pd.DataFrame(rows, columns=names.split())

@@ -63,7 +63,7 @@ def _line(one: Sampling, beyond: float) -> Line:
         -1: Verdict.CONTRADICTED,
     }
     two_sided = paired_t(lost, confidence=1 - 2 * SIGNIFICANCE)  # as wide as the test is strict
-    ends = (100 * end for end in (two_sided.estimate, two_sided.low, two_sided.high))
+    ends = (100 * end for end in two_sided.ends)
     test = Evidence(
         label=f"batch {one.batch}: time lost after another plan, as a share",
         interval=interval,

@@ -94,10 +94,7 @@ def draw_asymmetry(ax: Axes, group: Sequence[Asymmetry]) -> None:
     rows = []
     for a in group:
         sizes = abs(a.early.estimate) + abs(a.late.estimate)
-        estimate, low, high = (
-            v / sizes if sizes > 0 else np.nan
-            for v in (a.difference.estimate, a.difference.low, a.difference.high)
-        )
+        estimate, low, high = (v / sizes if sizes > 0 else np.nan for v in a.difference.ends)
         side = EARLY if estimate > 0 else LATE
         colour, marker = (side, "o") if a.metric.decides else (FAINT, "D")
         rows.append((a.metric.short, estimate, low, high, colour, marker, a.sign != 0))

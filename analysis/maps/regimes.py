@@ -83,7 +83,7 @@ def regime_map(
         at = (regime.base_images, regime.lr)
         if observed := regime.against_fixed(kind, plans):
             i = observed.interval()
-            found.append((*at, i.estimate, i.low, i.high, i.p_value))
+            found.append((*at, *i.ends, i.p_value))
         else:
             failed.append(at)
     ages, rates = (sorted(set(values)) for values in zip(*_places(regimes), strict=True))

@@ -43,7 +43,7 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
                 found.append((trained, used, 0.0, 0.0, 0.0, math.nan))
             elif pair := levels.paired((one, plan), (matched, plan), metric.name):
                 x = pair.interval()
-                found.append((trained, used, x.estimate, x.low, x.high, x.p_value))
+                found.append((trained, used, *x.ends, x.p_value))
             elif plan in levels.plans and (one, plan) not in levels.places:
                 failed.append((trained, used))
     columns = ["trained", "used", *ENDS, "p_value"]
@@ -77,7 +77,7 @@ def switch_losses(
         if loss := levels.loss((name, plan), metric.name):
             x, acceptable = loss.interval(), stands_in(levels, (name, plan), metric.name, half)
             shares = (levels.counted(plan, c) / levels.counted(FULL, c) for c in COSTS)
-            rows.append((depth, switch, x.estimate, x.low, x.high, acceptable, *shares))
+            rows.append((depth, switch, *x.ends, acceptable, *shares))
     columns = ["depth", "switch", *ENDS, "acceptable", "kv_share", "flops_share"]
     return pd.DataFrame(rows, columns=columns)
 

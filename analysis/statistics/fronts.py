@@ -175,8 +175,7 @@ def hypervolume_table(
             kv_P = np.array([levels.value((schedule, plan), KV) for plan in losses]) / full_kv
             lost = list(losses.values())
             found = applied(partial(_area, kv_P), [*lost, untrained.pooled(lost[0].units)])
-            ends = (found.mean, found.interval().low, found.interval().high)
-            counts = (len(found.units), len(lost))
+            ends, counts = found.interval().ends, (len(found.units), len(lost))
             rows.append((schedule, metric.name, *ends, *counts, tuple(found.values.tolist())))
     columns = ["schedule", "metric", "value", "low", "high", "units", "points", "values"]
     return pd.DataFrame(rows, columns=columns)

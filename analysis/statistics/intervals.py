@@ -6,7 +6,7 @@ Everything here works on differences that are already paired, unit by unit.
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
@@ -38,6 +38,11 @@ class Interval:
     standard_error: float = 0.0
     degrees_of_freedom: float = 0
     p_value: float = math.nan  # of the mean being zero, two-sided
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """Estimate, low and high."""
+        return self.estimate, self.low, self.high
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> Interval:
@@ -98,8 +103,7 @@ def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0
 def with_common(own: Interval, common_R: np.ndarray, *, confidence: float) -> Interval:
     """An interval over units, widened by what shifts all of them alike.
 
-    The variances add; degrees of freedom are F. E. Satterthwaite's (Biometrics Bulletin 2 (1946),
-    110-114). Unchanged where nothing is common, or where the interval has no end.
+    Unchanged where nothing is common, or where the interval has no end.
 
     Args:
         common_R: the mean without each of R blocks of what units share, the jackknife's replicates.
@@ -111,16 +115,7 @@ def with_common(own: Interval, common_R: np.ndarray, *, confidence: float) -> In
     if not squares.sum() > 0:
         return own
     freedom = np.array([own.degrees_of_freedom, blocks - 1])
-    df, error = float(squares.sum() ** 2 / (squares**2 / freedom).sum()), math.sqrt(squares.sum())
-    half = float(special.stdtrit(df, 0.5 + confidence / 2)) * error
-    return replace(
-        own,
-        low=own.estimate - half,
-        high=own.estimate + half,
-        standard_error=error,
-        degrees_of_freedom=df,
-        p_value=float(2 * special.stdtr(df, -abs(own.estimate) / error)),
-    )
+    return _satterthwaite(own.estimate, squares, freedom, confidence)
 
 
 def welch_t(one: Interval, other: Interval) -> Interval:
@@ -134,16 +129,24 @@ def welch_t(one: Interval, other: Interval) -> Interval:
     if not (np.isfinite(variances).all() and variances.sum() > 0 and (freedom > 0).all()):
         nan = math.nan
         return Interval(estimate=difference, low=nan, high=nan, standard_error=nan)
+    return _satterthwaite(difference, variances, freedom, 0.95)
+
+
+def _satterthwaite(
+    estimate: float, variances: np.ndarray, freedom: np.ndarray, confidence: float
+) -> Interval:
+    """Of an estimate whose variances add; degrees of freedom are F. E. Satterthwaite's (Biometrics
+    Bulletin 2 (1946), 110-114)."""
     error = math.sqrt(variances.sum())
     df = float(variances.sum() ** 2 / (variances**2 / freedom).sum())
-    half = float(special.stdtrit(df, 0.975)) * error
+    half = float(special.stdtrit(df, 0.5 + confidence / 2)) * error
     return Interval(
-        estimate=difference,
-        low=difference - half,
-        high=difference + half,
+        estimate=estimate,
+        low=estimate - half,
+        high=estimate + half,
         standard_error=error,
         degrees_of_freedom=df,
-        p_value=float(2 * special.stdtr(df, -abs(difference) / error)),
+        p_value=float(2 * special.stdtr(df, -abs(estimate) / error)),
     )
 
 

@@ -244,16 +244,13 @@ class Levels:
                 continue
             found = self.paired((name, plan), (control, plan), metric)
             if found:
-                i = found.interval()
-                values = (i.estimate, i.low, i.high, i.p_value, found.over, len(found.units))
-                rows.append((name, plan.label, way.trains(plan), metric, *values))
+                i, of = found.interval(), (name, plan.label, way.trains(plan), metric)
+                rows.append((*of, *i.ends, i.p_value, found.over, len(found.units)))
         columns = ["schedule", "plan", "trained", "metric"]
         columns += ["damage", "low", "high", "p_value", "over", "units"]
         table = pd.DataFrame(rows, columns=columns)
-        table["p_holm"] = table.groupby(["plan", "metric"])["p_value"].transform(
-            lambda p: holm(p.to_numpy())
-        )
-        return table
+        p_values = table.groupby(["plan", "metric"])["p_value"]
+        return table.assign(p_holm=p_values.transform(lambda p: holm(p.to_numpy())))
 
 
 def _way(row: Any) -> Way:

@@ -233,8 +233,7 @@ def level_rows(levels: Levels) -> pd.DataFrame:
     for metric in (m for m in levels.metrics if levels.floor(m.name)):
         for place in levels.places:
             if found := levels.excess(place, metric.name):
-                i = found.interval()
-                rows.append((place[0], place[1].label, metric.name, i.estimate, i.low, i.high))
+                rows.append((place[0], place[1].label, metric.name, *found.interval().ends))
     columns = ["schedule", "plan", "metric", "excess", "low", "high"]
     excess = with_texts(pd.DataFrame(rows, columns=columns), "excess")
     same = table.drop(columns=["of", "text", "low", "high", "value"])

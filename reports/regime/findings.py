@@ -116,8 +116,7 @@ def differences(findings: RegimeFindings) -> pd.DataFrame:
         for zone, of in findings.plans.items():
             for regime in findings.regimes:
                 if found := regime.against_fixed(kind, of):
-                    i = found.interval()
-                    at = (i.estimate, i.low, i.high, i.p_value, len(found.units))
-                    rows.append((kind, zone, regime.base_images, regime.lr, *at))
+                    i, at = found.interval(), (kind, zone, regime.base_images, regime.lr)
+                    rows.append((*at, *i.ends, i.p_value, len(found.units)))
     columns = "kind zone base_images lr damage low high p_value units"
     return pd.DataFrame(rows, columns=columns.split())
