@@ -25,8 +25,14 @@ from varant.start.config import DataConfig
 if TYPE_CHECKING:
     from varant.data.datasets import Dataset
     from varant.model.tokenizer import Tokenizer, TokenizerConfig
+    from varant.progress import Log
+    from varant.training.run import RunFolder
+    from varant.training.tokenizer import TokenizerTrainer
 
 MEASURED_IMAGES = 2_500  # of the select split
+LOG_EVERY = 10  # steps between two lines of metrics.jsonl
+COLLAPSED = 2.0  # codes in use, by perplexity: below, a scale says next to nothing
+SETTLED_STEPS = 100  # after which a scale's running shares mean something
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,6 @@ def main(config: TrainTokenizerConfig) -> None:
     from varant.store.official import save_official_tokenizer
     from varant.training.run import RunFolder, advancing
     from varant.training.tokenizer import TokenizerTrainer, TokenizerTraining
-    from varant.training.tokenizer_run import run_tokenizer
 
     check_device(config.device)
     require_writable("--out", config.out)
@@ -113,13 +118,55 @@ def main(config: TrainTokenizerConfig) -> None:
             train = ReplacingSplit(dataset.train, config.data.skip_unreadable)
             trainer = TokenizerTrainer(train, sizes, training, config.device)
             with progress_bar("tokenizer", steps * config.batch, "img") as advance:
-                log = advancing(advance)
-                run_tokenizer(run, trainer, log=log, checkpoint_seconds=config.checkpoint_every)
+                train_in(run, trainer, advancing(advance), config.checkpoint_every)
     tokenizer = load_tokenizer(config.out).to(config.device)
     print("\n".join(measured(config, tokenizer, dataset)))
     if config.export is not None:
         save_official_tokenizer(tokenizer, config.export)
         print(f"{config.export}: as the published files are")
+
+
+def train_in(
+    run: RunFolder, trainer: TokenizerTrainer, log: Log, checkpoint_seconds: float
+) -> None:
+    """Train to the end, from the newest whole checkpoint of the folder if any, and save the result;
+    it raises as `varant.training.run.run_training`."""
+    import torch
+
+    from varant.store.checkpoint import save
+    from varant.training.run import ResumedRun
+    from varant.training.tokenizer import perplexities
+
+    resumed = ResumedRun(run, trainer, checkpoint_seconds)
+    collapsed = set(resumed.facts.get("collapsed", ()))
+    with resumed.going():
+        while not trainer.finished:
+            metrics = trainer.advance()
+            resumed.saver.check()
+            if trainer.finished or trainer.step % LOG_EVERY == 0:
+                found = perplexities(trainer.used_KV)
+                metrics |= {f"perplexity/scale_{k:02d}": p for k, p in enumerate(found, 1)}
+                resumed.write({"step": trainer.step} | metrics)
+                log(trainer.step, metrics)
+                collapsed = _collapsed(trainer.step, found, collapsed)
+            resumed.end_step({"collapsed": sorted(collapsed)}, resumed.wishes())
+    note: dict[str, Any] = {"identity": run.identity, "torch": torch.__version__}
+    save(run.folder, trainer.tokenizer.eval(), note=note)
+
+
+def _collapsed(step: int, found: list[float], before: set[int]) -> set[int]:
+    """Scales that have collapsed; those that had not before are named."""
+    from varant.training.run import warn_on_stderr
+
+    if step < SETTLED_STEPS:
+        return before
+    now = {k for k, codes in enumerate(found, 1) if codes < COLLAPSED}
+    for k in sorted(now - before):
+        warn_on_stderr(
+            f"step {step}: the codes of scale {k} collapse ({found[k - 1]:.2f} in use, by "
+            "perplexity); use fewer scales, or more images"
+        )
+    return now
 
 
 def measured(config: TrainTokenizerConfig, tokenizer: Tokenizer, dataset: Dataset) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from varant import train_tokenizer
 from varant.errors import Preempted, UserError
 from varant.files import sha256_file
 from varant.flags import flags_of
@@ -17,7 +18,7 @@ from varant.start.sources import resolve
 from varant.store.checkpoint import load_tokenizer
 from varant.store.official import load_official_tokenizer
 from varant.train_tokenizer import TrainTokenizerConfig, main
-from varant.training import tokenizer_run
+from varant.training import tokenizer
 from varant.training.tokenizer import TokenizerTrainer, perplexities
 
 SIDES = (1, 2, 4)
@@ -80,9 +81,9 @@ def test_stopped_it_goes_on_exactly(images, whole, tmp_path, monkeypatch):
 
 
 def test_a_scale_that_collapses_is_named_once(images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tokenizer_run, "SETTLED_STEPS", 10)
-    found = iter([[9.0, 9.0, 9.0], [1.2, 9.0, 9.0], [1.1, 9.0, 1.9]])
-    monkeypatch.setattr(tokenizer_run, "perplexities", lambda used_KV: next(found))
+    monkeypatch.setattr(train_tokenizer, "SETTLED_STEPS", 10)
+    found = iter([[9.0, 9.0, 9.0], [1.2, 9.0, 9.0], [1.1, 9.0, 1.9], [9.0, 9.0, 9.0]])
+    monkeypatch.setattr(tokenizer, "perplexities", lambda used_KV: next(found))
     main(config_of(images, tmp_path))
     said = [line for line in capsys.readouterr().err.splitlines() if "collapse" in line]
     assert [line[line.index("warning:") :].split(" (")[0] for line in said] == [

@@ -32,12 +32,11 @@ from varant.store import checkpoint
 from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Sizes
 from varant.store.official import load_official, load_official_tokenizer, official_sizes
 from varant.store.workspace import Workspace
-from varant.training.distributed import Ranks
+from varant.training.distributed import ALONE, Ranks
 from varant.training.tokenizer import reconstruction_psnr
 
 FINE_TUNING_LR = 1e-3  # of a small network that was trained before
 OFFICIAL_LR = 1e-6  # of official checkpoints (VARiant, arXiv 2511.16546)
-ALONE = Ranks()
 PSNR_FILE = "psnr.json"  # beside the tokens, of a tokenizer that was given
 
 

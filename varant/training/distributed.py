@@ -65,6 +65,9 @@ class Ranks:
                     )
 
 
+ALONE = Ranks()
+
+
 def end_with_torchrun() -> None:
     """Have this process stopped, so that it saves, when torchrun itself is killed: nobody would
     know of it, and nobody else could train in its folder."""

@@ -31,8 +31,10 @@ from varant.manifest import record, verified
 from varant.progress import Log
 from varant.signals import stop_signals
 from varant.store.checkpoint import CONFIG_FILE, save
+from varant.training.distributed import ALONE, Ranks
 from varant.training.ending import worse_ending
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState, Saver
+from varant.training.tokenizer import TokenizerTrainer
 from varant.training.trainer import Trainer, Wishes
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
@@ -42,6 +44,7 @@ RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
 # The metrics that differ between equal runs; the last: share of the time so far in which the run
 # stood still for checkpoints.
 TIMES = ("seconds", "images_per_second/train", "time_share/checkpoint")
+Trains = Trainer | TokenizerTrainer
 
 
 def warn_on_stderr(line: str) -> None:
@@ -176,6 +179,78 @@ def open_metrics(path: Path, length: int) -> TextIO:
     return file
 
 
+class ResumedRun:
+    """A run that goes on from the newest whole checkpoint of its folder, if any.
+
+    Attributes:
+        facts: that this was saved with; {} where there is none.
+        asked: the signals by which the machine said that it stops.
+    """
+
+    def __init__(self, run: RunFolder, trainer: Trains, every: float, ranks: Ranks = ALONE) -> None:
+        """`every`: see `checkpoint_seconds` of `run_training`."""
+        self.run, self.trainer, self.ranks = run, trainer, ranks
+        self.facts, self.asked = dict[str, Any](), list[int]()
+        checkpoints = CheckpointFolder(folder=run.folder / CHECKPOINTS)
+        self.saver = Saver(checkpoints, every)
+        self._lines: TextIO | None = None
+        try:
+            state = checkpoints.latest(warn_on_stderr if ranks.first else lambda line: None)
+        except DamagedCheckpoint as damage:
+            raise UserError(f"{damage}; delete {run.folder} to start again") from None
+        if state is not None:
+            trainer.restore(state)
+            self.facts = state.facts
+        place = "the step to go on from (is --out a folder that all share?)"
+        ranks.check_same({place: trainer.step})
+
+    @contextlib.contextmanager
+    def going(self) -> Iterator[None]:
+        """Inside, it takes steps."""
+        path, length = self.run.folder / METRICS_FILE, self.facts.get("metrics_length", 0)
+        self._lines = open_metrics(path, length) if self.ranks.first else None
+        with (
+            stop_signals(lambda number, _: self.asked.append(number)),
+            self._lines or contextlib.nullcontext(),
+            contextlib.closing(self.saver),
+        ):
+            yield
+
+    def write(self, line: Mapping[str, float]) -> None:
+        if self._lines is not None:
+            self._lines.write(json.dumps(line) + "\n")
+
+    def save(self, facts: Mapping[str, Any], *, wait: bool) -> None:
+        """Save the state of now with these facts; other ranks than the first give their part."""
+
+        def state_of_now() -> RunState:
+            state, more = self.trainer.state(self.saver.copy), dict(facts)
+            if self._lines is not None:
+                os.fsync(self._lines.fileno())
+                more["metrics_length"] = os.fstat(self._lines.fileno()).st_size
+            return replace(state, facts=state.facts | more)
+
+        if self.ranks.first:
+            self.saver.save(state_of_now, wait=wait)
+        else:
+            state_of_now()
+
+    def wishes(self) -> Wishes:
+        return Wishes(save=self.ranks.first and self.saver.due, stop=bool(self.asked))
+
+    def end_step(self, facts: Mapping[str, Any], wished: Wishes) -> None:
+        """Save where it is time to; `Preempted` where it is to stop before its end."""
+        ending = wished.stop or self.trainer.finished
+        if wished.save or ending:
+            self.save(facts, wait=ending)
+        if wished.stop and not self.trainer.finished:
+            self.ranks.wait()
+            raise Preempted(
+                f"stopped after step {self.trainer.step} of {self.trainer.steps}; saved in "
+                f"{self.run.folder}; run the same command to go on"
+            )
+
+
 def run_training(
     run: RunFolder,
     trainer: Trainer,
@@ -200,58 +275,26 @@ def run_training(
         UserError: there are checkpoints, and all are damaged.
     """
     ranks, images_a_step = trainer.ranks, trainer.config.batch * trainer.config.passes
-    checkpoints = CheckpointFolder(folder=run.folder / CHECKPOINTS)
-    saver = Saver(checkpoints, checkpoint_seconds)
-    metrics_length, seconds_before = 0, 0.0
-    try:
-        state = checkpoints.latest(warn_on_stderr if ranks.first else lambda line: None)
-    except DamagedCheckpoint as damage:
-        raise UserError(f"{damage}; delete {run.folder} to start again") from None
-    if state is not None:
-        trainer.restore(state)
-        metrics_length, seconds_before = state.facts["metrics_length"], state.facts["seconds"]
-        saver.blocked_seconds = state.facts.get("blocked_seconds", 0.0)
-    ranks.check_same({"the step to go on from (is --out a folder that all share?)": trainer.step})
-
-    def elapsed() -> float:
-        return seconds_before + time.monotonic() - started
-
-    def state_of_now() -> RunState:
-        state, more = trainer.state(saver.copy), {"seconds": elapsed()}
-        if lines is not None:
-            os.fsync(lines.fileno())
-            more["metrics_length"] = os.fstat(lines.fileno()).st_size
-        return replace(state, facts=state.facts | more | {"blocked_seconds": saver.blocked_seconds})
-
-    def save_state(*, wait: bool) -> None:
-        if ranks.first:
-            saver.save(state_of_now, wait=wait)
-        else:
-            state_of_now()  # the first rank gets this one's part of it
-
-    def wishes() -> Wishes:
-        return Wishes(save=ranks.first and saver.due, stop=bool(asked))
-
-    def write(line: dict[str, float]) -> None:
-        if lines is not None:
-            lines.write(json.dumps(line) + "\n")
-
+    resumed = ResumedRun(run, trainer, checkpoint_seconds, ranks)
+    saver, before = resumed.saver, float(resumed.facts.get("seconds", 0.0))
+    saver.blocked_seconds = resumed.facts.get("blocked_seconds", 0.0)
     started = logged = time.monotonic()
     unlogged = 0
-    lines = open_metrics(run.folder / METRICS_FILE, metrics_length) if ranks.first else None
-    asked: list[int] = []  # the signals by which the machine said that it stops
-    with (
-        stop_signals(lambda number, _: asked.append(number)),
-        lines or contextlib.nullcontext(),
-        contextlib.closing(saver),
-    ):
-        if ranks.first and state is None and evaluator is not None:
-            write({"step": 0, "images_seen": 0} | evaluator(trainer))
+
+    def elapsed() -> float:
+        return before + time.monotonic() - started
+
+    def facts() -> dict[str, float]:
+        return {"seconds": elapsed(), "blocked_seconds": saver.blocked_seconds}
+
+    with resumed.going():
+        if ranks.first and not resumed.facts and evaluator is not None:
+            resumed.write({"step": 0, "images_seen": 0} | evaluator(trainer))
         while not trainer.finished:
             try:
-                metrics, wished = trainer.advance(wishes)
+                metrics, wished = trainer.advance(resumed.wishes)
             except Diverged:
-                save_state(wait=True)
+                resumed.save(facts(), wait=True)
                 raise
             saver.check()
             evaluated = evaluator is not None and evaluator.due(
@@ -269,22 +312,14 @@ def run_training(
                 metrics |= dict(zip(TIMES, times, strict=True))
                 logged, unlogged = now, 0
                 log(trainer.step, metrics)
-                write({"step": trainer.step} | metrics)
-            ending = wished.stop or trainer.finished
-            if wished.save or ending:
-                save_state(wait=ending)
-            if wished.stop and not trainer.finished:
-                ranks.wait()
-                raise Preempted(
-                    f"stopped after step {trainer.step} of {trainer.config.steps}; saved in "
-                    f"{run.folder}; run the same command to go on"
-                )
+                resumed.write({"step": trainer.step} | metrics)
+            resumed.end_step(facts(), wished)
     if ranks.first:
-        facts = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__}
+        note = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__}
         if worse := _worse_ending(trainer, read_metrics(run.folder)):
             warn_on_stderr(f"{run.folder}: {worse}")
-            facts[WORSE_NOTE] = worse
-        save(run.folder, trainer.tokenizer, trainer.averaged.eval(), note=facts)
+            note[WORSE_NOTE] = worse
+        save(run.folder, trainer.tokenizer, trainer.averaged.eval(), note=note)
         record(run.folder / METRICS_FILE)
     ranks.wait()
 

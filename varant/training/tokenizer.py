@@ -18,11 +18,9 @@ from varant.devices import float32_exactly, images_at_once
 from varant.model.tokenizer import QuantizedScale, Quantizer, Tokenizer, TokenizerConfig
 from varant.progress import Log
 from varant.randomness import batch_indices, stream, torch_seed
-from varant.training.distributed import Ranks
+from varant.training.distributed import ALONE
 from varant.training.optimiser import optimiser_state, restore_optimiser
 from varant.training.resume import RunState
-
-ALONE = Ranks()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,8 @@ class TokenizerTrainer:
         with torch_seed(training.seed):
             tokenizer = Tokenizer(config).to(device)
         tokenizer.quantize.embedding.weight.requires_grad_(False)
-        self.split, self.training, self.tokenizer, self.step = split, training, tokenizer, 0
+        self.split, self.training, self.tokenizer = split, training, tokenizer
+        self.step, self.steps = 0, training.steps
         self.parameters = [p for p in tokenizer.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
@@ -110,7 +109,7 @@ class TokenizerTrainer:
 
     @property
     def finished(self) -> bool:
-        return self.step == self.training.steps
+        return self.step == self.steps
 
     def advance(self) -> dict[str, float]:
         """Do one step; `loss` (mean squared error) and `images_seen`."""

@@ -27,7 +27,7 @@ from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
 from varant.randomness import stream
 from varant.training.config import TrainingConfig
-from varant.training.distributed import Ranks
+from varant.training.distributed import ALONE, Ranks
 from varant.training.optimiser import make_optimiser, optimiser_state, restore_optimiser
 from varant.training.resume import RunState
 
@@ -150,7 +150,7 @@ class Trainer:
         tokenizer: Tokenizer,
         batches: Batches,
         config: TrainingConfig,
-        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+        ranks: Ranks = ALONE,
         *,
         shard_optimiser: bool = False,
     ) -> None:
@@ -163,7 +163,7 @@ class Trainer:
         config.check_fits(model.geometry, device=self.device.type, ranks=ranks.count)
         self.model, self.tokenizer = model.train(), tokenizer
         self.config, self.batches, self.ranks = config, batches, ranks
-        self.step = 0
+        self.step, self.steps = 0, config.steps
         self.averaged = copy.deepcopy(model).requires_grad_(False) if config.ema else model
         self.optimiser = make_optimiser(model, config.weight_decay, sharded=shard_optimiser)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
@@ -193,7 +193,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        return self.step == self.config.steps
+        return self.step == self.steps
 
     @property
     def losses(self) -> tuple[dict[str, float], dict[str, float]]:
