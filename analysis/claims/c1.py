@@ -26,7 +26,7 @@ from analysis.metrics import Metric
 from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
 from analysis.study_file import SensitivityFile
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 
 
 def judge_c1(found: AsymmetryStudy, study: SensitivityFile) -> LedgerRow:

@@ -21,7 +21,7 @@ from analysis.claims.trained import Trained
 from analysis.metrics import Metric
 from analysis.statistics.levels import FULL
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 
 
 def judge(case: Trained) -> LedgerRow:

@@ -40,7 +40,7 @@ from analysis.statistics.fronts import trade
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.levels import FULL, PlanKey, Way
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 MEAN_SHARE = 2 / 3  # of the progressive schedule 5 : 15 : 10 from 0.2 to 1
 RATES = ("cosine", "constant")
 

@@ -22,7 +22,7 @@ from analysis.claims.rows import Claim, LedgerRow
 from analysis.claims.rules import Question, all_of, setting_of
 from analysis.claims.trained import Trained
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 HALF, QUARTER, SHALLOWEST = "half the layers", "a quarter of the layers", "the fewest layers"
 
 

@@ -26,11 +26,11 @@ from analysis.claims.rules import untested
 from analysis.claims.trained import PAPERS, Trained
 from analysis.efficiency_file import OURS
 from analysis.statistics.fronts import KV
-from analysis.statistics.intervals import Interval, Verdict
+from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.study_file import PaperCost
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 PUBLISHED = {16: 0.40, 8: 0.65, 2: 0.80}  # by layers after the switch point
 TOLERANCE = 0.025
 SWITCHES = (5, 6, 7)
@@ -84,14 +84,9 @@ def _line(switch: int, kv: Mapping[PlanKey, float]) -> Line:
         " / ".join(f"{100 * share:.0f}" for share in shares.values())
         for shares in (saved, PUBLISHED)
     )
-    return Line(
-        kind=Kind.ARITHMETIC,
-        part=f"N = {switch}",
-        verdict=Verdict.REPRODUCED if agrees else Verdict.CONTRADICTED,
-        said=f"{ours} % {'agrees with' if agrees else 'is not'} the abstract's {theirs} %",
-        tests=tests,
-        reason="arithmetic, no interval",
-    )
+    said = f"{ours} % {'agrees with' if agrees else 'is not'} the abstract's {theirs} %"
+    reason = "arithmetic, no interval"
+    return Line.agreeing(Kind.ARITHMETIC, f"N = {switch}", tests, said=said, reason=reason)
 
 
 def _measured(levels: Levels) -> str:

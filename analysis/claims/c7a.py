@@ -21,7 +21,7 @@ from analysis.claims.rules import Question, judged
 from analysis.claims.trained import Trained
 from analysis.statistics.levels import FULL
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 
 
 def judge(case: Trained) -> LedgerRow:

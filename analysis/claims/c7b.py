@@ -27,7 +27,7 @@ from analysis.maps.generation import Sampling
 from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, p_beyond, paired_t
 from analysis.statistics.units import LEAST_UNITS
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 MARGIN = 0.02
 
 

@@ -26,10 +26,10 @@ from analysis.claims.costs import Costs, speedup_test
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import Question, judged, untested
 from analysis.claims.trained import PAPERS, Trained
-from analysis.statistics.intervals import Interval, Verdict
+from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import FULL, PlanKey
 
-CLAIM = Claim.stated(__doc__)
+CLAIM = Claim.stated(__file__)
 PLAN = PlanKey(16, 7)
 HALF, HALF_TOLERANCE = 0.5, 0.05
 SPEEDUP = 1.8
@@ -60,7 +60,8 @@ def judge_costs(case: Costs) -> LedgerRow:
     if (sampling := case.papers) is not None and PLAN.label in case.study.plans:
         test = speedup_test(sampling, PLAN, SPEEDUP)
         said = f"{test.interval.estimate:.2f} times as fast, published {SPEEDUP}"
-        lines.append(_beside(Kind.TIMING, "speed", test, said, case.study.measured_on))
+        where = case.study.measured_on
+        lines.append(Line.agreeing(Kind.TIMING, "speed", (test,), said=said, reason=where))
     return LedgerRow(claim=CLAIM, setting=PAPERS, verdict=quality.verdict, lines=tuple(lines))
 
 
@@ -71,9 +72,5 @@ def _cache(part: str, saved: float, *, reason: str = "arithmetic, no interval") 
         outcome=1 if abs(saved - HALF) <= HALF_TOLERANCE else -1,
         note="published: half",
     )
-    return _beside(Kind.ARITHMETIC, part, test, f"{100 * saved:.0f} % of the cache", reason)
-
-
-def _beside(kind: Kind, part: str, test: Evidence, said: str, reason: str) -> Line:
-    verdict = Verdict.REPRODUCED if test.outcome > 0 else Verdict.CONTRADICTED
-    return Line(kind=kind, part=part, verdict=verdict, said=said, tests=(test,), reason=reason)
+    said = f"{100 * saved:.0f} % of the cache"
+    return Line.agreeing(Kind.ARITHMETIC, part, (test,), said=said, reason=reason)

@@ -9,10 +9,11 @@ which the paper's kind of metric decides, and a second, named one for likelihood
 the other, and the row's verdict rests on the former alone.
 """
 
+import ast
 import enum
-import inspect
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from analysis.metrics import Metric
@@ -39,13 +40,15 @@ class Claim:
     needs: str
 
     @classmethod
-    def stated(cls, docstring: str | None) -> Self:
-        """The claim that a module's docstring states, so that report and code have one text.
+    def stated(cls, module: str) -> Self:
+        """The claim that a module's docstring states, so that report and code have one text; read
+        off its file, since `python -OO` keeps no docstrings.
 
         Its first paragraph is `C1: early scales need depth.`; one paragraph `Name: text` for every
         other attribute follows. Paragraphs of other beginnings belong to the one before.
         """
-        first, *paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+        tree = ast.parse(Path(module).read_text(encoding="utf-8"))
+        first, *paragraphs = (ast.get_docstring(tree) or "").split("\n\n")
         found = dict(zip(("id", "short"), first.rstrip(".").split(": ", 1), strict=True))
         name = "short"
         for paragraph in paragraphs:
@@ -119,6 +122,15 @@ class Line:
     said: str = ""
     tests: tuple[Evidence, ...] = ()
     reason: str
+
+    @classmethod
+    def agreeing(
+        cls, kind: Kind, part: str, tests: tuple[Evidence, ...], *, said: str, reason: str
+    ) -> Self:
+        """What is reproduced where all tests support it, and contradicted where one does not."""
+        agrees = all(test.outcome > 0 for test in tests)
+        verdict = Verdict.REPRODUCED if agrees else Verdict.CONTRADICTED
+        return cls(kind=kind, part=part, verdict=verdict, said=said, tests=tests, reason=reason)
 
     @property
     def decides(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 from ledger_frames import (
@@ -256,3 +258,9 @@ def test_names_decide_nothing():
             assert [(t.interval, t.outcome) for t in ours.tests] == [
                 (t.interval, t.outcome) for t in theirs.tests
             ]
+
+
+def test_claims_are_stated_without_docstrings():
+    said = "from analysis.claims import c1, c8; print(c1.CLAIM.short, c8.CLAIM.id)"
+    done = subprocess.run([sys.executable, "-OO", "-c", said], capture_output=True, text=True)
+    assert done.stdout.strip() == "early scales need depth C8"
