@@ -98,10 +98,11 @@ class FolderSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesRead:
-    """Images, and the indices of those that were read."""
+    """Images, the indices of those that were read, and the paths of those that were left out."""
 
     images_N3HW: np.ndarray
     indices: np.ndarray
+    skipped: Sequence[str] = ()
 
 
 class ReplacingSplit:

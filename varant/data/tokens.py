@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from varant.data.datasets import Dataset, Split, images_to_float, read_ahead
-from varant.data.folders import UnreadableImage
+from varant.data.folders import ImagesRead, UnreadableImage
 from varant.devices import float32_exactly, images_at_once
 from varant.errors import UserError
 from varant.files import digest_of, locked, write_json
@@ -262,20 +262,11 @@ def _write_shard(
         write_tensors(path, content, {"skipped": json.dumps(skipped)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """Images of a split, their indices, and the paths of those that were left out."""
-
-    images_N3HW: np.ndarray
-    indices: np.ndarray
-    skipped: list[str]
-
-
-def _read(split: Split, indices: np.ndarray, skip_unreadable: bool) -> _Read:
+def _read(split: Split, indices: np.ndarray, skip_unreadable: bool) -> ImagesRead:
     skipped: list[str] = []
     while True:
         try:
-            return _Read(images_N3HW=split.images(indices), indices=indices, skipped=skipped)
+            return ImagesRead(images_N3HW=split.images(indices), indices=indices, skipped=skipped)
         except UnreadableImage as error:
             if not skip_unreadable:
                 raise
