@@ -63,12 +63,6 @@ class Ground:
         """Of subnets, as the study trains them."""
         return self.study.depths(self.geometry)
 
-    @property
-    def half_budget(self) -> int:
-        """Half of a model's image passes: of one of two networks."""
-        budget: int = self.study.config.training.budget_images
-        return budget // 2
-
     def full(self) -> DepthPlan:
         return DepthPlan.full(self.geometry.patch_nums, self.geometry.depth)
 

@@ -89,7 +89,8 @@ def points(ground: Ground) -> Iterator[Point]:
     switch, scales = ground.switch, len(ground.geometry.patch_nums)
     if switch == 0:
         raise UserError("--rivals two-models: the large one draws no scale; give --train-switch 1")
-    early, half = tuple(float(k < switch) for k in range(scales)), ground.half_budget
+    early = tuple(float(k < switch) for k in range(scales))
+    half = ground.study.config.training.budget_images // 2  # of the passes, for each of the two
     arm = replace(control(switch), label=f"{ground.name} drafter")
     own = ground.training(arm, scale_weights=early, budget_images=half)
     drafter = SpecialistTraining(**vars(own))
