@@ -21,7 +21,7 @@ from analysis.study_file import CURVES_FILE, FILE, FRAME_FILE, SHEET_FILE, Study
 from reports.build import load_study
 from reports.parts.report import write_atomically
 from varant import manifest
-from varant.files import sha256_file
+from varant.files import differences, sha256_file
 
 TABLES = (CURVES_FILE, CONFLICT_FILE)  # of units, which some studies have beside the frame
 OF_A_RUN = {"code_version", "created", "command", "hardware", "pooled", "question", "seconds"}
@@ -93,29 +93,16 @@ def _check_same(one: Path, a: StudyFile, other: Path, b: StudyFile) -> None:
     """Both are of one config, else a line that names the first thing that differs."""
     if a.study != b.study:
         raise _differ("study", one, a.study, other, b.study)
-    mine, theirs = (_decisive(study) for study in (a, b))
-    for name in [*mine, *(name for name in theirs if name not in mine)]:
-        if mine.get(name) != theirs.get(name):
-            raise _differ(name, one, mine.get(name), other, theirs.get(name))
+    for name, mine, theirs in differences(_decisive(a), _decisive(b)):
+        raise _differ(name, one, mine, other, theirs)
 
 
 def _decisive(study: StudyFile) -> dict[str, Any]:
-    """What a number depends on, whatever the unit: flags, and the facts of the file, flattened."""
+    """What a number depends on, whatever the unit: flags, and the facts of the file."""
     flags = {f"--{name.replace('_', '-')}": v for name, v in study.config.items()}
     for name in FLAGS_OF_UNITS:
         flags.pop(f"--{name}", None)
-    facts = study.model_dump(mode="json", exclude=OF_A_RUN | OF_UNITS)
-    return flags | _flat(facts)
-
-
-def _flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{before}{name}.")
-        else:
-            found[before + name] = value
-    return found
+    return flags | study.model_dump(mode="json", exclude=OF_A_RUN | OF_UNITS)
 
 
 def _differ(name: str, one: Path, a: Any, other: Path, b: Any) -> FrameError:

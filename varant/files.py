@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +99,13 @@ def digest_of(content: object) -> str:
     """SHA-256 of a JSON-ready value, keys sorted: the identity of a config."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of each field, however deep, in which two configs differ."""
+    for name in {**one, **other}:
+        mine, theirs = one.get(name), other.get(name)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            yield from ((f"{name}.{inner}", *both) for inner, *both in differences(mine, theirs))
+        elif mine != theirs:
+            yield name, mine, theirs

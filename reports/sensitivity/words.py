@@ -105,21 +105,22 @@ def basis(found: Findings, metrics: Sequence[Metric] | None = None, *families: s
     return text[0].upper() + text[1:]
 
 
+def _some(found: Findings, family: str) -> str:
+    """The units of a family of plans, where it was measured in some alone."""
+    units = found.damages.units_of(family)
+    return "" if units == found.units else words.listed([f"unit {unit}" for unit in units])
+
+
 def place(found: Findings, family: str) -> str:
     """`, in unit 0`, where plans of a family were measured in some units alone."""
-    units = found.damages.units_of(family)
-    if not units or units == found.units:
-        return ""
-    return f", in {words.listed([f'unit {unit}' for unit in units])}"
+    of = _some(found, family)
+    return f", in {of}" if of else ""
 
 
 def splits(found: Findings) -> str:
     """In which units the other splits were measured, where that is not in all."""
-    units = found.damages.units_of("prefix")
-    if not units or units == found.units:
-        return ""
-    of = words.listed([f"unit {unit}" for unit in units])
-    return f" The claim's own split is of all units, the others of {of}."
+    of = _some(found, "prefix")
+    return f" The claim's own split is of all units, the others of {of}." if of else ""
 
 
 def marks(maps: Sequence[Heatmap]) -> str:

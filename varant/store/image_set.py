@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from varant.errors import UserError
-from varant.files import locked, read_json, replacing, write_json
+from varant.files import differences, locked, read_json, replacing, write_json
 
 FORMAT: dict[str, object] = {"format": "varant-images", "version": 1}
 IMAGES, FACTS = "arr_0", "facts"
@@ -124,13 +124,11 @@ class ImageSet:
     def _check_same(self, place: Path, facts: dict[str, Any]) -> None:
         if not facts:
             raise UserError(f"--out {place}: is no images of this command; name another file")
-        wanted = json.loads(json.dumps(self.facts))
-        for name in wanted | facts:
-            if facts.get(name) != wanted.get(name):
-                raise UserError(
-                    f"--out {place}: holds images of {name} {facts.get(name)}, not "
-                    f"{wanted.get(name)}; delete it, or name another file"
-                )
+        for name, wanted, has in differences(json.loads(json.dumps(self.facts)), facts):
+            raise UserError(
+                f"--out {place}: holds images of {name} {has}, not {wanted}; delete it, or name "
+                "another file"
+            )
 
 
 def read_facts(path: Path) -> dict[str, Any]:

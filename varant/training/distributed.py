@@ -16,6 +16,7 @@ from torch import Tensor
 
 from varant.devices import is_cuda
 from varant.errors import UserError
+from varant.files import differences
 
 # Rank 0 may train a tokenizer and a base network while the others wait for it.
 LONGEST_WAIT = datetime.timedelta(hours=24)
@@ -57,12 +58,11 @@ class Ranks:
         found: list[dict[str, Any]] = [{}] * self.count
         dist.all_gather_object(found, config)
         for rank, other in enumerate(found):
-            for key in sorted(config.keys() | other.keys()):
-                if other.get(key) != found[0].get(key):
-                    raise UserError(
-                        f"ranks disagree: {key} is {other.get(key)} on rank {rank} and "
-                        f"{found[0].get(key)} on rank 0; start all with the same command"
-                    )
+            for key, here, first in sorted(differences(other, found[0])):
+                raise UserError(
+                    f"ranks disagree: {key} is {here} on rank {rank} and {first} on rank 0; start "
+                    "all with the same command"
+                )
 
 
 ALONE = Ranks()

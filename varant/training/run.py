@@ -26,7 +26,7 @@ import torch
 from varant.data.tokens import TokenSplit
 from varant.errors import Diverged, Preempted, UserError
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
-from varant.files import read_json, write_json
+from varant.files import differences, read_json, write_json
 from varant.manifest import record, verified
 from varant.progress import Log
 from varant.signals import stop_signals
@@ -152,16 +152,10 @@ class RunFolder:
                     train(self)
 
 
-def differing(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """`field was X, is Y` for each field, however deep, that two configs differ in."""
-    found = []
-    for key in sorted(stored.keys() | wanted.keys()):
-        was, now = stored.get(key), wanted.get(key)
-        if isinstance(was, dict) and isinstance(now, dict):
-            found += differing(was, now, f"{prefix}{key}.")
-        elif was != now:
-            found.append(f"{prefix}{key} was {_short(was)}, is {_short(now)}")
-    return found
+def differing(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """`field was X, is Y` for each field that two configs differ in."""
+    found = sorted(differences(stored, wanted))
+    return [f"{name} was {_short(was)}, is {_short(now)}" for name, was, now in found]
 
 
 def _short(value: object) -> str:
