@@ -1,7 +1,7 @@
 """The report of the noise study: how far metrics move when nothing of interest changes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,36 +36,30 @@ LIMITS = (
 def make_report(folder: Path, study: NoiseFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True)
     noise = Noise(frame, noise_design(study.geometry.depth, study.train_switch))
-    metrics = {m: [q for q in noise.quantities if q.metric == m] for m in noise.metrics}
+    found = noise.quantities
     page = Page(
         study,
         "How far do these metrics move?",
         words.counted(len(study.units), "unit"),
         f"{words.counted(study.draws, 'draw')} a network and count",
     )
-    shown = _headline(study, metrics)
+    shown = _headline(study, found)
     page.answer(study.question, _verdict(shown), " ".join(map(_sentence, shown)))
-    _add_figure(page, metrics)
-    _add_components(page, metrics)
-    _add_checks(page, study, metrics)
+    _add_figure(page, found)
+    _add_components(page, found)
+    _add_checks(page, study, found)
     _add_resolutions(page, noise.resolutions)
     add_samples(page, folder, "The first unit's base, and the first network trained from it.")
     supernet_protocol(page, study, frame)
     add_failed_cells(page, unfinished(frame))
     page.limits(LIMITS)
-    return page.report(answer={}, summary=_summary(noise.quantities))
+    return page.report(answer={}, summary=_summary(found))
 
 
-def _headline(study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> list[Quantity]:
+def _headline(study: NoiseFile, found: Sequence[Quantity]) -> list[Quantity]:
     """Loss of half the layers by the deciding distance and by likelihood."""
-    wanted = (study.extractors[0].name, None)
-    return [
-        quantity
-        for metric, mine in metrics.items()
-        if metric.kind in ("fd", "fid", "nll") and metric.extractor in wanted
-        for quantity in mine
-        if quantity.quantity == "loss half"
-    ]
+    half = [q for q in found if q.quantity == "loss half" and q.kind in ("fd", "fid", "nll")]
+    return [q for q in half if q.extractor in (study.extractors[0].name, None)]
 
 
 def _named(metric: Metric, said: str) -> str:
@@ -98,19 +92,18 @@ def _sentence(quantity: Quantity) -> str:
     )
 
 
-def _add_figure(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
+def _add_figure(page: Page, found: Sequence[Quantity]) -> None:
     page.heading("Components")
     page.figure(
         "components",
-        partial(_plate, metrics),
+        partial(_plate, [q for q in found if q.quantity == "loss half"]),
         "What a loss of half the layers moves with. ",
         "Standard deviation that each component adds to one value, with 95 % interval "
         "(generalised confidence intervals); zero is what cannot be told from nothing.",
     )
 
 
-def _plate(metrics: Mapping[Metric, Sequence[Quantity]]) -> Figure:
-    shown = [q for mine in metrics.values() for q in mine if q.quantity == "loss half"]
+def _plate(shown: Sequence[Quantity]) -> Figure:
     columns = min(3, max(1, len(shown)))
     rows = math.ceil(len(shown) / columns) or 1
     figure = new_figure(height=0.3 + 1.15 * rows)
@@ -123,8 +116,7 @@ def _plate(metrics: Mapping[Metric, Sequence[Quantity]]) -> Figure:
             ],
             columns=["name", "value", "low", "high"],
         )
-        metric = quantity.metric
-        draw_components(ax, table, title=_named(metric, metric.heading))
+        draw_components(ax, table, title=_named(quantity.metric, quantity.metric.heading))
         if ax not in axes[:, 0]:
             ax.set_yticklabels([])
     for ax in axes.flat[len(shown) :]:
@@ -138,11 +130,11 @@ def _roots(one: Component, samples: int) -> tuple[float, float, float]:
     return value, low, high
 
 
-def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
-    shared = [q.common for mine in metrics.values() for q in mine]
+def _add_components(page: Page, found: Sequence[Quantity]) -> None:
+    shared = any(q.common for q in found)
     rows = [
         {
-            "Metric": _named(metric, metric.short),
+            "Metric": _named(q.metric, q.metric.short),
             "Quantity": q.quantity,
             "Mean": numbers.number(q.mean),
             **{
@@ -151,10 +143,9 @@ def _add_components(page: Page, metrics: Mapping[Metric, Sequence[Quantity]]) ->
                 )
                 for name, label in LABELS.items()
             },
-            **({"What all share": _shared(q)} if any(shared) else {}),
+            **({"What all share": _shared(q)} if shared else {}),
         }
-        for metric, mine in metrics.items()
-        for q in mine
+        for q in found
     ]
     page.table(
         pd.DataFrame(rows),
@@ -176,18 +167,17 @@ def _text(one: Component, samples: int) -> str:
     return numbers.estimate(*_roots(one, samples), signed=False)
 
 
-def _add_checks(page: Page, study: NoiseFile, metrics: Mapping[Metric, Sequence[Quantity]]) -> None:
+def _add_checks(page: Page, study: NoiseFile, found: Sequence[Quantity]) -> None:
     page.heading("Evaluation: samples, and the jackknife")
     rows = [
         {
-            "Metric": _named(metric, metric.short),
+            "Metric": _named(q.metric, q.metric.short),
             "Quantity": q.quantity,
             **{f"n = {n:,}": numbers.number(q.by_count.get(n, math.nan)) for n in study.counts},
             "1 / n": {None: numbers.NOTHING, True: "holds", False: "refused"}[q.inverse],
             "Jackknife / repeats": numbers.number(q.jackknife_ratio),
         }
-        for metric, mine in metrics.items()
-        for q in mine
+        for q in found
         if q.by_count
     ]
     page.table(
