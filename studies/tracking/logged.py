@@ -79,14 +79,11 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggedAnswer:
-    """How a parent run ends.
+class LoggedAnswer(Answer):
+    """How a parent run ends, with its whole note.
 
     Attributes:
         artifacts: folder in the run to files, relative to the workspace.
     """
 
-    note: str
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
     artifacts: Mapping[str, tuple[str, ...]]
