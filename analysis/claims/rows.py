@@ -18,7 +18,6 @@ from typing import Self
 
 from analysis.metrics import Metric
 from analysis.statistics.intervals import Interval, Verdict
-from analysis.statistics.noninferiority import Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ class Evidence:
     metric: Metric | None = None
     interval: Interval
     margin: float | None = None
-    share: Share | None = None
+    share: Interval | None = None
     p_value: float = math.nan
     p_holm: float = math.nan
     clear: bool = True

@@ -267,7 +267,7 @@ def remains(test: Evidence, *, full: bool) -> str:
     if test.metric.kind == "nll":
         of = "loss"
     share, became = test.share, "lost" if full else "remains"
-    ends = [100 * end for end in (share.estimate, share.low, share.high)]
+    ends = [100 * end for end in share.ends]
     if share.estimate < 0:
         ends, became = [-ends[0], -ends[2], -ends[1]], "gained"
     size = numbers.estimate(*ends, signed=False) if share.bounded else numbers.number(ends[0])

@@ -1,6 +1,5 @@
 """The floor: what real images score, as a band behind the levels of sample quality."""
 
-import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -19,7 +18,7 @@ def draw_floor(ax: Axes, floor: Interval | None, *, across: bool = False) -> Non
     if floor is None:
         return
     span, line = (ax.axvspan, ax.axvline) if across else (ax.axhspan, ax.axhline)
-    if math.isfinite(floor.low) and math.isfinite(floor.high):
+    if floor.bounded:
         span(floor.low, floor.high, color=BAND, linewidth=0, zorder=0)
     line(floor.estimate, color=FAINT, linewidth=0.6, zorder=0.5)
     if not across:

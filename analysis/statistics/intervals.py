@@ -27,7 +27,8 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its two-sided confidence interval; NaN is what the data cannot say.
+    """A mean, or a ratio of two, with its two-sided confidence interval; NaN is what the data
+    cannot say, and ends are infinite where a ratio's denominator may be zero.
 
     Defaults are those of a number that is known exactly.
     """
@@ -43,6 +44,10 @@ class Interval:
     def ends(self) -> tuple[float, float, float]:
         """Estimate, low and high."""
         return self.estimate, self.low, self.high
+
+    @property
+    def bounded(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> Interval:

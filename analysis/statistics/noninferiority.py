@@ -26,24 +26,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.statistics.intervals import p_beyond, paired_ts, with_common
+from analysis.statistics.intervals import Interval, p_beyond, paired_ts, with_common
 
 FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
 NONE = np.empty((2, 0))
 CONFIDENCE = 0.90  # two-sided: each end is a one-sided 95 % limit, as the tests are
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """A ratio of two means with its interval; infinite ends where the denominator may be zero."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def bounded(self) -> bool:
-        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +44,7 @@ class NonInferiority:
         p_untrained: one-sided, of there being no untrained damage.
     """
 
-    share: Share
+    share: Interval
     p_no_loss: float
     p_loss: float
     p_untrained: float
@@ -98,7 +85,7 @@ def noninferiority(
 
 def fieller(
     numerator_U: np.ndarray, denominator_U: np.ndarray, *, common_2R: np.ndarray = NONE
-) -> Share:
+) -> Interval:
     """The ratio of two paired means, and all ratios r that a t test of x - r y = 0 keeps.
 
     Those are an interval only where the denominator's mean is clear of zero at this confidence;
@@ -113,7 +100,7 @@ def fieller(
     n, x, y = len(x_U), x_U.mean(), y_U.mean()
     estimate = float(x / y) if y else math.nan
     if n == 1:
-        return Share(estimate=estimate, low=math.nan, high=math.nan)
+        return Interval(estimate=estimate, low=math.nan, high=math.nan)
     t = special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2)
     blocks = common_2R.shape[1]
     shared_22 = (blocks - 1) * np.cov(common_2R, bias=True) if blocks > 1 else np.zeros((2, 2))
@@ -121,6 +108,6 @@ def fieller(
     # (x - r y)^2 <= t^2 var(x - r y) / n, as a quadratic in r.
     a, b, c = y**2 - v_yy, x * y - v_xy, x**2 - v_xx
     if a <= 0:
-        return Share(estimate=estimate, low=-math.inf, high=math.inf)
+        return Interval(estimate=estimate, low=-math.inf, high=math.inf)
     root = math.sqrt(max(b * b - a * c, 0.0))
-    return Share(estimate=estimate, low=float((b - root) / a), high=float((b + root) / a))
+    return Interval(estimate=estimate, low=float((b - root) / a), high=float((b + root) / a))

@@ -90,8 +90,8 @@ def remaining(
                 share = fieller(lost.values, untrained.values, common_2R=common)
                 if math.isnan(share.estimate):
                     continue
-                ends = (share.estimate, share.low, share.high, loss.margin)
-                rows.append((way.name, plan.label, metric.kind == "nll", *ends))
+                at = (way.name, plan.label, metric.kind == "nll")
+                rows.append((*at, *share.ends, loss.margin))
     columns = ["schedule", "plan", "likelihood", "share", "low", "high", "margin"]
     return pd.DataFrame(rows, columns=columns)
 

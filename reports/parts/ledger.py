@@ -157,9 +157,7 @@ def _remains(test: Evidence) -> str:
         return f"{numbers.NOTHING} {margin}"
     if not share.bounded:
         return f"{numbers.percent(share.estimate)} {margin}"
-    remains, low, high = (
-        numbers.percent(end).removesuffix(" %") for end in (share.estimate, share.low, share.high)
-    )
+    remains, low, high = (numbers.percent(end).removesuffix(" %") for end in share.ends)
     return words.unbroken(f"{remains} [{low}, {high}] {margin}")
 
 
