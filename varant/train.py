@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,16 +177,12 @@ def _say_result(out: Path, line: dict[str, Any], images: int) -> None:
 
 def dry_run_text(config: TrainConfig, out: Path, resolved: Resolved) -> str:
     """Config, steps and expected cost, from a calibration of a second or two."""
-    from varant.model.cost import plan_cost
     from varant.start.calibration import calibrate
 
     training, geometry = config.training_of(resolved), resolved.geometry
-    draws = training.draws(geometry.depth)
-    counts = Counter(depth for step in draws.depths for depth in step)
-    flops = {
-        depth: 3 * plan_cost(geometry, training.plan_of(depth, geometry), guidance=False).flops
-        for depth in {geometry.depth, *counts}
-    }
+    counts = training.draws(geometry.depth).passes
+    depths = {geometry.depth, *counts}
+    flops = {depth: 3 * training.flops_at(depth, geometry) for depth in depths}
     total = training.batch * sum(flops[depth] * count for depth, count in counts.items())
     lines = [f"{key} = {value}" for key, value in config.identity.items()]
     lines += ["", f"{geometry}", f"learning rate {training.lr:g}", ""]

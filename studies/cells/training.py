@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from studies.cells.cell import Cell, Network, Task
 from studies.cells.result import FINISHED, WORSE, CellResult, Measurements
-from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.training.config import TrainingConfig
 
@@ -61,35 +60,27 @@ class Training(Task):
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
         """Of its steps, and of its evaluations before, between and after them."""
-        full = plan_cost(geometry, guidance=False).flops
-        plans = [self.config.plan_of(d, geometry) for d in (*self.config.depths, geometry.depth)]
-        passes = sum(plan_cost(geometry, plan, guidance=False).flops / full for plan in plans)
+        depths = (*self.config.depths, geometry.depth)
+        *_, full = flops = [self.config.flops_at(depth, geometry) for depth in depths]
+        passes = sum(one / full for one in flops)
         steps = self.images * self.mean_flops(geometry)
         evaluations = 1 + math.ceil(self.images / self.evaluate_every)
         steps += evaluations * passes * (self.gradient_images or 0)
         evaluated = evaluations * passes * self.evaluate_images
         return steps / speed.training_images_per_second + evaluated / speed.nll_images_per_second
 
-    def _drawn(self, geometry: Geometry) -> Counter[int]:
-        """How many passes of a batch each depth gets."""
-        draws = self.config.draws(geometry.depth)
-        return Counter(depth for step in draws.depths for depth in step)
-
     def check_fits(self, geometry: Geometry, device: str) -> None:
         self.config.check_fits(geometry, device=device, ranks=1)
 
     def training_facts(self, geometry: Geometry) -> dict[str, Any]:
-        full = self._drawn(geometry)[geometry.depth] * self.config.batch
-        return {"seed": self.config.seed, "full_passes": full}
+        full = self.config.draws(geometry.depth).passes[geometry.depth]
+        return {"seed": self.config.seed, "full_passes": full * self.config.batch}
 
     def mean_flops(self, geometry: Geometry) -> float:
         """FLOPs of its average pass, as a share of a full one's."""
-        counts, full = self._drawn(geometry), plan_cost(geometry, guidance=False).flops
-        total = sum(
-            n * plan_cost(geometry, self.config.plan_of(d, geometry), guidance=False).flops
-            for d, n in counts.items()
-        )
-        return total / (counts.total() * full)
+        counts = self.config.draws(geometry.depth).passes
+        total = sum(n * self.config.flops_at(depth, geometry) for depth, n in counts.items())
+        return total / (counts.total() * self.config.flops_at(geometry.depth, geometry))
 
     def select_nll(self, metrics: Mapping[str, float], geometry: Geometry) -> dict[int, float]:
         """NLL of an evaluation on select images in nats/token, by depth; the full one's last."""

@@ -27,7 +27,7 @@ from varant.flags import (
     Weights,
     check,
 )
-from varant.model.cost import training_bytes
+from varant.model.cost import plan_cost, training_bytes
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan, Selector, default_depths
 from varant.presets import preset_of
@@ -245,6 +245,10 @@ class TrainingConfig(TrainingFlags):
             switch=self.switch,
             selector=self.selector,
         )
+
+    def flops_at(self, depth: int, geometry: Geometry) -> int:
+        """Of an image's pass forward at this depth."""
+        return plan_cost(geometry, self.plan_of(depth, geometry), guidance=False).flops
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"schedule": self.schedule.as_dict()}

@@ -8,6 +8,7 @@ section 3). p is a function of training progress, in [0, 1], and every draw is a
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, get_args
@@ -182,6 +183,11 @@ class Draws:
 
     share_S: np.ndarray
     depths: tuple[tuple[int, ...], ...]
+
+    @property
+    def passes(self) -> Counter[int]:
+        """How many passes of a batch each depth gets."""
+        return Counter(depth for step in self.depths for depth in step)
 
     def subnet_S(self, full_depth: int) -> np.ndarray:
         """(steps,) bool: steps that train a subnet only."""

@@ -21,7 +21,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from varant.data.batches import Batches
 from varant.devices import check_compile
 from varant.errors import Diverged
-from varant.model.cost import plan_cost
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import Tokenizer
 from varant.model.transformer import VAR
@@ -168,11 +167,11 @@ class Trainer:
         self.optimiser = make_optimiser(model, config.weight_decay, sharded=shard_optimiser)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.draws = config.draws(model.depth)
-        depths = sorted({depth for step in self.draws.depths for depth in step})
+        depths = sorted(self.draws.passes)
         self.plans = {depth: config.plan_of(depth, model.geometry) for depth in depths}
-        costs = {d: plan_cost(model.geometry, p, guidance=False) for d, p in self.plans.items()}
+        flops = {depth: config.flops_at(depth, model.geometry) for depth in depths}
         passes = 4 if config.activation_checkpointing else 3  # forward, and backward costs two
-        flops_S = [sum(costs[d].flops for d in step) * passes for step in self.draws.depths]
+        flops_S = [sum(flops[d] for d in step) * passes for step in self.draws.depths]
         self._flops_S = np.cumsum(flops_S) * float(config.batch)
         subnets_S = np.cumsum(self.draws.subnet_S(model.depth))
         self._realised_S = subnets_S / np.arange(1, config.steps + 1)
