@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from analysis.study_file import RivalFacts
 from studies.cells.training import Training
 from studies.grid.point import Point
 from studies.supernets import Arm, SupernetStudy
@@ -23,19 +24,9 @@ if TYPE_CHECKING:
     from studies.grid.bench import Planned
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rival:
-    """A peer's way.
+class Rival(RivalFacts):
+    """A peer's way. `points`: trainings and measured plans of a unit."""
 
-    Attributes:
-        rule: what it does here, in a sentence.
-        source: whose it is.
-        points: trainings and measured plans of a unit.
-    """
-
-    name: str
-    rule: str
-    source: str
     points: Callable[[Ground], Iterator[Point]]
 
 
