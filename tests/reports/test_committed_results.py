@@ -10,11 +10,12 @@ from scipy import stats
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind
 from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
-from analysis.frame import load_frame, own_rows
+from analysis.frame import headline_metrics, load_frame, own_rows
 from analysis.instrument_file import NoiseTable
 from analysis.maps.regimes import regimes_of
 from analysis.maps.switch_depth import transfer_map
 from analysis.search_file import ScheduleFile, SearchFile
+from analysis.searches.plans import plan_values
 from analysis.searches.schedules import END, START
 from analysis.statistics.conflict import load_conflict
 from analysis.statistics.damage import Damages
@@ -168,6 +169,25 @@ def test_the_committed_search_says_what_is_written_of_it():
     assert study.best["found"].plan == "5,7,8,3,4" and "8,6,8,1,2" in found
     assert (len(study.fronts["two-zone"]), len(found)) == (3, 11)
     assert len(study.scored) == 150
+
+
+def test_the_committed_search_by_distance_says_what_is_written_of_it():
+    folder = RESULTS / "search-distance"
+    study, frame = SearchFile.load(folder / "study.json"), load_frame(folder / "frame.parquet")
+    assert (study.objective, study.score_samples, len(study.scored)) == ("distance", 500, 150)
+    results = " ".join(RESULTS.with_suffix(".md").read_text().split())
+    deciding = {m.kind: m for m in headline_metrics(frame) if not m.name.startswith("fd/patches")}
+    found = {kind: plan_values(study, frame, metric) for kind, metric in deciding.items()}
+    for kind, pair, digits in (
+        ("fd", ("8,8,8,3,4", "d2@3"), 2),
+        ("fd", ("7,6,8,1,2", "d1@2"), 1),
+        ("nll", ("8,8,8,3,4", "d2@3"), 3),
+    ):
+        matches = {(one.found.plan, one.zones.plan): one for one in found[kind].matches}
+        assert [one.sign for one in matches.values()] == [-1] * 5
+        i = matches[pair].difference
+        best, low, high = (f"{-x:.{digits}f}" for x in (i.estimate, i.high, i.low))
+        assert f"{best} [{low}, {high}]" in results
 
 
 def test_the_committed_switch_points_say_what_is_written_of_them():
