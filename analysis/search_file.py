@@ -88,8 +88,8 @@ class ScoredPlan(Facts):
     flops: int
 
     @property
-    def objective(self) -> float:
-        """What the search minimised."""
+    def minimised(self) -> float:
+        """What the search took for its quality; lower is better."""
         return self.select_nll if self.select_distance is None else self.select_distance
 
 
@@ -109,7 +109,7 @@ class FoundPlans(Facts):
     def best(self) -> dict[str, ScoredPlan]:
         """Each front's plan that select images say is best."""
         fronts = {group: front for group, front in self.fronts.items() if front}
-        return {g: min(front, key=lambda plan: plan.objective) for g, front in fronts.items()}
+        return {g: min(front, key=lambda plan: plan.minimised) for g, front in fronts.items()}
 
 
 class SearchFile(StudyFile, FoundPlans, extra="forbid"):
@@ -138,5 +138,5 @@ class SearchFile(StudyFile, FoundPlans, extra="forbid"):
     def chosen_by(self) -> str:
         """The objective, in words that follow "by"."""
         samples = f"{self.score_samples:,} samples"
-        distance = f"Frechet distance of {samples} to select images"
+        distance = f"Fréchet distance of {samples} to select images"
         return "select NLL" if self.objective == "nll" else distance

@@ -39,8 +39,8 @@ LIMITS = (
 SEEN = {
     "nll": "The search looked at teacher-forced NLL on select images only, which hides how errors "
     "propagate.",
-    "distance": "The search looked at a distance of few samples: its winner is partly lucky, which "
-    "the test images, and samples of other uniforms, show.",
+    "distance": "The search looked at a distance of few samples, so its winner is partly luck: "
+    "test images and samples of other uniforms say what it is worth.",
 }
 
 
@@ -118,10 +118,12 @@ def _verdict(found: Sequence[PlanValues]) -> str:
 
 def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
     limit, best = numbers.percent(study.kv_limit_bytes / study.kv_full_bytes), study.best
+    against = f"{study.score_samples:,} samples against all {study.dataset.select_images:,} of them"
+    drawn = f" and by {against}" if study.score_samples else ""
     parts: list[Text] = [
         f"Within {limit} of the full network's peak KV ({numbers.size(study.kv_limit_bytes)} an "
-        f"image), {len(study.scored)} different plans were scored on {study.score_images} select "
-        "images. "
+        f"image), {len(study.scored)} different plans were scored by the NLL of "
+        f"{study.score_images} select images{drawn}. "
     ]
     if "found" in best:
         parts.append(
@@ -159,9 +161,10 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
     ]
     page.table(
         pd.DataFrame(rows),
-        "Point by point, at no more memory, on test images: each found plan against the best "
-        f"two-zone plan by {study.chosen_by} of at most its peak KV; paired, positive is worse for "
-        "the found plan. 95 % interval by the jackknife over the samples of this one network; "
+        "Point by point, at no more memory, on test images: each found plan against the "
+        f"two-zone plan of at most its peak KV that is best by {study.chosen_by}; paired, positive "
+        "is worse for the found plan. 95 % interval by the jackknife over the samples of this one "
+        "network; "
         f"{words.STAR} marks p < 0.05 after Holm's correction over the column. No front is picked "
         "on test images.",
         numeric_from=4,

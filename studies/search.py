@@ -6,16 +6,16 @@ Without --model (or --vae and --var) a supernet is trained first, by the progres
 Searches depth plans (one depth a scale) whose peak KV cache stays within a limit, by NSGA-II (or
 TPE) seeded with every two-zone plan that fits. The search looks at KV (or FLOPs) and at the
 teacher-forced NLL of select images or, by `--objective distance`, at the Frechet distance of
-samples to select images; no plan is scored twice, in this run or another. Then both fronts, the
-found and the two-zone one, are measured on test images and fresh samples. The answer is what each
-found plan gains on the two-zone plan that select images chose for at most its memory.
-`--selectors ranked,equidistant,nested` compares which layers to keep at equal depth; `ranked`
-leaves out, one after another, the layer whose absence at the late scales costs the least by that
-objective.
+samples to select images; no plan is scored twice by one objective, in this run or another. Then
+both fronts, the found and the two-zone one, are measured on test images and fresh samples. The
+answer is what each found plan gains on the two-zone plan that select images chose for at most its
+memory. `--selectors ranked,equidistant,nested` compares which layers to keep at equal depth;
+`ranked` leaves out, one after another, the layer whose absence at the late scales costs the least
+by that objective.
 
 One supernet, so its intervals speak of that network and no claim is judged. Cost: 150 plans scored
-on 500 select images each (and as many samples, for a distance), which `--dry-run` times. Expect
-plans for memory that two zones do not fit well, and little where the supernet was trained.
+by the NLL of 500 select images each (and 500 samples, for a distance), which `--dry-run` times.
+Expect plans for memory that two zones do not fit well, and little where the supernet was trained.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import Run, main
 from studies.supernets import Arm, SupernetConfig, SupernetStudy, switch_of, write_plans
+from varant.devices import require_memory
 from varant.errors import UserError
 from varant.flags import AboveZero, Natural, Positive, Times, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS, DepthPlan, default_depths
+from varant.progress import progress_bar
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -68,9 +70,9 @@ class SearchConfig(SupernetConfig):
     """What the search minimises: NLL of select images, or the Frechet distance of samples to them,
     which sees how errors propagate and costs a generation."""
     score_images: Positive = 500
-    """Select images that a plan is scored on; all, where there are fewer."""
+    """Select images whose NLL is taken under a plan; all, where there are fewer."""
     score_samples: Positive = 500
-    """Samples of a plan that `--objective distance` looks at."""
+    """Samples of a plan that `--objective distance` holds against all select images."""
     default_units = 1
 
     @classmethod
@@ -102,6 +104,14 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         self.space(bench.geometry)
         if self.supernet(bench) is not None:
             super().check(bench)
+        samples = self._drawn_samples
+        held = 8 * samples * bench.extractors[0].features
+        require_memory(held, "cpu", f"--score-samples {samples}", "give fewer")
+
+    @property
+    def _drawn_samples(self) -> int:
+        """Of each plan that is scored."""
+        return self.config.score_samples if self.config.objective == "distance" else 0
 
     def space(self, geometry: Geometry) -> PlanSpace:
         """The plans within the limit; `UserError` for one below what the smallest needs."""
@@ -150,6 +160,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
 
     def explore(self, bench: Prepared, run: Run) -> FoundPlans:
         from studies.searching.plans import Plans, PlanSearch, Scores
+        from varant.evaluation.reference import prepare_reference
 
         geometry, config = bench.geometry, self.config
         trained = self.trained_switch(geometry)
@@ -157,6 +168,10 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             warning = f"warning: --switch {config.switch}: the supernet was trained for {trained}"
             print(warning, file=sys.stderr)
         supernet, errors = self.supernet(bench), list[str]()
+        if config.objective == "distance":  # here, where it shows; cells would make it unseen
+            extractor = bench.specs[0].load(config.run.device)
+            made = partial(prepare_reference, bench.start.tokens_folder, bench.start.tokenizer)
+            made(extractor, progress_bar, split="select")
 
         def score(plans: Plans) -> list[Scores | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
@@ -183,7 +198,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         config, unit = self.config, bench.units[0]
         looked_at = {
             "select_images": min(config.score_images, bench.dataset.sizes["select"]),
-            "samples": config.score_samples if config.objective == "distance" else 0,
+            "samples": self._drawn_samples,
             "seed": SEARCH_SEED + unit,
         }
         evaluation = bench.evaluation.model_copy(update={"nll_images": 0, **looked_at})
@@ -244,8 +259,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         families = [point.columns["family"] for point in points]
         seeds, scored = families.count("found"), families.count("scored")
         others = [point.name for point in points if point.columns["family"] == "selector"]
-        config = self.config
-        drawn = f" and {config.score_samples:,} samples" * (config.objective == "distance")
+        drawn = f" and {self._drawn_samples:,} samples each" if self._drawn_samples else ""
         return [
             *(["a supernet is trained first"] if "training" in families else []),
             f"{scored} plans scored on select images{drawn}, {seeds} two-zone plans within the "
@@ -279,7 +293,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             "kv_full_bytes": self.cost_of(geometry).kv_bytes_peak,
             "weighed": config.cost,
             "score_images": config.score_images,
-            "score_samples": config.score_samples if config.objective == "distance" else 0,
+            "score_samples": self._drawn_samples,
         }
 
     def write_more(self, outcome: Outcome[FoundPlans]) -> list[Path]:
@@ -287,7 +301,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
         plans, made = [], outcome.model_folder(measured)
         model = str(self.config.start.model or os.path.relpath(made, outcome.folder))
-        best = sorted(outcome.found.fronts["found"], key=lambda one: one.objective)
+        best = sorted(outcome.found.fronts["found"], key=lambda one: one.minimised)
         for i, (one, plan) in enumerate(zip(best, self.space(geometry).again(best), strict=True)):
             said = one.model_dump(include={"plan", "select_nll", "select_distance"})
             said |= {"kv_bytes": one.kv, "model": model}

@@ -102,9 +102,12 @@ def digest_of(content: object) -> str:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Name and both values of each field, however deep, in which two configs differ."""
+    """Name and both values of each field, however deep, in which two configs differ; one that is
+    missing is None, or has no fields."""
     for name in {**one, **other}:
         mine, theirs = one.get(name), other.get(name)
+        if isinstance(mine or theirs, Mapping):
+            mine, theirs = (value or {} for value in (mine, theirs))
         if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
             yield from ((f"{name}.{inner}", *both) for inner, *both in differences(mine, theirs))
         elif mine != theirs:

@@ -129,8 +129,12 @@ def main(config: TrainTokenizerConfig) -> None:
 def train_in(
     run: RunFolder, trainer: TokenizerTrainer, log: Log, checkpoint_seconds: float
 ) -> None:
-    """Train to the end, from the newest whole checkpoint of the folder if any, and save the result;
-    it raises as `varant.training.run.run_training`."""
+    """Train to the end, from the newest whole checkpoint of the folder if any, and save the result.
+
+    Raises:
+        Preempted: SIGTERM or SIGUSR1 came; the state is saved.
+        UserError: there are checkpoints, and all are damaged.
+    """
     import torch
 
     from varant.store.checkpoint import save
@@ -138,7 +142,11 @@ def train_in(
     from varant.training.tokenizer import perplexities
 
     resumed = ResumedRun(run, trainer, checkpoint_seconds)
-    collapsed = set(resumed.facts.get("collapsed", ()))
+    collapsed = set(resumed.facts["collapsed"] if resumed.facts else ())
+
+    def facts() -> dict[str, list[int]]:
+        return {"collapsed": sorted(collapsed)}
+
     with resumed.going():
         while not trainer.finished:
             metrics = trainer.advance()
@@ -149,7 +157,7 @@ def train_in(
                 resumed.write({"step": trainer.step} | metrics)
                 log(trainer.step, metrics)
                 collapsed = _collapsed(trainer.step, found, collapsed)
-            resumed.end_step({"collapsed": sorted(collapsed)}, resumed.wishes())
+            resumed.end_step(facts, resumed.wishes())
     note: dict[str, Any] = {"identity": run.identity, "torch": torch.__version__}
     save(run.folder, trainer.tokenizer.eval(), note=note)
 

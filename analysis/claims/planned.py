@@ -175,7 +175,9 @@ def common_of(facts: NoiseFacts, size: Size, *, upper: bool = False) -> Common:
 
 
 def _variance(part: Component, *, upper: bool) -> float:
-    known = [one for one in (part.high if upper else math.nan, part.estimate) if one == one]
+    known = [
+        one for one in (part.high if upper else math.nan, part.estimate) if not math.isnan(one)
+    ]
     return known[0] if known else 0.0
 
 

@@ -39,14 +39,14 @@ class Claim:
     needs: str
 
     @classmethod
-    def stated(cls, module: str) -> Self:
-        """The claim that a module's docstring states, so that report and code have one text; read
-        off its file, since `python -OO` keeps no docstrings.
+    def stated(cls, file: str) -> Self:
+        """The claim that the docstring of a module's file states, so that report and code have one
+        text; read as text, since `python -OO` keeps no docstrings.
 
         Its first paragraph is `C1: early scales need depth.`; one paragraph `Name: text` for every
         other attribute follows. Paragraphs of other beginnings belong to the one before.
         """
-        tree = ast.parse(Path(module).read_text(encoding="utf-8"))
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
         first, *paragraphs = (ast.get_docstring(tree) or "").split("\n\n")
         found = dict(zip(("id", "short"), first.rstrip(".").split(": ", 1), strict=True))
         name = "short"

@@ -86,10 +86,10 @@ def matched(study: SearchFile) -> list[Match]:
     less memory than any."""
     zones = study.fronts.get("two-zone", ())
     matches = []
-    for plan in sorted(study.fronts.get("found", ()), key=lambda plan: (plan.kv, plan.objective)):
+    for plan in sorted(study.fronts.get("found", ()), key=lambda plan: (plan.kv, plan.minimised)):
         within = [zone for zone in zones if zone.kv <= plan.kv]
         if within and all(plan.layers != zone.layers for zone in zones):
-            best = min(within, key=lambda zone: zone.objective)
+            best = min(within, key=lambda zone: zone.minimised)
             matches.append(Match(found=plan, zones=best))
     return matches
 

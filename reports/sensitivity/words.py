@@ -105,7 +105,7 @@ def basis(found: Findings, metrics: Sequence[Metric] | None = None, *families: s
     return text[0].upper() + text[1:]
 
 
-def _some(found: Findings, family: str) -> str:
+def _units_measured(found: Findings, family: str) -> str:
     """The units of a family of plans, where it was measured in some alone."""
     units = found.damages.units_of(family)
     return "" if units == found.units else words.listed([f"unit {unit}" for unit in units])
@@ -113,13 +113,13 @@ def _some(found: Findings, family: str) -> str:
 
 def place(found: Findings, family: str) -> str:
     """`, in unit 0`, where plans of a family were measured in some units alone."""
-    of = _some(found, family)
+    of = _units_measured(found, family)
     return f", in {of}" if of else ""
 
 
 def splits(found: Findings) -> str:
     """In which units the other splits were measured, where that is not in all."""
-    of = _some(found, "prefix")
+    of = _units_measured(found, "prefix")
     return f" The claim's own split is of all units, the others of {of}." if of else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
 RESULT_SCHEMA, SCORE_SCHEMA = 4, 2
-# Of features, as metric names begin: finished cells without it get it from those that they keep.
-NEWEST_SCORE = "mind"
+# Of features: finished cells whose scores are older get what they lack from those that they keep.
+SCORES = "mind, common"
 IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 1.0  # of an evaluation, whatever it measures
 RECONSTRUCTED = 2_750  # images a CPU-second of the smallest preset, decoded and given features
@@ -40,20 +41,23 @@ class Scored(Task):
     def finished(self, cell: Cell, folder: Path, metrics: Mapping[str, Measurements]) -> CellResult:
         """The result, when the folder has all the rest."""
         write_json(folder / IDENTITY_FILE, cell.identity)
-        facts = {"scores": NEWEST_SCORE}
+        facts = {"scores": SCORES}
         return CellResult(digest=cell.digest, metrics=metrics, facts=facts)
 
     def lacks(self, known: CellResult) -> bool:
-        has = any(name.startswith(f"{NEWEST_SCORE}/") for name in known.metrics)
-        # Given statistics have none, whatever the version.
-        return not has and known.facts.get("scores") != NEWEST_SCORE
+        if known.facts.get("scores") == SCORES:
+            return False
+        mind = [one for name, one in known.metrics.items() if name.startswith("mind/")]
+        shared = any(one.common for one in known.metrics.values())
+        return not mind or (shared and not all(one.common for one in mind))
 
     def complete(self, cell: Cell, folder: Path, known: CellResult) -> CellResult:
         from studies.cells.measuring import score_kept
 
         found = score_kept(cell, self.labels(cell), folder)
-        added = {name: one for name, one in found.items() if name not in known.metrics}
-        facts = {**known.facts, "scores": NEWEST_SCORE}
+        had = known.metrics
+        added = {k: one for k, one in found.items() if k not in had or one.common > had[k].common}
+        facts = {**known.facts, "scores": SCORES}
         return replace(known, metrics={**known.metrics, **added}, facts=facts)
 
 
@@ -224,10 +228,12 @@ class Scoring(PlanTask):
         return CellResult(digest=cell.digest, metrics=found)
 
     def scores(self, values: Mapping[str, float]) -> tuple[float, float | None] | None:
-        """Select NLL, and the distance where samples are drawn; None of a failed result."""
-        nll = values.get("select/nll/mean")
+        """Select NLL, and the distance where samples are drawn; None of a failed result, or of one
+        that is no number."""
+        nll = values.get("select/nll/mean", math.nan)
         own = [name for name in values if name.startswith("select/") and "/nll/" not in name]
-        return None if nll is None else (nll, values[own[0]] if own else None)
+        distance = values[own[0]] if own else None
+        return (nll, distance) if math.isfinite(nll + (distance or 0.0)) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,8 +87,8 @@ class BatchGauge(Gauge):
     def name(self) -> str:
         return f"{self.kind}, batch {self.batch}"
 
-    def row(self, subject: str, metric: str, value: float, **more: object) -> Row:
-        of: Row = {"subject": subject, "batch": self.batch, "metric": metric}
+    def row(self, plan: str, metric: str, value: float, **more: object) -> Row:
+        of: Row = {"subject": plan, "batch": self.batch, "metric": metric}
         return of | {"value": float(value)} | more
 
 

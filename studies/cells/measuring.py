@@ -20,8 +20,8 @@ from varant.evaluation.jackknife import Jackknifed, blocks
 from varant.evaluation.ladder import REAL, rungs
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
 from varant.evaluation.manifold import Training
-from varant.evaluation.reference import Reference, prepare_reference, read_reference
-from varant.evaluation.scores import frechet, scores
+from varant.evaluation.reference import Gaussian, Reference, prepare_reference, read_reference
+from varant.evaluation.scores import frechet_distance, scores
 from varant.evaluation.torchscript import check_digest
 from varant.files import replacing
 from varant.model.cost import plan_cost
@@ -334,18 +334,28 @@ def select_likelihood(subject: Subject, tokens: Tokens, images: int) -> dict[str
 
 @torch.inference_mode()
 def select_distance(cell: Cell, subject: Subject, wanted: Evaluation) -> dict[str, Measurements]:
-    """Frechet distance of samples to reconstructed select images, in the deciding space. Features
-    of select images are made where their tokens are, unless they are there."""
-    network, held_out = cell.network, load_held_out(cell.network.held_out, cell.device)
-    extractor, _ = held_out.spaces[0]
-    path = prepare_reference(network.tokens_folder, held_out.tokenizer, extractor, split="select")
-    select = read_reference(path, features=extractor.features, spatial=extractor.spatial_features)
-    labels_N = np.arange(wanted.samples) % load_network(network, cell.device).model.num_classes
+    """Frechet distance of samples to all reconstructed select images, in the deciding space; no
+    replicates, since nothing is said of it but which is least."""
+    extractor, select = _select_reference(cell.network, cell.device)
+    labels_N = np.arange(wanted.samples) % load_network(cell.network, cell.device).model.num_classes
     drawn = _drawn(subject, wanted, labels_N, cell.batch)
-    features = Features.joined([extractor(sample.images) for sample in drawn])
-    distance = frechet(features.rounded().features_NF, select.gaussian)
-    named = _named({"frechet": distance}, extractor, wanted.samples)
+    features = Features.joined([extractor(sample.images) for sample in drawn]).rounded()
+    distance = frechet_distance(Gaussian.of(features.features_NF), select)
+    scored = {"frechet": Jackknifed(value=distance, replicates_G=np.empty(0))}
+    named = _named(scored, extractor, wanted.samples)
     return {f"select/{name}": one for name, one in named.items()}
+
+
+@functools.lru_cache(maxsize=1)
+def _select_reference(network: Network, device: str) -> tuple[Extractor, Gaussian]:
+    """The deciding extractor and what select images are in its space, which are made where their
+    tokens are unless they are there; kept for the next cell of this process."""
+    held_out = load_held_out(network.held_out, device)
+    extractor, _ = held_out.spaces[0]
+    folder = network.tokens_folder
+    path = prepare_reference(folder, held_out.tokenizer, extractor, split="select")
+    read = read_reference(path, features=extractor.features, spatial=extractor.spatial_features)
+    return extractor, read.gaussian
 
 
 def _mean(values_N: np.ndarray, *, shared: bool) -> Measurements:

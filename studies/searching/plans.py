@@ -73,9 +73,9 @@ class PlanSpace:
 
 def front_of(plans: Collection[ScoredPlan], weighed: str) -> tuple[ScoredPlan, ...]:
     """Plans that no other is better than, by ascending cost; of equals the first."""
-    points = np.array([(getattr(one, weighed), one.objective) for one in plans], dtype=float)
+    points = np.array([(getattr(one, weighed), one.minimised) for one in plans], dtype=float)
     front = compress(plans, non_dominated(points.reshape(-1, 2), ties=False))
-    return tuple(sorted(front, key=lambda one: (getattr(one, weighed), one.objective)))
+    return tuple(sorted(front, key=lambda one: (getattr(one, weighed), one.minimised)))
 
 
 @dataclass(kw_only=True)
@@ -137,7 +137,7 @@ class PlanSearch:
         if found is None:
             proposals.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
-            proposals.tell(trial, (found.objective, float(getattr(found, self.weighed))))
+            proposals.tell(trial, (found.minimised, float(getattr(found, self.weighed))))
 
     def scores_of(self, plans: Plans) -> dict[str, ScoredPlan]:
         """The plans that could be scored, by their digest."""
@@ -177,6 +177,6 @@ class PlanSearch:
             scored = [layer for layer, plan in smaller.items() if plan.digest in found]
             if not scored:
                 break
-            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].objective))
+            kept.remove(min(scored, key=lambda layer: found[smaller[layer].digest].minimised))
             ranked[len(kept)] = tuple(kept)
         return ranked

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from small_studies import FD, NLL, failed, make_folder, search_facts, search_frame, words_of
+from small_studies import FD, NLL, failed, layers, make_folder, search_facts, search_frame, words_of
 
 from analysis.search_file import SearchFile
 from reports import build
@@ -37,6 +37,26 @@ def test_a_found_plan_beats_two_zones_at_equal_memory(report):
     assert "400 bytes | 40 % | 8,8,2,2,2 | d2@3 | " in text
     assert "Within 60 % of the full network's peak KV" in text
     assert set(report.plates) == {"fronts", "plans", "samples"}
+
+
+def test_a_search_by_distance_is_told_as_one(tmp_path):
+    """The plan of the least NLL is not the one of the least distance."""
+    facts = search_facts()
+    zones, own = facts["scored"]
+    near, far = zones | {"select_distance": 4.0}, zones | {"select_distance": 6.0}
+    far |= {"plan": "d2@1", "layers": layers(8, 2, 2, 2, 2), "select_nll": 2.0}
+    own |= {"select_distance": 3.0, "select_nll": 2.7}
+    fronts = {"two-zone": [far, near], "found": [own]}
+    told = {"objective": "distance", "score_samples": 500, "fronts": fronts}
+    report = report_of(tmp_path, **told, scored=[far, near, own])
+    [match] = report.answer["matches"][NLL]
+    assert (match["found"], match["two_zone"]) == ("8,8,2,2,2", "d2@3")
+    text = words_of(report.content)
+    by = "Fréchet distance of 500 samples to select images"
+    assert f"The best plan by {by} is 8,8,2,2,2 (plan-best.json)." in text
+    assert "by the NLL of 100 select images and by 500 samples against all 2,000 of them" in text
+    assert f"the two-zone plan of at most its peak KV that is best by {by}; paired" in text
+    assert "its winner is partly luck" in text and "teacher-forced NLL on select" not in text
 
 
 def test_plans_and_selectors_are_named_at_the_edge(report):

@@ -155,17 +155,17 @@ def test_a_search_by_distance_draws_samples_of_its_own(finished, copied, undrawn
     folder = copied / "search-quick"
     study = SearchFile.model_validate_json((folder / "study.json").read_text())
     assert (study.objective, study.score_samples) == ("distance", 40)
-    assert all(one.select_distance == one.objective for one in study.scored)
+    assert all(one.select_distance == one.minimised for one in study.scored)
     best = study.best["found"]
     for one in study.fronts["found"]:  # nothing that was scored is better in both
         assert not any(
-            other.objective < one.objective and other.kv < one.kv for other in study.scored
+            other.minimised < one.minimised and other.kv < one.kv for other in study.scored
         )
-    assert best.objective == min(one.objective for one in study.fronts["found"])
+    assert best.minimised == min(one.minimised for one in study.fronts["found"])
     listed = json.loads((folder / "plans.json").read_text())
     assert listed[0]["select_distance"] == best.select_distance
     assert best_plan(folder, kv_limit=2**30).layers == best.layers
-    assert study.chosen_by == "Frechet distance of 40 samples to select images"
+    assert study.chosen_by == "Fréchet distance of 40 samples to select images"
     # The value itself, by hand: images of the plan under uniforms that no test image has.
     tokenizer, model = load(supernet)
     plan, labels = DepthPlan.load(folder / "plan-best.json"), torch.arange(40) % model.num_classes

@@ -98,7 +98,8 @@ class FolderSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesRead:
-    """Images, the indices of those that were read, and the paths of those that were left out."""
+    """Images, the indices of those that were read, and the paths of those that were left out; none
+    where others stand in for them."""
 
     images_N3HW: np.ndarray
     indices: np.ndarray

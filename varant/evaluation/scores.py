@@ -62,7 +62,9 @@ def scores(
             drawn = Reference(features_NF=features_NF, labels_N=labels_N)
             asked_M = np.isin(reference.labels_N, labels_N)
             classes_M = reference.labels_N[asked_M]
-            mirrored["class_kid"] = class_kid(real_MF[asked_M], classes_M, drawn)
+            if _keep_two(classes_M):
+                asked_MF = real_MF if asked_M.all() else real_MF[asked_M]
+                mirrored["class_kid"] = class_kid(asked_MF, classes_M, drawn)
         for name, one in mirrored.items():
             found[name] = replace(found[name], common_R=one.replicates_G)
     if min(len(features_NF), len(real_MF)) <= NEIGHBOURS:
@@ -100,6 +102,16 @@ def frechet_distance(one: Gaussian, reference: Gaussian) -> float:
     spread = np.trace(one.covariance_FF) + np.trace(reference.covariance_FF)
     shift_F = one.mean_F - reference.mean_F
     return float(shift_F @ shift_F + spread - 2 * np.sqrt(shared_F.clip(min=0)).sum())
+
+
+def _keep_two(classes_N: np.ndarray) -> bool:
+    """Whether every class has two images without any of the blocks; else replicates would be of
+    fewer classes, and what classes differ by would pass for chance."""
+    _, places_N, counts_C = np.unique(classes_N, return_inverse=True, return_counts=True)
+    gone = (
+        np.bincount(places_N[block], minlength=len(counts_C)) for block in blocks(len(places_N))
+    )
+    return all((counts_C - gone_C).min() >= 2 for gone_C in gone)
 
 
 def _accuracy(right_N: np.ndarray) -> Jackknifed:

@@ -67,20 +67,20 @@ def best_plan(
 
 
 def _front(study: dict[str, Any], geometry: Geometry) -> Iterator[tuple[float, DepthPlan]]:
-    """(objective, plan) of the fronts of a search; none of another study."""
+    """(what was minimised, plan) of the fronts of a search; none of another study."""
     for front in study.get("fronts", {}).values():
         for one in front:
             plan = DepthPlan(geometry.patch_nums, geometry.depth, one["layers"])
-            yield _objective(one), plan
+            yield _minimised(one), plan
 
 
 def _chosen(folder: Path) -> Iterator[tuple[float, DepthPlan]]:
-    """(objective, plan) of the plans that a study wrote as files."""
+    """(what was minimised, plan) of the plans that a study wrote as files."""
     for one in _read(folder / PLANS_FILE):
-        yield _objective(one), DepthPlan.load(folder / Path(one["file"]).name)
+        yield _minimised(one), DepthPlan.load(folder / Path(one["file"]).name)
 
 
-def _objective(one: dict[str, Any]) -> float:
+def _minimised(one: dict[str, Any]) -> float:
     """What chose a plan: its distance to select images, or else their NLL."""
     distance = one.get("select_distance")
     return float(one["select_nll"] if distance is None else distance)

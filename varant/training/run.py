@@ -44,7 +44,8 @@ RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
 # The metrics that differ between equal runs; the last: share of the time so far in which the run
 # stood still for checkpoints.
 TIMES = ("seconds", "images_per_second/train", "time_share/checkpoint")
-Trains = Trainer | TokenizerTrainer
+AnyTrainer = Trainer | TokenizerTrainer
+Facts = Callable[[], Mapping[str, Any]]  # what a checkpoint says beside the state
 
 
 def warn_on_stderr(line: str) -> None:
@@ -181,7 +182,9 @@ class ResumedRun:
         asked: the signals by which the machine said that it stops.
     """
 
-    def __init__(self, run: RunFolder, trainer: Trains, every: float, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, run: RunFolder, trainer: AnyTrainer, every: float, ranks: Ranks = ALONE
+    ) -> None:
         """`every`: see `checkpoint_seconds` of `run_training`."""
         self.run, self.trainer, self.ranks = run, trainer, ranks
         self.facts, self.asked = dict[str, Any](), list[int]()
@@ -201,7 +204,8 @@ class ResumedRun:
     @contextlib.contextmanager
     def going(self) -> Iterator[None]:
         """Inside, it takes steps."""
-        path, length = self.run.folder / METRICS_FILE, self.facts.get("metrics_length", 0)
+        path = self.run.folder / METRICS_FILE
+        length = self.facts["metrics_length"] if self.facts else 0
         self._lines = open_metrics(path, length) if self.ranks.first else None
         with (
             stop_signals(lambda number, _: self.asked.append(number)),
@@ -214,11 +218,12 @@ class ResumedRun:
         if self._lines is not None:
             self._lines.write(json.dumps(line) + "\n")
 
-    def save(self, facts: Mapping[str, Any], *, wait: bool) -> None:
+    def save(self, facts: Facts, *, wait: bool) -> None:
         """Save the state of now with these facts; other ranks than the first give their part."""
 
         def state_of_now() -> RunState:
-            state, more = self.trainer.state(self.saver.copy), dict(facts)
+            state = self.trainer.state(self.saver.copy)
+            more = dict(facts())  # after the copy, whose time they count
             if self._lines is not None:
                 os.fsync(self._lines.fileno())
                 more["metrics_length"] = os.fstat(self._lines.fileno()).st_size
@@ -232,7 +237,7 @@ class ResumedRun:
     def wishes(self) -> Wishes:
         return Wishes(save=self.ranks.first and self.saver.due, stop=bool(self.asked))
 
-    def end_step(self, facts: Mapping[str, Any], wished: Wishes) -> None:
+    def end_step(self, facts: Facts, wished: Wishes) -> None:
         """Save where it is time to; `Preempted` where it is to stop before its end."""
         ending = wished.stop or self.trainer.finished
         if wished.save or ending:
@@ -270,7 +275,7 @@ def run_training(
     """
     ranks, images_a_step = trainer.ranks, trainer.config.batch * trainer.config.passes
     resumed = ResumedRun(run, trainer, checkpoint_seconds, ranks)
-    saver, before = resumed.saver, float(resumed.facts.get("seconds", 0.0))
+    saver, before = resumed.saver, float(resumed.facts["seconds"] if resumed.facts else 0.0)
     saver.blocked_seconds = resumed.facts.get("blocked_seconds", 0.0)
     started = logged = time.monotonic()
     unlogged = 0
@@ -288,7 +293,7 @@ def run_training(
             try:
                 metrics, wished = trainer.advance(resumed.wishes)
             except Diverged:
-                resumed.save(facts(), wait=True)
+                resumed.save(facts, wait=True)
                 raise
             saver.check()
             evaluated = evaluator is not None and evaluator.due(
@@ -307,7 +312,7 @@ def run_training(
                 logged, unlogged = now, 0
                 log(trainer.step, metrics)
                 resumed.write({"step": trainer.step} | metrics)
-            resumed.end_step(facts(), wished)
+            resumed.end_step(facts, wished)
     if ranks.first:
         note = {"identity": run.identity, "seconds": elapsed(), "torch": torch.__version__}
         if worse := _worse_ending(trainer, read_metrics(run.folder)):

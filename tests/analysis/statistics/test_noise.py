@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame
-from pydantic import TypeAdapter
+from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame, noise_table
 
 from analysis.errors import FrameError
-from analysis.instrument_file import ResolutionFacts
+from analysis.instrument_file import NoiseTable
 from analysis.statistics.noise import Design, Noise, Quantity, standardised
 from analysis.study_file import COMMON_BLOCK
 
@@ -60,11 +59,11 @@ def test_what_so_many_samples_can_tell() -> None:
             5 * DRAW_SD, abs=0.2 * DRAW_SD
         )
     assert found["fd", 1000].bias == pytest.approx(0.1 / 2, abs=0.01)
-    as_facts = TypeAdapter(ResolutionFacts)  # as `table.json` has them: without the metric
-    written = as_facts.dump_json(found["fd", 250])
-    assert b'"bias":null' in written and b"metric" not in written
-    read = as_facts.validate_json(written)
-    assert (read.kind, read.samples) == ("fd", 250) and np.isnan(read.bias)
+    table = noise_table().model_copy(update={"resolutions": tuple(found.values())})
+    assert '"bias": null' in table.json_text() and "metric" not in table.json_text()
+    _, fewer = NoiseTable.model_validate_json(table.json_text()).resolutions
+    assert (fewer.kind, fewer.samples) == ("fd", 250) and np.isnan(fewer.bias)
+    assert fewer.deviations == found["fd", 250].deviations
 
 
 @pytest.mark.parametrize("true", [1.0, 5.0, 14.0])
@@ -120,6 +119,15 @@ def test_what_units_share_is_apart() -> None:
     base = alone["nll", "loss half"].components["base"]
     assert nll.components["base"].estimate == pytest.approx(base.estimate)
     assert alone["fd", "loss half"].common is None
+
+
+def test_a_table_reads_back_as_it_was_written() -> None:
+    found = Noise(noise_frame(units=6, draws=3), DESIGN)
+    table = noise_table().model_copy(update={"quantities": found.quantities})
+    read = NoiseTable.model_validate_json(table.json_text())
+    assert read.json_text() == table.json_text()
+    for mine, theirs in zip(found.quantities, read.quantities, strict=True):
+        assert (mine.quantity, mine.mean, mine.base) == (theirs.quantity, theirs.mean, theirs.base)
 
 
 def test_blocks_that_some_cells_lack_say_nothing() -> None:

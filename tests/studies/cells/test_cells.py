@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_networks import small_geometry
 
@@ -139,6 +140,26 @@ def test_a_result_has_a_row_for_each_value_and_one_for_its_failure():
     (row,) = CellResult(digest="d", status="failed", error="as planned").rows()
     assert row["metric"] == ""
     assert math.isnan(row["value"])
+
+
+def test_scores_get_what_units_share_where_an_earlier_version_left_it_out(tmp_path, monkeypatch):
+    cell, whole = SITE.cell(REAL), Measurements(value=1.0, count=100, common=(1.1, 0.9))
+    alone = replace(whole, common=())
+    old = {"fd/a/n100": whole, "mind/a/n100": alone, "kid/a/n100": alone, "class_accuracy": alone}
+    known = CellResult(digest=cell.digest, metrics=old, facts={"scores": "mind"})
+    assert REAL.lacks(known)
+    unshared = dict.fromkeys(old, alone)
+    assert not REAL.lacks(replace(known, metrics=unshared)), "nothing is shared"
+    write_result(tmp_path, known)
+    again = {name: replace(one, value=2.0) for name, one in old.items()}
+    again |= {
+        name: replace(again[name], common=(2.1, 1.9)) for name in ("mind/a/n100", "kid/a/n100")
+    }
+    monkeypatch.setattr(RealImages, "labels", lambda task, cell: np.zeros(100))
+    monkeypatch.setattr("studies.cells.measuring.score_kept", lambda *of: again)
+    found = run_cell(cell, tmp_path)
+    assert found.metrics == old | {name: again[name] for name in ("mind/a/n100", "kid/a/n100")}
+    assert not REAL.lacks(found)
 
 
 def test_a_finished_cell_is_kept_where_what_it_lacks_cannot_be_added(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from study_commands import Command
 
 from analysis.search_file import ScoredPlan
@@ -13,7 +14,8 @@ from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
 
-def test_ranking_leaves_out_the_layer_that_costs_least():
+@pytest.mark.parametrize("objective", ["nll", "distance"])
+def test_ranking_leaves_out_the_layer_that_costs_least(objective):
     """Planted: each layer has a price; 0 and 3 replace each other, so both are never left out."""
     prices = (0.1, 0.5, 0.3, 0.2)
     geometry = Geometry(
@@ -38,7 +40,9 @@ def test_ranking_leaves_out_the_layer_that_costs_least():
     study = Command(study=Search, config=SearchConfig).of(switch=3)
     search = PlanSearch(
         space=study.space(geometry),
-        score=lambda plans: [(price(plan), None) for plan in plans],
+        score=lambda plans: [
+            (price(plan), None) if objective == "nll" else (0.0, price(plan)) for plan in plans
+        ],
         weighed="kv",
         sampler="nsga2",
         seed=0,

@@ -53,6 +53,18 @@ def test_the_best_that_fits(kind, request):
         assert best_plan(folder, kv_limit=NEEDS["full"] // 2, **how).is_full
 
 
+@pytest.mark.parametrize("kind", ["search", "pareto"])
+def test_a_distance_that_was_minimised_chooses_not_the_likelihood(kind, request, tmp_path):
+    folder = request.getfixturevalue(kind)
+    name = "study.json" if kind == "search" else "plans.json"
+    content = json.loads((folder / name).read_text())
+    fronts = content["fronts"].values() if kind == "search" else [content]
+    for i, one in enumerate(one for front in fronts for one in front):
+        one["select_distance"] = (7.0, 5.0, 6.0)[i]
+    (folder / name).write_text(json.dumps(content))
+    assert best_plan(folder, kv_limit="4GiB", batch=64).name == "d2@1"
+
+
 def test_a_plans_file_and_its_name_are_taken(pareto):
     assert best_plan(pareto / "plans.json", kv_limit="4GiB", batch=64).is_full
     assert varant.best_plan is best_plan
