@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from analysis.claims.ledger import judge_costs
@@ -25,6 +26,7 @@ from analysis.study_file import ParetoFile, RegimeFile, SensitivityFile
 from reports.pareto.report import judge
 from reports.regime.findings import findings_of
 from reports.sensitivity.findings import analyse
+from studies.grid.instrument import TABLES
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -237,6 +239,31 @@ def test_what_so_many_samples_tell_is_what_the_committed_table_says():
         assert apart == f"{one.deviations:.1f} [{one.low:.1f}, {one.high:.1f}]", name
         seen.append(name)
     assert len(seen) == 10
+
+
+@pytest.mark.parametrize(("preset", "space"), [("tiny", "shapes-24"), ("small", "shapes-32")])
+def test_the_packaged_noise_is_what_is_written_of_it(preset, space):
+    """Standard deviations of one value, at the digits that are shown."""
+    table = NoiseTable.read(TABLES / f"noise-{preset}.json")
+    deciding = [one for one in table.quantities if (one.extractor or space).startswith(space)]
+    found = {(one.kind, one.quantity): one for one in deciding}
+    assert {kind for kind, _ in found} >= {"fd", "mind", "kid", "nll"}
+    text = RESULTS.with_suffix(".md").read_text().split(f"Preset `{preset}`, ", 1)[1]
+    rows = [line.split("|")[1:-1] for line in text.split("\n\n")[1].splitlines()[2:]]
+    names = [("fd", "loss half"), ("fd", "loss full"), ("fd", "asymmetry"), ("nll", "loss half")]
+    for (label, *cells), name in zip(rows, names, strict=True):
+        one = found[name]
+        assert name[1].split()[-1].removeprefix("loss ") in label and name[0].upper() in label
+        beyond = float(label.split("(")[1].split()[0].rstrip(")"))
+        assert beyond == pytest.approx(one.mean, abs=0.05 if "asymmetry" in label else 0.005)
+        count = {"evaluation": one.samples}
+        for part, cell in zip(("base", "training", "evaluation"), cells, strict=True):
+            component = getattr(one, part)
+            known = [component.estimate, component.low, component.high]
+            for shown, value in zip(re.findall(r"[\d.]+", cell), known, strict=False):
+                digits = len(shown.partition(".")[2])
+                deviation = (value / count.get(part, 1)) ** 0.5
+                assert float(shown) == pytest.approx(deviation, abs=0.5001 * 10**-digits)
 
 
 def test_committed_costs_in_float32_say_what_is_written_of_them():
