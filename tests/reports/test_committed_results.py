@@ -58,6 +58,11 @@ def test_the_committed_results_of_small_say_what_is_written_of_them():
         i = test.interval
         said = [f"{x:.{digits}f}".replace("-", "\u2212") for x in (i.estimate, i.low, i.high)]
         assert f"{said[0]} [{said[1]}, {said[2]}]" in results
+    splits = found.main.asymmetry.triangle[deciding.metric.name]
+    signs = Counter((i.low > 0) - (i.high < 0) for i in (one.interval for one in splits.values()))
+    assert (len(splits), signs[1], signs[-1]) == (28, 12, 1)
+    i = splits[4, 5].interval
+    assert f"(+{i.estimate:.1f} [{i.low:.1f}, {i.high:.1f}] FD)" in results
 
 
 def test_the_committed_trade_says_what_is_written_of_it():
