@@ -197,12 +197,9 @@ def observed(
     )
     again = rows.duplicated(["place", "unit", "seed", "group"])
     rows = rows[~again] if again.any() else rows  # a copy of all rows is the most that it takes
-    whole = rows["group"] == WHOLE
-    counts = rows[whole].groupby("place")["count"].sum()
-    spread = rows[whole].groupby(["place", "unit"])["value"].agg(["var", "size"])
-    freedom = spread["size"] - 1
-    squares = (spread["var"] * freedom).groupby("place").sum()  # a unit of one seed adds none
-    variances = squares / freedom.groupby("place").sum()  # NaN where every unit has one seed
+    whole = rows[rows["group"] == WHOLE]
+    counts = np.bincount(whole["place"], weights=whole["count"])
+    deviations = _seed_deviations(whole)
     first = rows.drop_duplicates("place")[list(keys)].astype(object)
     names = first.where(first.notna(), None).itertuples(index=False, name=None)
     places, columns = _means(rows)
@@ -220,9 +217,23 @@ def observed(
             replicates=tuple(values[own & (units == unit)] for unit in units[here]),
             common_UR=_common(values[common], units[common], units[here]),
             count=int(counts[place]),
-            seed_deviation=float(np.sqrt(variances[place])),
+            seed_deviation=float(deviations[place]),
         )
     return found
+
+
+def _seed_deviations(whole: pd.DataFrame) -> np.ndarray:
+    """By place, the standard deviation of values over the seeds of a unit, pooled over units; NaN
+    where every unit has one seed."""
+    places, values = whole["place"].to_numpy(), whole["value"].to_numpy()
+    _, first_C, cells = np.unique(
+        np.stack([places, whole["unit"]]), axis=1, return_index=True, return_inverse=True
+    )
+    sizes_C = np.bincount(cells)
+    squares = (values - (np.bincount(cells, weights=values) / sizes_C)[cells]) ** 2
+    freedom = np.bincount(places[first_C], weights=sizes_C - 1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(np.bincount(places, weights=squares) / freedom))
 
 
 def _means(rows: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
