@@ -39,10 +39,11 @@ def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float)
     if table is None:
         return ["power: not planned, since studies.noise was not run for this setting"]
     decides = bench.extractors[0].name
+    base = f"bases of {table.base_images:,} images, " if table.base_images else ""
     said = [
-        f"power, by variance components of {table.units} units whose trainings were of "
-        f"{table.budget_images:,} images (units needed: at their estimates, and at their upper "
-        "95 % limits):"
+        f"power, by variance components of {table.units} units ({base}trainings of "
+        f"{table.budget_images:,}; units needed: at their estimates, and at their upper 95 % "
+        "limits):"
     ]
     for one in found:
         if one.kind == "nll" or (one.kind in ("fd", "fid") and one.extractor == decides):
