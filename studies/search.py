@@ -169,9 +169,9 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             print(warning, file=sys.stderr)
         supernet, errors = self.supernet(bench), list[str]()
         if config.objective == "distance":  # here, where it shows; cells would make it unseen
-            extractor = bench.specs[0].load(config.run.device)
-            made = partial(prepare_reference, bench.start.tokens_folder, bench.start.tokenizer)
-            made(extractor, progress_bar, split="select")
+            start, extractor = bench.start, bench.specs[0].load(config.run.device)
+            folder, tokenizer = start.tokens_folder, start.tokenizer
+            prepare_reference(folder, tokenizer, extractor, progress_bar, split="select")
 
         def score(plans: Plans) -> list[Scores | None]:
             tasks = [self._scoring(bench, plan) for plan in plans]
