@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return found[0] if found else len(LONG)
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No write waits for the disk, which takes longer than the rest of it: processes are killed
+    here, machines are not."""
+    from sqlalchemy import Engine, event
+
+    def connected(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("pragma synchronous = off")
+
+    event.listen(Engine, "connect", connected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+    event.remove(Engine, "connect", connected)
 
 
 # Prepared workspaces: what takes a minute to train is trained once, for all processes of a session.

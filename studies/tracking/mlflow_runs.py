@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -25,7 +25,7 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine, event
 
 from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
 from varant.data import datasets
@@ -216,9 +216,24 @@ def _opened(path: Path) -> MlflowClient:
             file=sys.stderr,
         )
     if not path.exists():
-        with replacing(path) as aside:
+        with replacing(path) as aside, _unsynced():
             _client_of(aside)
     return _client_of(path)
+
+
+@contextlib.contextmanager
+def _unsynced() -> Iterator[None]:
+    """SQLite waits for no disk: MLflow makes its tables in 300 commits, of a file that is synced as
+    a whole before it has its name."""
+
+    def connected(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("pragma synchronous = off")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
 
 
 def _free_name(path: Path, word: str) -> Path:
