@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.errors import FrameError, verified
-from analysis.metrics import Metric, parse_metric
+from analysis.metrics import NLL, Metric, parse_metric
 from analysis.study_file import BASE, REAL
 from varant.errors import one_line
 
@@ -91,7 +91,7 @@ _ORDER = ("fid", "fd", "kid", "class_accuracy", "nll")
 def headline_metrics(frame: pd.DataFrame) -> tuple[Metric, ...]:
     """The quality metrics of a frame in the order of a report: the deciding ones, then mean NLL."""
     metrics = [parse_metric(name) for name in frame["metric"].dropna().unique() if name]
-    quality = [m for m in metrics if m.decides or m.name == "nll/mean"]
+    quality = [m for m in metrics if m.decides or m.name == NLL.name]
     return tuple(sorted(quality, key=lambda m: (_ORDER.index(m.kind), m.name)))
 
 

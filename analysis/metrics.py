@@ -104,3 +104,6 @@ def parse_metric(name: str) -> Metric:
                 extractor=said.get("extractor"),
             )
     raise ValueError(f"metric {name!r} is not one that this code knows")
+
+
+NLL = parse_metric("nll/mean")

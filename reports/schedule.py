@@ -1,5 +1,6 @@
 """The report of the schedule study: which ratios, and is any better than the paper's?"""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
+from analysis.claims.rules import undecided
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
-from analysis.metrics import parse_metric
+from analysis.metrics import Metric, parse_metric
 from analysis.search_file import ScheduleFile, TrialFacts
 from analysis.searches import schedules
 from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START
@@ -51,7 +53,8 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
         f"{words.counted(len(study.trials), 'trial')} of {study.budget_images:,} image passes",
         words.counted(len(study.units), "fresh unit"),
     )
-    page.answer(study.question, _verdict(study, again), _answer(study, len(trials), again))
+    verdict = _verdict(study, again, metrics)
+    page.answer(study.question, verdict, _answer(study, len(trials), again, metrics))
     page.heading("Retrained in fresh units, on test images")
     _add_retrained(page, again)
     page.heading("The search")
@@ -68,21 +71,27 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     return page.report(answer=answer, summary=levels.table)
 
 
-def _by_nll(again: pd.DataFrame, schedule: str) -> pd.DataFrame:
-    """What a winner's NLL says, which resolves most: of the full network, of the subnets."""
-    return again[(again["schedule"] == schedule) & (again["metric"] == "nll/mean")]
+def _of(again: pd.DataFrame, schedule: str, metric: Metric) -> pd.DataFrame:
+    """What a metric says of a winner: of the full network, of the subnets."""
+    return again[(again["schedule"] == schedule) & (again["metric"] == metric.name)]
 
 
-def _verdict(study: ScheduleFile, again: pd.DataFrame) -> str:
-    """By NLL: every winner against the reference."""
+def _verdict(study: ScheduleFile, again: pd.DataFrame, metrics: Sequence[Metric]) -> str:
+    """Every winner against the reference, by each metric that may decide."""
     if not study.winners:
         return "the search found nothing better than the paper's schedule"
-    said = []
-    for name in study.winners:
-        signs = [f"{one.zone} {SIDES[one.sign]}" for one in _by_nll(again, name).itertuples()]
-        shown = ", ".join(signs) if len(signs) == len(OBJECTIVES) else "no numbers"
-        said.append(f"{name}: {shown}")
-    return words.if_enough(len(study.units), "; ".join(said) + " than the paper's")
+    every = []
+    for metric in metrics:
+        said, units = [], [0]
+        for name in study.winners:
+            found = _of(again, name, metric)
+            signs = [f"{one.zone} {SIDES[one.sign]}" for one in found.itertuples()]
+            shown = ", ".join(signs) if len(signs) == len(OBJECTIVES) else "no numbers"
+            said.append(f"{name}: {shown}")
+            units += found["units"].tolist()
+        reason = undecided(study, metric, min(units[1:], default=0))
+        every.append(f"by {metric.short} " + words.unless(reason, ", ".join(said)))
+    return f"against the paper's schedule, {'; '.join(every)}"
 
 
 def _described(trial: TrialFacts) -> str:
@@ -94,19 +103,23 @@ def _described(trial: TrialFacts) -> str:
     return f"share {start:.2f} to {end:.2f}, phases {phases}, ramp {shape}"
 
 
-def _answer(study: ScheduleFile, scored: int, again: pd.DataFrame) -> Text:
+def _answer(
+    study: ScheduleFile, scored: int, again: pd.DataFrame, metrics: Sequence[Metric]
+) -> Text:
     failed, winners = len(study.trials) - scored, list[Text]()
     zones = {"full": "full network", "subnets": "subnets"}
     for name, trial in study.won.items():
         label = f" ({trial.label})" if trial.label else ""
         winners += [strong(f"{name}: "), f"trial {trial.number}{label}, {_described(trial)}. "]
         differences = [
-            f"{zones[one.zone]} {_difference(one)} ({numbers.p_value(one.p_holm)})"
-            for one in _by_nll(again, name).itertuples()
+            f"{zones[one.zone]} {_difference(one)} {metric.unit or metric.short} "
+            f"({numbers.p_value(one.p_holm)})"
+            for metric in metrics
+            for one in _of(again, name, metric).itertuples()
         ]
         if differences:
             winners.append(
-                "Retrained, against the paper's in nats/token of test NLL, negative being better: "
+                "Retrained, against the paper's, positive being worse: "
                 f"{', '.join(differences)}, p after Holm. "
             )
     return [

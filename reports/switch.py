@@ -9,11 +9,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
+from analysis.claims.rules import undecided
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
+from analysis.maps.switch_depth import earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.choices import half_of
 from analysis.statistics.levels import Levels
@@ -26,8 +27,6 @@ from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_anchors
 from reports.parts.tables import add_every_plan, add_models
 
-First = Mapping[int, Mapping[Metric, Row | None]]
-"""Of each depth and metric the earliest switch point that stands in for the full network."""
 LIMITS = (
     "One schedule for all models; the best schedule may differ from switch point to switch point.",
     "The Fréchet distance on a small network's features is not FID and compares only with "
@@ -43,16 +42,14 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     half = half_of(study.geometry.depth, study.depths, study.train_switch)
     losses = {metric: switch_losses(levels, metric, study.depths, half) for metric in metrics}
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
-    depths = sorted(study.depths, reverse=True)
-    first = {depth: {m: earliest(losses[m], depth) for m in metrics} for depth in depths}
     page = Page(
         study,
         "Where may I switch?",
         f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
         words.counted(len(study.units), "unit"),
     )
-    said = words.if_enough(len(study.units), _verdict(first, maps))
-    page.answer(study.question, said, _answer(study, first, maps))
+    said = [_verdict(study, metric, losses[metric], maps[metric]) for metric in metrics]
+    page.answer(study.question, "; ".join(said), _answer(study, losses, maps))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
     _add_losses(page, study, losses, over=over)
@@ -75,8 +72,11 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     add_every_plan(page, levels, main_metrics(study, levels.metrics))
     answer = {
         "earliest": {
-            str(depth): {metric.name: row and row["switch"] for metric, row in by_metric.items()}
-            for depth, by_metric in first.items()
+            str(depth): {
+                metric.name: (row := earliest(of, depth)) and row["switch"]
+                for metric, of in losses.items()
+            }
+            for depth in sorted(study.depths, reverse=True)
         },
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
     }
@@ -97,23 +97,30 @@ def _pairs(maps: Sequence[Heatmap]) -> str:
     return words.listed(counts) + (f", and better in {better}" if better else "")
 
 
-def _verdict(first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> str:
-    said = [
-        f"d{depth} "
-        + ", ".join(
-            f"from switch {row['switch']} by {metric.short}"
-            if row
-            else f"nowhere by {metric.short}"
-            for metric, row in by_metric.items()
-        )
-        for depth, by_metric in first.items()
-    ]
-    elsewhere = [f"{metric.short} in {_pairs(of)}" for metric, of in maps.items() if of]
-    costs = f"; use elsewhere than trained costs {'; '.join(elsewhere)}" if elsewhere else ""
-    return f"{'; '.join(said)}{costs}"
+def _verdict(
+    study: SupernetFile, metric: Metric, losses: pd.DataFrame, maps: Sequence[Heatmap]
+) -> str:
+    """What a metric says, unless it may not decide."""
+    said = []
+    for depth in sorted(study.depths, reverse=True):
+        row = earliest(losses, depth)
+        said.append(f"d{depth} from switch {row['switch']}" if row else f"d{depth} shown nowhere")
+    if maps:
+        said.append(f"worse elsewhere than trained in {_pairs(maps)}")
+    units = int(losses["units"].min()) if len(losses) else 0
+    return f"{metric.short}: " + words.unless(undecided(study, metric, units), ", ".join(said))
 
 
-def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> Text:
+def _answer(
+    study: SupernetFile,
+    losses: Mapping[Metric, pd.DataFrame],
+    maps: Mapping[Metric, Sequence[Heatmap]],
+) -> Text:
+    first = {
+        (depth, metric): earliest(of, depth)
+        for depth in sorted(study.depths, reverse=True)
+        for metric, of in losses.items()
+    }
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
@@ -124,9 +131,8 @@ def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[He
             f"{numbers.percent(row['kv_share'])} of its KV and "
             f"{numbers.percent(row['flops_share'])} of its FLOPs. "
             if row
-            else f"{depth} layers, by {metric.short}: at no switch point. "
-            for depth, by_metric in first.items()
-            for metric, row in by_metric.items()
+            else f"{depth} layers, by {metric.short}: shown at no switch point. "
+            for (depth, metric), row in first.items()
         ],
         [
             strong("Does training at N matter? "),

@@ -98,12 +98,16 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
 
     def planned(self) -> Lines:
         from analysis.claims import c3
-        from analysis.claims.planned import trained_lines
+        from analysis.claims.planned import LOSSES, TRADE, schedules_lines
 
-        config = self.config
-        compared = any(math.isclose(share, c3.MEAN_SHARE) for share in config.shares)
-        compared &= {"fixed", "progressive"} <= set(config.schedules)
-        return trained_lines(config.training.lr_schedule, compared=compared)
+        config, schedules = self.config, set(self.config.schedules)
+        shares = config.shares if "fixed" in schedules else ()
+        trade = TRADE if len(shares) > 1 else {}
+        if "progressive" not in schedules:
+            return trade
+        compared = any(math.isclose(share, c3.MEAN_SHARE) for share in shares)
+        rate = schedules_lines(config.training.lr_schedule) if compared else {}
+        return {**trade, **rate, **LOSSES}
 
     def switches(self, geometry: Geometry) -> Sequence[int]:
         measured = super().switches(geometry)

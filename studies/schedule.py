@@ -40,6 +40,7 @@ from varant.training.schedule import Schedule
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from analysis.claims.planned import Lines
     from studies.grid.bench import Planned, Prepared
 
 SCORE_IMAGES = 1_000  # at most
@@ -75,6 +76,11 @@ class ScheduleStudy(SwitchedStudy[ScheduleConfig, FoundSchedules]):
         "select images; the winners are trained again with fresh seeds and measured on test images."
     )
     file = ScheduleFile
+
+    def planned(self) -> Lines:
+        from analysis.claims.planned import WINNER
+
+        return WINNER
 
     def check(self, bench: Planned) -> None:
         from studies.searching.schedules import check_storage

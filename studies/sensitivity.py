@@ -130,9 +130,9 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 yield self.plan_point(bench, named, plan, unit=unit, **columns)
 
     def planned(self) -> Lines:
-        from analysis.claims.planned import asymmetry_lines
+        from analysis.claims.planned import ASYMMETRY
 
-        return asymmetry_lines()
+        return ASYMMETRY
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         """Of the first network: full, the windows, and two-zone plans from deep to shallow."""

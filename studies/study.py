@@ -82,7 +82,8 @@ class Study(abc.ABC, Generic[Config, Found]):
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
     def planned(self) -> Lines:
-        """The lines of the ledger that it judges, for `--dry-run` and `StudyFile.power`."""
+        """The lines of its ledger or report that tests decide, for `--dry-run` and
+        `StudyFile.power`."""
         return {}
 
     def explore(self, bench: Prepared, run: Run) -> Found:
@@ -337,7 +338,8 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of
 
-        return outlooks_of(bench, self.config, self.planned(), draws=self.draws)
+        judged = {"units": len(self.judged), "draws": self.draws}
+        return outlooks_of(bench, self.config, self.planned(), **judged)
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""

@@ -10,8 +10,10 @@ point. Gives a trained-at against used-at map for each depth, and quality, KV an
 as N grows, and most where the subnet is shallow.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from analysis.study_file import SupernetFile
 from studies.grid.point import Outcome, Point
@@ -21,6 +23,9 @@ from varant.flags import Places, PositiveShare
 from varant.model.geometry import Geometry
 from varant.training.config import SupernetTraining
 from varant.training.schedule import REFERENCE_SHARE, ScheduleFlags
+
+if TYPE_CHECKING:
+    from analysis.claims.planned import Lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,11 @@ class Switch(SupernetStudy[SwitchConfig, None]):
         "at every switch point."
     )
     file = SupernetFile
+
+    def planned(self) -> Lines:
+        from analysis.claims.planned import STANDS_IN
+
+        return STANDS_IN
 
     def arms(self, geometry: Geometry, found: None) -> list[Arm]:
         """The control, and a model a switch point; `UserError` for one after the last scale."""

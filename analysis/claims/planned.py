@@ -8,19 +8,19 @@ limits of their 95 % intervals, all at once, which is cautious. Of claims that r
 several such tests the worst counts. For claims of a direction there is no margin, only the smallest
 difference that would be shown.
 
-C3 compares two schedules, of which the noise study has one; they are taken to differ as two
-training seeds of one schedule do.
+Where two schedules are compared, of which the noise study has one, they are taken to differ as two
+training seeds of one schedule do. C4's fewest layers and C8 are judged without a plan.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
-from analysis.claims import c1, c3, c4, c7a
+from analysis.claims import c1, c2, c3, c4, c7a
 from analysis.claims.rules import Question
 from analysis.instrument_file import Component, NoiseFacts, NoiseTable
-from analysis.metrics import Metric
+from analysis.metrics import NLL, Metric
 from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.noise import Design
 from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
@@ -38,33 +38,38 @@ MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
 SAMPLE_STEP = 500
 EVALUATION_SHARE = 0.25  # of a unit's other variance: what measuring may add
 
-Lines = Mapping[str, Sequence[str]]
-"""A line of the ledger, by its key in `StudyFile.power`, to the quantities that it rests on."""
+
+@dataclass(frozen=True)
+class Rests:
+    """What a line of the ledger, or of a report, rests on.
+
+    Attributes:
+        quantities: of the noise table, all of them.
+        direction: asks which way a difference points, so that it has no margin.
+    """
+
+    quantities: tuple[str, ...]
+    direction: bool = False
 
 
-def asymmetry_lines() -> Lines:
-    """Of a study without training."""
-    return {Question(claim=c1.CLAIM).key: ("asymmetry",)}
+Lines = Mapping[str, Rests]
+"""By the line's key in `StudyFile.power`."""
+
+RETRAINED = ("retrained full", "retrained half")
+ASYMMETRY: Lines = {Question(claim=c1.CLAIM).key: Rests(("asymmetry",), direction=True)}
+TRADE: Lines = {Question(claim=c2.CLAIM).key: Rests(RETRAINED, direction=True)}
+LOSSES: Lines = {
+    Question(claim=c4.CLAIM, part=c4.HALF).key: Rests(("loss half",)),
+    Question(claim=c4.CLAIM, part=c4.QUARTER).key: Rests(("loss quarter",)),
+    Question(claim=c7a.CLAIM).key: Rests(("loss full",)),
+}
+STANDS_IN: Lines = {"half the layers stand in": Rests(("loss half",))}
+WINNER: Lines = {"a winner against the paper's": Rests(RETRAINED, direction=True)}
 
 
 def schedules_lines(lr_schedule: str) -> Lines:
-    """Of a study that compares schedules."""
-    rate = Question(claim=c3.CLAIM, part=f"{lr_schedule} rate")
-    return {rate.key: ("retrained full", "retrained half")}
-
-
-def trained_lines(lr_schedule: str, *, compared: bool) -> Lines:
-    """Of a study that trains by several schedules, and measures what plans lose.
-
-    Args:
-        compared: whether the progressive schedule and the share that is its mean are among them.
-    """
-    return {
-        **(schedules_lines(lr_schedule) if compared else {}),
-        Question(claim=c4.CLAIM, part=c4.HALF).key: ("loss half",),
-        Question(claim=c4.CLAIM, part=c4.QUARTER).key: ("loss quarter",),
-        Question(claim=c7a.CLAIM).key: ("loss full",),
-    }
+    """Of a study that compares the progressive schedule with the share that is its mean."""
+    return {Question(claim=c3.CLAIM, part=f"{lr_schedule} rate").key: Rests(RETRAINED)}
 
 
 def noise_design(depth: int, switch: int) -> Design:
@@ -119,11 +124,14 @@ def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]
     """Of every line by every metric that the table has all quantities of, line by line."""
     metrics = dict.fromkeys((q.kind, q.extractor) for q in table.quantities)
     found = []
-    for key, names in lines.items():
+    for key, rests in lines.items():
         for metric in metrics:
             of = {q.quantity: q for q in table.quantities if (q.kind, q.extractor) == metric}
-            if all(name in of for name in names):
-                every = [_outlook(key, of[name], size) for name in names]
+            if all(name in of for name in rests.quantities):
+                facts = (of[name] for name in rests.quantities)
+                if rests.direction:
+                    facts = (one.model_copy(update={"margin": None}) for one in facts)
+                every = [_outlook(key, one, size) for one in facts]
                 weakest = min(every, key=lambda one: (one.power or 0.0, -one.least))
                 spreads = tuple(spread for one in every for spread in one.spreads)
                 found.append(replace(weakest, spreads=spreads))
@@ -227,7 +235,7 @@ def planned_spreads(found: Iterable[Outlook], metrics: Collection[Metric]) -> Sp
     spreads: dict[str, dict[str, tuple[SpreadFacts, ...]]] = {}
     for one, metric in product(found, metrics):
         same = (metric.kind, metric.extractor) == (one.kind, one.extractor)
-        if same and one.spreads and (metric.decides or metric.name == "nll/mean"):
+        if same and one.spreads and (metric.decides or metric.name == NLL.name):
             spreads.setdefault(one.key, {})[metric.name] = one.spreads
     return spreads or None
 

@@ -120,25 +120,8 @@ class Question:
     def _unresolved(self, study: StudyFile, metric: Metric, answer: Answer) -> str:
         """Why this metric may not decide; empty where it may."""
         units = min(len(test.units) for test in answer.tests)
-        features = {one.name: one.features for one in study.extractors}.get(metric.extractor or "")
-        saw = {zone: _saw(study, metric, zone) for zone in self.zones if metric.extractor}
-        blind = [zone for zone, seen in saw.items() if seen is False]
-        if study.quick:
-            return "a quick run: not a result"
-        if study.pending:
-            return f"not finished: {study.pending:,} cells are to come"
-        if units < LEAST_UNITS:
-            counted = f"{units} units" if units > 1 else "one unit"
-            return f"{counted}; a verdict needs {LEAST_UNITS}"
-        if features and study.sampling.samples < 2 * features:
-            return f"{study.sampling.samples} samples are fewer than twice {features} features"
-        if None in saw.values():
-            return "no ladder was climbed with these features at so many samples"
-        if blind:
-            return f"{metric.short} failed the ladder at the {' and '.join(blind)} scales"
-        if not all(test.clear for test in answer.tests):
-            return UNCLEAR
-        return ""
+        clear = all(test.clear for test in answer.tests)
+        return undecided(study, metric, units, self.zones) or ("" if clear else UNCLEAR)
 
     def _rests_on(
         self, study: StudyFile, metric: Metric, answer: Answer, power: float | None
@@ -151,6 +134,33 @@ class Question:
             shown = "not planned" if power is None else numbers.percent(power)
             said.append(f"power {shown}")
         return "; ".join(said)
+
+
+def undecided(
+    study: StudyFile, metric: Metric, units: int, zones: Sequence[ScaleZone] = LATE
+) -> str:
+    """Why a test of so many units may not decide by this metric; empty where it may.
+
+    Args:
+        zones: whose damage a metric of samples must have seen on the ladder.
+    """
+    features = {one.name: one.features for one in study.extractors}.get(metric.extractor or "")
+    saw = {zone: _saw(study, metric, zone) for zone in zones if metric.extractor}
+    blind = [zone for zone, seen in saw.items() if seen is False]
+    if study.quick:
+        return "a quick run: not a result"
+    if study.pending:
+        return f"not finished: {study.pending:,} cells are to come"
+    if units < LEAST_UNITS:
+        counted = "one unit" if units == 1 else f"{units} units"
+        return f"{counted}; a verdict needs {LEAST_UNITS}"
+    if features and study.sampling.samples < 2 * features:
+        return f"{study.sampling.samples} samples are fewer than twice {features} features"
+    if None in saw.values():
+        return "no ladder was climbed with these features at so many samples"
+    if blind:
+        return f"{metric.short} failed the ladder at the {' and '.join(blind)} scales"
+    return ""
 
 
 def _distance(study: StudyFile, metrics: Sequence[Metric], space: int) -> Metric | None:

@@ -88,8 +88,8 @@ def draw_asymmetry(ax: Axes, group: Sequence[Asymmetry]) -> None:
     """A of each metric with its 95 % interval, under one normalisation.
 
     Each is divided by |early term| + |late term| so that units cancel: by one number an estimate,
-    so that signs and significance are those of A itself. Filled: significant (after Holm's
-    correction for a deciding metric). Grey diamonds: NLL.
+    so that signs and significance are those of A itself. Filled: significant, each by itself. Grey
+    diamonds: NLL.
     """
     rows = []
     for a in group:

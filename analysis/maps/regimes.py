@@ -13,13 +13,12 @@ import pandas as pd
 from scipy import stats
 
 from analysis.maps.heatmap import ENDS, Heatmap, placed
-from analysis.metrics import parse_metric
+from analysis.metrics import NLL
 from analysis.statistics.conflict import WHOLE
 from analysis.statistics.levels import Levels, Place, PlanKey
 from analysis.statistics.units import NOTHING, Observations, mean_of
 from analysis.study_file import BASE
 
-NLL = parse_metric("nll/mean")
 LEAST_REGIMES = 3  # below them ranks of regimes say nothing
 
 

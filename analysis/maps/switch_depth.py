@@ -69,7 +69,7 @@ def switch_losses(
     Columns: `depth`, `switch`, `damage` (against the base's full network, in the metric's
     unit) with the ends `low` and `high` of its 95 % interval, `acceptable` (whether the plan stands
     in for the full network, by `choices.stands_in`, which `half` is for; None where that cannot be
-    said), and `kv_share`, `flops_share` of the full network's.
+    said), `units`, and `kv_share`, `flops_share` of the full network's.
     """
     rows = []
     for depth, (switch, name) in product(depths, trained_at(levels).items()):
@@ -77,8 +77,8 @@ def switch_losses(
         if loss := levels.loss((name, plan), metric.name):
             x, acceptable = loss.interval(), stands_in(levels, (name, plan), metric.name, half)
             shares = (levels.counted(plan, c) / levels.counted(FULL, c) for c in COSTS)
-            rows.append((depth, switch, *x.ends, acceptable, *shares))
-    columns = ["depth", "switch", *ENDS, "acceptable", "kv_share", "flops_share"]
+            rows.append((depth, switch, *x.ends, acceptable, len(loss.units), *shares))
+    columns = ["depth", "switch", *ENDS, "acceptable", "units", "kv_share", "flops_share"]
     return pd.DataFrame(rows, columns=columns)
 
 

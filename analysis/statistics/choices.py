@@ -7,7 +7,6 @@ untrained damage instead; that of a late switch is so small that the drift of th
 would exceed it.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import Levels, Place, PlanKey
 from analysis.statistics.noninferiority import CONFIDENCE, HALF_MARGIN
+from analysis.statistics.units import LEAST_UNITS
 
 SELECT, TEST = "select/nll/mean", "nll/mean"
 
@@ -53,8 +53,8 @@ def half_of(layers: int, depths: Collection[int], switch: int) -> PlanKey | None
 def stands_in(levels: Levels, place: Place, metric: str, half: PlanKey | None) -> bool | None:
     """Whether a place may stand in for the base's full network, by the rule of this module.
 
-    By the linear contrast of `analysis.statistics.noninferiority`, one-sided at 5 %: over units, or
-    the samples of one. None where there is no interval, or no untrained damage that is clear of
+    By the linear contrast of `analysis.statistics.noninferiority`, one-sided at 5 %, over units.
+    None where these are fewer than a verdict needs, or show no untrained damage that is clear of
     zero.
 
     Args:
@@ -64,8 +64,9 @@ def stands_in(levels: Levels, place: Place, metric: str, half: PlanKey | None) -
     if not damage or not damage.interval(confidence=CONFIDENCE).low > 0:
         return None
     contrast = levels.loss(place, metric).minus(damage.times(HALF_MARGIN))
-    high = contrast.interval(confidence=CONFIDENCE).high if contrast else math.nan
-    return high < 0 if math.isfinite(high) else None
+    if len(contrast.units) < LEAST_UNITS:
+        return None
+    return contrast.interval(confidence=CONFIDENCE).high < 0
 
 
 def choose_plans(

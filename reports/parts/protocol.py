@@ -1,5 +1,6 @@
 """The protocol table: what was measured, on what, with what."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -63,12 +64,18 @@ def supernet_protocol(
         f"schedules {listed(list(dict.fromkeys(map(_schedule, study.schedules))))}",
         f"batches of {study.batch}",
         f"learning rate {study.lr:g}, {study.lr_schedule}",
-        "one training a unit, from its base and with its seed",
+        f"{_trainings(study)} a unit, from its base, each with a seed of its own",
         "subnet steps drawn stratified: shares hold over every short window",
     )
     plans = _joined(grid(study, study.depths, study.selectors), plans)
     second = "a verdict of its own"
     protocol_table(page, study, frame, likelihood=second, plans=plans, training=training)
+
+
+def _trainings(study: SupernetFile) -> str:
+    """How often a unit's base is trained on in the same way."""
+    ways = Counter((model.schedule, model.rival, model.unit) for model in study.models)
+    return counted(max(ways.values(), default=1), "training")
 
 
 def _schedule(one: ScheduleFacts) -> str:
@@ -122,9 +129,11 @@ def _units(study: StudyFile, start: str) -> str:
         return "no network: real images alone, each unit with its own, and a reference of its own"
     many = len(study.bases) > 1
     share = "all plans of a unit share these, so differences are paired"
+    finite = study.dataset.units_share_images
+    images = ", all with the same test images" if finite else " and test images"
     return _joined(
         *map(_base, study.bases),
-        f"each with its own uniforms and test images; {share}" if many else share,
+        f"each with its own uniforms{images}; {share}" if many else share,
         start,
     )
 

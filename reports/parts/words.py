@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from analysis import numbers
 from analysis.statistics.noninferiority import HALF_MARGIN
-from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import SupernetFile, with_selector
 
 YES_NO = {True: "yes", False: "no", None: numbers.NOTHING}
@@ -39,11 +38,9 @@ ONE_UNIT = (
 )
 
 
-def if_enough(units: int, said: str) -> str:
-    """What a report says in its box, where so many units may decide it."""
-    if units >= LEAST_UNITS:
-        return said
-    return f"cannot resolve: {counted(units, 'unit')}, a verdict needs {LEAST_UNITS} ({said})"
+def unless(undecided: str, said: str) -> str:
+    """What a report says in its box, unless something keeps it from a verdict."""
+    return f"cannot resolve: {undecided} ({said})" if undecided else said
 
 
 def excluded_loss(study: SupernetFile) -> str:

@@ -13,6 +13,7 @@ from analysis.figures.heatmap import draw_conflict
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.regimes import regimes_of
+from analysis.metrics import NLL
 from analysis.statistics.conflict import CONFLICT_FILE, conflict_table, load_conflict
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import Observations
@@ -185,7 +186,7 @@ def _add_levels(page: Page, found: RegimeFindings) -> None:
             row["Rate"] = numbers.NOTHING if kind == "base" else f"{regime.lr:g}"
             for plan in found.every_plan:
                 place = regime.place(kind, plan)
-                level = regime.levels.observed(place, "nll/mean") if place else None
+                level = regime.levels.observed(place, NLL.name) if place else None
                 row[plan.label] = _text(level, signed=False)
             rows.append(row)
     page.table(

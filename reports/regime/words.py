@@ -6,8 +6,10 @@ import numpy as np
 
 from analysis import numbers
 from analysis.claims.rows import Kind
+from analysis.claims.rules import undecided
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.regimes import favoured
+from analysis.metrics import NLL
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.units import Observations
 from analysis.study_file import RegimeFile
@@ -38,7 +40,7 @@ def verdict(found: RegimeFindings) -> str:
         for zone, f in counts.items()
     ]
     what = f"progressive against fixed at its mean share: {'; '.join(said)}"
-    return words.if_enough(len(found.study.units), what)
+    return words.unless(undecided(found.study, NLL, len(found.study.units)), what)
 
 
 def answer(found: RegimeFindings) -> Text:

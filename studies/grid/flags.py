@@ -30,9 +30,9 @@ class EvaluationConfig:
     """How cells are measured."""
 
     samples: Positive | None = None
-    """Generated images a cell; default: as many as the power asks for, at most 10,000 (2,000 in
-    maps), or where studies.noise was not run for this setting as many as the ladder had, else
-    2,000."""
+    """Generated images a cell; default: as many as the power asks for, at most 10,000; where it
+    is not asked (sensitivity, noise, a setting without a table of studies.noise) as many as the
+    ladder had, else 2,000."""
     nll_images: Positive | None = None
     """Test images a cell for the teacher-forced NLL; default: 2000 (500 in maps, where it never
     decides), or as many as there are."""

@@ -12,19 +12,14 @@ from varant.values import show_number
 
 
 def outlooks_of(
-    bench: Planned, config: StudyConfig, lines: Lines, *, draws: bool
+    bench: Planned, config: StudyConfig, lines: Lines, *, units: int, draws: bool
 ) -> tuple[Outlook, ...]:
     """Of every line by every metric, of likelihood alone where nothing is drawn; none without a
     noise table of this setting."""
     if bench.instrument.noise is None:
         return ()
     evaluation, seeds = bench.evaluation, config.training_seeds
-    size = Size(
-        units=len(bench.units),
-        seeds=seeds,
-        samples=evaluation.samples,
-        images=evaluation.nll_images,
-    )
+    size = Size(units=units, seeds=seeds, samples=evaluation.samples, images=evaluation.nll_images)
     found = outlooks(bench.instrument.noise, lines, size)
     return tuple(one for one in found if draws or one.kind == "nll")
 

@@ -15,8 +15,8 @@ def report_of(tmp_path, frame=None, **facts):
 def test_where_and_whether_training_there_matters(tmp_path):
     report = report_of(tmp_path)
     assert report.verdict == (
-        "d4 from switch 3 by FD, from switch 3 by NLL; use elsewhere than trained costs FD in 3 of "
-        "3 earlier and 3 of 3 later; NLL in 3 of 3 earlier and 3 of 3 later"
+        "FD: d4 from switch 3, worse elsewhere than trained in 3 of 3 earlier and 3 of 3 later; "
+        "NLL: d4 from switch 3, worse elsewhere than trained in 3 of 3 earlier and 3 of 3 later"
     )
     assert report.answer["earliest"] == {"4": {FD: 3, NLL: 3}}
     assert report.answer["trained_at"] == {str(n): f"for {n}" for n in (1, 2, 3)}
@@ -29,6 +29,15 @@ def test_where_and_whether_training_there_matters(tmp_path):
     assert len(rows) == 1 and rows[0].startswith("d4 | 1 | ") and "| no |" in rows[0]
 
 
+def test_a_metric_that_did_not_see_the_damage_decides_nothing(tmp_path):
+    zones = {"early": True, "middle": True, "late": False}
+    report = report_of(tmp_path, ladder={FD: zones})
+    assert report.verdict.startswith("FD: cannot resolve: FD failed the ladder at the late scales")
+    assert "; NLL: d4 from switch 3," in report.verdict
+    report = report_of(tmp_path / "none", ladder=None)
+    assert report.verdict.startswith("FD: cannot resolve: no ladder was climbed")
+
+
 def test_one_unit_is_said(tmp_path):
     report = report_of(tmp_path, switch_frame(units=(0,)), units=(0,))
     assert words_of(report.content).count("One unit") == 2
@@ -39,8 +48,10 @@ def test_nothing_to_compare_with(tmp_path):
     frame = switch_frame(mismatch=0.0)
     report = report_of(tmp_path, failed(frame, frame["kind"] == "base"))
     assert report.verdict == (
-        "d4 nowhere by FD, nowhere by NLL; use elsewhere than trained costs FD in 0 of 3 earlier "
-        "and 0 of 3 later; NLL in 0 of 3 earlier and 0 of 3 later"
+        "FD: cannot resolve: 0 units; a verdict needs 5 (d4 shown nowhere, worse elsewhere than "
+        "trained in 0 of 3 earlier and 0 of 3 later); NLL: cannot resolve: 0 units; a verdict "
+        "needs 5 (d4 shown nowhere, worse elsewhere than trained in 0 of 3 earlier and 0 of 3 "
+        "later)"
     )
     assert report.answer["earliest"] == {"4": {FD: None, NLL: None}}
     text = words_of(report.content)

@@ -37,7 +37,8 @@ def test_the_study_end_to_end(finished):
     assert set(frame["status"]) == {"finished"}
     answer = json.loads(paths.answer.read_text())
     assert answer["trained_at"] == {"0": "switch 0", "3": "switch 3"}
-    assert "use elsewhere than trained costs FD in" in paths.verdict
+    assert paths.verdict.startswith("FD: cannot resolve: a quick run: not a result (d2 ")
+    assert "worse elsewhere than trained in" in paths.verdict
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert {"transfer", "switch", "samples"} <= names
     runs = finished_runs(folder.parent, "switch-quick")

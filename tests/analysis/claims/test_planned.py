@@ -6,15 +6,16 @@ import pytest
 from instrument_frames import noise_table
 
 from analysis.claims.planned import (
+    ASYMMETRY,
+    LOSSES,
+    TRADE,
     Size,
-    asymmetry_lines,
     common_of,
     outlooks,
     planned_power,
     planned_spreads,
     power_at,
     samples_wanted,
-    trained_lines,
 )
 from analysis.instrument_file import Component
 from analysis.metrics import parse_metric
@@ -28,7 +29,7 @@ KID, SCALE = parse_metric("kid/shapes-1a2b3c/n2000"), parse_metric("nll/scale_01
 
 
 def test_a_line_s_outlook_follows_from_the_components() -> None:
-    (found,) = outlooks(noise_table(), trained_lines("cosine", compared=True), SIZE)
+    (found,) = outlooks(noise_table(), LOSSES, SIZE)
     deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
     assert found.key == HALF and found.margin == pytest.approx(0.05 * 4)
     assert found.power == pytest.approx(power_of(0.2, deviation, 6))
@@ -49,12 +50,22 @@ def test_of_several_tests_the_weakest_counts() -> None:
 
 def test_a_direction_has_no_margin_and_no_power() -> None:
     table = noise_table(margin=None, quantity="asymmetry")
-    (found,) = outlooks(table, asymmetry_lines(), SIZE)
+    (found,) = outlooks(table, ASYMMETRY, SIZE)
     assert (found.key, found.margin, found.power, found.units) == ("C1", None, None, None)
     deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
     assert found.least == pytest.approx(detectable(deviation, 6, level=0.025)), "two-sided"
     assert found.least > detectable(deviation, 6)
     assert planned_spreads([found], [FD]) is None and planned_power(None, 6) is None
+
+
+def test_a_direction_asks_no_margin_of_what_has_one() -> None:
+    """C2 compares trainings, whose spread the table has for tests of no loss."""
+    tables = [noise_table(quantity=f"retrained {plan}") for plan in ("full", "half")]
+    both = tuple(quantity for table in tables for quantity in table.quantities)
+    (found,) = outlooks(tables[0].model_copy(update={"quantities": both}), TRADE, SIZE)
+    assert (found.key, found.margin, found.power, found.spreads) == ("C2", None, None, ())
+    deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
+    assert found.least == pytest.approx(detectable(deviation, 6, level=0.025))
 
 
 def test_what_units_share_no_number_of_them_lessens() -> None:
@@ -66,8 +77,8 @@ def test_what_units_share_no_number_of_them_lessens() -> None:
         assert common_of(of_kind, SIZE).variance == variance
         assert common_of(of_kind, SIZE, upper=True).variance == 2 * variance
     table = noise_table().model_copy(update={"quantities": (shared,)})
-    (found,) = outlooks(table, trained_lines("cosine", compared=False), SIZE)
-    (alone,) = outlooks(noise_table(), trained_lines("cosine", compared=False), SIZE)
+    (found,) = outlooks(table, LOSSES, SIZE)
+    (alone,) = outlooks(noise_table(), LOSSES, SIZE)
     assert found.power < alone.power and found.least > alone.least
     assert found.units is None, "its error alone is above the margin"
 
