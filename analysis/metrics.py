@@ -1,6 +1,6 @@
 """What a metric's name says: unit, direction of better, and the claims that it may decide.
 
-It is read from the name by `parse_metric` and nowhere else: a direction of better is never guessed.
+A direction of better is read from the name by `parse_metric` alone, and never guessed.
 """
 
 import functools

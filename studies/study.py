@@ -338,8 +338,8 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of
 
-        judged = {"units": len(self.judged), "draws": self.draws}
-        return outlooks_of(bench, self.config, self.planned(), **judged)
+        lines, units = self.planned(), len(self.judged)
+        return outlooks_of(bench, self.config, lines, units=units, draws=self.draws)
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""

@@ -25,13 +25,13 @@ from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.presets import QUICK_BUDGET
+from varant.store.frontier import PLANS_FILE
 from varant.training.config import SupernetTraining, TrainingConfig, default_switch
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from studies.grid.bench import Planned
 
-PLANS_FILE = "plans.json"
 SEED_STEP = 10_000  # between training seeds on one base
 CURVE_IMAGES, QUICK_CURVE_IMAGES = 500, 100  # select images of an evaluation in training
 

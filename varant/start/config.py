@@ -124,7 +124,8 @@ class StartConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStartConfig(StartConfig):
-    """Which network to start from; by default a base network that is trained once."""
+    """Which network to start from; by default a base network of the package, which is trained here,
+    once, where the package has none."""
 
     from_scratch: bool = False
     """Start from an untrained network."""
