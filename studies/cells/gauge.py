@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import varant
 from studies.cells.result import FAILED, CellResult, kept_result, write_result
 from varant.devices import Precision
-from varant.files import digest_of, sha256_file
+from varant.files import digest_of, locked, sha256_file
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import TokenizerConfig
+from varant.signals import raise_again
 from varant.store.workspace import Workspace
 
 # Raise it when the meaning of a row changes: finished cells are then measured again.
@@ -102,30 +103,38 @@ def code_digest() -> str:
 def run_gauge(gauge: Gauge, workspace: Workspace, *, again: bool = False) -> CellResult:
     """The result in the cell's folder, measured now unless it is there; a failure is a result.
 
+    A process that is at the same cell is waited for, and its result taken.
+
     Args:
         again: whether one that failed is measured again.
 
     Raises:
         OSError: the machine's trouble, not this cell's.
     """
+    folder = workspace.cell(gauge.digest)
+    with locked(folder / ".cell.lock"):
+        found = kept_result(folder, gauge.digest)
+        if found is None or (again and found.status == FAILED):
+            found = _measured(gauge)
+            write_result(folder, found)
+        return found
+
+
+def _measured(gauge: Gauge) -> CellResult:
     import torch
 
-    folder, digest = workspace.cell(gauge.digest), gauge.digest
-    found = kept_result(folder, digest)
-    if found is not None and not (again and found.status == FAILED):
-        return found
     torch.set_num_threads(1)
     started = time.monotonic()
     try:
         rows = [row | {"part": gauge.part} for row in gauge.measure()]
-        result = CellResult(digest=digest, facts={"rows": rows}, seconds=time.monotonic() - started)
     except OSError:
         raise
     except Exception as trouble:
+        raise_again()  # no failure of the cell's
         error = f"{type(trouble).__name__}: {trouble}"
-        result = CellResult(digest=digest, status=FAILED, error=error)
-    write_result(folder, result)
-    return result
+        return CellResult(digest=gauge.digest, status=FAILED, error=error)
+    seconds = time.monotonic() - started
+    return CellResult(digest=gauge.digest, facts={"rows": rows}, seconds=seconds)
 
 
 def rows_of(result: CellResult) -> list[Row]:

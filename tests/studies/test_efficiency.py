@@ -1,6 +1,7 @@
 """The efficiency study: what it measures, writes and refuses."""
 
 import json
+import signal
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from reports import build
 from reports.build import load_study
 from studies.cells import samplers, tracing
 from studies.cells.gauge import run_gauge
+from studies.cells.result import kept_result
 from studies.cells.samplers import stand_ins
 from studies.efficiency import EfficiencyConfig, gauges_of, main, subject_of
 from studies.grid import forecast
@@ -28,6 +30,7 @@ from varant import DepthPlan, UserError, plan_cost
 from varant.flags import flags_of
 from varant.manifest import record
 from varant.model.precision import hold
+from varant.signals import Stopped, raised_signals
 from varant.store.workspace import Workspace
 
 PARTS = ["--part", "sampling,training"]
@@ -67,6 +70,22 @@ def test_a_cell_that_fails_is_a_result_until_it_is_asked_for_again(tmp_path, mon
     monkeypatch.setattr(type(machine), "measure", lambda self: [])
     assert run_gauge(machine, workspace) == found
     assert run_gauge(machine, workspace, again=True).status == "finished"
+
+
+def test_a_signal_that_an_extension_made_an_error_of_is_no_failure(tmp_path, monkeypatch):
+    config = config_of("--quick")
+    machine, workspace = gauges_of(config, subject_of(config))[0], Workspace(folder=tmp_path)
+
+    def measure(gauge):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Stopped:
+            raise RuntimeError("an extension's") from None
+
+    monkeypatch.setattr(type(machine), "measure", measure)
+    with raised_signals(), pytest.raises(Stopped):
+        run_gauge(machine, workspace)
+    assert kept_result(workspace.cell(machine.digest), machine.digest) is None
 
 
 def test_the_quick_study_leaves_its_numbers(study, capsys):
