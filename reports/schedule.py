@@ -41,7 +41,7 @@ LIMITS = (
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True, full=False)
-    check_anchors(folder, frame)
+    check_anchors(folder, frame, study)
     levels = Levels(frame)
     trials = schedules.trial_table(study.trials, reference=study.reference)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]

@@ -36,7 +36,7 @@ LIMITS = (
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True, full=False)
-    check_anchors(folder, frame)
+    check_anchors(folder, frame, study)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)

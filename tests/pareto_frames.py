@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from small_studies import BLIND_FD, FD, GROUPS, KID, NLL, SELECT, real_rows, study_facts
+from small_studies import BLIND_FD, FD, GROUPS, KID, NLL, SELECT, failed, real_rows, study_facts
 
 from analysis.frame import COLUMNS, TRAINING_COLUMNS, checked_frame
 from analysis.statistics.fronts import KV
@@ -149,7 +149,7 @@ def pareto_frame(
     `levels`) the same of the Fréchet distance, `blind_levels` (default: those) of that in the
     second feature space. `effects` adds to one (schedule, plan) by metric name. `status` gives a
     status to what (schedule, unit, plan) matches, None matching anything. The noises are factors
-    on `UNIT_SD`, `SHARED_SD` and `OWN_SD`. `real`: with rows of real images.
+    on `UNIT_SD`, `SHARED_SD` and `OWN_SD`. `real`: images of the floor finished.
     """
     rng = np.random.default_rng(rng_seed)
     counts = {m: 2000 if m in (NLL, SELECT) else 1000 for m in metrics}
@@ -210,12 +210,11 @@ def pareto_frame(
     measured = {"metric": names, "group": indices, "value": values, "count": behind}
     measured = pd.DataFrame(measured).astype({name: dtypes[name] for name in measured})
     frame = pd.concat([labels, measured], axis=1)
-    if real:
-        floors = {m: FLOORS[m] for m in metrics if m in FLOORS}
-        rows = [row for u in units for row in real_rows(floors, study="pareto", unit=u)]
-        known = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
-        frame = pd.concat([frame, known], ignore_index=True)
-    return frame[list(dtypes)]
+    floors = {m: FLOORS[m] for m in metrics if m in FLOORS} or {FD: FLOORS[FD]}
+    rows = [row for u in units for row in real_rows(floors, study="pareto", unit=u)]
+    known = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+    known = known if real else failed(known, known["anchor"] == "real").astype(dtypes)
+    return pd.concat([frame, known], ignore_index=True)[list(dtypes)]
 
 
 def frame_of(points, *, metrics=(NLL,), groups=2) -> pd.DataFrame:

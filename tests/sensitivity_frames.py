@@ -162,6 +162,7 @@ def sensitivity_facts(truth: Truth, **other: Any) -> dict[str, Any]:
     facts = study_facts("sensitivity")
     facts |= {"command": "python -m studies.sensitivity --units 1 --workspace runs #[*_$"}
     facts["dataset"] |= {"train_images": 20000}
+    facts["sampling"] |= {} if truth.effects else {"samples": 0}
     facts["geometry"] |= {"patch_nums": list(truth.patch_nums)}
     facts |= {"depths": list(truth.depths), "selectors": list(truth.selectors)}
     return facts | {"windows": truth.windows, "half_depth": HALF} | other

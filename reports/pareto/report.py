@@ -51,7 +51,7 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     own = own_rows(frame)
     labels = [BASE, REAL, *(one.label for one in study.schedules)]
     check_together(folder, own, {"schedule": labels})
-    check_anchors(folder, frame)
+    check_anchors(folder, frame, study)
     found = ParetoFindings(study, own, load_curves(folder / CURVES_FILE))
     rivals = RivalFindings(found, frame)
     page = Page(

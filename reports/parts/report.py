@@ -14,7 +14,7 @@ import typst
 
 from analysis.errors import FrameError
 from analysis.frame import write_parquet
-from analysis.study_file import CURVES_FILE, FILE, FRAME_FILE, SHEET_FILE
+from analysis.study_file import BASE, CURVES_FILE, FILE, FRAME_FILE, REAL, SHEET_FILE, StudyFile
 from varant import manifest
 from varant.files import replacing
 
@@ -136,10 +136,13 @@ def check_together(
             )
 
 
-def check_anchors(folder: Path, frame: pd.DataFrame) -> None:
-    """Every unit of a frame has the anchor rows that others have, else a `FrameError`."""
+def check_anchors(folder: Path, frame: pd.DataFrame, study: StudyFile) -> None:
+    """Every unit of a frame has the network that training began from, real images where samples
+    are drawn, and whatever anchor rows others have; else a `FrameError`."""
     held = {unit: set(own.dropna().unique()) for unit, own in frame.groupby("unit")["anchor"]}
     wanted = set[str]().union(*held.values())
+    if not study.pending:
+        wanted |= {BASE, REAL} if study.sampling.samples else {BASE}
     for unit, anchors in held.items():
         if lacking := sorted(wanted - anchors):
             raise FrameError(

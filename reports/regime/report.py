@@ -31,7 +31,7 @@ from reports.regime.findings import COMPARED, NAMES, RegimeFindings, differences
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True, full=False)
-    check_anchors(folder, frame)
+    check_anchors(folder, frame, study)
     written = not study.pending  # a study writes it at its end
     conflict = load_conflict(folder / CONFLICT_FILE) if written else conflict_table(())
     found = findings_of(study, regimes_of(frame), conflict)

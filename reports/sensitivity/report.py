@@ -48,7 +48,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}
     placed = frame.loc[~frame["family"].isin(("full", REAL)), list(allowed)]
     check_together(folder, placed, allowed)
-    check_anchors(folder, frame)
+    check_anchors(folder, frame, study)
     found = analyse(study, frame)
     units = words.counted(len(found.units), "unit")
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)

@@ -28,6 +28,7 @@ from reports.pareto.report import make_report
 from reports.parts.report import Report
 
 FEW = ("base", "control", "fixed 0.1", "fixed 1", "progressive")
+NOTHING = {(None, None, None): "failed"}  # what finished
 
 
 def curves_of(schedules, units) -> pd.DataFrame:
@@ -217,13 +218,11 @@ def test_quick_is_marked(tmp_path):
     ("settings", "plates"),
     [
         ({"schedules": ("base", "control", "progressive")}, {"frontier_nll", "trade", "remaining"}),
-        ({"schedules": ("fixed 0.5",)}, {"frontier_nll", "trade"}),  # no base: nothing to hold to
         ({"plans": (FULL,)}, {"frontier_nll"}),
         ({"metrics": (NLL, SELECT)}, {"frontier_nll", "trade", "hypervolume"}),
-        ({"real": False}, {"frontier_fd", "trade", "hypervolume"}),
         ({"status": {("control", None, None): "failed"}}, {"frontier_nll", "trade"}),
-        ({"status": {(None, None, None): "failed"}}, set()),
-        ({"schedules": ("control",), "status": {(None, None, FULL): "failed"}}, set()),
+        ({"status": NOTHING}, set()),
+        ({"schedules": ("base", "control"), "plans": (FULL,), "status": NOTHING}, set()),
         ({"status": {(None, None, FULL): "interrupted"}, "units": (0, 1)}, {"frontier_fd"}),
         ({"groups": 2, "noise": 0.0}, {"trade"}),
     ],
@@ -253,6 +252,8 @@ def test_every_table_has_every_plan_in_order(tmp_path, drawn_once):
         (lambda f: without(f / "frame.parquet", "schedule"), "missing columns schedule"),
         (lambda f: without(f / "curves.parquet", "plan"), "missing columns plan"),
         (lambda f: (f / "curves.parquet").write_bytes(b"no"), "not a readable parquet file"),
+        (lambda f: unanchored(f, "base"), "unit 0 has no anchor rows (base)"),
+        (lambda f: unanchored(f, "real"), "unit 0 has no anchor rows (real)"),
         (lambda f: edited(f, schedules=[]), "schedules is []"),
         (lambda f: edited(f, schedules=pareto_facts(schedules=FEW[2:])["schedules"]), "'control'"),
         (lambda f: edited(f, train_switch="three"), "train_switch is 'three'"),
@@ -275,6 +276,12 @@ def test_bad_input_is_one_line(tmp_path, one_unit, capsys, damage, named):
 
 def without(path: Path, *columns: str) -> None:
     pd.read_parquet(path).drop(columns=list(columns)).to_parquet(path)
+
+
+def unanchored(folder: Path, anchor: str) -> None:
+    path = folder / "frame.parquet"
+    frame = pd.read_parquet(path)
+    frame[frame["anchor"] != anchor].to_parquet(path)
 
 
 def edited(folder: Path, **changes) -> None:

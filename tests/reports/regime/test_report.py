@@ -69,7 +69,7 @@ def test_which_regimes_favour_progressive_training(tmp_path):
 
 def test_fewer_than_five_units_cannot_resolve(tmp_path, undrawn):
     report = report_of(tmp_path, units=(0, 1, 2))
-    assert report.verdict.startswith("cannot resolve: 3 units, a verdict needs 5 (")
+    assert report.verdict.startswith("cannot resolve: 3 units; a verdict needs 5 (")
     lines = report.answer["ledger"][0]["lines"]
     assert {line["verdict"] for line in lines[1:]} == {"cannot resolve"}
 
