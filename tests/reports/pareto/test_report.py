@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
+from pdf_pages import pages_of, words_on
 from small_studies import sealed, words_of
 
 from analysis.claims.rows import Kind
@@ -70,15 +70,6 @@ def make_folder(folder: Path, *, schedules=FEW, units=(0,), quick=False, **setti
     return sealed(folder)
 
 
-def pdf_text(path: Path, *pages: str) -> str:
-    if shutil.which("pdftotext") is None:
-        pytest.skip("pdftotext is not installed")
-    text = subprocess.run(
-        ["pdftotext", *pages, path, "-"], capture_output=True, text=True, check=True
-    )
-    return " ".join(text.stdout.split())
-
-
 def verdicts_of(answer) -> dict[str, str]:
     return {row["claim"]: row["verdict"] for row in answer["ledger"]}
 
@@ -110,7 +101,7 @@ def test_everything_is_there(six_units):
 
 
 def test_the_ledger_comes_first_and_says_what_it_rests_on(six_units):
-    text = pdf_text(six_units / "report.pdf")
+    text = words_on(six_units / "report.pdf")
     assert text.index("Claim ledger") < text.index("Protocol")
     assert "Table 1. Claim ledger" in text
     verdicts = verdicts_of(json.loads((six_units / "answer.json").read_text()))
@@ -123,7 +114,7 @@ def test_the_ledger_comes_first_and_says_what_it_rests_on(six_units):
 
 
 def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
-    first = pdf_text(six_units / "report.pdf", "-l", "1")
+    first = pages_of(six_units / "report.pdf")[0]
     assert "Claim ledger" in first and "Sample quality" in first and "Likelihood" in first
     assert "Figure 1. What is left of the untrained damage" in first
 
@@ -173,7 +164,7 @@ def test_levels_stand_beside_the_floor(tmp_path, drawn_once):
 
 
 def test_cells_without_numbers_are_listed(six_units):
-    text = pdf_text(six_units / "report.pdf")
+    text = words_on(six_units / "report.pdf")
     assert "ended worse" in text and "not finite at step 120" in text
     answer = json.loads((six_units / "answer.json").read_text())
     assert "fixed 1 u2 d2@3: failed" in answer["unfinished_cells"]
@@ -181,7 +172,7 @@ def test_cells_without_numbers_are_listed(six_units):
 
 
 def test_one_unit_decides_nothing(one_unit):
-    assert "a verdict needs 5" in pdf_text(one_unit / "report.pdf")
+    assert "a verdict needs 5" in words_on(one_unit / "report.pdf")
     verdicts = verdicts_of(json.loads((one_unit / "answer.json").read_text()))
     assert "reproduced" not in {verdicts[c] for c in ("C2", "C3", "C4", "C7a")}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pdf_pages import pages_of, words_on
 from sensitivity_frames import (
     BLIND_FD,
     EQUAL,
@@ -44,15 +45,6 @@ def run_reports(*arguments: object) -> subprocess.CompletedProcess:
         text=True,
         check=False,
     )
-
-
-def pdf_text(path: Path, *pages: str) -> str:
-    """The PDF's words on one line, or None where no pdftotext is installed."""
-    if shutil.which("pdftotext") is None:
-        pytest.skip("pdftotext is not installed")
-    command = ["pdftotext", *pages, path, "-"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True)
-    return " ".join(text.stdout.split())
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +99,7 @@ def test_the_protocol_says_what_decides_and_what_was_seen(five, undrawn):
 
 
 def test_pdf_says_it(five):
-    text = pdf_text(five / "report.pdf")
+    text = words_on(five / "report.pdf")
     assert "Verdict: C1 reproduced" in text
     assert "10 cells failed" in text and "d2 on scale 3" in text
     assert "QUICK RUN" not in text
@@ -117,7 +109,7 @@ def test_pdf_says_it(five):
 
 
 def test_the_first_page_holds_the_ledger_and_the_main_figure(five):
-    first = pdf_text(five / "report.pdf", "-l", "1")
+    first = pages_of(five / "report.pdf")[0]
     assert "Claim ledger" in first and "Likelihood" in first
     assert "Figure 1. What windows of scales cost, and every other split" in first
     assert "descriptive" in first
@@ -163,7 +155,7 @@ def test_ten_scales_quick(tmp_path):
     )
     paths = build(folder)
     assert (folder / "figures" / "propagation_first.svg") in paths.figures
-    text = pdf_text(paths.pdf)
+    text = words_on(paths.pdf)
     pages = text.count("QUICK RUN: not a result")
     assert pages >= 9
     assert "Other selectors" in text and "a verdict needs 5" in text
