@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -98,6 +98,10 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
     )
     select = verdicts = False
     file = SearchFile
+
+    def drawn(self, bench: Planned) -> Mapping[str, int]:
+        scored = {"--score-samples": self._drawn_samples} if self._drawn_samples else {}
+        return {**super().drawn(bench), **scored}
 
     def check(self, bench: Planned) -> None:
         self.switch(bench.geometry)

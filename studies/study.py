@@ -82,9 +82,12 @@ class Study(abc.ABC, Generic[Config, Found]):
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
     def planned(self) -> Lines:
-        """The lines of its ledger or report that tests decide, for `--dry-run` and
-        `StudyFile.power`."""
+        """What its tests decide, line by line, for `--dry-run` and `StudyFile.power`."""
         return {}
+
+    def drawn(self, bench: Planned) -> Mapping[str, int]:
+        """Samples that a distance is taken of, by the flag that says how many."""
+        return {"--samples": bench.evaluation.samples} if self.draws else {}
 
     def explore(self, bench: Prepared, run: Run) -> Found:
         """Look before the grid is made: `run` gives the results of tasks, which are cached."""
@@ -207,7 +210,7 @@ class Study(abc.ABC, Generic[Config, Found]):
 
         started, run = time.monotonic(), self.config.run
         planned, points = self.plan()
-        warn_of_little(planned, len(self.judged) if self.verdicts else None, draws=self.draws)
+        warn_of_little(planned, self.verdicts * len(self.judged), self.drawn(planned))
         if run.dry_run:
             print(self._dry_run_text(planned, points))
             return None

@@ -16,7 +16,7 @@ Needs: needs two fixed shares and a subnet of half the layers.
 
 from analysis import numbers
 from analysis.claims.rows import Claim, LedgerRow
-from analysis.claims.rules import Answer, Question, direction, judged, setting_of, untested
+from analysis.claims.rules import EVERY, Answer, Question, direction, judged, setting_of, untested
 from analysis.claims.trained import Trained
 from analysis.metrics import Metric
 from analysis.statistics.levels import FULL
@@ -49,5 +49,5 @@ def judge(case: Trained) -> LedgerRow:
             heads=("both ways", "no trade"),
         )
 
-    lines = Question(claim=CLAIM).lines(case.study, case.levels.metrics, ask)
+    lines = Question(claim=CLAIM, zones=EVERY).lines(case.study, case.levels.metrics, ask)
     return judged(CLAIM, case.study, lines)

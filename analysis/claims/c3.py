@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
 from analysis.claims.rules import (
+    EVERY,
     Answer,
     Question,
     any_of,
@@ -52,7 +53,7 @@ def judge(case: Trained) -> LedgerRow:
     if half is None or way is None or fixed is None:
         return untested(CLAIM, setting_of(case.study))
     here = case.study.lr_schedule
-    lines = Question(claim=CLAIM, part=f"{here} rate").lines(
+    lines = Question(claim=CLAIM, part=f"{here} rate", zones=EVERY).lines(
         case.study, case.levels.metrics, lambda metric: _answer(case, metric, (way, fixed), half)
     )
     others = [

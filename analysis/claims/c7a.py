@@ -17,7 +17,7 @@ Needs: needs the base, the progressive schedule and half the layers.
 """
 
 from analysis.claims.rows import Claim, LedgerRow
-from analysis.claims.rules import Question, judged
+from analysis.claims.rules import EVERY, Question, judged
 from analysis.claims.trained import Trained
 from analysis.statistics.levels import FULL
 
@@ -25,6 +25,6 @@ CLAIM = Claim.stated(__file__)
 
 
 def judge(case: Trained) -> LedgerRow:
-    question = Question(claim=CLAIM, zones=("early", "middle", "late"))
+    question = Question(claim=CLAIM, zones=EVERY)
     plan = FULL if case.half else None
     return judged(CLAIM, case.study, case.no_loss(question, case.progressive(), plan))

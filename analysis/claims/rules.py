@@ -20,6 +20,7 @@ hold.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from analysis import numbers
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
@@ -32,6 +33,7 @@ from analysis.study_file import ScaleZone, StudyFile
 
 DECIDED = (Verdict.REPRODUCED, Verdict.CONTRADICTED)
 LATE: tuple[ScaleZone, ...] = ("late",)
+EVERY: tuple[ScaleZone, ...] = get_args(ScaleZone)  # of the full network
 UNCLEAR = "the untrained damage is not clear of zero"
 
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from analysis.claims.planned import Lines, Outlook, Size, outlooks
 from analysis.statistics.units import LEAST_UNITS
@@ -66,19 +66,21 @@ def _said(one: Outlook, unit_seconds: float) -> str:
     )
 
 
-def warn_of_little(bench: Planned, units: int | None, *, draws: bool) -> None:
+def warn_of_little(bench: Planned, units: int, drawn: Mapping[str, int]) -> None:
     """What keeps a verdict from being reached, before it is paid for.
 
     Args:
-        units: that verdicts rest on; None where there are none.
+        units: that verdicts rest on; 0 where there are none.
+        drawn: flags that say of how many samples a distance is taken, with what they say.
     """
-    samples, features = bench.evaluation.samples, bench.extractors[0].features
-    if units is not None and units < LEAST_UNITS:
+    features = bench.extractors[0].features
+    if 0 < units < LEAST_UNITS:
         print(f"warning: --units {units}: no verdict below {LEAST_UNITS}", file=sys.stderr)
-    if draws and samples < 2 * features:
-        said = (
-            f"cannot resolve: their covariance of {features} features has rank "
-            f"{min(samples - 1, features)}; no verdict by a distance below {2 * features}, twice "
-            "the features"
-        )
-        print(f"warning: --samples {samples}: {said}", file=sys.stderr)
+    for flag, samples in drawn.items():
+        if samples < 2 * features:
+            said = (
+                f"cannot resolve: their covariance of {features} features has rank "
+                f"{min(samples - 1, features)}; no verdict by a distance below {2 * features}, "
+                "twice the features"
+            )
+            print(f"warning: {flag} {samples}: {said}", file=sys.stderr)

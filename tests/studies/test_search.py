@@ -149,9 +149,10 @@ def test_other_samplers_and_costs(finished, copied, undrawn):
     assert len(facts["scored"]) == TRIALS
 
 
-def test_a_search_by_distance_draws_samples_of_its_own(finished, copied, undrawn):
+def test_a_search_by_distance_draws_samples_of_its_own(finished, copied, capsys, undrawn):
     supernet = finished[0].parent / "supernet"
     SMALL.run(copied, model=supernet, objective="distance", score_samples=40)
+    assert "warning: --score-samples 40: cannot resolve: " in capsys.readouterr().err
     folder = copied / "search-quick"
     study = SearchFile.model_validate_json((folder / "study.json").read_text())
     assert (study.objective, study.score_samples) == ("distance", 40)
