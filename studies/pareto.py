@@ -195,7 +195,6 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
             model = os.path.relpath(outcome.model_folder(point), outcome.folder)
             name = f"plan-kv{100 * chosen.kv_share_limit:g}.json"
             said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
-            said["loss_nats"] = said.pop("loss")
             plans.append((name, point.plan, said))
         written = [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
         return [*written, *write_ablation(outcome.folder)]

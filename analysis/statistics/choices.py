@@ -16,7 +16,8 @@ from analysis.statistics.levels import Levels, Place, PlanKey
 from analysis.statistics.noninferiority import CONFIDENCE, HALF_MARGIN
 from analysis.statistics.units import LEAST_UNITS
 
-SELECT, TEST = "select/nll/mean", "nll/mean"
+SELECT = "select/nll/mean"
+JUDGING = ("fd", "fid", "nll")  # kinds of metric that a verdict rests on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,9 @@ class ChosenPlan:
         unit: of the model to use: that of the best select NLL among the schedule's.
         select_nll: mean over units, in nats/token, which chose.
         test: metric name to its interval on test images.
-        loss: paired test NLL against the base's full network, in nats/token, with its 90 %
-            interval; None without one.
-        non_inferior: whether that is acceptable, by `stands_in`.
+        losses: name of a Frechet distance or of mean NLL to the paired loss against the base's full
+            network, with its 90 % interval; empty without one.
+        stands_in: whether each of these is acceptable, by the function of that name.
     """
 
     kv_share_limit: float
@@ -40,8 +41,8 @@ class ChosenPlan:
     unit: int
     select_nll: float
     test: Mapping[str, Interval]
-    loss: Interval | None
-    non_inferior: bool | None
+    losses: Mapping[str, Interval]
+    stands_in: Mapping[str, bool | None]
 
 
 def half_of(layers: int, depths: Collection[int], switch: int) -> PlanKey | None:
@@ -98,8 +99,9 @@ def choose_plans(
         if not fitting:
             continue
         best = min(fitting, key=lambda place: means[place])
-        loss = levels.loss(best, TEST)
         test = {m.name: levels.observed(best, m.name) for m in levels.metrics}
+        judging = [m.name for m in levels.metrics if m.kind in JUDGING]
+        losses = {name: loss for name in judging if (loss := levels.loss(best, name))}
         chosen.append(
             ChosenPlan(
                 kv_share_limit=float(budget),
@@ -109,9 +111,9 @@ def choose_plans(
                 unit=min(units[best], key=lambda unit: units[best][unit]),
                 select_nll=means[best],
                 test={name: one.interval() for name, one in test.items() if one},
-                # Its upper end is the one-sided 95 % limit.
-                loss=loss.interval(confidence=CONFIDENCE) if loss else None,
-                non_inferior=stands_in(levels, best, TEST, half),
+                # Their upper ends are the one-sided 95 % limits.
+                losses={k: one.interval(confidence=CONFIDENCE) for k, one in losses.items()},
+                stands_in={name: stands_in(levels, best, name, half) for name in losses},
             )
         )
     return chosen

@@ -133,12 +133,15 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
             + ("" if found.trained_for(plan) else " (not trained for)"),
             "KV": numbers.percent(plan.kv_share),
             "select NLL": numbers.fixed(plan.select_nll, 3),
-            **{
-                m.short: words.unbroken(numbers.interval(plan.test.get(m.name), signed=False))
-                for m in found.metrics
-            },
-            "Loss": words.unbroken(numbers.interval(plan.loss)),
-            "No worse": words.YES_NO[plan.non_inferior],
+        }
+        | {
+            heading: text
+            for m in found.metrics
+            for heading, text in (
+                (m.short, words.unbroken(numbers.interval(plan.test.get(m.name), signed=False))),
+                (m.damage, words.unbroken(numbers.interval(plan.losses.get(m.name)))),
+                (f"{m.short} within", words.YES_NO[plan.stands_in.get(m.name)]),
+            )
         }
         for plan in found.chosen
     ]
@@ -148,9 +151,9 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
         pd.DataFrame(rows),
         "The best plan within each share of the full network's peak KV: chosen by mean NLL on "
         "select images over all schedules and plans, reported on test images with 95 % "
-        "interval. Loss: paired test NLL against the base's full network with its 90 % "
-        f"interval. No worse: a loss of {words.excluded_loss(found.study)} is excluded (one-sided "
-        "test at 5 %). Exported as plan-*.json.",
+        "interval. Increase: paired, against the base's full network, with its 90 % interval. "
+        f"Within: a loss of {words.excluded_loss(found.study)} is excluded (one-sided test at 5 %, "
+        "five units or more). Exported as plan-*.json.",
         numeric_from=2,
     )
 

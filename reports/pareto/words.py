@@ -6,6 +6,7 @@ from analysis import numbers
 from analysis.figures.frontier import frontier_limits
 from analysis.figures.shares import HIGHEST, LOWEST
 from analysis.metrics import Metric
+from analysis.statistics.choices import ChosenPlan
 from analysis.statistics.fronts import CORNER, Frontier
 from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import ParetoFile
@@ -21,17 +22,25 @@ def answer_words(found: ParetoFindings) -> Text:
     units = len(found.study.units)
     said = "; ".join(
         f"{numbers.percent(plan.kv_share_limit)} {plan.schedule} {plan.plan.label} "
-        f"{'' if found.trained_for(plan) else '(not trained for) '}{numbers.interval(plan.loss)}"
+        f"{'' if found.trained_for(plan) else '(not trained for) '}{losses}"
         for plan in found.chosen
-        if plan.loss is not None
+        if (losses := _losses(found, plan))
     )
     few = f"{words.counted(units, 'unit')}; a verdict needs {LEAST_UNITS}. "
     chosen = (
-        "Best plans within shares of the full network's KV, chosen on select images, with their "
-        "loss on test images against the base's full network in nats/token (90 % interval): "
-        f"{said}."
+        "Best plans within shares of the full network's KV, chosen on select images, with what "
+        f"they lose on test images against the base's full network (90 % intervals): {said}."
     )
     return [few if units < LEAST_UNITS else "", chosen if said else ""]
+
+
+def _losses(found: ParetoFindings, plan: ChosenPlan) -> str:
+    """`FD +0.51 [0.32, 0.70], NLL +0.101 [0.095, 0.107] nats/token`."""
+    return ", ".join(
+        f"{metric.short} {numbers.interval(plan.losses[metric.name])} {metric.unit}".rstrip()
+        for metric in found.metrics
+        if metric.name in plan.losses
+    )
 
 
 def shares_caption(found: ParetoFindings) -> str:
@@ -108,16 +117,17 @@ def hypervolume_caption(found: ParetoFindings) -> str:
 
 def costly(found: ParetoFindings) -> list[Text]:
     """Memory budgets whose chosen plan is not shown to cost nothing."""
-    limits: dict[str, list[str]] = {}
+    limits: dict[tuple[str, str], list[str]] = {}
     for plan in found.chosen:
-        if plan.non_inferior is False:
-            chosen = f"{plan.schedule} {plan.plan.label}"
+        by = [m.short for m in found.metrics if plan.stands_in.get(m.name) is False]
+        if by:
+            chosen = f"{plan.schedule} {plan.plan.label}", words.listed(by)
             limits.setdefault(chosen, []).append(numbers.percent(plan.kv_share_limit))
     return [
         f"Within {words.listed(of)} of the KV the plan chosen on select images, {chosen}, is not "
         f"shown to lose less than {words.excluded_loss(found.study)} against the base's full "
-        "network."
-        for chosen, of in limits.items()
+        f"network, by {by}."
+        for (chosen, by), of in limits.items()
     ]
 
 
@@ -153,7 +163,7 @@ def limits(found: ParetoFindings) -> list[Text]:
 
 def answer_json(found: ParetoFindings) -> dict[str, Any]:
     """What `answer.json` says: ledger, chosen plans, hypervolumes, cells without numbers."""
-    chosen = ("kv_share_limit", "kv_share", "schedule", "unit", "select_nll", "non_inferior")
+    chosen = ("kv_share_limit", "kv_share", "schedule", "unit", "select_nll", "stands_in")
     columns = ["schedule", "metric", "value", "low", "high", "units"]
     return {
         "ledger": ledger_json(found.ledger),
