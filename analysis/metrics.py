@@ -24,6 +24,7 @@ class Metric:
     exact: bool = False  # counted, not sampled: has no interval
     scale: int | None = None  # from 1, for the NLL of one scale
     extractor: str | None = None
+    samples: int | None = None  # that it is of, where its name says so
 
     @property
     def damage_sign(self) -> float:
@@ -44,7 +45,7 @@ class Metric:
         return f"{name} [{self.unit}]" if self.unit else name
 
 
-_SAMPLES = r"(?P<extractor>[^/]+)/n\d+"
+_SAMPLES = r"(?P<extractor>[^/]+)/n(?P<samples>\d+)"
 _OF = r"(?P<of>\w+)"
 _NLL = "teacher-forced NLL"
 # A name's pattern, to label, short, damage and unit.
@@ -102,6 +103,7 @@ def parse_metric(name: str) -> Metric:
                 exact=kind in ("kv_bytes", "flops"),
                 scale=int(said["scale"]) if "scale" in said else None,
                 extractor=said.get("extractor"),
+                samples=int(said["samples"]) if "samples" in said else None,
             )
     raise ValueError(f"metric {name!r} is not one that this code knows")
 

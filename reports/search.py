@@ -113,7 +113,9 @@ def _counts(one: PlanValues) -> str:
 
 def _verdict(found: Sequence[PlanValues]) -> str:
     said = [f"{one.metric.short} {_counts(one)}" for one in found]
-    return f"found plans against two zones: {'; '.join(said)}" if said else "nothing was measured"
+    if not said:
+        return "nothing was measured"
+    return f"in this one network, found plans against two zones: {'; '.join(said)}"
 
 
 def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:

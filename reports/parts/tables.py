@@ -210,7 +210,7 @@ def by_plan(rows: pd.DataFrame, columns: Mapping[tuple[str, Of], str]) -> pd.Dat
     """
     shown, key = rows[rows["metric"].isin([name for name, _ in columns])], ["metric", "of"]
     wide = shown.set_index(["schedule", "plan", *key])["text"].unstack(key, sort=False)
-    wide = wide.reindex(columns=list(columns)).fillna(numbers.NOTHING).reset_index()
+    wide = wide.reindex(columns=list(columns)).astype(object).fillna(numbers.NOTHING).reset_index()
     wide = wide.set_axis(["Schedule", "Plan", *columns.values()], axis=1)
     return wide.assign(Plan=wide["Plan"].map(words.unbroken))
 

@@ -42,7 +42,11 @@ class Instrument:
             return None
         zones = {(one.kind, one.extractor): dict(one.zones) for one in self.ladder.metrics}
         named = {name: parse_metric(name) for name in metrics}
-        keyed = {name: (metric.kind, metric.extractor) for name, metric in named.items()}
+        keyed = {
+            name: (metric.kind, metric.extractor)
+            for name, metric in named.items()
+            if (metric.samples or samples) >= self.ladder.samples
+        }
         return {name: zones[key] for name, key in keyed.items() if key in zones}
 
 

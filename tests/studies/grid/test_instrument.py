@@ -97,7 +97,8 @@ def test_a_noise_table_speaks_of_what_it_was_measured_on(tables, of_table, flags
 
 def test_a_ladder_speaks_of_at_least_as_many_samples() -> None:
     found, names = Instrument(ladder=LADDER, noise=None), ["fd/shapes-1a2b3c/n2000", "nll/mean"]
-    assert found.passes(names, 2000) == {"fd/shapes-1a2b3c/n2000": ZONES}
+    fewer = "fd/shapes-1a2b3c/n500"  # a part of the same study's samples
+    assert found.passes([*names, fewer], 2000) == {"fd/shapes-1a2b3c/n2000": ZONES}
     assert found.passes(names, 999) is None
 
 
