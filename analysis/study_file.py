@@ -4,6 +4,7 @@ Studies make a `StudyFile` (or the class of their kind), reports and analysis re
 up keys. Every class is frozen and refuses fields that it does not know.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -48,7 +49,10 @@ class Facts(BaseModel):
             raise FrameError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
 
     def json_text(self) -> str:
-        return self.model_dump_json(indent=1) + "\n"
+        """A field a line: lists of layers and models would fill thousands."""
+        fields = json.loads(self.model_dump_json()).items()
+        lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields)
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 COMMON_BLOCK = 1000

@@ -31,6 +31,10 @@ from studies.grid.instrument import TABLES
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
+def test_the_committed_results_are_small():
+    assert sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file()) < 8_000_000
+
+
 def test_the_committed_results_say_what_is_written_of_them():
     folder = RESULTS / "sensitivity"
     study = SensitivityFile.load(folder / "study.json")
