@@ -24,8 +24,8 @@ def report(tmp_path_factory):
 
 def test_a_found_plan_beats_two_zones_at_equal_memory(report):
     assert report.verdict == (
-        "in this one network, found plans against two zones: FD better at 1 and worse at 0 of 1 memory sizes; "
-        "NLL better at 1 and worse at 0 of 1 memory sizes"
+        "in this one network, found plans against two zones: FD better at 1 and worse at 0 of 1 "
+        "memory sizes; NLL better at 1 and worse at 0 of 1 memory sizes"
     )
     assert report.answer["plans_scored"] == 2
     [match] = report.answer["matches"][NLL]
