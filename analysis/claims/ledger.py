@@ -4,14 +4,11 @@ costs says of those that are about costs, and one of many regimes of C3 in each.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pandas as pd
-
 from analysis.claims import c1, c2, c3, c4, c5, c6, c7a, c7b, c8
 from analysis.claims.costs import Costs
 from analysis.claims.rows import Kind, LedgerRow, Line
 from analysis.claims.rules import setting_of, untested
 from analysis.claims.trained import Trained
-from analysis.efficiency_file import EfficiencyFile
 from analysis.maps.regimes import Regime
 from analysis.statistics.levels import Levels
 from analysis.study_file import ParetoFile, RegimeFile
@@ -24,8 +21,7 @@ def judge_claims(study: ParetoFile, levels: Levels) -> tuple[LedgerRow, ...]:
     return untested(c1.CLAIM, setting_of(study)), *trained
 
 
-def judge_costs(study: EfficiencyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
-    case = Costs(study, frame)
+def judge_costs(case: Costs) -> tuple[LedgerRow, ...]:
     return tuple(claim.judge_costs(case) for claim in (c5, c6, c7b, c8))
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
+from analysis.claims.costs import Costs
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import LedgerRow
 from analysis.efficiency_file import OURS, EfficiencyFile, load_measured
-from analysis.maps.generation import Sampling, Training, label, sampling_of, training_of
+from analysis.maps.generation import Sampling, Training, label, training_of
 from analysis.study_file import FRAME_FILE
 from reports.efficiency.sampling import add_latency, add_memory
 from reports.efficiency.words import milliseconds, on, ratio, set_by
@@ -23,7 +24,8 @@ from reports.parts.report import Report, picked
 
 def make_report(folder: Path, study: EfficiencyFile) -> Report:
     frame = load_measured(folder / FRAME_FILE)
-    found, ledger = sampling_of(study, frame), judge_costs(study, frame)
+    case = Costs(study, frame)
+    found, ledger = case.samplings, judge_costs(case)
     training = training_of(study, frame)
     page = Page(study, "What does depth cost?", words.listed(study.parts))
     page.answer(study.question, _verdict(study, found), _answer(found))

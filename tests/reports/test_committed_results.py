@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.claims.costs import Costs
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind
 from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
@@ -295,7 +296,7 @@ def test_committed_costs_in_float32_say_what_is_written_of_them():
             assert rows[plan][place].strip() == said, plan
     for plan in study.plans:
         assert rows[plan][6].strip() == f"{peaks.max()[4, OURS, plan] / 2**20:.0f} MiB"
-    (row,) = [row for row in judge_costs(study, frame) if row.claim.id == "C7b"]
+    (row,) = [row for row in judge_costs(Costs(study, frame)) if row.claim.id == "C7b"]
     assert row.verdict is Verdict.REPRODUCED
     readme = (RESULTS.parents[1] / "README.md").read_text()
     for line in row.lines:

@@ -17,7 +17,7 @@ STUDY = efficiency_file()
 
 def judged(study=STUDY, frame=None, **truth):
     frame = efficiency_frame(STUDY, **truth) if frame is None else frame
-    return {row.claim.id: row for row in judge_costs(study, frame)}
+    return {row.claim.id: row for row in judge_costs(Costs(study, frame))}
 
 
 @pytest.fixture(scope="module")
