@@ -60,27 +60,11 @@ def paired_t(differences: Sequence[float] | np.ndarray, *, confidence: float = 0
     Raises `ValueError` for no differences, or one that is not finite.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError("an interval needs a row of differences")
-    return paired_ts(values[None], confidence=confidence)[0]
-
-
-def paired_ts(values_MN: np.ndarray, *, confidence: float = 0.95) -> list[Interval]:
-    """`paired_t` of each of M rows."""
-    if values_MN.shape[1] == 0:
-        raise ValueError("an interval needs at least one difference")
-    if not np.isfinite(values_MN).all():
+    if values.ndim != 1 or not len(values):
+        raise ValueError("an interval needs a row of differences, at least one")
+    if not np.isfinite(values).all():
         raise ValueError("a difference is not finite")
-    rows, n = values_MN.shape
-    found = _student(
-        values_MN.mean(axis=1),
-        values_MN.std(axis=1, ddof=1) if n > 1 else np.full(rows, math.nan),
-        np.full(rows, n),
-        (values_MN.min(axis=1), values_MN.max(axis=1)),
-        confidence,
-    )
-    columns = (column.tolist() for column in found.values())
-    return [Interval(**dict(zip(found, row, strict=True))) for row in zip(*columns, strict=True)]
+    return _student(float(values.mean()), values, confidence)
 
 
 def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0.95) -> Interval:
@@ -95,14 +79,7 @@ def jackknife_t(value: float, replicates_G: np.ndarray, *, confidence: float = 0
         raise ValueError("a value is not finite")
     groups = len(replicates_G)
     pseudo_G = groups * value - (groups - 1) * replicates_G if groups > 1 else np.array([value])
-    found = _student(
-        np.array([value]),
-        np.array([pseudo_G.std(ddof=1) if groups > 1 else math.nan]),
-        np.array([len(pseudo_G)]),
-        (pseudo_G.min(keepdims=True), pseudo_G.max(keepdims=True)),
-        confidence,
-    )
-    return Interval(**{name: column[0].item() for name, column in found.items()})
+    return _student(float(value), pseudo_G, confidence)
 
 
 def with_common(own: Interval, common_R: np.ndarray, *, confidence: float) -> Interval:
@@ -155,35 +132,26 @@ def _satterthwaite(
     )
 
 
-def _student(
-    mean: np.ndarray,
-    deviation: np.ndarray,
-    n: np.ndarray,
-    ends: tuple[np.ndarray, np.ndarray],
-    confidence: float,
-) -> dict[str, np.ndarray]:
-    """The fields of `Interval` for groups of `n` values between `ends`, by the rule of `paired_t`.
-
-    Args:
-        deviation: sample standard deviation; anything where there is one value.
-    """
-    lowest, highest = ends
-    largest = np.maximum(np.abs(lowest), np.abs(highest))
-    alone = n == 1
-    flat = ~alone & (highest - lowest <= 16 * np.finfo(np.float64).eps * largest)
-    error = np.where(alone, math.nan, np.where(flat, 0.0, deviation / np.sqrt(n)))
-    half_width = special.stdtrit(n - 1, 0.5 + confidence / 2) * error
-    half_width = np.where(flat & (largest > 0), math.nan, half_width)
-    t = np.divide(mean, error, out=np.zeros_like(mean), where=error != 0)
-    p_value = np.where(flat & (largest > 0), 2.0 ** (1 - n), 2 * special.stdtr(n - 1, -np.abs(t)))
-    return {
-        "estimate": mean,
-        "low": mean - half_width,
-        "high": mean + half_width,
-        "standard_error": error,
-        "degrees_of_freedom": n - 1,
-        "p_value": np.where(alone, math.nan, p_value),
-    }
+def _student(mean: float, values: np.ndarray, confidence: float) -> Interval:
+    """About the mean of values, by the rule of `paired_t`."""
+    n, largest = len(values), np.abs(values).max()
+    error = half_width = p_value = math.nan
+    if n > 1 and np.ptp(values) <= 16 * np.finfo(np.float64).eps * largest:
+        error = 0.0
+        half_width, p_value = (math.nan, 2.0 ** (1 - n)) if largest > 0 else (0.0, 1.0)
+    elif n > 1:
+        error = float(values.std(ddof=1)) / math.sqrt(n)
+        half_width = float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * error
+        t = mean / error if error > 0 else 0.0  # the squares of tiny numbers vanish
+        p_value = float(2 * special.stdtr(n - 1, -abs(t)))
+    return Interval(
+        estimate=mean,
+        low=mean - half_width,
+        high=mean + half_width,
+        standard_error=error,
+        degrees_of_freedom=n - 1,
+        p_value=p_value,
+    )
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analysis.statistics.intervals import Interval, p_beyond, paired_ts, with_common
+from analysis.statistics.intervals import Interval, p_beyond, paired_t, with_common
 
 FULL_MARGIN, HALF_MARGIN, FEWER_MARGIN = 0.02, 0.05, 0.10
 NONE = np.empty((2, 0))
@@ -68,11 +68,12 @@ def noninferiority(
         raise ValueError(f"margin {margin}: must be a positive share of the untrained damage")
     if loss_U.shape != untrained_U.shape:
         raise ValueError(f"losses {loss_U.shape} and untrained damages {untrained_U.shape} differ")
-    of_3 = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -margin]])
-    alone = paired_ts(of_3 @ np.stack([loss_U, untrained_U]), confidence=CONFIDENCE)
-    _, untrained, contrast = (
-        with_common(own, common_R, confidence=CONFIDENCE)
-        for own, common_R in zip(alone, of_3 @ common_2R, strict=True)
+    of_2 = np.array([[0.0, 1.0], [1.0, -margin]])
+    untrained, contrast = (
+        with_common(paired_t(own_U, confidence=CONFIDENCE), common_R, confidence=CONFIDENCE)
+        for own_U, common_R in zip(
+            of_2 @ np.stack([loss_U, untrained_U]), of_2 @ common_2R, strict=True
+        )
     )
     p_loss = p_beyond(contrast, 0.0)
     return NonInferiority(
