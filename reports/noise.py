@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
-from analysis.claims.planned import noise_design
 from analysis.figures.points import draw_components
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
@@ -35,7 +34,7 @@ LIMITS = (
 
 def make_report(folder: Path, study: NoiseFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True)
-    noise = Noise(frame, noise_design(study.geometry.depth, study.train_switch))
+    noise = Noise(frame, depth=study.geometry.depth, switch=study.train_switch)
     found = noise.quantities
     page = Page(
         study,

@@ -178,7 +178,6 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
 
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the table that other studies read."""
-        from analysis.claims.planned import noise_design
         from analysis.frame import load_frame
         from analysis.instrument_file import NoiseTable
         from analysis.statistics.noise import Noise as Measured
@@ -187,15 +186,15 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
 
         bench, config = outcome.bench, self.config
         frame = load_frame(outcome.folder / FRAME_FILE, training=True)
-        design = noise_design(bench.geometry.depth, self.train_switch(bench.geometry))
-        measured = Measured(frame, design)
+        switch = self.train_switch(bench.geometry)
+        measured = Measured(frame, depth=bench.geometry.depth, switch=switch)
         table = NoiseTable(
             setting=bench.setting,
             samples=bench.evaluation.samples,
             depth=bench.geometry.depth,
             width=bench.geometry.width,
             base_images=bench.training_images,
-            train_switch=self.train_switch(bench.geometry),
+            train_switch=switch,
             sampling=SamplingFacts.model_validate(bench.evaluation),
             budget_images=config.training.budget_images,
             units=len(self.units),

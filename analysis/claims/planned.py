@@ -22,8 +22,6 @@ from analysis.claims.rules import Question
 from analysis.instrument_file import Component, NoiseFacts, NoiseTable
 from analysis.metrics import NLL, Metric
 from analysis.statistics.intervals import SIGNIFICANCE
-from analysis.statistics.noise import Design
-from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.power import (
     NOTHING_COMMON,
     Common,
@@ -34,7 +32,6 @@ from analysis.statistics.power import (
 )
 from analysis.study_file import SpreadFacts
 
-MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
 SAMPLE_STEP = 500
 EVALUATION_SHARE = 0.25  # of a unit's other variance: what measuring may add
 
@@ -70,11 +67,6 @@ WINNER: Lines = {"a winner against the paper's": Rests(RETRAINED, direction=True
 def schedules_lines(lr_schedule: str) -> Lines:
     """Of a study that compares the progressive schedule with the share that is its mean."""
     return {Question(claim=c3.CLAIM, part=f"{lr_schedule} rate").key: Rests(RETRAINED)}
-
-
-def noise_design(depth: int, switch: int) -> Design:
-    """The noise study's, with the claims' margins."""
-    return Design(depth=depth, switch=switch, margins=MARGINS)
 
 
 @dataclass(frozen=True, kw_only=True)

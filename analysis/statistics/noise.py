@@ -24,7 +24,6 @@ jackknife over blocks of it, is apart.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -38,10 +37,12 @@ from analysis.instrument_file import Component, NoiseFacts, ResolutionFacts
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.components import LEVELS, variance_components
 from analysis.statistics.intervals import SIGNIFICANCE
+from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_MARGIN
 from analysis.statistics.units import WHOLE
 from analysis.study_file import BASE, COMMON_BLOCK, REAL
 
 PLANS = ("full", "half", "quarter")
+MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
 NAMES = (
     *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),
     *("loss quarter", "retrained full", "retrained half", "asymmetry"),
@@ -49,25 +50,6 @@ NAMES = (
 LOSSES = {f"{kind} {plan}": plan for kind in ("loss", "retrained") for plan in PLANS}
 UNTRAINED = {"full": "untrained half"} | {plan: f"untrained {plan}" for plan in PLANS[1:]}
 KINDS = ("fd", "fid", "sfid", "kid", "mind", "inception_score", "class_accuracy", "nll")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """Where in a frame the quantities are. `margins`: of the losses, by plan."""
-
-    depth: int
-    switch: int
-    margins: Mapping[str, float]
-
-    def rows(self, frame: pd.DataFrame, plan: str) -> pd.Series:
-        """Those of a plan: `full`, `half`, `quarter`, or half the layers on a window."""
-        if plan == "full":
-            return frame["family"] == "full"
-        if plan in ("early", "late"):
-            return frame["window"] == plan
-        layers = max(1, self.depth // {"half": 2, "quarter": 4}[plan])
-        at = (frame["subnet_depth"] == layers) & (frame["switch"] == self.switch)
-        return at.fillna(False).astype(bool)
 
 
 class Quantity(NoiseFacts):
@@ -114,15 +96,15 @@ class Noise:
         metrics: those of sample quality and mean NLL, at the largest count.
     """
 
-    def __init__(self, frame: pd.DataFrame, design: Design) -> None:
+    def __init__(self, frame: pd.DataFrame, *, depth: int, switch: int) -> None:
         """`frame`: checked, with training columns and `draw`. Units with a cell that did not finish
-        are left out: the design must be balanced."""
+        are left out: the design must be balanced. `switch`: of the plans of fewer layers."""
         broken = frame.loc[frame["status"] != FINISHED, "unit"].unique()
         rows = frame[~frame["unit"].isin(broken) & (frame["family"] != REAL)]
         metrics = {name: parse_metric(name) for name in rows["metric"].unique()}
         wanted = [n for n, m in metrics.items() if m.kind in KINDS and not m.exact and not m.scale]
         rows = rows[rows["metric"].isin([n for n in wanted if not n.startswith("select/")])]
-        self._design = design
+        self._depth, self._switch = depth, switch
         self._rows = rows.assign(
             key=rows["metric"].map({name: _key(metric) for name, metric in metrics.items()}),
             group=rows["group"].fillna(WHOLE).astype(int),
@@ -149,7 +131,7 @@ class Noise:
                     continue
                 margin = untrained = None
                 if plan := LOSSES.get(name):
-                    margin = self._design.margins[plan]
+                    margin = MARGINS[plan]
                     untrained = float(top[UNTRAINED[plan]][..., 0].mean())
                 of_common = _common(metric, next(iter(at)), shared.get(name))
                 found.append(_quantity(metric, name, at, margin, untrained, of_common))
@@ -213,9 +195,9 @@ class Noise:
         """The quantities of one count as (B, S, R, 1 + G) arrays: values, then replicates."""
         base, trained = (
             {
-                plan: _cube(mine[self._design.rows(mine, plan)])
+                plan: _cube(of_plan)
                 for plan in (*PLANS, "early", "late")
-                if self._design.rows(mine, plan).any()
+                if len(of_plan := mine[self._of(mine, plan)])
             }
             for mine in (rows[~rows["trained"]], rows[rows["trained"]])
         )
@@ -232,7 +214,7 @@ class Noise:
                 continue
             # The base's draws belong to the training seeds in turn.
             full, y = (one.reshape(len(one), *cube.shape[1:]) for one in (base["full"], y))
-            loss, margin = sign * (cube - full), self._design.margins[plan]
+            loss, margin = sign * (cube - full), MARGINS[plan]
             found[f"loss {plan}"] = loss - margin * y
             if plan != "quarter" and cube.shape[1] > 1:
                 between = sign * (cube[:, 1:2] - cube[:, :1])
@@ -240,6 +222,16 @@ class Noise:
         if base.keys() >= {"early", "late"}:
             found["asymmetry"] = sign * (base["early"] - base["late"])
         return dict(sorted(found.items(), key=lambda item: NAMES.index(item[0])))
+
+    def _of(self, rows: pd.DataFrame, plan: str) -> pd.Series:
+        """Which are of a plan: `full`, `half`, `quarter`, or half the layers on a window."""
+        if plan == "full":
+            return rows["family"] == "full"
+        if plan in ("early", "late"):
+            return rows["window"] == plan
+        layers = max(1, self._depth // {"half": 2, "quarter": 4}[plan])
+        at = (rows["subnet_depth"] == layers) & (rows["switch"] == self._switch)
+        return at.fillna(False).astype(bool)
 
 
 def _key(metric: Metric) -> str:
@@ -250,15 +242,13 @@ def _key(metric: Metric) -> str:
 def _cube(rows: pd.DataFrame) -> np.ndarray:
     """(units, training seeds, draws, 1 + groups) of the rows of one plan and count; `FrameError`
     where some are missing."""
-    place = rows.assign(
-        seed=rows.groupby("unit")["seed"].rank("dense").astype(int),
-        draw=rows.groupby(["unit", "seed"])["draw"].rank("dense").astype(int),
-    )
-    wide = place.pivot_table(index="unit", columns=["seed", "draw", "group"], values="value")
-    shape = tuple(wide.columns.get_level_values(i).nunique() for i in range(3))
-    if wide.isna().any(axis=None) or len(wide.columns) != math.prod(shape):
+    keys = ["unit", "seed", "draw"]  # seeds and draws have numbers of their own in each unit
+    inner = [rows.groupby(keys[:level])[keys[level]].nunique().max() for level in (1, 2)]
+    shape = (rows["unit"].nunique(), *inner, rows["group"].nunique())
+    if len(rows) != math.prod(shape):
         raise FrameError(f"frame: {rows['plan'].iloc[0]} lacks draws; run the study again")
-    return np.asarray(wide.to_numpy().reshape(len(wide), *shape))
+    ordered = rows.sort_values([*keys, "group"])
+    return np.asarray(ordered["value"], float).reshape(shape)
 
 
 def _quantity(

@@ -7,14 +7,14 @@ from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame, noise_
 
 from analysis.errors import FrameError
 from analysis.instrument_file import NoiseTable
-from analysis.statistics.noise import Design, Noise, Quantity, standardised
+from analysis.statistics.noise import Noise, Quantity, standardised
 from analysis.study_file import COMMON_BLOCK
 
-DESIGN = Design(depth=8, switch=3, margins={"full": 0.02, "half": 0.05, "quarter": 0.1})
+DESIGN = {"depth": 8, "switch": 3}
 
 
 def quantities(**sizes: int) -> dict[tuple[str, str], Quantity]:
-    found = Noise(noise_frame(**sizes), DESIGN).quantities
+    found = Noise(noise_frame(**sizes), **DESIGN).quantities
     return {(one.metric.kind, one.quantity): one for one in found}
 
 
@@ -39,7 +39,7 @@ def test_one_by_n_holds_where_it_does_and_is_refused_where_not() -> None:
     frame = noise_frame(units=30, draws=4)
     few = (frame["count"] == 250) & (frame["metric"].str.startswith("fd"))
     frame.loc[few & (frame["kind"] == "fixed"), "value"] *= 3
-    wrong = {(q.metric.kind, q.quantity): q for q in Noise(frame, DESIGN).quantities}
+    wrong = {(q.metric.kind, q.quantity): q for q in Noise(frame, **DESIGN).quantities}
     assert wrong["fd", "loss half"].inverse is False
 
 
@@ -51,7 +51,7 @@ def test_what_so_many_samples_can_tell() -> None:
     frame.loc[fd, "value"] += 100 / frame.loc[fd, "count"]
     moved = rng.normal(0, DRAW_SD * np.sqrt(1000 / frame.loc[half, "count"]))
     frame.loc[half, "value"] += 5 * DRAW_SD + moved
-    found = {(one.metric.kind, one.samples): one for one in Noise(frame, DESIGN).resolutions}
+    found = {(one.metric.kind, one.samples): one for one in Noise(frame, **DESIGN).resolutions}
     assert list(found) == [("fd", 1000), ("fd", 250)]  # likelihood was not drawn anew
     for count, deviations in ((1000, 5), (250, 2.5)):
         assert found["fd", count].low < deviations < found["fd", count].high
@@ -106,7 +106,7 @@ def shared_images(frame: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
 def test_what_units_share_is_apart() -> None:
     frame, variance = shared_images(noise_frame(units=6))
-    found = {(q.metric.kind, q.quantity): q for q in Noise(frame, DESIGN).quantities}
+    found = {(q.metric.kind, q.quantity): q for q in Noise(frame, **DESIGN).quantities}
     half, nll = found["fd", "loss half"], found["nll", "loss half"]
     assert half.common.estimate == pytest.approx(variance)
     assert half.common.low < variance < half.common.high
@@ -122,7 +122,7 @@ def test_what_units_share_is_apart() -> None:
 
 
 def test_a_table_reads_back_as_it_was_written() -> None:
-    found = Noise(noise_frame(units=6, draws=3), DESIGN)
+    found = Noise(noise_frame(units=6, draws=3), **DESIGN)
     table = noise_table().model_copy(update={"quantities": found.quantities})
     read = NoiseTable.model_validate_json(table.json_text())
     assert read.json_text() == table.json_text()
@@ -133,16 +133,16 @@ def test_a_table_reads_back_as_it_was_written() -> None:
 def test_blocks_that_some_cells_lack_say_nothing() -> None:
     frame, _ = shared_images(noise_frame(units=4))
     lacking = (frame["group"] >= COMMON_BLOCK).fillna(False) & (frame["unit"] == 0)
-    assert all(q.common is None for q in Noise(frame[~lacking], DESIGN).quantities)
+    assert all(q.common is None for q in Noise(frame[~lacking], **DESIGN).quantities)
 
 
 def test_a_unit_that_lacks_a_cell_is_left_out_and_a_frame_that_lacks_draws_is_refused() -> None:
     frame = noise_frame(units=4)
     broken = frame.assign(status=frame["status"].astype(str).where(frame["unit"] != 3, "failed"))
-    assert len(Noise(broken, DESIGN).quantities) == len(Noise(frame, DESIGN).quantities)
+    assert len(Noise(broken, **DESIGN).quantities) == len(Noise(frame, **DESIGN).quantities)
     gone = (frame["unit"] == 1) & (frame["draw"] == 1) & (frame["kind"] == "base")
     with pytest.raises(FrameError, match="lacks draws"):
-        _ = Noise(frame[~gone], DESIGN).quantities
+        _ = Noise(frame[~gone], **DESIGN).quantities
 
 
 def test_a_metric_that_some_cells_lack_is_left_out() -> None:
@@ -150,7 +150,7 @@ def test_a_metric_that_some_cells_lack_is_left_out() -> None:
     later = frame[frame["metric"].str.startswith("fd/")]
     later = later.assign(metric=later["metric"].str.replace("fd/", "mind/"))
     both = pd.concat([frame, later], ignore_index=True)
-    kinds = {q.metric.kind for q in Noise(both, DESIGN).quantities}
+    kinds = {q.metric.kind for q in Noise(both, **DESIGN).quantities}
     assert kinds == {"fd", "nll", "mind"}
     partly = pd.concat([frame, later[later["unit"] > 0]], ignore_index=True)
-    assert {q.metric.kind for q in Noise(partly, DESIGN).quantities} == kinds - {"mind"}
+    assert {q.metric.kind for q in Noise(partly, **DESIGN).quantities} == kinds - {"mind"}
