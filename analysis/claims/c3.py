@@ -114,18 +114,7 @@ def _beyond_the_chord(
     beyond = plane.beyond(progressive) if plane else None
     if beyond is None or not beyond.gap:
         return ()
-    interval, units = beyond.gap.interval(), beyond.gap.units
     label = f"{half.label}: {progressive} beyond the fixed shares' polyline (decides nothing)"
-    return (
-        Evidence(
-            label=label,
-            metric=metric,
-            interval=interval,
-            p_value=interval.p_value,
-            units=units,
-            values=tuple(beyond.gap.values.tolist()),
-            note=f"compared with an end of it in {beyond.clamped} of {len(units)} units"
-            if beyond.clamped
-            else "",
-        ),
-    )
+    note = f"compared with an end of it in {beyond.clamped} of {len(beyond.gap.units)} units"
+    shown = replace(direction(label, metric, beyond.gap), outcome=0)
+    return (replace(shown, note=note) if beyond.clamped else shown,)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import moocore
 import numpy as np
@@ -205,13 +206,11 @@ def _comparable(levels: Levels, metric: str) -> dict[str, dict[PlanKey, Observat
     return {name: mine for name, mine in chosen.items() if mine}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gap:
+class Gap(NamedTuple):
     """How far a point lies beyond a front, in the subnet's direction; positive is beyond.
 
-    Attributes:
-        clamped: the point's full network is better or worse than every one on the front, whose
-            nearest end it is then compared with.
+    `clamped`: its full network is better or worse than every one on the front, whose nearest end it
+    is then compared with.
     """
 
     value: float
@@ -230,11 +229,10 @@ def frontier_gap(front_N2: np.ndarray, point_2: Sequence[float]) -> Gap:
     full, subnet = point_2
     there = float(np.interp(full, kept[:, 0], kept[:, 1]))
     clamped = not kept[0, 0] <= full <= kept[-1, 0]
-    return Gap(value=there - float(subnet), clamped=bool(clamped))
+    return Gap(there - float(subnet), bool(clamped))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beyond:
+class Beyond(NamedTuple):
     """How far a schedule lies beyond a front, and in how many units an end of it stood for it."""
 
     gap: Observations
@@ -296,11 +294,10 @@ class Trade:
         """
         names = (*self.fixed, schedule)
         if len(self.fixed) < 2 or not all(name in self.schedules for name in names):
-            return Beyond(gap=NOTHING, clamped=0)
+            return Beyond(NOTHING, 0)
         parts = in_common([one for name in names for one in self.schedules[name]])
         clamped = [_gap(values).clamped for values in np.stack([part.values for part in parts]).T]
-        gap = applied(lambda values: _gap(values).value, parts)
-        return Beyond(gap=gap, clamped=sum(clamped))
+        return Beyond(applied(lambda values: _gap(values).value, parts), sum(clamped))
 
 
 def _gap(values: np.ndarray) -> Gap:
