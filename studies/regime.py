@@ -192,8 +192,8 @@ class RegimeStudy(SwitchedStudy[RegimeConfig, None]):
     def measurement(
         self, bench: Planned, plan: DepthPlan, unit: int, trained: Training | None
     ) -> Likelihood:
-        images = bench.evaluation.nll_images
-        return Likelihood(plan=plan, unit=unit, trained=trained, nll_images=images)
+        nothing_drawn = bench.evaluation.model_copy(update={"samples": 0})
+        return Likelihood(plan=plan, evaluation=nothing_drawn, unit=unit, trained=trained)
 
     def sheet(self, outcome: Outcome[None]) -> list[tuple[str, Point]]:
         return []  # nothing is drawn

@@ -63,9 +63,23 @@ class Scored(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanTask(Task):
-    """Something that is done with one plan on one network."""
+    """Something that is done with one plan on one network.
+
+    Attributes:
+        evaluation: counts no images but those that it looks at.
+    """
 
     plan: DepthPlan
+    evaluation: Evaluation
+
+    @property
+    def images(self) -> int:
+        wanted = self.evaluation
+        return wanted.samples + wanted.nll_images + wanted.select_images
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("select",) if self.evaluation.select_images else ()
 
     def identity(self, network: Network) -> dict[str, object]:
         return {
@@ -87,7 +101,10 @@ class PlanTask(Task):
         return self.plan if self.tabled else None
 
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        return self.flops_share(geometry) * self.images / speed.nll_images_per_second
+        wanted = self.evaluation
+        likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
+        sampling = wanted.samples / speed.samples_per_second
+        return self.flops_share(geometry) * (sampling + likelihood)
 
     def flops_share(self, geometry: Geometry) -> float:
         """FLOPs of a pass as a share of a full one's."""
@@ -98,22 +115,8 @@ class PlanTask(Task):
 class Measurement(PlanTask, Scored):
     """All that a study reports of a plan."""
 
-    evaluation: Evaluation
-
-    @property
-    def images(self) -> int:
-        wanted = self.evaluation
-        return wanted.samples + wanted.nll_images + wanted.select_images
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("select",) if self.evaluation.select_images else ()
-
     def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        wanted = self.evaluation
-        likelihood = (wanted.nll_images + wanted.select_images) / speed.nll_images_per_second
-        sampling = wanted.samples / speed.samples_per_second
-        return self.flops_share(geometry) * (sampling + likelihood) + SCORING_SECONDS
+        return super().seconds(speed, geometry) + SCORING_SECONDS
 
     def identity(self, network: Network) -> dict[str, object]:
         own: dict[str, object] = {"schema": RESULT_SCHEMA}
@@ -152,14 +155,9 @@ class Measurement(PlanTask, Scored):
 class Likelihood(PlanTask):
     """Teacher-forced NLL of the unit's test images alone: nothing is drawn."""
 
-    nll_images: int
-
-    @property
-    def images(self) -> int:
-        return self.nll_images
-
     def identity(self, network: Network) -> dict[str, object]:
-        own: dict[str, object] = {"schema": RESULT_SCHEMA, "nll_images": self.nll_images}
+        images = self.evaluation.nll_images
+        own: dict[str, object] = {"schema": RESULT_SCHEMA, "nll_images": images}
         own |= {"shared": True} if network.held_out.shared else {}
         return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
 
@@ -170,7 +168,7 @@ class Likelihood(PlanTask):
         subject = UnderPlan(loaded=loaded, plan=self.plan)
         held_out = loaded.held_out
         test, shared = held_out.tokens.test, held_out.shared
-        found = likelihood(subject, test, self.nll_images, shared=shared)
+        found = likelihood(subject, test, self.evaluation.nll_images, shared=shared)
         write_json(folder / IDENTITY_FILE, cell.identity)
         return CellResult(digest=cell.digest, metrics=found)
 
@@ -180,25 +178,10 @@ class Scoring(PlanTask):
     """What a search looks at, never a result: `select/nll/mean` and costs of one plan and, where
     samples are drawn, their Frechet distance to select images in the deciding feature space."""
 
-    evaluation: Evaluation
     tabled: ClassVar[bool] = False
 
     def baseline(self) -> None:
         """Nothing: it chooses."""
-
-    @property
-    def images(self) -> int:
-        return self.evaluation.select_images + self.evaluation.samples
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("select",)
-
-    def seconds(self, speed: Speed, geometry: Geometry) -> float:
-        wanted = self.evaluation
-        likelihood = wanted.select_images / speed.nll_images_per_second
-        sampling = wanted.samples / speed.samples_per_second
-        return self.flops_share(geometry) * (likelihood + sampling)
 
     def identity(self, network: Network) -> dict[str, object]:
         wanted = self.evaluation
