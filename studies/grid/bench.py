@@ -21,7 +21,7 @@ from varant.evaluation.features import Extractor
 from varant.evaluation.reference import prepare_reference, reference_of
 from varant.model.cost import plan_cost
 from varant.progress import progress_bar, silent
-from varant.start.config import DataConfig, StartConfig
+from varant.start.config import DataConfig, RunConfig, StartConfig
 from varant.start.preparation import BaseJob
 from varant.start.sources import Resolved, Start, materialise, resolve
 from varant.store.workspace import Workspace
@@ -158,25 +158,21 @@ def _check_classes(dataset: Dataset) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeldOutJob:
-    """Tokens and features of the held-out images of one unit of an embedded data set; picklable."""
-
-    start: StartConfig
-    data: DataConfig
-    quick: bool
-    unit: int
-    specs: tuple[ExtractorSpec, ...]
-    workspace: Workspace
-    device: str
-
-    def run(self) -> None:
-        """Make them, unless they are there."""
-        resolved = resolve(self.start, self.data, seeds=(), quick=self.quick)
-        start = materialise(resolved, self.workspace, silent, device=self.device)
-        folder, _ = start.tokens_of(self.unit, self.workspace, silent)
-        for spec in self.specs:
-            prepare_reference(folder, start.tokenizer, spec.load(self.device))
+def _prepare_unit(
+    unit: int,
+    specs: Sequence[ExtractorSpec],
+    workspace: Workspace,
+    start: StartConfig,
+    data: DataConfig,
+    run: RunConfig,
+) -> None:
+    """Tokens and features of the held-out images of one unit of an embedded data set, unless they
+    are there; by flags, since another process does it."""
+    resolved = resolve(start, data, seeds=(), quick=run.quick)
+    made = materialise(resolved, workspace, silent, device=run.device)
+    folder, _ = made.tokens_of(unit, workspace, silent)
+    for spec in specs:
+        prepare_reference(folder, made.tokenizer, spec.load(run.device))
 
 
 def _prepare_units(
@@ -187,21 +183,9 @@ def _prepare_units(
     if planned.dataset.make_unit is None or executor.here or len(lack) < 2:
         return
     specs = planned.specs if config.evaluation.reference is None else planned.specs[1:]
-    run = config.run
-    jobs = [
-        HeldOutJob(
-            start=config.start,
-            data=config.data,
-            quick=run.quick,
-            unit=unit,
-            specs=specs,
-            workspace=workspace,
-            device=run.device,
-        )
-        for unit in lack
-    ]
-    with progress_bar("held-out images", len(jobs), "unit") as advance:
-        for future in [executor.submit(job.run) for job in jobs]:
+    alike = (specs, workspace, config.start, config.data, config.run)
+    with progress_bar("held-out images", len(lack), "unit") as advance:
+        for future in [executor.submit(_prepare_unit, unit, *alike) for unit in lack]:
             future.result()
             advance(1)
 
