@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from studies.cells.measuring import Cost, LoadedNetwork
+from studies.cells.measuring import Cost, UnderPlan
 from studies.rivals.budget import Budget, budget_cost
 from varant.data.tokens import TokenSplit
 from varant.model.cache import KeysValues, KVCache
@@ -46,18 +45,12 @@ class BudgetedCache(KVCache):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetedSubject:
+class BudgetedSubject(UnderPlan):
     """A network under a plan, drawing with such a cache."""
 
-    loaded: LoadedNetwork
-    plan: DepthPlan
     budget: Budget
 
-    @property
-    def patch_nums(self) -> tuple[int, ...]:
-        return self.plan.patch_nums
-
-    def nll(self, tokens: TokenSplit, images: int) -> np.ndarray | None:
+    def nll(self, tokens: TokenSplit, images: int) -> None:
         """None: it would be of a cache that no drawing had."""
         return None
 

@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from studies.cells.cell import Cell, Network
-from studies.cells.evaluation import Measurement
 from studies.grid.point import Point
 from studies.rivals.budget import Budget, budget_cost
-from studies.rivals.rival import Ground, Rival
+from studies.rivals.rival import Ground, Rival, RivalMeasurement
 from studies.supernets import control
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -34,7 +33,7 @@ SHARES = (1 / 2, 1 / 4, 1 / 8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budgeted(Measurement):
+class Budgeted(RivalMeasurement):
     """A network measured with a cache of that budget."""
 
     budget: Budget
@@ -46,18 +45,10 @@ class Budgeted(Measurement):
     def flops_share(self, geometry: Geometry) -> float:
         return budget_cost(geometry, self.plan, self.budget)[1] / plan_cost(geometry).flops
 
-    def baseline(self) -> None:
-        """None: what it is held against has no budget."""
-
-    def untrained(self) -> tuple[None, None]:
-        return None, None
-
     def subject(self, cell: Cell) -> Subject:
-        from studies.cells.measuring import load_network
         from studies.rivals.budgeted import BudgetedSubject
 
-        loaded = load_network(cell.network, cell.device)
-        return BudgetedSubject(loaded=loaded, plan=self.plan, budget=self.budget)
+        return BudgetedSubject(**vars(super().subject(cell)), budget=self.budget)
 
 
 def points(ground: Ground) -> Iterator[Point]:
@@ -68,13 +59,9 @@ def points(ground: Ground) -> Iterator[Point]:
     for share in SHARES:
         budget = Budget(tokens=max(1, round(share * cached)), first=max(0, ground.switch - 1))
         point = ground.measured(arm, plan, training, weights=weights)
-        label = f"kv {budget.tokens}"
-        yield replace(
-            point,
-            task=Budgeted(**vars(point.task), budget=budget),
-            name=f"{ground.name} u{ground.unit} {label}",
-            columns={**point.columns, "family": "plan", "plan": label, "kv_tokens": budget.tokens},
-        )
+        task = Budgeted(**vars(point.task), budget=budget)
+        kept = {"family": "plan", "kv_tokens": budget.tokens}
+        yield ground.instead(point, task, f"kv {budget.tokens}", **kept)
 
 
 CACHE_BUDGET = Rival(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from studies.cells.measuring import Cost, LoadedNetwork
+from studies.cells.measuring import Cost, LoadedNetwork, UnderPlan
 from studies.rivals.handover import handover_cost
 from varant.data.tokens import TokenSplit
 from varant.evaluation.likelihood import nll_per_scale
@@ -20,31 +20,25 @@ from varant.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drafted:
-    """A drafter in full for `switch` scales, then a refiner under a plan."""
+class Drafted(UnderPlan):
+    """A drafter in full for `switch` scales, then a refiner, which is `loaded`, under a plan."""
 
     drafter: LoadedNetwork
-    refiner: LoadedNetwork
-    plan: DepthPlan
     switch: int
 
-    @property
-    def patch_nums(self) -> tuple[int, ...]:
-        return self.plan.patch_nums
-
-    def nll(self, tokens: TokenSplit, images: int) -> np.ndarray | None:
+    def nll(self, tokens: TokenSplit, images: int) -> np.ndarray:
         """(N, K) each scale's by the network that draws it; both see the true earlier scales."""
-        tokenizer = self.refiner.held_out.tokenizer
+        tokenizer = self.loaded.held_out.tokenizer
         drafts_NK = nll_per_scale(self.drafter.model, tokenizer, tokens, images=images)
-        refines_NK = nll_per_scale(self.refiner.model, tokenizer, tokens, self.plan, images=images)
+        refines_NK = nll_per_scale(self.loaded.model, tokenizer, tokens, self.plan, images=images)
         return np.concatenate([drafts_NK[:, : self.switch], refines_NK[:, self.switch :]], axis=1)
 
     def sample(self, labels_B: Tensor, **drawing: Any) -> Sample:
         """Both draw with the uniforms of one seed, each for its scales; the first one's cache is
         freed before the second one's begins."""
-        tokenizer = self.refiner.held_out.tokenizer
+        tokenizer = self.loaded.held_out.tokenizer
         draft = generate(self.drafter.model, tokenizer, labels_B, until=self.switch, **drawing)
-        model, given_BL, held = self.refiner.model, draft.tokens, draft.kv_bytes_peak
+        model, given_BL, held = self.loaded.model, draft.tokens, draft.kv_bytes_peak
         del draft
         whole = generate(model, tokenizer, labels_B, plan=self.plan, given=given_BL, **drawing)
         peak = max(held, whole.kv_bytes_peak)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.study_file import RivalFacts
+from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.point import Point
 from studies.supernets import Arm, SupernetStudy
@@ -22,6 +23,17 @@ from varant.model.plan import DepthPlan
 
 if TYPE_CHECKING:
     from studies.grid.bench import Planned
+
+
+@dataclass(frozen=True, kw_only=True)
+class RivalMeasurement(Measurement):
+    """A plan measured in a rival's own way, as no full network is: it is compared with none."""
+
+    def baseline(self) -> None:
+        return None
+
+    def untrained(self) -> tuple[None, None]:
+        return None, None
 
 
 class Rival(RivalFacts):
@@ -108,6 +120,11 @@ class Ground:
         return self.study.plan_point(
             self.bench, name, plan, unit=self.unit, trained=training, **columns
         )
+
+    def instead(self, point: Point, task: RivalMeasurement, label: str, **columns: Any) -> Point:
+        """The point of a plan, but done by `task`, and called `label`."""
+        name, placed = f"{self.name} u{self.unit} {label}", {**point.columns, "plan": label}
+        return replace(point, name=name, task=task, columns=placed | columns)
 
     def _columns(self, arm: Arm) -> dict[str, Any]:
         """Of no anchor: a rival is held against the study's own."""

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from studies.cells.cell import Cell, Network, Task
-from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.point import Point
 from studies.rivals.handover import handover_cost
-from studies.rivals.rival import Ground, Rival
+from studies.rivals.rival import Ground, Rival, RivalMeasurement
 from studies.supernets import Arm, control
 from varant.errors import UserError
 from varant.model.cost import plan_cost
@@ -47,7 +46,7 @@ class SpecialistTraining(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoModels(Measurement):
+class TwoModels(RivalMeasurement):
     """Drafter and refiner measured together; `trained` and `plan` are the refiner's.
 
     Attributes:
@@ -69,20 +68,13 @@ class TwoModels(Measurement):
     def identity(self, network: Network) -> dict[str, object]:
         return super().identity(network) | {"drafted_scales": self.switch}
 
-    def baseline(self) -> None:
-        """None: the refiner alone is no full network."""
-
-    def untrained(self) -> tuple[None, None]:
-        return None, None
-
     def subject(self, cell: Cell) -> Subject:
         from studies.cells.measuring import load_network
         from studies.rivals.drafted import Drafted
 
         (other,) = cell.others
         drafter = load_network(other, cell.device)
-        refiner = load_network(cell.network, cell.device)
-        return Drafted(drafter=drafter, refiner=refiner, plan=self.plan, switch=self.switch)
+        return Drafted(**vars(super().subject(cell)), drafter=drafter, switch=self.switch)
 
 
 def points(ground: Ground) -> Iterator[Point]:
@@ -106,11 +98,7 @@ def points(ground: Ground) -> Iterator[Point]:
         zones = {"subnet_depth": depth, "switch": switch}
         point = ground.measured(arm, plan, refiner, weights=weights, **zones)
         task = TwoModels(**vars(point.task), drafter=drafter, switch=switch)
-        label = ground.two_zone(depth, switch).name
-        columns = {**point.columns, "plan": label}
-        yield replace(
-            point, task=task, name=f"{ground.name} u{ground.unit} {label}", columns=columns
-        )
+        yield ground.instead(point, task, ground.two_zone(depth, switch).name)
 
 
 TWO_MODELS = Rival(

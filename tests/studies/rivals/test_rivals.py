@@ -58,20 +58,20 @@ def drafted() -> Drafted:
             parameter.add_(0.2 * torch.randn_like(parameter))
     drafter, refiner = (LoadedNetwork(model=m, tokens=None, held_out=held_out) for m in models)
     plan = DepthPlan.two_zone(SIDES, 3, subnet_depth=2, switch=0)
-    return Drafted(drafter=drafter, refiner=refiner, plan=plan, switch=2)
+    return Drafted(drafter=drafter, loaded=refiner, plan=plan, switch=2)
 
 
 def test_two_models_draw_their_scales_each(drafted):
     labels, how = torch.tensor([0, 1, 2]), {"cfg": 1.5, "top_k": 0, "top_p": 0.0, "seed": 3}
-    draw = drafted.refiner.held_out.tokenizer
+    draw = drafted.loaded.held_out.tokenizer
     sample = drafted.sample(labels, **how)
     large = generate(drafted.drafter.model, draw, labels, **how)
     assert torch.equal(sample.tokens[:, :5], large.tokens[:, :5])
-    small = generate(drafted.refiner.model, draw, labels, plan=drafted.plan, **how)
+    small = generate(drafted.loaded.model, draw, labels, plan=drafted.plan, **how)
     assert not torch.equal(sample.tokens[:, :5], small.tokens[:, :5])
     # Given what it would have drawn itself, the small one goes on as it would have alone.
     again = generate(
-        drafted.refiner.model, draw, labels, plan=drafted.plan, given=small.tokens[:, :5], **how
+        drafted.loaded.model, draw, labels, plan=drafted.plan, given=small.tokens[:, :5], **how
     )
     assert torch.equal(again.tokens, small.tokens)
     assert torch.equal(again.images, small.images)
@@ -95,10 +95,10 @@ def test_two_models_bytes_and_flops_are_counted_as_they_are_held(drafted):
 
 
 def test_two_models_nll_is_of_the_one_that_draws_the_scale(drafted):
-    draw, split = drafted.refiner.held_out.tokenizer, tokens(6)
+    draw, split = drafted.loaded.held_out.tokenizer, tokens(6)
     found = drafted.nll(split, 6)
     large = nll_per_scale(drafted.drafter.model, draw, split)
-    small = nll_per_scale(drafted.refiner.model, draw, split, drafted.plan)
+    small = nll_per_scale(drafted.loaded.model, draw, split, drafted.plan)
     np.testing.assert_array_equal(found, np.hstack([large[:, :2], small[:, 2:]]))
 
 
