@@ -55,36 +55,17 @@ class RivalFront:
         pairs = zip(self.kv_P.tolist(), self.reached.get(metric, ()), strict=False)
         return [(kv, found.interval()) for kv, found in pairs if found]
 
-    def place(self, kv: float) -> FrontPlace | None:
-        """Where `kv` bytes lie on the front; None below its smallest plan."""
-        after = int(np.searchsorted(self.kv_P, kv, side="right"))
-        if after == 0:
-            return None
-        if after == len(self.kv_P):
-            return FrontPlace(low=after - 1, high=after - 1, share=0.0)
-        low, high = self.kv_P[after - 1 : after + 1]
-        return FrontPlace(low=after - 1, high=after, share=float((kv - low) / (high - low)))
+    def place(self, kv: float) -> float:
+        """Where `kv` bytes lie on the front: the largest plan that fits, counted from 0, and the
+        share of the way to the next one; NaN below the smallest."""
+        return float(np.interp(kv, self.kv_P, np.arange(len(self.kv_P)), left=math.nan))
 
-    def at(self, place: FrontPlace, metric: str) -> Observations:
+    def at(self, place: float, metric: str) -> Observations:
         """The metric there, unit by unit, of the units in which both neighbours finished."""
         reached = self.reached.get(metric, (NOTHING,) * len(self.plans))
-        low, high = (reached[i] for i in (place.low, place.high))
-        if place.share == 0.0 or not low or not high:
-            return low if place.share == 0.0 else NOTHING
-        return low.times(1 - place.share).minus(high.times(-place.share))
-
-    def flops_at(self, place: FrontPlace) -> float:
-        low, high = self.flops_P[[place.low, place.high]]
-        return float(low + place.share * (high - low))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontPlace:
-    """A place on a front: `share` of the way from plan `low` to plan `high`, by bytes."""
-
-    low: int
-    high: int
-    share: float
+        low, high = (reached[i] for i in (math.floor(place), math.ceil(place)))
+        share = place % 1
+        return low.times(1 - share).minus(high.times(-share)) if share else low
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +73,7 @@ class Comparison:
     """A rival against an own plan, at that plan's KV.
 
     Attributes:
+        place: on the front.
         kv: bytes an image.
         flops_share: the rival's FLOPs there over the own plan's.
         damage: by metric, rival minus own, positive where the rival is worse.
@@ -99,7 +81,7 @@ class Comparison:
     """
 
     front: RivalFront
-    place: FrontPlace
+    place: float
     plan: PlanKey
     kv: float
     flops_share: float
@@ -109,13 +91,13 @@ class Comparison:
     @property
     def between(self) -> tuple[str, ...]:
         """The rival's plans that its value comes of."""
-        ends = (self.place.low, self.place.high) if self.place.share else (self.place.low,)
-        return tuple(self.front.plans[end] for end in ends)
+        return self.front.plans[math.floor(self.place) : math.ceil(self.place) + 1]
 
     @property
     def weight_bytes(self) -> int:
         """The most that one of them takes."""
-        return int(self.front.weights_P[[self.place.low, self.place.high]].max())
+        low = math.floor(self.place)
+        return int(self.front.weights_P[low : low + 2].max())
 
     def significant(self, metric: str) -> bool:
         return self.p_holm.get(metric, math.nan) < SIGNIFICANCE
@@ -199,10 +181,10 @@ def compare_rivals(
 def _compared(front: RivalFront, levels: Levels, own: tuple[str, PlanKey]) -> Comparison | None:
     """Where on a front an own plan's KV lies; None without one."""
     kv, flops = (levels.value(own, name) for name in (KV, FLOPS))
-    place = None if math.isnan(kv) else front.place(kv)
-    if place is None:
+    place = front.place(kv)
+    if math.isnan(place):
         return None
-    share = front.flops_at(place) / flops
+    share = float(np.interp(kv, front.kv_P, front.flops_P)) / flops
     return Comparison(front=front, place=place, plan=own[1], kv=kv, flops_share=share)
 
 
