@@ -86,14 +86,13 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
 def _pairs(maps: Sequence[Heatmap]) -> str:
     """How many are significantly worse than matched training, by the side on which they are used;
     and better, if any."""
-    worse = [m.significant & (m.values > 0) for m in maps]
-    known = [~np.isnan(m.values) for m in maps]
     sides = {"earlier": partial(np.tril, k=-1), "later": partial(np.triu, k=1)}
     counts = [
-        f"{sum(side(m).sum() for m in worse)} of {sum(side(m).sum() for m in known)} {name}"
+        f"{sum(side(m.worse).sum() for m in maps)} of "
+        f"{sum(side(m.measured).sum() for m in maps)} {name}"
         for name, side in sides.items()
     ]
-    better = sum(int((m.significant & (m.values < 0)).sum()) for m in maps)
+    better = sum(m.better.sum() for m in maps)
     return words.listed(counts) + (f", and better in {better}" if better else "")
 
 

@@ -41,8 +41,31 @@ class Heatmap:
         return np.asarray(np.nan_to_num(self.p_holm, nan=1.0) < SIGNIFICANCE)
 
     @property
+    def better(self) -> np.ndarray:
+        """Where it is significantly below zero."""
+        return self.significant & (self.values < 0)
+
+    @property
+    def worse(self) -> np.ndarray:
+        """Where it is significantly above zero."""
+        return self.significant & (self.values > 0)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Where there is an estimate."""
+        return np.asarray(~np.isnan(self.values))
+
+    @property
     def tests(self) -> int:
         return int((~np.isnan(self.p_holm)).sum())
+
+
+def largest(values: np.ndarray) -> tuple[int, int] | None:
+    """Row and column of the largest value; None where all are NaN."""
+    if np.isnan(values).all():
+        return None
+    row, column = divmod(int(np.nanargmax(values)), values.shape[1])
+    return row, column
 
 
 def placed(

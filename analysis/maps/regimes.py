@@ -107,36 +107,6 @@ def _places(regimes: Sequence[Regime]) -> list[tuple[int, float]]:
     return [(regime.base_images, regime.lr) for regime in regimes]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Favoured:
-    """In how many cells of a map a schedule is better or worse than fixed, after Holm.
-
-    Attributes:
-        best, worst: row and column of the lowest and highest estimate; None of a map without any.
-    """
-
-    better: int
-    worse: int
-    of: int
-    best: tuple[int, int] | None = None
-    worst: tuple[int, int] | None = None
-
-
-def favoured(data: Heatmap) -> Favoured:
-    sure, measured = data.significant, ~np.isnan(data.values)
-    columns, ends = data.values.shape[1], (np.nanargmin, np.nanargmax)
-    best, worst = (
-        divmod(int(end(data.values)), columns) if measured.any() else None for end in ends
-    )
-    return Favoured(
-        better=int((sure & (data.values < 0)).sum()),
-        worse=int((sure & (data.values > 0)).sum()),
-        of=int(measured.sum()),
-        best=best,
-        worst=worst,
-    )
-
-
 def trends(
     regimes: Sequence[Regime], kind: str, plans: Sequence[PlanKey]
 ) -> dict[str, Observations]:

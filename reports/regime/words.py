@@ -7,8 +7,7 @@ import numpy as np
 from analysis import numbers
 from analysis.claims.rows import Kind
 from analysis.claims.rules import undecided
-from analysis.maps.heatmap import Heatmap
-from analysis.maps.regimes import favoured
+from analysis.maps.heatmap import Heatmap, largest
 from analysis.metrics import NLL
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.units import Observations
@@ -34,10 +33,10 @@ DECAYING = (
 
 
 def verdict(found: RegimeFindings) -> str:
-    counts = {zone: favoured(data) for zone, data in found.deciding.items()}
     said = [
-        f"{NAMES[zone]} better in {f.better} and worse in {f.worse} of {f.of} regimes"
-        for zone, f in counts.items()
+        f"{NAMES[zone]} better in {data.better.sum()} and worse in {data.worse.sum()} of "
+        f"{data.measured.sum()} regimes"
+        for zone, data in found.deciding.items()
     ]
     what = f"progressive against fixed at its mean share: {'; '.join(said)}"
     return words.unless(undecided(found.study, NLL, len(found.study.units)), what)
@@ -46,14 +45,14 @@ def verdict(found: RegimeFindings) -> str:
 def answer(found: RegimeFindings) -> Text:
     said: list[Text] = [f"{words.ONE_UNIT} " if len(found.study.units) == 1 else ""]
     for zone, data in found.deciding.items():
-        ends = favoured(data)
+        best, worst = largest(-data.values), largest(data.values)
         said.append(strong(f"{NAMES[zone].capitalize()}: "))
-        if ends.best is None or ends.worst is None:
+        if best is None or worst is None:
             said.append("no regime has numbers. ")
             continue
         said.append(
-            f"better {_where(data, -1)}, worse {_where(data, 1)}; progressive less fixed is from "
-            f"{_cell(data, *ends.best)} to {_cell(data, *ends.worst)}, in nats/token. "
+            f"better {_where(data, data.better)}, worse {_where(data, data.worse)}; progressive "
+            f"less fixed is from {_cell(data, *best)} to {_cell(data, *worst)}, in nats/token. "
         )
     counts = Counter(line.verdict for line in found.claim.of(Kind.LIKELIHOOD))
     verdicts = [f"{one.value} in {counts[one]}" for one in Verdict if counts[one]]
@@ -68,9 +67,8 @@ def answer(found: RegimeFindings) -> Text:
     return said
 
 
-def _where(data: Heatmap, sign: int) -> str:
+def _where(data: Heatmap, cells: np.ndarray) -> str:
     """`from bases of 8,000 (at 0.0001, 0.001) and 32,000 (at 0.001) images`; `nowhere`."""
-    cells = data.significant & (np.sign(data.values) == sign)
     rows = [
         f"{name} (at {', '.join(np.array(data.columns)[row])})"
         for name, row in zip(data.rows, cells, strict=True)

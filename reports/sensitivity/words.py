@@ -7,7 +7,7 @@ import numpy as np
 from analysis import numbers
 from analysis.claims.rows import Kind
 from analysis.figures.asymmetry import scale_range
-from analysis.maps.heatmap import Heatmap
+from analysis.maps.heatmap import Heatmap, largest
 from analysis.metrics import Metric
 from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
 from analysis.statistics.intervals import Verdict
@@ -133,22 +133,13 @@ def marks(maps: Sequence[Heatmap]) -> str:
 
 def counts_finding(data: Heatmap) -> str:
     """How many cells of a heatmap are worse, better, undecided, failed."""
-    worse, better = ((data.significant & side).sum() for side in (data.values > 0, data.values < 0))
-    known, failed = int((~np.isnan(data.values)).sum()), data.failed.sum()
+    worse, better, failed = (cells.sum() for cells in (data.worse, data.better, data.failed))
+    known = int(data.measured.sum())
     better_said = f", {better} significantly better" if better else ""
     failed_said = f", {failed} failed" if failed else ""
     return (
         f"{worse} of {words.counted(known, 'cell')} significantly worse{better_said}{failed_said}"
     )
-
-
-def _largest(data: Heatmap, where: np.ndarray | bool = True) -> tuple[int, int] | None:
-    """Row and column of the largest value there."""
-    values = np.where(where, data.values, np.nan)
-    if np.isnan(values).all():
-        return None
-    row, column = divmod(int(np.nanargmax(values)), values.shape[1])
-    return row, column
 
 
 def _value(data: Heatmap, at: tuple[int, int]) -> str:
@@ -160,7 +151,7 @@ def scale_depth_caption(name: str, pairs: Sequence[tuple[Heatmap, Heatmap]], whe
     """What the scale x depth heatmap shows, from its first metric, and how to read it."""
     per_scale, per_token = pairs[0]
     lead = finding = ""
-    worst, of_token = _largest(per_scale), _largest(per_token)
+    worst, of_token = largest(per_scale.values), largest(per_token.values)
     if worst and of_token:
         scale, depth = per_scale.columns[worst[1]], per_scale.rows[worst[0]]
         lead = (
@@ -181,7 +172,7 @@ def switch_depth_caption(name: str, mine: SelectorFindings, where: str) -> Capti
     lead = ""
     quality, depth = mine.switches[0], mine.asymmetry.half_depth
     row = min(range(len(quality.rows)), key=lambda i: abs(int(quality.rows[i]) - depth))
-    there = np.flatnonzero(~np.isnan(quality.values[row])).tolist()
+    there = np.flatnonzero(quality.measured[row]).tolist()
     if len(there) > 1:
         first, last = (row, there[0]), (row, there[-1])
         moved = [f"the {quality.title} from {_value(quality, first)} to {_value(quality, last)}"]
@@ -204,12 +195,11 @@ def switch_depth_caption(name: str, mine: SelectorFindings, where: str) -> Capti
 def propagation_caption(data: Heatmap, where: str) -> Caption:
     """Whether damage stays at the scale that lost depth, and how to read the map."""
     ones = np.ones(data.values.shape, dtype=bool)
-    after = np.triu(ones, 1)
-    own, later = _largest(data, np.eye(len(ones), dtype=bool)), _largest(data, after)
+    after, diagonal = np.triu(ones, 1), np.eye(len(ones), dtype=bool)
+    own, later = (largest(np.where(at, data.values, np.nan)) for at in (diagonal, after))
     lead = finding = ""
     if own and later:
-        spread = (data.significant & after & (data.values > 0)).sum()
-        pairs = (after & ~np.isnan(data.values)).sum()
+        spread, pairs = ((after & cells).sum() for cells in (data.worse, data.measured))
         lead = (
             f"{spread} of {pairs} pairs of a scale and a later one show significant damage to "
             f"the later{where}."
@@ -229,7 +219,7 @@ def propagation_caption(data: Heatmap, where: str) -> Caption:
         "shallower keys and values but are fed the true tokens: errors in sampled tokens, which "
         "would propagate further, do not show here. "
     )
-    before = _largest(data, np.tril(ones, -1))
+    before = (data.measured & np.tril(ones, -1)).any()
     return lead, [finding, strong(broken) if before else "", reading, marks([data])]
 
 

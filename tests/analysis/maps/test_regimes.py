@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from small_studies import AGES, RATES, conflict_rows, regime_frame
 
-from analysis.maps.regimes import explained, favoured, regime_map, regimes_of, trends
+from analysis.maps.heatmap import largest
+from analysis.maps.regimes import explained, regime_map, regimes_of, trends
 from analysis.statistics.levels import FULL, PlanKey
 
 PLACES = [(age, rate) for age in AGES for rate in RATES]
@@ -50,16 +51,15 @@ def test_a_map_has_ages_down_and_rates_across(frame):
     truth = np.array([FULL_BY[place] for place in PLACES]).reshape(2, 2)
     assert data.values == pytest.approx(truth, abs=0.006)
     assert data.significant.tolist() == [[True, True], [False, True]]
-    found = favoured(data)
-    assert (found.better, found.worse, found.of) == (1, 2, 4)
-    assert (found.best, found.worst) == ((0, 0), (1, 1))
+    assert (data.better.sum(), data.worse.sum(), data.measured.sum()) == (1, 2, 4)
+    assert (largest(-data.values), largest(data.values)) == ((0, 0), (1, 1))
 
 
 def test_a_regime_whose_training_failed_is_marked_and_not_counted(frame):
     lost = (frame["kind"] == "fixed") & (frame["base_images"] == 8_000) & (frame["lr"] == 1e-3)
     data = regime_map(regimes_of(frame[~lost]), "progressive", (FULL,), "a title")
     assert data.failed.tolist() == [[False, True], [False, False]]
-    assert favoured(data).of == 3
+    assert data.measured.sum() == 3
 
 
 def test_ranks_of_conflict_and_benefit_go_together(frame):
