@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.figures.plans import draw_fronts, draw_plan
-from analysis.figures.theme import new_figure
+from analysis.figures.theme import FAINT, new_figure
 from analysis.frame import headline_metrics, load_frame
 from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
@@ -29,6 +30,10 @@ from reports.parts.tables import (
 )
 
 GROUPS = {"two-zone": "#0072b2", "found": "#d55e00"}
+LOOKS: dict[str, dict[str, Any]] = {
+    "two-zone": {"color": GROUPS["two-zone"], "markersize": 7.0},  # shows around what both share
+    "found": {"color": GROUPS["found"]},
+}
 MOST_GRIDS = 12  # plans that are drawn
 LIMITS = (
     "One supernet: intervals are its jackknife's and speak of it alone. Another training seed may "
@@ -177,14 +182,10 @@ def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
     figure = new_figure(height=2.7)
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, one in zip(axes, found, strict=True):
-        draw_fronts(
-            ax,
-            {group: one.points(group) for group in GROUPS},
-            GROUPS,
-            limit=study.kv_limit_bytes,
-            full_kv=study.kv_full_bytes,
-            floor=one.floor,
-        )
+        ax.set_xlim(0, 1.06 * study.kv_limit_bytes)
+        ax.axvline(study.kv_limit_bytes, color=FAINT, lw=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+        fronts = {group: points for group in GROUPS if len(points := one.points(group))}
+        draw_fronts(ax, fronts, LOOKS, full_kv=study.kv_full_bytes, floor=one.floor)
         ax.set_ylabel(one.metric.heading)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncol=2, frameon=False, fontsize=7.5)

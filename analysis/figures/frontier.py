@@ -9,11 +9,9 @@ import seaborn
 from matplotlib.axes import Axes
 
 from analysis.figures.floor import draw_floor
-from analysis.figures.labels import label_column, plain
+from analysis.figures.labels import EDGE, label_column, plain
 from analysis.figures.theme import ABSENT, FAINT
 from analysis.statistics.fronts import Frontier, Trade
-
-EDGE = 1.08  # KV share at which panels end
 
 
 def draw_staircase(ax: Axes, front_N2: np.ndarray, *, edge: float, **line: Any) -> None:

@@ -1,46 +1,48 @@
-"""Drawing of a search over plans: fronts in the (KV, metric) plane, and plans as grids."""
+"""Drawing of plans: fronts in the (KV, metric) plane, and plans as grids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from analysis.figures.floor import draw_floor
-from analysis.figures.labels import memory_axes, plain
-from analysis.figures.theme import ABSENT, FAINT
+from analysis.figures.labels import label_column, memory_axes, plain
+from analysis.figures.theme import ABSENT
 from analysis.statistics.intervals import Interval
 
 
 def draw_fronts(
     ax: Axes,
-    groups: Mapping[str, np.ndarray],
-    colours: Mapping[str, str],
+    fronts: Mapping[str, np.ndarray],
+    looks: Mapping[str, Mapping[str, Any]],
     *,
-    limit: float,
     full_kv: float,
-    floor: Interval | None = None,
+    floor: Interval | None,
+    named: Collection[str] = (),
 ) -> None:
-    """Groups of plans, out to the memory limit, each joined in the order in which it was chosen: no
-    front is picked on what is drawn.
+    """KV against a metric: plans that compete, each front joined in the order of memory. The axes
+    have their limits in KV.
 
     Args:
-        groups: (N, 4) of (KV in bytes, metric, ends of its interval) by name, by ascending KV;
-            lower is better.
-        limit, full_kv: bytes; the memory limit, and what the full network needs.
+        fronts: (N, 4) of (KV in bytes, metric, ends of its interval, which NaN leaves out) by name,
+            by ascending KV; later ones are drawn above earlier ones.
+        looks: colour, and what else tells a front from the others.
+        full_kv: bytes that the full network needs.
+        named: fronts that are named at the right.
     """
-    ax.axvline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-    for i, (name, points) in enumerate(groups.items()):
-        if not len(points):
-            continue
-        size = 7.0 if i == 0 else 3.5  # the first shows around what others share with it
-        x, y, low, high = points.T
-        ax.vlines(x, low, high, color=colours[name], linewidth=0.8, zorder=2)
-        ax.plot(x, y, "o", label=name, color=colours[name], ms=size, mew=0, zorder=3)
-        ax.plot(x, y, color=colours[name], linewidth=1.0, zorder=1)
     draw_floor(ax, floor)
+    for name, points in fronts.items():
+        x, y, low, high = points.T
+        look: dict[str, Any] = {"linewidth": 1.0, "markersize": 3.5, "zorder": 2, **looks[name]}
+        below = {"color": look["color"], "zorder": look["zorder"] - 1}  # the others' marks
+        ax.vlines(x, low, high, linewidth=0.9, **below)
+        ax.plot(x, y, linewidth=look.pop("linewidth"), **below)
+        ax.plot(x, y, "o", label=name, mew=0, **look)
+    ends = [(*fronts[name][-1, :2], name, looks[name]["color"]) for name in named]
+    label_column(ax, ends)
     plain(ax)
-    ax.set_xlim(0, 1.06 * limit)
     memory_axes(ax, full_kv)
 
 

@@ -24,7 +24,7 @@ from scipy import stats
 from analysis.metrics import Metric
 from analysis.statistics.choices import SELECT
 from analysis.statistics.fronts import KV, non_dominated
-from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
+from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import EQUIDISTANT, STAND_ALONE
@@ -50,10 +50,11 @@ class RivalFront:
     weights_P: np.ndarray
     reached: Mapping[str, tuple[Observations, ...]]
 
-    def line(self, metric: str) -> list[tuple[float, Interval]]:
-        """KV, and what was reached, of the plans that have numbers."""
-        pairs = zip(self.kv_P.tolist(), self.reached.get(metric, ()), strict=False)
-        return [(kv, found.interval()) for kv, found in pairs if found]
+    def line(self, metric: str) -> np.ndarray:
+        """(N, 4) of KV, what was reached, and NaN for ends of an interval, of the plans that have
+        numbers."""
+        pairs = zip(self.kv_P, self.reached.get(metric, ()), strict=False)
+        return np.array([(kv, one.mean, math.nan, math.nan) for kv, one in pairs if one])
 
     def place(self, kv: float) -> float:
         """Where `kv` bytes lie on the front: the largest plan that fits, counted from 0, and the

@@ -1,16 +1,16 @@
 """Rivals in the report of the pareto study: one table, one figure, how to read them."""
 
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.figures.colours import KINDS, OTHERS
-from analysis.figures.labels import memory_axes
-from analysis.figures.rivals import Reached, draw_rivals
+from analysis.figures.labels import EDGE
+from analysis.figures.plans import draw_fronts
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED
 from analysis.metrics import Metric
@@ -24,6 +24,8 @@ from reports.parts.metrics import headings
 from reports.parts.page import Page
 from reports.parts.report import picked
 
+OWN = "this study"
+
 
 class RivalFindings:
     """What the rivals of a study reach. Draws and writes nothing.
@@ -32,8 +34,8 @@ class RivalFindings:
         fronts: in the frame's order; () without rivals.
         compared: with the progressive schedule's trained plans.
         ranks: by metric; of inherited and stand-alone networks.
-        lines: by metric, what `draw_rivals` draws of those that have numbers: the own trained plans
-            under "", then every rival's front.
+        lines: by metric, what `draw_fronts` draws of those that have numbers: the own trained
+            plans, then every rival's front, whose intervals are left out.
         floors: by metric, what real images score.
     """
 
@@ -46,9 +48,9 @@ class RivalFindings:
         self.floors = {m.name: found.levels.floor(m.name).bounds() for m in found.metrics}
         self._bad = frame[frame["status"] != FINISHED]
 
-    def _lines(self, metric: Metric) -> dict[str, Reached]:
+    def _lines(self, metric: Metric) -> dict[str, np.ndarray]:
         levels = self.found.levels
-        lines = {one.name: line for one in self.fronts if (line := one.line(metric.name))}
+        lines = {one.name: line for one in self.fronts if len(line := one.line(metric.name))}
         if not lines:
             return {}
         way = levels.progressive
@@ -56,8 +58,8 @@ class RivalFindings:
         plans = [plan for plan in levels.plans if way.trains(plan) and plan.selector == EQUIDISTANT]
         kv = {plan: levels.value((way.name, plan), KV) for plan in plans}
         reached = [(kv[plan], levels.observed((way.name, plan), metric.name)) for plan in plans]
-        own = [(kv, found.interval()) for kv, found in reached if found]
-        return {"": sorted(own, key=itemgetter(0)), **lines}
+        own = sorted((kv, *found.interval().ends) for kv, found in reached if found)
+        return {OWN: np.array(own), **lines} if own else lines
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -177,19 +179,20 @@ def _plate(rivals: RivalFindings) -> Figure:
     shown = [metric for metric in rivals.found.metrics if rivals.lines[metric.name]]
     figure = new_figure(height=2.6)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    colours = {"": KINDS["progressive"]}
+    bold: dict[str, Any] = {"markersize": 5.5, "linewidth": 1.6, "zorder": 4}
+    looks = {OWN: bold | {"color": KINDS["progressive"]}}
     for i, front in enumerate(rivals.fronts):
-        colours[front.name] = OTHERS[i % len(OTHERS)]
+        looks[front.name] = {"color": OTHERS[i % len(OTHERS)], "markersize": 4.0}
     last = {name: metric.name for metric in shown for name in rivals.lines[metric.name]}
     for ax, metric in zip(axes, shown, strict=True):
-        draw_rivals(
+        ax.set_xlim(0, EDGE * rivals.study.kv_full_bytes)
+        draw_fronts(
             ax,
             rivals.lines[metric.name],
-            colours,
+            looks,
             full_kv=rivals.study.kv_full_bytes,
             floor=rivals.floors[metric.name],
-            named=[name for name in colours if last.get(name) == metric.name],
+            named=[name for name in looks if last.get(name) == metric.name],
         )
-        memory_axes(ax, rivals.study.kv_full_bytes)
         ax.set_ylabel(metric.heading)
     return figure
