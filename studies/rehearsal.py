@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,27 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS, write_parquet
-from analysis.study_file import BASE, CONTROL, FILE, FRAME_FILE, REAL, ParetoFile
+from analysis.study_file import BASE, FILE, FRAME_FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
-from studies.grid.folder import write_facts
-from varant import __version__
+from studies.grid.folder import head_facts, write_facts
+from studies.supernets import Arm, control
 from varant.files import sha256_file
 from varant.manifest import recording
 from varant.model.cost import plan_cost
+from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.presets import presets
+from varant.start.config import RunConfig
 from varant.start.presets import base_geometry
+from varant.training.schedule import Schedule
 
-KINDS = {BASE: (BASE, None), CONTROL: (CONTROL, 0.0), "fixed 0.5": ("fixed", 0.5)}
-KINDS |= {"fixed 1": ("fixed", 1.0), "progressive": ("progressive", None)}
 SPACES = ("shapes-1a2b3c", "patches-4d5e6f")
 GROUPS, SAMPLES = 20, 2000
 PRESET = presets()["tiny"]
+TRAINED = {f"fixed {share:g}": Schedule.fixed(share) for share in (0.5, 1.0)}
+TRAINED |= {"progressive": Schedule.progressive()}
+ARMS = [control(PRESET.switch)]
+ARMS += [Arm(label=label, schedule=one, switch=PRESET.switch) for label, one in TRAINED.items()]
 
 
 def write_pareto(folder: Path, cells: int) -> Path:
@@ -37,8 +41,11 @@ def write_pareto(folder: Path, cells: int) -> Path:
     zones = itertools.product((depth // 2, depth // 4, 1), switches)
     plans = [DepthPlan.full(sides, depth)]
     plans += [DepthPlan.two_zone(sides, depth, subnet_depth=d, switch=n) for d, n in zones]
-    unit = pd.concat([_rows(geometry, name, plan) for name in KINDS for plan in plans] + [_real()])
-    units = math.ceil(cells / (len(KINDS) * len(plans)))
+    base = {"schedule": BASE, "kind": BASE, "train_switch": PRESET.switch, "anchor": BASE}
+    models = [base, *(arm.columns for arm in ARMS)]
+    rows = [_rows(geometry, model, plan) for model in models for plan in plans]
+    unit = pd.concat([*rows, _real()])
+    units = math.ceil(cells / (len(models) * len(plans)))
     rng = np.random.default_rng(0)
     frames = []
     for number in range(units):
@@ -55,7 +62,7 @@ def write_pareto(folder: Path, cells: int) -> Path:
     return folder
 
 
-def _rows(geometry: Any, schedule: str, plan: DepthPlan) -> pd.DataFrame:
+def _rows(geometry: Geometry, model: dict[str, Any], plan: DepthPlan) -> pd.DataFrame:
     """Of a cell of any unit."""
     cost, full = plan_cost(geometry, plan), plan_cost(geometry)
     nll = 3.5 - 0.5 * cost.flops / full.flops
@@ -64,7 +71,6 @@ def _rows(geometry: Any, schedule: str, plan: DepthPlan) -> pd.DataFrame:
     sampled |= {f"fd/{space}/n{SAMPLES}": 4 * (nll - 2.8) for space in SPACES}
     exact = {"kv_bytes/peak": cost.kv_bytes_peak, "kv_bytes/analytic": cost.kv_bytes_peak}
     exact |= {"flops/transformer": cost.flops}
-    kind, share = KINDS[schedule]
     switch = None if plan.is_full else next(k for k, d in enumerate(plan.depths) if d < plan.depth)
     of = {
         "family": "full" if plan.is_full else "switch",
@@ -72,14 +78,9 @@ def _rows(geometry: Any, schedule: str, plan: DepthPlan) -> pd.DataFrame:
         "switch": switch,
         "subnet_depth": None if plan.is_full else plan.depths[-1],
         "selector": "equidistant",
-        "schedule": schedule,
-        "kind": kind,
-        "share": share,
-        "train_switch": PRESET.switch,
-        "anchor": {BASE: "base", CONTROL: "control"}.get(kind),
-        "cell_digest": f"{schedule} {plan.name}",
+        "cell_digest": f"{model['schedule']} {plan.name}",
     }
-    return _table(of, sampled, exact)
+    return _table(model | of, sampled, exact)
 
 
 def _real() -> pd.DataFrame:
@@ -103,27 +104,13 @@ def _table(
 def _facts(units: int) -> dict[str, Any]:
     geometry = base_geometry(PRESET)
     zeros = dict.fromkeys(("train_images", "select_images", "test_images", "image_side"), 0)
-    schedules = [
-        {"label": name, "kind": kind, "share": share, "mean_share": share, "switch": PRESET.switch}
-        | {"selector": None if kind == CONTROL else "equidistant", "passes": 1}
-        for name, (kind, share) in KINDS.items()
-        if name != BASE
-    ]
     models = [
-        {"schedule": one["label"], "unit": unit, "seed": unit, "status": "finished"}
-        | {"digest": f"{one['label']} {unit}", "folder": "", "full_passes": 0}
-        for one in schedules
+        {"schedule": arm.label, "unit": unit, "seed": unit, "status": "finished"}
+        | {"digest": f"{arm.label} {unit}", "folder": "", "full_passes": 0}
+        for arm in ARMS
         for unit in range(units)
     ]
-    return {
-        "study": "pareto",
-        "quick": True,
-        "command": "made up",
-        "code_version": __version__,
-        "created": datetime(2026, 1, 1, tzinfo=UTC),
-        "hardware": {"cpu": "", "cores": 1, "threads_per_process": 1, "workers": 1}
-        | {"device": "cpu", "platform": ""},
-        "versions": {},
+    return head_facts("pareto", "made up", RunConfig(quick=True), workers=1) | {
         "question": "What does a report of this size cost?",
         "config": {},
         "config_digest": "",
@@ -138,7 +125,7 @@ def _facts(units: int) -> dict[str, Any]:
         "likelihood": {"nll_images": SAMPLES},
         "depths": sorted({geometry.depth // 2, geometry.depth // 4, 1}),
         "selectors": ["equidistant"],
-        "schedules": schedules,
+        "schedules": [arm.facts for arm in ARMS],
         "units": list(range(units)),
         "budget_images": 0,
         "batch": 1,
