@@ -1,18 +1,22 @@
-"""Drawing of maps with numbers in their cells: of estimates, of gradients, of what metrics see."""
+"""Drawing of maps with texts in their cells: estimates, signs, gradients, what metrics see."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
 
-from analysis.figures.theme import ABSENT, EARLY, INK, WARNING
+from analysis.figures.theme import ABSENT, EARLY, INK, LATE, WARNING
 from analysis.maps.heatmap import Heatmap
+from analysis.statistics.asymmetry import Split
 
 LIGHT = 0.2  # luminance from which dark type contrasts more than white
+SIGNS = ListedColormap([LATE, "#e3cdd6", "#cfe0ec", EARLY])  # late, not clear, not clear, early
 
 
 def exponent_of(values: np.ndarray | pd.Series) -> int:
@@ -117,6 +121,29 @@ def _draw_failed(ax: Axes, row: int, column: int, size: float) -> None:
     )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     ax.text(column + 0.5, row + 0.5, "failed", color=WARNING, bbox=box, **_inside(size))
+
+
+def draw_triangle(ax: Axes, asymmetries: Mapping[tuple[int, int], Split], scales: int) -> None:
+    """Claim C1's triangle: the sign of the mean A of scales 1..a (rows) against b..K (columns), for
+    all splits a < b into early and late scales.
+
+    Blue and plus: the early scales need depth more; wine and minus: the late ones. Full colour
+    where several units' 95 % interval leaves out zero, pale where it does not, or one unit speaks.
+    """
+    shade = np.full((scales - 1, scales - 1), np.nan)
+    texts = np.full(shade.shape, "", dtype=object)
+    for (early, late), split in asymmetries.items():
+        above, at = split.interval.estimate > 0, (early - 1, late - 2)
+        shade[at] = (3 if split.clear else 2) if above else (0 if split.clear else 1)
+        texts[at] = "+" if above else "\u2212"
+    index = pd.Index([f"1\u2013{a}" if a > 1 else "1" for a in range(1, scales)], name="early")
+    names = [f"{b}\u2013{scales}" if b < scales else str(b) for b in range(2, scales + 1)]
+    grid = pd.DataFrame(shade, index=index, columns=pd.Index(names, name="late"))
+    draw_cells(ax, grid, texts, size=8, cmap=SIGNS, vmin=-0.5, vmax=3.5, linewidths=0.8)
+    ax.set_facecolor("white")  # the other half is of no split
+    ax.tick_params(labelsize=6.5)
+    ax.tick_params(axis="x", rotation=90 if scales > 6 else 0)
+    ax.tick_params(axis="y", rotation=0)
 
 
 def draw_conflict(ax: Axes, profile: pd.DataFrame, *, title: str, row_label: bool = True) -> None:

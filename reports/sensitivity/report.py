@@ -12,9 +12,8 @@ from analysis import numbers
 from analysis.claims.c1 import judge_c1
 from analysis.claims.rows import LedgerRow
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
-from analysis.figures.heatmap import draw_heatmap, exponent_of
+from analysis.figures.heatmap import draw_heatmap, draw_triangle, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.figures.triangle import draw_triangle
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, asymmetry_study

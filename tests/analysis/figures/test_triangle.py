@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.colors import to_rgba
 
 from analysis.figures.floor import draw_floor
+from analysis.figures.heatmap import draw_triangle
 from analysis.figures.theme import EARLY, LATE, new_figure, style
-from analysis.figures.triangle import draw_triangle
 from analysis.statistics.asymmetry import Split
 from analysis.statistics.units import NOTHING, Observations
 
