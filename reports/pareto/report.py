@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import numbers
@@ -288,36 +287,25 @@ def _curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
     plans = [plan.label for plan in found.shown if plan.label in by_plan]
     columns = len(plans) if len(plans) <= MOST_COLUMNS else COLUMNS
     figure, grid = _grid(math.ceil(len(plans) / columns), columns, panel=1.3)
-    axes = [ax for row in grid for ax in row]
-    for i, (ax, plan) in enumerate(zip(axes, plans, strict=False)):
+    for i, (ax, plan) in enumerate(zip(grid.flat, plans, strict=False)):
         last = i + 1 == len(plans) or (i + 1) % columns == 0
         draw_curves(ax, by_plan[plan], colours_of(found.levels.ways), names=last)
         ax.set_title(plan)
         ax.set_xlabel("thousand image passes", fontsize=7.5)
-    for ax in axes[len(plans) :]:
+    for ax in grid.flat[len(plans) :]:
         ax.remove()
     return figure
 
 
-def _grid(rows: int, columns: int, *, panel: float) -> tuple[Figure, list[list[Axes]]]:
-    """Axes side by side, `panel` inches high, with room for names right of the last."""
+def _grid(rows: int, columns: int, *, panel: float) -> tuple[Figure, np.ndarray]:
+    """(rows, columns) axes, `panel` inches high, with room for names right of the last."""
     names, left, gap = 1.15, 0.42, 0.42
+    above, below = 0.25, 0.47
     wide = min((PAGE_WIDTH - names - left - gap * (columns - 1)) / columns, 2.2)
-    step = panel + 0.72
-    height = step * rows
+    height = (above + panel + below) * rows
+    right = left + (wide + gap) * columns - gap
+    places = {"left": left / PAGE_WIDTH, "right": right / PAGE_WIDTH, "wspace": gap / wide}
+    places |= {"bottom": below / height, "top": 1 - above / height}
+    places |= {"hspace": (above + below) / panel}
     figure = new_figure(height=height, constrained=False)
-    grid = [
-        [
-            figure.add_axes(
-                (
-                    (left + (wide + gap) * j) / PAGE_WIDTH,
-                    (height - step * i - 0.25 - panel) / height,
-                    wide / PAGE_WIDTH,
-                    panel / height,
-                )
-            )
-            for j in range(columns)
-        ]
-        for i in range(rows)
-    ]
-    return figure, grid
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=places)
