@@ -92,13 +92,16 @@ class Comparison:
     @property
     def between(self) -> tuple[str, ...]:
         """The rival's plans that its value comes of."""
-        return self.front.plans[math.floor(self.place) : math.ceil(self.place) + 1]
+        return self.front.plans[self._between]
 
     @property
     def weight_bytes(self) -> int:
         """The most that one of them takes."""
-        low = math.floor(self.place)
-        return int(self.front.weights_P[low : low + 2].max())
+        return int(self.front.weights_P[self._between].max())
+
+    @property
+    def _between(self) -> slice:
+        return slice(math.floor(self.place), math.ceil(self.place) + 1)
 
     def significant(self, metric: str) -> bool:
         return self.p_holm.get(metric, math.nan) < SIGNIFICANCE

@@ -8,7 +8,14 @@ from scipy import stats
 
 from analysis.metrics import parse_metric
 from analysis.statistics.levels import FULL, Levels, PlanKey
-from analysis.statistics.rivals import FLOPS, compare_rivals, inherited_ranks, rival_fronts
+from analysis.statistics.rivals import (
+    FLOPS,
+    Comparison,
+    RivalFront,
+    compare_rivals,
+    inherited_ranks,
+    rival_fronts,
+)
 
 UNITS = (0, 1, 2, 3)
 METRIC = parse_metric(NLL)
@@ -62,6 +69,20 @@ def test_a_rival_is_interpolated_in_bytes_and_paired_within_units():
     smaller, larger = sorted(tests)
     adjusted = sorted(one.p_holm[NLL] for one in compared)
     assert adjusted == pytest.approx(sorted((min(1.0, 2 * smaller), max(2 * smaller, larger))))
+
+
+def test_weights_are_of_the_plans_that_a_value_comes_of():
+    front = RivalFront(
+        name="peer",
+        plans=("small", "middle", "large"),
+        kv_P=np.array([20.0, 40.0, 60.0]),
+        flops_P=np.array([1.0, 2.0, 3.0]),
+        weights_P=np.array([5, 7, 9]),
+        reached={},
+    )
+    for kv, most in ((20, 5), (30, 7), (40, 7), (45, 9), (99, 9)):
+        at = {"place": front.place(kv), "plan": HALF, "kv": kv, "flops_share": 1.0}
+        assert Comparison(front=front, **at).weight_bytes == most
 
 
 def test_of_a_unit_that_a_neighbour_lacks_there_is_no_difference():
