@@ -131,15 +131,18 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
             "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}")
             + ("" if found.trained_for(plan) else " (not trained for)"),
             "KV": numbers.percent(plan.kv_share),
-            "select NLL": numbers.fixed(plan.select_nll, 3),
         }
         | {
-            heading: text
+            heading: words.unbroken(numbers.interval(interval, signed=heading == m.damage))
             for m in found.metrics
-            for heading, text in (
-                (m.short, words.unbroken(numbers.interval(plan.test.get(m.name), signed=False))),
-                (m.damage, words.unbroken(numbers.interval(plan.losses.get(m.name)))),
-                (f"{m.short} within", words.YES_NO[plan.stands_in.get(m.name)]),
+            for heading, interval in (
+                (m.short, plan.test.get(m.name)),
+                (m.damage, plan.losses.get(m.name)),
+            )
+        }
+        | {
+            f"Within ({', '.join(m.short for m in found.metrics)})": ", ".join(
+                words.YES_NO[plan.stands_in.get(m.name)] for m in found.metrics
             )
         }
         for plan in found.chosen
