@@ -183,6 +183,9 @@ class Scoring(PlanTask):
     def baseline(self) -> None:
         """Nothing: it chooses."""
 
+    def seconds(self, speed: Speed, geometry: Geometry) -> float:
+        return super().seconds(speed, geometry) + self.evaluation.samples / RECONSTRUCTED
+
     def identity(self, network: Network) -> dict[str, object]:
         wanted = self.evaluation
         own: dict[str, object] = {"score": SCORE_SCHEMA, "select_images": wanted.select_images}

@@ -10,7 +10,7 @@ from small_networks import small_geometry
 
 from analysis.study_file import COMMON_BLOCK
 from studies.cells.cell import Evaluation, HeldOut, Network, Site, run_cell
-from studies.cells.evaluation import Measurement, RealImages, Scoring
+from studies.cells.evaluation import RECONSTRUCTED, Measurement, RealImages, Scoring
 from studies.cells.result import CellResult, Measurements, read_result, write_result
 from studies.cells.training import Training
 from varant import DepthPlan
@@ -113,6 +113,9 @@ def test_expected_seconds_follow_images_and_flops():
     assert watched == pytest.approx((640 + 11 * 7) / 10 + evaluated)
     full = replace(SCORE, plan=FULL).seconds(speed, GEOMETRY)
     assert full == pytest.approx(60 / 20)
+    drawn = SCORE.evaluation.model_copy(update={"samples": 50})
+    by_distance = replace(SCORE, plan=FULL, evaluation=drawn).seconds(speed, GEOMETRY)
+    assert by_distance == pytest.approx(full + 50 / 5 + 50 / RECONSTRUCTED), "and its features"
     share = SCORE.seconds(speed, GEOMETRY) / full
     assert 0.4 < share < 0.7
     sampling, likelihood = 100 / 5, 40 / 20
