@@ -85,19 +85,15 @@ def scale_range(scales: Sequence[int]) -> str:
 
 
 def draw_asymmetry(ax: Axes, group: Sequence[Asymmetry]) -> None:
-    """A of each metric with its 95 % interval, under one normalisation.
+    """A of each metric with its 95 % interval, under one normalisation, as shares of both terms.
 
-    Each is divided by |early term| + |late term| so that units cancel: by one number an estimate,
-    so that signs and significance are those of A itself. Filled: significant, each by itself. Grey
-    diamonds: NLL.
+    Filled: significant, each by itself. Grey diamonds: NLL.
     """
     rows = []
     for a in group:
-        sizes = abs(a.early.estimate) + abs(a.late.estimate)
-        estimate, low, high = (v / sizes if sizes > 0 else np.nan for v in a.difference.ends)
-        side = EARLY if estimate > 0 else LATE
+        side = EARLY if a.difference.estimate > 0 else LATE
         colour, marker = (side, "o") if a.metric.decides else (FAINT, "D")
-        rows.append((a.metric.short, estimate, low, high, colour, marker, a.sign != 0))
+        rows.append((a.metric.short, *a.share, colour, marker, a.sign != 0))
     ax.axvline(0, color=INK, linewidth=0.6, zorder=1)
     draw_points(ax, pd.DataFrame(rows, columns=POINT), along="y")
     ax.set_xlim(-EDGE, EDGE)

@@ -20,6 +20,7 @@ window, as a triangle of signs.
 """
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,14 @@ class Asymmetry:
     def difference(self) -> Interval:
         """A with its 95 % interval."""
         return self.observed.interval()
+
+    @property
+    def share(self) -> tuple[float, float, float]:
+        """A and the ends of its interval over |early| + |late|, so that units cancel: by one
+        number, so that signs are those of A itself. NaN where neither window is damaged."""
+        sizes = abs(self.early.estimate) + abs(self.late.estimate)
+        estimate, low, high = (v / sizes if sizes > 0 else math.nan for v in self.difference.ends)
+        return estimate, low, high
 
     @property
     def sign(self) -> int:
