@@ -30,7 +30,7 @@ from varant import DepthPlan, UserError, plan_cost
 from varant.flags import flags_of
 from varant.manifest import record
 from varant.model.precision import hold
-from varant.signals import Stopped, raised_signals
+from varant.signals import Stopped, raised_signals, taken
 from varant.store.workspace import Workspace
 
 PARTS = ["--part", "sampling,training"]
@@ -83,8 +83,10 @@ def test_a_signal_that_an_extension_made_an_error_of_is_no_failure(tmp_path, mon
             raise RuntimeError("an extension's") from None
 
     monkeypatch.setattr(type(machine), "measure", measure)
-    with raised_signals(), pytest.raises(Stopped):
-        run_gauge(machine, workspace)
+    with raised_signals():
+        with pytest.raises(Stopped):
+            run_gauge(machine, workspace)
+        assert taken() == signal.SIGTERM, "or whoever asks next is stopped, too"
     assert kept_result(workspace.cell(machine.digest), machine.digest) is None
 
 
