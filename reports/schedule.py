@@ -82,14 +82,13 @@ def _verdict(study: ScheduleFile, again: pd.DataFrame, metrics: Sequence[Metric]
         return "the search found nothing better than the paper's schedule"
     every = []
     for metric in metrics:
-        said, units = [], [0]
+        said, units = [], again.loc[again["metric"] == metric.name, "units"]
         for name in study.winners:
             found = _of(again, name, metric)
             signs = [f"{one.zone} {SIDES[one.sign]}" for one in found.itertuples()]
             shown = ", ".join(signs) if len(signs) == len(OBJECTIVES) else "no numbers"
             said.append(f"{name}: {shown}")
-            units += found["units"].tolist()
-        reason = undecided(study, metric, min(units[1:], default=0))
+        reason = undecided(study, metric, int(units.min()) if len(units) else 0)
         every.append(f"by {metric.short} " + words.unless(reason, ", ".join(said)))
     return f"against the paper's schedule, {'; '.join(every)}"
 

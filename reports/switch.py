@@ -14,7 +14,7 @@ from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
-from analysis.maps.switch_depth import earliest, switch_losses, trained_at, transfer_map
+from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.choices import half_of
 from analysis.statistics.levels import Levels
@@ -27,6 +27,8 @@ from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_anchors
 from reports.parts.tables import add_every_plan, add_models
 
+First = Mapping[int, Mapping[Metric, Row | None]]
+"""Of each depth and metric the earliest switch point that stands in for the full network."""
 LIMITS = (
     "One schedule for all models; the best schedule may differ from switch point to switch point.",
     "The Fréchet distance on a small network's features is not FID and compares only with "
@@ -48,8 +50,10 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
         f"{words.counted(len(study.models), 'model')} of {study.budget_images:,} image passes",
         words.counted(len(study.units), "unit"),
     )
-    said = [_verdict(study, metric, losses[metric], maps[metric]) for metric in metrics]
-    page.answer(study.question, "; ".join(said), _answer(study, losses, maps))
+    depths = sorted(study.depths, reverse=True)
+    first = {depth: {m: earliest(losses[m], depth) for m in metrics} for depth in depths}
+    said = [_verdict(study, metric, losses[metric], first, maps[metric]) for metric in metrics]
+    page.answer(study.question, "; ".join(said), _answer(study, first, maps))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
     _add_losses(page, study, losses, over=over)
@@ -72,11 +76,8 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     add_every_plan(page, levels, main_metrics(study, levels.metrics))
     answer = {
         "earliest": {
-            str(depth): {
-                metric.name: (row := earliest(of, depth)) and row["switch"]
-                for metric, of in losses.items()
-            }
-            for depth in sorted(study.depths, reverse=True)
+            str(depth): {metric.name: row and row["switch"] for metric, row in by_metric.items()}
+            for depth, by_metric in first.items()
         },
         "trained_at": {str(switch): name for switch, name in trained_at(levels).items()},
     }
@@ -97,12 +98,12 @@ def _pairs(maps: Sequence[Heatmap]) -> str:
 
 
 def _verdict(
-    study: SupernetFile, metric: Metric, losses: pd.DataFrame, maps: Sequence[Heatmap]
+    study: SupernetFile, metric: Metric, losses: pd.DataFrame, first: First, maps: Sequence[Heatmap]
 ) -> str:
     """What a metric says, unless it may not decide."""
     said = []
-    for depth in sorted(study.depths, reverse=True):
-        row = earliest(losses, depth)
+    for depth, by_metric in first.items():
+        row = by_metric[metric]
         said.append(f"d{depth} from switch {row['switch']}" if row else f"d{depth} shown nowhere")
     if maps:
         said.append(f"worse elsewhere than trained in {_pairs(maps)}")
@@ -110,16 +111,7 @@ def _verdict(
     return f"{metric.short}: " + words.unless(undecided(study, metric, units), ", ".join(said))
 
 
-def _answer(
-    study: SupernetFile,
-    losses: Mapping[Metric, pd.DataFrame],
-    maps: Mapping[Metric, Sequence[Heatmap]],
-) -> Text:
-    first = {
-        (depth, metric): earliest(of, depth)
-        for depth in sorted(study.depths, reverse=True)
-        for metric, of in losses.items()
-    }
+def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> Text:
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
@@ -131,7 +123,8 @@ def _answer(
             f"{numbers.percent(row['flops_share'])} of its FLOPs. "
             if row
             else f"{depth} layers, by {metric.short}: shown at no switch point. "
-            for (depth, metric), row in first.items()
+            for depth, by_metric in first.items()
+            for metric, row in by_metric.items()
         ],
         [
             strong("Does training at N matter? "),

@@ -9,7 +9,8 @@ several such tests the worst counts. For claims of a direction there is no margi
 difference that would be shown.
 
 Where two schedules are compared, of which the noise study has one, they are taken to differ as two
-training seeds of one schedule do. C4's fewest layers and C8 are judged without a plan.
+training seeds of one schedule do; a direction borrows the spread of their test of no loss, which is
+a little wider than its own. C4's fewest layers and C8 are judged without a plan.
 """
 
 import math

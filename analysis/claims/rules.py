@@ -7,9 +7,10 @@ own. No line overrules another.
 
 *Who may decide.* No verdict below five units, nor of a quick run, nor of a distance on fewer
 samples than twice its features, nor of a metric of samples that the ladder did not show to see
-damage of the claim's zone, nor of a share of a damage that is not clear of zero: all these *cannot
-resolve*. What is neither reproduced nor contradicted is *inconclusive*, or *cannot resolve* where
-the planned power at a true loss of zero was below 80 %. A decided test stands whatever its power.
+damage of the claim's zones (all of them where the full network is tested), nor of a share of a
+damage that is not clear of zero: all these *cannot resolve*. What is neither reproduced nor
+contradicted is *inconclusive*, or *cannot resolve* where the planned power at a true loss of zero
+was below 80 %. A decided test stands whatever its power.
 
 *Tests.* Directions are two-sided t tests over units. No loss is non-inferiority, one-sided, by the
 linear contrast of `analysis.statistics.noninferiority`: a gain is no loss, a loss beyond the margin

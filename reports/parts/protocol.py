@@ -64,7 +64,7 @@ def supernet_protocol(
         f"schedules {listed(list(dict.fromkeys(map(_schedule, study.schedules))))}",
         f"batches of {study.batch}",
         f"learning rate {study.lr:g}, {study.lr_schedule}",
-        f"{_trainings(study)} a unit, from its base, each with a seed of its own",
+        f"{_trainings(study)} a unit and schedule, from the unit's base",
         "subnet steps drawn stratified: shares hold over every short window",
     )
     plans = _joined(grid(study, study.depths, study.selectors), plans)

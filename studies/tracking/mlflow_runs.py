@@ -216,18 +216,20 @@ def _opened(path: Path) -> MlflowClient:
             file=sys.stderr,
         )
     if not path.exists():
-        with replacing(path) as aside, _unsynced():
+        with replacing(path) as aside, _unsynced(aside):
             _client_of(aside)
     return _client_of(path)
 
 
 @contextlib.contextmanager
-def _unsynced() -> Iterator[None]:
-    """SQLite waits for no disk: MLflow makes its tables in 300 commits, of a file that is synced as
-    a whole before it has its name."""
+def _unsynced(path: Path) -> Iterator[None]:
+    """SQLite waits for no disk with this database, whoever else opens one: MLflow makes its tables
+    in 300 commits, of a file that is synced as a whole before it has its name."""
 
     def connected(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("pragma synchronous = off")
+        _, _, file = connection.execute("pragma database_list").fetchone()
+        if file and path.samefile(file):
+            connection.execute("pragma synchronous = off")
 
     event.listen(Engine, "connect", connected)
     try:

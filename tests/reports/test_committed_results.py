@@ -117,6 +117,7 @@ def test_the_committed_trade_of_small_says_what_is_written_of_it():
     for claim, test, digits in (("C4", half, 0), ("C7a", full, 1)):
         share = written(test.share, digits, percent=True)
         assert share in table[claim] and share in page
+    assert f"{written(full.interval, 2)} of FD in the full network" in " ".join(readme.split())
 
 
 def test_damage_of_natural_images_ranks_as_is_written():
