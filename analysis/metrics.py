@@ -22,6 +22,7 @@ class Metric:
     better: Literal["lower", "higher"]
     decides: bool = False  # may decide a claim; teacher-forced NLL never does
     exact: bool = False  # counted, not sampled: has no interval
+    distance: bool = False  # of two sets of features: a square, with a floor that real images score
     scale: int | None = None  # from 1, for the NLL of one scale
     extractor: str | None = None
     samples: int | None = None  # that it is of, where its name says so
@@ -101,6 +102,7 @@ def parse_metric(name: str) -> Metric:
                 better="higher" if kind in _HIGHER_IS_BETTER else "lower",
                 decides=kind in ("fd", "kid", "fid", "class_accuracy"),
                 exact=kind in ("kv_bytes", "flops"),
+                distance=kind in ("fd", "fid", "sfid", "kid", "mind"),
                 scale=int(said["scale"]) if "scale" in said else None,
                 extractor=said.get("extractor"),
                 samples=int(said["samples"]) if "samples" in said else None,

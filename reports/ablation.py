@@ -15,17 +15,16 @@ import pandas as pd
 
 from analysis import numbers
 from analysis.errors import FrameError
-from analysis.frame import load_frame
 from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
 from analysis.statistics.levels import Levels, PlanKey, Way
 from analysis.statistics.units import LEAST_UNITS
-from analysis.study_file import FRAME_FILE, SupernetFile
+from analysis.study_file import SupernetFile
 from reports.build import load_study
 from reports.parts import words
 from reports.parts.metrics import headings, judging_metrics
 from reports.parts.page import Page
-from reports.parts.report import picked, set_pdf, write_atomically
+from reports.parts.report import picked, set_pdf, study_frame, write_atomically
 
 STEM = "ablation"
 SPECIAL = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"−": "$-$", "–": "--"})
@@ -160,7 +159,7 @@ def ablation(folder: Path, baseline: str) -> Ablation:
     study = load_study(folder)
     if not isinstance(study, SupernetFile):
         raise FrameError(f"--ablation {folder}: study {study.study} trains nothing to compare")
-    levels = Levels(load_frame(folder / FRAME_FILE, training=True))
+    levels = Levels(study_frame(folder, study, training=True, full=True))
     base = next((way for way in levels.ways if way.name == baseline and not way.anchor), None)
     if base is None:
         known = ", ".join(way.name for way in levels.ways if not way.anchor)

@@ -21,16 +21,16 @@ import pandas as pd
 from analysis import numbers
 from analysis.claims.rows import LedgerRow
 from analysis.errors import FrameError
-from analysis.frame import headline_metrics, load_frame
+from analysis.frame import headline_metrics
 from analysis.metrics import parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, paired_t, welch_t
 from analysis.statistics.units import observed
-from analysis.study_file import FRAME_FILE, REAL, StudyFile, SupernetFile
+from analysis.study_file import REAL, StudyFile, SupernetFile
 from reports.build import judge, load_study
 from reports.parts import words
 from reports.parts.metrics import headings
 from reports.parts.page import Page
-from reports.parts.report import picked, set_pdf, write_atomically, write_json
+from reports.parts.report import picked, set_pdf, study_frame, write_atomically, write_json
 
 STEM = "compare"
 
@@ -183,8 +183,8 @@ def compare(one: Path, other: Path) -> Comparison:
     if studies[0].study != studies[1].study:
         names = " and ".join(study.study for study in studies)
         raise FrameError(f"{one}, {other}: are of the studies {names}; compare two of one study")
-    training = isinstance(studies[0], SupernetFile)
-    frames = [load_frame(f / FRAME_FILE, training=training, full=False) for f in folders]
+    training, named = isinstance(studies[0], SupernetFile), zip(folders, studies, strict=True)
+    frames = [study_frame(folder, study, training=training) for folder, study in named]
     metrics = [[metric.name for metric in headline_metrics(frame)] for frame in frames]
     levels = [_levels(frame, names) for frame, names in zip(frames, metrics, strict=True)]
     ledgers = [judge(study, frame) for study, frame in zip(studies, frames, strict=True)]

@@ -10,16 +10,16 @@ from analysis import numbers
 from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
-from analysis.frame import FINISHED, headline_metrics, load_frame
+from analysis.frame import FINISHED, headline_metrics
 from analysis.metrics import Metric
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING, observed
-from analysis.study_file import FRAME_FILE, REAL, StudyFile
+from analysis.study_file import REAL, StudyFile
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.page import Page
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report
+from reports.parts.report import Report, study_frame
 from reports.parts.tables import (
     add_cell_tables,
     add_failed_cells,
@@ -32,7 +32,7 @@ LIMITS = ("Distances on a small network's features compare only with themselves 
 
 
 def make_report(folder: Path, study: StudyFile) -> Report:
-    frame = load_frame(folder / FRAME_FILE, full=False)
+    frame = study_frame(folder, study)
     metrics = headline_metrics(frame)
     cells = cell_table(frame)
     of_study = cells[cells["family"] != REAL]

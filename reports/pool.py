@@ -25,8 +25,8 @@ from varant.files import differences, sha256_file
 
 TABLES = (CURVES_FILE, CONFLICT_FILE)  # of units, which some studies have beside the frame
 OF_A_RUN = {"code_version", "created", "command", "hardware", "pooled", "question", "seconds"}
-OF_A_RUN |= {"versions"}
-"""What may differ between runs of one config, since no number depends on it."""
+OF_A_RUN |= {"versions", "floors"}
+"""What may differ between runs of one config, since no number of units depends on it."""
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256"}
 OF_UNITS |= {"power", "spreads"}
 """What belongs to units, and is joined; power is that of them all, where all planned it alike."""

@@ -12,19 +12,17 @@ from analysis import numbers
 from analysis.claims.rules import undecided
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
-from analysis.frame import load_frame
 from analysis.metrics import Metric, parse_metric
 from analysis.search_file import ScheduleFile, TrialFacts
 from analysis.searches import schedules
 from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START
 from analysis.statistics.levels import Levels, PlanKey
-from analysis.study_file import FRAME_FILE
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors
+from reports.parts.report import Report, check_anchors, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 SIDES = {1: "worse", -1: "better", 0: "no different"}
@@ -40,7 +38,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
-    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
+    frame = study_frame(folder, study, training=True)
     check_anchors(folder, frame, study)
     levels = Levels(frame)
     trials = schedules.trial_table(study.trials, reference=study.reference)

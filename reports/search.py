@@ -11,16 +11,15 @@ from matplotlib.figure import Figure
 from analysis import numbers
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import FAINT, new_figure
-from analysis.frame import headline_metrics, load_frame
+from analysis.frame import headline_metrics
 from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
-from analysis.study_file import FRAME_FILE
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics
 from reports.parts.page import Page, Text, code, strong
 from reports.parts.protocol import grid, protocol_table
-from reports.parts.report import Report, picked
+from reports.parts.report import Report, picked, study_frame
 from reports.parts.tables import (
     add_cell_tables,
     add_failed_cells,
@@ -50,7 +49,7 @@ SEEN = {
 
 
 def make_report(folder: Path, study: SearchFile) -> Report:
-    frame = load_frame(folder / FRAME_FILE, full=False)
+    frame = study_frame(folder, study)
     deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")

@@ -12,19 +12,18 @@ from analysis import numbers
 from analysis.claims.rules import undecided
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
-from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.choices import half_of
 from analysis.statistics.levels import Levels
-from analysis.study_file import FRAME_FILE, SupernetFile
+from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors
+from reports.parts.report import Report, check_anchors, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 First = Mapping[int, Mapping[Metric, Row | None]]
@@ -37,7 +36,7 @@ LIMITS = (
 
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
-    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
+    frame = study_frame(folder, study, training=True)
     check_anchors(folder, frame, study)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)

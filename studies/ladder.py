@@ -91,18 +91,19 @@ class Ladder(Study[LadderConfig, None]):
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """The table that other studies read."""
         from analysis.frame import load_frame
-        from analysis.statistics.ladder import climb, passes
+        from analysis.statistics.ladder import climb, floors, passes
         from analysis.study_file import FRAME_FILE
         from studies.grid.folder import write_facts
 
-        steps = climb(load_frame(outcome.folder / FRAME_FILE, full=False))
+        frame = load_frame(outcome.folder / FRAME_FILE, full=False)
+        at = floors(frame)
         table = LadderTable(
             setting=outcome.bench.setting,
             samples=outcome.bench.evaluation.samples,
             repeats=len(self.units),
             metrics=tuple(
-                Passes(kind=metric.kind, extractor=metric.extractor, zones=zones)
-                for metric, zones in passes(steps).items()
+                Passes(kind=m.kind, extractor=m.extractor, zones=zones, floor=at.get(m))
+                for m, zones in passes(climb(frame)).items()
             ),
         )
         return [write_facts(outcome.folder / TABLE, table)]

@@ -11,9 +11,13 @@ A metric *passes* for a zone of scales (early, middle, late) if at least 95 % of
 that zone's last scale swapped: all its tokens from another image of the class. With fewer than
 `LEAST_REPEATS` repeats nothing passes, since 95 % could not be told from all of them.
 The frame's column `window` says which zone a rung decides about.
+
+A distance is a square: near its least value the jackknife over samples is no guide to its spread.
+There, the spread of the repeats' real images is taken instead (`at_floor`).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +27,7 @@ from scipy import special
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.units import Observations, observed
-from analysis.study_file import REAL, ScaleZone
+from analysis.study_file import COMMON_BLOCK, REAL, FloorFacts, ScaleZone
 
 REJECTED = 0.95
 LEAST_REPEATS = 20
@@ -103,3 +107,43 @@ def passes(steps: tuple[Step, ...]) -> dict[Metric, dict[ScaleZone, bool]]:
         if step.zone is not None:
             found.setdefault(step.metric, {})[step.zone] = step.passed
     return found
+
+
+def floors(frame: pd.DataFrame) -> dict[Metric, FloorFacts]:
+    """By distance, the floor that a ladder's frame tells; nothing below `LEAST_REPEATS` repeats."""
+    of_real = observed(frame, ["metric"], frame["family"] == REAL)
+    named = {parse_metric(name): one for (name,), one in of_real.items()}
+    return {
+        metric: FloorFacts(
+            deviation=float(one.values.std(ddof=1)), limit=prediction_limit(one, metric)
+        )
+        for metric, one in named.items()
+        if metric.distance and len(one.units) >= LEAST_REPEATS
+    }
+
+
+def at_floor(frame: pd.DataFrame, floors: Mapping[str, FloorFacts]) -> pd.DataFrame:
+    """A study's frame, in which distances at their floor have the ladder's standard error.
+
+    Of real images, and of cells whose score cannot be told from theirs, the jackknife's replicates
+    are drawn together about their mean until they say what the ladder's repeats do; others stay.
+
+    Args:
+        floors: by metric, at the frame's sample counts.
+    """
+    key = ["unit", "cell_digest", "metric"]
+    rows = frame.loc[frame["metric"].isin(list(floors)), [*key, "family", "group", "value"]]
+    facts = rows["metric"].astype(object).map(floors)
+    near = (rows["family"] == REAL) | (rows["value"] <= facts.map(lambda one: one.limit))
+    low = near & rows["group"].isna()
+    cells = pd.MultiIndex.from_frame(rows[key].astype(object))
+    own = rows[(rows["group"] < COMMON_BLOCK).fillna(False) & cells.isin(cells[low])]
+    if own.empty:
+        return frame
+    of_cell = own.groupby(key, observed=True)["value"]
+    mean, count = of_cell.transform("mean"), of_cell.transform("size")
+    error = of_cell.transform("std", ddof=0) * np.sqrt(count - 1)
+    factor = (facts[own.index].map(lambda one: one.deviation) / error).where(error > 0, 1.0)
+    value = frame["value"].copy()
+    value[own.index] = mean + factor * (own["value"] - mean)
+    return frame.assign(value=value)

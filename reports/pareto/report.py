@@ -17,11 +17,11 @@ from analysis.figures.labels import memory_axes
 from analysis.figures.points import draw_curves
 from analysis.figures.shares import draw_shares
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.frame import load_frame, own_rows
+from analysis.frame import own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import Frontier
 from analysis.statistics.levels import Levels
-from analysis.study_file import BASE, CURVES_FILE, FRAME_FILE, REAL, ParetoFile
+from analysis.study_file import BASE, CURVES_FILE, REAL, ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
 from reports.pareto.rivals import RivalFindings, add_rivals
@@ -30,7 +30,7 @@ from reports.parts.figures import add_samples
 from reports.parts.ledger import add_ledger, add_rules, add_tests, negative_results, verdict_words
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors, check_together
+from reports.parts.report import Report, check_anchors, check_together, study_frame
 from reports.parts.tables import (
     Of,
     add_every_plan,
@@ -46,7 +46,7 @@ COLUMNS, MOST_COLUMNS = 3, 5  # small multiples a row, and where they all fit in
 
 def make_report(folder: Path, study: ParetoFile) -> Report:
     """The report of a pareto study's folder; see `reports.build.build`."""
-    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
+    frame = study_frame(folder, study, training=True)
     own = own_rows(frame)
     labels = [BASE, REAL, *(one.label for one in study.schedules)]
     check_together(folder, own, {"schedule": labels})

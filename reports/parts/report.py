@@ -13,7 +13,8 @@ import pandas as pd
 import typst
 
 from analysis.errors import FrameError
-from analysis.frame import write_parquet
+from analysis.frame import load_frame, write_parquet
+from analysis.statistics.ladder import at_floor
 from analysis.study_file import BASE, CURVES_FILE, FILE, FRAME_FILE, REAL, SHEET_FILE, StudyFile
 from varant import manifest
 from varant.files import replacing
@@ -134,6 +135,14 @@ def check_together(
                 f"{folder / 'frame.parquet'}: {column} {min(strange)!r} is not in study.json; keep "
                 "the two files of one study together, or run it again"
             )
+
+
+def study_frame(
+    folder: Path, study: StudyFile, *, training: bool = False, full: bool = False
+) -> pd.DataFrame:
+    """A study's frame as `load_frame` reads it, with the standard errors that its ladder knows."""
+    frame = load_frame(folder / FRAME_FILE, training=training, full=full)
+    return at_floor(frame, study.floors)
 
 
 def check_anchors(folder: Path, frame: pd.DataFrame, study: StudyFile) -> None:

@@ -11,26 +11,25 @@ from analysis.claims.ledger import judge_regimes
 from analysis.claims.rows import LedgerRow
 from analysis.figures.heatmap import draw_conflict
 from analysis.figures.theme import new_figure
-from analysis.frame import load_frame
 from analysis.maps.regimes import regimes_of
 from analysis.metrics import NLL
 from analysis.statistics.conflict import CONFLICT_FILE, conflict_table, load_conflict
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import Observations
-from analysis.study_file import FRAME_FILE, RegimeFile
+from analysis.study_file import RegimeFile
 from reports.parts import words
 from reports.parts.figures import ROW_HEIGHT, heatmap_plate
 from reports.parts.ledger import add_rules, add_tests, ledger_json
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report, check_anchors
+from reports.parts.report import Report, check_anchors, study_frame
 from reports.parts.tables import add_models
 from reports.regime import words as sentences
 from reports.regime.findings import COMPARED, NAMES, RegimeFindings, differences, findings_of
 
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
-    frame = load_frame(folder / FRAME_FILE, training=True, full=False)
+    frame = study_frame(folder, study, training=True)
     check_anchors(folder, frame, study)
     written = not study.pending  # a study writes it at its end
     conflict = load_conflict(folder / CONFLICT_FILE) if written else conflict_table(())

@@ -14,19 +14,18 @@ from analysis.claims.rows import LedgerRow
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
 from analysis.figures.heatmap import draw_heatmap, draw_triangle, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
-from analysis.frame import load_frame
 from analysis.maps.heatmap import Heatmap
 from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, asymmetry_study
 from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
-from analysis.study_file import FRAME_FILE, REAL, SensitivityFile
+from analysis.study_file import REAL, SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
 from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report, check_anchors, check_together, picked
+from reports.parts.report import Report, check_anchors, check_together, picked, study_frame
 from reports.parts.tables import add_failed_cells, estimate_texts
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
@@ -41,7 +40,7 @@ FAMILIES = {
 
 
 def make_report(folder: Path, study: SensitivityFile) -> Report:
-    frame, g = load_frame(folder / FRAME_FILE), study.geometry
+    frame, g = study_frame(folder, study, full=True), study.geometry
     scales = len(g.patch_nums)
     allowed = {"scale": range(1, scales + 1), "switch": range(scales + 1), "window": study.windows}
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}

@@ -5,15 +5,15 @@ the `table.json` that `studies.ladder` and `studies.noise` wrote. A study uses t
 setting, or the files that its flags name, which must be of its setting.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from analysis.errors import FrameError
-from analysis.instrument_file import LadderTable, NoiseTable, Setting, Table
+from analysis.instrument_file import LadderTable, NoiseTable, Passes, Setting, Table
 from analysis.metrics import parse_metric
-from analysis.study_file import ScaleZone
+from analysis.study_file import FloorFacts, ScaleZone
 from studies.grid.flags import StudyConfig
 from varant.errors import UserError
 from varant.start.sources import Resolved
@@ -40,14 +40,28 @@ class Instrument:
         """
         if self.ladder is None or samples < self.ladder.samples:
             return None
-        zones = {(one.kind, one.extractor): dict(one.zones) for one in self.ladder.metrics}
-        named = {name: parse_metric(name) for name in metrics}
-        keyed = {
-            name: (metric.kind, metric.extractor)
-            for name, metric in named.items()
-            if (metric.samples or samples) >= self.ladder.samples
+        return {
+            name: dict(known.zones)
+            for name, known in self._known(metrics)
+            if (parse_metric(name).samples or samples) >= self.ladder.samples
         }
-        return {name: zones[key] for name, key in keyed.items() if key in zones}
+
+    def floors(self, metrics: Iterable[str]) -> dict[str, FloorFacts]:
+        """`StudyFile.floors`, by names of distances of as many samples as the ladder's."""
+        return {
+            name: known.floor
+            for name, known in self._known(metrics)
+            if known.floor and self.ladder and parse_metric(name).samples == self.ladder.samples
+        }
+
+    def _known(self, metrics: Iterable[str]) -> Iterator[tuple[str, Passes]]:
+        """Names of metrics that the ladder knows."""
+        rows = self.ladder.metrics if self.ladder else ()
+        known = {(one.kind, one.extractor): one for one in rows}
+        for name in metrics:
+            metric = parse_metric(name)
+            if found := known.get((metric.kind, metric.extractor)):
+                yield name, found
 
 
 def instrument_of(

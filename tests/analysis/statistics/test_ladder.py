@@ -1,13 +1,24 @@
 """What a metric may decide: prediction limits, rejections and passes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from instrument_frames import ACCURACY, FD, ladder_frame
 from scipy import stats
+from small_studies import cell_rows
 
+from analysis.frame import checked_frame
 from analysis.metrics import parse_metric
-from analysis.statistics.ladder import LEAST_REPEATS, climb, passes, prediction_limit
-from analysis.statistics.units import Observations
+from analysis.statistics.ladder import (
+    LEAST_REPEATS,
+    at_floor,
+    climb,
+    floors,
+    passes,
+    prediction_limit,
+)
+from analysis.statistics.units import Observations, observed
+from analysis.study_file import COMMON_BLOCK, FloorFacts
 
 
 def observations(values: np.ndarray) -> Observations:
@@ -48,3 +59,38 @@ def test_a_metric_passes_for_the_zones_whose_damage_it_sees() -> None:
 def test_nothing_passes_with_too_few_repeats(units: int) -> None:
     found = passes(climb(ladder_frame(units=units, damage={"late": 100})))
     assert not any(passed for zones in found.values() for passed in zones.values())
+
+
+def test_distances_alone_have_a_floor_and_only_of_enough_repeats() -> None:
+    frame = ladder_frame(units=LEAST_REPEATS, damage={"late": 20})
+    real = frame[(frame["family"] == "real") & (frame["metric"] == FD)]["value"]
+    (metric,) = found = floors(frame)
+    assert (metric.name, found[metric].deviation) == (FD, pytest.approx(real.std()))
+    assert real.mean() < found[metric].limit < real.mean() + 3 * real.std()
+    assert floors(ladder_frame(units=LEAST_REPEATS - 1, damage={})) == {}
+
+
+def test_only_what_cannot_be_told_from_real_images_has_the_ladder_s_spread() -> None:
+    spread, floor = np.linspace(-1, 1, 20), FloorFacts(deviation=0.05, limit=1.1)
+    levels = {"real": 1.2, "near": 1.0, "far": 1.5}
+    rows = []
+    for name, level in levels.items():
+        scores = {m: [level, *(level + spread)] for m in (FD, ACCURACY)}
+        family = {"family": "real" if name == "real" else "full", "plan": name}
+        rows += cell_rows(family | {"unit": 0, "cell_digest": name}, scores)
+        shared = cell_rows(family | {"unit": 0, "cell_digest": name}, {FD: [level, *spread]})[1:]
+        rows += [row | {"group": row["group"] + COMMON_BLOCK} for row in shared]
+    before = checked_frame(pd.DataFrame(rows))
+    after = at_floor(before, {FD: floor})
+    for name in levels:
+        for metric in (FD, ACCURACY):
+            errors = []
+            for frame in (before, after):
+                found = observed(frame[frame["plan"] == name], ["metric"])[metric,]
+                errors.append(found.sample_error)
+                assert found.values == [levels[name]]
+            told = metric == ACCURACY or name == "far"
+            assert errors[1] == pytest.approx(errors[0] if told else floor.deviation)
+    common = before["group"] >= COMMON_BLOCK
+    pd.testing.assert_frame_equal(before[common], after[common])
+    pd.testing.assert_frame_equal(before, at_floor(before, {}))
