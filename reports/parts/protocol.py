@@ -188,7 +188,11 @@ def _ladder(study: StudyFile) -> str:
             + (listed([zone for zone, seen in zones.items() if seen] or ["no"]) + " scales")
             for name, zones in study.ladder.items()
             if (metric := parse_metric(name)).kind in ("fd", "fid")
-        )
+        ),
+        "of what cannot be told from real images the jackknife's standard error is replaced by the "
+        "spread of its repeats of real images"
+        if study.floors
+        else None,
     )
 
 

@@ -88,13 +88,16 @@ class Report:
 
 
 def set_pdf(content: Mapping[str, Any], folder: Path, created: datetime.datetime) -> bytes:
-    """By Typst, offline, with embedded fonts only; image paths start at `folder`."""
+    """By Typst, offline, with its own fonts and the figures'; image paths start at `folder`."""
+    from analysis.figures.theme import FONTS  # with all of seaborn, which pooling does not need
+
     try:
         pdf: bytes = typst.compile(  # type: ignore[call-overload]  # wants input and root alike
             TEMPLATE.read_bytes(),
             root=str(folder),
             format="pdf",
             ignore_system_fonts=True,
+            font_paths=[str(FONTS)],
             sys_inputs={"content": json.dumps(content, ensure_ascii=False)},
             timestamp=int(created.timestamp()),
             pdf_tags=False,  # of every cell of every table: they make a report three times as large

@@ -29,10 +29,7 @@ def over(units: int) -> str:
     """What an interval runs over."""
     if units > 1:
         return f"Student's t over {counted(units, 'unit')}"
-    return (
-        "the jackknife over the samples of one unit (at the floor, the spread of the ladder's real "
-        "images), which speaks of this network only"
-    )
+    return "the jackknife over the samples of one unit, which speaks of this network only"
 
 
 ONE_UNIT = (

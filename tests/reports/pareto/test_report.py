@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
 from pdf_pages import pages_of, words_on
+from pypdf import PdfReader
 from small_studies import sealed, words_of
 
 from analysis.claims.rows import Kind
@@ -117,6 +118,12 @@ def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
     first = pages_of(six_units / "report.pdf")[0]
     assert "Claim ledger" in first and "Sample quality" in first and "Likelihood" in first
     assert "Figure 1. What is left of the untrained damage" in first
+
+
+def test_what_a_figure_says_can_be_found_in_the_font_that_it_was_laid_out_for(six_units):
+    assert "d2@3: share left" in pages_of(six_units / "report.pdf")[0]
+    fonts = PdfReader(six_units / "report.pdf").pages[0]["/Resources"]["/Font"].values()
+    assert any("STIXGeneral" in font.get_object()["/BaseFont"] for font in fonts)
 
 
 def test_what_has_not_finished_decides_nothing(tmp_path):
