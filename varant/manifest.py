@@ -8,6 +8,7 @@ Of the standard library alone: reports, which know nothing else of `varant`, use
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,6 +26,15 @@ _verified: dict[Path, _Stamp] = {}
 
 class Damaged(UserError):
     """A file that is not what was written; the message names it and the remedy."""
+
+
+@contextlib.contextmanager
+def damage_named() -> Iterator[None]:
+    """What is found damaged inside is named in a warning and passed over."""
+    try:
+        yield
+    except Damaged as damage:
+        print(f"warning: {damage}", file=sys.stderr)
 
 
 def write(folder: Path, sha256: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from studies.cells.result import (
 )
 from studies.running.executors import Executor
 from varant.errors import Preempted, UserError, one_line
-from varant.manifest import Damaged
+from varant.manifest import damage_named
 from varant.progress import update_interval
 from varant.signals import raise_again
 from varant.store.workspace import Workspace
@@ -47,11 +47,9 @@ def split_cells(
     done, to_run, lacking = {}, {}, 0
     distinct = {cell.digest: cell for cell in cells}
     for digest, cell in distinct.items():
-        try:
+        result = None
+        with damage_named():
             result = read_result(workspace.cell(digest), digest)
-        except Damaged as damage:
-            print(f"warning: {damage}", file=sys.stderr)
-            result = None
         if result is None or (retry_failed and result.status != FINISHED):
             to_run[digest] = cell
         elif result.status == FINISHED and cell.task.lacks(result):

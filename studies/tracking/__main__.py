@@ -22,7 +22,7 @@ from studies.cells.result import CellResult, read_result
 from studies.tracking.mirror import mirror_study
 from studies.tracking.outline import Outline, read_outline
 from varant.errors import UserError, exit_codes, one_line, require_writable
-from varant.manifest import Damaged
+from varant.manifest import damage_named
 from varant.store.workspace import FILE as WORKSPACE_FILE, Workspace
 
 
@@ -59,10 +59,8 @@ def _outlines(workspace: Workspace) -> Iterator[Outline]:
     """Those that are whole, oldest first; others are named."""
     paths = workspace.outline("", "").parent.glob("*-*.json")
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name)):
-        try:
+        with damage_named():
             yield read_outline(path)
-        except Damaged as damage:
-            print(f"warning: {damage}", file=sys.stderr)
 
 
 def _warn_of_others(workspace: Workspace, outlines: list[Outline]) -> None:
@@ -82,13 +80,10 @@ def _warn_of_others(workspace: Workspace, outlines: list[Outline]) -> None:
 def _results(workspace: Workspace, outline: Outline) -> Iterator[tuple[str, CellResult]]:
     """Results that are there, by digest; what is damaged is named."""
     for cell in outline.cells:
-        try:
+        with damage_named():
             result = read_result(workspace.cell(cell.digest), cell.digest)
-        except Damaged as damage:
-            print(f"warning: {damage}", file=sys.stderr)
-            continue
-        if result is not None:
-            yield cell.digest, result
+            if result is not None:
+                yield cell.digest, result
 
 
 def _with_artifacts(workspace: Workspace, outline: Outline) -> Outline:

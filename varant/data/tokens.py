@@ -7,7 +7,6 @@ after its whole shards.
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from varant.data.folders import ImagesRead, UnreadableImage
 from varant.devices import float32_exactly, images_at_once
 from varant.errors import UserError
 from varant.files import digest_of, locked, write_json
-from varant.manifest import LOCK, Damaged, record, verified
+from varant.manifest import LOCK, Damaged, damage_named, record, verified
 from varant.model.tokenizer import Tokenizer
 from varant.progress import Progress, silent
 from varant.store.checkpoint import write_tensors
@@ -210,27 +209,23 @@ def _is_made(folder: Path, name: str) -> bool:
     index = _index(folder, name)
     if not index.exists():
         return False
-    try:
+    with damage_named():
         shards = json.loads(verified(index, MADE_NOW).read_text())["shards"]
-    except Damaged as damage:
-        print(f"warning: {damage}", file=sys.stderr)
-        return False
-    with contextlib.suppress(Damaged):  # which is named when it is made again
-        return all(verified(folder / shard) for shard in shards)
+        with contextlib.suppress(Damaged):  # which is named when it is made again
+            return all(verified(folder / shard) for shard in shards)
     return False
 
 
 def _is_whole(path: Path) -> bool:
     """Whether a shard is there, of a split or of a tokenisation that was killed; a damaged one is
     named."""
-    try:
-        with safe_open(verified(path, MADE_NOW, listed=False), framework="pt"):
-            return True
-    except Damaged as damage:
-        print(f"warning: {damage}", file=sys.stderr)
-        return False
-    except (OSError, SafetensorError):
-        return False
+    with (
+        damage_named(),
+        contextlib.suppress(OSError, SafetensorError),
+        safe_open(verified(path, MADE_NOW, listed=False), framework="pt"),
+    ):
+        return True
+    return False
 
 
 def _write_shard(

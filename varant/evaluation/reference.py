@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -133,8 +132,9 @@ def prepare_reference(
     """
     path = tokens_folder / f"{split}-{extractor.name}.safetensors"
     with locked(tokens_folder / manifest.LOCK):
-        if _is_whole(path):
-            return path
+        if path.exists():
+            with manifest.damage_named():
+                return manifest.verified(path, "it is made again")
         images = read_split(tokens_folder, split).rows(slice(MOST))
         device = next(tokenizer.parameters()).device
         parts = []
@@ -151,17 +151,6 @@ def prepare_reference(
         write_tensors(path, written)
         manifest.record(path)
     return path
-
-
-def _is_whole(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        manifest.verified(path, "it is made again")
-    except manifest.Damaged as damage:
-        print(f"warning: {damage}", file=sys.stderr)
-        return False
-    return True
 
 
 def read_reference(
