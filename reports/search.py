@@ -224,7 +224,7 @@ def _add_selectors(
     for i, one in enumerate(found):
         texts = [
             "same layers"
-            if digest == reference and digest in one.values.index
+            if digest == reference and digest in one.values
             else numbers.interval(one.difference(digest, reference))
             for digest, reference in zip(mine["cell_digest"], references, strict=True)
         ]

@@ -15,13 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.frame import FINISHED
 from analysis.metrics import Metric
 from analysis.search_file import ScoredPlan, SearchFile
 from analysis.statistics.fronts import KV
-from analysis.statistics.intervals import Interval, holm, jackknife_t, significant_sign
-from analysis.statistics.units import NOTHING, WHOLE, observed
-from analysis.study_file import COMMON_BLOCK, REAL
+from analysis.statistics.intervals import Interval, holm, significant_sign
+from analysis.statistics.units import NOTHING, Observations, observed
+from analysis.study_file import REAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +49,7 @@ class PlanValues:
     """Every plan of a search by one metric, on the same samples or images.
 
     Attributes:
-        values: a row a plan, by digest; a column a jackknife replicate, `WHOLE` for the score on
-            all samples. Lower is better.
+        values: of a plan, by digest; lower is better. Plans that lack a replicate are not there.
         kv: measured peak KV of a digest, in bytes an image.
         groups: family to the digests of its plans that have values.
         matches: by ascending memory of the found plan.
@@ -59,8 +57,8 @@ class PlanValues:
     """
 
     metric: Metric
-    values: pd.DataFrame
-    kv: pd.Series
+    values: Mapping[str, Observations]
+    kv: Mapping[str, float]
     groups: Mapping[str, tuple[str, ...]]
     matches: tuple[Match, ...]
     floor: Interval | None
@@ -68,17 +66,15 @@ class PlanValues:
     def points(self, group: str) -> np.ndarray:
         """(n, 4) of KV in bytes, value, and the ends of its 95 % interval, which speaks of this
         network only; by ascending KV."""
-        mine = list(self.groups.get(group, ()))
-        intervals = [_jackknife(self.values.loc[digest]) for digest in mine]
-        ends = np.array([(i.estimate, i.low, i.high) for i in intervals]).reshape(-1, 3)
-        points_N4 = np.column_stack([self.kv.reindex(mine), ends])
+        mine = self.groups.get(group, ())
+        points = [(self.kv.get(one, np.nan), *self.values[one].interval().ends) for one in mine]
+        points_N4 = np.array(points).reshape(-1, 4)
         return points_N4[np.argsort(points_N4[:, 0], kind="stable")]
 
     def difference(self, one: str | None, other: str | None) -> Interval | None:
         """One plan minus another, by digest; positive is worse. None without."""
-        if one not in self.values.index or other not in self.values.index:
-            return None
-        return _jackknife(self.values.loc[one] - self.values.loc[other])
+        mine, theirs = (self.values.get(digest) if digest else None for digest in (one, other))
+        return mine.minus(theirs).interval() if mine and theirs else None
 
 
 def matched(study: SearchFile) -> list[Match]:
@@ -94,22 +90,19 @@ def matched(study: SearchFile) -> list[Match]:
     return matches
 
 
-def _jackknife(values: "pd.Series[float]") -> Interval:
-    """Of a row of `PlanValues.values`."""
-    return jackknife_t(float(values[WHOLE]), values.drop(WHOLE).to_numpy())
-
-
 def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanValues:
-    floors = observed(frame[frame["family"] == REAL], ["metric"])
-    frame = frame[frame["family"] != REAL].assign(group=frame["group"].fillna(WHOLE))
-    frame = frame[frame["group"] < COMMON_BLOCK]  # one network has no units that share
-    key = ["cell_digest", "metric", "group"]
-    finished = frame[frame["status"] == FINISHED].drop_duplicates(key)
-    mine = finished[finished["metric"] == metric.name]
-    values = metric.damage_sign * mine.pivot(index="cell_digest", columns="group", values="value")
-    values = values.dropna().astype("float64")
+    real = frame["family"] == REAL
+    floors = observed(frame, ["metric"], real)
+    scores = observed(frame[~real], ["metric", "cell_digest"])
+    mine = {digest: one for (name, digest), one in scores.items() if name == metric.name and one}
+    most = max((len(one.replicates[0]) for one in mine.values()), default=0)
+    values = {
+        digest: one.times(metric.damage_sign)
+        for digest, one in mine.items()
+        if len(one.replicates[0]) == most
+    }
     groups = {
-        str(family): tuple(digest for digest in plans.unique() if digest in values.index)
+        str(family): tuple(digest for digest in plans.unique() if digest in values)
         for family, plans in frame.groupby("family", sort=False)["cell_digest"]
     }
     measured = set(frame["cell_digest"])
@@ -117,7 +110,7 @@ def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanV
     found = PlanValues(
         metric=metric,
         values=values,
-        kv=finished[finished["metric"] == KV].set_index("cell_digest")["value"],
+        kv={digest: one.mean for (name, digest), one in scores.items() if name == KV},
         groups=groups,
         matches=(),
         floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign).bounds(),

@@ -21,7 +21,8 @@ def test_plans_are_told_by_their_cells():
     plans = values_of(search_frame(gain=0.5))
     assert plans.groups["found"] == ("zones", "own")
     assert plans.groups["two-zone"] == ("zones",)
-    assert plans.values.shape == (8, GROUPS + 1)  # nine plans, of which two have the same layers
+    replicates = [r for one in plans.values.values() for r in one.replicates]
+    assert list(map(len, replicates)) == [GROUPS] * 8  # nine plans, two have the same layers
     [[kv, value, low, high]] = plans.points("two-zone")
     assert (kv, value) == (FULL_KV / 2, 3.0) and low < 3.0 < high
     assert plans.difference("own", "zones").estimate == pytest.approx(-0.5)
@@ -86,6 +87,6 @@ def test_a_plan_that_lacks_a_replicate_has_no_value():
 
 def test_costs_are_measured():
     frame = search_frame(gain=0.5)
-    assert set(values_of(frame).kv) == {FULL_KV / 2, FULL_KV}
+    assert set(values_of(frame).kv.values()) == {FULL_KV / 2, FULL_KV}
     frame.loc[(frame["cell_digest"] == "own") & (frame["metric"] == KV), "value"] = FULL_KV / 4
     assert values_of(frame).points("found")[0, 0] == FULL_KV / 4
