@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from analysis.study_file import ParetoFile, with_selector
-from studies.ablated import ablation_metrics, write_ablation
 from studies.cells.cell import Task
 from studies.grid.point import Outcome, Point
 from studies.rivals.alone import ALONE
@@ -196,13 +196,32 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
             name = f"plan-kv{100 * chosen.kv_share_limit:g}.json"
             said = asdict(chosen) | {"plan": chosen.plan.label, "model": model}
             plans.append((name, point.plan, said))
-        written = [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
-        return [*written, *write_ablation(outcome.folder)]
+        return [*super().write_more(outcome), *write_plans(outcome.folder, plans)]
 
     def answer(self, outcome: Outcome[None], paths: ReportPaths) -> Answer:
-        """Beside the verdicts, what each choice is worth against the progressive schedule."""
-        said = super().answer(outcome, paths)
-        return replace(said, metrics={**said.metrics, **ablation_metrics(outcome.folder)})
+        """Beside the verdicts, what each choice is worth against the progressive schedule.
+
+        As metrics, and as the table of `python -m reports --ablation`; in a folder of its own,
+        where that command with another baseline does not write.
+        """
+        from analysis.errors import FrameError
+        from reports.ablation import ablation
+        from studies.tracking.spread import named
+
+        said, out = super().answer(outcome, paths), outcome.folder / "ablation"
+        shutil.rmtree(out, ignore_errors=True)
+        try:
+            table = ablation(outcome.folder, "progressive")
+        except FrameError:  # not among the schedules
+            return said
+        if not table.differences:
+            return said
+        table.write(out)
+        metrics = dict(said.metrics)
+        for one in table.differences:
+            place = f"{one.way.name} {one.plan.label}"
+            metrics[f"ablation/{named(one.metric.name, place)}"] = one.damage.estimate
+        return replace(said, metrics=metrics, files=tuple(sorted(out.iterdir())))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise regime",
         "rivals",
-        "study supernets ablated overheads rehearsal",
+        "study supernets overheads rehearsal",
         "searching",
         "tracking",
         "grid",

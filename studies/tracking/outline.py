@@ -118,7 +118,7 @@ class Outline:
     ) -> Outline:
         """With what the report says, its files and others that were `written` beside them."""
         files = {
-            "": [paths.pdf, paths.answer, *written],
+            "": [paths.pdf, paths.answer, *written, *answer.files],
             "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
             "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
         }

@@ -202,13 +202,19 @@ def test_runs_have_what_the_page_compares(finished):
     assert {"real", "progressive u0", "progressive u0 full", "fixed 2/3 u0 d2@3"} <= names
     trained = next(run for run in children if run.info.run_name == "fixed 2/3 u0 d2@3")
     assert {"quality/excess", "quality/loss_share"} <= trained.data.metrics.keys()
+    [parent] = [run for run in runs if run not in children]
+    table = pd.read_csv(finished[0] / "pareto-quick" / "ablation" / "ablation.csv")
+    worth = {n: v for n, v in parent.data.metrics.items() if n.startswith("ablation/")}
+    assert "ablation/nll-mean/control full" in worth
+    assert sorted(worth.values()) == pytest.approx(sorted(table["damage"]))
 
 
 def test_one_command_mirrors_it_again_as_it_was(finished, copied):
     main([str(copied)])
     before, after = (shown(workspace, "pareto-quick") for workspace in (finished[0], copied))
     assert len(before) == 1 + 3 * 7 + 6 + 1
-    assert sum("report.pdf" in files for *_, files in before) == 1
+    for name in ("report.pdf", "ablation.csv"):
+        assert sum(name in files for *_, files in before) == 1
     assert after == before
 
 
