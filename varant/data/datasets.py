@@ -79,6 +79,10 @@ class ArraySplit:
         return self.images_N3HW[chosen]
 
 
+def _made_once(name: str) -> cached_property[Split]:
+    return cached_property(lambda dataset: dataset.make_split(name))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A data set whose splits are made when they are first asked for.
@@ -101,6 +105,11 @@ class Dataset:
     make_split: Callable[[str], Split]
     make_unit: Callable[[int], Dataset] | None = None
 
+    train = _made_once("train")
+    select = _made_once("select")
+    test = _made_once("test")
+    real = _made_once("real")
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -109,22 +118,6 @@ class Dataset:
     def key(self) -> str:
         """What its packaged feature networks are called by: `shapes-32`."""
         return f"{self.name}-{self.image_side}"
-
-    @cached_property
-    def train(self) -> Split:
-        return self.make_split("train")
-
-    @cached_property
-    def select(self) -> Split:
-        return self.make_split("select")
-
-    @cached_property
-    def test(self) -> Split:
-        return self.make_split("test")
-
-    @cached_property
-    def real(self) -> Split:
-        return self.make_split("real")
 
     def of_unit(self, unit: int) -> Dataset:
         """The held-out images of a unit: `test`, and `real` ones to be scored as samples are.

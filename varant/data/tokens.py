@@ -83,6 +83,10 @@ class TokenSplit:
         )
 
 
+def _read_once(name: str) -> cached_property[TokenSplit]:
+    return cached_property(lambda tokens: read_split(tokens.folder, name))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """A tokenised data set, whose splits are read when they are first asked for.
@@ -92,25 +96,11 @@ class Tokens:
 
     folder: Path
 
-    @cached_property
-    def train(self) -> TokenSplit:
-        return read_split(self.folder, "train")
-
-    @cached_property
-    def mirrored(self) -> TokenSplit:
-        return read_split(self.folder, MIRRORED)
-
-    @cached_property
-    def select(self) -> TokenSplit:
-        return read_split(self.folder, "select")
-
-    @cached_property
-    def test(self) -> TokenSplit:
-        return read_split(self.folder, "test")
-
-    @cached_property
-    def real(self) -> TokenSplit:
-        return read_split(self.folder, "real")
+    train = _read_once("train")
+    mirrored = _read_once(MIRRORED)
+    select = _read_once("select")
+    test = _read_once("test")
+    real = _read_once("real")
 
 
 @dataclass(frozen=True, kw_only=True)
