@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = "devices errors files flags manifest presets progress randomness signals values"
+GROUND = "devices errors files flags manifest npz presets progress randomness signals values"
 ORDER = {
     "studies": (
         "sensitivity pareto switch schedule search efficiency ladder noise regime",
@@ -60,7 +60,7 @@ FORBIDDEN = {
 }
 ALLOWED = {("studies.tracking.mlflow_runs", "mlflow"), ("varant.training.curves", "matplotlib")}
 # Of the standard library alone: any folder may know them.
-SHARED = {"varant.errors", "varant.files", "varant.manifest", "varant.signals"}
+SHARED = {"varant.errors", "varant.files", "varant.manifest", "varant.npz", "varant.signals"}
 FACES = {"varant", "reports"}  # packages whose __init__ hands on the names of their modules
 
 

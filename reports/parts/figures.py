@@ -20,9 +20,11 @@ from analysis.maps.heatmap import Heatmap
 from analysis.study_file import SHEET_FILE
 from reports.parts.page import Page
 from varant.errors import one_line
+from varant.npz import UNREADABLE, read_array
 
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
+SHEET, MOST_SHEET = ("images", "rows", "columns"), 1 << 28  # arrays, of at most so many bytes
 SAME_NUMBERS = "The same random numbers in every row."
 
 
@@ -66,10 +68,10 @@ def load_sheet(path: Path) -> SampleSheet | None:
     remedy = "run the study again"
     verified(path, remedy)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            rows, columns = (tuple(map(str, arrays[name])) for name in ("rows", "columns"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as pack:
+            images, *names = (read_array(pack, n, most=MOST_SHEET) for n in SHEET)
+        rows, columns = (tuple(map(str, of)) for of in names)
+    except (*UNREADABLE, TypeError) as error:
         raise FrameError(
             f"{path}: not a readable sample sheet ({one_line(error)}); {remedy}"
         ) from error

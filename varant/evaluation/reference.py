@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,16 +24,13 @@ from varant.evaluation.jackknife import blocks
 from varant.evaluation.manifold import radii
 from varant.files import locked, replacing
 from varant.model.tokenizer import Tokenizer
+from varant.npz import UNREADABLE, read_header
 from varant.progress import Progress, silent
 from varant.store.checkpoint import read_tensors, write_tensors
 from varant.store.image_set import FACTS, read_facts
 from varant.values import shortened
 
 MOST = 50_000  # images of a split; all test images of ImageNet
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 DECODED = 50  # images decoded at once, at most
 STATISTICS, SPATIAL_STATISTICS = ("mu", "sigma"), ("mu_s", "sigma_s")  # as ADM's files name them
 _WANTED = "give an NPZ with mu and sigma like VIRTUAL_imagenet256_labeled.npz"
@@ -271,7 +267,7 @@ def _read_npz(path: Path, counts: dict[tuple[str, str], int]) -> dict[str, np.nd
             return read
     except UserError:
         raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error):  # cut, or damaged
+    except UNREADABLE:  # cut, or damaged
         raise UserError(f"--reference {path}: cannot be read as an NPZ; {_WANTED}") from None
 
 
@@ -281,12 +277,7 @@ def _check_header(path: Path, npz: zipfile.ZipFile, key: str, wanted: tuple[int,
     if f"{key}.npy" not in npz.namelist():
         raise no_numbers
     with npz.open(f"{key}.npy") as file:
-        read = _HEADERS.get(np.lib.format.read_magic(file))
-        if read is None:  # a version that arrays of numbers do not need
-            raise no_numbers
-        shape, _, kind = read(file)
-    if kind.hasobject:
-        raise ValueError("pickled objects are not read")
+        shape, _, kind = read_header(file)
     if kind.kind not in "fiu":
         raise no_numbers
     if shape != wanted:

@@ -13,31 +13,21 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from varant.errors import UserError
 from varant.files import differences, locked, read_json, replacing, write_json
+from varant.npz import UNREADABLE, read_array, read_header
 
 FORMAT: dict[str, object] = {"format": "varant-images", "version": 1}
-IMAGES, FACTS = "arr_0", "facts"
-MOST_FACTS = 1 << 22  # bytes
+IMAGES, LABELS, FACTS = "arr_0", "arr_1", "facts"
+MOST_FACTS, MOST_LABELS = 1 << 22, 1 << 26  # bytes
 PART = 250  # images read at once
-# What a damaged or foreign NPZ raises; the last of an encrypted one.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    RuntimeError,
-)
 Draw = Callable[[range], np.ndarray]
 
 
@@ -134,10 +124,9 @@ class ImageSet:
 def read_facts(path: Path) -> dict[str, Any]:
     """What the file says that it is of; {} of one that says nothing."""
     try:
-        with zipfile.ZipFile(path) as pack, pack.open(f"{FACTS}.npy") as member:
-            _, _, dtype = _read_header(member)
-            return dict(json.loads(str(np.frombuffer(member.read(MOST_FACTS), dtype)[0])))
-    except (*_UNREADABLE, TypeError):
+        with zipfile.ZipFile(path) as pack:
+            return dict(json.loads(str(read_array(pack, FACTS, most=MOST_FACTS))))
+    except (*UNREADABLE, TypeError):
         return {}
 
 
@@ -149,7 +138,7 @@ class StoredImages:
         shape: (N, H, W, 3).
         dtype: of the numbers.
         names: of all arrays in the file.
-        labels_N: classes in `arr_1`, where ADM puts them; None without.
+        labels_N: classes, where ADM puts them; None without.
         facts: as `read_facts`.
     """
 
@@ -166,16 +155,19 @@ class StoredImages:
         images, N >= 2."""
         wanted = f"give an NPZ with {IMAGES}, (N, H, W, 3)"
         try:
-            with zipfile.ZipFile(path) as pack, pack.open(f"{IMAGES}.npy") as member:
-                shape, _, dtype = _read_header(member)
-            with np.load(path, allow_pickle=False) as file:
-                names = tuple(file.files)
-                labels_N = file["arr_1"] if "arr_1" in names else None
+            with zipfile.ZipFile(path) as pack:
+                names = tuple(name.removesuffix(".npy") for name in pack.namelist())
+                with pack.open(f"{IMAGES}.npy") as member:
+                    shape, columns_first, dtype = read_header(member)
+                if columns_first:
+                    raise ValueError("columns come first")
+                held = LABELS in names
+                labels_N = read_array(pack, LABELS, most=MOST_LABELS) if held else None
         except FileNotFoundError:
             raise UserError(f"{flag} {path}: no such file; {wanted}") from None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise UserError(f"{flag} {path}: cannot be read ({error}); {wanted}") from None
-        if dtype.hasobject or dtype.kind not in "uif":
+        if dtype.kind not in "uif":
             raise UserError(f"{flag} {path}: {IMAGES} holds {dtype}, no numbers; {wanted}")
         if len(shape) != 4 or shape[3] != 3 or shape[0] < 2:
             raise UserError(f"{flag} {path}: {IMAGES} has shape {shape}; {wanted}")
@@ -190,12 +182,12 @@ class StoredImages:
         """
         size = int(np.prod(self.shape[1:]))
         with zipfile.ZipFile(self.path) as pack, pack.open(f"{IMAGES}.npy") as member:
-            _read_header(member)
+            read_header(member)
             for start in range(0, self.shape[0], PART):
                 count = min(PART, self.shape[0] - start)
                 try:
                     content = member.read(count * size * self.dtype.itemsize)
-                except _UNREADABLE as error:
+                except UNREADABLE as error:
                     raise UserError(f"{self.path}: cannot be read ({error})") from None
                 if len(content) < count * size * self.dtype.itemsize:
                     raise UserError(f"{self.path}: ends after fewer than {self.shape[0]} images")
@@ -208,15 +200,3 @@ class StoredImages:
                         "finite; draw it again"
                     )
                 yield part
-
-
-def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, fortran_order, dtype = read[version](member)
-    if fortran_order:
-        raise ValueError("columns come first")
-    return shape, fortran_order, dtype

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from inception_stand_in import InLayers, StandIn, saved
+from npz_files import declaring
 from safetensors.torch import save_file
 from small_networks import small_tokenizer
 from torch import Tensor
@@ -268,11 +269,7 @@ def test_fewer_samples_than_features_and_two_at_least(recwarn):
 
 def test_an_npz_that_declares_terabytes_is_refused_by_its_header(tmp_path):
     path = tmp_path / "huge.npz"
-    with zipfile.ZipFile(path, "w") as file, file.open("mu.npy", "w") as member:
-        header = {"descr": "<f8", "fortran_order": False, "shape": (2**42,)}
-        np.lib.format.write_array_header_1_0(member, header)
-    with zipfile.ZipFile(path, "a") as file, file.open("sigma.npy", "w") as member:
-        np.lib.format.write_array(member, np.eye(2))
+    declaring(path, mu=(2**42,), sigma=np.eye(2))
     with pytest.raises(UserError, match=r"mu has shape \(4398046511104,\); the extractor's 2 feat"):
         load_reference_npz(path, features=2)
 
