@@ -22,14 +22,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from instrument_frames import noise_table
 from pareto_frames import FD, HALF, QUARTER, columns_of, pareto_file
 from sensitivity_frames import Truth, sensitivity_facts
 
 from analysis.claims import c2, c3, c4, c7a
 from analysis.claims.c1 import judge_c1
+from analysis.claims.planned import TRADE, Size, outlooks
 from analysis.claims.rows import LedgerRow, Line
 from analysis.claims.trained import Trained
 from analysis.frame import checked_frame
+from analysis.instrument_file import Component
 from analysis.statistics.asymmetry import asymmetry_study
 from analysis.statistics.choices import stands_in
 from analysis.statistics.damage import Damages
@@ -284,6 +287,31 @@ def test_a_trade_that_is_none_is_seldom_seen():
     half = none | {("fixed 1", True): 1.0}  # the full network loses, the subnet gains nothing
     lines = lines_of(c2, tuple(half.items()), seed=6, **settings)
     assert small(share(lines, Verdict.REPRODUCED))
+
+
+def test_the_smallest_detectable_trade_is_seen_in_four_studies_of_five():
+    """Each of its differences, at what is printed before a run. The spread is borrowed from tests
+    of no loss between two trainings, whose margins make it a little wide."""
+    quantities = []
+    for plan, m in (("full", FULL_MARGIN), ("half", HALF_MARGIN)):
+        variances = {"base": 2 * SPREAD.base + (m * UNTRAINED_SD) ** 2}
+        variances |= {"training": 2 * SPREAD.training}
+        variances |= {"evaluation": 2 * (1 + m**2) * SPREAD.evaluation}
+        parts = {
+            name: Component(estimate=value, low=value, high=value, degrees_of_freedom=4)
+            for name, value in variances.items()
+        }
+        (known,) = noise_table(quantity=f"retrained {plan}", margin=m).quantities
+        quantities.append(known.model_copy(update=parts))
+    table = noise_table().model_copy(update={"quantities": tuple(quantities)})
+    size = Size(units=UNITS, seeds=1, samples=SAMPLES, images=1)
+    (printed,) = outlooks(table, TRADE, size)
+    losses = {(way, full): 0.0 for way in FIXED_ENDS for full in (True, False)}
+    losses |= {("fixed 1", True): printed.least, ("fixed 0.1", False): printed.least}
+    lines = lines_of(c2, tuple(losses.items()), seed=15, study=TWO, studies=FEWER)
+    for test in (0, 1):
+        seen = sum(line.tests[test].outcome > 0 for line in lines) / FEWER
+        assert 0.75 < seen < 0.9
 
 
 def test_a_frontier_that_stands_is_seldom_called_broken():
