@@ -132,18 +132,22 @@ def at_floor(frame: pd.DataFrame, floors: Mapping[str, FloorFacts]) -> pd.DataFr
         floors: by metric, at the frame's sample counts.
     """
     key = ["unit", "cell_digest", "metric"]
-    rows = frame.loc[frame["metric"].isin(list(floors)), [*key, "family", "group", "value"]]
-    facts = rows["metric"].astype(object).map(floors)
-    near = (rows["family"] == REAL) | (rows["value"] <= facts.map(lambda one: one.limit))
-    low = near & rows["group"].isna()
-    cells = pd.MultiIndex.from_frame(rows[key].astype(object))
-    own = rows[(rows["group"] < COMMON_BLOCK).fillna(False) & cells.isin(cells[low])]
+    whole = frame[frame["metric"].isin(list(floors)) & frame["group"].isna()]
+    limit = whole["metric"].map({name: facts.limit for name, facts in floors.items()}).astype(float)
+    at = whole.loc[(whole["family"] == REAL) | (whole["value"] <= limit), key]
+    # Of cells at the floor alone, which are few: a frame may have millions of rows.
+    near = np.logical_and.reduce([frame[name].isin(at[name].unique()) for name in key])
+    own = frame.loc[near & (frame["group"] < COMMON_BLOCK).fillna(False), [*key, "value"]]
+    own = own[pd.MultiIndex.from_frame(own[key]).isin(pd.MultiIndex.from_frame(at))]
     if own.empty:
         return frame
     of_cell = own.groupby(key, observed=True)["value"]
     mean, count = of_cell.transform("mean"), of_cell.transform("size")
     error = of_cell.transform("std", ddof=0) * np.sqrt(count - 1)
-    factor = (facts[own.index].map(lambda one: one.deviation) / error).where(error > 0, 1.0)
+    wanted = own["metric"].map({name: facts.deviation for name, facts in floors.items()})
+    factor = (wanted.astype(float) / error).where(error > 0, 1.0)
     value = frame["value"].copy()
     value[own.index] = mean + factor * (own["value"] - mean)
-    return frame.assign(value=value)
+    changed = frame.copy(deep=False)
+    changed["value"] = value
+    return changed
