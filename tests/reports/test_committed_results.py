@@ -120,6 +120,31 @@ def test_the_committed_trade_of_small_says_what_is_written_of_it():
     assert f"{written(full.interval, 2)} of FD in the full network" in " ".join(readme.split())
 
 
+def test_the_committed_trade_at_a_constant_rate_says_what_is_written_of_it():
+    rows = trade_of("pareto-small-constant")
+    page = " ".join(RESULTS.with_suffix(".md").read_text().split())
+    page = page.split("The same at a constant rate")[1].split("Rivals at equal bytes")[0]
+    samples, likelihood, *_ = rows["C3"].lines
+    assert samples.part == likelihood.part == "constant rate"
+    assert (samples.verdict, likelihood.verdict) == (Verdict.INCONCLUSIVE, Verdict.CONTRADICTED)
+    deciding = samples.tests[0].metric
+    losses = [t for t in samples.tests if t.share and t.metric == deciding]
+    readme = (RESULTS.parents[1] / "README.md").read_text()
+    (here,) = [line for line in readme.splitlines() if line.startswith("| C3")]
+    for loss in losses:
+        share = written(loss.share, 1, percent=True)
+        assert written(loss.interval, 2) in page and share in page and share in here
+    worse, better = [t for t in likelihood.tests if t.share]
+    assert written(worse.interval, 3) in page
+    gain = better.interval
+    assert f"{-gain.estimate:.3f} [{-gain.high:.3f}, {-gain.low:.3f}]" in page
+    for claim in ("C4", "C7a"):
+        assert rows[claim].verdict is Verdict.CONTRADICTED
+    (half, *_), (full, *_) = rows["C4"].lines[0].tests, rows["C7a"].lines[0].tests
+    assert f"{written(half.share, 0, percent=True)} remains at half the layers" in page
+    assert written(full.interval, 2) in page and written(full.share, 1, percent=True) in page
+
+
 def test_damage_of_natural_images_ranks_as_is_written():
     """Kendall's tau over plans between mean damages on shapes and on CIFAR-10."""
     found = []
