@@ -70,6 +70,24 @@ def test_the_committed_results_of_small_say_what_is_written_of_them():
     assert f"(+{i.estimate:.1f} [{i.low:.1f}, {i.high:.1f}] FD)" in results
 
 
+def test_the_committed_triangle_of_six_scales_says_what_is_written_of_it():
+    folder = RESULTS / "sensitivity-six"
+    study = SensitivityFile.load(folder / "study.json")
+    found = analyse(study, load_frame(folder / "frame.parquet")).main
+    name, blind = (f"fd/{extractor.name}/n1000" for extractor in study.extractors)
+    signs = {
+        metric: Counter(
+            (one.interval.low > 0) - (one.interval.high < 0) for one in triangle.values()
+        )
+        for metric, triangle in found.asymmetry.triangle.items()
+    }
+    assert (signs[name][1], signs[name][-1]) == (12, 2)
+    assert (signs[blind][-1], signs["nll/mean"][-1]) == (10, 15)
+    claimed = found.claim.lines[0].tests[0].interval
+    text = " ".join(RESULTS.with_suffix(".md").read_text().split())
+    assert f"(+{claimed.estimate:.1f} [{claimed.low:.1f}, {claimed.high:.1f}] FD)" in text
+
+
 def trade_of(name: str) -> dict[str, LedgerRow]:
     """The ledger of a committed pareto study, by claim."""
     study = ParetoFile.load(RESULTS / name / "study.json")
