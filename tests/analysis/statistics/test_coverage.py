@@ -72,7 +72,7 @@ def test_at_the_floor_the_ladder_s_spread_covers_and_the_jackknife_s_is_too_wide
         intervals = [one.interval() for one in observed(measured, ["metric"]).values()]
         covered.append(np.mean([one.low <= repeats.mean() <= one.high for one in intervals]))
         half_widths.append(np.mean([(one.high - one.low) / 2 for one in intervals]))
-    assert 0.93 <= covered[1] <= 0.97 < covered[0]
+    assert 0.93 <= covered[1] <= 0.97 and covered[1] < covered[0]
     assert half_widths[0] > 1.2 * half_widths[1]
 
 

@@ -31,7 +31,9 @@ JUDGES: dict[type[Study[Any, Any]], type[StudyConfig]] = {
 def test_a_preset_s_tables_are_of_its_data_tokenizer_and_features(preset: str) -> None:
     """Or all its verdicts would be *cannot resolve*, unseen."""
     planned, _ = Sensitivity(config_of(SensitivityConfig, preset=preset), "test").plan()
-    assert planned.instrument.ladder is not None
+    ladder = planned.instrument.ladder
+    assert ladder is not None
+    assert all((one.kind in ("fd", "kid")) <= (one.floor is not None) for one in ladder.metrics)
     packaged = (TABLES / f"noise-{preset}.json").exists()
     assert (planned.instrument.noise is not None) == packaged
 
