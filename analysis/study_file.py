@@ -56,15 +56,12 @@ class Facts(BaseModel):
 
 
 COMMON_BLOCK = 1000
-"""Of a frame's column `group`: from it on blocks are of what all units share, see `analysis.frame`.
-"""
+"""Of a frame's `group`: from it on blocks are of what all units share, see `analysis.frame`."""
 
 
 class HardwareFacts(Facts):
-    """The machine. `workers` are processes that ran cells, of `threads_per_process` each.
-
-    `precision` is the type that networks were measured in, and trained in by autocast.
-    """
+    """The machine. `workers` are processes that ran cells, of `threads_per_process` each;
+    `precision` is the type that networks were measured in, and trained in by autocast."""
 
     cpu: str
     cores: int
@@ -169,8 +166,7 @@ class SpreadFacts(Facts):
 
 
 class FloorFacts(Facts):
-    """What the ladder's repeats of real images say of a distance's floor, at one sample count:
-    their standard deviation, and the score up to which a cell cannot be told from them."""
+    """Of the ladder's real images: their spread, and the score up to which a cell is like them."""
 
     deviation: float = Field(gt=0)
     limit: float

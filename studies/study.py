@@ -329,8 +329,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         tabled = (outcome.result(point) for point in outcome.points if point.task.tabled)
         names = dict.fromkeys(name for result in tabled for name in result.metrics)
         samples, found = outcome.bench.evaluation.samples, self._outlooks(outcome.bench)
-        instrument = outcome.bench.instrument
-        facts |= {"ladder": instrument.passes(names, samples), "floors": instrument.floors(names)}
+        facts |= outcome.bench.instrument.facts(names, samples)
         spreads = planned_spreads(found, [parse_metric(name) for name in names])
         facts |= {"spreads": spreads, "power": planned_power(spreads, len(self.judged))}
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}

@@ -8,7 +8,7 @@ setting, or the files that its flags name, which must be of its setting.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from analysis.errors import FrameError
 from analysis.instrument_file import LadderTable, NoiseTable, Passes, Setting, Table
@@ -30,6 +30,11 @@ class Instrument:
 
     ladder: LadderTable | None
     noise: NoiseTable | None
+
+    def facts(self, metrics: Iterable[str], samples: int) -> dict[str, Any]:
+        """What `StudyFile` says of the ladder."""
+        names = list(metrics)
+        return {"ladder": self.passes(names, samples), "floors": self.floors(names)}
 
     def passes(
         self, metrics: Iterable[str], samples: int
