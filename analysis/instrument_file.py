@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
-from analysis.study_file import Facts, FloorFacts, SamplingFacts, ScaleZone, StudyFile, SupernetFile
+from analysis.study_file import Facts, SamplingFacts, ScaleZone, StudyFile, SupernetFile
 
 TABLE = "table.json"
 
@@ -51,13 +51,13 @@ class Table(Facts):
 
 
 class Passes(Facts):
-    """The zones whose damage a metric saw, and the floor of a distance; `extractor` as metric
-    names have it."""
+    """The zones whose damage a metric saw; `extractor` as metric names have it. `floor_spread`: of
+    a distance, the standard deviation of real images over the repeats."""
 
     kind: str
     extractor: str | None = None
     zones: Mapping[ScaleZone, bool]
-    floor: FloorFacts | None = None
+    floor_spread: float | None = Field(default=None, gt=0)
 
 
 class LadderTable(Table):

@@ -165,13 +165,6 @@ class SpreadFacts(Facts):
     common_freedom: int = 0
 
 
-class FloorFacts(Facts):
-    """Of the ladder's real images: their spread, and the score up to which a cell is like them."""
-
-    deviation: float = Field(gt=0)
-    limit: float
-
-
 class StudyHead(Facts, extra="ignore"):
     """What any study says, whatever it measures.
 
@@ -230,8 +223,9 @@ class StudyFile(StudyHead):
         model: what the networks under test are, in a few words.
         plans: cell digest to the layers of each scale.
         ladder: metric to whether it saw known damage of each zone's last scale
-            (`studies.ladder`); None where that was not run for these features. `floors`: its real
-            images by distance, where they were as many as this study's samples.
+            (`studies.ladder`); None where that was not run for these features. `floor_spreads`:
+            by distance, the standard deviation of its real images, where they were as many as this
+            study's samples.
         power: line of the ledger (`C2`, `C4 half the layers`: a claim and its part) and metric to
             the planned power at a true loss of zero; None where nothing was planned. `spreads`:
             what it follows from, for any number of units.
@@ -252,7 +246,7 @@ class StudyFile(StudyHead):
     likelihood: LikelihoodFacts
     plans: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     ladder: Mapping[str, Mapping[ScaleZone, bool]] | None = None
-    floors: Mapping[str, FloorFacts] = {}
+    floor_spreads: Mapping[str, float] = {}
     power: Mapping[str, Mapping[str, float]] | None = None
     spreads: Mapping[str, Mapping[str, tuple[SpreadFacts, ...]]] | None = None
     pooled: tuple[str, ...] = ()

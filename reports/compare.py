@@ -183,8 +183,11 @@ def compare(one: Path, other: Path) -> Comparison:
     if studies[0].study != studies[1].study:
         names = " and ".join(study.study for study in studies)
         raise FrameError(f"{one}, {other}: are of the studies {names}; compare two of one study")
-    training, named = isinstance(studies[0], SupernetFile), zip(folders, studies, strict=True)
-    frames = [study_frame(folder, study, training=training) for folder, study in named]
+    training = isinstance(studies[0], SupernetFile)
+    frames = [
+        study_frame(folder, study, training=training)
+        for folder, study in zip(folders, studies, strict=True)
+    ]
     metrics = [[metric.name for metric in headline_metrics(frame)] for frame in frames]
     levels = [_levels(frame, names) for frame, names in zip(frames, metrics, strict=True)]
     ledgers = [judge(study, frame) for study, frame in zip(studies, frames, strict=True)]

@@ -25,7 +25,7 @@ from varant.files import differences, sha256_file
 
 TABLES = (CURVES_FILE, CONFLICT_FILE)  # of units, which some studies have beside the frame
 OF_A_RUN = {"code_version", "created", "command", "hardware", "pooled", "question", "seconds"}
-OF_A_RUN |= {"versions", "floors"}
+OF_A_RUN |= {"versions", "floor_spreads"}
 """What may differ between runs of one config, since no number of units depends on it."""
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256"}
 OF_UNITS |= {"power", "spreads"}

@@ -91,19 +91,24 @@ class Ladder(Study[LadderConfig, None]):
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """The table that other studies read."""
         from analysis.frame import load_frame
-        from analysis.statistics.ladder import climb, floors, passes
+        from analysis.statistics.ladder import climb, floor_spreads, passes
         from analysis.study_file import FRAME_FILE
         from studies.grid.folder import write_facts
 
         frame = load_frame(outcome.folder / FRAME_FILE, full=False)
-        at = floors(frame)
+        spreads = floor_spreads(frame)
         table = LadderTable(
             setting=outcome.bench.setting,
             samples=outcome.bench.evaluation.samples,
             repeats=len(self.units),
             metrics=tuple(
-                Passes(kind=m.kind, extractor=m.extractor, zones=zones, floor=at.get(m))
-                for m, zones in passes(climb(frame)).items()
+                Passes(
+                    kind=metric.kind,
+                    extractor=metric.extractor,
+                    zones=zones,
+                    floor_spread=spreads.get(metric),
+                )
+                for metric, zones in passes(climb(frame)).items()
             ),
         )
         return [write_facts(outcome.folder / TABLE, table)]

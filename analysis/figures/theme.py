@@ -50,7 +50,7 @@ LOOK = {
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
     "svg.hashsalt": "varant",
-    "svg.fonttype": "none",  # text stays text: it can be found in a PDF that is a third as large
+    "svg.fonttype": "none",  # text can be found, and reports are half as large
     "savefig.dpi": 200,
 }
 

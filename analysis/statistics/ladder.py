@@ -12,8 +12,8 @@ that zone's last scale swapped: all its tokens from another image of the class. 
 `LEAST_REPEATS` repeats nothing passes, since 95 % could not be told from all of them.
 The frame's column `window` says which zone a rung decides about.
 
-A distance is a square: near its least value the jackknife over samples is no guide to its spread.
-There, the spread of the repeats' real images is taken instead (`at_floor`).
+A distance is a square: at its least value the jackknife over samples may be too wide. There, the
+spread of the repeats' real images is taken instead (`with_floor_spreads`).
 """
 
 import math
@@ -27,7 +27,7 @@ from scipy import special
 from analysis.metrics import Metric, parse_metric
 from analysis.statistics.intervals import SIGNIFICANCE
 from analysis.statistics.units import Observations, observed
-from analysis.study_file import COMMON_BLOCK, REAL, FloorFacts, ScaleZone
+from analysis.study_file import COMMON_BLOCK, REAL, ScaleZone
 
 REJECTED = 0.95
 LEAST_REPEATS = 20
@@ -109,43 +109,36 @@ def passes(steps: tuple[Step, ...]) -> dict[Metric, dict[ScaleZone, bool]]:
     return found
 
 
-def floors(frame: pd.DataFrame) -> dict[Metric, FloorFacts]:
-    """By distance, the floor that a ladder's frame tells; nothing below `LEAST_REPEATS` repeats."""
+def floor_spreads(frame: pd.DataFrame) -> dict[Metric, float]:
+    """By distance, the standard deviation of a ladder's real images; of enough repeats only."""
     of_real = observed(frame, ["metric"], frame["family"] == REAL)
     named = {parse_metric(name): one for (name,), one in of_real.items()}
     return {
-        metric: FloorFacts(
-            deviation=float(one.values.std(ddof=1)), limit=prediction_limit(one, metric)
-        )
+        metric: float(one.values.std(ddof=1))
         for metric, one in named.items()
         if metric.distance and len(one.units) >= LEAST_REPEATS
     }
 
 
-def at_floor(frame: pd.DataFrame, floors: Mapping[str, FloorFacts]) -> pd.DataFrame:
-    """A study's frame, in which distances at their floor have the ladder's standard error.
+def with_floor_spreads(frame: pd.DataFrame, spreads: Mapping[str, float]) -> pd.DataFrame:
+    """A study's frame, in which the real images' distances have the ladder's standard error.
 
-    Of real images, and of cells whose score cannot be told from theirs, the jackknife's replicates
-    are drawn together about their mean until they say what the ladder's repeats do; others stay.
+    Their jackknife's replicates are spread about their mean until they say what the ladder's
+    repeats do. Other cells stay, those near the floor too: what lies a little above it varies more
+    than real images do.
 
     Args:
-        floors: by metric, at the frame's sample counts.
+        spreads: by metric, at the frame's sample counts.
     """
     key = ["unit", "cell_digest", "metric"]
-    whole = frame[frame["metric"].isin(list(floors)) & frame["group"].isna()]
-    limit = whole["metric"].map({name: facts.limit for name, facts in floors.items()}).astype(float)
-    at = whole.loc[(whole["family"] == REAL) | (whole["value"] <= limit), key]
-    # Of cells at the floor alone, which are few: a frame may have millions of rows.
-    near = np.logical_and.reduce([frame[name].isin(at[name].unique()) for name in key])
-    own = frame.loc[near & (frame["group"] < COMMON_BLOCK).fillna(False), [*key, "value"]]
-    own = own[pd.MultiIndex.from_frame(own[key]).isin(pd.MultiIndex.from_frame(at))]
+    real = (frame["family"] == REAL) & frame["metric"].isin(list(spreads))
+    own = frame.loc[real & (frame["group"] < COMMON_BLOCK).fillna(False), [*key, "value"]]
     if own.empty:
         return frame
     of_cell = own.groupby(key, observed=True)["value"]
     mean, count = of_cell.transform("mean"), of_cell.transform("size")
     error = of_cell.transform("std", ddof=0) * np.sqrt(count - 1)
-    wanted = own["metric"].map({name: facts.deviation for name, facts in floors.items()})
-    factor = (wanted.astype(float) / error).where(error > 0, 1.0)
+    factor = (own["metric"].map(dict(spreads)).astype(float) / error).where(error > 0, 1.0)
     value = frame["value"].copy()
     value[own.index] = mean + factor * (own["value"] - mean)
     changed = frame.copy(deep=False)

@@ -189,9 +189,8 @@ def _ladder(study: StudyFile) -> str:
             for name, zones in study.ladder.items()
             if (metric := parse_metric(name)).kind in ("fd", "fid")
         ),
-        "of what cannot be told from real images the jackknife's standard error is replaced by the "
-        "spread of its repeats of real images"
-        if study.floors
+        "real images have the standard error of its repeats in place of the jackknife's"
+        if study.floor_spreads
         else None,
     )
 

@@ -14,7 +14,7 @@ import typst
 
 from analysis.errors import FrameError
 from analysis.frame import load_frame, write_parquet
-from analysis.statistics.ladder import at_floor
+from analysis.statistics.ladder import with_floor_spreads
 from analysis.study_file import BASE, CURVES_FILE, FILE, FRAME_FILE, REAL, SHEET_FILE, StudyFile
 from varant import manifest
 from varant.files import replacing
@@ -143,9 +143,9 @@ def check_together(
 def study_frame(
     folder: Path, study: StudyFile, *, training: bool = False, full: bool = False
 ) -> pd.DataFrame:
-    """A study's frame as `load_frame` reads it, with the standard errors that its ladder knows."""
+    """A study's frame as `load_frame` reads it, with the floor's standard errors by its ladder."""
     frame = load_frame(folder / FRAME_FILE, training=training, full=full)
-    return at_floor(frame, study.floors)
+    return with_floor_spreads(frame, study.floor_spreads)
 
 
 def check_anchors(folder: Path, frame: pd.DataFrame, study: StudyFile) -> None:

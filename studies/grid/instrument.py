@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from analysis.errors import FrameError
 from analysis.instrument_file import LadderTable, NoiseTable, Passes, Setting, Table
 from analysis.metrics import parse_metric
-from analysis.study_file import FloorFacts, ScaleZone
+from analysis.study_file import ScaleZone
 from studies.grid.flags import StudyConfig
 from varant.errors import UserError
 from varant.start.sources import Resolved
@@ -34,7 +34,7 @@ class Instrument:
     def facts(self, metrics: Iterable[str], samples: int) -> dict[str, Any]:
         """What `StudyFile` says of the ladder."""
         names = list(metrics)
-        return {"ladder": self.passes(names, samples), "floors": self.floors(names)}
+        return {"ladder": self.passes(names, samples), "floor_spreads": self.floor_spreads(names)}
 
     def passes(
         self, metrics: Iterable[str], samples: int
@@ -51,12 +51,14 @@ class Instrument:
             if (parse_metric(name).samples or samples) >= self.ladder.samples
         }
 
-    def floors(self, metrics: Iterable[str]) -> dict[str, FloorFacts]:
-        """`StudyFile.floors`, by names of distances of as many samples as the ladder's."""
+    def floor_spreads(self, metrics: Iterable[str]) -> dict[str, float]:
+        """`StudyFile.floor_spreads`, by names of distances of as many samples as the ladder's."""
         return {
-            name: known.floor
+            name: spread
             for name, known in self._known(metrics)
-            if known.floor and self.ladder and parse_metric(name).samples == self.ladder.samples
+            if (spread := known.floor_spread)
+            and self.ladder
+            and parse_metric(name).samples == self.ladder.samples
         }
 
     def _known(self, metrics: Iterable[str]) -> Iterator[tuple[str, Passes]]:

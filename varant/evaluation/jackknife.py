@@ -35,7 +35,7 @@ class Jackknifed:
         """Of the delete-a-group jackknife; 0 for one group, NaN without replicates.
 
         Source: B. Efron and C. Stein, Annals of Statistics 9 (1981), 586-596. At a distance's floor
-        it is no guide: there the distance is a square near its least value.
+        it may be too wide: there the distance is a square near its least value.
         """
         groups = len(self.replicates_G)
         return float(np.sqrt((groups - 1) * self.replicates_G.var())) if groups else float("nan")

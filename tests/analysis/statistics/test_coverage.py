@@ -9,7 +9,7 @@ from small_studies import cell_rows
 
 from analysis.frame import checked_frame
 from analysis.statistics.intervals import jackknife_t, paired_t, welch_t
-from analysis.statistics.ladder import LEAST_REPEATS, at_floor, floors
+from analysis.statistics.ladder import LEAST_REPEATS, floor_spreads, with_floor_spreads
 from analysis.statistics.units import observed
 from varant.evaluation.reference import Gaussian
 from varant.evaluation.scores import frechet, frechet_distance
@@ -63,12 +63,14 @@ def test_at_the_floor_the_ladder_s_spread_covers_and_the_jackknife_s_is_too_wide
     repeats = np.array([frechet_distance(Gaussian.of(real()), reference) for _ in range(4_000)])
     climbed = {name: rng.choice(repeats, LEAST_REPEATS, replace=False) for name in names}
     units = range(LEAST_REPEATS)
-    found = floors(frame_of({u: {name: [of[u]] for name, of in climbed.items()} for u in units}))
-    facts = {metric.name: floor for metric, floor in found.items()}
+    found = floor_spreads(
+        frame_of({u: {name: [of[u]] for name, of in climbed.items()} for u in units})
+    )
+    spreads = {metric.name: spread for metric, spread in found.items()}
     scored = {name: frechet(real(), reference) for name in names}
     frame = frame_of({0: {name: [one.value, *one.replicates_G] for name, one in scored.items()}})
     covered, half_widths = [], []
-    for measured in (frame, at_floor(frame, facts)):
+    for measured in (frame, with_floor_spreads(frame, spreads)):
         intervals = [one.interval() for one in observed(measured, ["metric"]).values()]
         covered.append(np.mean([one.low <= repeats.mean() <= one.high for one in intervals]))
         half_widths.append(np.mean([(one.high - one.low) / 2 for one in intervals]))

@@ -11,14 +11,14 @@ from analysis.frame import checked_frame
 from analysis.metrics import parse_metric
 from analysis.statistics.ladder import (
     LEAST_REPEATS,
-    at_floor,
     climb,
-    floors,
+    floor_spreads,
     passes,
     prediction_limit,
+    with_floor_spreads,
 )
 from analysis.statistics.units import Observations, observed
-from analysis.study_file import COMMON_BLOCK, FloorFacts
+from analysis.study_file import COMMON_BLOCK
 
 
 def observations(values: np.ndarray) -> Observations:
@@ -64,15 +64,14 @@ def test_nothing_passes_with_too_few_repeats(units: int) -> None:
 def test_distances_alone_have_a_floor_and_only_of_enough_repeats() -> None:
     frame = ladder_frame(units=LEAST_REPEATS, damage={"late": 20})
     real = frame[(frame["family"] == "real") & (frame["metric"] == FD)]["value"]
-    (metric,) = found = floors(frame)
-    assert (metric.name, found[metric].deviation) == (FD, pytest.approx(real.std()))
-    assert real.mean() < found[metric].limit < real.mean() + 3 * real.std()
-    assert floors(ladder_frame(units=LEAST_REPEATS - 1, damage={})) == {}
+    (metric,) = found = floor_spreads(frame)
+    assert (metric.name, found[metric]) == (FD, pytest.approx(real.std()))
+    assert floor_spreads(ladder_frame(units=LEAST_REPEATS - 1, damage={})) == {}
 
 
-def test_only_what_cannot_be_told_from_real_images_has_the_ladder_s_spread() -> None:
-    spread, floor = np.linspace(-1, 1, 20), FloorFacts(deviation=0.05, limit=1.1)
-    levels = {"real": 1.2, "near": 1.0, "far": 1.5}
+def test_only_real_images_have_the_ladder_s_spread() -> None:
+    spread = np.linspace(-1, 1, 20)
+    levels = {"real": 1.2, "near": 1.0}
     rows = []
     for name, level in levels.items():
         scores = {m: [level, *(level + spread)] for m in (FD, ACCURACY)}
@@ -81,7 +80,7 @@ def test_only_what_cannot_be_told_from_real_images_has_the_ladder_s_spread() -> 
         shared = cell_rows(family | {"unit": 0, "cell_digest": name}, {FD: [level, *spread]})[1:]
         rows += [row | {"group": row["group"] + COMMON_BLOCK} for row in shared]
     before = checked_frame(pd.DataFrame(rows))
-    after = at_floor(before, {FD: floor})
+    after = with_floor_spreads(before, {FD: 0.05})
     for name in levels:
         for metric in (FD, ACCURACY):
             errors = []
@@ -89,8 +88,8 @@ def test_only_what_cannot_be_told_from_real_images_has_the_ladder_s_spread() -> 
                 found = observed(frame[frame["plan"] == name], ["metric"])[metric,]
                 errors.append(found.sample_error)
                 assert found.values == [levels[name]]
-            told = metric == ACCURACY or name == "far"
-            assert errors[1] == pytest.approx(errors[0] if told else floor.deviation)
+            told = metric == ACCURACY or name == "near"
+            assert errors[1] == pytest.approx(errors[0] if told else 0.05)
     common = before["group"] >= COMMON_BLOCK
     pd.testing.assert_frame_equal(before[common], after[common])
-    pd.testing.assert_frame_equal(before, at_floor(before, {}))
+    pd.testing.assert_frame_equal(before, with_floor_spreads(before, {}))

@@ -11,7 +11,7 @@ from command_lines import config_of
 from instrument_frames import SETTING, noise_table
 
 from analysis.instrument_file import LadderTable, NoiseTable, Passes, Setting
-from analysis.study_file import FloorFacts, SamplingFacts
+from analysis.study_file import SamplingFacts
 from studies.grid import instrument
 from studies.grid.instrument import Instrument, instrument_of, samples_of
 from studies.pareto import ParetoConfig
@@ -20,12 +20,11 @@ from varant import Geometry, UserError
 from varant.start.sources import Resolved
 
 ZONES = {"early": True, "middle": True, "late": False}
-FLOOR = FloorFacts(deviation=0.02, limit=1.1)
 LADDER = LadderTable(
     setting=SETTING,
     samples=1000,
     repeats=20,
-    metrics=(Passes(kind="fd", extractor="shapes-1a2b3c", zones=ZONES, floor=FLOOR),),
+    metrics=(Passes(kind="fd", extractor="shapes-1a2b3c", zones=ZONES, floor_spread=0.02),),
 )
 GEOMETRY = Geometry.official(16)
 SAMPLING = SamplingFacts(samples=1000, cfg=0.0, top_k=0, top_p=0.0)
@@ -103,11 +102,12 @@ def test_a_ladder_speaks_of_at_least_as_many_samples() -> None:
     assert found.passes(names, 999) is None
 
 
-def test_a_floor_is_that_of_exactly_as_many_samples() -> None:
+def test_a_floor_s_spread_is_that_of_exactly_as_many_samples() -> None:
     found, names = Instrument(ladder=LADDER, noise=None), ("500", "1000", "2000")
     named = [f"fd/shapes-1a2b3c/n{samples}" for samples in names]
-    assert found.floors([*named, "kid/shapes-1a2b3c/n1000", "nll/mean"]) == {named[1]: FLOOR}
-    assert Instrument(ladder=None, noise=None).floors(named) == {}
+    known = found.floor_spreads([*named, "kid/shapes-1a2b3c/n1000", "nll/mean"])
+    assert known == {named[1]: 0.02}
+    assert Instrument(ladder=None, noise=None).floor_spreads(named) == {}
 
 
 def test_samples_are_the_flag_s_or_what_the_power_asks_for() -> None:

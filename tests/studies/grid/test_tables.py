@@ -33,7 +33,9 @@ def test_a_preset_s_tables_are_of_its_data_tokenizer_and_features(preset: str) -
     planned, _ = Sensitivity(config_of(SensitivityConfig, preset=preset), "test").plan()
     ladder = planned.instrument.ladder
     assert ladder is not None
-    assert all((one.kind in ("fd", "kid")) <= (one.floor is not None) for one in ladder.metrics)
+    assert all(
+        (one.kind in ("fd", "kid")) <= (one.floor_spread is not None) for one in ladder.metrics
+    )
     packaged = (TABLES / f"noise-{preset}.json").exists()
     assert (planned.instrument.noise is not None) == packaged
 
