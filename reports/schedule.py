@@ -10,15 +10,17 @@ from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.claims.rules import undecided
+from analysis.figures.colours import colours_of
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.metrics import Metric, parse_metric
 from analysis.search_file import ScheduleFile, TrialFacts
 from analysis.searches import schedules
 from analysis.searches.schedules import END, OBJECTIVES, PARAMETERS, SHAPE, START
+from analysis.statistics.fronts import trades
 from analysis.statistics.levels import Levels, PlanKey
 from reports.parts import words
-from reports.parts.figures import add_samples
+from reports.parts.figures import add_samples, trade_plate
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
@@ -55,6 +57,10 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     page.answer(study.question, verdict, _answer(study, len(trials), again, metrics))
     page.heading("Retrained in fresh units, on test images")
     _add_retrained(page, again)
+    if found := trades(levels, metrics, subnets):
+        lead = "Full network against subnets. "
+        draw = partial(trade_plate, found, colours_of(levels.ways))
+        page.figure("trade", draw, lead, _trade_caption(len(study.units)))
     page.heading("The search")
     _add_search(page, study, trials)
     said = "of the retrained models, first fresh unit; the same random numbers in every row."
@@ -157,6 +163,16 @@ def _add_retrained(page: Page, again: pd.DataFrame) -> None:
         f"{over}; positive is worse. Subnets: the mean over depths at the trained switch "
         "point. p after Holm's correction over the rows of a metric.",
         numeric_from=3,
+    )
+
+
+def _trade_caption(units: int) -> str:
+    crosses = f"crosses: 95 % intervals by {words.over(units)}; " if units > 1 else ""
+    return (
+        "The retrained models, lower left is better; dotted: the full network of the control, "
+        "trained on without subnet steps; bands: real images, the floor; "
+        f"{crosses}dots: units. Models of a unit share its images and random numbers: the table "
+        "tells them apart better than the crosses."
     )
 
 

@@ -5,9 +5,9 @@
 Searches start share, end share, shape of the ramp and the lengths of the three phases with Optuna
 (TPE, two objectives: NLL of the full network and mean NLL of the subnets, on select images), from
 the first unit's base network with one budget a trial. The paper's 2:8 -> 10:0 over 5:15:10, fixed
-shares and the reversed schedule are trials of their own. Then the winners and the paper's point are
-trained again on fresh units, `--units` of them after the first, and measured on test images: what
-the search saw is never the result.
+shares and the reversed schedule are trials of their own. Then the winners, the paper's
+point and the control (no subnet steps) are trained on fresh units, `--units` of them after the
+first, and measured on test images: what the search saw is never the result.
 
 The search lives in a SQLite file of the study's folder: kill it anywhere and run it again, no trial
 is lost or repeated; a larger --trials goes on with it.
@@ -29,7 +29,7 @@ from analysis.search_file import FoundSchedules, ScheduleFile, TrialFacts
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
 from studies.study import Run, main
-from studies.supernets import Arm, SwitchedConfig, SwitchedStudy
+from studies.supernets import Arm, SwitchedConfig, SwitchedStudy, control
 from varant.errors import UserError
 from varant.files import digest_of
 from varant.flags import Times
@@ -97,7 +97,7 @@ class ScheduleStudy(SwitchedStudy[ScheduleConfig, FoundSchedules]):
         return Arm(label=label, schedule=schedule, switch=self.train_switch(geometry))
 
     def arms(self, geometry: Geometry, found: FoundSchedules | None) -> list[Arm]:
-        """The schedules that are trained with fresh seeds: the paper's, and the winners."""
+        """What is trained with fresh seeds: the control, the paper's schedule, and the winners."""
         from studies.searching.schedules import PAPER, fixed_points, schedule_of
 
         chosen = {PAPER: fixed_points()[PAPER]}
@@ -105,7 +105,8 @@ class ScheduleStudy(SwitchedStudy[ScheduleConfig, FoundSchedules]):
             chosen |= {f"winner {i}": Schedule.progressive(0.2 + 0.01 * i) for i in (1, 2)}
         else:
             chosen |= {name: schedule_of(won.parameters) for name, won in found.won.items()}
-        return [self._arm(geometry, label, schedule) for label, schedule in chosen.items()]
+        trained = [self._arm(geometry, label, schedule) for label, schedule in chosen.items()]
+        return [control(self.train_switch(geometry)), *trained]
 
     # The search.
 
@@ -213,7 +214,7 @@ class ScheduleStudy(SwitchedStudy[ScheduleConfig, FoundSchedules]):
         return [
             f"{len(trials)} trials of {trials[0].task.images:,} image passes: "
             f"{', '.join(list(fixed_points())[: len(trials)])}, and what TPE proposes",
-            f"{len(models)} models of the paper's schedule and at most two winners, units "
+            f"{len(models)} models of control, the paper's schedule and at most two winners, units "
             f"{','.join(map(str, self.judged))}",
         ]
 

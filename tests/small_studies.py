@@ -169,6 +169,7 @@ def switch_frame(
 def schedule_ways() -> dict[str, dict[str, Any]]:
     return {
         "base": BASE | {"train_switch": 3},
+        "control": {"kind": "full", "share": 0.0, "train_switch": 3},
         REFERENCE: {"kind": "progressive", "share": None, "train_switch": 3},
         WINNER: {"kind": "fixed", "share": 0.5, "train_switch": 3},
     }
@@ -180,7 +181,7 @@ def schedule_frame(
     """The winner differs from the reference by `full` and, on average, `subnets`."""
 
     def level(way: str, depth: int | None, _: int | None) -> float:
-        if way == "base":
+        if way in ("base", "control"):
             return 3.0 + UNTRAINED * (depth is not None)
         damage = full if depth is None else subnets + 0.05 * (depth - 3)
         return 3.0 + damage * (way == WINNER)

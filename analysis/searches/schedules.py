@@ -18,7 +18,7 @@ from analysis.statistics.fronts import non_dominated
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import mean_of
-from analysis.study_file import BASE, Zone
+from analysis.study_file import Zone
 
 OBJECTIVES: tuple[Zone, ...] = get_args(Zone)
 PARAMETERS = ("start share", "end share", "first phase", "ramp of the rest", "ramp shape")
@@ -64,7 +64,8 @@ def winners(table: pd.DataFrame) -> dict[str, int]:
 def retrained(
     levels: Levels, metrics: Sequence[Metric], *, reference: str, subnets: Sequence[PlanKey]
 ) -> pd.DataFrame:
-    """Every other schedule against `reference`: trained with fresh seeds, measured on test images.
+    """Every other schedule with subnets against `reference`: trained with fresh seeds, measured on
+    test images.
 
     Columns: `schedule`; `zone`: `full`, or `subnets`, the mean over these plans; `metric`;
     `damage`, the paired difference (positive is worse), with `low`, `high` and `p_value`; `units`
@@ -72,7 +73,7 @@ def retrained(
     zones of one metric; `sign`: +1 worse, -1 better, 0 not different at 5 % after Holm.
     """
     zones: dict[Zone, Sequence[PlanKey]] = {"full": (FULL,), "subnets": subnets}
-    schedules = [way.name for way in levels.ways if way.name != reference and way.kind != BASE]
+    schedules = [way.name for way in levels.ways if way.name != reference and not way.anchor]
     rows = []
     for metric, schedule, (zone, plans) in product(metrics, schedules, zones.items()):
         parts = [levels.paired((schedule, p), (reference, p), metric.name) for p in plans]

@@ -312,6 +312,14 @@ def _half_width(found: Observations) -> float:
     return i.high - i.estimate if len(found.units) > 1 else math.nan
 
 
+def trades(
+    levels: Levels, metrics: Sequence[Metric], subnets: Sequence[PlanKey]
+) -> dict[Metric, list[Trade]]:
+    """By metric, those of the subnets that were measured; without metrics that have none."""
+    every = {m: [found for s in subnets if (found := trade(levels, m, s))] for m in metrics}
+    return {metric: found for metric, found in every.items() if found}
+
+
 def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
     """Every schedule's full network against one subnet; None where none has both."""
     schedules, sign = {}, metric.damage_sign

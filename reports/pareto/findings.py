@@ -11,7 +11,7 @@ from analysis.errors import FrameError, was_written
 from analysis.frame import read_parquet
 from analysis.metrics import Metric
 from analysis.statistics.choices import ChosenPlan, choose_plans, half_of
-from analysis.statistics.fronts import frontier, hypervolume_table, trade
+from analysis.statistics.fronts import frontier, hypervolume_table, trades
 from analysis.statistics.levels import FULL, Levels, PlanKey, Way
 from analysis.statistics.noninferiority import fieller
 from analysis.statistics.units import common_of
@@ -29,7 +29,7 @@ class ParetoFindings:
         metrics: those that decide.
         main: those of the main tables: of the first feature space, and NLL.
         frontiers: one for each of `metrics` that some trained plan was measured by.
-        trades: by name of the metric, a subnet each, the deepest first.
+        trades: by metric, a subnet each, the deepest first.
         shares: of `remaining`.
         curves: of `load_curves`.
     """
@@ -45,10 +45,7 @@ class ParetoFindings:
         measured = [metric for metric in self.metrics if metric.name in known]
         planes = [frontier(levels, metric, full_kv=full_kv) for metric in measured]
         self.frontiers = tuple(plane for plane in planes if len(plane.front))
-        self.trades = {
-            metric.name: [found for subnet in subnets if (found := trade(levels, metric, subnet))]
-            for metric in self.metrics
-        }
+        self.trades = trades(levels, self.metrics, subnets)
         self.shares = remaining(Trained(study=study, levels=levels), self.metrics, plans)
         metrics = [plane.metric for plane in self.frontiers]
         self.hypervolumes = hypervolume_table(levels, metrics, plans[-1], full_kv=full_kv)

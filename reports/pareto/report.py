@@ -12,11 +12,11 @@ from analysis import numbers
 from analysis.claims.ledger import judge_claims
 from analysis.claims.rows import LedgerRow
 from analysis.figures.colours import colours_of
-from analysis.figures.frontier import draw_frontier, draw_hypervolume, draw_trade
+from analysis.figures.frontier import draw_frontier, draw_hypervolume
 from analysis.figures.labels import memory_axes
 from analysis.figures.points import draw_curves
 from analysis.figures.shares import draw_shares
-from analysis.figures.theme import PAGE_WIDTH, new_figure
+from analysis.figures.theme import new_figure
 from analysis.frame import own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import Frontier
@@ -26,7 +26,7 @@ from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
 from reports.pareto.rivals import RivalFindings, add_rivals
 from reports.parts import words
-from reports.parts.figures import add_samples
+from reports.parts.figures import add_samples, named_grid, trade_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, negative_results, verdict_words
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
@@ -75,9 +75,10 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     _add_chosen(page, found)
     add_rivals(page, rivals)
     page.heading("Full network against subnets")
-    if any(found.trades.values()):
+    if found.trades:
         lead = "The trade between full network and subnets. "
-        page.figure("trade", partial(_trade_plate, found), lead, sentences.trade_caption(found))
+        draw = partial(trade_plate, found.trades, colours_of(found.levels.ways))
+        page.figure("trade", draw, lead, sentences.trade_caption(found))
     _add_levels(page, found)
     if not found.hypervolumes.empty:
         page.heading("Hypervolume")
@@ -256,21 +257,6 @@ def _frontier_plate(found: ParetoFindings, data: Frontier) -> Figure:
     return figure
 
 
-def _trade_plate(found: ParetoFindings) -> Figure:
-    """A row a metric, a panel a subnet in the (full, subnet) plane; names at the last."""
-    rows = [metric for metric in found.metrics if found.trades[metric.name]]
-    figure, grid = _grid(len(rows), max(len(found.trades[m.name]) for m in rows), panel=1.3)
-    colours = colours_of(found.levels.ways)
-    for axes, metric in zip(grid, rows, strict=True):
-        panels = found.trades[metric.name]
-        for i, (ax, data) in enumerate(zip(axes, panels, strict=False)):
-            last = i + 1 == len(panels)
-            draw_trade(ax, data, colours, names=last)
-            ax.set_title(f"{metric.short} of {data.subnet.label}")
-            ax.set_xlabel(f"{metric.short} of full", fontsize=7.5)
-    return figure
-
-
 def _hypervolume_plate(found: ParetoFindings) -> Figure:
     """A panel a metric."""
     tables = list(found.hypervolumes.groupby("metric", sort=False))
@@ -289,7 +275,7 @@ def _curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
     by_plan = dict(iter(lines.groupby("plan", sort=False)))
     plans = [plan.label for plan in found.shown if plan.label in by_plan]
     columns = len(plans) if len(plans) <= MOST_COLUMNS else COLUMNS
-    figure, grid = _grid(math.ceil(len(plans) / columns), columns, panel=1.3)
+    figure, grid = named_grid(math.ceil(len(plans) / columns), columns, panel=1.3)
     for i, (ax, plan) in enumerate(zip(grid.flat, plans, strict=False)):
         last = i + 1 == len(plans) or (i + 1) % columns == 0
         draw_curves(ax, by_plan[plan], colours_of(found.levels.ways), names=last)
@@ -298,17 +284,3 @@ def _curves_plate(found: ParetoFindings, lines: pd.DataFrame) -> Figure:
     for ax in grid.flat[len(plans) :]:
         ax.remove()
     return figure
-
-
-def _grid(rows: int, columns: int, *, panel: float) -> tuple[Figure, np.ndarray]:
-    """(rows, columns) axes, `panel` inches high, with room for names right of the last."""
-    names, left, gap = 1.15, 0.42, 0.42
-    above, below = 0.25, 0.47
-    wide = min((PAGE_WIDTH - names - left - gap * (columns - 1)) / columns, 2.2)
-    height = (above + panel + below) * rows
-    right = left + (wide + gap) * columns - gap
-    places = {"left": left / PAGE_WIDTH, "right": right / PAGE_WIDTH, "wspace": gap / wide}
-    places |= {"bottom": below / height, "top": 1 - above / height}
-    places |= {"hspace": (above + below) / panel}
-    figure = new_figure(height=height, constrained=False)
-    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=places)

@@ -85,7 +85,7 @@ def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
 def trade_caption(found: ParetoFindings) -> str:
     several = len(found.study.units) > 1
     bars = "crosses: 95 % intervals over units, dots: units" if several else "one unit, no interval"
-    bases = " ".join(_basis(found, metric) for metric in found.metrics if found.trades[metric.name])
+    bases = " ".join(_basis(found, metric) for metric in found.trades)
     return (
         "A point a schedule, named in the last panel, lower left is better; dotted: the control's "
         "full network. Grey line: the interpolated front of the fixed shares (claims C2 and C3); "

@@ -5,7 +5,7 @@ They are drawn within `analysis.figures.theme.style`, which `Page.figure` sets.
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +13,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.errors import FrameError, verified, was_written
+from analysis.figures.frontier import draw_trade
 from analysis.figures.heatmap import draw_heatmap
 from analysis.figures.samples import SampleSheet, draw_sample_sheet
 from analysis.figures.theme import PAGE_WIDTH, new_figure
 from analysis.maps.heatmap import Heatmap
+from analysis.metrics import Metric
+from analysis.statistics.fronts import Trade
 from analysis.study_file import SHEET_FILE
 from reports.parts.page import Page
 from varant.errors import one_line
@@ -40,6 +43,31 @@ def heatmap_plate(maps: Sequence[Heatmap]) -> Figure:
             ax.set_xlabel("")
     for ax in axes.flat[len(maps) :]:
         ax.set_axis_off()
+    return figure
+
+
+def named_grid(rows: int, columns: int, *, panel: float) -> tuple[Figure, np.ndarray]:
+    """(rows, columns) axes, `panel` inches high, with room for names right of the last."""
+    names, left, gap = 1.15, 0.42, 0.42
+    above, below = 0.25, 0.47
+    wide = min((PAGE_WIDTH - names - left - gap * (columns - 1)) / columns, 2.2)
+    height = (above + panel + below) * rows
+    right = left + (wide + gap) * columns - gap
+    places = {"left": left / PAGE_WIDTH, "right": right / PAGE_WIDTH, "wspace": gap / wide}
+    places |= {"bottom": below / height, "top": 1 - above / height}
+    places |= {"hspace": (above + below) / panel}
+    figure = new_figure(height=height, constrained=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=places)
+
+
+def trade_plate(trades: Mapping[Metric, Sequence[Trade]], colours: Mapping[str, str]) -> Figure:
+    """A row a metric, a panel a subnet in the (full, subnet) plane; names at the last."""
+    figure, grid = named_grid(len(trades), max(map(len, trades.values())), panel=1.3)
+    for axes, (metric, panels) in zip(grid, trades.items(), strict=True):
+        for i, (ax, data) in enumerate(zip(axes, panels, strict=False)):
+            draw_trade(ax, data, colours, names=i + 1 == len(panels))
+            ax.set_title(f"{metric.short} of {data.subnet.label}")
+            ax.set_xlabel(f"{metric.short} of full", fontsize=7.5)
     return figure
 
 

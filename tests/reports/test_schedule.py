@@ -37,7 +37,8 @@ def test_the_winner_is_held_against_the_reference(tmp_path):
         if (row["zone"], row["metric"]) == ("subnets", NLL)
     )
     assert subnets["damage"] == pytest.approx(-0.3, abs=0.01) and subnets["units"] == 3
-    assert set(report.plates) == {"search", "slices", "importances", "samples"}
+    assert set(report.plates) == {"trade", "search", "slices", "importances", "samples"}
+    assert {row["schedule"] for row in report.answer["retrained"]} == {WINNER}, "no anchor"
     text = words_of(report.content)
     assert "3 schedules of 3,200 image passes were scored on 500 select images (1 trial " in text
     assert f"{WINNER}: trial 1, share 0.10 to 0.80, phases 0.25 : 0.38 : 0.38, ramp cosine" in text
@@ -68,6 +69,6 @@ def test_lost_models_leave_no_numbers(tmp_path, lost):
 def test_no_trial_was_scored(tmp_path):
     trials = [trial(number, None, None) for number in range(3)]
     report = report_of(tmp_path, trials=trials, winners={}, importances={})
-    assert set(report.plates) == {"samples"}
+    assert set(report.plates) == {"trade", "samples"}
     assert "0 schedules of" in report.answer["answer"]
     assert "(3 trials did not finish)" in report.answer["answer"]

@@ -146,15 +146,16 @@ def test_what_is_reported_is_retrained_and_on_test_images(finished):
     facts = json.loads((folder / "study.json").read_text())
     answer = json.loads((folder / "answer.json").read_text())
     labels = {PAPER, *facts["winners"]}
-    assert set(frame["schedule"].dropna()) == {"base", *labels}
+    assert set(frame["schedule"].dropna()) == {"base", "control", *labels}
+    assert set(frame.loc[frame["schedule"] == "control", "anchor"]) == {"control"}
     assert set(frame["seed"].dropna()) == set(frame["unit"]) == {1}, "no pilot"
     assert facts["search_seed"] == 0
-    assert {m["schedule"] for m in facts["models"]} == labels
+    assert {m["schedule"] for m in facts["models"]} == {"control", *labels}
     trained = {m["digest"] for m in facts["models"]}
     assert not trained & {one["digest"] for one in facts["trials"]}
     assert {row["metric"].split("/")[0] for row in answer["retrained"]} <= {"nll", "fd"}
     names = {path.stem for path in (folder / "figures").iterdir()}
-    assert {"search", "slices", "samples"} <= names
+    assert {"trade", "search", "slices", "samples"} <= names
     before = (folder / "report.pdf").read_bytes()
     assert build(folder).pdf.read_bytes() == before
 
