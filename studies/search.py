@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from analysis.search_file import FoundPlans, SearchFile
+from analysis.study_file import BASE
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
@@ -219,13 +220,15 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
 
     def points(self, bench: Planned, found: FoundPlans | None) -> Iterator[Point]:
         geometry, config, space = bench.geometry, self.config, self.space(bench.geometry)
-        supernet = self.supernet(bench)
+        supernet, full = self.supernet(bench), DepthPlan.full(geometry.patch_nums, geometry.depth)
         measured = partial(self.plan_point, bench, trained=supernet)
         if supernet is not None:
             columns = {"family": "training", "unit": supernet.unit}
             trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
             yield Point(name="supernet", task=supernet, columns=columns | trained)
-        yield measured("full", DepthPlan.full(geometry.patch_nums, geometry.depth))
+            began = {"schedule": BASE, "kind": BASE}
+            yield self.plan_point(bench, f"{BASE} full", full, unit=supernet.unit, **began)
+        yield measured("full", full)
         if found is not None:
             scored = space.again(found.scored)
             fronts = {group: space.again(front) for group, front in found.fronts.items()}
@@ -268,7 +271,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             *(["a supernet is trained first"] if "training" in families else []),
             f"{scored} plans scored on select images{drawn}, {seeds} two-zone plans within the "
             "limit first",
-            f"then on test images: full, and at most about {seeds} plans of the two fronts",
+            f"then on test images: full networks, and at most about {seeds} plans of two fronts",
             *([f"{len(others)} plans by selector: {', '.join(others)}"] if others else []),
         ]
 
@@ -276,7 +279,8 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
         return super(SupernetStudy, self).run_name(bench)
 
     def sheet(self, outcome: Outcome[FoundPlans]) -> list[tuple[str, Point]]:
-        """Full, best two-zone and best found plan, by select images, under the same seeds."""
+        """Full (of the base too), best two-zone and best found plan, by select images, under the
+        same seeds."""
         shown = outcome.where(family="full")
         for group, best in outcome.found.best.items():
             points = outcome.where(family=group)
@@ -302,7 +306,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
 
     def write_more(self, outcome: Outcome[FoundPlans]) -> list[Path]:
         """The found plans as files; `plan-best.json` is best on select images."""
-        geometry, measured = outcome.bench.geometry, outcome.where(family="full")[0]
+        geometry, measured = outcome.bench.geometry, outcome.where(family="full")[-1]
         plans, made = [], outcome.model_folder(measured)
         model = str(self.config.start.model or os.path.relpath(made, outcome.folder))
         best = sorted(outcome.found.fronts["found"], key=lambda one: one.minimised)

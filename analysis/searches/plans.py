@@ -20,7 +20,7 @@ from analysis.search_file import ScoredPlan, SearchFile
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval, holm, significant_sign
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import REAL
+from analysis.study_file import BASE, REAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanV
         str(family): tuple(digest for digest in plans.unique() if digest in values)
         for family, plans in frame.groupby("family", sort=False)["cell_digest"]
     }
-    measured = set(frame["cell_digest"])
+    measured = set(frame.loc[frame["schedule"] != BASE, "cell_digest"])
     digests = {layers: digest for digest, layers in study.plans.items() if digest in measured}
     found = PlanValues(
         metric=metric,

@@ -191,13 +191,21 @@ def test_without_a_model_it_trains_its_supernet(prepared, tmp_path, capsys, undr
     (model,) = {one["model"] for one in listed}
     assert (workspace / "search-quick" / model).resolve() == supernet.resolve()
     (base,) = json.loads((folder / "study.json").read_text())["bases"]
-    assert base["nll_mean"] is None  # of the base; measured was the supernet that came of it
+    frame = pd.read_parquet(folder / "frame.parquet")
+    own = frame[(frame["metric"] == "nll/mean") & (frame["family"] == "full")]
+    levels = own[own["group"].isna()].set_index("anchor", drop=False)["value"]
+    assert list(levels.index.isna()) == [False, True] and levels.index[0] == "base"
+    assert base["nll_mean"] == levels.iloc[0] != levels.iloc[1]  # the supernet that came of it
+    assert (folder / "figures" / "samples.svg").exists()
+    assert set(json.loads((folder / "study.json").read_text())["plans"]) == set(
+        frame.loc[frame["family"] != "real", "cell_digest"]
+    )
     note = json.loads((supernet / "config.json").read_text())["note"]["identity"]["training"]
     assert (note["schedule"]["name"], note["depths"], note["switch"]) == ("progressive", [1, 2], 3)
     facts = json.loads((folder / "study.json").read_text())
     assert facts["trained_switch"] == facts["switch"] == 3
     assert facts["image_passes"] == note["budget_images"]
-    assert set(pd.read_parquet(folder / "frame.parquet")["status"]) == {"finished"}
+    assert set(frame["status"]) == {"finished"}
     runs = finished_runs(workspace, "search-quick")
     assert [r.info.run_name for r in runs if r.data.params.get("family") == "training"] == [
         "supernet"
