@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 import pandas as pd
 
@@ -58,6 +60,24 @@ class RegimeFindings:
         """What intervals are over, in words."""
         return words.over(len(self.study.units))
 
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """A row a schedule, zone and regime: how much worse than fixed, in nats/token, over `units`
+        units."""
+        rows = []
+        for kind, (zone, of), regime in product(COMPARED, self.plans.items(), self.regimes):
+            if found := regime.against_fixed(kind, of):
+                i, at = found.interval(), (kind, zone, regime.base_images, regime.lr)
+                rows.append((*at, *i.ends, i.p_value, len(found.units)))
+        columns = "kind zone base_images lr damage low high p_value units"
+        return pd.DataFrame(rows, columns=columns.split())
+
+    @property
+    def units(self) -> int:
+        """The fewest that a difference of the progressive schedule runs over."""
+        mine = self.differences[self.differences["kind"] == COMPARED[0]]
+        return int(mine["units"].min()) if len(mine) else 0
+
     @property
     def every_plan(self) -> tuple[PlanKey, ...]:
         """The full network and the subnets."""
@@ -107,16 +127,3 @@ def _cosines(conflict: pd.DataFrame) -> pd.DataFrame:
     whole = conflict[(conflict["layer"] == WHOLE) & conflict["kind"].isin(CONFLICTING)]
     means = whole.groupby(["kind", "base_images", "subnet_depth", "progress"])["cosine"].mean()
     return means.unstack("progress").reset_index()
-
-
-def differences(findings: RegimeFindings) -> pd.DataFrame:
-    """A row a schedule, zone and regime: how much worse than fixed, in nats/token."""
-    rows = []
-    for kind in COMPARED:
-        for zone, of in findings.plans.items():
-            for regime in findings.regimes:
-                if found := regime.against_fixed(kind, of):
-                    i, at = found.interval(), (kind, zone, regime.base_images, regime.lr)
-                    rows.append((*at, *i.ends, i.p_value, len(found.units)))
-    columns = "kind zone base_images lr damage low high p_value units"
-    return pd.DataFrame(rows, columns=columns.split())

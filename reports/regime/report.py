@@ -25,7 +25,7 @@ from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_anchors, study_frame
 from reports.parts.tables import add_models
 from reports.regime import words as sentences
-from reports.regime.findings import COMPARED, NAMES, RegimeFindings, differences, findings_of
+from reports.regime.findings import COMPARED, NAMES, RegimeFindings, findings_of
 
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
@@ -62,7 +62,7 @@ def make_report(folder: Path, study: RegimeFile) -> Report:
     add_models(page, study, Levels(frame))
     page.limits(sentences.limits(study))
     add_rules(page, [found.claim])
-    summary = differences(found)
+    summary = found.differences
     answer = {"ledger": ledger_json([found.claim]), "differences": summary.to_dict("records")}
     return page.report(answer=answer, summary=summary)
 

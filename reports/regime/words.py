@@ -39,7 +39,7 @@ def verdict(found: RegimeFindings) -> str:
         for zone, data in found.deciding.items()
     ]
     what = f"progressive against fixed at its mean share: {'; '.join(said)}"
-    return words.unless(undecided(found.study, NLL, len(found.study.units)), what)
+    return words.unless(undecided(found.study, NLL, found.units), what)
 
 
 def answer(found: RegimeFindings) -> Text:

@@ -8,6 +8,7 @@ from small_studies import (
     AGES,
     RATES,
     conflict_rows,
+    failed,
     make_folder,
     regime_facts,
     regime_frame,
@@ -72,6 +73,17 @@ def test_fewer_than_five_units_cannot_resolve(tmp_path, undrawn):
     assert report.verdict.startswith("cannot resolve: 3 units; a verdict needs 5 (")
     lines = report.answer["ledger"][0]["lines"]
     assert {line["verdict"] for line in lines[1:]} == {"cannot resolve"}
+
+
+def test_units_that_were_lost_do_not_count(tmp_path, undrawn):
+    frame, facts = regime_frame(FULL_BY, SUBNETS_BY), regime_facts()
+    (name, *_) = frame.loc[frame["kind"] == "progressive", "schedule"].unique()
+    lost = failed(frame, (frame["schedule"] == name) & (frame["unit"] == 4))
+    folder = make_folder(tmp_path / "study", lost, facts, samples=False)
+    conflict_rows(SUBNETS_BY).to_parquet(folder / "conflict.parquet")
+    sealed(folder)
+    report = make_report(folder, RegimeFile.load(folder / "study.json"))
+    assert report.verdict.startswith("cannot resolve: 4 units; a verdict needs 5 (progressive")
 
 
 def test_nights_are_pooled_with_their_conflict(tmp_path, undrawn):
