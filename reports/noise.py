@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,9 +12,9 @@ from analysis import numbers
 from analysis.figures.points import draw_components
 from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
-from analysis.instrument_file import Component, NoiseFile
+from analysis.instrument_file import NoiseFile
 from analysis.metrics import Metric
-from analysis.statistics.noise import Noise, Quantity, Resolution
+from analysis.statistics.noise import Ends, Noise, Quantity, Resolution, deviation
 from analysis.study_file import FRAME_FILE
 from reports.parts import words
 from reports.parts.figures import add_samples
@@ -67,10 +66,9 @@ def _named(metric: Metric, said: str) -> str:
 
 
 def _deviations(quantity: Quantity) -> dict[str, float]:
-    """What each component adds to one value, as a standard deviation in the metric's unit."""
-    variances = {name: one.estimate for name, one in quantity.components.items()}
-    variances["evaluation"] /= quantity.samples
-    return {n: math.sqrt(v) for n, v in variances.items() if not math.isnan(v)}
+    """Those that are known."""
+    known = {name: ends[0] for name, ends in quantity.deviations.items()}
+    return {name: value for name, value in known.items() if not math.isnan(value)}
 
 
 def _verdict(shown: Sequence[Quantity]) -> str:
@@ -93,40 +91,34 @@ def _sentence(quantity: Quantity) -> str:
 
 def _add_figure(page: Page, found: Sequence[Quantity]) -> None:
     page.heading("Components")
+    columns = ["name", "value", "low", "high"]
+    tables = [
+        pd.DataFrame([(LABELS[n], *ends) for n, ends in q.deviations.items()], columns=columns)
+        for q in found
+        if q.quantity == "loss half"
+    ]
+    titles = [_named(q.metric, q.metric.heading) for q in found if q.quantity == "loss half"]
     page.figure(
         "components",
-        partial(_plate, [q for q in found if q.quantity == "loss half"]),
+        partial(_plate, list(zip(titles, tables, strict=True))),
         "What a loss of half the layers moves with. ",
         "Standard deviation that each component adds to one value, with 95 % interval "
         "(generalised confidence intervals); zero is what cannot be told from nothing.",
     )
 
 
-def _plate(shown: Sequence[Quantity]) -> Figure:
+def _plate(shown: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     columns = min(3, max(1, len(shown)))
     rows = math.ceil(len(shown) / columns) or 1
     figure = new_figure(height=0.3 + 1.15 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for ax, quantity in zip(axes.flat, shown, strict=False):
-        table = pd.DataFrame(
-            [
-                (LABELS[name], *_roots(one, quantity.samples if name == "evaluation" else 1))
-                for name, one in quantity.components.items()
-            ],
-            columns=["name", "value", "low", "high"],
-        )
-        draw_components(ax, table, title=_named(quantity.metric, quantity.metric.heading))
+    for ax, (title, table) in zip(axes.flat, shown, strict=False):
+        draw_components(ax, table, title=title)
         if ax not in axes[:, 0]:
             ax.set_yticklabels([])
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     return figure
-
-
-def _roots(one: Component, samples: int) -> tuple[float, float, float]:
-    """Standard deviation of a value with its interval."""
-    value, low, high = np.sqrt(np.array([one.estimate, one.low, one.high]) / samples).tolist()
-    return value, low, high
 
 
 def _add_components(page: Page, found: Sequence[Quantity]) -> None:
@@ -136,12 +128,7 @@ def _add_components(page: Page, found: Sequence[Quantity]) -> None:
             "Metric": _named(q.metric, q.metric.short),
             "Quantity": q.quantity,
             "Mean": numbers.number(q.mean),
-            **{
-                label.capitalize(): _text(
-                    q.components[name], q.samples if name == "evaluation" else 1
-                )
-                for name, label in LABELS.items()
-            },
+            **{label.capitalize(): _text(q.deviations[name]) for name, label in LABELS.items()},
             **({"What all share": _shared(q)} if shared else {}),
         }
         for q in found
@@ -159,11 +146,13 @@ def _add_components(page: Page, found: Sequence[Quantity]) -> None:
 
 
 def _shared(q: Quantity) -> str:
-    return _text(q.common, q.samples if q.metric.kind == "nll" else 1) if q.common else ""
+    if q.common is None:
+        return ""
+    return _text(deviation(q.common, q.samples if q.metric.kind == "nll" else 1))
 
 
-def _text(one: Component, samples: int) -> str:
-    return numbers.estimate(*_roots(one, samples), signed=False)
+def _text(ends: Ends) -> str:
+    return numbers.estimate(*ends, signed=False)
 
 
 def _add_checks(page: Page, study: NoiseFile, found: Sequence[Quantity]) -> None:

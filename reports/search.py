@@ -51,10 +51,10 @@ SEEN = {
 def make_report(folder: Path, study: SearchFile) -> Report:
     frame = study_frame(folder, study)
     deciding = judging_metrics(study, headline_metrics(frame))
-    found, cells = [plan_values(study, frame, metric) for metric in deciding], cell_table(frame)
+    found, cells = plan_values(study, frame, deciding), cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")
     page.answer(study.question, _verdict(found), _answer(study, found))
-    if any(one.groups.get(group) for one in found for group in GROUPS):
+    if any(group in one.points for one in found for group in GROUPS):
         page.heading("Fronts")
         page.figure(
             "fronts",
@@ -183,7 +183,7 @@ def _fronts(study: SearchFile, found: Sequence[PlanValues]) -> Figure:
     for ax, one in zip(axes, found, strict=True):
         ax.set_xlim(0, 1.06 * study.kv_limit_bytes)
         ax.axvline(study.kv_limit_bytes, color=FAINT, lw=0.8, linestyle=(0, (1, 1.5)), zorder=0)
-        fronts = {group: points for group in GROUPS if len(points := one.points(group))}
+        fronts = {group: one.points[group] for group in GROUPS if group in one.points}
         draw_fronts(ax, fronts, LOOKS, full_kv=study.kv_full_bytes, floor=one.floor)
         ax.set_ylabel(one.metric.heading)
     handles, names = axes[0].get_legend_handles_labels()

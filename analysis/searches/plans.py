@@ -9,7 +9,7 @@ A plan is told by the digest of the cell that measured it, whatever group it is 
 the frame; a plan may be in several).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,31 +50,22 @@ class PlanValues:
 
     Attributes:
         values: of a plan, by digest; lower is better. Plans that lack a replicate are not there.
-        kv: measured peak KV of a digest, in bytes an image.
-        groups: family to the digests of its plans that have values.
         matches: by ascending memory of the found plan.
         floor: what real images score; None where they were not scored.
+        points: by family, of its plans that have values: (n, 4) of measured peak KV in bytes an
+            image, value, and the ends of its 95 % interval, which speaks of this network only; by
+            ascending KV.
     """
 
     metric: Metric
     values: Mapping[str, Observations]
-    kv: Mapping[str, float]
-    groups: Mapping[str, tuple[str, ...]]
     matches: tuple[Match, ...]
     floor: Interval | None
-
-    def points(self, group: str) -> np.ndarray:
-        """(n, 4) of KV in bytes, value, and the ends of its 95 % interval, which speaks of this
-        network only; by ascending KV."""
-        mine = self.groups.get(group, ())
-        points = [(self.kv.get(one, np.nan), *self.values[one].interval().ends) for one in mine]
-        points_N4 = np.array(points).reshape(-1, 4)
-        return points_N4[np.argsort(points_N4[:, 0], kind="stable")]
+    points: Mapping[str, np.ndarray]
 
     def difference(self, one: str | None, other: str | None) -> Interval | None:
         """One plan minus another, by digest; positive is worse. None without."""
-        mine, theirs = (self.values.get(digest) if digest else None for digest in (one, other))
-        return mine.minus(theirs).interval() if mine and theirs else None
+        return _difference(self.values, one, other)
 
 
 def matched(study: SearchFile) -> list[Match]:
@@ -90,40 +81,60 @@ def matched(study: SearchFile) -> list[Match]:
     return matches
 
 
-def plan_values(study: SearchFile, frame: pd.DataFrame, metric: Metric) -> PlanValues:
+def plan_values(
+    study: SearchFile, frame: pd.DataFrame, metrics: Sequence[Metric]
+) -> list[PlanValues]:
+    """By each of the metrics."""
     real = frame["family"] == REAL
     floors = observed(frame, ["metric"], real)
     scores = observed(frame[~real], ["metric", "cell_digest"])
-    mine = {digest: one for (name, digest), one in scores.items() if name == metric.name and one}
-    most = max((len(one.replicates[0]) for one in mine.values()), default=0)
-    values = {
-        digest: one.times(metric.damage_sign)
-        for digest, one in mine.items()
-        if len(one.replicates[0]) == most
-    }
-    groups = {
-        str(family): tuple(digest for digest in plans.unique() if digest in values)
+    kv = {digest: one.mean for (name, digest), one in scores.items() if name == KV}
+    families = {
+        str(family): plans.unique()
         for family, plans in frame.groupby("family", sort=False)["cell_digest"]
     }
     measured = set(frame.loc[frame["schedule"] != BASE, "cell_digest"])
     digests = {layers: digest for digest, layers in study.plans.items() if digest in measured}
-    found = PlanValues(
-        metric=metric,
-        values=values,
-        kv={digest: one.mean for (name, digest), one in scores.items() if name == KV},
-        groups=groups,
-        matches=(),
-        floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign).bounds(),
-    )
-    return replace(found, matches=_compared(found, matched(study), digests))
+    found = []
+    for metric in metrics:
+        mine = {digest: one for (name, digest), one in scores.items() if name == metric.name}
+        most = max((len(one.replicates[0]) for one in mine.values() if one), default=0)
+        values = {
+            digest: one.times(metric.damage_sign)
+            for digest, one in mine.items()
+            if one and len(one.replicates[0]) == most
+        }
+        planes = {name: _plane(of, values, kv) for name, of in families.items()}
+        found.append(
+            PlanValues(
+                metric=metric,
+                values=values,
+                points={name: points for name, points in planes.items() if len(points)},
+                matches=_compared(matched(study), values, digests),
+                floor=floors.get((metric.name,), NOTHING).times(metric.damage_sign).bounds(),
+            )
+        )
+    return found
+
+
+def _plane(
+    digests: Iterable[str], values: Mapping[str, Observations], kv: Mapping[str, float]
+) -> np.ndarray:
+    """(n, 4), see `PlanValues.points`."""
+    known = [one for one in digests if one in values]
+    points = [(kv.get(one, np.nan), *values[one].interval().ends) for one in known]
+    points_N4 = np.array(points).reshape(-1, 4)
+    return points_N4[np.argsort(points_N4[:, 0], kind="stable")]
 
 
 def _compared(
-    values: PlanValues, matches: Sequence[Match], digests: Mapping[tuple[tuple[int, ...], ...], str]
+    matches: Sequence[Match],
+    values: Mapping[str, Observations],
+    digests: Mapping[tuple[tuple[int, ...], ...], str],
 ) -> tuple[Match, ...]:
     """The matches with their differences, by digests of layers."""
     differences = [
-        values.difference(digests.get(match.found.layers), digests.get(match.zones.layers))
+        _difference(values, digests.get(match.found.layers), digests.get(match.zones.layers))
         for match in matches
     ]
     adjusted = holm([one.p_value if one else np.nan for one in differences])
@@ -131,3 +142,10 @@ def _compared(
         replace(match, difference=one, p_holm=float(p))
         for match, one, p in zip(matches, differences, adjusted, strict=True)
     )
+
+
+def _difference(
+    values: Mapping[str, Observations], one: str | None, other: str | None
+) -> Interval | None:
+    mine, theirs = (values.get(digest) if digest else None for digest in (one, other))
+    return mine.minus(theirs).interval() if mine and theirs else None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import moocore
 import numpy as np
@@ -65,6 +65,8 @@ class Frontier:
             95 % interval over units; NaN for one.
         full_kv: bytes an image.
         floor: what real images score; None where they were not scored.
+        front: (N, 2) of (KV share, value): the joint front of all schedules' trained plans.
+        surfaces: of `attainment`, by schedule.
     """
 
     metric: Metric
@@ -72,35 +74,8 @@ class Frontier:
     plans: pd.DataFrame
     full_kv: float
     floor: Interval | None
-
-    @cached_property
-    def front(self) -> np.ndarray:
-        """(N, 2) of (KV share, value): the joint front of all schedules' trained plans."""
-        trained = self.plans[self.plans["trained"]]
-        return staircase(_points(trained)) * [1.0, self.metric.damage_sign]
-
-    @cached_property
-    def surfaces(self) -> dict[str, dict[int, np.ndarray]]:
-        """Attainment surfaces over the units, by schedule; empty for one unit.
-
-        Percentage of units (0: best of any unit, 50: median, 100: worst) to the (n, 2) points of
-        (KV share, value) at which so many units have one at least as good.
-
-        Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
-        """
-        surfaces: dict[str, dict[int, np.ndarray]] = {}
-        trained = self.models[self.models["trained"]].sort_values("unit", kind="stable")
-        for schedule, mine in trained.groupby("schedule", sort=False):
-            units = mine["unit"].to_numpy(dtype=int)
-            count = len(set(units))
-            # moocore wants a percentile above zero: the best of n units is the 100/n one.
-            wanted = {p: max(100.0 / count, p) for p in (0, 50, 100)} if count > 1 else {}
-            found = moocore.eaf(_points(mine), sets=units, percentiles=list(wanted.values()))
-            signed = found * [1.0, self.metric.damage_sign, 1.0]
-            surfaces[str(schedule)] = {
-                p: signed[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()
-            }
-        return surfaces
+    front: np.ndarray
+    surfaces: Mapping[str, Mapping[int, np.ndarray]]
 
     @cached_property
     def probability(self) -> dict[tuple[str, str], float]:
@@ -135,13 +110,40 @@ def frontier(levels: Levels, metric: Metric, *, full_kv: float) -> Frontier:
     means = mine.groupby(plan, sort=False, dropna=False)[measured].mean().reset_index()
     over_units = (levels.table["metric"] == metric.name) & (levels.table["over"] == "units")
     ends = levels.table.loc[over_units, ["schedule", "plan", "low", "high"]]
+    signs, trained = [1.0, metric.damage_sign], mine[mine["trained"]]
+    by_schedule = trained.sort_values("unit", kind="stable").groupby("schedule", sort=False)
     return Frontier(
         metric=metric,
         models=mine[[*plan, "unit", *measured]],
         plans=means.merge(ends, how="left", on=["schedule", "plan"]),
         full_kv=full_kv,
         floor=levels.floor(metric.name).bounds(),
+        front=staircase(_points(means[means["trained"]])) * signs,
+        surfaces={
+            str(name): {
+                percentage: surface * signs
+                for percentage, surface in attainment(_points(of), of["unit"].to_numpy()).items()
+            }
+            for name, of in by_schedule
+        },
     )
+
+
+def attainment(points_N2: np.ndarray, units_N: np.ndarray) -> dict[int, np.ndarray]:
+    """Attainment surfaces over the units; none for one unit.
+
+    Percentage of units (0: best of any unit, 50: median, 100: worst) to the (n, 2) points at which
+    so many units have one at least as good; lower is better.
+
+    Source: V. Grunert da Fonseca et al., EMO 2001; computed by moocore.
+    """
+    count = len(set(units_N.tolist()))
+    if count < 2:
+        return {}
+    # moocore wants a percentile above zero: the best of n units is the 100/n one.
+    wanted = {p: max(100.0 / count, p) for p in (0, 50, 100)}
+    found = moocore.eaf(points_N2, sets=units_N, percentiles=list(wanted.values()))
+    return {p: found[np.isclose(found[:, 2], w)][:, :2] for p, w in wanted.items()}
 
 
 def _points(plane: pd.DataFrame) -> np.ndarray:
@@ -249,6 +251,10 @@ class Trade:
         fixed: names of the fixed shares.
         control: full-network value of the control; None without one.
         floor: what real images score; None where they were not scored.
+        models: `schedule`, `full`, `subnet` of every model.
+        points: `schedule`, `full`, `subnet`, averaged over units, and the half-widths of their 95 %
+            intervals `full_half`, `subnet_half` (NaN for one unit).
+        front: (N, 2) the non-dominated means of the fixed shares, in the order of the polyline.
     """
 
     subnet: PlanKey
@@ -256,33 +262,42 @@ class Trade:
     fixed: tuple[str, ...]
     control: float | None
     floor: Interval | None
+    models: pd.DataFrame
+    points: pd.DataFrame
+    front: np.ndarray
 
-    @cached_property
-    def models(self) -> pd.DataFrame:
-        """`schedule`, `full`, `subnet` of every model."""
-        rows = [
+    @classmethod
+    def of(
+        cls,
+        subnet: PlanKey,
+        schedules: Mapping[str, tuple[Observations, Observations]],
+        *,
+        fixed: tuple[str, ...] = (),
+        control: float | None = None,
+        floor: Interval | None = None,
+    ) -> Self:
+        columns = ["schedule", "full", "subnet"]
+        models = [
             (name, *values)
-            for name, both in self.schedules.items()
+            for name, both in schedules.items()
             for values in zip(*(one.values for one in both), strict=True)
         ]
-        return pd.DataFrame(rows, columns=["schedule", "full", "subnet"])
-
-    @cached_property
-    def points(self) -> pd.DataFrame:
-        """`schedule`, `full`, `subnet`, averaged over units, and the half-widths of their 95 %
-        intervals `full_half`, `subnet_half` (NaN for one unit)."""
-        rows = [
+        means = [
             (name, *(one.mean for one in both), *(_half_width(one) for one in both))
-            for name, both in self.schedules.items()
+            for name, both in schedules.items()
         ]
-        columns = ["schedule", "full", "subnet", "full_half", "subnet_half"]
-        return pd.DataFrame(rows, columns=columns)
-
-    @cached_property
-    def front(self) -> np.ndarray:
-        """(N, 2) the non-dominated means of the fixed shares, in the order of the polyline."""
-        fixed = self.points[self.points["schedule"].isin(self.fixed)]
-        return staircase(fixed[["full", "subnet"]].to_numpy(dtype=float))
+        points = pd.DataFrame(means, columns=[*columns, "full_half", "subnet_half"])
+        shares = points.loc[points["schedule"].isin(fixed), ["full", "subnet"]]
+        return cls(
+            subnet=subnet,
+            schedules=schedules,
+            fixed=fixed,
+            control=control,
+            floor=floor,
+            models=pd.DataFrame(models, columns=columns),
+            points=points,
+            front=staircase(shares.to_numpy(dtype=float)),
+        )
 
     def beyond(self, schedule: str) -> Beyond:
         """How far a schedule lies beyond the front of the fixed shares, unit by unit.
@@ -331,9 +346,9 @@ def trade(levels: Levels, metric: Metric, subnet: PlanKey) -> Trade | None:
     if not schedules:
         return None
     control = levels.value((levels.control.name, FULL), metric.name) if levels.control else math.nan
-    return Trade(
-        subnet=subnet,
-        schedules=schedules,
+    return Trade.of(
+        subnet,
+        schedules,
         fixed=tuple(way.name for way in levels.fixed),
         control=None if math.isnan(control) else sign * control,
         floor=levels.floor(metric.name).times(sign).bounds(),

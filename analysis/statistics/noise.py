@@ -52,6 +52,16 @@ UNTRAINED = {"full": "untrained half"} | {plan: f"untrained {plan}" for plan in 
 KINDS = ("fd", "fid", "sfid", "kid", "mind", "inception_score", "class_accuracy", "nll")
 
 
+Ends = tuple[float, float, float]
+"""A standard deviation in the metric's unit, and the ends of its interval."""
+
+
+def deviation(one: Component, samples: int = 1) -> Ends:
+    """Of a mean over so many; NaN where it is not known."""
+    estimate, low, high = np.sqrt(np.array([one.estimate, one.low, one.high]) / samples).tolist()
+    return estimate, low, high
+
+
 class Quantity(NoiseFacts):
     """What `table.json` says of a quantity, and what that was checked against.
 
@@ -70,6 +80,14 @@ class Quantity(NoiseFacts):
     @property
     def components(self) -> dict[str, Component]:
         return {name: getattr(self, name) for name in LEVELS}
+
+    @property
+    def deviations(self) -> dict[str, Ends]:
+        """What each component adds to one value."""
+        return {
+            name: deviation(one, self.samples if name == "evaluation" else 1)
+            for name, one in self.components.items()
+        }
 
     @property
     def inverse(self) -> bool | None:

@@ -36,7 +36,7 @@ def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> Non
     for one in found[-1:]:
         page.figure(
             "latency",
-            partial(_latency_plate, one),
+            partial(_latency_plate, one, one.by_stage),
             "Latency by scale and stage. ",
             f"{on(study, one.batch)}; medians of the repeats. The reference's style runs the "
             "full network.",
@@ -70,8 +70,7 @@ def _latency_texts(one: Sampling) -> pd.DataFrame:
     )
 
 
-def _latency_plate(one: Sampling) -> Figure:
-    by_stage = one.by_stage
+def _latency_plate(one: Sampling, by_stage: pd.DataFrame) -> Figure:
     names = [name for name in one.names if name in by_stage.index.droplevel(["scale"])]
     decode = by_stage["decode"].groupby(level=[0, 1]).sum().max()
     most = max(by_stage.drop(columns="decode").sum(axis=1).max(), decode)

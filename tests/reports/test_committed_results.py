@@ -257,7 +257,7 @@ def test_the_committed_search_by_distance_says_what_is_written_of_it():
     assert (study.objective, study.score_samples, len(study.scored)) == ("distance", 500, 150)
     results = " ".join(RESULTS.with_suffix(".md").read_text().split())
     deciding = {m.kind: m for m in headline_metrics(frame) if not m.name.startswith("fd/patches")}
-    found = {kind: plan_values(study, frame, metric) for kind, metric in deciding.items()}
+    found = dict(zip(deciding, plan_values(study, frame, list(deciding.values())), strict=True))
     for kind, pair, digits in (
         ("fd", ("8,8,8,3,4", "d2@3"), 2),
         ("fd", ("7,6,8,1,2", "d1@2"), 1),

@@ -56,7 +56,7 @@ def test_names_of_a_trade_do_not_overlap(ax, ways):
         way.name: tuple(Observations.alone({0: value}) for value in rng.normal(3, 1e-3, 2))
         for way in ways
     }
-    data = Trade(subnet=PlanKey(4, 3), schedules=reached, fixed=(), control=None, floor=None)
+    data = Trade.of(PlanKey(4, 3), reached)
     draw_trade(ax, data, colours_of(ways))
     assert len(ax.texts) == len(ways) and not overlaps(ax)
 

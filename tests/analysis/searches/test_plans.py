@@ -14,16 +14,16 @@ STUDY = SearchFile.model_validate(search_facts())
 
 
 def values_of(frame: pd.DataFrame, metric: str = NLL) -> PlanValues:
-    return plan_values(STUDY, frame, parse_metric(metric))
+    [found] = plan_values(STUDY, frame, [parse_metric(metric)])
+    return found
 
 
 def test_plans_are_told_by_their_cells():
     plans = values_of(search_frame(gain=0.5))
-    assert plans.groups["found"] == ("zones", "own")
-    assert plans.groups["two-zone"] == ("zones",)
+    assert {"zones", "own"} < set(plans.values) and len(plans.points["found"]) == 2
     replicates = [r for one in plans.values.values() for r in one.replicates]
     assert list(map(len, replicates)) == [GROUPS] * 8  # nine plans, two have the same layers
-    [[kv, value, low, high]] = plans.points("two-zone")
+    [[kv, value, low, high]] = plans.points["two-zone"]
     assert (kv, value) == (FULL_KV / 2, 3.0) and low < 3.0 < high
     assert plans.difference("own", "zones").estimate == pytest.approx(-0.5)
     assert plans.difference("own", None) is None
@@ -63,7 +63,8 @@ def test_holm_runs_over_the_pairs_of_a_metric():
     twin = own.model_copy(update={"plan": "twin", "select_nll": 2.6})
     study = STUDY.model_copy(update={"fronts": {"two-zone": (zones,), "found": (own, twin)}})
     frame = search_frame(gain=0.5)
-    both = plan_values(study, frame, parse_metric(NLL)).matches
+    [found] = plan_values(study, frame, [parse_metric(NLL)])
+    both = found.matches
     [alone] = values_of(frame).matches
     assert [match.p_holm for match in both] == pytest.approx([2 * alone.p_holm] * 2)
 
@@ -79,14 +80,15 @@ def test_a_plan_that_lacks_a_replicate_has_no_value():
     frame = search_frame(gain=0.5)
     gone = (frame["cell_digest"] == "own") & (frame["group"] == 2).fillna(False)
     plans = values_of(frame[~gone])
-    assert plans.groups["found"] == ("zones",)
+    assert "own" not in plans.values and len(plans.points["found"]) == 1
     assert plans.matches[0].difference is None and np.isnan(plans.matches[0].p_holm)
     plans = values_of(failed(frame, frame["cell_digest"] == "own"))
-    assert plans.groups["found"] == ("zones",)
+    assert "own" not in plans.values and len(plans.points["found"]) == 1
 
 
 def test_costs_are_measured():
     frame = search_frame(gain=0.5)
-    assert set(values_of(frame).kv.values()) == {FULL_KV / 2, FULL_KV}
+    assert values_of(frame).points["found"][:, 0].tolist() == [FULL_KV / 2] * 2
+    assert values_of(frame).points["full"][0, 0] == FULL_KV
     frame.loc[(frame["cell_digest"] == "own") & (frame["metric"] == KV), "value"] = FULL_KV / 4
-    assert values_of(frame).points("found")[0, 0] == FULL_KV / 4
+    assert values_of(frame).points["found"][0, 0] == FULL_KV / 4
