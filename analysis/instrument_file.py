@@ -74,6 +74,11 @@ class LadderFile(StudyFile, extra="forbid"):
     setting: Setting
     windows: Mapping[ScaleZone, tuple[int, ...]]
 
+    @property
+    def shared_images(self) -> int | None:
+        """Held-out images that repeats are parts of; None where each has its own."""
+        return self.dataset.select_images if self.dataset.units_share_images else None
+
 
 class Component(Facts):
     """A variance in the metric's unit squared, with its 95 % interval; NaN where the design does

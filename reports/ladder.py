@@ -13,7 +13,7 @@ from analysis.figures.theme import new_figure
 from analysis.frame import load_frame
 from analysis.instrument_file import LadderFile
 from analysis.metrics import Metric
-from analysis.statistics.ladder import LEAST_REPEATS, REJECTED, Step, climb, passes
+from analysis.statistics.ladder import LEAST_REPEATS, REJECTED, Step, climb, part_spread, passes
 from analysis.study_file import FRAME_FILE, REAL, ScaleZone
 from reports.parts import words
 from reports.parts.figures import add_samples
@@ -40,7 +40,7 @@ LIMITS = (
 def make_report(folder: Path, study: LadderFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, full=False)
     check_together(folder, frame, {"window": study.windows})
-    steps = climb(frame)
+    steps = climb(frame, part_spread(study.sampling.samples, study.shared_images))
     passed = passes(steps)
     repeats = max(len(step.observed.units) for step in steps) if steps else 0
     samples = f"{study.sampling.samples:,} images a score"

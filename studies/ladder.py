@@ -2,10 +2,11 @@
 
     python -m studies.ladder
 
-Trains no network. Every unit is a repeat with held-out images and a reference of its own: their
-reconstructions are scored as they are (the floor) and after damage of known size to their token
-maps: all tokens of one scale from another image of the class, for each scale; a few or half of the
-last scale's tokens at random; a blur; a class left out; images repeated.
+Trains no network. Every unit is a repeat with held-out images and a reference of its own (of a
+finite data set: a random part, half at most, of those that there are). Their reconstructions are
+scored as they are (the floor) and after damage of known size to their token maps: all tokens of one
+scale from another image of the class, for each scale; a few or half of the last scale's tokens at
+random; a blur; a class left out; images repeated.
 
 A metric may decide about the early, middle or late scales if it rejects that zone's last scale
 swapped against real images in 95 % of the repeats: the rule is in `analysis/statistics/ladder.py`.
@@ -26,6 +27,7 @@ from studies.cells.evaluation import RealImages
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from studies.study import Study, main
+from varant.errors import UserError
 from varant.model.geometry import windows_of
 
 if TYPE_CHECKING:
@@ -70,11 +72,30 @@ class Ladder(Study[LadderConfig, None]):
                     continue
                 zone = ends.get(rung.scale or 0) if rung.swapped else None
                 columns = {"unit": unit, "family": "rung", "plan": rung.name, "scale": rung.scale}
-                samples = bench.evaluation.samples
-                task = RealImages(unit=unit, samples=samples, rung=rung.name, draw=unit)
+                task = replace(self._repeat(bench, unit), rung=rung.name, draw=unit)
                 yield Point(
                     name=f"{rung.name} u{unit}", task=task, columns=columns | {"window": zone}
                 )
+
+    def real_points(self, bench: Planned) -> Iterator[Point]:
+        for point in super().real_points(bench):
+            yield replace(point, task=self._repeat(bench, point.columns["unit"]))
+
+    def _repeat(self, bench: Planned, unit: int) -> RealImages:
+        part = None if self._shared_images(bench) is None else unit
+        return RealImages(unit=unit, samples=bench.evaluation.samples, part=part)
+
+    def _shared_images(self, bench: Planned) -> int | None:
+        """Held-out images that all units have; None where each has its own."""
+        return bench.dataset.sizes["select"] if bench.dataset.make_unit is None else None
+
+    def check(self, bench: Planned) -> None:
+        images, samples = self._shared_images(bench), bench.evaluation.samples
+        if images is not None and 2 * samples > images:
+            raise UserError(
+                f"--samples {samples}: {bench.dataset.name} has {images:,} held-out images, and a "
+                f"repeat takes half of them at most; give {images // 2} or fewer"
+            )
 
     def sheet(self, outcome: Outcome[None]) -> Sequence[tuple[str, Point]]:
         """Every rung, real images first, of the first unit."""
@@ -91,15 +112,17 @@ class Ladder(Study[LadderConfig, None]):
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """The table that other studies read."""
         from analysis.frame import load_frame
-        from analysis.statistics.ladder import climb, floor_spreads, passes
+        from analysis.statistics.ladder import climb, floor_spreads, part_spread, passes
         from analysis.study_file import FRAME_FILE
         from studies.grid.folder import write_facts
 
         frame = load_frame(outcome.folder / FRAME_FILE, full=False)
-        spreads = floor_spreads(frame)
+        samples = outcome.bench.evaluation.samples
+        part = part_spread(samples, self._shared_images(outcome.bench))
+        spreads = floor_spreads(frame, part)
         table = LadderTable(
             setting=outcome.bench.setting,
-            samples=outcome.bench.evaluation.samples,
+            samples=samples,
             repeats=len(self.units),
             metrics=tuple(
                 Passes(
@@ -108,7 +131,7 @@ class Ladder(Study[LadderConfig, None]):
                     zones=zones,
                     floor_spread=spreads.get(metric),
                 )
-                for metric, zones in passes(climb(frame)).items()
+                for metric, zones in passes(climb(frame, part)).items()
             ),
         )
         return [write_facts(outcome.folder / TABLE, table)]

@@ -12,6 +12,11 @@ that zone's last scale swapped: all its tokens from another image of the class. 
 `LEAST_REPEATS` repeats nothing passes, since 95 % could not be told from all of them.
 The frame's column `window` says which zone a rung decides about.
 
+Where all units have the same held-out images, N of a finite data set, a repeat is a random part of
+n of them, without replacement, and the spread of such parts is sqrt(1 - n / N) of that of other
+images (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 2.6), by which it is divided.
+Repeats that are all alike tell no spread, and nothing passes by them.
+
 A distance is a square: at its least value the jackknife over samples may be too wide. There, the
 spread of the repeats' real images is taken instead (`with_floor_spreads`).
 """
@@ -31,16 +36,35 @@ from analysis.study_file import COMMON_BLOCK, REAL, ScaleZone
 
 REJECTED = 0.95
 LEAST_REPEATS = 20
+ALIKE = 1e-9  # of the mean: a spread that is rounding
 
 
-def prediction_limit(real: Observations, metric: Metric) -> float:
+def part_spread(samples: int, images: int | None) -> float:
+    """Of the spread of images of their own, what random parts of `images` have; 1 for None."""
+    return 1.0 if images is None else math.sqrt(max(0.0, 1 - samples / images))
+
+
+def spread_of(real: Observations, part: float = 1.0) -> float:
+    """Standard deviation of one sample of real images; NaN for fewer than two repeats, or where
+    all are alike."""
+    if len(real.units) < 2 or not part > 0:
+        return math.nan
+    spread = float(real.values.std(ddof=1))
+    return spread / part if spread > ALIKE * abs(real.mean) else math.nan
+
+
+def prediction_limit(real: Observations, metric: Metric, part: float = 1.0) -> float:
     """What one more sample of real images exceeds with a chance of 5 %, on the side that is worse;
-    NaN for fewer than two repeats."""
+    NaN without a spread.
+
+    Args:
+        part: of `part_spread`.
+    """
     n = len(real.units)
     if n < 2:
         return math.nan
     t = special.stdtrit(n - 1, 1 - SIGNIFICANCE)
-    width = t * real.values.std(ddof=1) * math.sqrt(1 + 1 / n)
+    width = t * spread_of(real, part) * math.sqrt(1 + 1 / n)
     return float(real.mean + metric.damage_sign * width)
 
 
@@ -54,7 +78,7 @@ class Step:
         observed: the scores, one a unit.
         limit: the prediction limit of real images.
         distance: how much worse than real images on average, in their standard deviations.
-        rejected: share of repeats; NaN for fewer than two.
+        rejected: share of repeats; NaN without a spread of real images.
     """
 
     metric: Metric
@@ -71,22 +95,26 @@ class Step:
         return self.rejected >= REJECTED and len(self.observed.units) >= LEAST_REPEATS
 
 
-def climb(frame: pd.DataFrame) -> tuple[Step, ...]:
-    """Every rung by every metric that real images have, in the frame's order."""
+def climb(frame: pd.DataFrame, part: float = 1.0) -> tuple[Step, ...]:
+    """Every rung by every metric that real images have, in the frame's order; `part` is of
+    `part_spread`."""
     found = observed(frame, ["family", "plan", "window", "metric"])
     floor = {metric: one for (family, _, _, metric), one in found.items() if family == REAL}
     return tuple(
-        _step(parse_metric(name), (rung, zone), one, floor[name])
+        _step(parse_metric(name), (rung, zone), one, floor[name], part)
         for (_, rung, zone, name), one in found.items()
         if name in floor
     )
 
 
 def _step(
-    metric: Metric, named: tuple[str, ScaleZone | None], one: Observations, real: Observations
+    metric: Metric,
+    named: tuple[str, ScaleZone | None],
+    one: Observations,
+    real: Observations,
+    part: float,
 ) -> Step:
-    limit, sign = prediction_limit(real, metric), metric.damage_sign
-    spread = real.values.std(ddof=1) if len(real.units) > 1 else 0.0
+    limit, sign = prediction_limit(real, metric, part), metric.damage_sign
     worse = sign * (one.mean - real.mean)
     beyond = float(np.mean(sign * one.values > sign * limit))
     return Step(
@@ -95,7 +123,7 @@ def _step(
         zone=named[1],
         observed=one,
         limit=limit,
-        distance=float(worse / spread) if spread > 0 else math.nan,
+        distance=worse / spread_of(real, part),
         rejected=math.nan if math.isnan(limit) else beyond,
     )
 
@@ -109,15 +137,16 @@ def passes(steps: tuple[Step, ...]) -> dict[Metric, dict[ScaleZone, bool]]:
     return found
 
 
-def floor_spreads(frame: pd.DataFrame) -> dict[Metric, float]:
+def floor_spreads(frame: pd.DataFrame, part: float = 1.0) -> dict[Metric, float]:
     """By distance, the standard deviation of a ladder's real images; of enough repeats only."""
     of_real = observed(frame, ["metric"], frame["family"] == REAL)
     named = {parse_metric(name): one for (name,), one in of_real.items()}
-    return {
-        metric: float(one.values.std(ddof=1))
+    enough = {
+        metric: spread_of(one, part)
         for metric, one in named.items()
         if metric.distance and len(one.units) >= LEAST_REPEATS
     }
+    return {metric: spread for metric, spread in enough.items() if not math.isnan(spread)}
 
 
 def with_floor_spreads(frame: pd.DataFrame, spreads: Mapping[str, float]) -> pd.DataFrame:

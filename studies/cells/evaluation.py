@@ -230,11 +230,13 @@ class RealImages(Scored):
         samples: as many images, or all that there are.
         rung: of `varant.evaluation.ladder`; None for images as they are.
         draw: seed of what the damage draws.
+        part: seed of the random part of the images that is taken; None for the first ones.
     """
 
     samples: int
     rung: str | None = None
     draw: int = 0
+    part: int | None = None
 
     @property
     def images(self) -> int:
@@ -245,7 +247,8 @@ class RealImages(Scored):
 
     def identity(self, network: Network) -> dict[str, object]:
         own = {"schema": RESULT_SCHEMA, "rung": self.rung, "draw": self.draw}
-        return network.held_out.identity | own | {"samples": self.samples}
+        part = {} if self.part is None else {"part": self.part}
+        return network.held_out.identity | own | {"samples": self.samples} | part
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import evaluate_real
@@ -259,4 +262,4 @@ class RealImages(Scored):
     def _real(self, cell: Cell) -> DamagedImages:
         from studies.cells.measuring import damaged_images
 
-        return damaged_images(cell, self.rung, self.draw, self.samples)
+        return damaged_images(cell, self.rung, self.samples, draw=self.draw, part=self.part)

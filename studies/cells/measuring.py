@@ -217,24 +217,38 @@ class DamagedImages(NamedTuple):
 
 
 @torch.inference_mode()
-def damaged_images(cell: Cell, rung: str | None, draw: int, samples: int) -> DamagedImages:
+def damaged_images(
+    cell: Cell, rung: str | None, samples: int, *, draw: int, part: int | None
+) -> DamagedImages:
     """Images as they are, or damaged by a rung of the ladder.
 
     Args:
         samples: as many images, or all that there are.
         draw: seed of what the damage draws.
+        part: seed of the random part of the images that is taken; None for the first ones.
     """
     held_out = load_held_out(cell.network.held_out, cell.device)
     tokenizer, real = held_out.tokenizer, held_out.tokens.real
     ladder = {one.name: one for one in rungs(tokenizer.config.patch_nums, tokenizer.vocab_size)}
-    how = ladder[rung or REAL]
-    part = real.rows(slice(min(samples, len(real))))
-    damaged = how.damage(part, np.random.default_rng([draw, len(part)]))
+    how, chosen_N = ladder[rung or REAL], np.arange(len(real))
+    if part is not None:
+        chosen_N = by_turns(real.labels_N.numpy(), np.random.default_rng(part))
+    whole = real.rows(chosen_N[:samples])
+    damaged = how.damage(whole, np.random.default_rng([draw, len(whole)]))
 
     def seen(tokens_NL: Tensor) -> Tensor:
         return how.seen(tokenizer.decode(tokens_NL.to(cell.device)).add(1).div(2))
 
     return DamagedImages(damaged.tokens_NL, seen, damaged.labels_N.numpy())
+
+
+def by_turns(labels_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order in which classes come by turns, as far as their images last."""
+    order_N, turn_N = rng.permutation(len(labels_N)), np.empty(len(labels_N))
+    for label in np.unique(labels_N):
+        mine = labels_N[order_N] == label
+        turn_N[mine] = np.arange(mine.sum())
+    return order_N[np.argsort(turn_N, kind="stable")]
 
 
 @torch.inference_mode()

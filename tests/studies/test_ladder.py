@@ -5,14 +5,38 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 from mlflow_runs import finished_runs
 from study_commands import Command
 
 from analysis.instrument_file import LadderTable
+from studies.cells.measuring import by_turns
 from studies.ladder import Ladder, LadderConfig
 
 LADDER = Command(study=Ladder, config=LadderConfig)
+
+
+def test_repeats_of_a_finite_data_set_are_parts_of_it(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    digits = {"quick": True, "preset": "tiny", "dataset": "digits", "units": 3}
+    said = LADDER.refused(capsys, tmp_path / "runs", **digits, samples=120)
+    assert said.endswith(
+        "--samples 120: digits has 200 held-out images, and a repeat takes half of them at most; "
+        "give 100 or fewer"
+    )
+    study = LADDER.of(workspace=tmp_path / "runs", **digits, samples=20)
+    _, points = study.plan()
+    assert {point.task.part for point in points if point.task.unit == 2} == {2}
+
+
+def test_a_part_has_classes_by_turns():
+    labels_N = np.repeat(np.arange(4), [5, 6, 7, 8])
+    one, same, other = (by_turns(labels_N, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert one.tolist() == same.tolist() != other.tolist()
+    assert sorted(one) == list(range(26))
+    assert (np.bincount(labels_N[one[:20]]) == 5).all()
 
 
 def test_the_study_end_to_end(quick_workspace: Path) -> None:

@@ -13,8 +13,10 @@ from analysis.statistics.ladder import (
     LEAST_REPEATS,
     climb,
     floor_spreads,
+    part_spread,
     passes,
     prediction_limit,
+    spread_of,
     with_floor_spreads,
 )
 from analysis.statistics.units import Observations, observed
@@ -41,6 +43,32 @@ def test_one_more_sample_exceeds_the_limit_one_time_in_twenty() -> None:
         for _ in range(4_000)
     ]
     assert 0.04 < np.mean(beyond) < 0.06
+
+
+def test_parts_of_the_same_images_tell_what_other_images_would_spread_by() -> None:
+    rng, metric = np.random.default_rng(1), parse_metric(FD)
+    spreads, beyond = [], []
+    for _ in range(2_000):
+        images = rng.normal(size=400)  # that all repeats are parts of
+        means = np.array([rng.choice(images, 150, replace=False).mean() for _ in range(20)])
+        real = observations(means)
+        spreads.append(spread_of(real, part_spread(150, 400)))
+        limit = prediction_limit(real, metric, part_spread(150, 400))
+        beyond.append(rng.normal(images.mean(), 1 / np.sqrt(150)) > limit)
+    assert np.sqrt(np.mean(np.square(spreads))) == pytest.approx(1 / np.sqrt(150), rel=0.02)
+    assert 0.04 < np.mean(beyond) < 0.06
+    assert part_spread(150, None) == 1 and part_spread(400, 400) == 0
+
+
+@pytest.mark.parametrize("alike", [np.full(20, 7.825), 7.825 + 1e-16 * np.arange(20)])
+def test_repeats_that_are_all_alike_tell_nothing(alike: np.ndarray) -> None:
+    frame = ladder_frame(units=LEAST_REPEATS, damage={"late": 100})
+    of_all = (frame["family"] == "real") & frame["group"].isna()
+    levels = pd.Series(alike, index=range(20)).reindex(frame.loc[of_all, "unit"]).to_numpy()
+    frame.loc[of_all, "value"] = levels
+    assert not any(passed for zones in passes(climb(frame)).values() for passed in zones.values())
+    assert all(np.isnan(step.rejected) for step in climb(frame))
+    assert floor_spreads(frame) == {}
 
 
 def test_a_metric_passes_for_the_zones_whose_damage_it_sees() -> None:
