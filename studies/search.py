@@ -191,12 +191,12 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             sampler=config.sampler,
             seed=config.seed,
         )
-        search.run(config.trials)
-        if not search.scored:
+        scored, late = search.run(config.trials), partial(self._late_plan, geometry)
+        if not scored:
             raise UserError(f"studies.search: no plan could be scored: {errors[0]}")
-        late, scored = partial(self._late_plan, geometry), tuple(search.scored.values())
         ranked = search.rank(late) if RANKED in config.selectors else {}
-        return FoundPlans(scored=scored, fronts=search.fronts(), ranked=ranked)
+        fronts = search.fronts(scored)
+        return FoundPlans(scored=tuple(scored.values()), fronts=fronts, ranked=ranked)
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
         """Drawn with uniforms of the search's own: those of the unit are for the test."""
