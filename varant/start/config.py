@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from varant.devices import Precision
 from varant.errors import UserError
@@ -76,7 +76,8 @@ class NetworkConfig:
     def fetched(self) -> Self:
         """With the files of the hub that it names on this machine; `UserError` as `hub.local`."""
         given = {"vae": self.vae, "var": self.var}
-        return replace(self, **{k: local(v, f"--{k}") for k, v in given.items() if v is not None})
+        files: dict[str, Any] = {k: local(v, f"--{k}") for k, v in given.items() if v is not None}
+        return replace(self, **files)
 
 
 @dataclass(frozen=True, kw_only=True)
