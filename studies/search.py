@@ -226,7 +226,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             columns = {"family": "training", "unit": supernet.unit}
             trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
             yield Point(name="supernet", task=supernet, columns=columns | trained)
-            began = {"schedule": BASE, "kind": BASE}
+            began: dict[str, Any] = {"schedule": BASE, "kind": BASE}
             yield self.plan_point(bench, f"{BASE} full", full, unit=supernet.unit, **began)
         yield measured("full", full)
         if found is not None:
