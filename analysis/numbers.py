@@ -89,13 +89,17 @@ def percent(share: float) -> str:
     return f"{round(100 * share)} %".replace("-", MINUS)
 
 
+def byte_unit(n_bytes: float) -> tuple[str, int]:
+    """The unit that so many bytes are shown in, and its size."""
+    units = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+    return next((found for found in units if abs(n_bytes) >= found[1]), ("bytes", 1))
+
+
 def size(n_bytes: float) -> str:
     if math.isnan(n_bytes):
         return NOTHING
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if abs(n_bytes) >= scale:
-            return f"{number(n_bytes / scale)} {unit}"
-    return f"{n_bytes:.0f} bytes"
+    unit, scale = byte_unit(n_bytes)
+    return f"{n_bytes:.0f} bytes" if scale == 1 else f"{number(n_bytes / scale)} {unit}"
 
 
 def seconds(value: float) -> str:

@@ -191,12 +191,12 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             sampler=config.sampler,
             seed=config.seed,
         )
-        search.run(config.trials)
-        if not search.scored:
+        scored, late = search.run(config.trials), partial(self._late_plan, geometry)
+        if not scored:
             raise UserError(f"studies.search: no plan could be scored: {errors[0]}")
-        late, scored = partial(self._late_plan, geometry), tuple(search.scored.values())
         ranked = search.rank(late) if RANKED in config.selectors else {}
-        return FoundPlans(scored=scored, fronts=search.fronts(), ranked=ranked)
+        fronts = search.fronts(scored)
+        return FoundPlans(scored=tuple(scored.values()), fronts=fronts, ranked=ranked)
 
     def _scoring(self, bench: Planned, plan: DepthPlan) -> Scoring:
         """Drawn with uniforms of the search's own: those of the unit are for the test."""
@@ -226,7 +226,7 @@ class Search(SupernetStudy[SearchConfig, FoundPlans]):
             columns = {"family": "training", "unit": supernet.unit}
             trained = self.arms(geometry, None)[0].columns | {"seed": supernet.config.seed}
             yield Point(name="supernet", task=supernet, columns=columns | trained)
-            began = {"schedule": BASE, "kind": BASE}
+            began: dict[str, Any] = {"schedule": BASE, "kind": BASE}
             yield self.plan_point(bench, f"{BASE} full", full, unit=supernet.unit, **began)
         yield measured("full", full)
         if found is not None:

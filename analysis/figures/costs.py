@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 
 from analysis.efficiency_file import STAGES
 from analysis.figures.colours import FIXED, OTHERS
-from analysis.figures.labels import UNITS, label_column, plain
+from analysis.figures.labels import label_column, plain
 from analysis.figures.theme import ABSENT, FAINT, INK, WARNING
+from analysis.numbers import byte_unit
 
 STAGE_COLOURS = {
     "condition": "#999999",
@@ -25,10 +26,6 @@ STAGE_WIDTHS = {"condition": 0.1, "blocks": 0.6, "head": 0.13, "sampling": 0.14,
 DECODE_WIDTH = 1.6  # scales
 SAMPLER_COLOURS = (INK, *reversed(FIXED))
 """The reference's style, then ours by plan, the full network first."""
-
-
-def byte_unit(most: float) -> tuple[str, float]:
-    return next((unit, scale) for unit, scale in UNITS if most >= scale or scale == 1)
 
 
 def draw_memory_course(ax: Axes, course: pd.DataFrame, names: Sequence[str], *, title: str) -> None:

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
-UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
+from analysis.numbers import byte_unit
+
 GAP_POINTS = 9.5  # between names in a column
 EDGE = 1.08  # share of the full network's KV at which panels end
 
@@ -27,7 +28,7 @@ def memory_axes(ax: Axes, full_kv: float, *, above: bool = True, below: bool = T
         full_kv: bytes an image of the full network.
         above, below: whether it is named, where panels stand side by side.
     """
-    unit, scale = next((u, s) for u, s in UNITS if full_kv >= s or s == 1)
+    unit, scale = byte_unit(full_kv)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x / scale:g}")
     ticks = np.asarray(MaxNLocator(3).tick_values(0, ax.get_xlim()[1] / scale))
     ax.set_xticks(scale * ticks[scale * ticks <= ax.get_xlim()[1]])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from analysis.metrics import Metric
 from analysis.statistics.choices import SELECT
 from analysis.statistics.fronts import KV, non_dominated
 from analysis.statistics.intervals import SIGNIFICANCE, holm
-from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.statistics.levels import FULL, Levels, Place, PlanKey
 from analysis.statistics.units import NOTHING, Observations, observed
 from analysis.study_file import EQUIDISTANT, STAND_ALONE
 
@@ -74,7 +74,6 @@ class Comparison:
     """A rival against an own plan, at that plan's KV.
 
     Attributes:
-        place: on the front.
         kv: bytes an image.
         flops_share: the rival's FLOPs there over the own plan's.
         damage: by metric, rival minus own, positive where the rival is worse.
@@ -82,12 +81,11 @@ class Comparison:
     """
 
     front: RivalFront
-    place: float
     plan: PlanKey
     kv: float
     flops_share: float
-    damage: Mapping[str, Observations] = field(default_factory=dict)
-    p_holm: dict[str, float] = field(default_factory=dict)
+    damage: Mapping[str, Observations]
+    p_holm: Mapping[str, float]
 
     @property
     def between(self) -> tuple[str, ...]:
@@ -101,7 +99,8 @@ class Comparison:
 
     @property
     def _between(self) -> slice:
-        return slice(math.floor(self.place), math.ceil(self.place) + 1)
+        place = self.front.place(self.kv)
+        return slice(math.floor(place), math.ceil(place) + 1)
 
     def significant(self, metric: str) -> bool:
         return self.p_holm.get(metric, math.nan) < SIGNIFICANCE
@@ -165,41 +164,43 @@ def compare_rivals(
     if own is None:
         return []
     plans = [plan for plan in levels.plans if own.trains(plan) and plan.selector == EQUIDISTANT]
-    found = [
-        _compared(front, levels, (own.name, plan))
+    pairs = [
+        (front, (own.name, plan))
         for front in fronts
         for plan in plans
         if not (plan.is_full and front.name == STAND_ALONE)
+        and levels.value((own.name, plan), KV) >= front.kv_P[0]
     ]
-    measured = [
-        replace(one, damage=_damage(one, levels, own.name, metrics)) for one in found if one
-    ]
-    for metric in metrics:
-        tested = [one for one in measured if metric.name in one.damage]
-        p_holm = holm([one.damage[metric.name].interval().p_value for one in tested])
-        for one, p in zip(tested, p_holm, strict=True):
-            one.p_holm[metric.name] = float(p)
-    return measured
-
-
-def _compared(front: RivalFront, levels: Levels, own: tuple[str, PlanKey]) -> Comparison | None:
-    """Where on a front an own plan's KV lies; None without one."""
-    kv, flops = (levels.value(own, name) for name in (KV, FLOPS))
-    place = front.place(kv)
-    if math.isnan(place):
-        return None
-    share = float(np.interp(kv, front.kv_P, front.flops_P)) / flops
-    return Comparison(front=front, place=place, plan=own[1], kv=kv, flops_share=share)
+    damages = [_damage(front, levels, place, metrics) for front, place in pairs]
+    adjusted = {
+        metric.name: holm(
+            [d[metric.name].interval().p_value if metric.name in d else math.nan for d in damages]
+        )
+        for metric in metrics
+    }
+    found = []
+    for i, ((front, place), damage) in enumerate(zip(pairs, damages, strict=True)):
+        kv, flops = (levels.value(place, name) for name in (KV, FLOPS))
+        found.append(
+            Comparison(
+                front=front,
+                plan=place[1],
+                kv=kv,
+                flops_share=float(np.interp(kv, front.kv_P, front.flops_P)) / flops,
+                damage=damage,
+                p_holm={name: float(adjusted[name][i]) for name in damage},
+            )
+        )
+    return found
 
 
 def _damage(
-    one: Comparison, levels: Levels, own: str, metrics: Sequence[Metric]
+    front: RivalFront, levels: Levels, place: Place, metrics: Sequence[Metric]
 ) -> dict[str, Observations]:
     """Of the metrics that both have in some unit."""
-    found = {}
+    found, at = {}, front.place(levels.value(place, KV))
     for metric in metrics:
-        theirs = one.front.at(one.place, metric.name)
-        lost = theirs.minus(levels.observed((own, one.plan), metric.name))
+        lost = front.at(at, metric.name).minus(levels.observed(place, metric.name))
         if lost:
             found[metric.name] = lost.times(metric.damage_sign)
     return found

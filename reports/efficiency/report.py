@@ -117,14 +117,14 @@ def _add_training(page: Page, training: Training) -> None:
 def _add_overheads(page: Page, rows: pd.DataFrame) -> None:
     page.heading("Overheads")
     wide = rows.pivot(index="subject", columns="metric", values="value")
-    wide = wide.reindex(rows["subject"].drop_duplicates())
-    held = wide["overhead_bytes"] if "overhead_bytes" in wide else wide.assign(x=math.nan)["x"]
+    metrics = ["overhead_seconds", "overhead_bytes"]
+    wide = wide.reindex(index=rows["subject"].drop_duplicates(), columns=metrics)
     page.table(
         pd.DataFrame(
             {
                 "What": [str(name) for name in wide.index],
-                "CPU-seconds": [numbers.number(one) for one in wide.get("overhead_seconds", [])],
-                "Memory": [numbers.size(one) for one in held],
+                "CPU-seconds": [numbers.number(one) for one in wide["overhead_seconds"]],
+                "Memory": [numbers.size(one) for one in wide["overhead_bytes"]],
             }
         ),
         "What a study costs beside its cells. Reports are of a made-up study of the kind pareto.",

@@ -123,7 +123,6 @@ def write_atomically(path: Path, payload: bytes) -> Path:
     """A reader sees the old file or the whole new one."""
     with replacing(path) as aside:
         aside.write_bytes(payload)
-    path.chmod(0o644)  # a report is for others too
     return path
 
 

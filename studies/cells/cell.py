@@ -280,7 +280,7 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
             if not cell.task.lacks(known):
                 return known
             work = functools.partial(cell.task.complete, known=known)
-        result = _measured(cell, folder, work)
+        result = attempt(cell.digest, functools.partial(work, cell, folder))
         if known is not None and known.status == FINISHED and result.status == FAILED:
             return known  # which is good without them
         if result.status != INTERRUPTED:
@@ -288,13 +288,15 @@ def run_cell(cell: Cell, folder: Path) -> CellResult:
         return result
 
 
-def _measured(cell: Cell, folder: Path, work: Callable[[Cell, Path], CellResult]) -> CellResult:
+def attempt(digest: str, work: Callable[[], CellResult]) -> CellResult:
+    """What `work` gives, with its seconds, on one thread; an exception becomes a result that says
+    so, but for those that `run_cell` raises."""
     import torch
 
     torch.set_num_threads(1)
-    started, digest = time.monotonic(), cell.digest
+    started = time.monotonic()
     try:
-        result = work(cell, folder)
+        result = work()
     except Preempted as stop:
         result = CellResult(digest=digest, status=INTERRUPTED, error=str(stop))
     except Diverged as trouble:

@@ -2,20 +2,19 @@
 
 import abc
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import varant
-from studies.cells.result import FAILED, CellResult, kept_result, write_result
+from studies.cells.cell import attempt
+from studies.cells.result import FINISHED, CellResult, kept_result, write_result
 from varant.devices import Precision
 from varant.files import digest_of, locked, sha256_file
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.model.tokenizer import TokenizerConfig
-from varant.signals import raise_again
 from varant.store.workspace import Workspace
 
 # Raise it when the meaning of a row changes: finished cells are then measured again.
@@ -66,6 +65,10 @@ class Gauge(abc.ABC):
     def measure(self) -> Iterator[Row]:
         """Its rows of the frame, but for `part` and `cell_digest`."""
 
+    def result(self) -> CellResult:
+        rows = [row | {"part": self.part} for row in self.measure()]
+        return CellResult(digest=self.digest, facts={"rows": rows})
+
     @property
     def identity(self) -> dict[str, object]:
         """All that its numbers depend on, JSON-ready; the device's index is none of it."""
@@ -101,40 +104,18 @@ def code_digest() -> str:
 
 
 def run_gauge(gauge: Gauge, workspace: Workspace, *, again: bool = False) -> CellResult:
-    """The result in the cell's folder, measured now unless it is there; a failure is a result.
-
-    A process that is at the same cell is waited for, and its result taken.
+    """The result in the cell's folder, measured now unless it is there; else as `run_cell`.
 
     Args:
         again: whether one that failed is measured again.
-
-    Raises:
-        OSError: the machine's trouble, not this cell's.
     """
     folder = workspace.cell(gauge.digest)
     with locked(folder / ".cell.lock"):
         found = kept_result(folder, gauge.digest)
-        if found is None or (again and found.status == FAILED):
-            found = _measured(gauge)
+        if found is None or (again and found.status != FINISHED):
+            found = attempt(gauge.digest, gauge.result)
             write_result(folder, found)
         return found
-
-
-def _measured(gauge: Gauge) -> CellResult:
-    import torch
-
-    torch.set_num_threads(1)
-    started = time.monotonic()
-    try:
-        rows = [row | {"part": gauge.part} for row in gauge.measure()]
-    except OSError:
-        raise
-    except Exception as trouble:
-        raise_again()  # no failure of the cell's
-        error = f"{type(trouble).__name__}: {trouble}"
-        return CellResult(digest=gauge.digest, status=FAILED, error=error)
-    seconds = time.monotonic() - started
-    return CellResult(digest=gauge.digest, facts={"rows": rows}, seconds=seconds)
 
 
 def rows_of(result: CellResult) -> list[Row]:

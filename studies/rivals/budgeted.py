@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from studies.cells.measuring import Cost, UnderPlan
-from studies.rivals.budget import Budget, budget_cost
+from studies.rivals.costs import Budget, budget_cost
 from varant.data.tokens import TokenSplit
 from varant.model.cache import KeysValues, KVCache
 from varant.model.plan import DepthPlan

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from studies.cells.cell import Cell, Network
 from studies.grid.point import Point
-from studies.rivals.budget import Budget, budget_cost
+from studies.rivals.costs import Budget, budget_cost
 from studies.rivals.rival import Ground, Rival, RivalMeasurement
 from studies.supernets import control
 from varant.model.cost import plan_cost

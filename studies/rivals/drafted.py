@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from studies.cells.measuring import Cost, LoadedNetwork, UnderPlan
-from studies.rivals.handover import handover_cost
+from studies.rivals.costs import handover_cost
 from varant.data.tokens import TokenSplit
 from varant.evaluation.likelihood import nll_per_scale
 from varant.model.plan import DepthPlan

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from studies.cells.cell import Cell, Network, Task
 from studies.cells.training import Training
 from studies.grid.point import Point
-from studies.rivals.handover import handover_cost
+from studies.rivals.costs import handover_cost
 from studies.rivals.rival import Ground, Rival, RivalMeasurement
 from studies.supernets import Arm, control
 from varant.errors import UserError

@@ -3,8 +3,8 @@
 NSGA-II (or TPE), begun from every two-zone plan that fits; no plan is scored twice.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
@@ -78,9 +78,9 @@ def front_of(plans: Collection[ScoredPlan], weighed: str) -> tuple[ScoredPlan, .
     return tuple(sorted(front, key=lambda one: (getattr(one, weighed), one.minimised)))
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanSearch:
-    """Proposes plans, has them scored, and remembers them by digest.
+    """Proposes plans and has them scored.
 
     Attributes:
         weighed: what quality is weighed against, kv or flops: a field of `ScoredPlan`.
@@ -91,10 +91,9 @@ class PlanSearch:
     weighed: str
     sampler: str
     seed: int
-    scored: dict[str, ScoredPlan] = field(default_factory=dict)
 
-    def run(self, trials: int) -> None:
-        """Score so many plans; all two-zone ones, however many: they are the comparison."""
+    def run(self, trials: int) -> dict[str, ScoredPlan]:
+        """So many plans by digest; all two-zone ones, however many: they are the comparison."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         sampler = (
             optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=self.seed)
@@ -105,17 +104,20 @@ class PlanSearch:
         seeds = self.space.two_zone()
         for plan in seeds:
             proposals.enqueue_trial({f"scale {k + 1}": d for k, d in enumerate(plan.depths)})
+        scored: dict[str, ScoredPlan] = {}
         wanted = max(trials, len(seeds))
-        while len(self.scored) < wanted:
-            batch = self._ask(proposals, min(BATCH, wanted - len(self.scored)))
+        while len(scored) < wanted:
+            batch = self._ask(proposals, scored, min(BATCH, wanted - len(scored)))
             if not batch:
-                return
-            found = self.scores_of([plan for _, plan in batch])
-            self.scored |= found
+                break
+            scored |= self.scores_of([plan for _, plan in batch])
             for trial, plan in batch:
-                self._tell(proposals, trial, found.get(plan.digest))
+                self._tell(proposals, trial, scored.get(plan.digest))
+        return scored
 
-    def _ask(self, proposals: optuna.Study, most: int) -> list[tuple[optuna.Trial, DepthPlan]]:
+    def _ask(
+        self, proposals: optuna.Study, scored: Mapping[str, ScoredPlan], most: int
+    ) -> list[tuple[optuna.Trial, DepthPlan]]:
         """New plans within the limit; what is known is told at once and costs nothing."""
         geometry = self.space.geometry
         batch: dict[str, tuple[optuna.Trial, DepthPlan]] = {}
@@ -125,7 +127,7 @@ class PlanSearch:
             scales = range(1, len(geometry.patch_nums) + 1)
             depths = [trial.suggest_int(f"scale {k}", 1, geometry.depth) for k in scales]
             plan = self.space.of(depths)
-            known = self.scored.get(plan.digest)
+            known = scored.get(plan.digest)
             if known is None and plan.digest not in batch and self.space.fits(plan):
                 batch[plan.digest] = (trial, plan)
             else:
@@ -156,11 +158,11 @@ class PlanSearch:
                 )
         return found
 
-    def fronts(self) -> dict[str, tuple[ScoredPlan, ...]]:
-        """The two-zone front and the found front, by objective and cost."""
+    def fronts(self, scored: Mapping[str, ScoredPlan]) -> dict[str, tuple[ScoredPlan, ...]]:
+        """The two-zone front and the found front of what `run` gave, by objective and cost."""
         seeds = {plan.digest for plan in self.space.two_zone()}
-        two_zone = [one for digest, one in self.scored.items() if digest in seeds]
-        groups = {"two-zone": two_zone, "found": self.scored.values()}
+        two_zone = [one for digest, one in scored.items() if digest in seeds]
+        groups = {"two-zone": two_zone, "found": scored.values()}
         return {name: front_of(plans, self.weighed) for name, plans in groups.items()}
 
     def rank(self, plan_of: Callable[[Sequence[int]], DepthPlan]) -> dict[int, tuple[int, ...]]:

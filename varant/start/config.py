@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from varant.devices import Precision
 from varant.errors import UserError
@@ -53,6 +53,7 @@ class NetworkConfig:
     (extra `hub`); from scratch, also a folder of varant.train_tokenizer."""
     var: Path | None = None
     """The transformer of an official checkpoint, with --vae; or hf:owner/name/file."""
+    preset: PresetName | None = None
 
     def check(self) -> None:
         if self.var is not None and self.vae is None:
@@ -61,11 +62,22 @@ class NetworkConfig:
             raise UserError(f"--vae {self.vae}: give --var to start from")
         if self.model is not None and self.vae is not None:
             raise UserError(f"--model {self.model}: one start only; drop --vae")
+        self.check_preset()
+
+    def check_preset(self) -> None:
+        """A preset sizes what is packaged or made here, not what is given."""
+        given = {"--model": self.model, "--vae": self.vae}
+        for flag, path in given.items():
+            if path is not None and self.preset is not None:
+                raise UserError(
+                    f"--preset {self.preset}: {flag} {path} has sizes of its own; drop one of them"
+                )
 
     def fetched(self) -> Self:
         """With the files of the hub that it names on this machine; `UserError` as `hub.local`."""
         given = {"vae": self.vae, "var": self.var}
-        return replace(self, **{k: local(v, f"--{k}") for k, v in given.items() if v is not None})
+        files: dict[str, Any] = {k: local(v, f"--{k}") for k, v in given.items() if v is not None}
+        return replace(self, **files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +86,6 @@ class PackagedConfig(NetworkConfig):
 
     preset: PresetName | None = None
     """Whose packaged network to take where none is named; default: small's."""
-
-    def check(self) -> None:
-        super().check()
-        if self.preset is not None and (self.model or self.vae):
-            raise UserError(f"--preset {self.preset}: you name a network; drop one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +103,6 @@ class StartConfig(NetworkConfig):
 
     def check(self) -> None:
         super().check()
-        self.check_preset()
         if self.base is not None and (self.model or self.vae):
             raise UserError(f"--base {self.base}: you name a network; drop one of them")
         if self.base == "packaged" and self.base_budget is not None:
@@ -111,15 +117,6 @@ class StartConfig(NetworkConfig):
     def preset_made(self, quick: bool) -> PresetName | None:
         """The same; None where a network is given, which has sizes of its own."""
         return None if self.model or self.vae else self.preset_name(quick)
-
-    def check_preset(self) -> None:
-        """A preset sizes what is made here, not what is given."""
-        given = {"--model": self.model, "--vae": self.vae}
-        for flag, path in given.items():
-            if path is not None and self.preset is not None:
-                raise UserError(
-                    f"--preset {self.preset}: {flag} {path} has sizes of its own; drop one of them"
-                )
 
 
 @dataclass(frozen=True, kw_only=True)

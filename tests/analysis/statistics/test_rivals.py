@@ -81,7 +81,7 @@ def test_weights_are_of_the_plans_that_a_value_comes_of():
         reached={},
     )
     for kv, most in ((20, 5), (30, 7), (40, 7), (45, 9), (99, 9)):
-        at = {"place": front.place(kv), "plan": HALF, "kv": kv, "flops_share": 1.0}
+        at = {"plan": HALF, "kv": kv, "flops_share": 1.0, "damage": {}, "p_holm": {}}
         assert Comparison(front=front, **at).weight_bytes == most
 
 

@@ -19,8 +19,8 @@ from reports.build import load_study
 from reports.trace import trace
 from studies.cells.measuring import LoadedHeldOut, LoadedNetwork
 from studies.pareto import RIVALS, Pareto, ParetoConfig
-from studies.rivals.budget import Budget
 from studies.rivals.budgeted import BudgetedCache, BudgetedSubject
+from studies.rivals.costs import Budget
 from studies.rivals.drafted import Drafted, SpecialistEvaluator
 from studies.rivals.layer_dropout import DroppingTrainer, drop_rates, dropped
 from varant import VAR, DepthPlan, Tokenizer, generate, plan_cost

@@ -180,7 +180,7 @@ def test_a_sheet_of_a_packaged_network(package, tmp_path, capsys):
 def test_a_preset_without_networks_has_no_sheet():
     with pytest.raises(UserError, match="no network of preset ten is packaged; give a checkpoint"):
         load_given(PackagedConfig(preset="ten"))
-    with pytest.raises(UserError, match="--preset tiny: you name a network; drop one of them"):
+    with pytest.raises(UserError, match="--preset tiny: --model x has sizes of its own"):
         flags_of(SampleConfig, None, ["--preset", "tiny", "--model", "x"])
 
 

@@ -1,6 +1,6 @@
-"""A cache of so many pairs, and what an image costs with it, by the study's own counting."""
+"""What an image costs in rivals' ways, by the study's own counting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -41,3 +41,22 @@ def budget_cost(
     rows = 2 if guidance else 1
     flops = plan_cost(geometry, plan, guidance=guidance).flops - rows * saved
     return rows * 2 * kv_bytes * geometry.width * peak, flops
+
+
+def handover_cost(
+    geometry: Geometry,
+    drafts: DepthPlan,
+    refines: DepthPlan,
+    switch: int,
+    *,
+    guidance: bool,
+    kv_bytes: int = 4,
+) -> tuple[int, int]:
+    """KV bytes and FLOPs of an image whose first `switch` scales are drawn under `drafts` and the
+    others, by another network of the same sizes, under `refines`."""
+    begun = replace(geometry, patch_nums=geometry.patch_nums[:switch])
+    drafter = plan_cost(begun, drafts.begun(switch), guidance=guidance, kv_bytes=kv_bytes)
+    refiner = plan_cost(geometry, refines, guidance=guidance, kv_bytes=kv_bytes)
+    unused = 2 * geometry.width * geometry.vocab_size * sum(refines.tokens[:switch])  # its head
+    kv = max(drafter.kv_bytes_peak, refiner.kv_bytes_peak)
+    return kv, drafter.flops + refiner.flops - unused
