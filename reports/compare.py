@@ -9,7 +9,7 @@ feature space and sample count included; verdicts are compared in any case.
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -23,8 +23,8 @@ from analysis.claims.rows import LedgerRow
 from analysis.errors import FrameError
 from analysis.frame import headline_metrics
 from analysis.metrics import parse_metric
-from analysis.statistics.intervals import SIGNIFICANCE, Interval, paired_t, welch_t
-from analysis.statistics.units import observed
+from analysis.statistics.intervals import SIGNIFICANCE, Interval, welch_t
+from analysis.statistics.units import Observations, observed
 from analysis.study_file import REAL, StudyFile, SupernetFile
 from reports.build import judge, load_study
 from reports.parts import words
@@ -37,10 +37,11 @@ STEM = "compare"
 
 @dataclass(frozen=True)
 class Seen:
-    """A number over a folder's units, and of each."""
+    """A number over a folder's units, and of each; of what a claim rests on, without what the units
+    share."""
 
     interval: Interval
-    by_unit: Mapping[int, float]
+    observed: Observations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,9 @@ class Quantity:
     def difference(self) -> Interval:
         """Of the second and the first, with its 95 % interval; NaN where one has no spread."""
         one, other = self.one, self.other
-        if self.paired and one.by_unit.keys() == other.by_unit.keys() and len(one.by_unit) > 1:
-            return paired_t([other.by_unit[unit] - one.by_unit[unit] for unit in one.by_unit])
+        units = one.observed.units
+        if self.paired and set(units) == set(other.observed.units) and len(units) > 1:
+            return other.observed.minus(one.observed).interval()
         return welch_t(other.interval, one.interval)
 
     @property
@@ -237,7 +239,7 @@ def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str]
     named = {REAL: "real images", "full": "full network"}
     return {
         (named[family] + (f", {way}" if way and family == "full" else ""), metric): Seen(
-            one.interval(), one.by_unit
+            one.interval(), one
         )
         for (way, family, metric), one in found.items()
     }
@@ -247,7 +249,7 @@ def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Seen]:
     """What claims rest on, by its name and metric; arithmetic is the same for all."""
     return {
         (f"{row.claim.id} {test.label}", test.metric.name): Seen(
-            test.interval, dict(zip(test.units, test.values, strict=True))
+            test.interval, Observations.alone(dict(zip(test.units, test.values, strict=True)))
         )
         for row in ledger
         for line in row.lines

@@ -8,6 +8,9 @@ limits of their 95 % intervals, all at once, which is cautious. Of claims that r
 several such tests the worst counts. For claims of a direction there is no margin, only the smallest
 difference that would be shown.
 
+A claim that asks for a gain too (C3) has the smallest gain that one of its tests would show with a
+chance of 80 %, after Holm, beside it: the power is that of showing no loss, and of no gain.
+
 Where two schedules are compared, of which the noise study has one, they are taken to differ as two
 training seeds of one schedule do; a direction borrows the spread of their test of no loss, which is
 a little wider than its own. C4's fewest layers and C8 are judged without a plan.
@@ -44,10 +47,12 @@ class Rests:
     Attributes:
         quantities: of the noise table, all of them.
         direction: asks which way a difference points, so that it has no margin.
+        gain: asks for a gain on one of them, beside no loss.
     """
 
     quantities: tuple[str, ...]
     direction: bool = False
+    gain: bool = False
 
 
 Lines = Mapping[str, Rests]
@@ -67,7 +72,7 @@ WINNER: Lines = {"a winner against the paper's": Rests(RETRAINED, direction=True
 
 def schedules_lines(lr_schedule: str) -> Lines:
     """Of a study that compares the progressive schedule with the share that is its mean."""
-    return {Question(claim=c3.CLAIM, part=f"{lr_schedule} rate").key: Rests(RETRAINED)}
+    return {Question(claim=c3.CLAIM, part=f"{lr_schedule} rate").key: Rests(RETRAINED, gain=True)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,7 @@ class Outlook:
         power: of showing no loss where there is none.
         units: that 80 % would take; None above `power.MOST_UNITS`.
         units_at_most: the same with every component at its upper limit.
+        gain: the smallest that one of the tests shows with a chance of 80 %, where one is asked.
         spreads: of the tests behind it, whose power is that of the weakest.
     """
 
@@ -110,6 +116,7 @@ class Outlook:
     power: float | None = None
     units: int | None = None
     units_at_most: int | None = None
+    gain: float | None = None
     spreads: tuple[SpreadFacts, ...] = ()
 
 
@@ -121,14 +128,22 @@ def outlooks(table: NoiseTable, lines: Lines, size: Size) -> tuple[Outlook, ...]
         for metric in metrics:
             of = {q.quantity: q for q in table.quantities if (q.kind, q.extractor) == metric}
             if all(name in of for name in rests.quantities):
-                facts = (of[name] for name in rests.quantities)
+                facts = [of[name] for name in rests.quantities]
                 if rests.direction:
-                    facts = (one.model_copy(update={"margin": None}) for one in facts)
+                    facts = [one.model_copy(update={"margin": None}) for one in facts]
                 every = [_outlook(key, one, size) for one in facts]
                 weakest = min(every, key=lambda one: (one.power or 0.0, -one.least))
                 spreads = tuple(spread for one in every for spread in one.spreads)
-                found.append(replace(weakest, spreads=spreads))
+                gain = min(_gain(one, size, len(facts)) for one in facts) if rests.gain else None
+                found.append(replace(weakest, spreads=spreads, gain=gain))
     return tuple(found)
+
+
+def _gain(facts: NoiseFacts, size: Size, tests: int) -> float:
+    """The smallest that is shown, in either of two directions, as the first of Holm's `tests`."""
+    deviation = spread_of(facts).deviation(samples=size.count(facts), seeds=size.seeds)
+    shared = common_of(facts, size)
+    return detectable(deviation, size.units, shared, level=SIGNIFICANCE / 2 / tests)
 
 
 def _outlook(key: str, facts: NoiseFacts, size: Size) -> Outlook:

@@ -7,6 +7,7 @@ same order, so schedules are compared within a unit, and intervals run over unit
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from analysis.maps.heatmap import ENDS, Heatmap, placed
 from analysis.metrics import NLL
 from analysis.statistics.conflict import WHOLE
 from analysis.statistics.levels import Levels, Place, PlanKey
-from analysis.statistics.units import NOTHING, Observations, mean_of
+from analysis.statistics.units import NOTHING, Observations, applied, in_common, mean_of
 from analysis.study_file import BASE
 
 LEAST_REGIMES = 3  # below them ranks of regimes say nothing
@@ -118,16 +119,14 @@ def trends(
     axes: dict[str, list[float]] = {"age": [r.base_images for r in regimes]}
     axes["rate"] = [r.lr for r in regimes]
     logs = {name: np.log2(values) for name, values in axes.items() if len(set(values)) > 1}
-    found = [regime.against_fixed(kind, plans).by_unit for regime in regimes]
-    units = tuple(sorted(set.intersection(*map(set, found)))) if logs else ()
-    if not units:
+    parts = [regime.against_fixed(kind, plans) for regime in regimes]
+    if not logs or not in_common(parts)[0]:
         return {}
     plane_RA = np.column_stack([np.ones(len(regimes)), *logs.values()])
-    values_RU = np.array([[one[unit] for unit in units] for one in found])
-    slopes_AU = np.linalg.lstsq(plane_RA, values_RU, rcond=None)[0][1:]
+    slopes_AR = np.linalg.pinv(plane_RA)[1:]
     return {
-        name: Observations.alone(dict(zip(units, slopes_U, strict=True)))
-        for name, slopes_U in zip(logs, slopes_AU, strict=True)
+        name: applied(partial(np.dot, slope_R), parts)
+        for name, slope_R in zip(logs, slopes_AR, strict=True)
     }
 
 
@@ -138,7 +137,8 @@ def explained(
     all parameters, over moments and subnets, under the fixed share) and how much worse progressive
     is than fixed. If conflict is the reason, progressive helps where cosines are low: above zero.
 
-    Nothing below `LEAST_REGIMES` regimes; of units that have all of them.
+    Nothing below `LEAST_REGIMES` regimes; of units that have all of them. The chance of images that
+    units share is not in its interval: ranks of a few regimes are no smooth function of images.
     """
     whole = conflict[(conflict["layer"] == WHOLE) & (conflict["kind"] == "fixed")]
     cosines = whole.groupby(["unit", "base_images", "lr"])["cosine"].mean()

@@ -60,9 +60,10 @@ def _said(one: Outlook, unit_seconds: float) -> str:
     cost = ""
     if one.units is not None:
         cost = f", about {max(LEAST_UNITS, one.units) * unit_seconds:,.0f} CPU-s here"
+    gain = "" if one.gain is None else f"; smallest detectable gain, asked too, {one.gain:.3g}"
     return (
         f"margin {one.margin:.3g}, {least}, power {one.power:.0%} if nothing is lost; 80 % takes "
-        f"{needed[0]} units{cost} (at most {needed[1]})"
+        f"{needed[0]} units{cost} (at most {needed[1]}){gain}"
     )
 
 

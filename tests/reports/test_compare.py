@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from nights import night
 from scipy import stats
 from small_studies import NLL, make_folder, sealed, study_facts, switch_frame
 
+from analysis.study_file import COMMON_BLOCK
 from reports.__main__ import main
 from reports.compare import compare
 
@@ -69,6 +71,25 @@ def test_the_same_units_are_compared_in_pairs(tmp_path):
     sealed(two)
     (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
     assert not level.paired and not level.differs, "of other networks"
+
+
+def test_images_that_units_share_are_in_a_paired_difference(tmp_path):
+    units = (0, 1, 2, 3, 4)
+    one, two = night(tmp_path / "one", units), night(tmp_path / "two", units)
+    for folder, shift in ((one, 0.0), (two, 0.1)):
+        frame = pd.read_parquet(folder / "frame.parquet")
+        whole = frame[(frame["metric"] == NLL) & frame["group"].isna()]
+        blocks = [
+            whole.assign(group=COMMON_BLOCK + i, value=whole["value"] + shift * (i - 4.5))
+            for i in range(10)
+        ]
+        pd.concat([frame, *blocks], ignore_index=True).to_parquet(folder / "frame.parquet")
+        sealed(folder)
+    place = ("full network, progressive", NLL)
+    (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
+    assert level.paired and level.difference.estimate == pytest.approx(0.0)
+    common = 9 * np.var(0.1 * (np.arange(10) - 4.5))
+    assert level.difference.standard_error == pytest.approx(np.sqrt(common))
 
 
 def test_numbers_without_a_spread_are_compared_without_a_test(tmp_path):

@@ -16,6 +16,7 @@ from analysis.claims.planned import (
     planned_spreads,
     power_at,
     samples_wanted,
+    schedules_lines,
 )
 from analysis.instrument_file import Component
 from analysis.metrics import parse_metric
@@ -46,6 +47,19 @@ def test_of_several_tests_the_weakest_counts() -> None:
     nothing = SpreadFacts(margin=-0.1, deviation=0.1)
     assert power_at([strong, weak], 6) == power_of(0.2, 0.3, 6) < power_of(0.2, 0.1, 6)
     assert power_at([strong, nothing], 6) == 0.0
+
+
+def test_a_claim_that_asks_for_a_gain_says_which_would_show() -> None:
+    tables = [noise_table(quantity=f"retrained {plan}") for plan in ("full", "half")]
+    both = tuple(q for table in tables for q in table.quantities)
+    table = tables[0].model_copy(update={"quantities": both})
+    (found,) = outlooks(table, schedules_lines("cosine"), SIZE)
+    assert found.key == "C3 cosine rate" and found.power is not None
+    deviation = math.sqrt(0.01 + 0.02 / 2 + 30 / 2000)
+    holm = detectable(deviation, 6, level=0.05 / 2 / 2)
+    assert found.gain == pytest.approx(holm) and holm > detectable(deviation, 6, level=0.025)
+    (without,) = outlooks(noise_table(), LOSSES, SIZE)
+    assert without.gain is None
 
 
 def test_a_direction_has_no_margin_and_no_power() -> None:

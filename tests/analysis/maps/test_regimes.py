@@ -10,6 +10,7 @@ from small_studies import AGES, RATES, conflict_rows, regime_frame
 from analysis.maps.heatmap import largest
 from analysis.maps.regimes import explained, regime_map, regimes_of, trends
 from analysis.statistics.levels import FULL, PlanKey
+from analysis.study_file import COMMON_BLOCK
 
 PLACES = [(age, rate) for age in AGES for rate in RATES]
 FULL_BY = dict(zip(PLACES, (-0.1, 0.1, 0.0, 0.2), strict=True))
@@ -79,6 +80,22 @@ def test_trends_are_the_slopes_of_a_plane():
     assert found["rate"].mean == pytest.approx(-0.02, abs=0.002)
     assert found["age"].units == (0, 1, 2, 3, 4)
     assert set(trends(regimes[:2], "progressive", SUBNETS)) == {"rate"}, "one age"
+
+
+def test_images_that_units_share_are_in_the_intervals_of_trends(frame):
+    whole = frame[frame["group"].isna()]
+    blocks = []
+    for block in range(10):  # without it, progressive is worse by so much, the more the older
+        shift = 0.01 * (block - 4.5) * np.log2(whole["base_images"].astype(float) / AGES[0])
+        value = whole["value"] + shift.where(whole["kind"] == "progressive", 0.0)
+        blocks.append(whole.assign(group=COMMON_BLOCK + block, value=value))
+    shared = pd.concat([frame, *blocks], ignore_index=True)
+    own, wider = (
+        trends(regimes_of(one), "progressive", SUBNETS)["age"].interval() for one in (frame, shared)
+    )
+    common = 9 * np.var(0.01 * (np.arange(10) - 4.5))
+    assert wider.estimate == pytest.approx(own.estimate)
+    assert wider.standard_error == pytest.approx(np.hypot(own.standard_error, np.sqrt(common)))
 
 
 def test_maps_of_no_difference_and_slopes_hold_their_rates():
