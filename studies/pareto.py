@@ -211,8 +211,8 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
         said, out = super().answer(outcome, paths), outcome.folder / "ablation"
         shutil.rmtree(out, ignore_errors=True)
         try:
-            table = ablation(outcome.folder, "progressive")
-        except FrameError:  # not among the schedules
+            table = ablation(outcome.folder)
+        except FrameError:  # no progressive schedule, or no full network finished
             return said
         if not table.differences:
             return said
