@@ -173,7 +173,7 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         client.update_run(run.info.run_id, status=RUNNING)
     else:
         named = f"QUICK {study.run_name}" if study.quick else study.run_name
-        source = "studies." + study.experiment.removesuffix("-quick")
+        source = f"studies.{study.tags['study']}"
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
         run = client.create_run(experiment_id, run_name=named, tags=study.tags | own_tags)
     client.log_batch(run.info.run_id, params=_params(study.params))
