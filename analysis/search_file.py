@@ -112,7 +112,7 @@ class FoundPlans(Facts):
         return {g: min(front, key=lambda plan: plan.minimised) for g, front in fronts.items()}
 
 
-class SearchFile(StudyFile, FoundPlans, extra="forbid"):
+class SearchFile(StudyFile, FoundPlans):
     """Of a search over plans.
 
     Attributes:

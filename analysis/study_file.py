@@ -1,7 +1,8 @@
 """`study.json`: what a study says of itself, in one class that writes it and reads it.
 
 Studies make a `StudyFile` (or the class of their kind), reports and analysis read it: nobody looks
-up keys. Every class is frozen and refuses fields that it does not know.
+up keys. Every class is frozen and refuses fields that it does not know, but for the two that read
+studies of any kind.
 """
 
 import json
@@ -166,7 +167,7 @@ class SpreadFacts(Facts):
 
 
 class StudyHead(Facts, extra="ignore"):
-    """What any study says, whatever it measures.
+    """What any study says, whatever it measures; the rest of its file is left out.
 
     Attributes:
         frame_sha256: of `frame.parquet`, of which alone it speaks.
@@ -213,7 +214,7 @@ class StudyHead(Facts, extra="ignore"):
         return cls.read(path, listed=True)
 
 
-class StudyFile(StudyHead):
+class StudyFile(StudyHead, extra="forbid"):
     """Of a study that measures depth plans.
 
     Attributes:
@@ -256,7 +257,11 @@ class StudyFile(StudyHead):
         return self.dataset.name
 
 
-class SensitivityFile(StudyFile, extra="forbid"):
+class AnyStudyFile(StudyFile, extra="ignore"):
+    """Of a study of any kind that measures depth plans; what its kind adds is left out."""
+
+
+class SensitivityFile(StudyFile):
     """`windows`: early, middle and late scales, from 1."""
 
     depths: tuple[int, ...]
@@ -321,7 +326,7 @@ class ModelFacts(Facts):
     realised_share: float | None = None
 
 
-class SupernetFile(StudyFile, extra="forbid"):
+class SupernetFile(StudyFile):
     """Of a study that trains.
 
     Attributes:

@@ -17,7 +17,15 @@ from analysis.claims.planned import planned_power
 from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet, write_parquet
 from analysis.statistics.conflict import CONFLICT_FILE
-from analysis.study_file import CURVES_FILE, FILE, FRAME_FILE, SHEET_FILE, StudyFile, SupernetFile
+from analysis.study_file import (
+    CURVES_FILE,
+    FILE,
+    FRAME_FILE,
+    SHEET_FILE,
+    AnyStudyFile,
+    StudyFile,
+    SupernetFile,
+)
 from reports.build import load_study
 from reports.parts.report import write_atomically
 from varant import manifest
@@ -85,7 +93,7 @@ def _check_out(out: Path, folders: Sequence[Path]) -> None:
         return
     if not (out / FILE).is_file():
         raise FrameError(f"{out}: not empty and no study folder; name a new or an empty folder")
-    if not StudyFile.load(out / FILE).pooled:
+    if not AnyStudyFile.load(out / FILE).pooled:
         raise FrameError(f"{out}: holds a study of its own; name a new folder, or an earlier pool")
 
 
