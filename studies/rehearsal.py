@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS, write_parquet
+from analysis.metrics import NLL, SELECT
 from analysis.study_file import BASE, FILE, FRAME_FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
 from studies.grid.folder import head_facts, write_facts
@@ -66,7 +67,7 @@ def _rows(geometry: Geometry, model: dict[str, Any], plan: DepthPlan) -> pd.Data
     """Of a cell of any unit."""
     cost, full = plan_cost(geometry, plan), plan_cost(geometry)
     nll = 3.5 - 0.5 * cost.flops / full.flops
-    sampled = {"nll/mean": nll, "select/nll/mean": nll, "class_accuracy": 0.9}
+    sampled = {NLL.name: nll, SELECT.name: nll, "class_accuracy": 0.9}
     sampled |= {f"nll/scale_{k + 1:02d}": nll for k in range(len(geometry.patch_nums))}
     sampled |= {f"fd/{space}/n{SAMPLES}": 4 * (nll - 2.8) for space in SPACES}
     exact = {"kv_bytes/peak": cost.kv_bytes_peak, "kv_bytes/analytic": cost.kv_bytes_peak}
