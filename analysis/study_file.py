@@ -1,8 +1,7 @@
 """`study.json`: what a study says of itself, in one class that writes it and reads it.
 
 Studies make a `StudyFile` (or the class of their kind), reports and analysis read it: nobody looks
-up keys. Every class is frozen and refuses fields that it does not know, but for the two that read
-studies of any kind.
+up keys. Classes are frozen; all but the two that read any kind of study refuse unknown fields.
 """
 
 import json
@@ -18,6 +17,11 @@ FILE, FRAME_FILE = "study.json", "frame.parquet"
 CURVES_FILE, SHEET_FILE = "curves.parquet", "samples.npz"
 """What lies in a study's folder."""
 
+STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted", "pending")
+"""How a cell ended. `ended worse`: a training that did harm, and what would measure its network; it
+has no numbers, as one that failed. `pending`: of a study that runs, what it has still to do."""
+
+COMMON_BLOCK = 1000  # of a frame's `group`: from it on blocks are of what all units share
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
 REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
@@ -54,10 +58,6 @@ class Facts(BaseModel):
         fields = json.loads(self.model_dump_json()).items()
         lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields)
         return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-COMMON_BLOCK = 1000
-"""Of a frame's `group`: from it on blocks are of what all units share, see `analysis.frame`."""
 
 
 class HardwareFacts(Facts):

@@ -150,9 +150,7 @@ def _competing(
     """Those that no other one beats on select images, by ascending KV; all where some lack them."""
     kept = list(plans)
     if all(SELECT.name in levels for levels in plans.values()):
-        points = np.array(
-            [(levels[KV].mean, levels[SELECT.name].mean) for levels in plans.values()]
-        )
+        points = np.array([(of[KV].mean, of[SELECT.name].mean) for of in plans.values()])
         good_P = non_dominated(points, ties=False)
         kept = [name for name, good in zip(plans, good_P, strict=True) if good]
     return {name: plans[name] for name in sorted(kept, key=lambda name: plans[name][KV].mean)}

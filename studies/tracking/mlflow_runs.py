@@ -27,6 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from sqlalchemy import URL, Engine, event
 
+from analysis.study_file import STATUSES
 from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
 from varant.data import datasets
 from varant.errors import UserError
@@ -43,8 +44,7 @@ MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
 _NOT_THE_FILE = ("locked", "unable to open", "I/O error", "is full")  # SQLite's words
 
 RUNNING, KILLED, FAILED, FINISHED = "RUNNING", "KILLED", "FAILED", "FINISHED"  # MLflow's words
-_ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "ended worse": FAILED}
-_ENDED |= {"interrupted": KILLED}
+_ENDED = dict(zip(STATUSES, (FINISHED, FAILED, FAILED, FAILED, KILLED, RUNNING), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
