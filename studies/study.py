@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.metrics import parse_metric
-from analysis.study_file import BASE, FILE, REAL, StudyFile
+from analysis.study_file import BASE, EQUIDISTANT, FILE, REAL, StudyFile
 from studies.cells.cell import Cell, Task
 from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import PENDING, CellResult
@@ -161,7 +161,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         family = "full" if plan.is_full else "plan"
         placed: dict[str, Any] = {"unit": unit, "family": family, "plan": plan.name}
         placed["anchor"] = None if trained else BASE
-        return Point(name=name, task=task, columns=placed | {"selector": "equidistant"} | columns)
+        return Point(name=name, task=task, columns=placed | {"selector": EQUIDISTANT} | columns)
 
     def measurement(
         self, bench: Planned, plan: DepthPlan, unit: int, trained: Training | None
