@@ -31,7 +31,7 @@ class TrialFacts(Facts):
 
 
 class Importance(Facts):
-    """Over forests."""
+    """Of a parameter: its share of what all explain of an objective (fANOVA), over forests."""
 
     mean: float
     sd: float
