@@ -7,7 +7,6 @@ from pydantic import ValidationError
 from varant import manifest
 
 REMEDY = "run the study again"
-FORMAT, VERSION = "varant-study", 3
 
 
 class FrameError(ValueError):
@@ -38,14 +37,15 @@ def validation_text(error: ValidationError) -> str:
     """The first trouble of a file that could not be read, with its remedy."""
     first = error.errors()[0]
     place, value = ".".join(map(str, first["loc"])) or "the file", repr(first["input"])[:60]
+    expected = first.get("ctx", {}).get("expected")
     match first["type"], place:
         case "json_invalid", _:
             return f"not readable JSON ({first['ctx']['error']}); {REMEDY}"
         case "missing", _:
             return f"missing {place!r}; {REMEDY}"
         case _, "format":
-            return f"format is {value}, not {FORMAT!r}; name a folder that a study wrote"
+            return f"format is {value}, not {expected}; name a folder that a study wrote"
         case _, "version":
             writer = "use the version that wrote it"
-            return f"version is {value}, this code reads {VERSION}; {writer}, or {REMEDY}"
+            return f"version is {value}, this code reads {expected}; {writer}, or {REMEDY}"
     return f"{place} is {value}: {first['msg'][0].lower()}{first['msg'][1:]}; {REMEDY}"

@@ -19,10 +19,9 @@ import pyarrow as pa
 
 from analysis.errors import FrameError, verified
 from analysis.metrics import NLL, Metric, parse_metric
-from analysis.study_file import BASE, REAL
+from analysis.study_file import BASE, REAL, STATUSES
 from varant.errors import one_line
 
-VERSION = 3
 COLUMNS: dict[str, str] = {
     "study": "category",
     "unit": "int64",
@@ -79,10 +78,7 @@ ANCHORS = (REAL, BASE, "control")
 
 FAMILIES: tuple[str, ...] = (REAL, "rung")
 FAMILIES += ("full", "scale", "switch", "window", "prefix", "plan", "two-zone", "found", "selector")
-STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted", "pending")
-FINISHED, PENDING = STATUSES[0], STATUSES[-1]
-"""`ended worse`: a training that did harm, and the cells that would measure its network; they have
-no numbers, as those that failed. `pending`: of a study that runs, what it has still to do."""
+FINISHED, *_, PENDING = STATUSES
 
 
 _ORDER = ("fid", "fd", "kid", "class_accuracy", "nll")
@@ -151,8 +147,7 @@ def checked_frame(
 
     for version, column in ((1, "cell"), (2, "base_seed")):
         if column in frame.columns:
-            said = f"a frame of version {version} (column {column})"
-            raise refuse(f"{said}; this code reads version {VERSION}")
+            raise refuse(f"a frame of version {version} (column {column})")
     needed = [*COLUMNS, *(TRAINING_COLUMNS if training else ())]
     missing = [name for name in needed if name not in frame.columns]
     if missing:

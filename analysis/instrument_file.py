@@ -68,7 +68,7 @@ class LadderTable(Table):
     metrics: tuple[Passes, ...]
 
 
-class LadderFile(StudyFile, extra="forbid"):
+class LadderFile(StudyFile):
     """Of the ladder. `windows`: early, middle and late scales, from 1."""
 
     setting: Setting
@@ -162,7 +162,7 @@ class NoiseTable(Table):
     resolutions: tuple[ResolutionFacts, ...] = ()
 
 
-class NoiseFile(SupernetFile, extra="forbid"):
+class NoiseFile(SupernetFile):
     """Of the noise study. `draws`: sampling seeds of each network at each count of samples, which
     are `counts`, the largest first; `windows`: early, middle and late scales."""
 

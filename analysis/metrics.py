@@ -111,3 +111,4 @@ def parse_metric(name: str) -> Metric:
 
 
 NLL = parse_metric("nll/mean")
+SELECT = parse_metric("select/nll/mean")  # of the images that choose

@@ -31,7 +31,7 @@ class TrialFacts(Facts):
 
 
 class Importance(Facts):
-    """Over forests."""
+    """Of a parameter: its share of what all explain of an objective (fANOVA), over forests."""
 
     mean: float
     sd: float
@@ -112,7 +112,7 @@ class FoundPlans(Facts):
         return {g: min(front, key=lambda plan: plan.minimised) for g, front in fronts.items()}
 
 
-class SearchFile(StudyFile, FoundPlans, extra="forbid"):
+class SearchFile(StudyFile, FoundPlans):
     """Of a search over plans.
 
     Attributes:

@@ -1,7 +1,7 @@
 """`study.json`: what a study says of itself, in one class that writes it and reads it.
 
 Studies make a `StudyFile` (or the class of their kind), reports and analysis read it: nobody looks
-up keys. Every class is frozen and refuses fields that it does not know.
+up keys. Classes are frozen; all but the two that read any kind of study refuse unknown fields.
 """
 
 import json
@@ -17,6 +17,11 @@ FILE, FRAME_FILE = "study.json", "frame.parquet"
 CURVES_FILE, SHEET_FILE = "curves.parquet", "samples.npz"
 """What lies in a study's folder."""
 
+STATUSES = ("finished", "failed", "diverged", "ended worse", "interrupted", "pending")
+"""How a cell ended. `ended worse`: a training that did harm, and what would measure its network; it
+has no numbers, as one that failed. `pending`: of a study that runs, what it has still to do."""
+
+COMMON_BLOCK = 1000  # of a frame's `group`: from it on blocks are of what all units share
 Zone = Literal["full", "subnets"]
 ScaleZone = Literal["early", "middle", "late"]
 REAL, BASE, CONTROL = "real", "base", "full"  # kinds of the anchors in a frame
@@ -53,10 +58,6 @@ class Facts(BaseModel):
         fields = json.loads(self.model_dump_json()).items()
         lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields)
         return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-COMMON_BLOCK = 1000
-"""Of a frame's `group`: from it on blocks are of what all units share, see `analysis.frame`."""
 
 
 class HardwareFacts(Facts):
@@ -166,7 +167,7 @@ class SpreadFacts(Facts):
 
 
 class StudyHead(Facts, extra="ignore"):
-    """What any study says, whatever it measures.
+    """What any study says, whatever it measures; the rest of its file is left out.
 
     Attributes:
         frame_sha256: of `frame.parquet`, of which alone it speaks.
@@ -213,7 +214,7 @@ class StudyHead(Facts, extra="ignore"):
         return cls.read(path, listed=True)
 
 
-class StudyFile(StudyHead):
+class StudyFile(StudyHead, extra="forbid"):
     """Of a study that measures depth plans.
 
     Attributes:
@@ -256,7 +257,11 @@ class StudyFile(StudyHead):
         return self.dataset.name
 
 
-class SensitivityFile(StudyFile, extra="forbid"):
+class AnyStudyFile(StudyFile, extra="ignore"):
+    """Of a study of any kind that measures depth plans; what its kind adds is left out."""
+
+
+class SensitivityFile(StudyFile):
     """`windows`: early, middle and late scales, from 1."""
 
     depths: tuple[int, ...]
@@ -321,7 +326,7 @@ class ModelFacts(Facts):
     realised_share: float | None = None
 
 
-class SupernetFile(StudyFile, extra="forbid"):
+class SupernetFile(StudyFile):
     """Of a study that trains.
 
     Attributes:

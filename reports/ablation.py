@@ -153,21 +153,31 @@ def _latex(text: Any) -> str:
     return str(text).translate(SPECIAL)
 
 
-def ablation(folder: Path, baseline: str) -> Ablation:
+def ablation(folder: Path, baseline: str | None = None) -> Ablation:
     """Of a folder of `studies.pareto` or `studies.switch`; `FrameError` for one that cannot be
-    used, or a baseline that it has not."""
+    used, or a baseline that it has not.
+
+    Args:
+        baseline: what people call it; None for the progressive schedule, with the paper's subnets
+            where it trains them.
+    """
     study = load_study(folder)
     if not isinstance(study, SupernetFile):
         raise FrameError(f"--ablation {folder}: study {study.study} trains nothing to compare")
     levels = Levels(study_frame(folder, study, training=True, full=True))
-    base = next((way for way in levels.ways if way.name == baseline and not way.anchor), None)
+    trained = [way for way in levels.ways if not way.anchor]
+    if baseline is None:
+        found = (way for way in trained if way.kind == "progressive")
+        base = levels.progressive or next(found, None)
+    else:
+        base = next((way for way in trained if way.name == baseline), None)
     if base is None:
-        known = ", ".join(way.name for way in levels.ways if not way.anchor)
-        raise FrameError(f"--baseline {baseline}: {folder} has {known}")
+        known = ", ".join(way.name for way in trained)
+        raise FrameError(f"--baseline {baseline or 'progressive'}: {folder} has {known}")
     metrics = judging_metrics(study, levels.metrics)
     ways = [way for way in levels.ways if way is not base and way is not levels.base]
     factors = {way.name: _factors(way, base) for way in ways}
-    found = [
+    differences = [
         difference
         for metric in metrics
         for difference in _differences(levels, base, ways, factors, metric)
@@ -178,7 +188,7 @@ def ablation(folder: Path, baseline: str) -> Ablation:
         levels=levels,
         baseline=base,
         metrics=metrics,
-        differences=tuple(found),
+        differences=tuple(differences),
         left_out=tuple(way.name for way in ways if len(factors[way.name]) > 1),
     )
 

@@ -14,6 +14,7 @@ from analysis.instrument_file import LadderFile, NoiseFile
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.study_file import (
     FILE,
+    AnyStudyFile,
     ParetoFile,
     RegimeFile,
     SensitivityFile,
@@ -51,7 +52,7 @@ REPORTS = {
     "efficiency": Kind(EfficiencyFile, efficiency.make_report),
 }
 """By name; other studies get the general report."""
-GENERAL = Kind(StudyFile, general.make_report)
+GENERAL = Kind(AnyStudyFile, general.make_report)
 
 
 def load_study(folder: Path) -> StudyFile:

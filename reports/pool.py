@@ -17,7 +17,15 @@ from analysis.claims.planned import planned_power
 from analysis.errors import FrameError, verified
 from analysis.frame import load_frame, read_parquet, write_parquet
 from analysis.statistics.conflict import CONFLICT_FILE
-from analysis.study_file import CURVES_FILE, FILE, FRAME_FILE, SHEET_FILE, StudyFile, SupernetFile
+from analysis.study_file import (
+    CURVES_FILE,
+    FILE,
+    FRAME_FILE,
+    SHEET_FILE,
+    AnyStudyFile,
+    StudyFile,
+    SupernetFile,
+)
 from reports.build import load_study
 from reports.parts.report import write_atomically
 from varant import manifest
@@ -30,7 +38,7 @@ OF_A_RUN |= {"versions", "floor_spreads"}
 OF_UNITS = {"bases", "units", "models", "plans", "config", "config_digest", "frame_sha256"}
 OF_UNITS |= {"power", "spreads"}
 """What belongs to units, and is joined; power is that of them all, where all planned it alike."""
-FLAGS_OF_UNITS = {"seed", "units"}
+FLAGS_OF_UNITS = ("seed", "units")  # the first, and how many
 
 
 def pool(folders: Sequence[Path], out: Path) -> Path:
@@ -85,7 +93,7 @@ def _check_out(out: Path, folders: Sequence[Path]) -> None:
         return
     if not (out / FILE).is_file():
         raise FrameError(f"{out}: not empty and no study folder; name a new or an empty folder")
-    if not StudyFile.load(out / FILE).pooled:
+    if not AnyStudyFile.load(out / FILE).pooled:
         raise FrameError(f"{out}: holds a study of its own; name a new folder, or an earlier pool")
 
 
@@ -136,11 +144,12 @@ def _joined(
     first, digests = studies[0], "".join(sorted(study.config_digest for study in studies))
     bases = sorted((base for study in studies for base in study.bases), key=attrgetter("unit"))
     seconds = [study.seconds.model_dump() for study in studies]
+    flags = dict(zip(FLAGS_OF_UNITS, (units[0], len(units)), strict=True))
     spreads = first.spreads if all(one.spreads == first.spreads for one in studies) else None
     changes: dict[str, Any] = {
         "command": f"python -m reports --pool {' '.join(map(str, [*folders, out]))}",
         "pooled": tuple(map(str, folders)),
-        "config": {**first.config, **_flags_of(studies, units)},
+        "config": {name: flags.get(name, value) for name, value in first.config.items()},
         "config_digest": hashlib.sha256(digests.encode()).hexdigest(),
         "created": max(study.created for study in studies),
         "seconds": {name: sum(one[name] for one in seconds) for name in seconds[0]},
@@ -157,13 +166,6 @@ def _joined(
         changes["units"] = sorted(unit for study in trained for unit in study.units)
         changes["models"] = [model.model_dump() for study in trained for model in study.models]
     return type(first).model_validate(first.model_dump() | changes)
-
-
-def _flags_of(studies: Sequence[StudyFile], units: Sequence[int]) -> dict[str, Any]:
-    """The flags of units: the first seed, and how many in all."""
-    if not all(study.config.keys() >= FLAGS_OF_UNITS for study in studies):
-        return {}
-    return {"seed": min(study.config["seed"] for study in studies), "units": len(units)}
 
 
 def _either(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -149,9 +149,9 @@ def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _place(folder: Path, digest: str) -> str:
-    place = folder.resolve().parent / CELLS / digest[:16]
-    there = "there" if (place / "result.json").exists() else "not there any more"
-    return f"  cell        {digest}, {CELLS}/{digest[:16]} ({there})"
+    place = f"{CELLS}/{digest[:16]}"
+    there = (folder.resolve().parent / place / "result.json").exists()
+    return f"  cell        {digest}, {place} ({'there' if there else 'not there any more'})"
 
 
 def _plan(layers: Sequence[Sequence[int]]) -> str:

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from analysis.study_file import ParetoFile, with_selector
+from analysis.study_file import EQUIDISTANT, ParetoFile, with_selector
 from studies.cells.cell import Task
 from studies.grid.point import Outcome, Point
 from studies.rivals.alone import ALONE
@@ -68,7 +68,7 @@ class ParetoConfig(SwitchedConfig):
     schedule's mean share: 0.1,0.5,2/3,1."""
     switches: Literal["trained", "all"] = "trained"
     """Switch points to measure each model at: the one it is trained for, or all."""
-    selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
+    selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = (EQUIDISTANT,)
     """Which layers subnets keep: a list; each schedule with subnets is trained for each."""
     kv_budgets: Shares = (0.2, 0.4, 0.6, 0.8)
     """Memory budgets to choose plans for, as shares of the full network's peak KV."""
@@ -211,8 +211,8 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
         said, out = super().answer(outcome, paths), outcome.folder / "ablation"
         shutil.rmtree(out, ignore_errors=True)
         try:
-            table = ablation(outcome.folder, "progressive")
-        except FrameError:  # not among the schedules
+            table = ablation(outcome.folder)
+        except FrameError:  # no progressive schedule, or no full network finished
             return said
         if not table.differences:
             return said

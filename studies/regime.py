@@ -27,7 +27,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from analysis.study_file import BASE, CONTROL, RegimeFile
+from analysis.study_file import BASE, CONTROL, EQUIDISTANT, RegimeFile
 from studies.cells.evaluation import Likelihood
 from studies.cells.training import BaseTraining, Training
 from studies.grid.point import Outcome, Point
@@ -142,7 +142,7 @@ class RegimeStudy(SwitchedStudy[RegimeConfig, None]):
                 label=f"{name}, {show_count(age)}, {show_number(rate)}",
                 schedule=schedule,
                 switch=switch,
-                selector=None if schedule.name == CONTROL else "equidistant",
+                selector=None if schedule.name == CONTROL else EQUIDISTANT,
                 base_images=age,
                 lr=rate,
             )

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS, write_parquet
-from analysis.study_file import BASE, FILE, FRAME_FILE, REAL, ParetoFile
+from analysis.metrics import NLL, SELECT
+from analysis.study_file import BASE, EQUIDISTANT, FILE, FRAME_FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
 from studies.grid.folder import head_facts, write_facts
 from studies.supernets import Arm, control
@@ -66,7 +67,7 @@ def _rows(geometry: Geometry, model: dict[str, Any], plan: DepthPlan) -> pd.Data
     """Of a cell of any unit."""
     cost, full = plan_cost(geometry, plan), plan_cost(geometry)
     nll = 3.5 - 0.5 * cost.flops / full.flops
-    sampled = {"nll/mean": nll, "select/nll/mean": nll, "class_accuracy": 0.9}
+    sampled = {NLL.name: nll, SELECT.name: nll, "class_accuracy": 0.9}
     sampled |= {f"nll/scale_{k + 1:02d}": nll for k in range(len(geometry.patch_nums))}
     sampled |= {f"fd/{space}/n{SAMPLES}": 4 * (nll - 2.8) for space in SPACES}
     exact = {"kv_bytes/peak": cost.kv_bytes_peak, "kv_bytes/analytic": cost.kv_bytes_peak}
@@ -77,7 +78,7 @@ def _rows(geometry: Geometry, model: dict[str, Any], plan: DepthPlan) -> pd.Data
         "plan": plan.name,
         "switch": switch,
         "subnet_depth": None if plan.is_full else plan.depths[-1],
-        "selector": "equidistant",
+        "selector": EQUIDISTANT,
         "cell_digest": f"{model['schedule']} {plan.name}",
     }
     return _table(model | of, sampled, exact)
@@ -124,7 +125,7 @@ def _facts(units: int) -> dict[str, Any]:
         "sampling": {"samples": SAMPLES, "cfg": 0, "top_k": 0, "top_p": 0},
         "likelihood": {"nll_images": SAMPLES},
         "depths": sorted({geometry.depth // 2, geometry.depth // 4, 1}),
-        "selectors": ["equidistant"],
+        "selectors": [EQUIDISTANT],
         "schedules": [arm.facts for arm in ARMS],
         "units": list(range(units)),
         "budget_images": 0,

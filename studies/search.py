@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from analysis.search_file import FoundPlans, SearchFile
-from analysis.study_file import BASE
+from analysis.study_file import BASE, EQUIDISTANT
 from studies.cells.evaluation import Scoring
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
@@ -65,7 +65,7 @@ class SearchConfig(SupernetConfig):
     switch: Natural | None = None
     """Switch point of the selector comparison; default: the one that the supernet was trained for,
     or as `varant.train` has it by default."""
-    selectors: Annotated[tuple[str, ...], choices((RANKED, *SELECTORS))] = ("equidistant",)
+    selectors: Annotated[tuple[str, ...], choices((RANKED, *SELECTORS))] = (EQUIDISTANT,)
     """Layers to keep at equal depth: a list."""
     objective: Literal["nll", "distance"] = "nll"
     """What the search minimises: NLL of select images, or the Frechet distance of samples to them,

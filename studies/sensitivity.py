@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
 
-from analysis.study_file import SensitivityFile, with_selector
+from analysis.study_file import EQUIDISTANT, SensitivityFile, with_selector
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Outcome, Point
 from studies.study import Study, main
@@ -52,7 +52,7 @@ DECIDING = ("full", "window")  # the families that claim C1 is judged by
 class SensitivityConfig(StudyConfig):
     depths: Depths | None = None
     """Depth grid, such as 2,4,6; default: a quarter, half and three quarters of the network."""
-    selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = ("equidistant",)
+    selectors: Annotated[tuple[str, ...], choices(SELECTORS)] = (EQUIDISTANT,)
     """Which layers a subnet keeps: a list."""
     full: bool = False
     """All plans in every unit; else all in the first, and in the others full network and windows,

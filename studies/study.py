@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.metrics import parse_metric
-from analysis.study_file import BASE, FILE, REAL, StudyFile
+from analysis.study_file import BASE, EQUIDISTANT, FILE, REAL, StudyFile
 from studies.cells.cell import Cell, Task
 from studies.cells.evaluation import Measurement, RealImages
 from studies.cells.result import PENDING, CellResult
@@ -161,7 +161,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         family = "full" if plan.is_full else "plan"
         placed: dict[str, Any] = {"unit": unit, "family": family, "plan": plan.name}
         placed["anchor"] = None if trained else BASE
-        return Point(name=name, task=task, columns=placed | {"selector": "equidistant"} | columns)
+        return Point(name=name, task=task, columns=placed | {"selector": EQUIDISTANT} | columns)
 
     def measurement(
         self, bench: Planned, plan: DepthPlan, unit: int, trained: Training | None
@@ -303,6 +303,7 @@ class Study(abc.ABC, Generic[Config, Found]):
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
         return LoggedStudy(
             experiment=self.folder_name,
+            study=self.name,
             run_name=self.run_name(bench),
             quick=self.config.run.quick,
             question=self.question,
@@ -335,8 +336,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         facts |= {"question": self.question, "title": self.title, "config_digest": digest}
         pending = sum(r.status == PENDING for t, r in outcome.results.items() if t.tabled)
         facts |= {"frame_sha256": sha256_file(frame), "pending": pending}
-        study_file = folder.write_facts(outcome.folder / FILE, self.file(**facts))
-        return [frame, study_file]
+        return [frame, folder.write_facts(outcome.folder / FILE, self.file(**facts))]
 
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from analysis.study_file import BASE, CONTROL, CURVES_FILE, with_selector
+from analysis.study_file import BASE, CONTROL, CURVES_FILE, EQUIDISTANT, with_selector
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point
@@ -81,7 +81,7 @@ class Arm:
     label: str
     schedule: Schedule
     switch: int
-    selector: str | None = "equidistant"
+    selector: str | None = EQUIDISTANT
     base_images: int | None = None
     lr: float | None = None
 
@@ -145,7 +145,7 @@ class SupernetStudy(Study[Config, Found]):
     @property
     def selectors(self) -> tuple[str, ...]:
         """Of the subnets that are trained; the control is measured with each."""
-        return ("equidistant",)
+        return (EQUIDISTANT,)
 
     def depths(self, geometry: Geometry) -> tuple[int, ...]:
         return self.config.training.subnet_depths(geometry.depth)
@@ -167,7 +167,7 @@ class SupernetStudy(Study[Config, Found]):
         """The training of a model of this arm from the unit's base; by default with its seed."""
         flags = self.config.training
         images = QUICK_CURVE_IMAGES if self.config.run.quick else CURVE_IMAGES
-        chosen: dict[str, Any] = {"switch": arm.switch, "selector": arm.selector or "equidistant"}
+        chosen: dict[str, Any] = {"switch": arm.switch, "selector": arm.selector or EQUIDISTANT}
         chosen["seed"] = unit if seed is None else seed
         chosen["precision"] = self.config.run.precision
         chosen["lr"] = next(lr for lr in (arm.lr, flags.lr, bench.lr) if lr is not None)
@@ -224,7 +224,7 @@ class SupernetStudy(Study[Config, Found]):
         """Full network, and every depth at `switches`, by one selector or by the study's."""
         sides, depth = bench.geometry.patch_nums, bench.geometry.depth
         measured = partial(self.plan_point, bench, **columns)
-        full, selector = DepthPlan.full(sides, depth), trained_for or "equidistant"
+        full, selector = DepthPlan.full(sides, depth), trained_for or EQUIDISTANT
         selectors = (trained_for,) if trained_for else self.selectors
         yield measured(f"{name} full", full, selector=selector)
         for selector, switch, subnet in product(

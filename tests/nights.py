@@ -11,8 +11,8 @@ from small_studies import make_folder, sealed
 FEW = ("base", "control", "fixed 0.1", "fixed 1", "progressive")
 
 
-def night(folder: Path, units, **facts) -> Path:
-    settings = {"schedules": FEW, "units": units, "plans": (FULL, HALF)}
+def night(folder: Path, units, *, schedules=FEW, **facts) -> Path:
+    settings = {"schedules": schedules, "units": units, "plans": (FULL, HALF)}
     frame = pareto_frame(**settings, by_scale=False, groups=4, rng_seed=units[0])
     config = {"seed": units[0], "units": len(units), "budget": "40k"}
     bases = [{"unit": unit, "digest": f"b{unit}", "parameters": 9} for unit in units]

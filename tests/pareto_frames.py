@@ -45,6 +45,7 @@ WAYS = {
     "fixed 1": Taught("fixed", 1.0),
     "fixed 1 (nested)": Taught("fixed", 1.0, "nested"),
     "progressive": Taught("progressive"),
+    "progressive (nested)": Taught("progressive", None, "nested"),
     "reversed": Taught("reversed"),
     "sandwich": Taught("sandwich"),
 }
@@ -71,6 +72,7 @@ LEVELS: Levels = {
     "fixed 1": {8: 3.061, 6: 2.935, 4: 2.998, 2: 3.169},
     "fixed 1 (nested)": {8: 3.061, 6: 2.935, 4: 2.998, 2: 3.169},
     "progressive": {8: 2.929, 6: 2.925, 4: 3.031, 2: 3.237},
+    "progressive (nested)": {8: 2.929, 6: 2.925, 4: 3.031, 2: 3.237},
     "reversed": {8: 2.890, 6: 2.925, 4: 3.012, 2: 3.209},
     "sandwich": {8: 2.870, 6: 2.930, 4: 3.030, 2: 3.200},
 }

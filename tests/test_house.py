@@ -1,5 +1,6 @@
 """The house: dependency files in step, README commands that CI runs, nothing private committed."""
 
+import ast
 import os
 import re
 import subprocess
@@ -15,6 +16,13 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKE_VARIABLES = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "PYTHON", "VENV"}
+FOLDERS = ("varant", "studies", "analysis", "reports")
+MOST_PARAMETERS = 6
+WITH_MORE = {
+    "generate": "public: settings of the sampler, each with a default, as papers name them",
+    "generate_reference_style": "takes what `generate` takes, so that either may draw",
+    "materialise": "what is resolved, where, and four settings that few commands give",
+}
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
 
@@ -138,10 +146,34 @@ def test_nothing_private_is_committed():
 
 def test_a_file_holds_one_thing():
     """In at most 400 lines, tests too."""
-    folders = ("varant", "studies", "analysis", "reports", "tests")
     sizes = {
         str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for folder in folders
+        for folder in (*FOLDERS, "tests")
         for path in (ROOT / folder).rglob("*.py")
     }
     assert {name: size for name, size in sizes.items() if size > 400} == {}
+
+
+def parameters(source: str) -> dict[str, int]:
+    """Of each function by name, the most that one of that name takes; its object not counted."""
+    found: dict[str, int] = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            count = len([name for name in names if name not in ("self", "cls")])
+            found[node.name] = max(count, found.get(node.name, 0))
+    return found
+
+
+def test_functions_take_few_parameters():
+    """What belongs together is one value; `WITH_MORE` says why some take more all the same."""
+    assert parameters("class A:\n def f(self, a, /, b, *c, d=1, **e): ...") == {"f": 3}
+    many = {
+        name
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        for name, count in parameters(path.read_text()).items()
+        if count > MOST_PARAMETERS
+    }
+    assert many == WITH_MORE.keys()

@@ -40,7 +40,7 @@ NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """Which distance."""
+    """Which images are measured, against what and in which features."""
 
     samples: Path = Path("samples.npz")
     """NPZ file with the images; may stand first, without the flag's name."""

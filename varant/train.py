@@ -28,7 +28,7 @@ from varant.errors import UserError, exit_codes, require_writable
 from varant.flags import OutFolder, Seed, flags_of, plain
 from varant.presets import QUICK_BUDGET
 from varant.start.config import TrainDataConfig, TrainRunConfig, TrainStartConfig
-from varant.training.config import TrainingConfig, TrainingFlags
+from varant.training.config import SELECT_NLL, TrainingConfig, TrainingFlags
 from varant.training.schedule import ScheduleFlags
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help goes without
@@ -166,8 +166,7 @@ def _say_skipped(found: Iterable[str]) -> None:
 
 def _say_result(out: Path, line: dict[str, Any], images: int) -> None:
     """The last evaluation, in one line."""
-    nll = "select/nll/mean/"
-    means = {name.removeprefix(nll): line[name] for name in line if name.startswith(nll)}
+    means = {name.removeprefix(SELECT_NLL): line[name] for name in line if SELECT_NLL in name}
     found = ", ".join(f"{plan} {mean:.3f}" for plan, mean in means.items())
     print(
         f"{out}: {line['images_seen']:,} image passes; NLL in nats/token on {images} images of the "

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 EVALUATIONS = 20  # on select images, along the training
 COMPARED_IMAGES = 2_500  # of a split, when it is finished
-NLL = "select/nll/mean/full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +122,12 @@ def course(folder: Path, resolved: Resolved) -> dict[str, Any]:
     """How the training in `folder` went: its recipe, and select NLL by images seen."""
     import numpy as np
 
-    from varant.training.config import DECAY_SHARE
+    from varant.training.config import DECAY_SHARE, SELECT_NLL
     from varant.training.run import read_metrics
 
     assert resolved.base is not None
-    curve = [(line["images_seen"], line[NLL]) for line in read_metrics(folder) if NLL in line]
+    nll = f"{SELECT_NLL}full"
+    curve = [(line["images_seen"], line[nll]) for line in read_metrics(folder) if nll in line]
     decays = (1 - DECAY_SHARE) * resolved.base.training.image_passes
     images, nlls = np.array([point for point in curve if point[0] <= decays]).T
     before, at = np.interp([0.8 * decays, decays], images, nlls)  # at most: the last one before

@@ -59,7 +59,7 @@ class TrainTokenizerConfig:
     device: str = "cpu"
     """cpu, cuda or cuda:0."""
     threads: Processes = 1
-    """CPU threads."""
+    """CPU threads to compute with: more are faster on an idle machine, slower on a busy one."""
     checkpoint_every: NotNegative = 60.0
     """Least seconds between two checkpoints; 0 writes one after every step."""
     export: OutFile | None = None

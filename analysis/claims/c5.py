@@ -91,11 +91,9 @@ def _line(switch: int, kv: Mapping[PlanKey, float]) -> Line:
 
 def _measured(levels: Levels) -> str:
     """Whether the measured cache is the computed one, in every model of this study."""
-    models = levels.models.set_index(["schedule", "plan", "unit"])
-    peak, analytic = (
-        models.loc[models["metric"] == name, "value"] for name in (KV, "kv_bytes/analytic")
-    )
-    if peak.empty:
+    names = (KV, "kv_bytes/analytic")
+    held = [[levels.observed(at, name).by_unit for name in names] for at in levels.places]
+    equal = [kv == analytic.get(unit) for peak, analytic in held for unit, kv in peak.items()]
+    if not equal:
         return "the arithmetic alone"
-    equal = int((peak == analytic.reindex(peak.index)).sum())
-    return f"measured KV equals the arithmetic in {equal} of {len(peak)} cells here"
+    return f"measured KV equals the arithmetic in {sum(equal)} of {len(equal)} cells here"

@@ -10,13 +10,13 @@ would exceed it.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.metrics import SELECT
 from analysis.statistics.fronts import KV
 from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import Levels, Place, PlanKey
 from analysis.statistics.noninferiority import CONFIDENCE, HALF_MARGIN
 from analysis.statistics.units import LEAST_UNITS
 
-SELECT = "select/nll/mean"
 JUDGING = ("fd", "fid", "nll")  # kinds of metric that a verdict rests on
 
 
@@ -86,7 +86,7 @@ def choose_plans(
     units = {
         place: found.by_unit
         for place in levels.places
-        if place[0] in trained and (found := levels.observed(place, SELECT))
+        if place[0] in trained and (found := levels.observed(place, SELECT.name))
     }
     if not units:
         return []

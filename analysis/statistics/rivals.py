@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.metrics import Metric
-from analysis.statistics.choices import SELECT
+from analysis.metrics import SELECT, Metric
 from analysis.statistics.fronts import KV, non_dominated
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import FULL, Levels, Place, PlanKey
@@ -149,8 +148,8 @@ def _competing(
 ) -> dict[str, Mapping[str, Observations]]:
     """Those that no other one beats on select images, by ascending KV; all where some lack them."""
     kept = list(plans)
-    if all(SELECT in levels for levels in plans.values()):
-        points = np.array([(levels[KV].mean, levels[SELECT].mean) for levels in plans.values()])
+    if all(SELECT.name in levels for levels in plans.values()):
+        points = np.array([(of[KV].mean, of[SELECT.name].mean) for of in plans.values()])
         good_P = non_dominated(points, ties=False)
         kept = [name for name, good in zip(plans, good_P, strict=True) if good]
     return {name: plans[name] for name in sorted(kept, key=lambda name: plans[name][KV].mean)}

@@ -55,8 +55,7 @@ class ParetoFindings:
 
     def trained_for(self, chosen: ChosenPlan) -> bool:
         """Whether the model of a chosen plan was trained for it."""
-        ways = {way.name: way for way in self.levels.ways}
-        return ways[chosen.schedule].trains(chosen.plan)
+        return self.levels.way(chosen.schedule).trains(chosen.plan)
 
     @property
     def colour_ways(self) -> tuple[Way, ...]:

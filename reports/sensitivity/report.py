@@ -19,7 +19,7 @@ from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, as
 from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
-from analysis.study_file import REAL, SensitivityFile
+from analysis.study_file import EQUIDISTANT, REAL, SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
@@ -146,7 +146,7 @@ def _add_asymmetry(page: Page, found: Findings, study: AsymmetryStudy) -> None:
         for a in study.under(normalisation)
         if a.metric in found.judging
     ]
-    selector = f" Selector {study.selector}." if study.selector != "equidistant" else ""
+    selector = f" Selector {study.selector}." if study.selector != EQUIDISTANT else ""
     page.table(
         pd.DataFrame(rows),
         f"The asymmetry A = early term {numbers.MINUS} late term, at depth {study.half_depth}."

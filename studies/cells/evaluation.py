@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from analysis.metrics import SELECT
 from studies.cells.cell import Cell, Evaluation, Network, Task
 from studies.cells.result import CellResult, Measurements
 from varant.files import write_json
@@ -216,7 +217,7 @@ class Scoring(PlanTask):
     def scores(self, values: Mapping[str, float]) -> tuple[float, float | None] | None:
         """Select NLL, and the distance where samples are drawn; None of a failed result, or of one
         that is no number."""
-        nll = values.get("select/nll/mean", math.nan)
+        nll = values.get(SELECT.name, math.nan)
         own = [name for name in values if name.startswith("select/") and "/nll/" not in name]
         distance = values[own[0]] if own else None
         return (nll, distance) if math.isfinite(nll + (distance or 0.0)) else None

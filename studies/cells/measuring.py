@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.metrics import NLL, SELECT
 from studies.cells.cell import Cell, Evaluation, HeldOut, Network
 from studies.cells.result import Measurements
 from varant.data.tokens import Tokens, TokenSplit
@@ -335,7 +336,7 @@ def likelihood(
     nll_NK = subject.nll(tokens, images)
     if nll_NK is None:
         return {}
-    columns = {"nll/mean": mean_nll(nll_NK, subject.patch_nums)}
+    columns = {NLL.name: mean_nll(nll_NK, subject.patch_nums)}
     columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
     return {name: _mean(nll_N, shared=shared) for name, nll_N in columns.items()}
 
@@ -343,7 +344,7 @@ def likelihood(
 def select_likelihood(subject: Subject, tokens: Tokens, images: int) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
     found = likelihood(subject, tokens.select, images)
-    return {"select/nll/mean": found["nll/mean"]} if found else {}
+    return {SELECT.name: found[NLL.name]} if found else {}
 
 
 @torch.inference_mode()

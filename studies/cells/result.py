@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from analysis.study_file import COMMON_BLOCK
+from analysis.study_file import COMMON_BLOCK, STATUSES
 from varant import manifest
 from varant.files import replacing, sha256_file
 from varant.manifest import Damaged
@@ -21,9 +21,7 @@ RESULT_FILE, WHOLE_FILE = "result.json", "config.json"  # the second says that a
 KEPT = (WHOLE_FILE, "metrics.jsonl", "*.safetensors", "features-*.npy", "samples.npy")
 """What others read in the folder of a cell that has finished, beside its result."""
 REMEDY = "it is made again"
-FINISHED, FAILED, DIVERGED, INTERRUPTED = "finished", "failed", "diverged", "interrupted"
-WORSE = "ended worse"  # than it began: a training, and what would measure its network
-PENDING = "pending"  # not ended: what a study that runs has still to do
+FINISHED, FAILED, DIVERGED, WORSE, INTERRUPTED, PENDING = STATUSES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from studies.cells.cell import Cell, Network, Task
 from studies.cells.result import FINISHED, WORSE, CellResult, Measurements
 from varant.model.geometry import Geometry
-from varant.training.config import TrainingConfig
+from varant.training.config import SELECT_NLL, TrainingConfig
 
 if TYPE_CHECKING:
     from varant.data.batches import Batches
@@ -85,7 +85,7 @@ class Training(Task):
     def select_nll(self, metrics: Mapping[str, float], geometry: Geometry) -> dict[int, float]:
         """NLL of an evaluation on select images in nats/token, by depth; the full one's last."""
         named = {
-            depth: f"select/nll/mean/{self.config.plan_of(depth, geometry).name}"
+            depth: f"{SELECT_NLL}{self.config.plan_of(depth, geometry).name}"
             for depth in (*self.config.depths, geometry.depth)
         }
         return {depth: metrics[name] for depth, name in named.items() if name in metrics}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import COLUMNS, checked_frame, write_parquet
+from analysis.metrics import NLL
 from analysis.statistics.conflict import CONFLICT_FILE
 from analysis.study_file import CURVES_FILE, FRAME_FILE, SHEET_FILE, Facts
 from studies.cells.measuring import SAMPLES_FILE
@@ -154,6 +155,6 @@ def _base_facts(outcome: Outcome[Any], unit: int) -> dict[str, Any]:
         "digest": bench.site.networks[unit].model,
         "parameters": parameter_count(bench.geometry),
         "training_images": bench.training_images,
-        "nll_mean": means.get("nll/mean"),
+        "nll_mean": means.get(NLL.name),
         "class_accuracy": means.get("class_accuracy"),
     }

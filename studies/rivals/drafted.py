@@ -15,7 +15,8 @@ from varant.data.tokens import TokenSplit
 from varant.evaluation.likelihood import nll_per_scale
 from varant.model.plan import DepthPlan
 from varant.model.sampling import Sample, generate
-from varant.training.run import SELECT_NLL, Evaluator
+from varant.training.config import SELECT_NLL
+from varant.training.run import Evaluator
 from varant.training.trainer import Trainer
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.study_file import RivalFacts
+from analysis.study_file import EQUIDISTANT, RivalFacts
 from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.point import Point
@@ -69,7 +69,7 @@ class Ground:
     def full(self) -> DepthPlan:
         return DepthPlan.full(self.geometry.patch_nums, self.geometry.depth)
 
-    def two_zone(self, subnet: int, switch: int, selector: str = "equidistant") -> DepthPlan:
+    def two_zone(self, subnet: int, switch: int, selector: str = EQUIDISTANT) -> DepthPlan:
         zones: dict[str, Any] = {"subnet_depth": subnet, "switch": switch, "selector": selector}
         return DepthPlan.two_zone(self.geometry.patch_nums, self.geometry.depth, **zones)
 
@@ -100,7 +100,7 @@ class Ground:
         weights = self.weights(self.full())
         yield self.measured(arm, self.full(), training, weights=weights)
         for depth in self.depths:
-            plan = self.two_zone(depth, arm.switch, arm.selector or "equidistant")
+            plan = self.two_zone(depth, arm.switch, arm.selector or EQUIDISTANT)
             zones = {"subnet_depth": depth, "switch": arm.switch}
             yield self.measured(arm, plan, training, weights=weights, **zones)
 

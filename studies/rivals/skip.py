@@ -7,14 +7,14 @@ the study's plans of the base network, whose cells they are.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from analysis.study_file import BASE
+from analysis.study_file import BASE, EQUIDISTANT
 from studies.grid.point import Point
 from studies.rivals.rival import Ground, Rival
 from studies.supernets import control
 
 
 def points(ground: Ground) -> Iterator[Point]:
-    arm = replace(control(ground.switch), selector="equidistant")
+    arm = replace(control(ground.switch), selector=EQUIDISTANT)
     weights = ground.weights(ground.full())
     for switch in ground.study.switches(ground.geometry):
         for depth in ground.depths:

@@ -25,6 +25,7 @@ class LoggedStudy:
 
     Attributes:
         experiment: the study's folder name; a quick run is an experiment of its own.
+        study: its name; None in outlines of before, which say only the experiment.
         question: the first line of the run's note.
         config_digest: by which it is found again.
         params: its children repeat them.
@@ -32,6 +33,7 @@ class LoggedStudy:
     """
 
     experiment: str
+    study: str | None = None
     run_name: str
     quick: bool
     question: str
@@ -42,7 +44,7 @@ class LoggedStudy:
 
     @property
     def tags(self) -> dict[str, str]:
-        tags = {"study": self.experiment, "quick": str(self.quick).lower()}
+        tags = {"study": self.study or self.experiment, "quick": str(self.quick).lower()}
         if self.data is not None:
             tags["dataset"] = self.data.name
         if self.geometry is not None:

@@ -27,6 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from sqlalchemy import URL, Engine, event
 
+from analysis.study_file import STATUSES
 from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
 from varant.data import datasets
 from varant.errors import UserError
@@ -43,8 +44,7 @@ MOST_RUNS = 50_000  # MLflow's limit on the runs of one search
 _NOT_THE_FILE = ("locked", "unable to open", "I/O error", "is full")  # SQLite's words
 
 RUNNING, KILLED, FAILED, FINISHED = "RUNNING", "KILLED", "FAILED", "FINISHED"  # MLflow's words
-_ENDED = {"finished": FINISHED, "failed": FAILED, "diverged": FAILED, "ended worse": FAILED}
-_ENDED |= {"interrupted": KILLED}
+_ENDED = dict(zip(STATUSES, (FINISHED, FAILED, FAILED, FAILED, KILLED, RUNNING), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
         client.update_run(run.info.run_id, status=RUNNING)
     else:
         named = f"QUICK {study.run_name}" if study.quick else study.run_name
-        source = "studies." + study.experiment.removesuffix("-quick")
+        source = f"studies.{study.tags['study']}"
         own_tags = {"config_digest": study.config_digest, "mlflow.source.name": source}
         run = client.create_run(experiment_id, run_name=named, tags=study.tags | own_tags)
     client.log_batch(run.info.run_id, params=_params(study.params))

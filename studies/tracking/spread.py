@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from analysis.metrics import parse_metric
+from analysis.metrics import NLL, parse_metric
 from studies.cells.result import FINISHED
 from studies.tracking.outline import Outline, Results, flat, quality_of
 
@@ -33,7 +33,7 @@ def over_units(outline: Outline, results: Results) -> dict[str, float]:
             continue
         unit = cell.params.get("unit")
         # what people compare by: what decides, mean NLL, and what no extractor renames
-        own = {n: v for n, v in result.values.items() if n == "nll/mean" or parse_metric(n).decides}
+        own = {n: v for n, v in result.values.items() if n == NLL.name or parse_metric(n).decides}
         for name, value in (own | quality_of(cell, result, results)).items():
             for place in cell.places:
                 found.setdefault((name, place), {}).setdefault(unit, []).append(value)

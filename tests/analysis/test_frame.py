@@ -109,7 +109,7 @@ def test_missing_columns_are_named(frame):
 @pytest.mark.parametrize(("version", "column"), [(1, "cell"), (2, "base_seed")])
 def test_a_frame_of_an_earlier_version_is_refused_as_such(frame, version, column):
     message = refused(frame.assign(**{column: 0}))
-    assert f"a frame of version {version} (column {column}); this code reads version 3" in message
+    assert f"a frame of version {version} (column {column}); run the study again" in message
 
 
 def test_wrong_dtype_is_named(frame):

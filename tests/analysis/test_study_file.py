@@ -10,7 +10,14 @@ from small_studies import schedule_facts, search_facts, switch_facts
 
 from analysis.errors import FrameError
 from analysis.search_file import ScheduleFile, SearchFile
-from analysis.study_file import FILE, ParetoFile, SensitivityFile, StudyFile, SupernetFile
+from analysis.study_file import (
+    FILE,
+    AnyStudyFile,
+    ParetoFile,
+    SensitivityFile,
+    StudyFile,
+    SupernetFile,
+)
 from varant.manifest import record
 
 KINDS = {
@@ -38,7 +45,9 @@ def test_what_is_written_is_read_back(tmp_path, kind):
     made = kind.model_validate(KINDS[kind]())
     written(tmp_path / FILE, made.json_text())
     assert kind.load(tmp_path / FILE) == made
-    assert StudyFile.load(tmp_path / FILE).study == made.study  # what all kinds have in common
+    assert AnyStudyFile.load(tmp_path / FILE).study == made.study  # what all kinds have in common
+    with pytest.raises(FrameError, match="extra inputs are not permitted"):
+        StudyFile.load(tmp_path / FILE)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
 """The table of what each choice is worth: paired differences against a baseline, one at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
-from nights import night
+from command_lines import config_of
+from nights import FEW, night
 from scipy import stats
 
 from analysis.frame import load_frame
+from reports import build
 from reports.__main__ import main
 from reports.ablation import ablation
+from studies.pareto import Pareto, ParetoConfig
 
 UNITS = (0, 1, 2, 3, 4)
 
@@ -62,6 +67,19 @@ def test_it_is_written_as_pdf_latex_and_csv(folder, tmp_path, capsys):
     assert all(row.endswith(" \\\\") for row in rows)
     assert not set("−%_") & set(tex.replace("\\%", "").replace("\\_", ""))
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("layers", "baseline"), [(("",), ""), ((" (nested)", ""), ""), ((" (nested)",), " (nested)")]
+)
+def test_a_study_of_any_layers_says_what_its_choices_are_worth(tmp_path, layers, baseline):
+    """Against the progressive schedule of the paper's layers, or of those that there are."""
+    schedules = [*FEW[:-1], *(f"progressive{of}" for of in layers)]
+    outcome = SimpleNamespace(folder=night(tmp_path / "pareto", (0, 1), schedules=schedules))
+    answer = Pareto(config_of(ParetoConfig)).answer(outcome, build(outcome.folder))
+    assert "ablation/nll-mean/control full" in answer.metrics
+    assert "ablation.csv" in [path.name for path in answer.files]
+    assert ablation(outcome.folder).baseline.name == f"progressive{baseline}"
 
 
 @pytest.mark.parametrize(

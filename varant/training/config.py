@@ -40,6 +40,7 @@ KEPT_A_LAYER = 12  # numbers a token and channel at least: normed twice, q, k, v
 FINAL_RATE_SHARE = 0.05  # of the peak, that a decay ends at
 DECAY_SHARE = 0.2  # of the steps, over which `wsd` decays
 EVALUATIONS = 10  # of a training
+SELECT_NLL = "select/nll/mean/"  # and a plan's name: what an evaluation measures
 
 
 def default_switch(patch_nums: tuple[int, ...]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varant.files import replacing
+from varant.training.config import SELECT_NLL
 from varant.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def save_curves(folder: Path, lines: Lines, trainer: Trainer, *, select_images: 
 def _draw_evaluations(ax: Axes, lines: Lines, trainer: Trainer, colours: Colours) -> None:
     for depth, colour in colours.items():
         plan = trainer.config.plan_of(depth, trainer.model.geometry)
-        images, values = _series(lines, f"select/nll/mean/{plan.name}")
+        images, values = _series(lines, f"{SELECT_NLL}{plan.name}")
         ax.plot(images, values, "o-", markersize=3, linewidth=1.2, color=colour, label=plan.name)
     ax.set_ylabel("nats a token")
 

@@ -31,6 +31,7 @@ from varant.manifest import record, verified
 from varant.progress import Log
 from varant.signals import stop_signals
 from varant.store.checkpoint import CONFIG_FILE, save
+from varant.training.config import SELECT_NLL
 from varant.training.distributed import ALONE, Ranks
 from varant.training.ending import worse_ending
 from varant.training.resume import CheckpointFolder, DamagedCheckpoint, RunState, Saver
@@ -38,7 +39,6 @@ from varant.training.tokenizer import TokenizerTrainer
 from varant.training.trainer import Trainer, Wishes
 
 RUN_FILE, METRICS_FILE, CHECKPOINTS = "training.json", "metrics.jsonl", "checkpoints"
-SELECT_NLL = "select/nll/mean/"  # and a plan's name
 WORSE_NOTE = "worse"  # in the checkpoint's note: why the run ended worse
 RUN_FORMAT: dict[str, object] = {"format": "varant-training", "version": 1}
 # The metrics that differ between equal runs; the last: share of the time so far in which the run

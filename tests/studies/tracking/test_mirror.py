@@ -186,6 +186,18 @@ def test_one_command_mirrors_everything_again(of_two, told, capsys):
     assert (told.folder / "mlflow.db.before-1").exists()
 
 
+def test_runs_are_tagged_with_the_study_s_name_wherever_it_lies(workspace):
+    from studies.tracking.mlflow_runs import open_study
+
+    study = replace(STUDY, experiment="eleven-quick", study="eleven", config_digest="e" * 64)
+    open_study(workspace, study).living.close()
+    (run,) = runs_of(workspace, "eleven-quick")
+    assert (run.data.tags["study"], run.data.tags["mlflow.source.name"]) == (
+        "eleven",
+        "studies.eleven",
+    )
+
+
 def test_a_parent_run_has_mean_and_spread_over_units(of_two):
     parent = next(run for run in runs_of(of_two.folder, "seven") if run.info.run_name == "QUICK r")
     of = "nll-mean/fixed 2-3 d4 at 3 nested"
