@@ -48,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--ablation", type=Path, nargs="+", metavar="FOLDER", help="one, and one to write into"
     )
-    parser.add_argument("--baseline", metavar="NAME", help="of --ablation (default: progressive)")
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="of --ablation (default: the progressive schedule)"
+    )
     parser.add_argument("--trace", metavar="NAME", help="words of a label in the folder's report")
     flags = parser.parse_args(arguments)
     given = (flags.folder, flags.pool, flags.compare, flags.ablation)
@@ -88,7 +90,7 @@ def _done(flags: argparse.Namespace) -> str:
         written = [found.write(out) for out in flags.compare[2:]]
         return "\n".join([found.text(), *map(str, written)])
     if flags.ablation:
-        table = ablation(flags.ablation[0], flags.baseline or "progressive")
+        table = ablation(flags.ablation[0], flags.baseline)
         return f"{table.summary}: {table.write(flags.ablation[-1])}"
     if flags.trace is not None:
         return trace(flags.folder, load_head(flags.folder), flags.trace)

@@ -288,6 +288,7 @@ def _record(
 
     study = LoggedStudy(
         experiment=paths.pdf.parent.name,
+        study=file.study,
         run_name=file.measured_on,
         quick=file.quick,
         question=file.question,

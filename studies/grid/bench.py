@@ -93,7 +93,8 @@ def plan_bench(config: StudyConfig, *, networks: bool = True, select: bool = Fal
         digest = reference_of(wanted.reference, extractors[0], side).digest
     setting = partial(_setting, resolved, specs, digest)
     instrument = instrument_of(config, resolved, setting)
-    samples = samples_of(config, instrument, extractors[0].name)
+    held_out = resolved.dataset.of_unit(units[0]).sizes["real"]
+    samples = samples_of(config, instrument, extractors[0].name, held_out=held_out)
     held = 8 * samples * sum(one.features + one.spatial_features for one in extractors)
     require_memory(held, "cpu", f"--samples {samples}", "give fewer")
     return Planned(

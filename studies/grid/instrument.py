@@ -136,20 +136,23 @@ def _table(
     return next((table for table in near if table.setting == setting()), None)
 
 
-def samples_of(config: StudyConfig, instrument: Instrument, extractor: str) -> int:
+def samples_of(
+    config: StudyConfig, instrument: Instrument, extractor: str, *, held_out: int
+) -> int:
     """Samples of a cell: the flag's, or as many as the power asks for.
 
     That is as many as leave measuring a quarter of what units differ by else, at least as many as
     the ladder was climbed with, and at most what the study's kind allows. Where no power can be
-    planned, the ladder's.
+    planned, the ladder's. Never more than the `held_out` real images of a unit, which are scored as
+    samples are: a distance has its floor at its own count.
     """
     if config.evaluation.samples is not None:
         return config.evaluation.samples
     least = DEFAULT_SAMPLES if instrument.ladder is None else instrument.ladder.samples
     if instrument.noise is None or config.powered is None:
-        return min(config.most_samples, least)
+        return min(config.most_samples, held_out, least)
     from analysis.claims.planned import samples_wanted
 
     seeds = config.training_seeds
     wanted = samples_wanted(instrument.noise, config.powered, extractor, seeds=seeds)
-    return min(config.most_samples, max(least, wanted or least))
+    return min(config.most_samples, held_out, max(least, wanted or least))

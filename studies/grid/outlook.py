@@ -85,3 +85,10 @@ def warn_of_little(bench: Planned, units: int, drawn: Mapping[str, int]) -> None
                 "twice the features"
             )
             print(f"warning: {flag} {samples}: {said}", file=sys.stderr)
+    real = bench.dataset.of_unit(bench.units[0]).sizes["real"]
+    if (samples := drawn.get("--samples", 0)) > real:
+        print(
+            f"warning: --samples {samples}: {bench.dataset.name} has {real:,} held-out images a "
+            f"unit to score as samples are: no floor at {samples}; give {real} or fewer",
+            file=sys.stderr,
+        )

@@ -9,9 +9,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import pytest
 from command_lines import config_of
 
 from studies.grid.bench import Prepared, plan_bench, prepare_bench
+from studies.grid.outlook import warn_of_little
 from studies.running.executors import Executor, InlineExecutor
 from studies.sensitivity import SensitivityConfig
 from varant.manifest import read
@@ -50,3 +52,14 @@ def test_units_are_prepared_side_by_side(prepared: Path, tmp_path: Path) -> None
         assert all(path.exists() for path in mine.references)
     prepared_by(elsewhere, there)
     assert elsewhere.taken == 2, "nothing is lacking"
+
+
+def test_samples_beyond_the_real_images_of_a_unit_are_said_to_have_no_floor(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("sklearn")
+    for samples, said in ((200, ""), (201, "digits has 200 held-out images a unit")):
+        config = config_of(SensitivityConfig, preset="tiny", dataset="digits", samples=samples)
+        warn_of_little(plan_bench(config), 5, {"--samples": samples})
+        floor = [line for line in capsys.readouterr().err.splitlines() if "no floor at" in line]
+        assert [said in line for line in floor] == ([True] if said else [])

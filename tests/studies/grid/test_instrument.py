@@ -111,15 +111,24 @@ def test_a_floor_s_spread_is_that_of_exactly_as_many_samples() -> None:
 
 
 def test_samples_are_the_flag_s_or_what_the_power_asks_for() -> None:
-    def samples(config: type[ParetoConfig] | type[SensitivityConfig], noise: bool, **flags: int):
+    def samples(
+        config: type[ParetoConfig] | type[SensitivityConfig],
+        noise: bool,
+        held_out: int = 10_000,
+        **flags: int,
+    ) -> int:
         quantity = "asymmetry" if config is SensitivityConfig else "loss half"
         table = noise_table(quantity=quantity) if noise else None
         found = Instrument(ladder=LADDER, noise=table)
-        return samples_of(config_of(config, **flags), found, "shapes-1a2b3c")
+        return samples_of(config_of(config, **flags), found, "shapes-1a2b3c", held_out=held_out)
 
     assert samples(ParetoConfig, True, samples=700) == 700
     assert samples(ParetoConfig, False) == LADDER.samples == 1000
     nothing = Instrument(ladder=None, noise=None)
-    assert samples_of(config_of(ParetoConfig), nothing, "shapes-1a2b3c") == 2000
+    usual = config_of(ParetoConfig)
+    assert samples_of(usual, nothing, "shapes-1a2b3c", held_out=10_000) == 2000
+    assert samples_of(usual, nothing, "shapes-1a2b3c", held_out=200) == 200  # as many real images
+    assert samples(ParetoConfig, True, held_out=3000) == 3000
+    assert samples(ParetoConfig, True, held_out=200, samples=700) == 700
     assert samples(ParetoConfig, True) == 4000
     assert samples(SensitivityConfig, True) == LADDER.samples  # whose units differ by far more
