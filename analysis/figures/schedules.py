@@ -1,7 +1,7 @@
 """Drawing of a search over schedules: objectives, schedules as curves, slices and importances.
 
-Optuna's own plots of slices and importances want its database and plotly, and know neither ranks
-nor a spread over forests; ours draw what the study wrote down.
+Optuna's own plots of slices and importances want its database, and know neither ranks nor a spread
+over forests; ours draw what the study wrote down.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,7 +1,8 @@
 """What a run starts from: resolved from flags before anything is made, then materialised.
 
 `resolve` looks at data set and files as far as their headers; `materialise` makes what the
-workspace lacks. Both serve training, sampling and studies alike.
+workspace lacks. Both serve training and studies alike; to draw images takes no data, so
+`varant.sample` reads its network alone (`varant.start.given`).
 """
 
 import contextlib
