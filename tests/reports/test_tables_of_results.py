@@ -54,6 +54,16 @@ CASES = {
         {"full network": FULL, "half the layers after scale 3": PlanKey(4, 3)},
         (CIFAR, "nll/mean"),
     ),
+    "schedule": (
+        ("base", "control", "paper", "best compromise", "best subnets"),
+        {
+            "full network": FULL,
+            "6 of 8 layers after scale 3": PlanKey(6, 3),
+            "4": PlanKey(4, 3),
+            "2": PlanKey(2, 3),
+        },
+        (TINY, "nll/mean"),
+    ),
 }
 _ways, *_small = CASES["pareto-small"]
 CASES["pareto-small-constant"] = (tuple(way for way in _ways if way != "fixed 1"), *_small)
