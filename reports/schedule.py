@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.claims.rules import undecided
-from analysis.figures.colours import colours_of
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.metrics import Metric, parse_metric
@@ -27,6 +26,7 @@ from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, check_anchors, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
+COLOURS = ("#d55e00", "#0072b2", "#009e73")  # of the paper's schedule and at most two winners
 SIDES = {1: "worse", -1: "better", 0: "no different"}
 LIMITS = (
     "Every trial is one training with one seed: ranks that are near each other may be luck, "
@@ -59,7 +59,9 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     _add_retrained(page, again)
     if found := trades(levels, metrics, subnets):
         lead = "Full network against subnets. "
-        draw = partial(trade_plate, found, colours_of(levels.ways))
+        trained = (way.name for way in levels.ways if not way.anchor)
+        colours = dict(zip(trained, COLOURS, strict=False))
+        draw = partial(trade_plate, found, colours, panel=0.9)
         page.figure("trade", draw, lead, _trade_caption(len(study.units)))
     page.heading("The search")
     _add_search(page, study, trials)

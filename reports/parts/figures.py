@@ -60,9 +60,12 @@ def named_grid(rows: int, columns: int, *, panel: float) -> tuple[Figure, np.nda
     return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=places)
 
 
-def trade_plate(trades: Mapping[Metric, Sequence[Trade]], colours: Mapping[str, str]) -> Figure:
-    """A row a metric, a panel a subnet in the (full, subnet) plane; names at the last."""
-    figure, grid = named_grid(len(trades), max(map(len, trades.values())), panel=1.3)
+def trade_plate(
+    trades: Mapping[Metric, Sequence[Trade]], colours: Mapping[str, str], *, panel: float = 1.3
+) -> Figure:
+    """A row a metric, a panel a subnet in the (full, subnet) plane, so many inches high; names at
+    the last."""
+    figure, grid = named_grid(len(trades), max(map(len, trades.values())), panel=panel)
     for axes, (metric, panels) in zip(grid, trades.items(), strict=True):
         for i, (ax, data) in enumerate(zip(axes, panels, strict=False)):
             draw_trade(ax, data, colours, names=i + 1 == len(panels))
