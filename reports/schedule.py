@@ -24,7 +24,7 @@ from reports.parts.figures import add_samples, trade_plate
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors, study_frame
+from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 SIDES = {1: "worse", -1: "better", 0: "no different"}
@@ -41,7 +41,6 @@ LIMITS = (
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = study_frame(folder, study, training=True)
-    check_anchors(folder, frame, study)
     levels = Levels(frame)
     trials = schedules.trial_table(study.trials, reference=study.reference)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]

@@ -23,7 +23,7 @@ from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors, study_frame
+from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 First = Mapping[int, Mapping[Metric, Row | None]]
@@ -37,7 +37,6 @@ LIMITS = (
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
     frame = study_frame(folder, study, training=True)
-    check_anchors(folder, frame, study)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)

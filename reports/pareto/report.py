@@ -30,7 +30,7 @@ from reports.parts.figures import add_samples, named_grid, trade_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, negative_results, verdict_words
 from reports.parts.page import Page
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors, check_together, study_frame
+from reports.parts.report import Report, check_together, study_frame
 from reports.parts.tables import (
     Of,
     add_every_plan,
@@ -50,7 +50,6 @@ def make_report(folder: Path, study: ParetoFile) -> Report:
     own = own_rows(frame)
     labels = [BASE, REAL, *(one.label for one in study.schedules)]
     check_together(folder, own, {"schedule": labels})
-    check_anchors(folder, frame, study)
     found = ParetoFindings(study, own, load_curves(folder / CURVES_FILE))
     rivals = RivalFindings(found, frame)
     page = Page(
