@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.claims.rules import undecided
+from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.choices import half_of
+from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
@@ -40,6 +42,7 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)
+    floors = {metric: levels.floor_loss(metric.name).bounds() for metric in metrics}
     losses = {metric: switch_losses(levels, metric, study.depths, half) for metric in metrics}
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     page = Page(
@@ -54,7 +57,7 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     page.answer(study.question, "; ".join(said), _answer(study, first, maps))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
-    _add_losses(page, study, losses, over=over)
+    _add_losses(page, study, losses, floors, over=over)
     page.heading("Does training at N matter?")
     panels = [panel for both in zip(*maps.values(), strict=True) for panel in both]
     if panels:
@@ -143,19 +146,25 @@ def _told(metric: Metric, maps: Sequence[Heatmap]) -> str:
 
 
 def _add_losses(
-    page: Page, study: SupernetFile, losses: Mapping[Metric, pd.DataFrame], *, over: str
+    page: Page,
+    study: SupernetFile,
+    losses: Mapping[Metric, pd.DataFrame],
+    floors: Mapping[Metric, Interval | None],
+    *,
+    over: str,
 ) -> None:
     """What switching costs: a figure a metric, and a table of all."""
     shown = {metric: table for metric, table in losses.items() if len(table)}
     if shown:
         page.figure(
             "switch",
-            partial(_loss_figure, shown),
+            partial(_loss_figure, shown, floors),
             "Loss, KV and FLOPs against the switch point. ",
             "Each point is a model of its own, trained for the switch point that it is used at. "
             "Loss: paired difference from the full network that training began from, with 95 % "
-            f"interval by {over}; positive is worse. KV and FLOPs, as shares of the full "
-            "network's, are exact.",
+            f"interval by {over}; positive is worse. Band: real images, the floor, against the "
+            "same network, with their 95 % interval. KV and FLOPs are exact, as shares of the full "
+            "network's.",
         )
     rows = _loss_rows(losses)
     if rows.empty:
@@ -185,11 +194,14 @@ def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(numbers.NOTHING)
 
 
-def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:
+def _loss_figure(
+    losses: Mapping[Metric, pd.DataFrame], floors: Mapping[Metric, Interval | None]
+) -> Figure:
     """A panel a quantity, a line a depth."""
-    panels = {}
+    panels, bands = {}, {}
     for metric, table in losses.items():
         named = table.assign(x=table["switch"], name=[f"d{depth}" for depth in table["depth"]])
+        bands[f"loss in {metric.heading}"] = floors[metric]
         panels[f"loss in {metric.heading}"] = named.assign(y=named["damage"])
     exact = named.assign(low=np.nan, high=np.nan)
     panels |= {"peak KV": exact.assign(y=exact["kv_share"])}
@@ -198,5 +210,6 @@ def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:
     wide = 1 / len(panels)
     for i, (title, shown) in enumerate(panels.items()):
         ax = figure.add_axes((0.06 + wide * i, 0.21, wide - 0.12, 0.62))
+        draw_floor(ax, bands.get(title))
         draw_lines(ax, shown, title=title, x_label="switch point N")
     return figure

@@ -114,6 +114,15 @@ def test_the_ledger_comes_first_and_says_what_it_rests_on(six_units):
     assert verdicts["C1"] == verdicts["C6"] == "untested"
 
 
+def test_every_table_of_plans_begins_with_real_images(six_units):
+    text = words_on(six_units / "report.pdf").split("All plans")[1]
+    tables = text.split(": every plan, mean and 95 % interval")[1:]
+    assert len(tables) == len(SCHEDULES)
+    for table in tables:
+        rows = table.split("Plan KV peak FD KID accuracy NLL front, FD front, NLL ")[1]
+        assert rows.startswith("real \u2013") and " full 45.0 KiB " in rows
+
+
 def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
     first = pages_of(six_units / "report.pdf")[0]
     assert "Claim ledger" in first and "Sample quality" in first and "Likelihood" in first
