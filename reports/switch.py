@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
-from analysis.claims.rules import undecided
+from analysis.claims.rules import deciding, undecided
 from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
@@ -43,7 +43,10 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)
     floors = {metric: levels.floor_loss(metric.name).bounds() for metric in metrics}
-    losses = {metric: switch_losses(levels, metric, study.depths, half) for metric in metrics}
+    votes = deciding(study, metrics)
+    losses = {
+        m: switch_losses(levels, m, study.depths, half, decides=m.name in votes) for m in metrics
+    }
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     page = Page(
         study,
@@ -53,8 +56,11 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     )
     depths = sorted(study.depths, reverse=True)
     first = {depth: {m: earliest(losses[m], depth) for m in metrics} for depth in depths}
-    said = [_verdict(study, metric, losses[metric], first, maps[metric]) for metric in metrics]
-    page.answer(study.question, "; ".join(said), _answer(study, first, maps))
+    why = {
+        m: undecided(study, m, int(t["units"].min()) if len(t) else 0) for m, t in losses.items()
+    }
+    said = [f"{m.short}: " + words.unless(why[m], _verdict(m, first, maps[m])) for m in metrics]
+    page.answer(study.question, "; ".join(said), _answer(study, first, maps, why))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
     _add_losses(page, study, losses, floors, over=over)
@@ -98,21 +104,25 @@ def _pairs(maps: Sequence[Heatmap]) -> str:
     return words.listed(counts) + (f", and better in {better}" if better else "")
 
 
-def _verdict(
-    study: SupernetFile, metric: Metric, losses: pd.DataFrame, first: First, maps: Sequence[Heatmap]
-) -> str:
-    """What a metric says, unless it may not decide."""
+def _verdict(metric: Metric, first: First, maps: Sequence[Heatmap]) -> str:
+    """What a metric says, if it may decide."""
     said = []
     for depth, by_metric in first.items():
         row = by_metric[metric]
         said.append(f"d{depth} from switch {row['switch']}" if row else f"d{depth} shown nowhere")
     if maps:
         said.append(f"worse elsewhere than trained in {_pairs(maps)}")
-    units = int(losses["units"].min()) if len(losses) else 0
-    return f"{metric.short}: " + words.unless(undecided(study, metric, units), ", ".join(said))
+    return ", ".join(said)
 
 
-def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> Text:
+def _answer(
+    study: SupernetFile,
+    first: First,
+    maps: Mapping[Metric, Sequence[Heatmap]],
+    why: Mapping[Metric, str],
+) -> Text:
+    """By the metrics that may decide; of others, why they may not."""
+    told = [f"by {m.short} in {_pairs(of)}" for m, of in maps.items() if of and not why[m]]
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
@@ -126,23 +136,19 @@ def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[He
             else f"{depth} layers, by {metric.short}: shown at no switch point. "
             for depth, by_metric in first.items()
             for metric, row in by_metric.items()
+            if not why[metric]
         ],
         [
             strong("Does training at N matter? "),
             "Used at another switch point than the one that it was trained for, a model is "
             "significantly worse than one trained there (pairs used earlier, or later, than "
             "trained; Holm within a depth): ",
-            words.listed([_told(metric, of) for metric, of in maps.items() if of]) + ".",
+            words.listed(told) + ". ",
         ]
-        if any(maps.values())
+        if told
         else "",
+        [f"{m.short} decides nothing here: {reason}. " for m, reason in why.items() if reason],
     ]
-
-
-def _told(metric: Metric, maps: Sequence[Heatmap]) -> str:
-    most = numbers.number(max(float(np.nanmax(m.values)) for m in maps))
-    unit = f" {metric.unit}" if metric.unit else ""
-    return f"by {metric.short} in {_pairs(maps)}, at most by {most}{unit}"
 
 
 def _add_losses(
@@ -173,8 +179,8 @@ def _add_losses(
         rows,
         "Models at the switch point that they were trained for, against the base's full network: "
         f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
-        f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %). KV and FLOPs as shares "
-        "of the full network's.",
+        f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %); none where the metric "
+        "may not decide. KV and FLOPs as shares of the full network's.",
         grouped=True,
     )
 

@@ -155,7 +155,7 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
         "select images over all schedules and plans, reported on test images with 95 % "
         "interval. Increase: paired, against the base's full network, with its 90 % interval. "
         f"Within: a loss of {words.excluded_loss(found.study)} is excluded (one-sided test at 5 %, "
-        "five units or more). Exported as plan-*.json.",
+        "five units or more), nothing where the metric may not decide. Exported as plan-*.json.",
         numeric_from=2,
     )
 

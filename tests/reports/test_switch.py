@@ -57,6 +57,14 @@ def test_a_metric_that_did_not_see_the_damage_decides_nothing(tmp_path):
     report = report_of(tmp_path, ladder={FD: zones})
     assert report.verdict.startswith("FD: cannot resolve: FD failed the ladder at the late scales")
     assert "; NLL: d4 from switch 3," in report.verdict
+    assert report.answer["earliest"] == {"4": {FD: None, NLL: 3}}
+    text = words_of(report.content)
+    answer = text.split("Verdict: ")[1].split("\n# ")[0].split("\n")[1]
+    assert "by FD" not in answer and "4 layers, by NLL: from scale 3 on" in answer
+    assert "trained; Holm within a depth): by NLL in 3 of 3 earlier and 3 of 3 later. FD" in answer
+    assert "FD decides nothing here: FD failed the ladder at the late scales." in answer
+    rows = [line for line in text.splitlines() if line.startswith("d4 | ")]
+    assert [row.split(" | ")[3] for row in rows[:1]] == ["\u2013"], "no vote in the table either"
     report = report_of(tmp_path / "none", ladder=None)
     assert report.verdict.startswith("FD: cannot resolve: no ladder was climbed")
 

@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
+from pareto_frames import (
+    FD,
+    HALF,
+    NLL,
+    PLANS,
+    QUARTER,
+    SCHEDULES,
+    SELECT,
+    pareto_facts,
+    pareto_frame,
+)
 from pdf_pages import pages_of, words_on
 from pypdf import PdfReader
 from small_studies import sealed, words_of
@@ -24,8 +34,10 @@ from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
 from reports.__main__ import main
+from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings
 from reports.pareto.report import make_report
+from reports.parts.page import plain
 from reports.parts.report import Report
 
 FEW = ("base", "control", "fixed 0.1", "fixed 1", "progressive")
@@ -121,6 +133,23 @@ def test_every_table_of_plans_begins_with_real_images(six_units):
     for table in tables:
         rows = table.split("Plan KV peak FD KID accuracy NLL front, FD front, NLL ")[1]
         assert rows.startswith("real \u2013") and " full 45.0 KiB " in rows
+
+
+@pytest.mark.parametrize("facts", [{"ladder": None}, {"quick": True}])
+def test_a_metric_that_may_not_decide_votes_for_no_plan(facts):
+    settings = {"schedules": FEW, "units": range(5)}
+    frame = pareto_frame(**settings, by_scale=False)
+    votes = {}
+    for name, more in {"may": {}, "may not": facts}.items():
+        found = ParetoFindings(
+            ParetoFile.model_validate(pareto_facts(**settings, **more)), frame, None
+        )
+        votes[name] = {plan.stands_in[FD] for plan in found.chosen}
+        said = "".join(plain(text) for text in sentences.costly(found))
+        assert ("by FD" in said) == (name == "may")
+        if facts.get("quick") and more:
+            assert {plan.stands_in[NLL] for plan in found.chosen} == {None} and not said
+    assert votes == {"may": {False}, "may not": {None}}
 
 
 def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
