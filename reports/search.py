@@ -37,7 +37,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 MOST_GRIDS = 12  # plans that are drawn
 LIMITS = (
-    "One supernet: intervals are its jackknife's and speak of it alone. Another training seed may "
+    "One supernet: intervals are its jackknife's and speak of it alone, against these reference "
+    "images, whose own chance is not in them. Another training seed may "
     "prefer other plans.",
     "The supernet was trained for two-zone plans at one switch point; plans found here were "
     "not trained for, and training for them may change their order.",

@@ -22,7 +22,7 @@ from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
-from reports.parts.metrics import judging_metrics, main_metrics
+from reports.parts.metrics import basis, judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, study_frame
@@ -63,7 +63,8 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     page.answer(study.question, "; ".join(said), _answer(study, first, maps, why))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
-    _add_losses(page, study, losses, floors, over=over)
+    rests = " ".join(basis(levels, metric) for metric, table in losses.items() if len(table))
+    _add_losses(page, study, losses, floors, over=over, rests=rests)
     page.heading("Does training at N matter?")
     panels = [panel for both in zip(*maps.values(), strict=True) for panel in both]
     if panels:
@@ -158,8 +159,14 @@ def _add_losses(
     floors: Mapping[Metric, Interval | None],
     *,
     over: str,
+    rests: str,
 ) -> None:
-    """What switching costs: a figure a metric, and a table of all."""
+    """What switching costs: a figure a metric, and a table of all.
+
+    Args:
+        over: what intervals run over.
+        rests: counts and feature space.
+    """
     shown = {metric: table for metric, table in losses.items() if len(table)}
     if shown:
         page.figure(
@@ -170,7 +177,7 @@ def _add_losses(
             "Loss: paired difference from the full network that training began from, with 95 % "
             f"interval by {over}; positive is worse. Band: real images, the floor, against the "
             "same network, with their 95 % interval. KV and FLOPs are exact, as shares of the full "
-            "network's.",
+            f"network's. {rests}",
         )
     rows = _loss_rows(losses)
     if rows.empty:
@@ -180,7 +187,7 @@ def _add_losses(
         "Models at the switch point that they were trained for, against the base's full network: "
         f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
         f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %); none where the metric "
-        "may not decide. KV and FLOPs as shares of the full network's.",
+        f"may not decide. KV and FLOPs as shares of the full network's. {rests}",
         grouped=True,
     )
 

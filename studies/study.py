@@ -368,7 +368,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         price = price_of(bench, tasks, self.config, networks=self.networks)
         if price is not None:
             lines += [*price.lines, *self.price_lines(points, price.seconds)]
-        if said := self._outlook_lines(bench, price and price.unit_seconds):
+        if said := self._outlook_lines(bench, None if price is None else price.unit_seconds):
             lines += ["", *said]
         return "\n".join(lines)
 

@@ -267,8 +267,9 @@ def add_every_plan(
     floors = _floor_rows(levels, names)
     rows = pd.concat([floors, shown[shown["metric"].isin(names)], sizes, fronts])
     real = " Real: held-out images, reconstructed and scored as samples are, the floor."
-    said = " Front: share of units in which the plan is on the front of all schedules' trained "
-    said += "plans (KV against the metric); none where it was not trained for."
+    said = " Front, descriptive, since it is picked on what it shows: share of units in which "
+    said += "the plan is on the front of all schedules' trained plans (KV against the metric); "
+    said += "none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):
         page.table(
             mine.drop(columns="Schedule"),

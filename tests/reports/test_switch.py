@@ -26,6 +26,12 @@ def test_where_and_whether_training_there_matters(tmp_path):
     text = words_of(report.content)
     assert "a loss of 5 % of what half the layers lose untrained after scale 3" in text
     assert "4 layers, by NLL: from scale 3 on, for 80 % of its KV and 80 % of its FLOPs" in text
+    rests = (
+        "Fréchet distance (fd/shapes-1a2b3c/n1000): 1,000 samples a model, 5 units. "
+        "Teacher-forced NLL: 1,000 test images a model, 5 units."
+    )
+    assert text.count(rests) == 2, "under figure and table"
+    assert "at most by" not in text, "a maximum of noisy cells has no interval"
     assert "One unit" not in text and "by Student's t over 5 units" in text
     rows = [line for line in text.splitlines() if line.endswith("| 60 % | 60 %")]
     assert len(rows) == 1 and rows[0].startswith("d4 | 1 | ") and "| no |" in rows[0]

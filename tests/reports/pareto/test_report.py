@@ -216,6 +216,21 @@ def test_cells_without_numbers_are_listed(six_units):
     assert len([c for c in answer["unfinished_cells"] if c.startswith("progressive u4")]) == 8
 
 
+def test_captions_say_what_intervals_and_counts_are(six_units, one_unit):
+    text = words_on(six_units / "report.pdf")
+    ledger = text.split("Claim ledger.")[1].split("Rules were written")[0]
+    assert "90 % of shares, else 95 % intervals" in ledger and "(1,000 test images)" in ledger
+    assert "(1,000 samples of a network, features of shapes-1a2b3c)" in ledger
+    front = text.split("FD against KV memory.")[1]
+    assert "trained for, with their 95 % intervals over units" in front
+    assert "staircases, descriptive too: attainment surfaces" in front
+    assert "its mean over units, taken as known" in text
+    assert "Front, descriptive, since it is picked on what it shows" in text
+    alone = words_on(one_unit / "report.pdf")
+    assert "trained for (one unit: without intervals)" in alone
+    assert "whose own chance is not in them" in alone
+
+
 def test_one_unit_decides_nothing(one_unit):
     assert "a verdict needs 5" in words_on(one_unit / "report.pdf")
     verdicts = verdicts_of(json.loads((one_unit / "answer.json").read_text()))
