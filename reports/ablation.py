@@ -14,11 +14,11 @@ from typing import Any
 import pandas as pd
 
 from analysis import numbers
+from analysis.claims.rules import EVERY, LATE, undecided
 from analysis.errors import FrameError
 from analysis.metrics import Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Interval, holm
 from analysis.statistics.levels import Levels, PlanKey, Way
-from analysis.statistics.units import LEAST_UNITS
 from analysis.study_file import SupernetFile
 from reports.build import load_study
 from reports.parts import words
@@ -39,6 +39,7 @@ class Difference:
         damage: positive is worse than the baseline.
         units: that it runs over.
         p_holm: adjusted; NaN without a test.
+        undecided: why the metric may not decide here; empty where it may.
     """
 
     factor: str
@@ -48,10 +49,11 @@ class Difference:
     damage: Interval
     units: int
     p_holm: float
+    undecided: str
 
     @property
     def significant(self) -> bool:
-        return self.p_holm < SIGNIFICANCE
+        return self.p_holm < SIGNIFICANCE and not self.undecided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +75,14 @@ class Ablation:
     @property
     def caption(self) -> str:
         units = len(self.levels.units)
-        few = f" No verdict below {LEAST_UNITS} units." if units < LEAST_UNITS else ""
+        why = dict.fromkeys(one.undecided for one in self.differences if one.undecided)
+        mute = f" Not marked, whatever p is: {'; '.join(why)}."
         left = f" Left out, since more than one thing differs: {', '.join(self.left_out)}."
         return (
             f"Levels of the baseline ({self.baseline.name}) in the first rows; below, differences "
             f"from it by {words.over(units)}, positive being worse: mean with 95 % interval, "
             f"paired within units; {words.STAR} marks p < 0.05 after Holm over the differences of "
-            f"a metric.{few}{left if self.left_out else ''}"
+            f"a metric.{mute if why else ''}{left if self.left_out else ''}"
         )
 
     def rows(self) -> pd.DataFrame:
@@ -106,7 +109,7 @@ class Ablation:
             | {"metric": one.metric.name, "damage": one.damage.estimate}
             | picked(one.damage, "low", "high")
             | {"p": one.damage.p_value}
-            | picked(one, "p_holm", "units")
+            | picked(one, "p_holm", "units", "undecided")
             for one in self.differences
         ]
         return pd.DataFrame(rows)
@@ -145,8 +148,10 @@ class Ablation:
     @property
     def summary(self) -> str:
         tested = [one for one in self.differences if one.p_holm == one.p_holm]
+        mute = sum(bool(one.undecided) for one in tested)
         differ = sum(one.significant for one in tested)
-        return f"{differ} of {words.counted(len(tested), 'difference')} significant after Holm"
+        said = f"{differ} of {words.counted(len(tested), 'difference')} significant after Holm"
+        return f"{said}, {mute} by what may not decide" if mute else said
 
 
 def _latex(text: Any) -> str:
@@ -180,7 +185,7 @@ def ablation(folder: Path, baseline: str | None = None) -> Ablation:
     differences = [
         difference
         for metric in metrics
-        for difference in _differences(levels, base, ways, factors, metric)
+        for difference in _differences(study, levels, base, ways, factors, metric)
     ]
     return Ablation(
         folder=folder,
@@ -203,6 +208,7 @@ def _factors(way: Way, base: Way) -> tuple[str, ...]:
 
 
 def _differences(
+    study: SupernetFile,
     levels: Levels,
     base: Way,
     ways: Sequence[Way],
@@ -231,6 +237,7 @@ def _differences(
                 damage=damage,
                 units=len(one.units),
                 p_holm=float(p),
+                undecided=undecided(study, metric, len(one.units), EVERY if mine.is_full else LATE),
             )
 
 

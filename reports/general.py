@@ -1,5 +1,6 @@
 """The report of a study that has none of its own: every cell, every interval, the protocol."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.figures.floor import draw_floor
+from analysis.figures.labels import EDGE, memory_axes
 from analysis.figures.points import draw_scatter
 from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED, headline_metrics
@@ -42,6 +44,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     page.answer(study.question, verdict, _finding(of_study, metrics))
     add_cell_tables(page, cells, metrics)
     page.heading("Figures")
+    full_kv = float(cells.loc[cells["family"] == "full", "kv"].max())  # NaN where none finished
     floors = observed(frame[frame["family"] == REAL], ["metric"])
     for metric in metrics:
         floor = floors.get((metric.name,), NOTHING).bounds()
@@ -49,7 +52,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
         if len(shown):
             page.figure(
                 f"memory_{metric.kind}",
-                partial(_scatter, shown, metric, floor),
+                partial(_scatter, shown, metric, floor, full_kv),
                 f"{metric.short} against KV memory. ",
                 f"{metric.label}, 95 % interval by {over_words(cells)}.",
             )
@@ -60,14 +63,18 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     return page.report(answer={}, summary=cells)
 
 
-def _scatter(cells: pd.DataFrame, metric: Metric, floor: Interval | None) -> Figure:
-    height = max(2.0, 0.6 + 0.14 * len(cells))
+def _scatter(cells: pd.DataFrame, metric: Metric, floor: Interval | None, full_kv: float) -> Figure:
+    height = max(2.2, 0.8 + 0.14 * len(cells))
     figure = new_figure(height=height, constrained=False)
-    ax = figure.add_axes((0.1, 0.45 / height, 0.6, 1 - 0.75 / height))
+    ax = figure.add_axes((0.1, 0.45 / height, 0.6, 1 - 0.95 / height))
     draw_floor(ax, floor)
     ends = {metric.name: "y", f"{metric.name} low": "low", f"{metric.name} high": "high"}
-    table = cells.assign(x=cells["kv"] / 1024).rename(columns=ends)
-    draw_scatter(ax, table, title=metric.heading, x_label="peak KV cache an image [KiB]")
+    known = not math.isnan(full_kv)
+    table = cells.assign(x=cells["kv"] / (1 if known else 1024)).rename(columns=ends)
+    ax.set_xlim(0, EDGE * table["x"].max())  # before names, whose leaders keep to it
+    draw_scatter(ax, table, title=metric.heading, x_label="peak KV an image [KiB]")
+    if known:
+        memory_axes(ax, full_kv)
     return figure
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -27,7 +28,7 @@ from analysis.study_file import (
     SupernetFile,
 )
 from reports.build import load_study
-from reports.parts.report import write_atomically
+from reports.parts.report import check_anchors, write_atomically
 from varant import manifest
 from varant.files import differences, sha256_file
 
@@ -48,8 +49,9 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
     `samples.npz`. An earlier pool at `out` is replaced.
 
     Raises:
-        FrameError: folders that differ in what decides a number, one unit in two of them, or an
-            `out` that holds something else. Nothing is written.
+        FrameError: folders that differ in what decides a number, one unit in two of them, one
+            base network in two units, a unit without anchors, or an `out` that holds something
+            else. Nothing is written.
     """
     _check_out(out, folders)
     studies = [load_study(folder) for folder in folders]
@@ -58,6 +60,13 @@ def pool(folders: Sequence[Path], out: Path) -> Path:
     training = isinstance(studies[0], SupernetFile)
     frames = [load_frame(folder / FRAME_FILE, training=training, full=False) for folder in folders]
     units = _units_of(folders, frames)
+    _check_bases(folders, studies)
+    anchors = set[str]().union(*(frame["anchor"].dropna() for frame in frames))
+    for folder, study, frame in zip(folders, studies, frames, strict=True):
+        check_anchors(folder, frame, study, anchors)
+    if len(versions := {study.code_version for study in studies}) > 1:
+        said = f"folders of versions {' and '.join(sorted(versions))}"
+        print(f"warning: {said}, which may differ by themselves", file=sys.stderr)
     joined = _joined(folders, studies, out, units)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -135,6 +144,19 @@ def _units_of(folders: Sequence[Path], frames: Sequence[pd.DataFrame]) -> list[i
                 )
             seen[unit] = folder
     return sorted(seen)
+
+
+def _check_bases(folders: Sequence[Path], studies: Sequence[StudyFile]) -> None:
+    """No base network is two units: a copy under another number adds no network to a test."""
+    seen: dict[str, tuple[int, Path]] = {}
+    for folder, study in zip(folders, studies, strict=True):
+        for base in study.bases:
+            unit, first = seen.setdefault(base.digest, (base.unit, folder))
+            if unit != base.unit:
+                said = f"is unit {unit} of {first} and unit {base.unit} of {folder}"
+                raise FrameError(
+                    f"base network {base.digest[:8]} {said}; pool units of different base networks"
+                )
 
 
 def _joined(

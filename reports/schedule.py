@@ -23,7 +23,7 @@ from reports.parts.figures import add_samples, trade_plate
 from reports.parts.metrics import judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors, study_frame
+from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 COLOURS = ("#d55e00", "#0072b2", "#009e73")  # of the paper's schedule and at most two winners
@@ -41,7 +41,6 @@ LIMITS = (
 
 def make_report(folder: Path, study: ScheduleFile) -> Report:
     frame = study_frame(folder, study, training=True)
-    check_anchors(folder, frame, study)
     levels = Levels(frame)
     trials = schedules.trial_table(study.trials, reference=study.reference)
     subnets = [PlanKey(subnet_depth=d, switch=study.train_switch) for d in study.depths]
@@ -56,7 +55,7 @@ def make_report(folder: Path, study: ScheduleFile) -> Report:
     verdict = _verdict(study, again, metrics)
     page.answer(study.question, verdict, _answer(study, len(trials), again, metrics))
     page.heading("Retrained in fresh units, on test images")
-    _add_retrained(page, again)
+    _add_retrained(page, study, again, metrics)
     if found := trades(levels, metrics, subnets):
         lead = "Full network against subnets. "
         trained = (way.name for way in levels.ways if not way.anchor)
@@ -143,10 +142,14 @@ def _difference(row: Any) -> str:
     return numbers.estimate(row.damage, row.low, row.high)
 
 
-def _add_retrained(page: Page, again: pd.DataFrame) -> None:
+def _add_retrained(
+    page: Page, study: ScheduleFile, again: pd.DataFrame, metrics: Sequence[Metric]
+) -> None:
     if again.empty:
         page.paragraph("No schedule was trained again beside the paper's.")
         return
+    units = int(again["units"].min())
+    mute = {metric.name for metric in metrics if undecided(study, metric, units)}
     rows = [
         {
             "Schedule": strong(row.schedule),
@@ -154,7 +157,7 @@ def _add_retrained(page: Page, again: pd.DataFrame) -> None:
             "Metric": parse_metric(row.metric).short,
             "Difference": _difference(row),
             "p": numbers.p_value(row.p_holm),
-            "Than the paper's": SIDES[row.sign],
+            "Than the paper's": numbers.NOTHING if row.metric in mute else SIDES[row.sign],
         }
         for row in again.itertuples()
     ]
@@ -163,7 +166,8 @@ def _add_retrained(page: Page, again: pd.DataFrame) -> None:
         pd.DataFrame(rows),
         "Winners against the paper's schedule: paired difference with 95 % interval by "
         f"{over}; positive is worse. Subnets: the mean over depths at the trained switch "
-        "point. p after Holm's correction over the rows of a metric.",
+        "point. p after Holm's correction over the rows of a metric. No word where the metric "
+        "may not decide.",
         numeric_from=3,
     )
 

@@ -9,11 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
+from analysis.claims.rules import EVERY, undecided
 from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import FAINT, new_figure
 from analysis.frame import headline_metrics
 from analysis.search_file import SearchFile
 from analysis.searches.plans import PlanValues, plan_values
+from analysis.statistics.units import LEAST_UNITS
 from reports.parts import words
 from reports.parts.figures import add_samples
 from reports.parts.metrics import judging_metrics
@@ -35,7 +37,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 MOST_GRIDS = 12  # plans that are drawn
 LIMITS = (
-    "One supernet: intervals are its jackknife's and speak of it alone. Another training seed may "
+    "One supernet: intervals are its jackknife's and speak of it alone, against these reference "
+    "images, whose own chance is not in them. Another training seed may "
     "prefer other plans.",
     "The supernet was trained for two-zone plans at one switch point; plans found here were "
     "not trained for, and training for them may change their order.",
@@ -53,7 +56,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     deciding = judging_metrics(study, headline_metrics(frame))
     found, cells = plan_values(study, frame, deciding), cell_table(frame)
     page = Page(study, "A better plan than two zones?", f"{len(study.scored)} plans scored")
-    page.answer(study.question, _verdict(found), _answer(study, found))
+    page.answer(study.question, _verdict(study, found), _answer(study, found))
     if any(group in one.points for one in found for group in GROUPS):
         page.heading("Fronts")
         page.figure(
@@ -115,11 +118,16 @@ def _counts(one: PlanValues) -> str:
     return f"better at {better} and worse at {worse} of {len(signs)} memory sizes"
 
 
-def _verdict(found: Sequence[PlanValues]) -> str:
-    said = [f"{one.metric.short} {_counts(one)}" for one in found]
+def _verdict(study: SearchFile, found: Sequence[PlanValues]) -> str:
+    """Of one network, whatever the metric, there is none; of each, whether it sees what is asked.
+
+    A found plan may drop layers at any scale.
+    """
+    why = {one.metric: undecided(study, one.metric, LEAST_UNITS, EVERY) for one in found}
+    said = [f"{o.metric.short} {words.unless(why[o.metric], _counts(o))}" for o in found]
     if not said:
         return "nothing was measured"
-    return f"in this one network, found plans against two zones: {'; '.join(said)}"
+    return f"descriptive, of this one network: found plans against two zones, {'; '.join(said)}"
 
 
 def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
@@ -146,7 +154,8 @@ def _answer(study: SearchFile, found: Sequence[PlanValues]) -> Text:
     if any(one.matches for one in found):
         parts.append(
             "Each found plan is held against the two-zone plan that select images chose within "
-            "its memory; positive is worse; p after Holm's correction over the pairs."
+            "its memory; positive is worse; p after Holm's correction over the pairs. "
+            "Descriptive: they are tests of one network."
         )
     return parts
 
@@ -171,8 +180,8 @@ def _add_matches(page: Page, study: SearchFile, found: Sequence[PlanValues]) -> 
         f"two-zone plan of at most its peak KV that is best by {study.chosen_by}; paired, positive "
         "is worse for the found plan. 95 % interval by the jackknife over the samples of this one "
         "network; "
-        f"{words.STAR} marks p < 0.05 after Holm's correction over the column. No front is picked "
-        "on test images.",
+        f"{words.STAR} marks p < 0.05 after Holm's correction over the column, descriptive. No "
+        "front is picked on test images.",
         numeric_from=4,
     )
 

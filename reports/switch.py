@@ -9,21 +9,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
-from analysis.claims.rules import undecided
+from analysis.claims.rules import deciding, undecided
+from analysis.figures.floor import draw_floor
 from analysis.figures.points import draw_lines
 from analysis.figures.theme import new_figure
 from analysis.maps.heatmap import Heatmap
 from analysis.maps.switch_depth import Row, earliest, switch_losses, trained_at, transfer_map
 from analysis.metrics import Metric
 from analysis.statistics.choices import half_of
+from analysis.statistics.intervals import Interval
 from analysis.statistics.levels import Levels
 from analysis.study_file import SupernetFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
-from reports.parts.metrics import judging_metrics, main_metrics
+from reports.parts.metrics import basis, judging_metrics, main_metrics
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import supernet_protocol
-from reports.parts.report import Report, check_anchors, study_frame
+from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 First = Mapping[int, Mapping[Metric, Row | None]]
@@ -37,11 +39,14 @@ LIMITS = (
 
 def make_report(folder: Path, study: SupernetFile) -> Report:
     frame = study_frame(folder, study, training=True)
-    check_anchors(folder, frame, study)
     levels = Levels(frame)
     metrics = judging_metrics(study, levels.metrics)
     half = half_of(study.geometry.depth, study.depths, study.train_switch)
-    losses = {metric: switch_losses(levels, metric, study.depths, half) for metric in metrics}
+    floors = {metric: levels.floor_loss(metric.name).bounds() for metric in metrics}
+    votes = deciding(study, metrics)
+    losses = {
+        m: switch_losses(levels, m, study.depths, half, decides=m.name in votes) for m in metrics
+    }
     maps = {m: [transfer_map(levels, m, depth) for depth in study.depths] for m in metrics}
     page = Page(
         study,
@@ -51,11 +56,15 @@ def make_report(folder: Path, study: SupernetFile) -> Report:
     )
     depths = sorted(study.depths, reverse=True)
     first = {depth: {m: earliest(losses[m], depth) for m in metrics} for depth in depths}
-    said = [_verdict(study, metric, losses[metric], first, maps[metric]) for metric in metrics]
-    page.answer(study.question, "; ".join(said), _answer(study, first, maps))
+    why = {
+        m: undecided(study, m, int(t["units"].min()) if len(t) else 0) for m, t in losses.items()
+    }
+    said = [f"{m.short}: " + words.unless(why[m], _verdict(m, first, maps[m])) for m in metrics]
+    page.answer(study.question, "; ".join(said), _answer(study, first, maps, why))
     page.heading("Where may I switch?")
     over = words.over(len(study.units))
-    _add_losses(page, study, losses, over=over)
+    rests = " ".join(basis(levels, metric) for metric, table in losses.items() if len(table))
+    _add_losses(page, study, losses, floors, over=over, rests=rests)
     page.heading("Does training at N matter?")
     panels = [panel for both in zip(*maps.values(), strict=True) for panel in both]
     if panels:
@@ -96,21 +105,25 @@ def _pairs(maps: Sequence[Heatmap]) -> str:
     return words.listed(counts) + (f", and better in {better}" if better else "")
 
 
-def _verdict(
-    study: SupernetFile, metric: Metric, losses: pd.DataFrame, first: First, maps: Sequence[Heatmap]
-) -> str:
-    """What a metric says, unless it may not decide."""
+def _verdict(metric: Metric, first: First, maps: Sequence[Heatmap]) -> str:
+    """What a metric says, if it may decide."""
     said = []
     for depth, by_metric in first.items():
         row = by_metric[metric]
         said.append(f"d{depth} from switch {row['switch']}" if row else f"d{depth} shown nowhere")
     if maps:
         said.append(f"worse elsewhere than trained in {_pairs(maps)}")
-    units = int(losses["units"].min()) if len(losses) else 0
-    return f"{metric.short}: " + words.unless(undecided(study, metric, units), ", ".join(said))
+    return ", ".join(said)
 
 
-def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[Heatmap]]) -> Text:
+def _answer(
+    study: SupernetFile,
+    first: First,
+    maps: Mapping[Metric, Sequence[Heatmap]],
+    why: Mapping[Metric, str],
+) -> Text:
+    """By the metrics that may decide; of others, why they may not."""
+    told = [f"by {m.short} in {_pairs(of)}" for m, of in maps.items() if of and not why[m]]
     return [
         f"{words.ONE_UNIT} " if len(study.units) == 1 else "",
         strong("Where may I switch? "),
@@ -124,39 +137,47 @@ def _answer(study: SupernetFile, first: First, maps: Mapping[Metric, Sequence[He
             else f"{depth} layers, by {metric.short}: shown at no switch point. "
             for depth, by_metric in first.items()
             for metric, row in by_metric.items()
+            if not why[metric]
         ],
         [
             strong("Does training at N matter? "),
             "Used at another switch point than the one that it was trained for, a model is "
             "significantly worse than one trained there (pairs used earlier, or later, than "
             "trained; Holm within a depth): ",
-            words.listed([_told(metric, of) for metric, of in maps.items() if of]) + ".",
+            words.listed(told) + ". ",
         ]
-        if any(maps.values())
+        if told
         else "",
+        [f"{m.short} decides nothing here: {reason}. " for m, reason in why.items() if reason],
     ]
 
 
-def _told(metric: Metric, maps: Sequence[Heatmap]) -> str:
-    most = numbers.number(max(float(np.nanmax(m.values)) for m in maps))
-    unit = f" {metric.unit}" if metric.unit else ""
-    return f"by {metric.short} in {_pairs(maps)}, at most by {most}{unit}"
-
-
 def _add_losses(
-    page: Page, study: SupernetFile, losses: Mapping[Metric, pd.DataFrame], *, over: str
+    page: Page,
+    study: SupernetFile,
+    losses: Mapping[Metric, pd.DataFrame],
+    floors: Mapping[Metric, Interval | None],
+    *,
+    over: str,
+    rests: str,
 ) -> None:
-    """What switching costs: a figure a metric, and a table of all."""
+    """What switching costs: a figure a metric, and a table of all.
+
+    Args:
+        over: what intervals run over.
+        rests: counts and feature space.
+    """
     shown = {metric: table for metric, table in losses.items() if len(table)}
     if shown:
         page.figure(
             "switch",
-            partial(_loss_figure, shown),
+            partial(_loss_figure, shown, floors),
             "Loss, KV and FLOPs against the switch point. ",
             "Each point is a model of its own, trained for the switch point that it is used at. "
             "Loss: paired difference from the full network that training began from, with 95 % "
-            f"interval by {over}; positive is worse. KV and FLOPs, as shares of the full "
-            "network's, are exact.",
+            f"interval by {over}; positive is worse. Band: real images, the floor, against the "
+            "same network, with their 95 % interval. KV and FLOPs are exact, as shares of the full "
+            f"network's. {rests}",
         )
     rows = _loss_rows(losses)
     if rows.empty:
@@ -165,8 +186,8 @@ def _add_losses(
         rows,
         "Models at the switch point that they were trained for, against the base's full network: "
         f"paired difference with 95 % interval by {over}, positive is worse. Within: a loss of "
-        f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %). KV and FLOPs as shares "
-        "of the full network's.",
+        f"{words.excluded_loss(study)} is excluded (one-sided test at 5 %); none where the metric "
+        f"may not decide. KV and FLOPs as shares of the full network's. {rests}",
         grouped=True,
     )
 
@@ -186,11 +207,14 @@ def _loss_rows(losses: Mapping[Metric, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([rows[at] for at in sorted(rows)], columns=columns).fillna(numbers.NOTHING)
 
 
-def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:
+def _loss_figure(
+    losses: Mapping[Metric, pd.DataFrame], floors: Mapping[Metric, Interval | None]
+) -> Figure:
     """A panel a quantity, a line a depth."""
-    panels = {}
+    panels, bands = {}, {}
     for metric, table in losses.items():
         named = table.assign(x=table["switch"], name=[f"d{depth}" for depth in table["depth"]])
+        bands[f"loss in {metric.heading}"] = floors[metric]
         panels[f"loss in {metric.heading}"] = named.assign(y=named["damage"])
     exact = named.assign(low=np.nan, high=np.nan)
     panels |= {"peak KV": exact.assign(y=exact["kv_share"])}
@@ -199,5 +223,6 @@ def _loss_figure(losses: Mapping[Metric, pd.DataFrame]) -> Figure:
     wide = 1 / len(panels)
     for i, (title, shown) in enumerate(panels.items()):
         ax = figure.add_axes((0.06 + wide * i, 0.21, wide - 0.12, 0.62))
+        draw_floor(ax, bands.get(title))
         draw_lines(ax, shown, title=title, x_label="switch point N")
     return figure

@@ -78,8 +78,8 @@ class Ladder(Study[LadderConfig, None]):
                 )
 
     def real_points(self, bench: Planned) -> Iterator[Point]:
-        for point in super().real_points(bench):
-            yield replace(point, task=self._repeat(bench, point.columns["unit"]))
+        for unit, point in zip(self.judged, super().real_points(bench), strict=True):
+            yield replace(point, task=self._repeat(bench, unit))
 
     def _repeat(self, bench: Planned, unit: int) -> RealImages:
         part = None if self._shared_images(bench) is None else unit

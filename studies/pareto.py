@@ -175,17 +175,19 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
 
         Folders of models are relative to the study's.
         """
+        from analysis.claims.rules import deciding
         from analysis.frame import load_frame
         from analysis.statistics.choices import choose_plans, half_of
         from analysis.statistics.levels import Levels
-        from analysis.study_file import FRAME_FILE
+        from analysis.study_file import FILE, FRAME_FILE
 
         levels = Levels(load_frame(outcome.folder / FRAME_FILE, training=True, full=False))
         geometry, budgets = outcome.bench.geometry, self.config.kv_budgets
         full_kv = self.cost_of(geometry).kv_bytes_peak
         half = half_of(geometry.depth, self.depths(geometry), self.train_switch(geometry))
+        votes = deciding(self.file.load(outcome.folder / FILE), levels.metrics)
         plans = []
-        for chosen in choose_plans(levels, budgets, full_kv=full_kv, half=half):
+        for chosen in choose_plans(levels, budgets, full_kv=full_kv, half=half, deciding=votes):
             point = outcome.where(
                 schedule=chosen.schedule,
                 unit=chosen.unit,

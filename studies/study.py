@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
     def planned(self) -> Lines:
-        """What its tests decide, line by line, for `--dry-run` and `StudyFile.power`."""
+        """What its tests decide, line by line: for what it prints first, and `StudyFile.power`."""
         return {}
 
     def drawn(self, bench: Planned) -> Mapping[str, int]:
@@ -221,6 +222,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             self.config.workers, run.scheduler, workspace=workspace.folder, device=run.device
         )
         with executing as executor:
+            for line in self._outlook_lines(planned):
+                print(line, file=sys.stderr)
             bench = prepare_bench(planned, self.config, workspace, executor, splits_of(points))
             times = (started, time.monotonic() - started)
             found = self.explore(bench, functools.partial(self._run_tasks, bench, executor))
@@ -338,6 +341,12 @@ class Study(abc.ABC, Generic[Config, Found]):
         facts |= {"frame_sha256": sha256_file(frame), "pending": pending}
         return [frame, folder.write_facts(outcome.folder / FILE, self.file(**facts))]
 
+    def _outlook_lines(self, bench: Planned, unit_seconds: float | None = None) -> list[str]:
+        """What its tests could show, before anything is paid for; nothing where it plans none."""
+        from studies.grid.outlook import outlook_lines
+
+        return outlook_lines(bench, self._outlooks(bench), unit_seconds) if self.planned() else []
+
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of
 
@@ -346,9 +355,8 @@ class Study(abc.ABC, Generic[Config, Found]):
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:
         """Config, cells and expected cost, from a calibration of a second or two."""
-        from varant.start.calibration import calibrate, held_out_seconds
+        from studies.grid.price import price_of
 
-        geometry, images = bench.geometry, bench.training_images
         tasks = list(dict.fromkeys(point.task for point in points))
         lines = [*shown(self.config.measured), "", *self.grid_lines(points), ""]
         drawn = f", of {bench.evaluation.samples:,} samples where they draw" if self.draws else ""
@@ -357,40 +365,11 @@ class Study(abc.ABC, Generic[Config, Found]):
             f"workspace {self.config.run.workspace}: cells and networks that are there are not "
             "made again"
         )
-        if geometry.width >= 256:  # not a network that the processor we would time could run
-            return "\n".join(lines)
-        speed = calibrate(geometry, guidance=self.config.sampling.cfg != 0)
-        trained = bench.trained_here if self.networks else ()
-        if images is not None and trained:
-            each = images / speed.training_images_per_second
-            lines.append(
-                f"base networks: {len(trained)} of {images:,} training images, about {each:.0f} "
-                "CPU-s each; where there is no tokenizer, one to four minutes before them"
-            )
-        prepared = held_out_seconds(bench.dataset, len(bench.units))
-        if prepared:
-            lines.append(
-                f"held-out images of {len(bench.units)} units, unless they are there: about "
-                f"{prepared:.0f} CPU-s"
-            )
-        seconds = {task: task.seconds(speed, geometry) for task in tasks}
-        total, workers = sum(seconds.values()), self.config.workers
-        training = sum(seconds[task] for task in tasks if task.trains)
-        if training:
-            passes = sum(task.images for task in tasks if task.trains)
-            lines.append(f"training: {passes:,} image passes, about {training:.0f} CPU-s")
-        lines.append(
-            f"evaluation: about {total - training:.0f} CPU-s; on {workers} one-thread processes "
-            f"about {(total + prepared) / workers:.0f} s of wall time for held-out images and "
-            "cells; then MLflow and the report, about 15 s"
-        )
-        lines += self.price_lines(points, seconds)
-        if self.planned():
-            from studies.grid.outlook import outlook_lines
-
-            base = (images or 0) / speed.training_images_per_second if trained else 0.0
-            unit_seconds = base + total / len(bench.units)
-            lines += ["", *outlook_lines(bench, self._outlooks(bench), unit_seconds)]
+        price = price_of(bench, tasks, self.config, networks=self.networks)
+        if price is not None:
+            lines += [*price.lines, *self.price_lines(points, price.seconds)]
+        if said := self._outlook_lines(bench, None if price is None else price.unit_seconds):
+            lines += ["", *said]
         return "\n".join(lines)
 
 

@@ -65,14 +65,14 @@ class Command:
         )
 
     def refused(self, capsys: pytest.CaptureFixture[str], workspace: Path, **flags: object) -> str:
-        """The one line, warnings apart, that it says to these flags; it ends with code 2 and makes
-        no folder."""
+        """The one line, warnings and power apart, that it says to these flags; it ends with code 2
+        and makes no folder."""
         there = workspace.exists()
         with pytest.raises(SystemExit) as ended, exit_codes():
             self.of(workspace=workspace, **flags).run()
         assert ended.value.code == 2
         said = capsys.readouterr().err.strip().splitlines()
-        lines = [line for line in said if not line.startswith("warning: ")]
+        lines = [line for line in said if not line.startswith(("warning: ", "power", "  "))]
         assert len(lines) == 1
         assert workspace.exists() == there, "something was written"
         return lines[0]

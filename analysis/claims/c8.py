@@ -57,7 +57,8 @@ def judge_costs(case: Costs) -> LedgerRow:
             _cache("as the reference keeps it", 1 - mine.kv_mib_reference / full.kv_mib_reference),
             _cache("freed", 1 - mine.kv_mib_limit / full.kv_mib_limit, reason=freed),
         ]
-    if (sampling := case.papers) is not None and PLAN.label in case.study.plans:
+    timed = PLAN.label in case.study.plans and not case.study.quick
+    if timed and (sampling := case.papers) is not None:
         test = speedup_test(sampling, PLAN, SPEEDUP)
         said = f"{test.interval.estimate:.2f} times as fast, published {SPEEDUP}"
         where = case.study.measured_on

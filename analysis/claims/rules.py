@@ -166,6 +166,13 @@ def undecided(
     return ""
 
 
+def deciding(
+    study: StudyFile, metrics: Sequence[Metric], zones: Sequence[ScaleZone] = LATE
+) -> frozenset[str]:
+    """Names of the metrics that may decide, where there are units enough."""
+    return frozenset(m.name for m in metrics if not undecided(study, m, LEAST_UNITS, zones))
+
+
 def _distance(study: StudyFile, metrics: Sequence[Metric], space: int) -> Metric | None:
     """The Frechet distance of a feature space."""
     names = [extractor.name for extractor in study.extractors[space : space + 1]]

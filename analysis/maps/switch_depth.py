@@ -62,20 +62,23 @@ def transfer_map(levels: Levels, metric: Metric, depth: int) -> Heatmap:
 
 
 def switch_losses(
-    levels: Levels, metric: Metric, depths: Sequence[int], half: PlanKey | None
+    levels: Levels, metric: Metric, depths: Sequence[int], half: PlanKey | None, *, decides: bool
 ) -> pd.DataFrame:
     """The loss of every depth at every trained switch point, with what it saves.
 
     Columns: `depth`, `switch`, `damage` (against the base's full network, in the metric's
     unit) with the ends `low` and `high` of its 95 % interval, `acceptable` (whether the plan stands
     in for the full network, by `choices.stands_in`, which `half` is for; None where that cannot be
-    said), `units`, and `kv_share`, `flops_share` of the full network's.
+    said, or the metric does not decide), `units`, and `kv_share`, `flops_share` of the full
+    network's.
     """
     rows = []
     for depth, (switch, name) in product(depths, trained_at(levels).items()):
         plan = PlanKey(subnet_depth=depth, switch=switch)
         if loss := levels.loss((name, plan), metric.name):
-            x, acceptable = loss.interval(), stands_in(levels, (name, plan), metric.name, half)
+            x, acceptable = loss.interval(), None
+            if decides:
+                acceptable = stands_in(levels, (name, plan), metric.name, half)
             shares = (levels.counted(plan, c) / levels.counted(FULL, c) for c in COSTS)
             rows.append((depth, switch, *x.ends, acceptable, len(loss.units), *shares))
     columns = ["depth", "switch", *ENDS, "acceptable", "units", "kv_share", "flops_share"]

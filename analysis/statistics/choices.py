@@ -31,7 +31,8 @@ class ChosenPlan:
         test: metric name to its interval on test images.
         losses: name of a Frechet distance or of mean NLL to the paired loss against the base's full
             network, with its 90 % interval; empty without one.
-        stands_in: whether each of these is acceptable, by the function of that name.
+        stands_in: whether each of these is acceptable, by the function of that name; None where it
+            may not decide.
     """
 
     kv_share_limit: float
@@ -71,7 +72,12 @@ def stands_in(levels: Levels, place: Place, metric: str, half: PlanKey | None) -
 
 
 def choose_plans(
-    levels: Levels, budgets: Sequence[float], *, full_kv: float, half: PlanKey | None
+    levels: Levels,
+    budgets: Sequence[float],
+    *,
+    full_kv: float,
+    half: PlanKey | None,
+    deciding: Collection[str],
 ) -> list[ChosenPlan]:
     """For each budget the plan and schedule of lowest select NLL, over units, that fits.
 
@@ -81,6 +87,7 @@ def choose_plans(
     Args:
         budgets: shares of `full_kv`, the peak cache of the full network in bytes.
         half: as for `stands_in`.
+        deciding: metrics that may say whether a plan stands in; see `analysis.claims.rules`.
     """
     trained = {way.name for way in levels.ways if way is not levels.base}
     units = {
@@ -113,7 +120,10 @@ def choose_plans(
                 test={name: one.interval() for name, one in test.items() if one},
                 # Their upper ends are the one-sided 95 % limits.
                 losses={k: one.interval(confidence=CONFIDENCE) for k, one in losses.items()},
-                stands_in={name: stands_in(levels, best, name, half) for name in losses},
+                stands_in={
+                    name: stands_in(levels, best, name, half) if name in deciding else None
+                    for name in losses
+                },
             )
         )
     return chosen

@@ -181,6 +181,11 @@ class Levels:
         """Damage of `place` against the full network that training began from."""
         return self.paired(place, (self.base.name if self.base else "", FULL), metric)
 
+    def floor_loss(self, metric: str) -> Observations:
+        """What a perfect generator would lose against the full network that training began from:
+        below zero; nothing where there is no floor."""
+        return self.excess((self.base.name if self.base else "", FULL), metric).times(-1.0)
+
     def untrained(self, plan: PlanKey, metric: str) -> Observations:
         """Damage of `plan` on the network that training began from: what training may undo."""
         return self.loss((self.base.name if self.base else "", plan), metric)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.claims.ledger import judge_claims
+from analysis.claims.rules import deciding
 from analysis.claims.trained import Trained
 from analysis.errors import FrameError, was_written
 from analysis.frame import read_parquet
@@ -50,7 +51,10 @@ class ParetoFindings:
         metrics = [plane.metric for plane in self.frontiers]
         self.hypervolumes = hypervolume_table(levels, metrics, plans[-1], full_kv=full_kv)
         half = half_of(study.geometry.depth, study.depths, study.train_switch)
-        self.chosen = choose_plans(levels, study.kv_budgets, full_kv=full_kv, half=half)
+        votes = deciding(study, self.metrics)
+        self.chosen = choose_plans(
+            levels, study.kv_budgets, full_kv=full_kv, half=half, deciding=votes
+        )
         self.ledger = judge_claims(study, levels)
 
     def trained_for(self, chosen: ChosenPlan) -> bool:

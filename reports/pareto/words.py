@@ -5,7 +5,6 @@ from typing import Any
 from analysis import numbers
 from analysis.figures.frontier import frontier_limits
 from analysis.figures.shares import HIGHEST, LOWEST
-from analysis.metrics import Metric
 from analysis.statistics.choices import ChosenPlan
 from analysis.statistics.fronts import CORNER, Frontier
 from analysis.statistics.units import LEAST_UNITS
@@ -13,6 +12,7 @@ from analysis.study_file import ParetoFile
 from reports.pareto.findings import ParetoFindings
 from reports.parts import words
 from reports.parts.ledger import ledger_json
+from reports.parts.metrics import basis
 from reports.parts.page import Text
 from reports.parts.report import picked
 
@@ -65,42 +65,33 @@ def frontier_caption(found: ParetoFindings, data: Frontier) -> str:
     low, high = frontier_limits(data)
     beyond = int((~data.plans["value"].between(low, high)).sum())
     budgets = words.listed([numbers.percent(share) for share in found.study.kv_budgets])
+    several = len(found.study.units) > 1
+    bars = ", with their 95 % intervals over units" if several else " (one unit: without intervals)"
     text = (
         "A panel a schedule that trains subnets. Filled, with their depths: plans that its models "
-        "were trained for; hollow: other switch points, which decide nothing. Grey staircase: the "
-        "non-dominated front of all schedules' filled points, descriptive, since it is picked on "
-        "what it shows. Pale lines: the memory limits "
-        f"{budgets}. "
+        f"were trained for{bars}; hollow: other switch points, which decide nothing. Grey "
+        "staircase: the non-dominated front of all schedules' filled points, descriptive, since it "
+        f"is picked on what it shows. Pale lines: the memory limits {budgets}. "
     )
     if data.floor:
         text += "Band: real images, the floor. "
-    if len(found.study.units) > 1:
-        text += "Coloured staircases: attainment surfaces over the units, the median solid, best "
-        text += "and worst dotted. "
+    if several:
+        text += "Coloured staircases, descriptive too: attainment surfaces over the units, the "
+        text += "median solid, best and worst dotted. "
     if beyond:
         text += f"{words.counted(beyond, 'point')} lie above the panels. "
-    return text + _basis(found, data.metric)
+    return text + basis(found.levels, data.metric)
 
 
 def trade_caption(found: ParetoFindings) -> str:
     several = len(found.study.units) > 1
     bars = "crosses: 95 % intervals over units, dots: units" if several else "one unit, no interval"
-    bases = " ".join(_basis(found, metric) for metric in found.trades)
+    bases = " ".join(basis(found.levels, metric) for metric in found.trades)
     return (
         "A point a schedule, named in the last panel, lower left is better; dotted: the control's "
         "full network. Grey line: the interpolated front of the fixed shares (claims C2 and C3); "
         f"bands: real images, the floor; {bars}. {bases}"
     )
-
-
-def _basis(found: ParetoFindings, metric: Metric) -> str:
-    table = found.levels.table
-    row = table[table["metric"] == metric.name].iloc[0]
-    each = int(row["count"]) // int(row["units"])
-    what = f"{metric.label} ({metric.name})" if metric.extractor else metric.label
-    units = words.counted(int(row["units"]), "unit")
-    of = "test images" if metric.kind == "nll" else "samples"
-    return f"{what[0].upper()}{what[1:]}: {each:,} {of} a model, {units}."
 
 
 def hypervolume_caption(found: ParetoFindings) -> str:
@@ -109,9 +100,10 @@ def hypervolume_caption(found: ParetoFindings) -> str:
         "Area between the front of a model's trained plans and a corner, as a share of the "
         "rectangle up to it; more is better. Axes: peak KV as a share of the full network's, and "
         "the loss against the base's full network as a share of what the shallowest plan, "
-        f"{found.shown[-1].label}, loses there untrained; the corner is {CORNER[0]:g} and "
-        f"{CORNER[1]:g}. Each schedule enters with the same {plans} plans; base and control train "
-        "no subnets and have no front. Ticks: units; bars: 95 % interval over them."
+        f"{found.shown[-1].label}, loses there untrained: its mean over units, taken as known, so "
+        f"that its own chance is not in the bars. The corner is {CORNER[0]:g} and {CORNER[1]:g}. "
+        f"Each schedule enters with the same {plans} plans; base and control train no subnets and "
+        "have no front. Ticks: units; bars: 95 % interval over them."
     )
 
 

@@ -36,6 +36,9 @@ def add_ledger(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> Non
         "intervals by a jackknife over the images, but for distances to statistics that were given"
     )
     images, rows = shared if study.dataset.units_share_images else "", []
+    samples, drawn = study.sampling.samples, ""
+    if samples:
+        drawn = f" ({samples:,} samples of a network, features of {study.extractors[0].name})"
     for row in ledger:
         parts: dict[str, list[Line]] = {}
         for line in row.lines:
@@ -52,9 +55,11 @@ def add_ledger(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> Non
             )
     page.table(
         pd.DataFrame(rows),
-        "Claim ledger. Sample quality decides a claim, by the paper's kind of metric; likelihood "
-        "is a second verdict, and neither overrules the other. Rules were written before any run; "
-        f"verdicts hold for this data set, tokenizer and feature space{images}.",
+        f"Claim ledger. Sample quality{drawn} decides a claim, by the paper's kind of metric; "
+        f"likelihood ({study.likelihood.nll_images:,} test images) is a second verdict, and "
+        "neither overrules the other. Brackets: Fieller's 90 % of shares, else 95 % intervals. "
+        "Rules were written before any run; verdicts hold for this data set, tokenizer and "
+        f"space{images}.",
         widths=[0.16, 0.48, 0.36],
         grouped=True,
     )

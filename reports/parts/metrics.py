@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 from analysis.metrics import Metric
+from analysis.statistics.levels import Levels
 from analysis.study_file import StudyFile
+from reports.parts import words
 
 
 def main_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
@@ -19,6 +21,16 @@ def main_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric, .
 def judging_metrics(study: StudyFile, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
     """Of sample quality the distance in the first feature space, and of likelihood the mean NLL."""
     return tuple(m for m in main_metrics(study, metrics) if m.kind in ("fd", "fid", "nll"))
+
+
+def basis(levels: Levels, metric: Metric) -> str:
+    """What numbers of a metric rest on: its feature space, counts, units."""
+    row = levels.table[levels.table["metric"] == metric.name].iloc[0]
+    each = int(row["count"]) // int(row["units"])
+    what = f"{metric.label} ({metric.name})" if metric.extractor else metric.label
+    units = words.counted(int(row["units"]), "unit")
+    of = "test images" if metric.kind == "nll" else "samples"
+    return f"{what[0].upper()}{what[1:]}: {each:,} {of} a model, {units}."
 
 
 def headings(

@@ -15,7 +15,17 @@ import typst
 from analysis.errors import FrameError
 from analysis.frame import load_frame, write_parquet
 from analysis.statistics.ladder import with_floor_spreads
-from analysis.study_file import BASE, CURVES_FILE, FILE, FRAME_FILE, REAL, SHEET_FILE, StudyFile
+from analysis.study_file import (
+    BASE,
+    CURVES_FILE,
+    FILE,
+    FRAME_FILE,
+    REAL,
+    SHEET_FILE,
+    SensitivityFile,
+    StudyFile,
+    SupernetFile,
+)
 from varant import manifest
 from varant.files import replacing
 
@@ -142,16 +152,23 @@ def check_together(
 def study_frame(
     folder: Path, study: StudyFile, *, training: bool = False, full: bool = False
 ) -> pd.DataFrame:
-    """A study's frame as `load_frame` reads it, with the floor's standard errors by its ladder."""
+    """A study's frame as `load_frame` reads it, once `check_anchors` lets it pass, with the floor's
+    standard errors by its ladder."""
     frame = load_frame(folder / FRAME_FILE, training=training, full=full)
+    check_anchors(folder, frame, study)
     return with_floor_spreads(frame, study.floor_spreads)
 
 
-def check_anchors(folder: Path, frame: pd.DataFrame, study: StudyFile) -> None:
-    """Every unit of a frame has the network that training began from, real images where samples
-    are drawn, and whatever anchor rows others have; else a `FrameError`."""
+def check_anchors(
+    folder: Path, frame: pd.DataFrame, study: StudyFile, others: Collection[str] = ()
+) -> None:
+    """Every unit of a study whose differences are held against anchors has the network that
+    training began from, real images where samples are drawn, and whatever anchor rows units of its
+    frame, or `others`, have; else a `FrameError`."""
+    if not isinstance(study, SensitivityFile | SupernetFile):
+        return
     held = {unit: set(own.dropna().unique()) for unit, own in frame.groupby("unit")["anchor"]}
-    wanted = set[str]().union(*held.values())
+    wanted = set(others).union(*held.values())
     if not study.pending:
         wanted |= {BASE, REAL} if study.sampling.samples else {BASE}
     for unit, anchors in held.items():

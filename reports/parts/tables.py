@@ -243,9 +243,10 @@ def level_rows(levels: Levels) -> pd.DataFrame:
 def add_every_plan(
     page: Page, levels: Levels, metrics: Sequence[Metric], frontiers: Sequence[Frontier] = ()
 ) -> None:
-    """A table a schedule of all of its plans; with how often each is on the `frontiers`."""
+    """A table a schedule of all of its plans, after real images; with how often each is on the
+    `frontiers`, or, where there are none and so is room, the excess of what decides."""
     page.heading("All plans")
-    table = levels.table
+    table, names = levels.table, [metric.name for metric in metrics]
     sizes = table[table["metric"] == KV]
     sizes = sizes.assign(of="value", text=sizes["value"].map(numbers.size))
     fronts = pd.DataFrame(
@@ -256,16 +257,34 @@ def add_every_plan(
         ],
         columns=["schedule", "plan", "metric", "of", "text"],
     )
-    shown = table[table["metric"].isin([metric.name for metric in metrics])]
+    shown = level_rows(levels)
     columns: dict[tuple[str, Of], str] = {(KV, "value"): "KV peak"}
-    columns |= {(metric.name, "value"): metric.short for metric in metrics}
+    for metric in metrics:
+        columns[metric.name, "value"] = metric.short
+        if metric.kind in ("fd", "fid") and levels.floor(metric.name) and not frontiers:
+            columns[metric.name, "excess"] = f"{metric.short} above floor"
     columns |= {(f.metric.name, "front"): f"front, {f.metric.short}" for f in frontiers}
-    rows = pd.concat([with_texts(shown, "value"), sizes, fronts])
-    said = " Front: share of units in which the plan is on the front of all schedules' trained "
-    said += "plans (KV against the metric); none where it was not trained for."
+    floors = _floor_rows(levels, names)
+    rows = pd.concat([floors, shown[shown["metric"].isin(names)], sizes, fronts])
+    real = " Real: held-out images, reconstructed and scored as samples are, the floor."
+    said = " Front, descriptive, since it is picked on what it shows: share of units in which "
+    said += "the plan is on the front of all schedules' trained plans (KV against the metric); "
+    said += "none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):
         page.table(
             mine.drop(columns="Schedule"),
             f"{schedule}: every plan, mean and 95 % interval by {over_words(table)}."
-            f"{said if frontiers else ''}",
+            f"{'' if floors.empty else real}{said if frontiers else ''}",
         )
+
+
+def _floor_rows(levels: Levels, metrics: Sequence[str]) -> pd.DataFrame:
+    """For `by_plan`: real images, once again before the plans of every schedule."""
+    rows = [
+        (schedule, REAL, metric, *found.interval().ends)
+        for schedule in dict.fromkeys(schedule for schedule, _ in levels.places)
+        for metric in metrics
+        if (found := levels.floor(metric))
+    ]
+    columns = ["schedule", "plan", "metric", "value", "low", "high"]
+    return with_texts(pd.DataFrame(rows, columns=columns), "value")

@@ -29,12 +29,16 @@ def over(units: int) -> str:
     """What an interval runs over."""
     if units > 1:
         return f"Student's t over {counted(units, 'unit')}"
-    return "the jackknife over the samples of one unit, which speaks of this network only"
+    return (
+        "the jackknife over the samples of one unit, which speaks of this network only, and of "
+        "distances to these reference images"
+    )
 
 
 ONE_UNIT = (
-    "One unit: intervals run over the samples of one network and say how well it was measured, not "
-    "how much networks trained alike differ. No claim has a verdict below five units."
+    "One unit: intervals run over the samples of one network and say how well it was measured "
+    "against these reference images, whose own chance is not in them, and not how much networks "
+    "trained alike differ. No claim has a verdict below five units."
 )
 
 

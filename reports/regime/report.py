@@ -22,7 +22,7 @@ from reports.parts.figures import ROW_HEIGHT, heatmap_plate
 from reports.parts.ledger import add_rules, add_tests, ledger_json
 from reports.parts.page import Page, Text, strong
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report, check_anchors, study_frame
+from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_models
 from reports.regime import words as sentences
 from reports.regime.findings import COMPARED, NAMES, RegimeFindings, findings_of
@@ -30,7 +30,6 @@ from reports.regime.findings import COMPARED, NAMES, RegimeFindings, findings_of
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
     frame = study_frame(folder, study, training=True)
-    check_anchors(folder, frame, study)
     written = not study.pending  # a study writes it at its end
     conflict = load_conflict(folder / CONFLICT_FILE) if written else conflict_table(())
     found = findings_of(study, regimes_of(frame), conflict)

@@ -25,7 +25,7 @@ from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
 from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
-from reports.parts.report import Report, check_anchors, check_together, picked, study_frame
+from reports.parts.report import Report, check_together, picked, study_frame
 from reports.parts.tables import add_failed_cells, estimate_texts
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
@@ -46,7 +46,6 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}
     placed = frame.loc[~frame["family"].isin(("full", REAL)), list(allowed)]
     check_together(folder, placed, allowed)
-    check_anchors(folder, frame, study)
     found = analyse(study, frame)
     units = words.counted(len(found.units), "unit")
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)

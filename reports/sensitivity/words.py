@@ -125,7 +125,7 @@ def splits(found: Findings) -> str:
 
 def marks(maps: Sequence[Heatmap]) -> str:
     """What the cells' looks say, of those that there are."""
-    said = ["Numbers in brackets are not significant after Holm's correction within their panel"]
+    said = ["Descriptive; in brackets: not significant after Holm's correction within a panel"]
     if any(data.failed.any() for data in maps):
         said.append("hatched cells failed")
     return f"{'; '.join(said)}; each panel has a colour scale of its own. "

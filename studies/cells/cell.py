@@ -169,7 +169,8 @@ class Task(abc.ABC):
         return None
 
     def untrained(self) -> tuple[Task | None, Task | None]:
-        """The same on the network that its training began from, and that network in full."""
+        """The same on the network that its training began from, of a full network half its layers,
+        and that network in full: the study may measure neither."""
         return None, None
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from analysis.metrics import SELECT
 from studies.cells.cell import Cell, Evaluation, Network, Task
 from studies.cells.result import CellResult, Measurements
+from studies.cells.training import Training
 from varant.files import write_json
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
@@ -125,10 +126,15 @@ class Measurement(PlanTask, Scored):
         return super().identity(network) | network.held_out.identity | own
 
     def untrained(self) -> tuple[Measurement | None, Measurement | None]:
-        if self.trained is None or self.plan.is_full:
-            return None, None
         own = replace(self, trained=None)
-        return own, own.baseline()
+        if not self.plan.is_full:
+            return (own, own.baseline()) if self.trained else (None, None)
+        if not isinstance(self.trained, Training):
+            return None, None
+        # Nothing is dropped: the measure is what half the layers lose, as of claim C7a.
+        sides, depth, switch = self.plan.patch_nums, self.plan.depth, self.trained.config.switch
+        half = DepthPlan.two_zone(sides, depth, subnet_depth=max(1, depth // 2), switch=switch)
+        return replace(own, plan=half), own
 
     def floor(self) -> RealImages:
         return RealImages(unit=self.unit, samples=self.evaluation.samples)

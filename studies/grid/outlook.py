@@ -1,4 +1,4 @@
-"""Power before cost, as a study's `--dry-run` says it and its file keeps it."""
+"""Power before cost, as a study says it before it runs and its file keeps it."""
 
 import math
 import sys
@@ -24,11 +24,13 @@ def outlooks_of(
     return tuple(one for one in found if draws or one.kind == "nll")
 
 
-def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float) -> list[str]:
+def outlook_lines(
+    bench: Planned, found: Iterable[Outlook], unit_seconds: float | None
+) -> list[str]:
     """What the study could show, by the deciding distance and by likelihood, a line each.
 
     Args:
-        unit_seconds: CPU-seconds that a unit takes here.
+        unit_seconds: CPU-seconds that a unit takes here; None where that was not timed.
     """
     table = bench.instrument.noise
     if table is None:
@@ -46,7 +48,7 @@ def outlook_lines(bench: Planned, found: Iterable[Outlook], unit_seconds: float)
     return said
 
 
-def _said(one: Outlook, unit_seconds: float) -> str:
+def _said(one: Outlook, unit_seconds: float | None) -> str:
     what = "difference" if one.margin is None else "loss"
     least = f"smallest detectable {what} {one.least:.3g}"
     if math.isinf(one.least):
@@ -58,7 +60,7 @@ def _said(one: Outlook, unit_seconds: float) -> str:
         for units in (one.units, one.units_at_most)
     ]
     cost = ""
-    if one.units is not None:
+    if one.units is not None and unit_seconds is not None:
         cost = f", about {max(LEAST_UNITS, one.units) * unit_seconds:,.0f} CPU-s here"
     gain = "" if one.gain is None else f"; smallest detectable gain, asked too, {one.gain:.3g}"
     return (

@@ -83,6 +83,25 @@ def test_a_study_of_any_layers_says_what_its_choices_are_worth(tmp_path, layers,
 
 
 @pytest.mark.parametrize(
+    ("units", "facts", "why"),
+    [
+        (UNITS, {"ladder": None}, "no ladder was climbed with these features at so many samples"),
+        (UNITS, {"quick": True}, "a quick run: not a result"),
+        ((0, 1, 2), {}, "3 units; a verdict needs 5"),
+    ],
+)
+def test_what_may_not_decide_is_not_marked(tmp_path, units, facts, why):
+    found = ablation(night(tmp_path / "pareto", units, **facts), "progressive")
+    mute = [one for one in found.differences if one.metric.kind == "fd" or "ladder" not in facts]
+    assert any(one.p_holm < 0.05 for one in mute), "or the test would show nothing"
+    assert {(one.significant, one.undecided) for one in mute} == {(False, why)}
+    assert f"Not marked, whatever p is: {why}." in found.caption
+    assert f"{len(mute)} by what may not decide" in found.summary
+    marked = [one for one in found.differences if one.significant]
+    assert bool(marked) == ("ladder" in facts), "likelihood needs no ladder"
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--baseline", "fixed 9"], "--baseline fixed 9: "),

@@ -66,6 +66,15 @@ def test_every_cell_is_held_against_the_full_network(tmp_path):
     assert set(report.plates) == {"memory_nll", "samples"}
 
 
+def test_memory_is_drawn_as_a_share_of_the_full_network_s_too(tmp_path):
+    report = report_of(tmp_path, small_frame())
+    assert "% of full" in report.plates["memory_nll"]["svg"].decode()
+    lost = small_frame()
+    lost = report_of(tmp_path / "lost", failed(lost, lost["family"] == "full"))
+    drawn = lost.plates["memory_nll"]["svg"].decode()
+    assert "% of full" not in drawn and "peak KV an image [KiB]" in drawn
+
+
 def test_failed_cells_are_named(tmp_path):
     frame = small_frame()
     report = report_of(tmp_path, failed(frame, frame["plan"] == "plan 1"), title="A title")

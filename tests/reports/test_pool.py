@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from nights import night
-from small_studies import study_facts
+from small_studies import sealed, study_facts
 
 from analysis.frame import load_frame
 from analysis.statistics.power import power_of
@@ -79,6 +79,49 @@ def test_units_are_pooled_once_and_nothing_is_overwritten(tmp_path, capsys):
         assert main(["--pool", *map(str, folders)]) == 2
         assert named in capsys.readouterr().err
         assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_one_network_under_several_numbers_is_one_unit(tmp_path, capsys):
+    """What `--model X --seed 0`, `--model X --seed 1` leave: there is one network to speak of."""
+    folders = [
+        night(tmp_path / str(u), (u,), bases=[{"unit": u, "digest": "b" * 64, "parameters": 9}])
+        for u in (0, 1)
+    ]
+    assert main(["--pool", *map(str, folders), str(tmp_path / "all")]) == 2
+    said = capsys.readouterr().err
+    assert "base network bbbbbbbb is unit 0 of " in said and "and unit 1 of " in said
+    assert said.count("\n") == 1 and not (tmp_path / "all").exists()
+
+
+def test_folders_of_two_versions_are_pooled_with_a_warning(tmp_path, capsys):
+    one = night(tmp_path / "one", (0,))
+    two = night(tmp_path / "two", (1,), code_version="0.2.0")
+    assert main(["--pool", str(one), str(two), str(tmp_path / "all")]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: folders of versions 0.1.0 and 0.2.0,")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("anchor", ["real", "base", "control"])
+def test_units_without_anchors_are_refused_before_anything_is_written(tmp_path, capsys, anchor):
+    one, two = night(tmp_path / "one", (0,)), night(tmp_path / "two", (1,))
+    unanchored(two, anchor)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["--pool", str(one), str(two), str(tmp_path / "all")]) == 2
+    said = capsys.readouterr().err
+    assert f"{two / 'frame.parquet'}: unit 1 has no anchor rows ({anchor})" in said
+    if anchor != "control":
+        assert main(["--compare", str(one), str(two), str(tmp_path / "out")]) == 2
+        assert f"unit 1 has no anchor rows ({anchor})" in capsys.readouterr().err
+        assert main(["--ablation", str(two), str(tmp_path / "out")]) == 2
+        assert f"unit 1 has no anchor rows ({anchor})" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def unanchored(folder, anchor: str) -> None:
+    frame = pd.read_parquet(folder / "frame.parquet")
+    frame[frame["anchor"] != anchor].to_parquet(folder / "frame.parquet")
+    sealed(folder)
 
 
 def test_pooling_leaves_no_half_made_folder(tmp_path, monkeypatch):

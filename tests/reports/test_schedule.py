@@ -42,6 +42,8 @@ def test_the_winner_is_held_against_the_reference(tmp_path):
     text = words_of(report.content)
     assert "3 schedules of 3,200 image passes were scored on 500 select images (1 trial " in text
     assert f"{WINNER}: trial 1, share 0.10 to 0.80, phases 0.25 : 0.38 : 0.38, ramp cosine" in text
+    held = [line for line in text.splitlines() if line.startswith(f"{WINNER} | ")]
+    assert held and all(line.endswith(" | \u2013") for line in held[:4]), "three units"
     rows = [line for line in text.splitlines() if line[:4] in ("1 | ", "2 | ", "3 | ")]
     assert [row.split(" | ")[1] for row in rows] == ["1", f"0 {REFERENCE}", "2"]
 

@@ -24,8 +24,8 @@ def report(tmp_path_factory):
 
 def test_a_found_plan_beats_two_zones_at_equal_memory(report):
     assert report.verdict == (
-        "in this one network, found plans against two zones: FD better at 1 and worse at 0 of 1 "
-        "memory sizes; NLL better at 1 and worse at 0 of 1 memory sizes"
+        "descriptive, of this one network: found plans against two zones, FD better at 1 and worse "
+        "at 0 of 1 memory sizes; NLL better at 1 and worse at 0 of 1 memory sizes"
     )
     assert report.answer["plans_scored"] == 2
     [match] = report.answer["matches"][NLL]
@@ -57,6 +57,14 @@ def test_a_search_by_distance_is_told_as_one(tmp_path):
     assert "by the NLL of 100 select images and by 500 samples against all 2,000 of them" in text
     assert f"the two-zone plan of at most its peak KV that is best by {by}; paired" in text
     assert "its winner is partly luck" in text and "teacher-forced NLL on select" not in text
+
+
+def test_a_metric_that_did_not_see_the_damage_has_no_say(tmp_path):
+    zones = {"early": False, "middle": True, "late": True}
+    report = report_of(tmp_path, ladder={FD: zones})
+    said = "FD cannot resolve: FD failed the ladder at the early scales (better at 1 and worse at 0"
+    assert said in report.verdict and "; NLL better at 1" in report.verdict
+    assert "after Holm's correction over the column, descriptive." in words_of(report.content)
 
 
 def test_plans_and_selectors_are_named_at_the_edge(report):

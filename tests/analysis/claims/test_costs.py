@@ -88,6 +88,11 @@ def test_the_later_switch_has_its_costs_beside(as_published):
     assert row.lines[1].said == "36 % of the cache" and row.lines[2].said == "47 % of the cache"
 
 
+def test_a_quick_run_times_no_later_switch(as_published):
+    kinds = [line.kind for line in judged(efficiency_file(quick=True))["C8"].lines]
+    assert Kind.TIMING not in kinds and Kind.ARITHMETIC in kinds
+
+
 def test_without_sampling_only_arithmetic_is_left():
     frame = efficiency_frame(STUDY)
     rows = judged(frame=frame[frame["part"] == "machine"])

@@ -34,8 +34,8 @@ def levels_of(changed=None, units=UNITS) -> Levels:
     return Levels(frame_of(points | (changed or {}), metrics=(SELECT, NLL)))
 
 
-def chosen(levels, *budgets, full_kv=100.0, half=HALF) -> list[ChosenPlan]:
-    return choose_plans(levels, budgets, full_kv=full_kv, half=half)
+def chosen(levels, *budgets, full_kv=100.0, half=HALF, deciding=(NLL, FD)) -> list[ChosenPlan]:
+    return choose_plans(levels, budgets, full_kv=full_kv, half=half, deciding=deciding)
 
 
 def test_plans_are_chosen_on_select_images():
@@ -90,6 +90,11 @@ def test_a_gain_is_not_inferior():
     changed = {("fixed 1", unit, SMALL): (20.0, 3.0, 2.5 - 0.02 * unit) for unit in UNITS}
     (plan,) = chosen(levels_of(changed), 0.2)
     assert plan.losses[NLL].estimate == pytest.approx(-0.54) and plan.stands_in[NLL] is True
+
+
+def test_a_metric_that_may_not_decide_says_nothing():
+    (plan,) = chosen(levels_of(), 1.0, deciding=(FD,))
+    assert plan.stands_in == {NLL: None} and plan.losses[NLL].estimate == 0.0
 
 
 def test_fewer_units_than_a_verdict_needs_say_nothing():

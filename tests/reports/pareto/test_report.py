@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pareto_frames import HALF, NLL, PLANS, QUARTER, SCHEDULES, SELECT, pareto_facts, pareto_frame
+from pareto_frames import (
+    FD,
+    HALF,
+    NLL,
+    PLANS,
+    QUARTER,
+    SCHEDULES,
+    SELECT,
+    pareto_facts,
+    pareto_frame,
+)
 from pdf_pages import pages_of, words_on
 from pypdf import PdfReader
 from small_studies import sealed, words_of
@@ -24,8 +34,10 @@ from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
 from reports.__main__ import main
+from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings
 from reports.pareto.report import make_report
+from reports.parts.page import plain
 from reports.parts.report import Report
 
 FEW = ("base", "control", "fixed 0.1", "fixed 1", "progressive")
@@ -114,6 +126,32 @@ def test_the_ledger_comes_first_and_says_what_it_rests_on(six_units):
     assert verdicts["C1"] == verdicts["C6"] == "untested"
 
 
+def test_every_table_of_plans_begins_with_real_images(six_units):
+    text = words_on(six_units / "report.pdf").split("All plans")[1]
+    tables = text.split(": every plan, mean and 95 % interval")[1:]
+    assert len(tables) == len(SCHEDULES)
+    for table in tables:
+        rows = table.split("Plan KV peak FD KID accuracy NLL front, FD front, NLL ")[1]
+        assert rows.startswith("real \u2013") and " full 45.0 KiB " in rows
+
+
+@pytest.mark.parametrize("facts", [{"ladder": None}, {"quick": True}])
+def test_a_metric_that_may_not_decide_votes_for_no_plan(facts):
+    settings = {"schedules": FEW, "units": range(5)}
+    frame = pareto_frame(**settings, by_scale=False)
+    votes = {}
+    for name, more in {"may": {}, "may not": facts}.items():
+        found = ParetoFindings(
+            ParetoFile.model_validate(pareto_facts(**settings, **more)), frame, None
+        )
+        votes[name] = {plan.stands_in[FD] for plan in found.chosen}
+        said = "".join(plain(text) for text in sentences.costly(found))
+        assert ("by FD" in said) == (name == "may")
+        if facts.get("quick") and more:
+            assert {plan.stands_in[NLL] for plan in found.chosen} == {None} and not said
+    assert votes == {"may": {False}, "may not": {None}}
+
+
 def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):
     first = pages_of(six_units / "report.pdf")[0]
     assert "Claim ledger" in first and "Sample quality" in first and "Likelihood" in first
@@ -176,6 +214,21 @@ def test_cells_without_numbers_are_listed(six_units):
     answer = json.loads((six_units / "answer.json").read_text())
     assert "fixed 1 u2 d2@3: failed" in answer["unfinished_cells"]
     assert len([c for c in answer["unfinished_cells"] if c.startswith("progressive u4")]) == 8
+
+
+def test_captions_say_what_intervals_and_counts_are(six_units, one_unit):
+    text = words_on(six_units / "report.pdf")
+    ledger = text.split("Claim ledger.")[1].split("Rules were written")[0]
+    assert "90 % of shares, else 95 % intervals" in ledger and "(1,000 test images)" in ledger
+    assert "(1,000 samples of a network, features of shapes-1a2b3c)" in ledger
+    front = text.split("FD against KV memory.")[1]
+    assert "trained for, with their 95 % intervals over units" in front
+    assert "staircases, descriptive too: attainment surfaces" in front
+    assert "its mean over units, taken as known" in text
+    assert "Front, descriptive, since it is picked on what it shows" in text
+    alone = words_on(one_unit / "report.pdf")
+    assert "trained for (one unit: without intervals)" in alone
+    assert "whose own chance is not in them" in alone
 
 
 def test_one_unit_decides_nothing(one_unit):

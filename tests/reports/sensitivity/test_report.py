@@ -106,6 +106,7 @@ def test_pdf_says_it(five):
     assert "#[*_$" in text  # the command is set as text, not run as markup
     assert "20,000 train" in text and "Wall time" in text
     assert "Above floor" in text
+    assert text.count("Descriptive; in brackets: not significant") == 3, "every map"
 
 
 def test_the_first_page_holds_the_ledger_and_the_main_figure(five):

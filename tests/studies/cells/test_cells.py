@@ -87,6 +87,12 @@ def test_what_a_plan_is_held_against():
     assert EVALUATION.untrained() == (None, None)
     trained = replace(EVALUATION, trained=TRAINING)
     assert trained.untrained() == (EVALUATION, replace(EVALUATION, plan=FULL))
+    full, own = replace(trained, plan=FULL), replace(EVALUATION, plan=FULL)
+    assert full.untrained() == (EVALUATION, own), "half the layers, at the switch trained for"
+    later = replace(TRAINING, config=replace(TRAINING.config, switch=2))
+    half = DepthPlan.two_zone(PATCH_NUMS, 4, subnet_depth=2, switch=2)
+    assert replace(full, trained=later).untrained() == (replace(EVALUATION, plan=half), own)
+    assert own.untrained() == (None, None)
 
 
 def test_what_is_scored_depends_on_the_unit_s_images_and_every_space():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -25,6 +26,28 @@ JUDGES: dict[type[Study[Any, Any]], type[StudyConfig]] = {
     Sensitivity: SensitivityConfig,
     Switch: SwitchConfig,
 }
+
+
+class Stopped(Exception):
+    """Where a study would begin to run."""
+
+
+def test_a_study_says_what_it_could_show_before_it_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("studies.grid.bench.prepare_bench", stop)
+    config = config_of(ParetoConfig, preset="tiny", workspace=tmp_path / "runs")
+    with pytest.raises(Stopped):
+        Pareto(config, "test").run()
+    said = capsys.readouterr().err.splitlines()
+    (begins,) = (i for i, line in enumerate(said) if line.startswith("power, by variance comp"))
+    lines = said[begins + 1 :]
+    assert [line for line in lines if line.startswith("  C7a, fd: margin ")]
+    assert all("smallest detectable" in line for line in lines)
+    assert not any("CPU-s" in line for line in lines), "nothing was timed"
 
 
 @pytest.mark.parametrize("preset", get_args(PresetName))
