@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis import numbers
 from analysis.claims.costs import Costs
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind, LedgerRow
@@ -277,6 +278,11 @@ def test_the_committed_switch_points_say_what_is_written_of_them():
     assert (len(levels.units), worse) == (5, {"later": 1, "earlier": 11})
     results = RESULTS.with_suffix(".md").read_text()
     assert "trained there in 1 of 20 pairs" in results and "in 11 of 20" in results
+    ends = (PlanKey(2, 4), 0, 4, "+0.27 [0.11, 0.43]"), (PlanKey(2, 0), 4, 0, "+12 [8, 16]")
+    for plan, trained, used, said in ends:
+        places = (f"switch {trained}", plan), (f"switch {used}", plan)
+        assert numbers.interval(levels.paired(*places, metric.name).interval()) == said
+        assert said in results
     i = levels.loss(("switch 4", PlanKey(subnet_depth=4, switch=4)), metric.name).interval()
     assert f"+{i.estimate:.2f} [{i.low:.2f},\n{i.high:.2f}]" in results
 
