@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import numbers
 from analysis.claims.rules import undecided
+from analysis.figures.colours import FIXED, KINDS
 from analysis.figures.schedules import draw_importances, draw_objectives, draw_schedules, draw_slice
 from analysis.figures.theme import new_figure
 from analysis.metrics import Metric, parse_metric
@@ -26,7 +27,7 @@ from reports.parts.protocol import supernet_protocol
 from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
-COLOURS = ("#d55e00", "#0072b2", "#009e73")  # of the paper's schedule and at most two winners
+COLOURS = (KINDS["progressive"], FIXED[3], KINDS["reversed"])  # the paper's, at most two winners
 SIDES = {1: "worse", -1: "better", 0: "no different"}
 LIMITS = (
     "Every trial is one training with one seed: ranks that are near each other may be luck, "

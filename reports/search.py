@@ -14,7 +14,7 @@ from analysis.figures.plans import draw_fronts, draw_plan
 from analysis.figures.theme import FAINT, new_figure
 from analysis.frame import headline_metrics
 from analysis.search_file import SearchFile
-from analysis.searches.plans import PlanValues, plan_values
+from analysis.searches.plans import PlanValues, difference, plan_values
 from analysis.statistics.units import LEAST_UNITS
 from reports.parts import words
 from reports.parts.figures import add_samples
@@ -234,7 +234,7 @@ def _add_selectors(
         texts = [
             "same layers"
             if digest == reference and digest in one.values
-            else numbers.interval(one.difference(digest, reference))
+            else numbers.interval(difference(one.values, digest, reference))
             for digest, reference in zip(mine["cell_digest"], references, strict=True)
         ]
         rows.insert(2 * i + 2, f"{one.metric.damage} against equidistant", texts)

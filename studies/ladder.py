@@ -72,18 +72,14 @@ class Ladder(Study[LadderConfig, None]):
                     continue
                 zone = ends.get(rung.scale or 0) if rung.swapped else None
                 columns = {"unit": unit, "family": "rung", "plan": rung.name, "scale": rung.scale}
-                task = replace(self._repeat(bench, unit), rung=rung.name, draw=unit)
+                task = replace(self.real_images(bench, unit), rung=rung.name, draw=unit)
                 yield Point(
                     name=f"{rung.name} u{unit}", task=task, columns=columns | {"window": zone}
                 )
 
-    def real_points(self, bench: Planned) -> Iterator[Point]:
-        for unit, point in zip(self.judged, super().real_points(bench), strict=True):
-            yield replace(point, task=self._repeat(bench, unit))
-
-    def _repeat(self, bench: Planned, unit: int) -> RealImages:
+    def real_images(self, bench: Planned, unit: int) -> RealImages:
         part = None if self._shared_images(bench) is None else unit
-        return RealImages(unit=unit, samples=bench.evaluation.samples, part=part)
+        return replace(super().real_images(bench, unit), part=part)
 
     def _shared_images(self, bench: Planned) -> int | None:
         """Held-out images that all units have; None where each has its own."""

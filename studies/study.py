@@ -174,10 +174,13 @@ class Study(abc.ABC, Generic[Config, Found]):
     def real_points(self, bench: Planned) -> Iterator[Point]:
         """The floor of every unit: held-out images, as many as samples."""
         for unit in self.judged if self.anchored else ():
-            task = RealImages(unit=unit, samples=bench.evaluation.samples)
             columns = {"unit": unit, "family": REAL, "plan": REAL, "anchor": REAL}
             name = f"real u{unit}" if len(self.judged) > 1 else "real"
-            yield Point(name=name, task=task, columns=columns)
+            yield Point(name=name, task=self.real_images(bench, unit), columns=columns)
+
+    def real_images(self, bench: Planned, unit: int) -> RealImages:
+        """Those of a unit that are scored as samples are."""
+        return RealImages(unit=unit, samples=bench.evaluation.samples)
 
     def _points(self, bench: Planned, found: Found | None) -> tuple[Point, ...]:
         parts = self.points(bench, found), self.real_points(bench)

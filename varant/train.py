@@ -166,7 +166,9 @@ def _say_skipped(found: Iterable[str]) -> None:
 
 def _say_result(out: Path, line: dict[str, Any], images: int) -> None:
     """The last evaluation, in one line."""
-    means = {name.removeprefix(SELECT_NLL): line[name] for name in line if SELECT_NLL in name}
+    means = {
+        name.removeprefix(SELECT_NLL): line[name] for name in line if name.startswith(SELECT_NLL)
+    }
     found = ", ".join(f"{plan} {mean:.3f}" for plan, mean in means.items())
     print(
         f"{out}: {line['images_seen']:,} image passes; NLL in nats/token on {images} images of the "

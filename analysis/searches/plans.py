@@ -63,10 +63,6 @@ class PlanValues:
     floor: Interval | None
     points: Mapping[str, np.ndarray]
 
-    def difference(self, one: str | None, other: str | None) -> Interval | None:
-        """One plan minus another, by digest; positive is worse. None without."""
-        return _difference(self.values, one, other)
-
 
 def matched(study: SearchFile) -> list[Match]:
     """Every found plan with its match; without those that are two-zone plans themselves, or need
@@ -134,7 +130,7 @@ def _compared(
 ) -> tuple[Match, ...]:
     """The matches with their differences, by digests of layers."""
     differences = [
-        _difference(values, digests.get(match.found.layers), digests.get(match.zones.layers))
+        difference(values, digests.get(match.found.layers), digests.get(match.zones.layers))
         for match in matches
     ]
     adjusted = holm([one.p_value if one else np.nan for one in differences])
@@ -144,8 +140,9 @@ def _compared(
     )
 
 
-def _difference(
+def difference(
     values: Mapping[str, Observations], one: str | None, other: str | None
 ) -> Interval | None:
+    """One plan minus another, by digest; positive is worse. None where one has no value."""
     mine, theirs = (values.get(digest) if digest else None for digest in (one, other))
     return mine.minus(theirs).interval() if mine and theirs else None

@@ -24,6 +24,7 @@ from analysis.statistics.conflict import load_conflict
 from analysis.statistics.damage import Damages
 from analysis.statistics.intervals import Interval, Verdict
 from analysis.statistics.levels import FULL, Levels, PlanKey
+from analysis.statistics.units import mean_of
 from analysis.study_file import ParetoFile, RegimeFile, SensitivityFile
 from reports.pareto.report import judge
 from reports.regime.findings import findings_of
@@ -298,6 +299,14 @@ def test_the_committed_schedules_say_what_is_written_of_them():
     said = f"{i.estimate:.4f} [{i.low:.4f}, {i.high:.4f}]".replace("-", "\u2212")
     assert said in RESULTS.with_suffix(".md").read_text()
     assert len(study.trials) == 24
+    levels = Levels(load_frame(RESULTS / "schedule-constant" / "frame.parquet", training=True))
+    page = " ".join(RESULTS.with_suffix(".md").read_text().split())
+    subnets = [PlanKey(depth, 3) for depth in (2, 4, 6)]
+    for name, digits in (("best subnets", 4), ("best compromise", 4)):
+        parts = [levels.paired((name, p), (study.reference, p), "nll/mean") for p in subnets]
+        i = mean_of(parts).interval()
+        said = [f"{x:.{digits}f}".replace("-", "\u2212") for x in i.ends]
+        assert f"{said[0]} [{said[1]}, {said[2]}]" in page
 
 
 def test_what_so_many_samples_tell_is_what_the_committed_table_says():

@@ -7,7 +7,7 @@ from small_studies import FD, FULL_KV, GROUPS, KV, NLL, failed, layers, search_f
 
 from analysis.metrics import parse_metric
 from analysis.search_file import SearchFile
-from analysis.searches.plans import PlanValues, matched, plan_values
+from analysis.searches.plans import PlanValues, difference, matched, plan_values
 from analysis.statistics.intervals import jackknife_t
 
 STUDY = SearchFile.model_validate(search_facts())
@@ -25,8 +25,8 @@ def test_plans_are_told_by_their_cells():
     assert list(map(len, replicates)) == [GROUPS] * 8  # nine plans, two have the same layers
     [[kv, value, low, high]] = plans.points["two-zone"]
     assert (kv, value) == (FULL_KV / 2, 3.0) and low < 3.0 < high
-    assert plans.difference("own", "zones").estimate == pytest.approx(-0.5)
-    assert plans.difference("own", None) is None
+    assert difference(plans.values, "own", "zones").estimate == pytest.approx(-0.5)
+    assert difference(plans.values, "own", None) is None
 
 
 @pytest.mark.parametrize(("gain", "sign"), [(0.5, -1), (-0.5, 1), (0.0, 0)])
