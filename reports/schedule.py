@@ -28,7 +28,7 @@ from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_every_plan, add_models
 
 COLOURS = (KINDS["progressive"], FIXED[3], KINDS["reversed"])  # the paper's, at most two winners
-SIDES = {1: "worse", -1: "better", 0: "no different"}
+SIDES = {1: "worse", -1: "better", 0: "not told apart"}
 LIMITS = (
     "Every trial is one training with one seed: ranks that are near each other may be luck, "
     "which is why winners are trained again.",

@@ -25,7 +25,7 @@ def report_of(tmp_path, frame=None, **facts):
 
 def test_the_winner_is_held_against_the_reference(tmp_path):
     report = report_of(tmp_path)
-    said = f"{WINNER}: full no different, subnets better"
+    said = f"{WINNER}: full not told apart, subnets better"
     assert report.verdict == "against the paper's schedule, " + "; ".join(
         f"by {metric} cannot resolve: 3 units; a verdict needs 5 ({said})"
         for metric in ("FD", "NLL")
