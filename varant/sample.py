@@ -87,11 +87,12 @@ class SampleConfig:
 
 
 def main(config: SampleConfig) -> None:
-    from varant.start.given import load_given
+    from varant.start.given import network_of
 
     check_device(config.device)
     check_precision(config.precision, config.device)
-    loaded = load_given(config.start)
+    network = network_of(config.start)
+    loaded = network.load()
     model, _ = loaded.model.to(config.device), loaded.tokenizer.to(config.device)
     plan = _plan(config, model.geometry)
     all_classes = range(model.num_classes)
@@ -103,8 +104,10 @@ def main(config: SampleConfig) -> None:
     at_once = config.batch if config.is_set else len(classes) * (config.rows or ROWS)
     _check_memory(config, model.geometry, plan, loaded.tokenizer.image_side, at_once)
     require_writable("--out", config.out.parent)
-    write = write_set if config.is_set else write_sheet
-    print(write(config, loaded, plan, classes))
+    if config.is_set:
+        print(write_set(config, loaded, plan, classes, network.digests))
+    else:
+        print(write_sheet(config, loaded, plan, classes))
 
 
 def write_sheet(
@@ -136,15 +139,19 @@ def write_sheet(
 
 
 def write_set(
-    config: SampleConfig, loaded: LoadedModel, plan: DepthPlan, classes: Sequence[int]
+    config: SampleConfig,
+    loaded: LoadedModel,
+    plan: DepthPlan,
+    classes: Sequence[int],
+    digests: dict[str, str],
 ) -> str:
-    """Class by class into an NPZ file; what was written, in words."""
+    """Class by class into an NPZ file, which knows its network by `digests`; what was written, in
+    words."""
     import torch
 
     from varant.model.precision import hold
     from varant.model.sampling import generate
     from varant.progress import progress_bar
-    from varant.start.given import digests_of
     from varant.store.image_set import ImageSet
 
     per_class = config.per_class or PER_CLASS
@@ -154,7 +161,7 @@ def write_set(
         path=config.out,
         shape=(len(labels), side, side, 3),
         facts={
-            "network": digests_of(config.start),
+            "network": digests,
             "plan": plan.name,
             "layers": plan.layers,
             "classes": list(classes),

@@ -13,7 +13,7 @@ from varant import train_tokenizer
 from varant.errors import Preempted, UserError
 from varant.files import sha256_file
 from varant.flags import flags_of
-from varant.start.config import DataConfig, TrainStartConfig
+from varant.start.config import DataConfig, StartConfig, TrainStartConfig
 from varant.start.sources import resolve
 from varant.store.checkpoint import load_tokenizer
 from varant.store.official import load_official_tokenizer
@@ -100,7 +100,7 @@ def test_perplexity_says_how_many_codes_are_in_use():
     assert perplexities(used_KV) == pytest.approx([1, 4, 16])
 
 
-def test_a_network_from_scratch_reads_its_tokens(images, whole):
+def test_a_network_from_scratch_reads_its_tokens(images, whole, tmp_path):
     flags = TrainStartConfig(vae=whole, from_scratch=True, depth=2, width=16, heads=1)
     data = DataConfig(dataset="folder", data_path=images)
     found = resolve(flags, data)
@@ -108,6 +108,8 @@ def test_a_network_from_scratch_reads_its_tokens(images, whole):
     assert found.tokenizer_digest == sha256_file(whole / "tokenizer.safetensors")
     with pytest.raises(UserError, match=r"--patch-nums: --vae .* has 1,2,4 of its own; drop"):
         resolve(replace(flags, patch_nums=(1, 2, 3)), data)
+    with pytest.raises(UserError, match=r"--vae .*: a folder; --var .* needs the published"):
+        resolve(StartConfig(vae=whole, var=tmp_path / "x.pth"), data)
 
 
 def test_an_official_one_is_exported_as_published_files_are(tmp_path, images):

@@ -1,8 +1,7 @@
 """What a run starts from: resolved from flags before anything is made, then materialised.
 
 `resolve` looks at data set and files as far as their headers; `materialise` makes what the
-workspace lacks. Both serve training and studies alike; to draw images takes no data, so
-`varant.sample` reads its network alone (`varant.start.given`).
+workspace lacks. Both serve training and studies alike.
 """
 
 import contextlib
@@ -18,20 +17,20 @@ from varant.data.datasets import UNIT_SPLITS, Dataset, load_dataset
 from varant.data.folders import ReplacingSplit, folder_dataset
 from varant.data.tokens import Tokenising, cache_tokens, tokens_digest
 from varant.errors import UserError
-from varant.files import digest_of, sha256_once, write_json
-from varant.model.geometry import OFFICIAL_PATCH_NUMS_256, Geometry
+from varant.files import digest_of, write_json
+from varant.model.geometry import Geometry
 from varant.model.tokenizer import Tokenizer, TokenizerConfig
 from varant.model.transformer import VAR
 from varant.presets import Preset, preset_of, presets
 from varant.progress import Progress
 from varant.randomness import torch_seed
 from varant.start.config import DataConfig, StartConfig, TrainStartConfig
+from varant.start.given import Given, given_of
 from varant.start.package import Package, package_of
 from varant.start.preparation import BaseJob, prepare_tokenizer, tokenizer_recipe
 from varant.start.presets import QUICK_IMAGES, BaseConfig, base_geometry
 from varant.store import checkpoint
-from varant.store.checkpoint import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Sizes
-from varant.store.official import load_official, load_official_tokenizer, official_sizes
+from varant.store.checkpoint import MODEL_FILE, TOKENIZER_FILE
 from varant.store.workspace import Workspace
 from varant.training.distributed import ALONE, Ranks
 from varant.training.tokenizer import reconstruction_psnr
@@ -46,7 +45,8 @@ class Resolved:
     """What a run would start from; nothing is made yet.
 
     Attributes:
-        flags: they name given files, or ask for an untrained network.
+        flags: they may ask for an untrained network.
+        given: files that they name.
         base: tokenizer and base networks that the workspace trains, once; None of given files.
         package: has the tokenizer, and those of the base networks that are not trained here.
         tokenizer, geometry: sizes; of given files read off their headers.
@@ -55,6 +55,7 @@ class Resolved:
     """
 
     flags: TrainStartConfig
+    given: Given | None
     base: BaseConfig | None
     package: Package | None
     data: DataConfig
@@ -77,19 +78,14 @@ class Resolved:
         rounding; of the weights where they are given."""
         if self.base is not None:
             return digest_of(tokenizer_recipe(self.base, self.dataset))
-        given = self.flags.model or self.flags.vae
-        assert given is not None, "a network is trained here or given"
-        if self.flags.model is not None or given.is_dir():
-            return str(checkpoint.read_config(given)["sha256"][TOKENIZER_FILE])
-        return sha256_once(given)
+        assert self.given is not None, "a network is trained here or given"
+        return self.given.tokenizer_sha256
 
     @property
     def description(self) -> str:
         """Where the network is from, in words."""
-        if self.flags.model is not None:
-            return f"checkpoint {self.flags.model.name}"
-        if published := self.flags.var or self.flags.vae:
-            return published.name
+        if self.given is not None:
+            return self.given.description
         if self.package is not None and not self.trained_here:
             return f"base network {self.package.name} of the package"
         return "base network trained by this study"
@@ -119,10 +115,14 @@ def resolve(
     Raises:
         UserError: files or data that cannot be read, or that do not fit each other.
     """
-    flags = TrainStartConfig(**vars(start)).fetched()
-    preset = presets()[flags.preset_name(quick)]
-    base = None if flags.model or flags.vae else _base(flags, preset, quick)
-    tokenizer, geometry = _sizes(flags) if base is None else (base.tokenizer, base.geometry)
+    flags = TrainStartConfig(**vars(start))
+    preset, given = presets()[flags.preset_name(quick)], given_of(flags, flags.patch_nums)
+    base: BaseConfig | None = None
+    if given is not None:
+        tokenizer, geometry = given.sizes
+    else:
+        base = _base(flags, preset, quick)
+        tokenizer, geometry = base.tokenizer, base.geometry
     dataset = open_dataset(data, tokenizer.image_side, QUICK_IMAGES if quick else None)
     lr = FINE_TUNING_LR if flags.vae is None else OFFICIAL_LR
     if flags.from_scratch:
@@ -139,6 +139,7 @@ def resolve(
         )
     return Resolved(
         flags=flags,
+        given=given,
         base=base,
         package=package_of(flags, data, seeds, quick),
         data=data,
@@ -148,19 +149,6 @@ def resolve(
         seeds=tuple(seeds),
         lr=lr,
     )
-
-
-def _sizes(flags: TrainStartConfig) -> Sizes:
-    if flags.model is not None:
-        return checkpoint.read_sizes(flags.model)
-    assert flags.vae is not None
-    if flags.vae.is_dir():
-        tokenizer, sides = checkpoint.read_tokenizer_sizes(flags.vae), flags.patch_nums
-        if sides not in (None, tokenizer.patch_nums):
-            own = ",".join(map(str, tokenizer.patch_nums))
-            raise UserError(f"--patch-nums: --vae {flags.vae} has {own} of its own; drop the flag")
-        return Sizes(tokenizer=tokenizer, geometry=None)
-    return official_sizes(flags.vae, flags.var, flags.patch_nums or OFFICIAL_PATCH_NUMS_256)
 
 
 def _base(flags: TrainStartConfig, preset: Preset, quick: bool) -> BaseConfig:
@@ -301,7 +289,8 @@ def materialise(
         elif base is not None:
             folder = prepare_tokenizer(workspace, base, dataset, progress, skip)
         else:
-            folder = _given_checkpoint(resolved, workspace)
+            assert resolved.given is not None
+            folder = resolved.given.folder(workspace)
     tokenizer = checkpoint.load_tokenizer(folder).to(device)
     sha256 = checkpoint.read_config(folder)["sha256"][TOKENIZER_FILE]
     digest = tokens_digest(dataset, sha256)
@@ -364,23 +353,3 @@ def _first_alone(ranks: Ranks) -> Iterator[None]:
     yield
     if ranks.first:
         ranks.wait()
-
-
-def _given_checkpoint(resolved: Resolved, workspace: Workspace) -> Path:
-    """The folder that is given, or that the workspace makes of published files, once."""
-    flags, sides = resolved.flags, resolved.tokenizer.patch_nums
-    if flags.model is not None:
-        return flags.model
-    vae, var = flags.vae, flags.var
-    assert vae is not None
-    if vae.is_dir():
-        return vae
-    identity: dict[str, Any] = {"vae": sha256_once(vae), "sides": sides}
-    identity |= {"var": sha256_once(var)} if var is not None else {}
-    folder, note = workspace.model(digest_of(identity)), {"identity": identity}
-    if not (folder / CONFIG_FILE).exists():
-        if var is None:
-            checkpoint.save(folder, load_official_tokenizer(vae, sides), note=note)
-        else:
-            checkpoint.save(folder, *load_official(vae=vae, var=var), note=note)
-    return folder

@@ -14,7 +14,7 @@ from varant.progress import silent
 from varant.sample import SampleConfig, main as sample
 from varant.start import package as packages
 from varant.start.config import DataConfig, PackagedConfig, StartConfig, TrainStartConfig
-from varant.start.given import load_given
+from varant.start.given import network_of
 from varant.start.package import Package
 from varant.start.preparation import tokenizer_recipe
 from varant.start.sources import materialise, resolve
@@ -179,7 +179,7 @@ def test_a_sheet_of_a_packaged_network(package, tmp_path, capsys):
 
 def test_a_preset_without_networks_has_no_sheet():
     with pytest.raises(UserError, match="no network of preset ten is packaged; give a checkpoint"):
-        load_given(PackagedConfig(preset="ten"))
+        network_of(PackagedConfig(preset="ten"))
     with pytest.raises(UserError, match="--preset tiny: --model x has sizes of its own"):
         flags_of(SampleConfig, None, ["--preset", "tiny", "--model", "x"])
 
