@@ -42,7 +42,7 @@ def make_report(folder: Path, study: StudyFile) -> Report:
     page = Page(study, study.title or study.study)
     verdict = f"{finished} of {len(of_study)} plans measured"
     page.answer(study.question, verdict, _finding(of_study, metrics))
-    add_cell_tables(page, cells, metrics)
+    add_cell_tables(page, study, cells, metrics)
     page.heading("Figures")
     full_kv = float(cells.loc[cells["family"] == "full", "kv"].max())  # NaN where none finished
     floors = observed(frame[frame["family"] == REAL], ["metric"])

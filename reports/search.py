@@ -93,7 +93,7 @@ def make_report(folder: Path, study: SearchFile) -> Report:
     add_failed_cells(page, unfinished(frame))
     page.limits((*LIMITS, SEEN[study.objective]))
     page.heading("All measured plans")
-    add_cell_tables(page, cells, deciding)
+    add_cell_tables(page, study, cells, deciding)
     answer = {
         "matches": {
             one.metric.name: [

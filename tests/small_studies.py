@@ -318,6 +318,17 @@ def words_of(content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def marked_in(content: Mapping[str, Any], caption: str) -> set[str]:
+    """First words of the columns that have a star, in the tables whose caption says this."""
+    found = set()
+    for block in content["blocks"]:
+        if block["kind"] == "table" and caption in str(block["caption"]):
+            for row in block["rows"]:
+                cells = zip(block["columns"], row, strict=True)
+                found |= {name.split()[0] for name, cell in cells if "*" in str(cell)}
+    return found
+
+
 AGES, RATES = (8_000, 32_000), (1e-4, 1e-3)
 Differences = Mapping[tuple[int, float], float]
 

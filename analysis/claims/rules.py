@@ -25,7 +25,7 @@ from typing import get_args
 
 from analysis import numbers
 from analysis.claims.rows import Claim, Evidence, Kind, LedgerRow, Line
-from analysis.metrics import Metric
+from analysis.metrics import NLL, Metric
 from analysis.statistics.intervals import SIGNIFICANCE, Verdict, holm, p_beyond, significant_sign
 from analysis.statistics.noninferiority import noninferiority
 from analysis.statistics.power import POWER
@@ -148,7 +148,7 @@ def undecided(
         zones: whose damage a metric of samples must have seen on the ladder.
     """
     features = {one.name: one.features for one in study.extractors}.get(metric.extractor or "")
-    saw = {zone: _saw(study, metric, zone) for zone in zones if metric.extractor}
+    saw = {zone: _saw(study, metric, zone) for zone in zones if metric.kind != NLL.kind}
     blind = [zone for zone, seen in saw.items() if seen is False]
     if study.quick:
         return "a quick run: not a result"

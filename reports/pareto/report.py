@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis import numbers
 from analysis.claims.ledger import judge_claims
 from analysis.claims.rows import LedgerRow
+from analysis.claims.rules import EVERY, LATE
 from analysis.figures.colours import colours_of
 from analysis.figures.frontier import draw_frontier, draw_hypervolume
 from analysis.figures.labels import memory_axes
@@ -20,7 +21,7 @@ from analysis.figures.theme import new_figure
 from analysis.frame import own_rows
 from analysis.metrics import parse_metric
 from analysis.statistics.fronts import Frontier
-from analysis.statistics.levels import Levels
+from analysis.statistics.levels import FULL, Levels
 from analysis.study_file import BASE, CURVES_FILE, REAL, ParetoFile
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings, load_curves
@@ -38,6 +39,7 @@ from reports.parts.tables import (
     by_plan,
     level_columns,
     level_rows,
+    votes,
     with_texts,
 )
 
@@ -192,14 +194,19 @@ def _add_levels(page: Page, found: ParetoFindings) -> None:
             "of it is measuring one unit's model (the jackknife's standard error).",
         )
     differences = _shown(found, levels.differences)
+    may = [
+        votes(found.study, row.metric, row.units, EVERY if row.plan == FULL.label else LATE)
+        for row in differences.itertuples()
+    ]
     page.table(
         by_plan(
-            with_texts(differences, "damage"),
+            with_texts(differences.assign(p_holm=differences["p_holm"].where(may)), "damage"),
             {(m.name, "damage"): m.damage_heading for m in found.metrics},
         ),
         "Against the control, the base trained on without subnet steps: paired difference of the "
         f"same plan, positive is worse (for accuracy: lost), 95 % interval by {over}; "
-        f"{words.STAR} marks p < 0.05 after Holm's correction over the schedules.",
+        f"{words.STAR} marks p < 0.05 after Holm's correction over the schedules, "
+        f"{words.UNMARKED}.",
         numeric_from=2,
         grouped=True,
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
+from analysis.claims.rules import EVERY
 from analysis.figures.colours import KINDS, OTHERS
 from analysis.figures.labels import EDGE
 from analysis.figures.plans import draw_fronts
@@ -23,6 +24,7 @@ from reports.parts import words
 from reports.parts.metrics import headings
 from reports.parts.page import Page
 from reports.parts.report import picked
+from reports.parts.tables import votes
 
 OWN = "this study"
 
@@ -89,7 +91,9 @@ class RivalFindings:
         texts = {}
         for metric in metrics:
             lost = one.damage.get(metric.name, NOTHING)
-            star = words.STAR if one.significant(metric.name) else ""
+            # A rival may save memory at any scale.
+            may = votes(self.study, metric.name, len(lost.units), EVERY)
+            star = words.STAR * (may and one.significant(metric.name))
             texts[named[metric.name]] = words.unbroken(numbers.interval(lost.bounds()) + star)
         return {
             "Rival": one.front.name,
@@ -108,10 +112,10 @@ class RivalFindings:
             "of its trained plans, the rival's value there (linear in bytes between the two plans "
             "named, of its front by select NLL; above its largest plan, that one's) minus the own "
             f"plan's, positive being worse; 95 % interval by {words.over(len(self.study.units))}, "
-            f"paired; {words.STAR} marks p < 0.05 after Holm over the differences of a metric. "
-            "Below a rival's smallest plan there is no row. FLOPs: the rival's over the own "
-            "plan's. Weights: bytes that its plans read, beside the cache; the study's own network "
-            f"has {numbers.size(weights)}."
+            f"paired; {words.STAR} marks p < 0.05 after Holm over the differences of a metric, "
+            f"{words.UNMARKED}. Below a rival's smallest plan there is no row. FLOPs: the "
+            "rival's over the own plan's. Weights: bytes that its plans read, beside the cache; "
+            f"the study's own network has {numbers.size(weights)}."
         )
 
     def ranks_words(self) -> str:

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis import numbers
+from analysis.claims.rules import EVERY, undecided
 from analysis.frame import FINISHED, PENDING, headline_metrics
-from analysis.metrics import Metric
+from analysis.metrics import Metric, parse_metric
 from analysis.statistics.fronts import KV, Frontier
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import REAL, ModelFacts, SupernetFile
+from analysis.study_file import REAL, ModelFacts, ScaleZone, StudyFile, SupernetFile
 from reports.parts import words
 from reports.parts.metrics import headings
 from reports.parts.page import Page, Text, code, strong
@@ -82,9 +83,15 @@ def over_words(cells: pd.DataFrame) -> str:
     return words.over(int(cells["units"].max()))
 
 
-def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) -> None:
+def add_cell_tables(
+    page: Page, study: StudyFile, cells: pd.DataFrame, metrics: Sequence[Metric]
+) -> None:
     """The two tables of what `cell_table` made: levels, and damage against the full network."""
     known = [m for m in metrics if m.name in cells]
+    shown = cells.copy()
+    for metric in known:  # a plan of any kind may drop layers at any scale
+        p = f"{metric.name} damage p"
+        shown[p] = shown[p].where([votes(study, metric.name, n, EVERY) for n in shown["units"]])
     page.table(
         level_texts(cells if known else cells[:0], known),
         f"Every plan: mean with 95 % interval by {over_words(cells)}. Real images are "
@@ -93,10 +100,17 @@ def add_cell_tables(page: Page, cells: pd.DataFrame, metrics: Sequence[Metric]) 
     named = headings(known, attrgetter("damage"))
     damages = {text: f"{name} damage" for name, text in named.items()}
     page.table(
-        _texts(cells.dropna(how="all", subset=list(damages.values())), damages, signed=True),
+        _texts(shown.dropna(how="all", subset=list(damages.values())), damages, signed=True),
         "Every plan against full: paired damage, positive being worse, with 95 % interval by "
-        f"{over_words(cells)}; {words.STAR} marks p < 0.05 after Holm's correction over the plans.",
+        f"{over_words(cells)}; {words.STAR} marks p < 0.05 after Holm's correction over the plans, "
+        f"{words.UNMARKED}.",
     )
+
+
+def votes(study: StudyFile, metric: str, units: int, zones: Sequence[ScaleZone]) -> bool:
+    """Whether a test of so many units by this metric has a mark: by the rules of all claims, since
+    a star is read as a verdict."""
+    return not undecided(study, parse_metric(metric), units, zones)
 
 
 def level_texts(cells: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:

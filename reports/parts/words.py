@@ -8,6 +8,7 @@ from analysis.study_file import SupernetFile, with_selector
 
 YES_NO = {True: "yes", False: "no", None: numbers.NOTHING}
 STAR = "*"  # what marks a significant estimate in a table
+UNMARKED = "none where the metric may not decide"  # see `tables.votes`
 
 
 def unbroken(text: str) -> str:

@@ -14,6 +14,7 @@ from analysis.statistics.units import Observations
 from analysis.study_file import RegimeFile
 from reports.parts import words
 from reports.parts.page import Text, strong
+from reports.parts.tables import votes
 from reports.regime.findings import NAMES, RegimeFindings
 
 LIMITS = (
@@ -52,7 +53,8 @@ def answer(found: RegimeFindings) -> Text:
             continue
         said.append(
             f"better {_where(data, data.better)}, worse {_where(data, data.worse)}; progressive "
-            f"less fixed is from {_cell(data, *best)} to {_cell(data, *worst)}, in nats/token. "
+            f"less fixed is from {_cell(found, data, best)} to {_cell(found, data, worst)}, in "
+            "nats/token. "
         )
     counts = Counter(line.verdict for line in found.claim.of(Kind.LIKELIHOOD))
     verdicts = [f"{one.value} in {counts[one]}" for one in Verdict if counts[one]]
@@ -84,12 +86,13 @@ def _bounded(rho: Observations) -> str:
     return numbers.estimate(i.estimate, low, high)
 
 
-def _cell(data: Heatmap, row: int, column: int) -> str:
+def _cell(found: RegimeFindings, data: Heatmap, place: tuple[int, int]) -> str:
     """`−0.027 [−0.036, −0.018] (base of 12,000 images, rate 0.003)`; with a star if significant."""
-    ends = (data.values[row, column], data.low[row, column], data.high[row, column])
-    star = words.STAR if data.significant[row, column] else ""
-    place = f"base of {data.rows[row]} images, rate {data.columns[column]}"
-    return f"{numbers.estimate(*ends)}{star} ({place})"
+    row, column = place
+    ends = (data.values[place], data.low[place], data.high[place])
+    star = words.STAR * (data.significant[place] and votes(found.study, NLL.name, found.units, ()))
+    where = f"base of {data.rows[row]} images, rate {data.columns[column]}"
+    return f"{numbers.estimate(*ends)}{star} ({where})"
 
 
 def training(study: RegimeFile) -> str:

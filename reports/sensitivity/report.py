@@ -1,6 +1,6 @@
 """The report of the sensitivity study: its order, its tables and figures; words are beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis import numbers
 from analysis.claims.c1 import judge_c1
 from analysis.claims.rows import LedgerRow
+from analysis.claims.rules import EVERY
 from analysis.figures.asymmetry import draw_asymmetry, draw_window_damage, scale_range
 from analysis.figures.heatmap import draw_heatmap, draw_triangle, exponent_of
 from analysis.figures.theme import PAGE_WIDTH, new_figure
@@ -19,14 +20,14 @@ from analysis.statistics.asymmetry import PRIMARY, Asymmetry, AsymmetryStudy, as
 from analysis.statistics.damage import Damages, cells_by
 from analysis.statistics.intervals import Interval
 from analysis.statistics.units import NOTHING
-from analysis.study_file import EQUIDISTANT, REAL, SensitivityFile
+from analysis.study_file import EQUIDISTANT, REAL, ScaleZone, SensitivityFile
 from reports.parts import words
 from reports.parts.figures import add_samples, heatmap_plate
 from reports.parts.ledger import add_ledger, add_rules, add_tests, ledger_json, verdict_words
 from reports.parts.page import Page, code, strong
 from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked, study_frame
-from reports.parts.tables import add_failed_cells, estimate_texts
+from reports.parts.tables import add_failed_cells, estimate_texts, votes
 from reports.sensitivity import words as sentences
 from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
 from reports.sensitivity.words import Caption
@@ -170,7 +171,8 @@ def _term(a: Asymmetry, term: Interval) -> str:
 
 def _add_windows(page: Page, found: Findings) -> None:
     study, sides = found.study, found.study.geometry.patch_nums
-    texts = _cost_texts(found, found.main.windows)
+    zones = [tuple(zone for zone in EVERY if zone == name) for name in study.windows]
+    texts = _cost_texts(found, found.main.windows, zones)
     scales = [
         f"{scale_range(scales)} ({sum(sides[s - 1] ** 2 for s in scales)} tokens)"
         for scales in study.windows.values()
@@ -182,20 +184,27 @@ def _add_windows(page: Page, found: Findings) -> None:
         "What a window costs and saves: damage against the full network when its scales run at "
         f"depth {study.half_depth}, with 95 % interval (positive is worse), and the share of the "
         f"full network's peak KV cache and FLOPs that it saves. {words.STAR} marks p < 0.05 after "
-        f"Holm's correction over the column. {sentences.basis(found)}",
+        f"Holm's correction over the column, {words.UNMARKED}. {sentences.basis(found)}",
         numeric_from=2,
     )
 
 
-def _cost_texts(found: Findings, cells: pd.DataFrame) -> pd.DataFrame:
-    """Damage and savings as texts: a row a name and a column a metric of `cells_by`."""
+def _cost_texts(
+    found: Findings, cells: pd.DataFrame, zones: Sequence[tuple[ScaleZone, ...]]
+) -> pd.DataFrame:
+    """Damage and savings as texts: a row a name and a column a metric of `cells_by`.
+
+    Args:
+        zones: that each name touches, whose damage a metric that is marked has seen.
+    """
     columns = []  # two metrics may have one heading
     for metric in found.metrics:
         mine = cells.loc[metric.name]
         exponent = exponent_of(mine["damage"])
         factor = f", {numbers.power_of_ten(exponent)}" if exponent else ""
         scaled = mine[["damage", "low", "high"]] / 10.0**exponent
-        texts = estimate_texts(scaled.join(mine["p_holm"]))
+        may = [votes(found.study, metric.name, len(found.units), touched) for touched in zones]
+        texts = estimate_texts(scaled.join(mine["p_holm"].where(may)))
         columns.append(texts.mask(mine["failed"], "failed").rename(metric.damage + factor))
     for metric in found.savings:
         mine = cells.loc[metric.name]
@@ -253,12 +262,14 @@ def _add_cells(page: Page, found: Findings) -> None:
             place = ["scale", "switch", "subnet_depth"]
             names = plans.sort_values(place, ascending=[True, True, False])["plan"]
             metrics = [*found.metrics, *found.savings]
-            texts = _cost_texts(found, cells_by(damage, failed, "plan", names, metrics))
+            every = [EVERY] * len(names)
+            texts = _cost_texts(found, cells_by(damage, failed, "plan", names, metrics), every)
             texts.insert(0, "Cell", texts.index.map(words.unbroken))
             page.table(
                 texts,
                 f"All cells, {said}{of}: damage against the full network with 95 % interval; "
-                f"{words.STAR} marks p < 0.05 after Holm's correction over the column. "
+                f"{words.STAR} marks p < 0.05 after Holm's correction over the column, "
+                f"{words.UNMARKED}. "
                 f"{sentences.basis(found, None, family)}",
             )
 

@@ -16,6 +16,7 @@ from small_studies import (
     cell_rows,
     failed,
     make_folder,
+    marked_in,
     sealed,
     search_frame,
     study_facts,
@@ -120,6 +121,21 @@ def test_p_values_are_adjusted_over_the_cells():
     cells = cell_table(search_frame(gain=0.5))
     assert cells[f"{NLL} damage p"].notna().sum() == 9
     assert (cells[f"{NLL} damage p"].dropna() < 0.05).all()
+
+
+@pytest.mark.parametrize(
+    ("units", "facts", "marked"),
+    [
+        (5, {}, {"FD", "NLL"}),
+        (4, {}, set()),
+        (5, {"quick": True}, set()),
+        (5, {"ladder": None}, {"NLL"}),
+        (5, {"ladder": {FD: {"early": True, "middle": True, "late": False}}}, {"NLL"}),
+    ],
+)
+def test_only_what_may_decide_is_marked(tmp_path, units, facts, marked, undrawn):
+    report = report_of(tmp_path, switch_frame(units=range(units)), **facts)
+    assert marked_in(report.content, "against full: paired") == marked
 
 
 def test_a_study_that_trains_may_go_without_a_report_of_its_own(tmp_path):

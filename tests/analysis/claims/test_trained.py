@@ -24,12 +24,23 @@ from ledger_frames import (
     verdicts,
     without,
 )
-from pareto_frames import BLIND_FD, FD, HALF, HOLLOW, NLL, PAPER_COST, QUARTER, pareto_file
+from pareto_frames import (
+    ACCURACY,
+    BLIND_FD,
+    FD,
+    HALF,
+    HOLLOW,
+    NLL,
+    PAPER_COST,
+    QUARTER,
+    pareto_file,
+)
 
 from analysis import numbers
 from analysis.claims.rows import Kind
-from analysis.claims.rules import UNCLEAR
+from analysis.claims.rules import UNCLEAR, undecided
 from analysis.claims.trained import Trained
+from analysis.metrics import parse_metric
 from analysis.statistics.intervals import Verdict, holm
 from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.noninferiority import fieller
@@ -258,3 +269,11 @@ def test_measured_memory_that_differs_is_counted():
     assert "186 of 192 cells" in judged(frame)["C5"].lines[1].reason
     alone = frame[~frame["metric"].str.startswith("kv_bytes")]
     assert "the arithmetic alone" in judged(alone)["C5"].lines[1].reason
+
+
+def test_accuracy_is_of_samples_and_has_to_climb_the_ladder_too():
+    study, accuracy = pareto_file(units=SIX), parse_metric(ACCURACY)
+    assert "no ladder" in undecided(study, accuracy, 6)
+    for late, why in ((True, ""), (False, "accuracy failed the ladder at the late scales")):
+        climbed = study.model_copy(update={"ladder": {ACCURACY: {"late": late}}})
+        assert undecided(climbed, accuracy, 6) == why

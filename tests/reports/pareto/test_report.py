@@ -25,7 +25,7 @@ from pareto_frames import (
 )
 from pdf_pages import pages_of, words_on
 from pypdf import PdfReader
-from small_studies import sealed, words_of
+from small_studies import marked_in, sealed, words_of
 
 from analysis.claims.rows import Kind
 from analysis.frame import checked_frame
@@ -150,6 +150,25 @@ def test_a_metric_that_may_not_decide_votes_for_no_plan(facts):
         if facts.get("quick") and more:
             assert {plan.stands_in[NLL] for plan in found.chosen} == {None} and not said
     assert votes == {"may": {False}, "may not": {None}}
+
+
+@pytest.mark.parametrize(
+    ("units", "facts", "marked"),
+    [
+        (5, {}, {"FD", "NLL"}),
+        (4, {}, set()),
+        (5, {"quick": True}, set()),
+        (5, {"ladder": None}, {"NLL"}),
+    ],
+)
+def test_only_what_may_decide_is_marked_against_the_control(
+    tmp_path, units, facts, marked, undrawn
+):
+    settings = {"schedules": FEW, "units": range(units)}
+    folder = make_folder(tmp_path / "study", **settings)
+    study = ParetoFile.load(folder / "study.json").model_copy(update=facts)
+    content = make_report(folder, study).content
+    assert marked_in(content, "Against the control") == marked
 
 
 def test_the_first_page_holds_the_ledger_and_the_main_figure(six_units):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from pareto_frames import QUARTER, as_rival, pareto_facts, pareto_frame, with_rivals
-from small_studies import sealed, words_of
+from small_studies import marked_in, sealed, words_of
 
 from analysis.frame import own_rows
 from analysis.study_file import ParetoFile
@@ -70,6 +70,10 @@ def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, un
     assert "rivals" in report.plates and report.answer["rivals"] == list(NAMES)
     assert {one["rival"] for one in report.answer["compared"]} == set(NAMES)
     assert not set(NAMES) & set(report.summary["schedule"]), "rivals are in no other table"
+    caption = "Rivals against the progressive"
+    assert marked_in(report.content, caption) == {"FD", "NLL"}
+    blind = ParetoFile.load(folder / "study.json").model_copy(update={"ladder": None})
+    assert marked_in(make_report(folder, blind).content, caption) == {"NLL"}
     frame = pareto_frame(**SHARED)
     frame.to_parquet(folder / "frame.parquet")
     (folder / "study.json").write_text(json.dumps(pareto_facts(**SHARED)))
