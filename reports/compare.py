@@ -2,9 +2,10 @@
 
 Levels of the full network and what the claims rest on, with the difference between the folders,
 positive where the second has more: paired where both are of the same units (numbers, base networks
-and data), which share uniforms and images; else Welch's t between the units of one and of the
-other, which must exceed both spreads. Numbers are compared only where the metric is the same,
-feature space and sample count included; verdicts are compared in any case.
+and data), which share uniforms and images, and of a finite data set the blocks of images that all
+units share; else Welch's t between the units of one and of the other, which must exceed both
+spreads. Numbers are compared only where the metric is the same, feature space and sample count
+included; verdicts are compared in any case.
 """
 
 import datetime
@@ -35,33 +36,23 @@ from reports.parts.report import picked, set_pdf, study_frame, write_atomically,
 STEM = "compare"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A number over a folder's units, and of each; of what a claim rests on, without what the units
-    share."""
-
-    interval: Interval
-    observed: Observations
-
-
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A number of both folders. `paired`: whether their units are the same."""
+    """A number of both folders, unit by unit. `paired`: whether their units are the same."""
 
     what: str
     metric: str
-    one: Seen
-    other: Seen
+    one: Observations
+    other: Observations
     paired: bool
 
     @cached_property
     def difference(self) -> Interval:
         """Of the second and the first, with its 95 % interval; NaN where one has no spread."""
         one, other = self.one, self.other
-        units = one.observed.units
-        if self.paired and set(units) == set(other.observed.units) and len(units) > 1:
-            return other.observed.minus(one.observed).interval()
-        return welch_t(other.interval, one.interval)
+        if self.paired and set(one.units) == set(other.units) and len(one.units) > 1:
+            return other.minus(one).interval()
+        return welch_t(other.interval(), one.interval())
 
     @property
     def differs(self) -> bool:
@@ -153,7 +144,7 @@ class Comparison:
             "summary": self.summary,
             "quantities": [
                 picked(q, "what", "metric", "differs")
-                | {"a": q.one.interval.estimate, "b": q.other.interval.estimate}
+                | {"a": q.one.mean, "b": q.other.mean}
                 | {"difference": picked(q.difference, *ends)}
                 for q in self.quantities
             ],
@@ -169,8 +160,8 @@ def _rows(found: Comparison) -> list[dict[str, str]]:
         {
             "What": q.what,
             "Metric": named[q.metric],
-            "A": numbers.interval(q.one.interval, signed=False),
-            "B": numbers.interval(q.other.interval, signed=False),
+            "A": numbers.interval(q.one.interval(), signed=False),
+            "B": numbers.interval(q.other.interval(), signed=False),
             f"B {numbers.MINUS} A": numbers.interval(q.difference) + words.STAR * q.differs,
         }
         for q in found.quantities
@@ -232,25 +223,21 @@ def _how(studies: tuple[StudyFile, StudyFile]) -> str:
     return "by Welch's t"
 
 
-def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str], Seen]:
+def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str], Observations]:
     """Of full networks and of real images, by what they are called and metric."""
     mine = frame[frame["family"].isin(("full", REAL)) & frame["metric"].isin(metrics)]
     found = observed(mine, ["schedule", "family", "metric"])
     named = {REAL: "real images", "full": "full network"}
     return {
-        (named[family] + (f", {way}" if way and family == "full" else ""), metric): Seen(
-            one.interval(), one
-        )
+        (named[family] + (f", {way}" if way and family == "full" else ""), metric): one
         for (way, family, metric), one in found.items()
     }
 
 
-def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Seen]:
+def _tests(ledger: Sequence[LedgerRow]) -> dict[tuple[str, str], Observations]:
     """What claims rest on, by its name and metric; arithmetic is the same for all."""
     return {
-        (f"{row.claim.id} {test.label}", test.metric.name): Seen(
-            test.interval, Observations.alone(dict(zip(test.units, test.values, strict=True)))
-        )
+        (f"{row.claim.id} {test.label}", test.metric.name): test.observed
         for row in ledger
         for line in row.lines
         for test in line.tests

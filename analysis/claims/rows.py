@@ -12,12 +12,13 @@ the other, and the row's verdict rests on the former alone.
 import ast
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from analysis.metrics import Metric
 from analysis.statistics.intervals import Interval, Verdict
+from analysis.statistics.units import NOTHING, Observations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Evidence:
         p_holm: after Holm's correction, where any of the claim's tests would do; else NaN.
         clear: whether the damage that the margin is a share of is clear of zero.
         outcome: +1 supports the claim, -1 contradicts it, 0 neither.
-        units: base networks behind it, ascending; `values`: the estimate of each.
+        observed: the estimate of each base network behind it, with what these share.
         power: planned, at a true loss of zero; None where nothing was planned.
         note: what else a reader has to know.
     """
@@ -89,10 +90,14 @@ class Evidence:
     p_holm: float = math.nan
     clear: bool = True
     outcome: int = 0
-    units: tuple[int, ...] = ()
-    values: tuple[float, ...] = ()
+    observed: Observations = field(default=NOTHING, repr=False, compare=False)
     power: float | None = None
     note: str = ""
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Base networks behind it, ascending."""
+        return self.observed.units
 
 
 class Kind(enum.Enum):

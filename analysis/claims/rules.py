@@ -198,8 +198,7 @@ def direction(label: str, metric: Metric, observed: Observations) -> Evidence:
         interval=interval,
         p_value=interval.p_value,
         outcome=enough(observed) * significant_sign(interval, interval.p_value),
-        units=observed.units,
-        values=tuple(observed.values.tolist()),
+        observed=observed,
     )
 
 
@@ -267,8 +266,7 @@ def no_losses(metric: Metric, losses: Sequence[Loss]) -> tuple[Evidence, ...] | 
                 p_holm=math.nan if below or len(losses) == 1 else float(p_holm),
                 clear=clear,
                 outcome=(1 if below else -1) if decides else 0,
-                units=observed.units,
-                values=tuple(observed.values.tolist()),
+                observed=observed,
             )
         )
     return tuple(tests)

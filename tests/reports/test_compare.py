@@ -74,22 +74,26 @@ def test_the_same_units_are_compared_in_pairs(tmp_path):
 
 
 def test_images_that_units_share_are_in_a_paired_difference(tmp_path):
+    """Of levels, and of what a claim rests on: these shift the full network of one schedule."""
     units = (0, 1, 2, 3, 4)
     one, two = night(tmp_path / "one", units), night(tmp_path / "two", units)
     for folder, shift in ((one, 0.0), (two, 0.1)):
         frame = pd.read_parquet(folder / "frame.parquet")
         whole = frame[(frame["metric"] == NLL) & frame["group"].isna()]
+        moved = shift * ((whole["schedule"] == "progressive") & (whole["plan"] == "full"))
         blocks = [
-            whole.assign(group=COMMON_BLOCK + i, value=whole["value"] + shift * (i - 4.5))
+            whole.assign(group=COMMON_BLOCK + i, value=whole["value"] + moved * (i - 4.5))
             for i in range(10)
         ]
         pd.concat([frame, *blocks], ignore_index=True).to_parquet(folder / "frame.parquet")
         sealed(folder)
-    place = ("full network, progressive", NLL)
-    (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
-    assert level.paired and level.difference.estimate == pytest.approx(0.0)
+    found = {(q.what, q.metric): q for q in compare(one, two).quantities}
+    claimed = "C7a progressive, full: no worse than the base's full network"
     common = 9 * np.var(0.1 * (np.arange(10) - 4.5))
-    assert level.difference.standard_error == pytest.approx(np.sqrt(common))
+    for what in ("full network, progressive", claimed):
+        number = found[what, NLL]
+        assert number.paired and number.difference.estimate == pytest.approx(0.0)
+        assert number.difference.standard_error == pytest.approx(np.sqrt(common))
 
 
 def test_numbers_without_a_spread_are_compared_without_a_test(tmp_path):
