@@ -33,7 +33,12 @@ LIMITS = (
 
 def make_report(folder: Path, study: NoiseFile) -> Report:
     frame = load_frame(folder / FRAME_FILE, training=True)
-    noise = Noise(frame, depth=study.geometry.depth, switch=study.train_switch)
+    noise = Noise(
+        frame,
+        depth=study.geometry.depth,
+        switch=study.train_switch,
+        default_switch=study.default_switch,
+    )
     found = noise.quantities
     page = Page(
         study,

@@ -185,6 +185,7 @@ def main(config: EfficiencyConfig, command: str) -> None:
     if run.dry_run:
         lines = ["", f"{len(gauges)} cells: {'; '.join(gauge.name for gauge in gauges)}"]
         lines += _forecast_lines(config, subject)
+        lines += _power_lines(config)
         print("\n".join([*shown(config.measured), *lines]))
         return
     if "sampling" in config.part:
@@ -219,6 +220,22 @@ def _forecast_lines(config: EfficiencyConfig, subject: Subject) -> list[str]:
     if "training" in config.part:
         lines += training_lines(subject, config.training_batch, rates)
     return lines
+
+
+def _power_lines(config: EfficiencyConfig) -> list[str]:
+    """What can be said of C7b's power before anything is timed."""
+    from analysis import numbers
+    from analysis.claims.c7b import MARGIN, most_deviation
+
+    if "sampling" not in config.part:
+        return []
+    return [
+        "",
+        "C7b: power not planned, since how far turns move is this machine's and in no noise table; "
+        f"margin {numbers.percent(MARGIN)}, power 80 % in {config.repeats} turns if a turn, the "
+        f"mean over plans, has a standard deviation of at most "
+        f"{100 * most_deviation(config.repeats):.2g} %",
+    ]
 
 
 def study_file(

@@ -36,7 +36,7 @@ from varant.errors import UserError
 from varant.flags import Times
 from varant.model.geometry import Geometry, windows_of
 from varant.model.plan import DepthPlan
-from varant.training.config import SupernetTraining
+from varant.training.config import SupernetTraining, default_switch
 from varant.training.schedule import REFERENCE_SHARE, Schedule
 
 if TYPE_CHECKING:
@@ -148,11 +148,13 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
     def _plans(
         self, geometry: Geometry, *, whole: bool, base: bool
     ) -> Iterator[tuple[DepthPlan, dict[str, Any]]]:
-        """In full and with half the layers; of all samples also with a quarter of them, and of the
-        base with half of them on the early and on the late window."""
+        """In full and with half the layers; of all samples also with a quarter of them and with the
+        fewest that are trained, and of the base with half on the early and on the late window."""
         sides, depth, switch = geometry.patch_nums, geometry.depth, self.train_switch(geometry)
         yield DepthPlan.full(sides, depth), {}
-        for layers in [max(1, depth // parts) for parts in (2, 4)[: 1 + whole]]:
+        half, quarter = (max(1, depth // parts) for parts in (2, 4))
+        fewer = (quarter, min(self.depths(geometry))) if whole else ()  # never more than a quarter
+        for layers in dict.fromkeys((half, *fewer)):
             plan = DepthPlan.two_zone(sides, depth, subnet_depth=layers, switch=switch)
             yield plan, {"family": "switch", "subnet_depth": layers, "switch": switch}
         for window, scales in windows_of(sides).items() if whole and base else ():
@@ -187,7 +189,12 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
         bench, config = outcome.bench, self.config
         frame = load_frame(outcome.folder / FRAME_FILE, training=True)
         switch = self.train_switch(bench.geometry)
-        measured = Measured(frame, depth=bench.geometry.depth, switch=switch)
+        measured = Measured(
+            frame,
+            depth=bench.geometry.depth,
+            switch=switch,
+            default_switch=default_switch(bench.geometry.patch_nums),
+        )
         table = NoiseTable(
             setting=bench.setting,
             samples=bench.evaluation.samples,

@@ -46,6 +46,7 @@ from varant.errors import UserError
 from varant.flags import Shares, choices
 from varant.model.geometry import Geometry
 from varant.model.plan import SELECTORS
+from varant.training.config import default_switch
 from varant.training.schedule import KINDS, Kind, Schedule, ScheduleFlags
 from varant.values import show_number
 
@@ -96,9 +97,9 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
     )
     file = ParetoFile
 
-    def planned(self) -> Lines:
+    def planned(self, bench: Planned) -> Lines:
         from analysis.claims import c3
-        from analysis.claims.planned import LOSSES, TRADE, schedules_lines
+        from analysis.claims.planned import LATER, LOSSES, TRADE, fewest_lines, schedules_lines
 
         config, schedules = self.config, set(self.config.schedules)
         shares = config.shares if "fixed" in schedules else ()
@@ -107,7 +108,10 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
             return trade
         compared = any(math.isclose(share, c3.MEAN_SHARE) for share in shares)
         rate = schedules_lines(config.training.lr_schedule) if compared else {}
-        return {**trade, **rate, **LOSSES}
+        geometry, fewest = bench.geometry, min(self.depths(bench.geometry))
+        shallow = fewest_lines(fewest) if fewest < max(1, geometry.depth // 4) else {}
+        later = self.train_switch(geometry) == default_switch(geometry.patch_nums) + 1
+        return {**trade, **rate, **LOSSES, **shallow, **(LATER if later else {})}
 
     def switches(self, geometry: Geometry) -> Sequence[int]:
         measured = super().switches(geometry)

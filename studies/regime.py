@@ -122,7 +122,7 @@ class RegimeStudy(SwitchedStudy[RegimeConfig, None]):
     networks = anchored = select = draws = False
     file = RegimeFile
 
-    def planned(self) -> Lines:
+    def planned(self, bench: Planned) -> Lines:
         from analysis.claims.planned import schedules_lines
 
         return schedules_lines(self.config.training.lr_schedule)

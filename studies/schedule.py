@@ -77,7 +77,7 @@ class ScheduleStudy(SwitchedStudy[ScheduleConfig, FoundSchedules]):
     )
     file = ScheduleFile
 
-    def planned(self) -> Lines:
+    def planned(self, bench: Planned) -> Lines:
         from analysis.claims.planned import WINNER
 
         return WINNER

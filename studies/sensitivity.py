@@ -129,7 +129,7 @@ class Sensitivity(Study[SensitivityConfig, None]):
                 named += with_selector(columns["plan"], columns["selector"])
                 yield self.plan_point(bench, named, plan, unit=unit, **columns)
 
-    def planned(self) -> Lines:
+    def planned(self, bench: Planned) -> Lines:
         from analysis.claims.planned import ASYMMETRY
 
         return ASYMMETRY

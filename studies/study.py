@@ -82,7 +82,7 @@ class Study(abc.ABC, Generic[Config, Found]):
     def check(self, bench: Planned) -> None:
         """Raise `UserError` for flags that do not suit the network; nothing is written yet."""
 
-    def planned(self) -> Lines:
+    def planned(self, bench: Planned) -> Lines:
         """What its tests decide, line by line: for what it prints first, and `StudyFile.power`."""
         return {}
 
@@ -348,12 +348,13 @@ class Study(abc.ABC, Generic[Config, Found]):
         """What its tests could show, before anything is paid for; nothing where it plans none."""
         from studies.grid.outlook import outlook_lines
 
-        return outlook_lines(bench, self._outlooks(bench), unit_seconds) if self.planned() else []
+        lines = self.planned(bench)
+        return outlook_lines(bench, lines, self._outlooks(bench), unit_seconds) if lines else []
 
     def _outlooks(self, bench: Planned) -> tuple[Outlook, ...]:
         from studies.grid.outlook import outlooks_of
 
-        lines, units = self.planned(), len(self.judged)
+        lines, units = self.planned(bench), len(self.judged)
         return outlooks_of(bench, self.config, lines, units=units, draws=self.draws)
 
     def _dry_run_text(self, bench: Planned, points: Sequence[Point]) -> str:

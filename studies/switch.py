@@ -26,6 +26,7 @@ from varant.training.schedule import REFERENCE_SHARE, ScheduleFlags
 
 if TYPE_CHECKING:
     from analysis.claims.planned import Lines
+    from studies.grid.bench import Planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Switch(SupernetStudy[SwitchConfig, None]):
     )
     file = SupernetFile
 
-    def planned(self) -> Lines:
+    def planned(self, bench: Planned) -> Lines:
         from analysis.claims.planned import STANDS_IN
 
         return STANDS_IN

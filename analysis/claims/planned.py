@@ -13,7 +13,9 @@ chance of 80 %, after Holm, beside it: the power is that of showing no loss, and
 
 Where two schedules are compared, of which the noise study has one, they are taken to differ as two
 training seeds of one schedule do; a direction borrows the spread of their test of no loss, which is
-a little wider than its own. C4's fewest layers and C8 are judged without a plan.
+a little wider than its own. C4's fewest layers and C8 have a plan where the noise study measured
+theirs: so few layers, networks trained for that switch point. No other plan stands in, whose
+untrained damage, and what it moves by, is another.
 """
 
 import math
@@ -21,7 +23,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
-from analysis.claims import c1, c2, c3, c4, c7a
+from analysis.claims import c1, c2, c3, c4, c7a, c8
 from analysis.claims.rules import Question
 from analysis.instrument_file import Component, NoiseFacts, NoiseTable
 from analysis.metrics import NLL, Metric
@@ -66,8 +68,14 @@ LOSSES: Lines = {
     Question(claim=c4.CLAIM, part=c4.QUARTER).key: Rests(("loss quarter",)),
     Question(claim=c7a.CLAIM).key: Rests(("loss full",)),
 }
+LATER: Lines = {Question(claim=c8.CLAIM).key: Rests(("loss later",))}
 STANDS_IN: Lines = {"half the layers stand in": Rests(("loss half",))}
 WINNER: Lines = {"a winner against the paper's": Rests(RETRAINED, direction=True)}
+
+
+def fewest_lines(layers: int) -> Lines:
+    """Of a study whose shallowest subnets have so many layers, fewer than a quarter."""
+    return {Question(claim=c4.CLAIM, part=c4.SHALLOWEST).key: Rests((f"loss d{layers}",))}
 
 
 def schedules_lines(lr_schedule: str) -> Lines:

@@ -8,7 +8,10 @@ y: the damage of the same plan on the base, untrained, for the full network that
 m: the claim's margin):
 
     level full, level half            the scores of trained networks themselves
-    loss full, half, quarter          x - m y: what a unit adds to a test of no loss
+    loss full, half, quarter, d1      x - m y: what a unit adds to a test of no loss; d1 (or
+                                      another) where fewer layers than a quarter were measured
+    loss later                        the same of half the layers at the margin of C8, where models
+                                      are trained for the switch point after the default one
     retrained full, half              the same of two trainings that differ in their seed alone:
                                       what schedules differ by if chance alone tells them apart
     asymmetry                         damage of half the layers on the early window less that on
@@ -41,14 +44,11 @@ from analysis.statistics.noninferiority import FEWER_MARGIN, FULL_MARGIN, HALF_M
 from analysis.statistics.units import WHOLE
 from analysis.study_file import BASE, COMMON_BLOCK, REAL
 
-PLANS = ("full", "half", "quarter")
-MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN, "quarter": FEWER_MARGIN}
+MARGINS = {"full": FULL_MARGIN, "half": HALF_MARGIN}  # of others, `FEWER_MARGIN`
 NAMES = (
     *("level full", "level half", "untrained half", "untrained quarter", "loss full", "loss half"),
     *("loss quarter", "retrained full", "retrained half", "asymmetry"),
 )
-LOSSES = {f"{kind} {plan}": plan for kind in ("loss", "retrained") for plan in PLANS}
-UNTRAINED = {"full": "untrained half"} | {plan: f"untrained {plan}" for plan in PLANS[1:]}
 KINDS = ("fd", "fid", "sfid", "kid", "mind", "inception_score", "class_accuracy", "nll")
 
 
@@ -114,7 +114,9 @@ class Noise:
         metrics: those of sample quality and mean NLL, at the largest count.
     """
 
-    def __init__(self, frame: pd.DataFrame, *, depth: int, switch: int) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, *, depth: int, switch: int, default_switch: int | None = None
+    ) -> None:
         """`frame`: checked, with training columns and `draw`. Units with a cell that did not finish
         are left out: the design must be balanced. `switch`: of the plans of fewer layers."""
         broken = frame.loc[frame["status"] != FINISHED, "unit"].unique()
@@ -122,7 +124,12 @@ class Noise:
         metrics = {name: parse_metric(name) for name in rows["metric"].unique()}
         wanted = [n for n, m in metrics.items() if m.kind in KINDS and not m.exact and not m.scale]
         rows = rows[rows["metric"].isin([n for n in wanted if not n.startswith("select/")])]
-        self._depth, self._switch = depth, switch
+        self._switch = switch
+        self._later = default_switch is not None and switch == default_switch + 1
+        self._layers = {"half": max(1, depth // 2), "quarter": max(1, depth // 4)}
+        fewest = rows.loc[rows["switch"] == switch, "subnet_depth"].min()
+        if pd.notna(fewest) and fewest < self._layers["quarter"]:
+            self._layers[f"d{fewest}"] = int(fewest)
         self._rows = rows.assign(
             key=rows["metric"].map({name: _key(metric) for name, metric in metrics.items()}),
             group=rows["group"].fillna(WHOLE).astype(int),
@@ -145,12 +152,13 @@ class Noise:
             top = next(iter(cubes.values()))
             for name in top:
                 at = {count: made[name] for count, made in cubes.items() if name in made}
-                if name in UNTRAINED.values():
+                kind, _, plan = name.partition(" ")
+                if kind == "untrained":
                     continue
                 margin = untrained = None
-                if plan := LOSSES.get(name):
-                    margin = MARGINS[plan]
-                    untrained = float(top[UNTRAINED[plan]][..., 0].mean())
+                if kind in ("loss", "retrained"):
+                    margin = MARGINS.get(plan, FEWER_MARGIN)
+                    untrained = float(top[_untrained(plan)][..., 0].mean())
                 of_common = _common(metric, next(iter(at)), shared.get(name))
                 found.append(_quantity(metric, name, at, margin, untrained, of_common))
         return tuple(found)
@@ -214,42 +222,52 @@ class Noise:
         base, trained = (
             {
                 plan: _cube(of_plan)
-                for plan in (*PLANS, "early", "late")
+                for plan in ("full", *self._layers, "early", "late")
                 if len(of_plan := mine[self._of(mine, plan)])
             }
             for mine in (rows[~rows["trained"]], rows[rows["trained"]])
         )
         sign, found = metric.damage_sign, {}
-        for plan in trained.keys() & set(PLANS[:2]):
+        for plan in trained.keys() & MARGINS.keys():
             found[f"level {plan}"] = trained[plan]
         if "full" not in base:
             return found
-        for plan in base.keys() & set(PLANS[1:]):
-            found[UNTRAINED[plan]] = sign * (base[plan] - base["full"])
+        for plan in base.keys() & self._layers.keys():
+            found[_untrained(plan)] = sign * (base[plan] - base["full"])
         for plan, cube in trained.items():
-            y = found.get(UNTRAINED.get(plan, ""))
+            y = found.get(_untrained(plan))
             if y is None:
                 continue
             # The base's draws belong to the training seeds in turn.
             full, y = (one.reshape(len(one), *cube.shape[1:]) for one in (base["full"], y))
-            loss, margin = sign * (cube - full), MARGINS[plan]
+            loss, margin = sign * (cube - full), MARGINS.get(plan, FEWER_MARGIN)
             found[f"loss {plan}"] = loss - margin * y
-            if plan != "quarter" and cube.shape[1] > 1:
+            if plan == "half" and self._later:
+                found["loss later"] = loss - FEWER_MARGIN * y
+            if plan in MARGINS and cube.shape[1] > 1:
                 between = sign * (cube[:, 1:2] - cube[:, :1])
                 found[f"retrained {plan}"] = between - margin * y[:, :1]
         if base.keys() >= {"early", "late"}:
             found["asymmetry"] = sign * (base["early"] - base["late"])
-        return dict(sorted(found.items(), key=lambda item: NAMES.index(item[0])))
+        return dict(sorted(found.items(), key=lambda item: _place(item[0])))
 
     def _of(self, rows: pd.DataFrame, plan: str) -> pd.Series:
-        """Which are of a plan: `full`, `half`, `quarter`, or half the layers on a window."""
+        """Which are of a plan: `full`, one of `_layers`, or half of them on a window."""
         if plan == "full":
             return rows["family"] == "full"
         if plan in ("early", "late"):
             return rows["window"] == plan
-        layers = max(1, self._depth // {"half": 2, "quarter": 4}[plan])
-        at = (rows["subnet_depth"] == layers) & (rows["switch"] == self._switch)
+        at = (rows["subnet_depth"] == self._layers[plan]) & (rows["switch"] == self._switch)
         return at.fillna(False).astype(bool)
+
+
+def _untrained(plan: str) -> str:
+    """The damage that a plan's margin is a share of."""
+    return "untrained half" if plan in ("full", "later") else f"untrained {plan}"
+
+
+def _place(name: str) -> int:
+    return NAMES.index(name) if name in NAMES else len(NAMES)
 
 
 def _key(metric: Metric) -> str:

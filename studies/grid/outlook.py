@@ -25,16 +25,18 @@ def outlooks_of(
 
 
 def outlook_lines(
-    bench: Planned, found: Iterable[Outlook], unit_seconds: float | None
+    bench: Planned, lines: Lines, found: Iterable[Outlook], unit_seconds: float | None
 ) -> list[str]:
-    """What the study could show, by the deciding distance and by likelihood, a line each.
+    """What the study could show, by the deciding distance and by likelihood, a line each; and which
+    of its lines have no plan, with the reason.
 
     Args:
         unit_seconds: CPU-seconds that a unit takes here; None where that was not timed.
     """
     table = bench.instrument.noise
     if table is None:
-        return ["power: not planned, since studies.noise was not run for this setting"]
+        keys = ", ".join(lines)
+        return [f"power: not planned ({keys}), since studies.noise was not run for this setting"]
     decides = bench.extractors[0].name
     base = f"bases of {table.base_images:,} images, " if table.base_images else ""
     said = [
@@ -45,6 +47,10 @@ def outlook_lines(
     for one in found:
         if one.kind == "nll" or (one.kind in ("fd", "fid") and one.extractor == decides):
             said.append(f"  {one.key}, {one.kind}: {_said(one, unit_seconds)}")
+    known = {quantity.quantity for quantity in table.quantities}
+    for key, rests in lines.items():
+        if lacking := [name for name in rests.quantities if name not in known]:
+            said.append(f"  {key}: not planned, since the noise table has no {', '.join(lacking)}")
     return said
 
 

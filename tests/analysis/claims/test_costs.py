@@ -101,6 +101,16 @@ def test_without_sampling_only_arithmetic_is_left():
     assert dataclasses.astuple(rows["C6"])[2] is Verdict.UNTESTED
 
 
+def test_switching_has_the_power_that_is_printed():
+    """Simulated through frame and verdict: no loss, and turns that move as far as they may."""
+    rng = np.random.default_rng(1)
+    losses = rng.normal(0.0, c7b.most_deviation(6), (500, 6)).tolist()
+    cases = (Costs(STUDY, efficiency_frame(STUDY, lost=lost)) for lost in losses)
+    shown = [c7b.judge_costs(case).verdict is Verdict.REPRODUCED for case in cases]
+    assert np.mean(shown) == pytest.approx(0.80, abs=0.05)
+    assert c7b.most_deviation(6) < c7b.most_deviation(20) and c7b.most_deviation(1) == 0
+
+
 def test_switching_s_error_is_five_percent_at_either_side_of_the_margin():
     """Simulated through frame and verdict: a true loss of exactly the margin, noisy turns."""
     rng = np.random.default_rng(0)

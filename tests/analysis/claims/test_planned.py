@@ -7,10 +7,12 @@ from instrument_frames import noise_table
 
 from analysis.claims.planned import (
     ASYMMETRY,
+    LATER,
     LOSSES,
     TRADE,
     Size,
     common_of,
+    fewest_lines,
     outlooks,
     planned_power,
     planned_spreads,
@@ -40,6 +42,17 @@ def test_a_line_s_outlook_follows_from_the_components() -> None:
     spreads = planned_spreads([found], [FD, KID, SCALE])
     assert planned_power(spreads, 6) == {HALF: {FD.name: found.power}}
     assert planned_power(spreads, 20)[HALF][FD.name] == pytest.approx(power_of(0.2, deviation, 20))
+
+
+@pytest.mark.parametrize(
+    ("lines", "quantity", "key"),
+    [(fewest_lines(1), "loss d1", "C4 the fewest layers"), (LATER, "loss later", "C8")],
+)
+def test_what_another_plan_moves_by_stands_in_for_none(lines, quantity, key) -> None:
+    (found,) = outlooks(noise_table(quantity=quantity, margin=0.1), lines, SIZE)
+    assert found.key == key and found.margin == pytest.approx(0.1 * 4) and found.power
+    for other in ("loss half", "loss quarter", "loss d2"):
+        assert not outlooks(noise_table(quantity=other), lines, SIZE)
 
 
 def test_of_several_tests_the_weakest_counts() -> None:

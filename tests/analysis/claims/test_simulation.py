@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,13 +26,22 @@ from instrument_frames import noise_table
 from pareto_frames import FD, HALF, QUARTER, columns_of, pareto_file
 from sensitivity_frames import Truth, sensitivity_facts
 
-from analysis.claims import c2, c3, c4, c7a
+from analysis.claims import c2, c3, c4, c7a, c8
 from analysis.claims.c1 import judge_c1
-from analysis.claims.planned import TRADE, Lines, Outlook, Size, outlooks, schedules_lines
+from analysis.claims.planned import (
+    LATER,
+    TRADE,
+    Lines,
+    Outlook,
+    Size,
+    fewest_lines,
+    outlooks,
+    schedules_lines,
+)
 from analysis.claims.rows import LedgerRow, Line
 from analysis.claims.trained import Trained
 from analysis.frame import checked_frame
-from analysis.instrument_file import Component
+from analysis.instrument_file import Component, NoiseFacts
 from analysis.statistics.asymmetry import asymmetry_study
 from analysis.statistics.choices import stands_in
 from analysis.statistics.damage import Damages
@@ -214,6 +223,28 @@ def test_printed_power_is_the_simulated_one(claim):
     assert share(lines, Verdict.CONTRADICTED) < 0.01
 
 
+@pytest.mark.parametrize("claim", [c4, c8])
+def test_printed_least_of_the_fewest_layers_and_of_the_later_switch_is_the_simulated_one(claim):
+    """Where so much less than the margin is lost, four studies of five show it. The frame's narrow
+    plan stands for the fewest layers of a deeper network, its switch point for the later one."""
+    m = FEWER_MARGIN
+    measured = SPREAD.evaluation * (1 + (1 - m) ** 2 + m**2)
+    variances = {"base": SPREAD.base + (m * UNTRAINED_SD) ** 2, "training": SPREAD.training}
+    lines = fewest_lines(HALF.subnet_depth) if claim is c4 else LATER
+    (rests,) = lines.values()
+    known = known_quantity(rests.quantities[0], m, variances | {"evaluation": measured})
+    least = outlook_of([known], lines).least
+    losses = (("progressive", False), m * UNTRAINED - least), (("progressive", True), 0.0)
+    facts, place = {"default_switch": 2}, 0  # C8: the frame's models are trained for 3
+    if claim is c4:
+        deeper = ONE.geometry.model_copy(update={"depth": 8 * HALF.subnet_depth})
+        facts, place = {"depths": (HALF.subnet_depth,), "geometry": deeper}, 4
+    _, found = trained_studies(losses, 17, FEWER)
+    cases = [Trained(study=ONE.model_copy(update=facts), levels=one) for one in found]
+    seen = [claim.judge(case).lines[place] for case in cases]
+    assert share(seen, Verdict.REPRODUCED) == pytest.approx(0.80, abs=0.05)
+
+
 def test_what_units_share_is_in_sizes_and_intervals():
     """Of a finite data set, whose chance is as large as all that differs between five units."""
     losses = (("progressive", False), HALF_MARGIN), (("progressive", True), FULL_MARGIN)
@@ -296,12 +327,22 @@ def printed(lines: Lines) -> Outlook:
         variances = {"base": 2 * SPREAD.base + (m * UNTRAINED_SD) ** 2}
         variances |= {"training": 2 * SPREAD.training}
         variances |= {"evaluation": 2 * (1 + m**2) * SPREAD.evaluation}
-        parts = {
-            name: Component(estimate=value, low=value, high=value, degrees_of_freedom=4)
-            for name, value in variances.items()
-        }
-        (known,) = noise_table(quantity=f"retrained {plan}", margin=m).quantities
-        quantities.append(known.model_copy(update=parts))
+        quantities.append(known_quantity(f"retrained {plan}", m, variances))
+    return outlook_of(quantities, lines)
+
+
+def known_quantity(quantity: str, margin: float, variances: Mapping[str, float]) -> NoiseFacts:
+    """With components that are known without error."""
+    parts = {
+        name: Component(estimate=value, low=value, high=value, degrees_of_freedom=4)
+        for name, value in variances.items()
+    }
+    (known,) = noise_table(quantity=quantity, margin=margin).quantities
+    return known.model_copy(update=parts)
+
+
+def outlook_of(quantities: Sequence[NoiseFacts], lines: Lines) -> Outlook:
+    """What is said of five units before a run."""
     table = noise_table().model_copy(update={"quantities": tuple(quantities)})
     size = Size(units=UNITS, seeds=1, samples=SAMPLES, images=1)
     (found,) = outlooks(table, lines, size)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from instrument_frames import BASE_SD, DRAW_SD, TRAINING_SD, noise_frame, noise_table
 
+from analysis.claims import c8
 from analysis.errors import FrameError
 from analysis.instrument_file import NoiseTable
 from analysis.statistics.noise import Noise, Quantity, standardised
@@ -31,6 +32,20 @@ def test_two_trainings_differ_by_twice_the_training_and_no_base() -> None:
     found = quantities(units=60, draws=4)["fd", "retrained half"].components["base"]
     assert found.low < 2 * TRAINING_SD**2 < found.high
     assert found.high < 2 * (BASE_SD**2 + TRAINING_SD**2)
+
+
+def test_the_later_switch_and_the_fewest_layers_have_quantities_of_their_own() -> None:
+    frame = noise_frame(units=20)
+    assert not {"loss later", "loss d1"} & {q.quantity for q in Noise(frame, **DESIGN).quantities}
+    half = (frame["subnet_depth"] == 4).fillna(False)
+    fewest = frame[half].assign(subnet_depth=1)
+    both = pd.concat([frame, fewest.astype(frame.dtypes.to_dict())], ignore_index=True)
+    measured = Noise(both, **DESIGN, default_switch=2).quantities
+    found = {q.quantity: q for q in measured if q.metric.kind == "fd"}
+    assert found["loss later"].margin == found["loss d1"].margin == 0.1 == c8.MARGIN
+    for name in ("loss later", "loss d1"):  # 1 more than the base, of whose 2 a tenth is allowed
+        assert found[name].untrained == 2
+        assert found[name].mean == pytest.approx(found["loss half"].mean - 0.05 * 2)
 
 
 def test_one_by_n_holds_where_it_does_and_is_refused_where_not() -> None:

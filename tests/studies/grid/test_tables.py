@@ -50,6 +50,21 @@ def test_a_study_says_what_it_could_show_before_it_trains(
     assert not any("CPU-s" in line for line in lines), "nothing was timed"
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"depths": "4,2,1"}, "C4 the fewest layers: not planned, since the noise table has no"),
+        ({"train_switch": 4}, "C7a, C8), since studies.noise was not run for this setting"),
+        ({}, ""),
+    ],
+)
+def test_a_test_that_cannot_be_planned_is_named(flags: dict[str, Any], said: str) -> None:
+    study = Pareto(config_of(ParetoConfig, preset="tiny", **flags), "test")
+    bench, _ = study.plan()
+    unplanned = [line for line in study._outlook_lines(bench) if "not planned" in line]
+    assert [said in line for line in unplanned] == [True] * bool(said)
+
+
 @pytest.mark.parametrize("preset", get_args(PresetName))
 def test_a_preset_s_tables_are_of_its_data_tokenizer_and_features(preset: str) -> None:
     """Or all its verdicts would be *cannot resolve*, unseen."""
