@@ -25,14 +25,14 @@ from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, study_frame
 from reports.parts.tables import add_models
 from reports.regime import words as sentences
-from reports.regime.findings import COMPARED, NAMES, RegimeFindings, findings_of
+from reports.regime.findings import COMPARED, NAMES, RegimeFindings
 
 
 def make_report(folder: Path, study: RegimeFile) -> Report:
     frame = study_frame(folder, study, training=True)
     written = not study.pending  # a study writes it at its end
     conflict = load_conflict(folder / CONFLICT_FILE) if written else conflict_table(())
-    found = findings_of(study, regimes_of(frame), conflict)
+    found = RegimeFindings(study, regimes_of(frame), conflict)
     page = Page(
         study,
         "When does progressive training help?",

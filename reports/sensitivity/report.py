@@ -29,7 +29,7 @@ from reports.parts.protocol import protocol_table
 from reports.parts.report import Report, check_together, picked, study_frame
 from reports.parts.tables import add_failed_cells, estimate_texts, votes
 from reports.sensitivity import words as sentences
-from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings, analyse
+from reports.sensitivity.findings import SAVINGS, Findings, SelectorFindings
 from reports.sensitivity.words import Caption
 
 NOTE = {PRIMARY: " (the claim's)"}
@@ -47,7 +47,7 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     allowed |= {"subnet_depth": range(1, g.depth + 1), "selector": study.selectors}
     placed = frame.loc[~frame["family"].isin(("full", REAL)), list(allowed)]
     check_together(folder, placed, allowed)
-    found = analyse(study, frame)
+    found = Findings(study, frame)
     units = words.counted(len(found.units), "unit")
     page = Page(study, "Which scales need depth?", f"{scales} scales", f"{g.depth} layers", units)
     ledger = (found.main.claim,)

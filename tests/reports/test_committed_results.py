@@ -27,8 +27,8 @@ from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.units import mean_of
 from analysis.study_file import ParetoFile, RegimeFile, SensitivityFile
 from reports.pareto.report import judge
-from reports.regime.findings import findings_of
-from reports.sensitivity.findings import analyse
+from reports.regime.findings import RegimeFindings
+from reports.sensitivity.findings import Findings
 from studies.grid.instrument import TABLES
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -41,7 +41,7 @@ def test_the_committed_results_are_small():
 def test_the_committed_results_say_what_is_written_of_them():
     folder = RESULTS / "sensitivity"
     study = SensitivityFile.load(folder / "study.json")
-    found = analyse(study, load_frame(folder / "frame.parquet"))
+    found = Findings(study, load_frame(folder / "frame.parquet"))
     assert len(found.damages.units) == 5
     assert found.main.claim.verdict is Verdict.CONTRADICTED
     results = RESULTS.with_suffix(".md").read_text().replace("\u2212", "-")
@@ -57,7 +57,7 @@ def test_the_committed_results_say_what_is_written_of_them():
 def test_the_committed_results_of_small_say_what_is_written_of_them():
     folder = RESULTS / "sensitivity-small"
     study = SensitivityFile.load(folder / "study.json")
-    found = analyse(study, load_frame(folder / "frame.parquet"))
+    found = Findings(study, load_frame(folder / "frame.parquet"))
     assert found.main.claim.verdict is Verdict.INCONCLUSIVE
     results = RESULTS.with_suffix(".md").read_text()
     ((deciding, *_), (likelihood, *_)) = (line.tests for line in found.main.claim.lines)
@@ -75,7 +75,7 @@ def test_the_committed_results_of_small_say_what_is_written_of_them():
 def test_the_committed_triangle_of_six_scales_says_what_is_written_of_it():
     folder = RESULTS / "sensitivity-six"
     study = SensitivityFile.load(folder / "study.json")
-    found = analyse(study, load_frame(folder / "frame.parquet")).main
+    found = Findings(study, load_frame(folder / "frame.parquet")).main
     name, blind = (f"fd/{extractor.name}/n1000" for extractor in study.extractors)
     signs = {
         metric: Counter(
@@ -215,7 +215,7 @@ def test_the_committed_regimes_say_what_is_written_of_them():
     folder = RESULTS / "regime"
     study = RegimeFile.load(folder / "study.json")
     regimes = regimes_of(load_frame(folder / "frame.parquet", training=True, full=False))
-    found = findings_of(study, regimes, load_conflict(folder / "conflict.parquet"))
+    found = RegimeFindings(study, regimes, load_conflict(folder / "conflict.parquet"))
     text = RESULTS.with_suffix(".md").read_text()
     section = text.split("(`studies.regime`)")[1].split("\n## ")[0]
     rows = [

@@ -31,7 +31,7 @@ from reports import build
 from reports.__main__ import main
 from reports.parts.page import plain
 from reports.sensitivity import words as sentences
-from reports.sensitivity.findings import Findings, analyse
+from reports.sensitivity.findings import Findings
 from reports.sensitivity.report import make_report
 
 ROOT = Path(__file__).parents[3]
@@ -286,7 +286,7 @@ def test_command_line_reports_bad_folder_without_traceback(tmp_path):
 
 def findings(**settings) -> Findings:
     facts = sensitivity_facts(Truth(**settings))
-    return analyse(SensitivityFile.model_validate(facts), make_frame(**settings))
+    return Findings(SensitivityFile.model_validate(facts), make_frame(**settings))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_what_one_unit_alone_has_is_said_to_be_of_it():
     frame = make_frame(units=(0, 1))
     decides = frame["family"].isin(("full", "window", "real"))
     facts = sensitivity_facts(Truth(units=(0, 1)))
-    found = analyse(SensitivityFile.model_validate(facts), frame[decides | (frame["unit"] == 0)])
+    found = Findings(SensitivityFile.model_validate(facts), frame[decides | (frame["unit"] == 0)])
     assert sentences.basis(found).endswith("; units 0 and 1.")
     assert "; unit 0: intervals over its samples" in sentences.basis(found, None, "scale")
     said = " The claim's own split is of all units, the others of unit 0."
