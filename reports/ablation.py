@@ -6,7 +6,8 @@ over all differences of a metric. Only ways to train that differ from the baseli
 are compared: the schedule, the layers that subnets keep, or the switch point trained for.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ class Ablation:
             text = numbers.interval(one.damage) + (words.STAR if one.significant else "")
             found.setdefault(place, {})[named[one.metric.name]] = text
         keys = ("Factor", "Trained", "Plan")
-        return pd.DataFrame([dict(zip(keys, key, strict=True)) | row for key, row in found.items()])
+        rows = [dict(zip(keys, key, strict=True)) | row for key, row in found.items()]
+        return pd.DataFrame(rows).fillna("")
 
     def table(self) -> pd.DataFrame:
         """As numbers: a row a way, plan and metric."""
@@ -116,14 +118,16 @@ class Ablation:
 
     def latex(self) -> str:
         rows = self.rows()
+        texts = (rows.columns, *rows.to_numpy())
+        head, *body = (f"{' & '.join(map(_latex, row))} \\\\" for row in texts)
         lines = [
             "\\begin{table}",
             f"\\caption{{{_latex(self.caption)}}}",
             f"\\begin{{tabular}}{{{'l' * 3}{'r' * (len(rows.columns) - 3)}}}",
             "\\toprule",
-            *(f"{' & '.join(map(_latex, row))} \\\\" for row in [rows.columns]),
+            head,
             "\\midrule",
-            *(f"{' & '.join(map(_latex, row))} \\\\" for row in rows.fillna("").to_numpy()),
+            *body,
             "\\bottomrule",
             "\\end{tabular}",
             "\\end{table}",
@@ -138,9 +142,8 @@ class Ablation:
             self.summary,
             f"Of {self.folder}.",
         )
-        page.table(self.rows().fillna(""), self.caption, numeric_from=3)
+        page.table(self.rows(), self.caption, numeric_from=3)
         content = page.report(answer={}, summary=pd.DataFrame()).content
-        out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / f"{STEM}.csv", self.table().to_csv(index=False).encode())
         write_atomically(out / f"{STEM}.tex", self.latex().encode())
         return write_atomically(out / f"{STEM}.pdf", set_pdf(content, out, self.study.created))
@@ -182,11 +185,34 @@ def ablation(folder: Path, baseline: str | None = None) -> Ablation:
     metrics = judging_metrics(study, levels.metrics)
     ways = [way for way in levels.ways if way is not base and way is not levels.base]
     factors = {way.name: _factors(way, base) for way in ways}
-    differences = [
-        difference
-        for metric in metrics
-        for difference in _differences(study, levels, base, ways, factors, metric)
+    compared = [
+        (factors[way.name][0], way, mine, theirs)
+        for way in ways
+        if len(factors[way.name]) == 1
+        for mine, theirs in _counterparts(levels, base, way)
     ]
+    differences = []
+    for metric in metrics:
+        observed = [
+            levels.paired((way.name, mine), (base.name, theirs), metric.name)
+            for _, way, mine, theirs in compared
+        ]
+        adjusted = holm([one.interval().p_value if one else math.nan for one in observed])
+        for (factor, way, plan, _), one, p in zip(compared, observed, adjusted, strict=True):
+            if one:
+                units = len(one.units)
+                differences.append(
+                    Difference(
+                        factor=factor,
+                        way=way,
+                        plan=plan,
+                        metric=metric,
+                        damage=one.interval(),
+                        units=units,
+                        p_holm=float(p),
+                        undecided=undecided(study, metric, units, EVERY if plan.is_full else LATE),
+                    )
+                )
     return Ablation(
         folder=folder,
         study=study,
@@ -205,40 +231,6 @@ def _factors(way: Way, base: Way) -> tuple[str, ...]:
         differs["layers kept"] = way.selector != base.selector
         differs["switch point"] = way.train_switch != base.train_switch
     return tuple(name for name, yes in differs.items() if yes)
-
-
-def _differences(
-    study: SupernetFile,
-    levels: Levels,
-    base: Way,
-    ways: Sequence[Way],
-    factors: dict[str, tuple[str, ...]],
-    metric: Metric,
-) -> Iterator[Difference]:
-    places = [
-        (way, mine, theirs)
-        for way in ways
-        if len(factors[way.name]) == 1
-        for mine, theirs in _counterparts(levels, base, way)
-    ]
-    observed = [
-        levels.paired((way.name, mine), (base.name, theirs), metric.name)
-        for way, mine, theirs in places
-    ]
-    intervals = [one.bounds() for one in observed]
-    adjusted = holm([one.p_value if one else float("nan") for one in intervals])
-    for (way, mine, _), one, damage, p in zip(places, observed, intervals, adjusted, strict=True):
-        if damage is not None:
-            yield Difference(
-                factor=factors[way.name][0],
-                way=way,
-                plan=mine,
-                metric=metric,
-                damage=damage,
-                units=len(one.units),
-                p_holm=float(p),
-                undecided=undecided(study, metric, len(one.units), EVERY if mine.is_full else LATE),
-            )
 
 
 def _counterparts(levels: Levels, base: Way, way: Way) -> Iterator[tuple[PlanKey, PlanKey]]:

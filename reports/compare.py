@@ -10,7 +10,7 @@ included; verdicts are compared in any case.
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -60,51 +60,58 @@ class Quantity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdicts:
-    """What both folders say of a claim, or of a part of it by one kind of evidence."""
-
-    claim: str
-    one: str
-    other: str
-
-    @property
-    def changed(self) -> bool:
-        return self.one != self.other
-
-
-@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Two folders.
 
     Attributes:
+        paired: whether both measured the same units.
+        verdicts: what both say of each claim, and of its parts by one kind of evidence.
         apart: metrics that only one of them has, which are not compared.
     """
 
     folders: tuple[Path, Path]
     studies: tuple[StudyFile, StudyFile]
+    paired: bool
     quantities: tuple[Quantity, ...]
-    verdicts: tuple[Verdicts, ...]
+    verdicts: Mapping[str, tuple[str, str]]
     apart: tuple[str, ...]
+
+    @property
+    def changed(self) -> dict[str, tuple[str, str]]:
+        """The verdicts that both do not share."""
+        return {claim: both for claim, both in self.verdicts.items() if both[0] != both[1]}
 
     @property
     def summary(self) -> str:
         known = [q for q in self.quantities if not math.isnan(q.difference.p_value)]
-        differ, changed = sum(q.differs for q in known), sum(v.changed for v in self.verdicts)
         return (
-            f"{differ} of {words.counted(len(known), 'number')} differ at p < 0.05, unadjusted; "
-            f"{changed} of {words.counted(len(self.verdicts), 'verdict')} changed"
+            f"{sum(q.differs for q in known)} of {words.counted(len(known), 'number')} differ at "
+            f"p < 0.05, unadjusted; {len(self.changed)} of "
+            f"{words.counted(len(self.verdicts), 'verdict')} changed"
         )
+
+    def rows(self) -> pd.DataFrame:
+        """As texts: a row a quantity."""
+        metrics = [parse_metric(name) for name in dict.fromkeys(q.metric for q in self.quantities)]
+        named = headings(metrics, attrgetter("short"))
+        rows = [
+            (
+                q.what,
+                named[q.metric],
+                *(numbers.interval(one.interval(), signed=False) for one in (q.one, q.other)),
+                numbers.interval(q.difference) + words.STAR * q.differs,
+            )
+            for q in self.quantities
+        ]
+        return pd.DataFrame(rows, columns=["What", "Metric", "A", "B", f"B {numbers.MINUS} A"])
 
     def text(self) -> str:
         """For a terminal: a line a quantity, then the verdicts that changed."""
         lines = [f"A {self.folders[0]}", f"B {self.folders[1]}", self.summary]
-        rows = [[*row.values()] for row in _rows(self)]
-        wide = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
-        lines += [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=True)).rstrip()
-            for row in rows
-        ]
-        lines += [f"{v.claim}: {v.one} -> {v.other}" for v in self.verdicts if v.changed]
+        rows = self.rows().to_numpy().tolist()
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["  ".join(map(str.ljust, row, wide)).rstrip() for row in rows]
+        lines += [f"{claim}: {one} -> {other}" for claim, (one, other) in self.changed.items()]
         if self.apart:
             lines.append(f"not compared, since one folder lacks them: {', '.join(self.apart)}")
         return "\n".join(lines)
@@ -119,17 +126,19 @@ class Comparison:
             text += "They are of two data sets, whose levels differ by themselves. "
         question = "Where do two studies differ by more than their units do, and which verdicts do?"
         page.answer(question, self.summary, text)
+        how = "paired, since both are of the same units" if self.paired else "by Welch's t"
         page.table(
-            pd.DataFrame(_rows(self)),
+            self.rows(),
             "Levels of full networks and of real images, and what claims rest on: over the units "
-            f"of each, and B {numbers.MINUS} A with 95 % interval, {_how(self.studies)}; "
+            f"of each, and B {numbers.MINUS} A with 95 % interval, {how}; "
             f"{words.STAR} marks p < 0.05, unadjusted.",
         )
-        changed = [
-            {"Claim": v.claim, "A": v.one, "B": v.other, "": "changed" if v.changed else ""}
-            for v in self.verdicts
+        verdicts = [
+            (claim, *both, "changed" if claim in self.changed else "")
+            for claim, both in self.verdicts.items()
         ]
-        page.table(pd.DataFrame(changed), "Verdicts.", widths=[0.4, 0.2, 0.2, 0.2])
+        table = pd.DataFrame(verdicts, columns=["Claim", "A", "B", ""])
+        page.table(table, "Verdicts.", widths=[0.4, 0.2, 0.2, 0.2])
         if self.apart:
             page.paragraph(f"Not compared, since one lacks them: {', '.join(self.apart)}.")
         said = page.report(answer={}, summary=pd.DataFrame())
@@ -148,24 +157,12 @@ class Comparison:
                 | {"difference": picked(q.difference, *ends)}
                 for q in self.quantities
             ],
-            "verdicts": [picked(v, "claim", "one", "other", "changed") for v in self.verdicts],
+            "verdicts": [
+                {"claim": claim, "one": one, "other": other, "changed": claim in self.changed}
+                for claim, (one, other) in self.verdicts.items()
+            ],
             "not_compared": self.apart,
         }
-
-
-def _rows(found: Comparison) -> list[dict[str, str]]:
-    metrics = [parse_metric(name) for name in dict.fromkeys(q.metric for q in found.quantities)]
-    named = headings(metrics, attrgetter("short"))
-    return [
-        {
-            "What": q.what,
-            "Metric": named[q.metric],
-            "A": numbers.interval(q.one.interval(), signed=False),
-            "B": numbers.interval(q.other.interval(), signed=False),
-            f"B {numbers.MINUS} A": numbers.interval(q.difference) + words.STAR * q.differs,
-        }
-        for q in found.quantities
-    ]
 
 
 def compare(one: Path, other: Path) -> Comparison:
@@ -184,27 +181,23 @@ def compare(one: Path, other: Path) -> Comparison:
     metrics = [[metric.name for metric in headline_metrics(frame)] for frame in frames]
     levels = [_levels(frame, names) for frame, names in zip(frames, metrics, strict=True)]
     ledgers = [judge(study, frame) for study, frame in zip(studies, frames, strict=True)]
-    tests, verdicts = [_tests(rows) for rows in ledgers], [_verdicts(rows) for rows in ledgers]
-    found = [one | two for one, two in zip(levels, tests, strict=True)]
+    verdicts = [_verdicts(rows) for rows in ledgers]
+    seen = [one | _tests(rows) for one, rows in zip(levels, ledgers, strict=True)]
+    paired = _same_units(*studies)
     return Comparison(
         folders=folders,
         studies=(studies[0], studies[1]),
+        paired=paired,
         quantities=tuple(
-            Quantity(
-                what=what,
-                metric=metric,
-                one=mine,
-                other=found[1][what, metric],
-                paired=_same_units(*studies),
-            )
-            for (what, metric), mine in found[0].items()
-            if (what, metric) in found[1]
+            Quantity(what=what, metric=metric, one=one, other=seen[1][what, metric], paired=paired)
+            for (what, metric), one in seen[0].items()
+            if (what, metric) in seen[1]
         ),
-        verdicts=tuple(
-            Verdicts(claim=claim, one=mine, other=verdicts[1][claim])
+        verdicts={
+            claim: (mine, verdicts[1][claim])
             for claim, mine in verdicts[0].items()
             if claim in verdicts[1]
-        ),
+        },
         apart=tuple(sorted(set(metrics[0]) ^ set(metrics[1]))),
     )
 
@@ -215,12 +208,6 @@ def _same_units(one: StudyFile, other: StudyFile) -> bool:
     same = ("sampling", "likelihood", "tokenizer")
     facts = all(getattr(one, name) == getattr(other, name) for name in same)
     return bases[0] == bases[1] and one.dataset.digest == other.dataset.digest and facts
-
-
-def _how(studies: tuple[StudyFile, StudyFile]) -> str:
-    if _same_units(*studies):
-        return "paired, since both are of the same units"
-    return "by Welch's t"
 
 
 def _levels(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[tuple[str, str], Observations]:

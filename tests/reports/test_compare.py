@@ -37,8 +37,7 @@ def test_two_folders_are_compared_by_welchs_t(tmp_path, capsys):
     assert level.difference.p_value == pytest.approx(by_hand.pvalue)
     assert level.difference.low == pytest.approx(interval.low)
     assert level.difference.high == pytest.approx(interval.high)
-    changed = {v.claim: (v.one, v.other) for v in found.verdicts if v.changed}
-    assert changed["C2"] == ("reproduced", "cannot resolve")
+    assert found.changed["C2"] == ("reproduced", "cannot resolve")
     assert any(q.what.startswith("C4 ") for q in found.quantities)
     before = sorted(tmp_path.rglob("*"))
     assert main(["--compare", str(one), str(two)]) == 0
@@ -69,8 +68,9 @@ def test_the_same_units_are_compared_in_pairs(tmp_path):
     facts = json.loads((two / "study.json").read_text()) | {"bases": other}
     (two / "study.json").write_text(json.dumps(facts))
     sealed(two)
-    (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
-    assert not level.paired and not level.differs, "of other networks"
+    other = compare(one, two)
+    (level,) = (q for q in other.quantities if (q.what, q.metric) == place)
+    assert not other.paired and not level.differs, "of other networks"
 
 
 def test_images_that_units_share_are_in_a_paired_difference(tmp_path):
