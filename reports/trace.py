@@ -25,10 +25,12 @@ from analysis.study_file import (
     SupernetFile,
     with_selector,
 )
+from reports.parts.protocol import versions
 from reports.parts.sources import CELLS
 
 MOST = 10  # cells, or names in a message
-NAMING = ("unit", "schedule", "seed", "plan", "selector", "anchor")
+FORMS = {"unit": "u{:.0f}", "schedule": "{}", "seed": "s{:.0f}", "plan": "{}"}
+NAMING = (*FORMS, "selector", "anchor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +116,13 @@ def _lines_of_costs(folder: Path, study: EfficiencyFile, rows: pd.DataFrame) -> 
 
 def names_of(rows: pd.DataFrame) -> tuple[str, ...]:
     """What a cell is called in the study's places, in words that a query may pick from."""
-    places = rows.drop_duplicates([name for name in NAMING if name in rows])
-    return tuple(dict.fromkeys(_name(row) for _, row in places.iterrows()))
-
-
-def _name(row: pd.Series[Any]) -> str:
-    of = {name: row[name] for name in NAMING if name in row and pd.notna(row[name])}
-    forms = {"unit": "u{:.0f}", "schedule": "{}", "seed": "s{:.0f}", "plan": "{}"}
-    words = [form.format(of[name]) for name, form in forms.items() if name in of]
-    words += [REAL] if of.get("anchor") == REAL else []
-    return with_selector(" ".join(words), of.get("selector"))
+    names = []
+    for _, place in rows.reindex(columns=NAMING).drop_duplicates().iterrows():
+        of = place.dropna()
+        words = [form.format(of[name]) for name, form in FORMS.items() if name in of]
+        words += [REAL] if of.get("anchor") == REAL else []
+        names.append(with_selector(" ".join(words), of.get("selector")))
+    return tuple(dict.fromkeys(names))
 
 
 def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
@@ -159,8 +158,7 @@ def _plan(layers: Sequence[Sequence[int]]) -> str:
 
 
 def _made_by(study: StudyHead, digest: str) -> Iterator[str]:
-    versions = ", ".join(f"{name} {version}" for name, version in study.versions.items())
-    yield f"  code        varant {study.code_version} ({versions})"
+    yield f"  code        varant {study.code_version} ({versions(study)})"
     yield f"  command     {study.command}"
     yield f"  config      digest {study.config_digest}, in {FILE}"
     yield f"  frame       SHA-256 {study.frame_sha256}"

@@ -19,6 +19,7 @@ from reports.efficiency.words import milliseconds, on, ratio, set_by
 from reports.parts import words
 from reports.parts.ledger import add_rules, ledger_json
 from reports.parts.page import Page, Text, strong
+from reports.parts.protocol import DIGITS, add_facts, versions
 from reports.parts.report import Report, picked
 
 
@@ -34,8 +35,8 @@ def make_report(folder: Path, study: EfficiencyFile) -> Report:
     if found:
         add_latency(page, study, found)
         add_memory(page, study, found)
-        tables = [_summary(one) for one in found]
-        summary = pd.concat(tables, ignore_index=True)
+        tables = [one.latency.join(one.memory).assign(batch=one.batch) for one in found]
+        summary = pd.concat([table.reset_index() for table in tables], ignore_index=True)
     if training is not None:
         _add_training(page, training)
     _add_overheads(page, frame[frame["part"] == "overheads"])
@@ -119,14 +120,13 @@ def _add_overheads(page: Page, rows: pd.DataFrame) -> None:
     wide = rows.pivot(index="subject", columns="metric", values="value")
     metrics = ["overhead_seconds", "overhead_bytes"]
     wide = wide.reindex(index=rows["subject"].drop_duplicates(), columns=metrics)
+    texts = {
+        "What": wide.index.astype(str),
+        "CPU-seconds": wide["overhead_seconds"].map(numbers.number),
+        "Memory": wide["overhead_bytes"].map(numbers.size),
+    }
     page.table(
-        pd.DataFrame(
-            {
-                "What": [str(name) for name in wide.index],
-                "CPU-seconds": [numbers.number(one) for one in wide["overhead_seconds"]],
-                "Memory": [numbers.size(one) for one in wide["overhead_bytes"]],
-            }
-        ),
+        pd.DataFrame(texts),
         "What a study costs beside its cells. Reports are of a made-up study of the kind pareto.",
     )
 
@@ -151,34 +151,20 @@ def _add_claims(page: Page, ledger: Sequence[LedgerRow]) -> None:
 
 def _add_protocol(page: Page, study: EfficiencyFile) -> None:
     h, g = study.hardware, study.geometry
-    page.heading("Protocol")
     clock = "wall time" if h.gpu else "CPU time of one thread"
-    rows: list[tuple[str, Text]] = [
-        (
-            "Network",
-            f"{study.name}: depth {g.depth}, width {g.width}, heads {g.heads}, "
-            f"{len(g.patch_nums)} scales ({sum(p * p for p in g.patch_nums)} tokens); "
-            "random weights",
-        ),
-        ("Type", study.precision),
-        ("Hardware", f"{h.gpu or h.cpu}; device {h.device}; {h.platform}"),
-        ("Timing", f"{clock}; every sampler once untimed, then all by turns"),
-        ("Time", f"{numbers.seconds(study.seconds)} for all cells, earlier invocations' too"),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())),
-        ("Command", study.command),
-        (
-            "Identity",
-            f"config digest {study.config_digest[:12]}; created {study.created.isoformat()}",
-        ),
-    ]
-    page.table(
-        pd.DataFrame(rows, columns=["What", "How"]), "Protocol.", widths=[0.19, 0.81], small=False
-    )
-
-
-def _summary(one: Sampling) -> pd.DataFrame:
-    table = one.latency.join(one.memory).reset_index()
-    return table.assign(batch=one.batch)
+    facts = {
+        "Network": f"{study.name}: depth {g.depth}, width {g.width}, heads {g.heads}, "
+        f"{len(g.patch_nums)} scales ({sum(p * p for p in g.patch_nums)} tokens); random weights",
+        "Type": study.precision,
+        "Hardware": f"{h.gpu or h.cpu}; device {h.device}; {h.platform}",
+        "Timing": f"{clock}; every sampler once untimed, then all by turns",
+        "Time": f"{numbers.seconds(study.seconds)} for all cells, earlier invocations' too",
+        "Versions": versions(study),
+        "Command": study.command,
+        "Identity": f"config digest {study.config_digest[:DIGITS]}; created "
+        f"{study.created.isoformat()}",
+    }
+    add_facts(page, facts, "Protocol.")
 
 
 def _record(

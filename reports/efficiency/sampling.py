@@ -25,35 +25,7 @@ D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
 def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
     page.heading("Time")
     for one in found:
-        page.table(
-            _latency_texts(one),
-            f"Latency, {on(study, one.batch)}: median and range of {one.seconds.shape[1]} turns. "
-            "× full, × reference: times as fast as these, paired turn by turn. FLOPs allow: the "
-            "ratio of the transformer's FLOPs. Of that: the share of it that the transformer's "
-            "stages reach. Matrix, copy: shares reached of the rates that this machine was "
-            "measured at.",
-        )
-    for one in found[-1:]:
-        page.figure(
-            "latency",
-            partial(_latency_plate, one, one.by_stage),
-            "Latency by scale and stage. ",
-            f"{on(study, one.batch)}; medians of the repeats. The reference's style runs the "
-            "full network.",
-        )
-    page.figure(
-        "speedup",
-        partial(_speedup_plate, found),
-        "Speed-up against FLOPs. ",
-        f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
-        "with its range over turns, which decodes more images at once where the plan leaves room. "
-        "On the line a plan is as much faster as its FLOPs are fewer.",
-    )
-
-
-def _latency_texts(one: Sampling) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
+        rows = [
             {
                 "Sampler": strong(label(*row.Index)),
                 "ms": milliseconds(row),
@@ -67,6 +39,29 @@ def _latency_texts(one: Sampling) -> pd.DataFrame:
             }
             for row in one.latency.itertuples()
         ]
+        page.table(
+            pd.DataFrame(rows),
+            f"Latency, {on(study, one.batch)}: median and range of {one.seconds.shape[1]} turns. "
+            "× full, × reference: times as fast as these, paired turn by turn. FLOPs allow: the "
+            "ratio of the transformer's FLOPs. Of that: the share of it that the transformer's "
+            "stages reach. Matrix, copy: shares reached of the rates that this machine was "
+            "measured at.",
+        )
+    last = found[-1]
+    page.figure(
+        "latency",
+        partial(_latency_plate, last, last.by_stage),
+        "Latency by scale and stage. ",
+        f"{on(study, last.batch)}; medians of the repeats. The reference's style runs the full "
+        "network.",
+    )
+    page.figure(
+        "speedup",
+        partial(_speedup_plate, found),
+        "Speed-up against FLOPs. ",
+        f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
+        "with its range over turns, which decodes more images at once where the plan leaves room. "
+        "On the line a plan is as much faster as its FLOPs are fewer.",
     )
 
 
@@ -88,22 +83,18 @@ def _latency_plate(one: Sampling, by_stage: pd.DataFrame) -> Figure:
 
 
 def _speedup_plate(found: list[Sampling]) -> Figure:
-    tables = []
-    for one in found:
-        rows = one.latency.loc[OURS].drop(index=one.study.full)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "name": f"batch {one.batch}",
-                    "plan": rows.index,
-                    "x": rows["flops_ratio"].to_numpy(),
-                    "transformer": rows["transformer"].to_numpy(),
-                    "y": rows["speedup"].to_numpy(),
-                    "low": rows["speedup_low"].to_numpy(),
-                    "high": rows["speedup_high"].to_numpy(),
-                }
-            ).sort_values("x")
-        )
+    named = {"flops_ratio": "x", "transformer": "transformer"}
+    named |= {"speedup": "y", "speedup_low": "low", "speedup_high": "high"}
+    tables = [
+        one.latency.loc[OURS][list(named)]
+        .drop(index=one.study.full)
+        .rename_axis("plan")
+        .reset_index()
+        .rename(columns=named)
+        .assign(name=f"batch {one.batch}")
+        .sort_values("x")
+        for one in found
+    ]
     figure = new_figure(height=2.6, width=4.6)
     title, table = found[0].study.measured_on, pd.concat(tables)
     costs.draw_speedup(figure.subplots(), table, title=title, ceiling="FLOPs ceiling")
@@ -113,8 +104,23 @@ def _speedup_plate(found: list[Sampling]) -> Figure:
 def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
     page.heading("Memory")
     for one in found:
+        rows = [
+            {
+                "Sampler": strong(label(*row.Index)),
+                "KV, arithmetic": numbers.size(row.kv_analytic),
+                "KV, tensors": numbers.size(row.kv_live),
+                "Transformer": numbers.size(row.transformer_bytes),
+                "Peak": numbers.size(row.peak),
+                "Set by": set_by(row),
+                "Predicted": numbers.size(row.predicted),
+                "Weights": numbers.size(row.weights),
+                "Launches": f"{row.launches:,.0f}",
+                "Waits": f"{row.waits:,.0f}",
+            }
+            for row in one.memory.itertuples()
+        ]
         page.table(
-            _memory_texts(one),
+            pd.DataFrame(rows),
             f"Memory beside the weights, {on(study, one.batch)}. KV: by arithmetic, and read off "
             "the tensors; transformer: all that is alive at once in its stages; peak: of the "
             "whole generation, with the stage that sets it; predicted: the same by a run without "
@@ -137,26 +143,6 @@ def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None
         f"Left: {on(study, one.batch)}, measured, and the reference's cache for the same plan by "
         f"arithmetic. Right: {D30}; the limit frees a pair once its last reader has run, which "
         "is what our cache does.",
-    )
-
-
-def _memory_texts(one: Sampling) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Sampler": strong(label(*row.Index)),
-                "KV, arithmetic": numbers.size(row.kv_analytic),
-                "KV, tensors": numbers.size(row.kv_live),
-                "Transformer": numbers.size(row.transformer_bytes),
-                "Peak": numbers.size(row.peak),
-                "Set by": set_by(row),
-                "Predicted": numbers.size(row.predicted),
-                "Weights": numbers.size(row.weights),
-                "Launches": f"{row.launches:,.0f}",
-                "Waits": f"{row.waits:,.0f}",
-            }
-            for row in one.memory.itertuples()
-        ]
     )
 
 

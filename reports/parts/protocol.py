@@ -1,14 +1,14 @@
 """The protocol table: what was measured, on what, with what."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from analysis import numbers
 from analysis.frame import headline_metrics
 from analysis.metrics import Metric, parse_metric
-from analysis.study_file import BaseFacts, ScheduleFacts, StudyFile, SupernetFile
+from analysis.study_file import BaseFacts, ScheduleFacts, StudyFile, StudyHead, SupernetFile
 from reports.parts.page import Page, Text, code
 from reports.parts.words import counted, listed
 
@@ -46,13 +46,18 @@ def protocol_table(
         "Metrics": metrics,
         **_making(study),
     }
+    add_facts(page, facts, "Protocol. Everything that the numbers of this report depend on.")
+
+
+def add_facts(page: Page, facts: Mapping[str, Text | None], caption: str) -> None:
+    """A protocol with its heading: a row a fact that there is."""
     page.heading("Protocol")
-    page.table(
-        pd.DataFrame([fact for fact in facts.items() if fact[1]], columns=["What", "How"]),
-        "Protocol. Everything that the numbers of this report depend on.",
-        widths=[0.19, 0.81],
-        small=False,
-    )
+    rows = pd.DataFrame([fact for fact in facts.items() if fact[1]], columns=["What", "How"])
+    page.table(rows, caption, widths=[0.19, 0.81], small=False)
+
+
+def versions(study: StudyHead) -> str:
+    return ", ".join(f"{name} {version}" for name, version in study.versions.items())
 
 
 def supernet_protocol(
@@ -204,7 +209,7 @@ def _making(study: StudyFile) -> dict[str, Text]:
         f"{h.platform}",
         "Wall time": f"last invocation {wall}, of which preparation (data, tokenizer, base) "
         f"{preparation}; process time of all cells, earlier invocations' too, {cells}",
-        "Versions": ", ".join(f"{name} {version}" for name, version in study.versions.items()),
+        "Versions": versions(study),
         "Command": code(study.command),
         "Identity": f"config digest {study.config_digest[:DIGITS]}; code version "
         f"{study.code_version}; created {study.created.isoformat()}",
