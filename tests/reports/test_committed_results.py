@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -13,13 +15,14 @@ from analysis.claims.costs import Costs
 from analysis.claims.ledger import judge_costs
 from analysis.claims.rows import Kind, LedgerRow
 from analysis.efficiency_file import OURS, REFERENCE, EfficiencyFile, load_measured
-from analysis.frame import headline_metrics, load_frame, own_rows
+from analysis.frame import headline_metrics, load_frame
 from analysis.instrument_file import NoiseTable
 from analysis.maps.regimes import regimes_of
 from analysis.maps.switch_depth import transfer_map
 from analysis.search_file import ScheduleFile, SearchFile
 from analysis.searches.plans import plan_values
 from analysis.searches.schedules import END, START
+from analysis.statistics.asymmetry import Split
 from analysis.statistics.conflict import load_conflict
 from analysis.statistics.damage import Damages
 from analysis.statistics.intervals import Interval, Verdict
@@ -32,69 +35,16 @@ from reports.sensitivity.findings import Findings
 from studies.grid.instrument import TABLES
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
+PAGE, README = RESULTS.with_suffix(".md"), RESULTS.parents[1] / "README.md"
 
 
 def test_the_committed_results_are_small():
     assert sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file()) < 8_000_000
 
 
-def test_the_committed_results_say_what_is_written_of_them():
-    folder = RESULTS / "sensitivity"
-    study = SensitivityFile.load(folder / "study.json")
-    found = Findings(study, load_frame(folder / "frame.parquet"))
-    assert len(found.damages.units) == 5
-    assert found.main.claim.verdict is Verdict.CONTRADICTED
-    results = RESULTS.with_suffix(".md").read_text().replace("\u2212", "-")
-    decided = [test for line in found.main.claim.lines for test in line.tests if test.outcome]
-    shown = [test.interval for test in decided if not test.metric.name.startswith("fd/patches")]
-    assert len(shown) == 2
-    for i in shown:
-        digits = 3 if abs(i.estimate) < 1 else 2
-        said = [f"{value:.{digits}f}" for value in (i.estimate, i.low, i.high)]
-        assert f"{said[0]} [{said[1]}, {said[2]}]" in results
-
-
-def test_the_committed_results_of_small_say_what_is_written_of_them():
-    folder = RESULTS / "sensitivity-small"
-    study = SensitivityFile.load(folder / "study.json")
-    found = Findings(study, load_frame(folder / "frame.parquet"))
-    assert found.main.claim.verdict is Verdict.INCONCLUSIVE
-    results = RESULTS.with_suffix(".md").read_text()
-    ((deciding, *_), (likelihood, *_)) = (line.tests for line in found.main.claim.lines)
-    for test, digits in ((deciding, 1), (likelihood, 2)):
-        i = test.interval
-        said = [f"{x:.{digits}f}".replace("-", "\u2212") for x in (i.estimate, i.low, i.high)]
-        assert f"{said[0]} [{said[1]}, {said[2]}]" in results
-    splits = found.main.asymmetry.triangle[deciding.metric.name]
-    signs = Counter((i.low > 0) - (i.high < 0) for i in (one.interval for one in splits.values()))
-    assert (len(splits), signs[1], signs[-1]) == (28, 12, 1)
-    i = splits[4, 5].interval
-    assert f"(+{i.estimate:.1f} [{i.low:.1f}, {i.high:.1f}] FD)" in results
-
-
-def test_the_committed_triangle_of_six_scales_says_what_is_written_of_it():
-    folder = RESULTS / "sensitivity-six"
-    study = SensitivityFile.load(folder / "study.json")
-    found = Findings(study, load_frame(folder / "frame.parquet")).main
-    name, blind = (f"fd/{extractor.name}/n1000" for extractor in study.extractors)
-    signs = {
-        metric: Counter(
-            (one.interval.low > 0) - (one.interval.high < 0) for one in triangle.values()
-        )
-        for metric, triangle in found.asymmetry.triangle.items()
-    }
-    assert (signs[name][1], signs[name][-1]) == (12, 2)
-    assert (signs[blind][-1], signs["nll/mean"][-1]) == (10, 15)
-    claimed = found.claim.lines[0].tests[0].interval
-    text = " ".join(RESULTS.with_suffix(".md").read_text().split())
-    assert f"(+{claimed.estimate:.1f} [{claimed.low:.1f}, {claimed.high:.1f}] FD)" in text
-
-
-def trade_of(name: str) -> dict[str, LedgerRow]:
-    """The ledger of a committed pareto study, by claim."""
-    study = ParetoFile.load(RESULTS / name / "study.json")
-    frame = load_frame(RESULTS / name / "frame.parquet", training=True, full=False)
-    return {row.claim.id: row for row in judge(study, frame)}
+def page() -> str:
+    """docs/results.md without line breaks."""
+    return " ".join(PAGE.read_text().split())
 
 
 def written(interval: Interval, digits: int, *, percent: bool = False) -> str:
@@ -104,12 +54,62 @@ def written(interval: Interval, digits: int, *, percent: bool = False) -> str:
     return f"{said[0]}{' %' * percent} [{said[1]}, {said[2]}]"
 
 
+def sensitivity_of(name: str) -> Findings:
+    study = SensitivityFile.load(RESULTS / name / "study.json")
+    return Findings(study, load_frame(RESULTS / name / "frame.parquet"))
+
+
+def trained_frame(name: str) -> pd.DataFrame:
+    return load_frame(RESULTS / name / "frame.parquet", training=True, full=False)
+
+
+def trade_of(name: str) -> dict[str, LedgerRow]:
+    """The ledger of a committed pareto study, by claim."""
+    study = ParetoFile.load(RESULTS / name / "study.json")
+    return {row.claim.id: row for row in judge(study, trained_frame(name))}
+
+
+def test_the_committed_results_say_what_is_written_of_them():
+    found = sensitivity_of("sensitivity")
+    assert len(found.units) == 5
+    assert found.main.claim.verdict is Verdict.CONTRADICTED
+    decided = [test for line in found.main.claim.lines for test in line.tests if test.outcome]
+    shown = [test.interval for test in decided if not test.metric.name.startswith("fd/patches")]
+    assert len(shown) == 2
+    for i in shown:
+        assert written(i, 3 if abs(i.estimate) < 1 else 2) in page()
+
+
+def test_the_committed_results_of_small_say_what_is_written_of_them():
+    found = sensitivity_of("sensitivity-small").main
+    assert found.claim.verdict is Verdict.INCONCLUSIVE
+    ((deciding, *_), (likelihood, *_)) = (line.tests for line in found.claim.lines)
+    assert written(deciding.interval, 1) in page() and written(likelihood.interval, 2) in page()
+    splits = found.asymmetry.triangle[deciding.metric.name]
+    assert (len(splits), *signs_of(splits)) == (28, 12, 1)
+    assert f"(+{written(splits[4, 5].interval, 1)} FD)" in page()
+
+
+def test_the_committed_triangle_of_six_scales_says_what_is_written_of_it():
+    found = sensitivity_of("sensitivity-six")
+    name, blind = (f"fd/{extractor.name}/n1000" for extractor in found.study.extractors)
+    signs = {metric: signs_of(of) for metric, of in found.main.asymmetry.triangle.items()}
+    assert signs[name] == (12, 2)
+    assert (signs[blind][1], signs["nll/mean"][1]) == (10, 15)
+    assert f"(+{written(found.main.claim.lines[0].tests[0].interval, 1)} FD)" in page()
+
+
+def signs_of(splits: Mapping[tuple[int, int], Split]) -> tuple[int, int]:
+    """How many intervals lie above zero, and below."""
+    intervals = [one.interval for one in splits.values()]
+    return sum(i.low > 0 for i in intervals), sum(i.high < 0 for i in intervals)
+
+
 def test_the_committed_trade_of_tiny_says_what_is_written_of_it():
     rows = trade_of("pareto")
-    page = " ".join(RESULTS.with_suffix(".md").read_text().split())
     (half, *_), (worse, *_) = rows["C4"].lines[0].tests, rows["C7a"].lines[0].tests
-    assert f"{written(half.share, 0, percent=True)} of the untrained damage remains" in page
-    assert written(worse.interval, 2) in page
+    assert f"{written(half.share, 0, percent=True)} of the untrained damage remains" in page()
+    assert written(worse.interval, 2) in page()
     verdicts = {claim: rows[claim].verdict for claim in ("C2", "C3", "C4", "C7a")}
     assert verdicts == {
         "C2": Verdict.DISAGREE,
@@ -121,8 +121,7 @@ def test_the_committed_trade_of_tiny_says_what_is_written_of_it():
 
 def test_the_committed_trade_of_small_says_what_is_written_of_it():
     rows = trade_of("pareto-small")
-    readme = (RESULTS.parents[1] / "README.md").read_text()
-    page = " ".join(RESULTS.with_suffix(".md").read_text().split())
+    readme = README.read_text()
     table = {line.split()[1]: line for line in readme.splitlines() if line.startswith("| C")}
     for claim in ("C2", "C3", "C4", "C7a"):
         first, likelihood, *_ = rows[claim].lines
@@ -132,37 +131,35 @@ def test_the_committed_trade_of_small_says_what_is_written_of_it():
         assert said.split("; ")[1] == likelihood.verdict.value
     worse, better, *_ = rows["C2"].lines[0].tests
     for test in (worse, better):
-        assert written(test.interval, 2) in table["C2"] and written(test.interval, 2) in page
+        assert written(test.interval, 2) in table["C2"] and written(test.interval, 2) in page()
     (half, *_), (full, *_) = rows["C4"].lines[0].tests, rows["C7a"].lines[0].tests
     for claim, test, digits in (("C4", half, 0), ("C7a", full, 1)):
         share = written(test.share, digits, percent=True)
-        assert share in table[claim] and share in page
+        assert share in table[claim] and share in page()
     assert f"{written(full.interval, 2)} of FD in the full network" in " ".join(readme.split())
 
 
 def test_the_committed_trade_at_a_constant_rate_says_what_is_written_of_it():
     rows = trade_of("pareto-small-constant")
-    page = " ".join(RESULTS.with_suffix(".md").read_text().split())
-    page = page.split("The same at a constant rate")[1].split("Rivals at equal bytes")[0]
+    text = page().split("The same at a constant rate")[1].split("Rivals at equal bytes")[0]
     samples, likelihood, *_ = rows["C3"].lines
     assert samples.part == likelihood.part == "constant rate"
     assert (samples.verdict, likelihood.verdict) == (Verdict.INCONCLUSIVE, Verdict.CONTRADICTED)
     deciding = samples.tests[0].metric
     losses = [t for t in samples.tests if t.share and t.metric == deciding]
-    readme = (RESULTS.parents[1] / "README.md").read_text()
-    (here,) = [line for line in readme.splitlines() if line.startswith("| C3")]
+    (here,) = [line for line in README.read_text().splitlines() if line.startswith("| C3")]
     for loss in losses:
         share = written(loss.share, 1, percent=True)
-        assert written(loss.interval, 2) in page and share in page and share in here
+        assert written(loss.interval, 2) in text and share in text and share in here
     worse, better = [t for t in likelihood.tests if t.share]
-    assert written(worse.interval, 3) in page
+    assert written(worse.interval, 3) in text
     gain = better.interval
-    assert f"{-gain.estimate:.3f} [{-gain.high:.3f}, {-gain.low:.3f}]" in page
+    assert f"{-gain.estimate:.3f} [{-gain.high:.3f}, {-gain.low:.3f}]" in text
     for claim in ("C4", "C7a"):
         assert rows[claim].verdict is Verdict.CONTRADICTED
     (half, *_), (full, *_) = rows["C4"].lines[0].tests, rows["C7a"].lines[0].tests
-    assert f"{written(half.share, 0, percent=True)} remains at half the layers" in page
-    assert written(full.interval, 2) in page and written(full.share, 1, percent=True) in page
+    assert f"{written(half.share, 0, percent=True)} remains at half the layers" in text
+    assert written(full.interval, 2) in text and written(full.share, 1, percent=True) in text
 
 
 def test_damage_of_natural_images_ranks_as_is_written():
@@ -171,12 +168,8 @@ def test_damage_of_natural_images_ranks_as_is_written():
     for name in ("sensitivity", "cifar10-sensitivity"):
         study = SensitivityFile.load(RESULTS / name / "study.json")
         damages = Damages(load_frame(RESULTS / name / "frame.parquet"))
-        spaces = [extractor.name for extractor in study.extractors]
-        metrics = {
-            "nll/mean": "nll",
-            f"fd/{spaces[0]}/n2000": "fd",
-            f"fd/{spaces[1]}/n2000": "blind",
-        }
+        seeing, blind = (f"fd/{extractor.name}/n2000" for extractor in study.extractors)
+        metrics = {"nll/mean": "nll", seeing: "fd", blind: "blind"}
         found.append(
             {
                 (metrics[at.metric], at[:-1]): one.mean
@@ -184,7 +177,7 @@ def test_damage_of_natural_images_ranks_as_is_written():
                 if at.metric in metrics
             }
         )
-    text = RESULTS.with_suffix(".md").read_text().split("(`cifar10-jpeg`)")[1].split("\n## ")[0]
+    text = PAGE.read_text().split("(`cifar10-jpeg`)")[1].split("\n## ")[0]
     taus = {}
     for metric in ("nll", "fd", "blind"):
         both = [at for at in found[0] if at[0] == metric and at in found[1]]
@@ -200,8 +193,7 @@ def test_schedules_rank_on_natural_images_as_is_written():
     plans, found = (FULL, PlanKey(4, 3), PlanKey(2, 3)), []
     for name in ("pareto", "cifar10-pareto"):
         study = ParetoFile.load(RESULTS / name / "study.json")
-        frame = load_frame(RESULTS / name / "frame.parquet", training=True, full=False)
-        levels = Levels(own_rows(frame))
+        levels = Levels(trained_frame(name))
         metrics = ("nll/mean", f"fd/{study.extractors[0].name}/n2000")
         found.append([[[levels.value((w, p), m) for w in ways] for p in plans] for m in metrics])
     taus = [
@@ -214,10 +206,9 @@ def test_schedules_rank_on_natural_images_as_is_written():
 def test_the_committed_regimes_say_what_is_written_of_them():
     folder = RESULTS / "regime"
     study = RegimeFile.load(folder / "study.json")
-    regimes = regimes_of(load_frame(folder / "frame.parquet", training=True, full=False))
-    found = RegimeFindings(study, regimes, load_conflict(folder / "conflict.parquet"))
-    text = RESULTS.with_suffix(".md").read_text()
-    section = text.split("(`studies.regime`)")[1].split("\n## ")[0]
+    conflict = load_conflict(folder / "conflict.parquet")
+    found = RegimeFindings(study, regimes_of(trained_frame("regime")), conflict)
+    section = PAGE.read_text().split("(`studies.regime`)")[1].split("\n## ")[0]
     rows = [
         row.split("|")[2:-1] for row in section.splitlines() if row[:4] in ("| 8,", "| 32", "| 12")
     ]
@@ -229,20 +220,16 @@ def test_the_committed_regimes_say_what_is_written_of_them():
         stars = [["*" in cell for cell in row[cells]] for row in rows]
         np.testing.assert_allclose(data.values, said, atol=6e-4)
         np.testing.assert_array_equal(data.significant, stars)
-    rho = found.because["subnets"].interval()
-    shown = [f"{x:.2f}".replace("-", "\u2212") for x in (rho.estimate, rho.low, rho.high)]
-    assert f"{shown[0]} [{shown[1]}, {shown[2]}]" in " ".join(section.split())
+    assert written(found.because["subnets"].interval(), 2) in " ".join(section.split())
     verdicts = Counter(line.verdict for line in found.claim.of(Kind.LIKELIHOOD))
     assert verdicts == {Verdict.CONTRADICTED: 5, Verdict.INCONCLUSIVE: 4}
     assert (found.cosines.iloc[:, 3:] > 0).all(axis=None), "gradients nowhere conflict"
 
 
 def test_the_committed_search_says_what_is_written_of_it():
-    folder = RESULTS / "search"
-    study = SearchFile.load(folder / "study.json")
+    study = SearchFile.load(RESULTS / "search" / "study.json")
     found = {plan.plan for plan in study.fronts["found"]}
-    results = RESULTS.with_suffix(".md").read_text()
-    assert study.image_passes is not None and f"{study.image_passes:,} image passes" in results
+    assert study.image_passes is not None and f"{study.image_passes:,} image passes" in page()
     assert study.best["found"].plan == "5,7,8,3,4" and "8,6,8,1,2" in found
     assert (len(study.fronts["two-zone"]), len(found)) == (3, 11)
     assert len(study.scored) == 150
@@ -252,7 +239,6 @@ def test_the_committed_search_by_distance_says_what_is_written_of_it():
     folder = RESULTS / "search-distance"
     study, frame = SearchFile.load(folder / "study.json"), load_frame(folder / "frame.parquet")
     assert (study.objective, study.score_samples, len(study.scored)) == ("distance", 500, 150)
-    results = " ".join(RESULTS.with_suffix(".md").read_text().split())
     deciding = {m.kind: m for m in headline_metrics(frame) if not m.name.startswith("fd/patches")}
     found = dict(zip(deciding, plan_values(study, frame, list(deciding.values())), strict=True))
     for kind, pair, digits in (
@@ -264,49 +250,40 @@ def test_the_committed_search_by_distance_says_what_is_written_of_it():
         assert [one.sign for one in matches.values()] == [-1] * 5
         i = matches[pair].difference
         best, low, high = (f"{-x:.{digits}f}" for x in (i.estimate, i.high, i.low))
-        assert f"{best} [{low}, {high}]" in results
+        assert f"{best} [{low}, {high}]" in page()
 
 
 def test_the_committed_switch_points_say_what_is_written_of_them():
-    frame = load_frame(RESULTS / "switch" / "frame.parquet", training=True, full=False)
-    levels, worse = Levels(frame), {"later": 0, "earlier": 0}
+    levels, worse = Levels(trained_frame("switch")), {"later": 0, "earlier": 0}
     (metric,) = [one for one in levels.metrics if one.name.startswith("fd/shapes-24")]
     for depth in (2, 4):
         found = transfer_map(levels, metric, depth)
-        later = np.triu(found.significant & (found.values > 0))
-        worse["later"] += later.sum()
-        worse["earlier"] += (found.significant & (found.values > 0) & ~later).sum()
+        worse["later"] += np.triu(found.worse).sum()
+        worse["earlier"] += np.tril(found.worse, -1).sum()
     assert (len(levels.units), worse) == (5, {"later": 1, "earlier": 11})
-    results = RESULTS.with_suffix(".md").read_text()
-    assert "trained there in 1 of 20 pairs" in results and "in 11 of 20" in results
+    assert "trained there in 1 of 20 pairs" in page() and "in 11 of 20" in page()
     ends = (PlanKey(2, 4), 0, 4, "+0.27 [0.11, 0.43]"), (PlanKey(2, 0), 4, 0, "+12 [8, 16]")
     for plan, trained, used, said in ends:
         places = (f"switch {trained}", plan), (f"switch {used}", plan)
         assert numbers.interval(levels.paired(*places, metric.name).interval()) == said
-        assert said in results
-    i = levels.loss(("switch 4", PlanKey(subnet_depth=4, switch=4)), metric.name).interval()
-    assert f"+{i.estimate:.2f} [{i.low:.2f},\n{i.high:.2f}]" in results
+        assert said in page()
+    place = ("switch 4", PlanKey(subnet_depth=4, switch=4))
+    assert f"+{written(levels.loss(place, metric.name).interval(), 2)}" in page()
 
 
 def test_the_committed_schedules_say_what_is_written_of_them():
-    folder = RESULTS / "schedule"
-    study = ScheduleFile.load(folder / "study.json")
-    levels = Levels(load_frame(folder / "frame.parquet", training=True, full=False))
+    study = ScheduleFile.load(RESULTS / "schedule" / "study.json")
+    levels = Levels(trained_frame("schedule"))
     won = study.won["best compromise"].parameters
     assert (round(float(won[START]), 2), round(float(won[END]), 2)) == (0.99, 0.41)
     places = (("best compromise", FULL), (study.reference, FULL))
-    i = levels.paired(*places, "nll/mean").interval()
-    said = f"{i.estimate:.4f} [{i.low:.4f}, {i.high:.4f}]".replace("-", "\u2212")
-    assert said in RESULTS.with_suffix(".md").read_text()
+    assert written(levels.paired(*places, "nll/mean").interval(), 4) in page()
     assert len(study.trials) == 24
-    levels = Levels(load_frame(RESULTS / "schedule-constant" / "frame.parquet", training=True))
-    page = " ".join(RESULTS.with_suffix(".md").read_text().split())
+    levels = Levels(trained_frame("schedule-constant"))
     subnets = [PlanKey(depth, 3) for depth in (2, 4, 6)]
-    for name, digits in (("best subnets", 4), ("best compromise", 4)):
+    for name in ("best subnets", "best compromise"):
         parts = [levels.paired((name, p), (study.reference, p), "nll/mean") for p in subnets]
-        i = mean_of(parts).interval()
-        said = [f"{x:.{digits}f}".replace("-", "\u2212") for x in i.ends]
-        assert f"{said[0]} [{said[1]}, {said[2]}]" in page
+        assert written(mean_of(parts).interval(), 4) in page()
 
 
 def test_what_so_many_samples_tell_is_what_the_committed_table_says():
@@ -315,7 +292,7 @@ def test_what_so_many_samples_tell_is_what_the_committed_table_says():
     found = {(r.kind, str(r.extractor)[:6], r.samples): r for r in table.resolutions}
     text = (RESULTS.parent / "features.md").read_text()
     rows = text.split("half less full, in standard")[1].split("Bias: ")[0].splitlines()
-    cells, seen = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows[2:] if row], []
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows[2:] if row]
     name = ""
     for head, n, full, half, bias, apart in cells:
         name = head or name
@@ -325,8 +302,7 @@ def test_what_so_many_samples_tell_is_what_the_committed_table_says():
         assert (full, half) == (f"{one.full:.{digits}f}", f"{one.half:.{digits}f}"), name
         assert bias == ("" if one.bias is None or not bias else f"{100 * one.bias:.0f} %"), name
         assert apart == f"{one.deviations:.1f} [{one.low:.1f}, {one.high:.1f}]", name
-        seen.append(name)
-    assert len(seen) == 10
+    assert len(cells) == 10
 
 
 @pytest.mark.parametrize(("preset", "space"), [("tiny", "shapes-24"), ("small", "shapes-32")])
@@ -336,7 +312,7 @@ def test_the_packaged_noise_is_what_is_written_of_it(preset, space):
     deciding = [one for one in table.quantities if (one.extractor or space).startswith(space)]
     found = {(one.kind, one.quantity): one for one in deciding}
     assert {kind for kind, _ in found} >= {"fd", "mind", "kid", "nll"}
-    text = RESULTS.with_suffix(".md").read_text().split(f"Preset `{preset}`, ", 1)[1]
+    text = PAGE.read_text().split(f"Preset `{preset}`, ", 1)[1]
     rows = [line.split("|")[1:-1] for line in text.split("\n\n")[1].splitlines()[2:]]
     names = [("fd", "loss half"), ("fd", "loss full"), ("fd", "asymmetry"), ("nll", "loss half")]
     for (label, *cells), name in zip(rows, names, strict=True):
@@ -358,7 +334,7 @@ def test_committed_costs_in_float32_say_what_is_written_of_them():
     folder = RESULTS / "efficiency-float32"
     study = EfficiencyFile.load(folder / "study.json")
     frame = load_measured(folder / "frame.parquet")
-    text = RESULTS.with_suffix(".md").read_text().split("The same in float32")[1]
+    text = PAGE.read_text().split("The same in float32")[1]
     rows = {
         row.split("|")[1].strip(): row.split("|") for row in text.splitlines() if "MiB |" in row
     }
@@ -376,7 +352,6 @@ def test_committed_costs_in_float32_say_what_is_written_of_them():
         assert rows[plan][6].strip() == f"{peaks.max()[4, OURS, plan] / 2**20:.0f} MiB"
     (row,) = [row for row in judge_costs(Costs(study, frame)) if row.claim.id == "C7b"]
     assert row.verdict is Verdict.REPRODUCED
-    readme = (RESULTS.parents[1] / "README.md").read_text()
     for line in row.lines:
         (said,) = re.findall(r"^(.*?) (\[.*?\]) %", line.said)
-        assert f"{said[0]} % {said[1]}" in readme
+        assert f"{said[0]} % {said[1]}" in README.read_text()
