@@ -80,21 +80,25 @@ def build(folder: Path) -> ReportPaths:
 
     Writes `figures/*.svg`, `figures/*.png`, `summary.parquet`, `summary.csv`, `answer.json` and
     `report.pdf` into the folder, each whole or not at all; the same folder gives the same bytes.
-    Raises `FrameError` for a folder, study file, frame or sample sheet that cannot be used, before
-    anything is written.
+    Raises `FrameError` as `make_report` does, before anything is written.
     """
+    return make_report(folder).write(Path(folder))
+
+
+def make_report(folder: Path) -> Report:
+    """The report of a study's folder, before it is written; `FrameError` for a folder, study file,
+    frame or sample sheet that cannot be used."""
     folder = Path(folder)
     facts = load_head(folder)
     kind, pending = REPORTS.get(facts.study, GENERAL), facts.pending
     try:
-        report = kind.make_report(folder, facts)
+        return kind.make_report(folder, facts)
     except Exception as error:
         if not pending or isinstance(error, FrameError):
             raise
         # What has not finished may lack anything that a report needs.
         said = f"{pending:,} cells are to come, too little is there for a report; wait"
         raise FrameError(f"{folder}: {said}") from None
-    return report.write(folder)
 
 
 def judge(study: StudyFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:

@@ -293,6 +293,26 @@ def sealed(folder: Path) -> Path:
     return folder
 
 
+def edited(folder: Path, **facts: Any) -> Path:
+    """A study's folder whose study file says this."""
+    path = folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    return sealed(folder)
+
+
+def rewritten(
+    folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "frame.parquet"
+) -> Path:
+    """A study's folder with a table changed."""
+    change(pd.read_parquet(folder / name)).to_parquet(folder / name)
+    return sealed(folder)
+
+
+def unanchored(folder: Path, anchor: str) -> Path:
+    """A study's folder without the rows of an anchor."""
+    return rewritten(folder, lambda frame: frame[frame["anchor"] != anchor])
+
+
 def words_of(content: Mapping[str, Any]) -> str:
     """All texts of a report's content: a line a block, or a row of a table."""
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from nights import night
 from scipy import stats
-from small_studies import NLL, make_folder, sealed, study_facts, switch_frame
+from small_studies import NLL, edited, make_folder, rewritten, study_facts, switch_frame
 
 from analysis.study_file import COMMON_BLOCK
 from reports.__main__ import main
-from reports.compare import compare
+from reports.compare import Comparison, Quantity, compare
+
+
+def level_of(found: Comparison) -> Quantity:
+    place = ("full network, progressive", NLL)
+    (level,) = (q for q in found.quantities if (q.what, q.metric) == place)
+    return level
 
 
 def test_two_folders_are_compared_by_welchs_t(tmp_path, capsys):
     one, two = night(tmp_path / "one", (0, 1, 2, 3, 4)), night(tmp_path / "two", (5, 6, 7))
     found = compare(one, two)
-    [level] = [
-        q for q in found.quantities if (q.what, q.metric) == ("full network, progressive", NLL)
-    ]
+    level = level_of(found)
     values = [
         frame.loc[
             (frame["schedule"] == "progressive")
@@ -54,40 +59,36 @@ def test_the_same_units_are_compared_in_pairs(tmp_path):
     """A shift that units share is far smaller than what they differ by, and shows."""
     units = (0, 1, 2, 3, 4)
     one, two = night(tmp_path / "one", units), night(tmp_path / "two", units)
-    frame = pd.read_parquet(two / "frame.parquet")
-    shift = 0.01 + 0.001 * frame["unit"]
-    moved = (frame["metric"] == NLL) & (frame["plan"] == "full")
-    frame["value"] = frame["value"].where(~moved, frame["value"] + shift)
-    frame.to_parquet(two / "frame.parquet")
-    sealed(two)
-    place = ("full network, progressive", NLL)
-    (level,) = (q for q in compare(one, two).quantities if (q.what, q.metric) == place)
+
+    def moved(frame: pd.DataFrame) -> pd.DataFrame:
+        full = (frame["metric"] == NLL) & (frame["plan"] == "full")
+        return frame.assign(value=frame["value"] + full * (0.01 + 0.001 * frame["unit"]))
+
+    level = level_of(compare(one, rewritten(two, moved)))
     assert level.differs and level.difference.estimate == pytest.approx(0.012)
     assert level.difference.high - level.difference.low < 0.005
     other = [{"unit": unit, "digest": f"c{unit}", "parameters": 9} for unit in units]
-    facts = json.loads((two / "study.json").read_text()) | {"bases": other}
-    (two / "study.json").write_text(json.dumps(facts))
-    sealed(two)
-    other = compare(one, two)
-    (level,) = (q for q in other.quantities if (q.what, q.metric) == place)
-    assert not other.paired and not level.differs, "of other networks"
+    found = compare(one, edited(two, bases=other))
+    assert not found.paired and not level_of(found).differs, "of other networks"
 
 
 def test_images_that_units_share_are_in_a_paired_difference(tmp_path):
     """Of levels, and of what a claim rests on: these shift the full network of one schedule."""
     units = (0, 1, 2, 3, 4)
     one, two = night(tmp_path / "one", units), night(tmp_path / "two", units)
-    for folder, shift in ((one, 0.0), (two, 0.1)):
-        frame = pd.read_parquet(folder / "frame.parquet")
+
+    def in_blocks(shift: float, frame: pd.DataFrame) -> pd.DataFrame:
         whole = frame[(frame["metric"] == NLL) & frame["group"].isna()]
         moved = shift * ((whole["schedule"] == "progressive") & (whole["plan"] == "full"))
         blocks = [
             whole.assign(group=COMMON_BLOCK + i, value=whole["value"] + moved * (i - 4.5))
             for i in range(10)
         ]
-        pd.concat([frame, *blocks], ignore_index=True).to_parquet(folder / "frame.parquet")
-        sealed(folder)
-    found = {(q.what, q.metric): q for q in compare(one, two).quantities}
+        return pd.concat([frame, *blocks], ignore_index=True)
+
+    rewritten(one, partial(in_blocks, 0.0))
+    compared = compare(one, rewritten(two, partial(in_blocks, 0.1)))
+    found = {(q.what, q.metric): q for q in compared.quantities}
     claimed = "C7a progressive, full: no worse than the base's full network"
     common = 9 * np.var(0.1 * (np.arange(10) - 4.5))
     for what in ("full network, progressive", claimed):
@@ -98,9 +99,7 @@ def test_images_that_units_share_are_in_a_paired_difference(tmp_path):
 
 def test_numbers_without_a_spread_are_compared_without_a_test(tmp_path):
     one, two = night(tmp_path / "one", (0,)), night(tmp_path / "two", (1,))
-    frame = pd.read_parquet(one / "frame.parquet")
-    frame[frame["group"].isna()].to_parquet(one / "frame.parquet")
-    sealed(one)
+    rewritten(one, lambda frame: frame[frame["group"].isna()])
     assert main(["--compare", str(one), str(two), str(tmp_path / "out")]) == 0
     answer = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert None in {q["difference"]["p_value"] for q in answer["quantities"]}

@@ -26,18 +26,16 @@ from small_studies import (
 )
 
 from analysis.frame import checked_frame
-from analysis.study_file import StudyFile
 from reports import build
 from reports.__main__ import main
-from reports.build import load_study
-from reports.general import make_report
+from reports.build import load_study, make_report
 from reports.parts.tables import cell_table, unfinished
 from varant.manifest import record
 
 
 def report_of(tmp_path, frame, **facts):
     folder = make_folder(tmp_path / "study", frame, study_facts("layers") | facts)
-    return make_report(folder, StudyFile.load(folder / "study.json"))
+    return make_report(folder)
 
 
 def small_frame(*, plans: int = 3) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from nights import night
-from small_studies import sealed, study_facts
+from small_studies import study_facts, unanchored
 
 from analysis.frame import load_frame
 from analysis.statistics.power import power_of
@@ -104,8 +104,7 @@ def test_folders_of_two_versions_are_pooled_with_a_warning(tmp_path, capsys):
 
 @pytest.mark.parametrize("anchor", ["real", "base", "control"])
 def test_units_without_anchors_are_refused_before_anything_is_written(tmp_path, capsys, anchor):
-    one, two = night(tmp_path / "one", (0,)), night(tmp_path / "two", (1,))
-    unanchored(two, anchor)
+    one, two = night(tmp_path / "one", (0,)), unanchored(night(tmp_path / "two", (1,)), anchor)
     before = sorted(tmp_path.rglob("*"))
     assert main(["--pool", str(one), str(two), str(tmp_path / "all")]) == 2
     said = capsys.readouterr().err
@@ -116,12 +115,6 @@ def test_units_without_anchors_are_refused_before_anything_is_written(tmp_path, 
         assert main(["--ablation", str(two), str(tmp_path / "out")]) == 2
         assert f"unit 1 has no anchor rows ({anchor})" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def unanchored(folder, anchor: str) -> None:
-    frame = pd.read_parquet(folder / "frame.parquet")
-    frame[frame["anchor"] != anchor].to_parquet(folder / "frame.parquet")
-    sealed(folder)
 
 
 def test_pooling_leaves_no_half_made_folder(tmp_path, monkeypatch):

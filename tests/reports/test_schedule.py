@@ -13,14 +13,13 @@ from small_studies import (
     words_of,
 )
 
-from analysis.search_file import ScheduleFile
-from reports.schedule import make_report
+from reports.build import make_report
 
 
 def report_of(tmp_path, frame=None, **facts):
     frame = schedule_frame(full=0.0, subnets=-0.3) if frame is None else frame
     folder = make_folder(tmp_path / "study", frame, schedule_facts(**facts))
-    return make_report(folder, ScheduleFile.load(folder / "study.json"))
+    return make_report(folder)
 
 
 def test_the_winner_is_held_against_the_reference(tmp_path):

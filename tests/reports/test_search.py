@@ -6,15 +6,14 @@ import pandas as pd
 import pytest
 from small_studies import FD, NLL, failed, layers, make_folder, search_facts, search_frame, words_of
 
-from analysis.search_file import SearchFile
 from reports import build
-from reports.search import make_report
+from reports.build import make_report
 
 
 def report_of(tmp_path, frame=None, **facts):
     frame = search_frame(gain=0.5) if frame is None else frame
     folder = make_folder(tmp_path / "study", frame, search_facts(**facts))
-    return make_report(folder, SearchFile.load(folder / "study.json"))
+    return make_report(folder)
 
 
 @pytest.fixture(scope="module")

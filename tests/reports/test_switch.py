@@ -4,14 +4,13 @@ import pytest
 from small_studies import FD, NLL, failed, make_folder, switch_facts, switch_frame, words_of
 
 from analysis.statistics.levels import FULL, Levels
-from analysis.study_file import SupernetFile
-from reports.switch import make_report
+from reports.build import make_report
 
 
 def report_of(tmp_path, frame=None, **facts):
     frame = switch_frame() if frame is None else frame
     folder = make_folder(tmp_path / "study", frame, switch_facts(**facts))
-    return make_report(folder, SupernetFile.load(folder / "study.json"))
+    return make_report(folder)
 
 
 def test_where_and_whether_training_there_matters(tmp_path):

@@ -25,7 +25,7 @@ from pareto_frames import (
 )
 from pdf_pages import pages_of, words_on
 from pypdf import PdfReader
-from small_studies import marked_in, sealed, words_of
+from small_studies import edited, marked_in, rewritten, sealed, unanchored, words_of
 
 from analysis.claims.rows import Kind
 from analysis.frame import checked_frame
@@ -34,9 +34,9 @@ from analysis.statistics.levels import FULL, PlanKey
 from analysis.study_file import ParetoFile
 from reports import build
 from reports.__main__ import main
+from reports.build import make_report
 from reports.pareto import words as sentences
 from reports.pareto.findings import ParetoFindings
-from reports.pareto.report import make_report
 from reports.parts.page import plain
 from reports.parts.report import Report
 
@@ -262,8 +262,7 @@ def test_a_rebuild_changes_no_byte(one_unit):
 
 
 def report_of(folder: Path, **settings) -> Report:
-    make_folder(folder, **settings)
-    return make_report(folder, ParetoFile.load(folder / "study.json"))
+    return make_report(make_folder(folder, **settings))
 
 
 @pytest.fixture
@@ -319,8 +318,8 @@ def test_every_table_has_every_plan_in_order(tmp_path, drawn_once):
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (lambda f: without(f / "frame.parquet", "schedule"), "missing columns schedule"),
-        (lambda f: without(f / "curves.parquet", "plan"), "missing columns plan"),
+        (lambda f: without(f, "frame.parquet", "schedule"), "missing columns schedule"),
+        (lambda f: without(f, "curves.parquet", "plan"), "missing columns plan"),
         (lambda f: (f / "curves.parquet").write_bytes(b"no"), "not a readable parquet file"),
         (lambda f: unanchored(f, "base"), "unit 0 has no anchor rows (base)"),
         (lambda f: unanchored(f, "real"), "unit 0 has no anchor rows (real)"),
@@ -344,19 +343,8 @@ def test_bad_input_is_one_line(tmp_path, one_unit, capsys, damage, named):
     assert after == before, "something was written"
 
 
-def without(path: Path, *columns: str) -> None:
-    pd.read_parquet(path).drop(columns=list(columns)).to_parquet(path)
-
-
-def unanchored(folder: Path, anchor: str) -> None:
-    path = folder / "frame.parquet"
-    frame = pd.read_parquet(path)
-    frame[frame["anchor"] != anchor].to_parquet(path)
-
-
-def edited(folder: Path, **changes) -> None:
-    path = folder / "study.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def without(folder: Path, name: str, column: str) -> None:
+    rewritten(folder, lambda table: table.drop(columns=column), name)
 
 
 def test_large_studies_take_linear_time():

@@ -12,9 +12,9 @@ from small_studies import marked_in, sealed, words_of
 
 from analysis.frame import own_rows
 from analysis.study_file import ParetoFile
+from reports.build import make_report
 from reports.pareto import rivals as page
 from reports.pareto.findings import ParetoFindings
-from reports.pareto.report import make_report
 
 UNITS = range(5)
 SHARED = {"schedules": ("base", "control", "fixed 1", "progressive"), "units": UNITS}
@@ -64,7 +64,7 @@ def test_each_rival_has_its_rule_and_rows(folder):
 
 
 def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, undrawn):
-    report = make_report(folder, ParetoFile.load(folder / "study.json"))
+    report = make_report(folder)
     said = words_of(report.content)
     assert "Rivals at equal memory." in said and "the rule of alone" in said
     assert "rivals" in report.plates and report.answer["rivals"] == list(NAMES)
@@ -77,5 +77,5 @@ def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, un
     frame = pareto_frame(**SHARED)
     frame.to_parquet(folder / "frame.parquet")
     (folder / "study.json").write_text(json.dumps(pareto_facts(**SHARED)))
-    plain = make_report(sealed(folder), ParetoFile.load(folder / "study.json"))
+    plain = make_report(sealed(folder))
     assert "rivals" not in plain.plates and "rivals" not in plain.answer

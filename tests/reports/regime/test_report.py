@@ -1,6 +1,5 @@
 """The report of the regime study, on a study whose truth is known."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,22 +7,21 @@ from small_studies import (
     AGES,
     RATES,
     conflict_rows,
+    edited,
     failed,
     make_folder,
     regime_facts,
     regime_frame,
+    rewritten,
     sealed,
     words_of,
 )
 
 from analysis.errors import FrameError
 from analysis.statistics.conflict import load_conflict
-from analysis.study_file import RegimeFile
-from reports import build
 from reports.__main__ import main
-from reports.build import REPORTS
+from reports.build import REPORTS, make_report
 from reports.pool import pool
-from reports.regime.report import make_report
 
 PLACES = [(age, rate) for age in AGES for rate in RATES]
 FULL_BY = dict(zip(PLACES, (-0.2, 0.1, 0.1, 0.2), strict=True))
@@ -38,8 +36,7 @@ def folder_of(folder, units):
 
 
 def report_of(tmp_path, units=(0, 1, 2, 3, 4)):
-    folder = folder_of(tmp_path / "study", units)
-    return make_report(folder, RegimeFile.load(folder / "study.json"))
+    return make_report(folder_of(tmp_path / "study", units))
 
 
 def test_which_regimes_favour_progressive_training(tmp_path):
@@ -81,8 +78,7 @@ def test_units_that_were_lost_do_not_count(tmp_path, undrawn):
     lost = failed(frame, (frame["schedule"] == name) & (frame["unit"] == 4))
     folder = make_folder(tmp_path / "study", lost, facts, samples=False)
     conflict_rows(SUBNETS_BY).to_parquet(folder / "conflict.parquet")
-    sealed(folder)
-    report = make_report(folder, RegimeFile.load(folder / "study.json"))
+    report = make_report(sealed(folder))
     assert report.verdict.startswith("cannot resolve: 4 units; a verdict needs 5 (progressive")
 
 
@@ -90,27 +86,19 @@ def test_nights_are_pooled_with_their_conflict(tmp_path, undrawn):
     nights = [folder_of(tmp_path / str(units[0]), units) for units in ((0, 1, 2), (3, 4))]
     out = pool(nights, tmp_path / "all")
     assert sorted(load_conflict(out / "conflict.parquet")["unit"].unique()) == [0, 1, 2, 3, 4]
-    report = make_report(out, RegimeFile.load(out / "study.json"))
-    assert report.verdict.startswith("progressive against fixed")
+    assert make_report(out).verdict.startswith("progressive against fixed")
 
 
 def test_what_runs_has_a_report_before_its_table_is_written(tmp_path):
     folder = folder_of(tmp_path / "study", (0, 1))
     (folder / "conflict.parquet").unlink()
-    facts = json.loads((folder / "study.json").read_text()) | {"pending": 3}
-    (folder / "study.json").write_text(json.dumps(facts))
-    sealed(folder)
-    build(folder)
-    assert "No training has gradients to compare" in words_of(
-        make_report(folder, RegimeFile.load(folder / "study.json")).content
-    )
+    report = make_report(edited(folder, pending=3))
+    report.write(folder)
+    assert "No training has gradients to compare" in words_of(report.content)
 
 
 def test_of_too_little_there_is_no_report_but_a_line(tmp_path, monkeypatch, capsys):
-    folder = folder_of(tmp_path / "study", (0, 1))
-    facts = json.loads((folder / "study.json").read_text()) | {"pending": 3}
-    (folder / "study.json").write_text(json.dumps(facts))
-    sealed(folder)
+    folder = edited(folder_of(tmp_path / "study", (0, 1)), pending=3)
 
     def lacking(folder, study):
         raise ValueError("Number of columns must be a positive integer, not 0")
@@ -122,8 +110,6 @@ def test_of_too_little_there_is_no_report_but_a_line(tmp_path, monkeypatch, caps
 
 def test_a_table_that_is_gone_or_another_s_is_named(tmp_path):
     folder = folder_of(tmp_path / "study", (0, 1))
-    study = RegimeFile.load(folder / "study.json")
-    load_conflict(folder / "conflict.parquet")[["unit"]].to_parquet(folder / "conflict.parquet")
-    sealed(folder)
+    rewritten(folder, lambda table: table[["unit"]], "conflict.parquet")
     with pytest.raises(FrameError, match=r"conflict\.parquet: not a table of this version"):
-        make_report(folder, study)
+        make_report(folder)

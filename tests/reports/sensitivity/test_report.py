@@ -24,7 +24,7 @@ from sensitivity_frames import (
     make_frame,
     sensitivity_facts,
 )
-from small_studies import sealed, words_of
+from small_studies import edited, rewritten, sealed, words_of
 
 from analysis.study_file import SensitivityFile
 from reports import build
@@ -218,15 +218,10 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
-def unanchored(path: Path) -> None:
+def with_bare_unit(frame: pd.DataFrame) -> pd.DataFrame:
     """A second unit, without its floor."""
-    frame = pd.read_parquet(path)
     other = frame[frame["anchor"] != "real"].assign(unit=1)
-    pd.concat([frame, other], ignore_index=True).to_parquet(path)
-
-
-def edited(path: Path, **changes) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return pd.concat([frame, other], ignore_index=True)
 
 
 @pytest.mark.parametrize(
@@ -235,24 +230,20 @@ def edited(path: Path, **changes) -> None:
         (lambda f: shutil.rmtree(f), "no such folder"),
         (lambda f: (f / "study.json").unlink(), "not a study folder"),
         (lambda f: (f / "study.json").write_text("{"), "study.json: not readable JSON"),
-        (lambda f: edited(f / "study.json", version=7), "version is 7"),
-        (lambda f: edited(f / "study.json", format="shopping"), "'shopping'"),
-        (lambda f: edited(f / "study.json", study="pareto"), "missing 'schedules'"),
-        (lambda f: edited(f / "study.json", windows={"early": [9]}), "window 'early'"),
-        (lambda f: edited(f / "study.json", windows={"early": "all"}), "windows.early is 'all'"),
-        (lambda f: edited(f / "study.json", geometry=None), "study.json: geometry is None"),
-        (lambda f: edited(f / "study.json", quick="so"), "quick is 'so'"),
-        (lambda f: edited(f / "study.json", selectors=["last"]), "'equidistant'"),
-        (lambda f: unanchored(f / "frame.parquet"), "unit 1 has no anchor rows (real)"),
+        (lambda f: edited(f, version=7), "version is 7"),
+        (lambda f: edited(f, format="shopping"), "'shopping'"),
+        (lambda f: edited(f, study="pareto"), "missing 'schedules'"),
+        (lambda f: edited(f, windows={"early": [9]}), "window 'early'"),
+        (lambda f: edited(f, windows={"early": "all"}), "windows.early is 'all'"),
+        (lambda f: edited(f, geometry=None), "study.json: geometry is None"),
+        (lambda f: edited(f, quick="so"), "quick is 'so'"),
+        (lambda f: edited(f, selectors=["last"]), "'equidistant'"),
+        (lambda f: rewritten(f, with_bare_unit), "unit 1 has no anchor rows (real)"),
         (lambda f: (f / "frame.parquet").unlink(), "frame.parquet: no such file"),
         (lambda f: truncated(f / "frame.parquet"), "frame.parquet: not a readable parquet"),
         (lambda f: (f / "frame.parquet").write_text("a,b"), "frame.parquet: not a readable"),
         (
-            lambda f: (
-                pd.read_parquet(f / "frame.parquet")
-                .drop(columns=["metric", "count"])
-                .to_parquet(f / "frame.parquet")
-            ),
+            lambda f: rewritten(f, lambda frame: frame.drop(columns=["metric", "count"])),
             "missing columns metric, count",
         ),
         (lambda f: truncated(f / "samples.npz"), "samples.npz"),
