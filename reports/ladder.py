@@ -59,14 +59,17 @@ def make_report(folder: Path, study: LadderFile) -> Report:
 
 
 def _spaces(study: LadderFile, metrics: Sequence[Metric]) -> dict[str, tuple[Metric, ...]]:
-    """The metrics of each feature space, the deciding space first; what has none is the first's."""
-    names = [extractor.name for extractor in study.extractors]
-    return {name: tuple(m for m in metrics if (m.extractor or names[0]) == name) for name in names}
+    """The metrics of each feature space that has any, the deciding space first; a metric without
+    one is the first's."""
+    first, *_ = names = [extractor.name for extractor in study.extractors]
+    every = dict.fromkeys(metrics)
+    spaces = {name: tuple(m for m in every if (m.extractor or first) == name) for name in names}
+    return {name: of for name, of in spaces.items() if of}
 
 
 def _deciding(study: LadderFile, passed: Passed) -> list[Metric]:
     """Those that may decide at all, of the deciding space."""
-    metrics = _spaces(study, list(passed))[study.extractors[0].name]
+    metrics = _spaces(study, list(passed)).get(study.extractors[0].name, ())
     return [metric for metric in metrics if metric.decides]
 
 
@@ -109,8 +112,7 @@ def _plate(study: LadderFile, steps: Sequence[Step]) -> Figure:
         columns=["rung", "metric", "rejected", "passed"],
     )
     rungs = [rung for rung in dict.fromkeys(table["rung"]) if rung != REAL]
-    spaces = _spaces(study, list(dict.fromkeys(step.metric for step in steps)))
-    spaces = {name: metrics for name, metrics in spaces.items() if metrics}
+    spaces = _spaces(study, [step.metric for step in steps])
     figure = new_figure(height=0.9 + 0.22 * len(rungs))
     ratios = [len(metrics) for metrics in spaces.values()]
     axes = figure.subplots(1, len(spaces), squeeze=False, width_ratios=ratios)[0]
@@ -148,7 +150,7 @@ def _add_zones(page: Page, study: LadderFile, passed: Passed) -> None:
 
 def _add_rungs(page: Page, study: LadderFile, steps: Sequence[Step], repeats: int) -> None:
     page.heading("Scores")
-    for name, metrics in _spaces(study, list(dict.fromkeys(s.metric for s in steps))).items():
+    for name, metrics in _spaces(study, [step.metric for step in steps]).items():
         cells: dict[str, dict[str, str]] = {}
         for step in (step for step in steps if step.metric in metrics):
             text = numbers.interval(step.observed.interval(), signed=False)

@@ -96,29 +96,24 @@ def _sentence(quantity: Quantity) -> str:
 
 def _add_figure(page: Page, found: Sequence[Quantity]) -> None:
     page.heading("Components")
-    columns = ["name", "value", "low", "high"]
-    tables = [
-        pd.DataFrame([(LABELS[n], *ends) for n, ends in q.deviations.items()], columns=columns)
-        for q in found
-        if q.quantity == "loss half"
-    ]
-    titles = [_named(q.metric, q.metric.heading) for q in found if q.quantity == "loss half"]
     page.figure(
         "components",
-        partial(_plate, list(zip(titles, tables, strict=True))),
+        partial(_plate, [q for q in found if q.quantity == "loss half"]),
         "What a loss of half the layers moves with. ",
         "Standard deviation that each component adds to one value, with 95 % interval "
         "(generalised confidence intervals); zero is what cannot be told from nothing.",
     )
 
 
-def _plate(shown: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+def _plate(shown: Sequence[Quantity]) -> Figure:
     columns = min(3, max(1, len(shown)))
     rows = math.ceil(len(shown) / columns) or 1
     figure = new_figure(height=0.3 + 1.15 * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for ax, (title, table) in zip(axes.flat, shown, strict=False):
-        draw_components(ax, table, title=title)
+    for ax, one in zip(axes.flat, shown, strict=False):
+        ends = [(LABELS[name], *ends) for name, ends in one.deviations.items()]
+        table = pd.DataFrame(ends, columns=["name", "value", "low", "high"])
+        draw_components(ax, table, title=_named(one.metric, one.metric.heading))
         if ax not in axes[:, 0]:
             ax.set_yticklabels([])
     for ax in axes.flat[len(shown) :]:

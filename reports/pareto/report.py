@@ -127,28 +127,20 @@ def judge(study: ParetoFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
 
 def _add_chosen(page: Page, found: ParetoFindings) -> None:
     """A table of the plans that were chosen on select images, as test images judge them."""
-    rows = [
-        {
+    rows, named = [], ", ".join(m.short for m in found.metrics)
+    for plan in found.chosen:
+        row = {
             "KV up to": numbers.percent(plan.kv_share_limit),
             "Plan": words.unbroken(f"{plan.schedule} {plan.plan.label}")
             + ("" if found.trained_for(plan) else " (not trained for)"),
             "KV": numbers.percent(plan.kv_share),
         }
-        | {
-            heading: words.unbroken(numbers.interval(interval, signed=heading == m.damage))
-            for m in found.metrics
-            for heading, interval in (
-                (m.short, plan.test.get(m.name)),
-                (m.damage, plan.losses.get(m.name)),
-            )
-        }
-        | {
-            f"Within ({', '.join(m.short for m in found.metrics)})": ", ".join(
-                words.YES_NO[plan.stands_in.get(m.name)] for m in found.metrics
-            )
-        }
-        for plan in found.chosen
-    ]
+        for m in found.metrics:
+            level, loss = plan.test.get(m.name), plan.losses.get(m.name)
+            row[m.short] = words.unbroken(numbers.interval(level, signed=False))
+            row[m.damage] = words.unbroken(numbers.interval(loss))
+        within = (words.YES_NO[plan.stands_in.get(m.name)] for m in found.metrics)
+        rows.append(row | {f"Within ({named})": ", ".join(within)})
     if not rows:
         page.paragraph("No plan fits any of the memory budgets.")
     page.table(

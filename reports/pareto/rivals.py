@@ -1,6 +1,7 @@
 """Rivals in the report of the pareto study: one table, one figure, how to read them."""
 
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from analysis.figures.theme import new_figure
 from analysis.frame import FINISHED
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV
-from analysis.statistics.rivals import Comparison, compare_rivals, inherited_ranks, rival_fronts
+from analysis.statistics.rivals import compare_rivals, inherited_ranks, rival_fronts
 from analysis.statistics.units import NOTHING
 from analysis.study_file import EQUIDISTANT
 from reports.pareto.findings import ParetoFindings
@@ -43,6 +44,7 @@ class RivalFindings:
 
     def __init__(self, found: ParetoFindings, frame: pd.DataFrame) -> None:
         self.found, self.study = found, found.study
+        self.names = [rival.name for rival in self.study.rivals]
         self.fronts = tuple(rival_fronts(frame))
         self.compared = tuple(compare_rivals(self.fronts, found.levels, found.metrics))
         self.ranks = inherited_ranks(frame, found.levels, found.metrics)
@@ -63,10 +65,6 @@ class RivalFindings:
         own = sorted((kv, *found.interval().ends) for kv, found in reached if found)
         return {OWN: np.array(own), **lines} if own else lines
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(rival.name for rival in self.study.rivals)
-
     def rule(self, name: str) -> str:
         """What a rival does, what it took to train, and cells that have no numbers."""
         facts = next(rival for rival in self.study.rivals if rival.name == name)
@@ -81,28 +79,23 @@ class RivalFindings:
 
     def rows(self) -> pd.DataFrame:
         """A row a rival and an own plan, as texts."""
-        metrics = self.found.metrics
-        named = headings(metrics, lambda metric: metric.short)
-        return pd.DataFrame([self._row(one, metrics, named) for one in self.compared])
-
-    def _row(
-        self, one: Comparison, metrics: tuple[Metric, ...], named: dict[str, str]
-    ) -> dict[str, str]:
-        texts = {}
-        for metric in metrics:
-            lost = one.damage.get(metric.name, NOTHING)
-            # A rival may save memory at any scale.
-            may = votes(self.study, metric.name, len(lost.units), EVERY)
-            star = words.STAR * (may and one.significant(metric.name))
-            texts[named[metric.name]] = words.unbroken(numbers.interval(lost.bounds()) + star)
-        return {
-            "Rival": one.front.name,
-            "At the KV of": f"{one.plan.label} ({numbers.size(one.kv)})",
-            "between": " and ".join(map(words.unbroken, one.between)),
-            "FLOPs": numbers.percent(one.flops_share),
-            "Weights": numbers.size(one.weight_bytes),
-            **texts,
-        }
+        rows = []
+        for one in self.compared:
+            row = {
+                "Rival": one.front.name,
+                "At the KV of": f"{one.plan.label} ({numbers.size(one.kv)})",
+                "between": " and ".join(map(words.unbroken, one.between)),
+                "FLOPs": numbers.percent(one.flops_share),
+                "Weights": numbers.size(one.weight_bytes),
+            }
+            for name, heading in headings(self.found.metrics, attrgetter("short")).items():
+                lost = one.damage.get(name, NOTHING)
+                # A rival may save memory at any scale.
+                may = votes(self.study, name, len(lost.units), EVERY)
+                star = words.STAR * (may and one.significant(name))
+                row[heading] = words.unbroken(numbers.interval(lost.bounds()) + star)
+            rows.append(row)
+        return pd.DataFrame(rows)
 
     def caption(self) -> str:
         """How to read the table."""
@@ -140,7 +133,7 @@ class RivalFindings:
         if not self.names:
             return {}
         return {
-            "rivals": list(self.names),
+            "rivals": self.names,
             "compared": [
                 {
                     "rival": one.front.name,

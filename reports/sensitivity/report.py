@@ -224,17 +224,14 @@ def _add_levels(page: Page, found: Findings) -> None:
             value = numbers.size if metric.unit == "bytes" else numbers.number
             said, counted = value(own.mean), "exact"
         else:
-            said = numbers.interval(own.interval(), signed=False) if own else numbers.NOTHING
-            counted = f"{own.count:,}"
+            said, counted = numbers.interval(own.bounds(), signed=False), f"{own.count:,}"
         rows.append(
             {
                 "Metric": code(metric.name),
                 "Better": metric.better,
                 "Value": said,
-                "Real images": numbers.interval(floor.interval(), signed=False)
-                if floor
-                else numbers.NOTHING,
-                "Above floor": numbers.interval(above.interval()) if above else numbers.NOTHING,
+                "Real images": numbers.interval(floor.bounds(), signed=False),
+                "Above floor": numbers.interval(above.bounds()),
                 "Images or samples": counted,
             }
         )

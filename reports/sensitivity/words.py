@@ -134,12 +134,9 @@ def marks(maps: Sequence[Heatmap]) -> str:
 def counts_finding(data: Heatmap) -> str:
     """How many cells of a heatmap are worse, better, undecided, failed."""
     worse, better, failed = (cells.sum() for cells in (data.worse, data.better, data.failed))
-    known = int(data.measured.sum())
-    better_said = f", {better} significantly better" if better else ""
-    failed_said = f", {failed} failed" if failed else ""
-    return (
-        f"{worse} of {words.counted(known, 'cell')} significantly worse{better_said}{failed_said}"
-    )
+    said = f"{worse} of {words.counted(int(data.measured.sum()), 'cell')} significantly worse"
+    said += f", {better} significantly better" if better else ""
+    return said + (f", {failed} failed" if failed else "")
 
 
 def _value(data: Heatmap, at: tuple[int, int]) -> str:
