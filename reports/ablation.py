@@ -88,7 +88,7 @@ class Ablation:
 
     def rows(self) -> pd.DataFrame:
         """As texts: a row a way and plan, a column a metric."""
-        named = headings(self.metrics, lambda metric: metric.short)
+        named = headings(self.metrics, "short")
         found: dict[tuple[str, str, str], dict[str, str]] = {}
         for plan in filter(self.baseline.trains, self.levels.plans):
             place = ("baseline", self.baseline.name, plan.label)

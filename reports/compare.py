@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ class Comparison:
     def rows(self) -> pd.DataFrame:
         """As texts: a row a quantity."""
         metrics = [parse_metric(name) for name in dict.fromkeys(q.metric for q in self.quantities)]
-        named = headings(metrics, attrgetter("short"))
+        named = headings(metrics, "short")
         rows = [
             (
                 q.what,

@@ -5,7 +5,7 @@ Of the study's folder alone: no tracker is asked, and the cells need not be ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,12 +39,12 @@ class Chain:
 
     Attributes:
         names: what it is called in the study's places, in words that a query may pick from.
-        lines: what it follows from.
+        rows: of the frame.
     """
 
     digest: str
     names: tuple[str, ...]
-    lines: Callable[[], Iterator[str]]
+    rows: pd.DataFrame
 
     @property
     def label(self) -> str:
@@ -68,34 +68,32 @@ def trace(folder: Path, study: StudyHead, name: str) -> str:
         FrameError: no cell has these words, or more than ten have.
     """
     if isinstance(study, EfficiencyFile):
-        chains = list(_chains_of_costs(folder, study))
+        chains, follow = list(_chains_of_costs(folder)), partial(_lines_of_costs, folder, study)
     else:
         assert isinstance(study, StudyFile), "a study measures costs, or has units"
-        chains = list(_chains(folder, study))
+        chains, follow = list(_chains(folder)), partial(_lines, folder, study)
     found = [chain for chain in chains if chain.fits(name)]
     if not 1 <= len(found) <= MOST:
         some = ", ".join(chain.label for chain in (found or chains)[:MOST])
         what = f"{len(found)} cells" if found else "no cell"
         raise FrameError(f"--trace {name!r}: fits {what} of {folder}; there are {some}")
-    return "\n\n".join("\n".join([chain.label, *chain.lines()]) for chain in found)
+    return "\n\n".join("\n".join([chain.label, *follow(chain.rows)]) for chain in found)
 
 
-def _chains(folder: Path, study: StudyFile) -> Iterator[Chain]:
+def _chains(folder: Path) -> Iterator[Chain]:
     frame = load_frame(folder / FRAME_FILE, full=False)
     for digest, rows in frame[frame["group"].isna()].groupby("cell_digest", observed=True):
-        of = partial(lines, folder, study, rows)
-        yield Chain(digest=str(digest), names=names_of(rows), lines=of)
+        yield Chain(digest=str(digest), names=names_of(rows), rows=rows)
 
 
-def _chains_of_costs(folder: Path, study: EfficiencyFile) -> Iterator[Chain]:
+def _chains_of_costs(folder: Path) -> Iterator[Chain]:
     frame = load_measured(folder / FRAME_FILE)
     subjects = ["cell_digest", "part", "style", "subject", "batch"]
     for of, rows in frame[frame["stage"].isna()].groupby(subjects, sort=False, dropna=False):
         digest, *words, batch = of
         name = [str(word) for word in words if pd.notna(word)]
         name += [] if pd.isna(batch) else [f"batch {batch}"]
-        said = partial(_lines_of_costs, folder, study, rows)
-        yield Chain(digest=str(digest), names=(" ".join(name),), lines=said)
+        yield Chain(digest=str(digest), names=(" ".join(name),), rows=rows)
 
 
 def _lines_of_costs(folder: Path, study: EfficiencyFile, rows: pd.DataFrame) -> Iterator[str]:
@@ -125,7 +123,7 @@ def names_of(rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
+def _lines(folder: Path, study: StudyFile, rows: pd.DataFrame) -> Iterator[str]:
     """The chain of one cell: what was measured, and each thing that it follows from."""
     first = rows.iloc[0]
     digest = str(first["cell_digest"])

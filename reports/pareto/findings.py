@@ -13,7 +13,7 @@ from analysis.frame import read_parquet
 from analysis.metrics import Metric
 from analysis.statistics.choices import ChosenPlan, choose_plans, half_of
 from analysis.statistics.fronts import frontier, hypervolume_table, trades
-from analysis.statistics.levels import FULL, Levels, PlanKey, Way
+from analysis.statistics.levels import FULL, Levels, PlanKey
 from analysis.statistics.noninferiority import fieller
 from analysis.statistics.units import common_of
 from analysis.study_file import ParetoFile
@@ -60,11 +60,6 @@ class ParetoFindings:
     def trained_for(self, chosen: ChosenPlan) -> bool:
         """Whether the model of a chosen plan was trained for it."""
         return self.levels.way(chosen.schedule).trains(chosen.plan)
-
-    @property
-    def colour_ways(self) -> tuple[Way, ...]:
-        """The ways to train: all but the base, from which they start."""
-        return tuple(way for way in self.levels.ways if way is not self.levels.base)
 
 
 def remaining(
@@ -114,8 +109,6 @@ def load_curves(path: Path) -> pd.DataFrame | None:
     if table.empty:
         return None
     grouped = table.groupby(["schedule", "plan", "images_seen"], sort=False)
-    ends = {
-        name: ("value", how) for name, how in (("mean", "mean"), ("low", "min"), ("high", "max"))
-    }
+    ends = {"mean": ("value", "mean"), "low": ("value", "min"), "high": ("value", "max")}
     lines = grouped.agg(**ends, images=("images", "first")).reset_index()
     return lines.assign(thousands=lines["images_seen"] / 1000)

@@ -218,9 +218,8 @@ def _shares_plate(found: ParetoFindings) -> Figure:
     """A panel a plan: what is left of its untrained damage, by every schedule."""
     by_plan = dict(iter(found.shares.groupby("plan", sort=False)))
     plans = [plan for plan in found.shown if plan.label in by_plan]
-    every = colours_of(found.levels.ways)
-    known = set(found.shares["schedule"])
-    colours = {way.name: every[way.name] for way in found.colour_ways if way.name in known}
+    known, every = set(found.shares["schedule"]), colours_of(found.levels.ways)
+    colours = {way.name: every[way.name] for way in found.levels.ways if way.name in known}
     figure = new_figure(height=0.55 + 0.165 * len(colours))
     axes = figure.subplots(1, len(plans), squeeze=False)[0]
     for i, (ax, plan) in enumerate(zip(axes, plans, strict=True)):

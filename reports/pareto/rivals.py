@@ -1,7 +1,6 @@
 """Rivals in the report of the pareto study: one table, one figure, how to read them."""
 
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -88,7 +87,7 @@ class RivalFindings:
                 "FLOPs": numbers.percent(one.flops_share),
                 "Weights": numbers.size(one.weight_bytes),
             }
-            for name, heading in headings(self.found.metrics, attrgetter("short")).items():
+            for name, heading in headings(self.found.metrics, "short").items():
                 lost = one.damage.get(name, NOTHING)
                 # A rival may save memory at any scale.
                 may = votes(self.study, name, len(lost.units), EVERY)

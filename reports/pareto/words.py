@@ -45,7 +45,8 @@ def _losses(found: ParetoFindings, plan: ChosenPlan) -> str:
 
 def shares_caption(found: ParetoFindings) -> str:
     """How to read the main figure."""
-    beyond = "; triangles lie beyond the axis" if _cut(found) else ""
+    within = found.shares["share"].between(LOWEST, HIGHEST).all()
+    beyond = "" if within else "; triangles lie beyond the axis"
     return (
         "Loss of a trained plan against the full network that its training began from, as a share "
         "of what the same plan loses there without training (of the full network: of what half "
@@ -55,10 +56,6 @@ def shares_caption(found: ParetoFindings) -> str:
         f"interval over {words.counted(len(found.study.units), 'unit')}, some narrower than their "
         f"mark, none where the untrained damage is not clear of zero{beyond}."
     )
-
-
-def _cut(found: ParetoFindings) -> bool:
-    return not found.shares["share"].between(LOWEST, HIGHEST).all()
 
 
 def frontier_caption(found: ParetoFindings, data: Frontier) -> str:

@@ -28,7 +28,6 @@ from varant.npz import UNREADABLE, read_array
 ROW_HEIGHT = 0.23  # inches for one row of a heatmap
 SHEET_HEIGHT = 4.1  # inches that the sample sheet may take of a page
 SHEET, MOST_SHEET = ("images", "rows", "columns"), 1 << 28  # arrays, of at most so many bytes
-SAME_NUMBERS = "The same random numbers in every row."
 
 
 def heatmap_plate(maps: Sequence[Heatmap]) -> Figure:
@@ -77,7 +76,7 @@ def trade_plate(
 def add_samples(
     page: Page,
     folder: Path,
-    caption: str = SAME_NUMBERS,
+    caption: str = "The same random numbers in every row.",
     *,
     lead: str = "Samples. ",
     name: str = "samples",

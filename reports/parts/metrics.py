@@ -1,7 +1,6 @@
 """Which metrics a report shows where, and what it calls them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
 
 from analysis.metrics import Metric
 from analysis.statistics.levels import Levels
@@ -33,11 +32,9 @@ def basis(levels: Levels, metric: Metric) -> str:
     return f"{what[0].upper()}{what[1:]}: {each:,} {of} a model, {units}."
 
 
-def headings(
-    metrics: Sequence[Metric], named: Callable[[Metric], str] = attrgetter("heading")
-) -> dict[str, str]:
-    """What columns of a table call them: two of one kind are told apart by their feature space."""
-    kinds = [metric.kind for metric in metrics]
-    return {
-        m.name: named(m) + (f", {m.extractor}" if kinds.count(m.kind) > 1 else "") for m in metrics
-    }
+def headings(metrics: Sequence[Metric], of: str = "heading") -> dict[str, str]:
+    """What columns of a table call them, by this attribute of theirs: two of one kind are told
+    apart by their feature space."""
+    kinds = [m.kind for m in metrics]
+    spaces = {m: f", {m.extractor}" if kinds.count(m.kind) > 1 else "" for m in metrics}
+    return {m.name: getattr(m, of) + space for m, space in spaces.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any, Literal
 
 import pandas as pd
@@ -38,10 +37,7 @@ def cell_table(frame: pd.DataFrame) -> pd.DataFrame:
     """
     values = observed(frame, [*CELL, "metric"])
     cells = frame.drop_duplicates(CELL).reset_index(drop=True)
-    keys = [
-        tuple(None if pd.isna(part) else part for part in key)
-        for key in cells[CELL].itertuples(index=False, name=None)
-    ]
+    keys = _keys(cells)
     kv = [values.get((*key, KV), NOTHING).mean for key in keys]
     finished: dict[tuple[Any, ...], int] = {}
     for key, one in values.items():
@@ -71,6 +67,12 @@ def _add_estimates(table: pd.DataFrame, name: str, found: Sequence[Observations]
         table[name + suffix] = [math.nan if i is None else getattr(i, end) for i in intervals]
 
 
+def _keys(cells: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """The values of `CELL` in each row, None where they are missing."""
+    key = cells[CELL].astype(object)
+    return list(key.where(key.notna(), None).itertuples(index=False, name=None))
+
+
 def _name(schedule: Any, family: Any, plan: Any, selector: Any) -> str:
     """Of the values of `CELL`."""
     if family == REAL:
@@ -97,7 +99,7 @@ def add_cell_tables(
         f"Every plan: mean with 95 % interval by {over_words(cells)}. Real images are "
         "reconstructions of held-out ones, scored as samples are: the floor.",
     )
-    named = headings(known, attrgetter("damage"))
+    named = headings(known, "damage")
     damages = {text: f"{name} damage" for name, text in named.items()}
     page.table(
         _texts(shown.dropna(how="all", subset=list(damages.values())), damages, signed=True),
@@ -148,11 +150,8 @@ def unfinished(frame: pd.DataFrame) -> list[str]:
     """Names of the cells of a frame that have no numbers, with their units where it has several."""
     lost = frame[~frame["status"].isin((FINISHED, PENDING))].drop_duplicates([*CELL, "unit"])
     several = frame["unit"].nunique() > 1
-    return [
-        _name(*(None if pd.isna(part) else part for part in key))
-        + (f" (unit {unit})" if several else "")
-        for *key, unit in lost[[*CELL, "unit"]].itertuples(index=False)
-    ]
+    units = [f" (unit {unit})" if several else "" for unit in lost["unit"]]
+    return [_name(*key) + unit for key, unit in zip(_keys(lost), units, strict=True)]
 
 
 def add_failed_cells(page: Page, failed: Sequence[str]) -> None:
@@ -243,15 +242,13 @@ def level_rows(levels: Levels) -> pd.DataFrame:
     """`Levels.table` of the headline metrics with texts, and rows of the excess over the floor."""
     names = [metric.name for metric in levels.metrics]
     table = with_texts(levels.table[levels.table["metric"].isin(names)], "value")
-    rows = []
-    for metric in (m for m in levels.metrics if levels.floor(m.name)):
-        for place in levels.places:
-            if found := levels.excess(place, metric.name):
-                rows.append((place[0], place[1].label, metric.name, *found.interval().ends))
-    columns = ["schedule", "plan", "metric", "excess", "low", "high"]
-    excess = with_texts(pd.DataFrame(rows, columns=columns), "excess")
-    same = table.drop(columns=["of", "text", "low", "high", "value"])
-    return pd.concat([table, excess.merge(same, on=columns[:3])], ignore_index=True)
+    plans = {plan.label: plan for plan in levels.plans}
+    excess = [
+        levels.excess((row.schedule, plans[row.plan]), row.metric) for row in table.itertuples()
+    ]
+    texts = [words.unbroken(numbers.interval(found.bounds())) for found in excess]
+    above = table.assign(of="excess", text=texts)[[bool(found) for found in excess]]
+    return pd.concat([table, above], ignore_index=True)
 
 
 def add_every_plan(
@@ -263,42 +260,34 @@ def add_every_plan(
     table, names = levels.table, [metric.name for metric in metrics]
     sizes = table[table["metric"] == KV]
     sizes = sizes.assign(of="value", text=sizes["value"].map(numbers.size))
-    fronts = pd.DataFrame(
-        [
-            (schedule, plan, found.metric.name, "front", numbers.percent(share))
-            for found in frontiers
-            for (schedule, plan), share in found.probability.items()
-        ],
-        columns=["schedule", "plan", "metric", "of", "text"],
-    )
-    shown = level_rows(levels)
+    fronts = [
+        (schedule, plan, found.metric.name, "front", numbers.percent(share))
+        for found in frontiers
+        for (schedule, plan), share in found.probability.items()
+    ]
+    floors = [
+        (schedule, REAL, name, "value", words.unbroken(numbers.interval(floor, signed=False)))
+        for schedule in dict.fromkeys(schedule for schedule, _ in levels.places)
+        for name in names
+        if (floor := levels.floor(name).bounds())
+    ]
+    tidy, shown = ["schedule", "plan", "metric", "of", "text"], level_rows(levels)
     columns: dict[tuple[str, Of], str] = {(KV, "value"): "KV peak"}
     for metric in metrics:
         columns[metric.name, "value"] = metric.short
         if metric.kind in ("fd", "fid") and levels.floor(metric.name) and not frontiers:
             columns[metric.name, "excess"] = f"{metric.short} above floor"
     columns |= {(f.metric.name, "front"): f"front, {f.metric.short}" for f in frontiers}
-    floors = _floor_rows(levels, names)
-    rows = pd.concat([floors, shown[shown["metric"].isin(names)], sizes, fronts])
-    real = " Real: held-out images, reconstructed and scored as samples are, the floor."
-    said = " Front, descriptive, since it is picked on what it shows: share of units in which "
-    said += "the plan is on the front of all schedules' trained plans (KV against the metric); "
-    said += "none where it was not trained for."
+    real, front = (pd.DataFrame(rows, columns=tidy) for rows in (floors, fronts))
+    rows = pd.concat([real, shown[shown["metric"].isin(names)], sizes, front])
+    said = " Real: held-out images, reconstructed and scored as samples are, the floor."
+    said = said if floors else ""
+    if frontiers:
+        said += " Front, descriptive, since it is picked on what it shows: share of units in which "
+        said += "the plan is on the front of all schedules' trained plans (KV against the metric); "
+        said += "none where it was not trained for."
     for schedule, mine in by_plan(rows, columns).groupby("Schedule", sort=False):
         page.table(
             mine.drop(columns="Schedule"),
-            f"{schedule}: every plan, mean and 95 % interval by {over_words(table)}."
-            f"{'' if floors.empty else real}{said if frontiers else ''}",
+            f"{schedule}: every plan, mean and 95 % interval by {over_words(table)}.{said}",
         )
-
-
-def _floor_rows(levels: Levels, metrics: Sequence[str]) -> pd.DataFrame:
-    """For `by_plan`: real images, once again before the plans of every schedule."""
-    rows = [
-        (schedule, REAL, metric, *found.interval().ends)
-        for schedule in dict.fromkeys(schedule for schedule, _ in levels.places)
-        for metric in metrics
-        if (found := levels.floor(metric))
-    ]
-    columns = ["schedule", "plan", "metric", "value", "low", "high"]
-    return with_texts(pd.DataFrame(rows, columns=columns), "value")
