@@ -102,12 +102,8 @@ def test_what_may_not_decide_is_not_marked(tmp_path, units, facts, why):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--baseline", "fixed 9"], "--baseline fixed 9: "),
-        (["--baseline", "control"], "has fixed 0.1, fixed 1, progressive"),
-    ],
+    ("baseline", "said"),
+    [("fixed 9", "--baseline fixed 9: "), ("control", "has fixed 0.1, fixed 1, progressive")],
 )
-def test_baselines_that_are_not_there(folder, arguments, said, capsys):
-    assert main(["--ablation", str(folder), *arguments]) == 2
-    assert said in capsys.readouterr().err
+def test_baselines_that_are_not_there(folder, baseline, said, refused):
+    assert said in refused("--ablation", folder, "--baseline", baseline)

@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_the_report_that_is_there(tmp_path, monkeypatch, caps
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_frame_is_held_against_the_study_file_and_the_cells(tmp_path, capsys):
+def test_a_frame_is_held_against_the_study_file_and_the_cells(tmp_path, refused):
     """Changed with its manifest alike, so that only these can tell."""
     frame = search_frame(gain=0.5)
     folder = make_folder(tmp_path / "study", frame, study_facts("layers"))
@@ -179,20 +179,16 @@ def test_a_frame_is_held_against_the_study_file_and_the_cells(tmp_path, capsys):
     result.write_text(json.dumps({"digest": "own", "metrics": metrics}))
     record(result)
     load_study(folder)
-
-    def refused() -> str:
-        assert main([str(folder)]) == 2
-        return capsys.readouterr().err
-
     changed = frame["value"].where(frame["cell_digest"] != "own", frame["value"] * 20)
     frame.assign(value=changed).to_parquet(folder / "frame.parquet")
-    assert "frame.parquet: damaged (its SHA-256" in refused()
+    assert "frame.parquet: damaged (its SHA-256" in refused(folder)
     record(folder / "frame.parquet")
-    assert "frame.parquet: not the frame that study.json is of; run the study again" in refused()
+    said = "frame.parquet: not the frame that study.json is of; run the study again"
+    assert said in refused(folder)
     sealed(folder)
-    assert "of cell own is" in refused()
+    assert "of cell own is" in refused(folder)
     result.write_text("{}")
-    assert "result.json: damaged" in refused()
+    assert "result.json: damaged" in refused(folder)
 
 
 def test_cells_are_grouped_once():

@@ -39,12 +39,10 @@ def test_a_name_leads_to_every_digest(folder, capsys):
 
 
 @pytest.mark.parametrize(("name", "said"), [("d9@9", "fits no cell of"), ("s0", "cells of")])
-def test_names_that_fit_none_or_too_many(folder, name, said, capsys, monkeypatch):
+def test_names_that_fit_none_or_too_many(folder, name, said, refused, monkeypatch):
     monkeypatch.setattr("reports.trace.MOST", 2)
-    assert main([str(folder), "--trace", name]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert "there are u0 " in error
+    error = refused(folder, "--trace", name)
+    assert said in error and "there are u0 " in error
 
 
 def test_what_a_measured_cost_follows_from(capsys):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 from pareto_frames import QUARTER, as_rival, pareto_facts, pareto_frame, with_rivals
-from small_studies import marked_in, sealed, words_of
+from small_studies import edited, make_folder, marked_in, words_of
 
-from analysis.frame import own_rows
+from analysis.frame import load_frame, own_rows
 from analysis.study_file import ParetoFile
 from reports.build import make_report
 from reports.pareto import rivals as page
@@ -27,21 +27,15 @@ def folder(tmp_path_factory) -> Path:
     """Of a study whose rivals are its own fixed share and, without NLL, its base once more."""
     frame = pareto_frame(**SHARED, status={("fixed 1", 4, QUARTER): "failed"})
     alone = as_rival(frame, "fixed 1", "alone", weight_bytes=3 * 2**20)
-    made = tmp_path_factory.mktemp("rivals") / "pareto"
-    made.mkdir()
     skip = as_rival(frame, "base", "skip")
     skip = skip[~skip["metric"].str.contains("nll")]
-    with_rivals(frame, alone, skip).to_parquet(made / "frame.parquet")
     facts = pareto_facts(**SHARED, rivals=FACTS)
-    trained = [model | {"rival": "alone"} for model in facts["models"][-5:]]
-    facts["models"] += trained
-    (made / "study.json").write_text(json.dumps(facts))
-    return sealed(made)
+    facts["models"] += [model | {"rival": "alone"} for model in facts["models"][-5:]]
+    made = tmp_path_factory.mktemp("rivals") / "pareto"
+    return make_folder(made, with_rivals(frame, alone, skip), facts, samples=False)
 
 
 def findings(folder: Path) -> page.RivalFindings:
-    from analysis.frame import load_frame
-
     frame = load_frame(folder / "frame.parquet", training=True)
     study = ParetoFile.load(folder / "study.json")
     return page.RivalFindings(ParetoFindings(study, own_rows(frame), None), frame)
@@ -63,7 +57,7 @@ def test_each_rival_has_its_rule_and_rows(folder):
     assert {"this study", *NAMES} <= names
 
 
-def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, undrawn):
+def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, tmp_path, undrawn):
     report = make_report(folder)
     said = words_of(report.content)
     assert "Rivals at equal memory." in said and "the rule of alone" in said
@@ -72,10 +66,8 @@ def test_the_report_has_a_section_and_a_study_without_rivals_has_none(folder, un
     assert not set(NAMES) & set(report.summary["schedule"]), "rivals are in no other table"
     caption = "Rivals against the progressive"
     assert marked_in(report.content, caption) == {"FD", "NLL"}
-    blind = ParetoFile.load(folder / "study.json").model_copy(update={"ladder": None})
-    assert marked_in(make_report(folder, blind).content, caption) == {"NLL"}
-    frame = pareto_frame(**SHARED)
-    frame.to_parquet(folder / "frame.parquet")
-    (folder / "study.json").write_text(json.dumps(pareto_facts(**SHARED)))
-    plain = make_report(sealed(folder))
+    blind = edited(shutil.copytree(folder, tmp_path / "blind"), ladder=None)
+    assert marked_in(make_report(blind).content, caption) == {"NLL"}
+    bare = make_folder(tmp_path / "bare", pareto_frame(**SHARED), pareto_facts(**SHARED))
+    plain = make_report(bare)
     assert "rivals" not in plain.plates and "rivals" not in plain.answer

@@ -19,7 +19,6 @@ from small_studies import (
 
 from analysis.errors import FrameError
 from analysis.statistics.conflict import load_conflict
-from reports.__main__ import main
 from reports.build import REPORTS, make_report
 from reports.pool import pool
 
@@ -97,15 +96,14 @@ def test_what_runs_has_a_report_before_its_table_is_written(tmp_path):
     assert "No training has gradients to compare" in words_of(report.content)
 
 
-def test_of_too_little_there_is_no_report_but_a_line(tmp_path, monkeypatch, capsys):
+def test_of_too_little_there_is_no_report_but_a_line(tmp_path, monkeypatch, refused):
     folder = edited(folder_of(tmp_path / "study", (0, 1)), pending=3)
 
     def lacking(folder, study):
         raise ValueError("Number of columns must be a positive integer, not 0")
 
     monkeypatch.setitem(REPORTS, "regime", replace(REPORTS["regime"], make_report=lacking))
-    assert main([str(folder)]) == 2
-    assert "3 cells are to come, too little is there for a report; wait" in capsys.readouterr().err
+    assert "3 cells are to come, too little is there for a report; wait" in refused(folder)
 
 
 def test_a_table_that_is_gone_or_another_s_is_named(tmp_path):
