@@ -146,9 +146,8 @@ def _add_components(page: Page, found: Sequence[Quantity]) -> None:
 
 
 def _shared(q: Quantity) -> str:
-    if q.common is None:
-        return ""
-    return _text(deviation(q.common, q.samples if q.metric.kind == "nll" else 1))
+    count = q.samples if q.metric.kind == "nll" else 1
+    return "" if q.common is None else _text(deviation(q.common, count))
 
 
 def _text(ends: Ends) -> str:

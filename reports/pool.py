@@ -108,23 +108,18 @@ def _check_out(out: Path, folders: Sequence[Path]) -> None:
 
 def _check_same(one: Path, a: StudyFile, other: Path, b: StudyFile) -> None:
     """Both are of one config, else a line that names the first thing that differs."""
-    if a.study != b.study:
-        raise _differ("study", one, a.study, other, b.study)
     for name, mine, theirs in differences(_decisive(a), _decisive(b)):
-        raise _differ(name, one, mine, other, theirs)
+        said = f"{name} differs: {one} has {_short(mine)}, {other} has {_short(theirs)}"
+        raise FrameError(f"{said}; pool studies of one config, that differ in units")
 
 
 def _decisive(study: StudyFile) -> dict[str, Any]:
-    """What a number depends on, whatever the unit: flags, and the facts of the file."""
+    """What a number depends on, whatever the unit: study, flags, and the facts of the file."""
     flags = {f"--{name.replace('_', '-')}": v for name, v in study.config.items()}
     for name in FLAGS_OF_UNITS:
         flags.pop(f"--{name}", None)
-    return flags | study.model_dump(mode="json", exclude=OF_A_RUN | OF_UNITS)
-
-
-def _differ(name: str, one: Path, a: Any, other: Path, b: Any) -> FrameError:
-    said = f"{one} has {_short(a)}, {other} has {_short(b)}"
-    return FrameError(f"{name} differs: {said}; pool studies of one config, that differ in units")
+    facts = study.model_dump(mode="json", exclude=OF_A_RUN | OF_UNITS)
+    return {"study": study.study} | flags | facts
 
 
 def _short(value: Any) -> str:

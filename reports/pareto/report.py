@@ -137,8 +137,8 @@ def _add_chosen(page: Page, found: ParetoFindings) -> None:
         }
         for m in found.metrics:
             level, loss = plan.test.get(m.name), plan.losses.get(m.name)
-            row[m.short] = words.unbroken(numbers.interval(level, signed=False))
-            row[m.damage] = words.unbroken(numbers.interval(loss))
+            row[m.short] = words.interval(level, signed=False)
+            row[m.damage] = words.interval(loss)
         within = (words.YES_NO[plan.stands_in.get(m.name)] for m in found.metrics)
         rows.append(row | {f"Within ({named})": ", ".join(within)})
     if not rows:

@@ -17,7 +17,7 @@ from analysis.frame import FINISHED
 from analysis.metrics import Metric
 from analysis.statistics.fronts import KV
 from analysis.statistics.rivals import compare_rivals, inherited_ranks, rival_fronts
-from analysis.statistics.units import NOTHING
+from analysis.statistics.units import NOTHING, Observations
 from analysis.study_file import EQUIDISTANT
 from reports.pareto.findings import ParetoFindings
 from reports.parts import words
@@ -92,7 +92,7 @@ class RivalFindings:
                 # A rival may save memory at any scale.
                 may = votes(self.study, name, len(lost.units), EVERY)
                 star = words.STAR * (may and one.significant(name))
-                row[heading] = words.unbroken(numbers.interval(lost.bounds()) + star)
+                row[heading] = words.interval(lost.bounds()) + star
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -134,22 +134,18 @@ class RivalFindings:
         return {
             "rivals": self.names,
             "compared": [
-                {
-                    "rival": one.front.name,
-                    "plan": one.plan.label,
-                    "kv": one.kv,
-                    "flops_share": one.flops_share,
-                    "weight_bytes": one.weight_bytes,
-                    "damage": {
-                        name: picked(lost.interval(), "estimate", "low", "high")
-                        for name, lost in one.damage.items()
-                    },
-                    "p_holm": one.p_holm,
-                }
+                {"rival": one.front.name, "plan": one.plan.label}
+                | picked(one, "kv", "flops_share", "weight_bytes")
+                | {"damage": {name: _ends(lost) for name, lost in one.damage.items()}}
+                | picked(one, "p_holm")
                 for one in self.compared
             ],
             "kendall_tau": {name: list(found.taus) for name, found in self.ranks.items()},
         }
+
+
+def _ends(lost: Observations) -> dict[str, float]:
+    return picked(lost.interval(), "estimate", "low", "high")
 
 
 def add_rivals(page: Page, rivals: RivalFindings) -> None:

@@ -93,7 +93,7 @@ def add_tests(page: Page, study: StudyFile, ledger: Sequence[LedgerRow]) -> None
             "Estimate of": ": ".join(filter(None, (line.part, test.label)))
             + (f" ({test.note})" if test.note else ""),
             "Metric": _metric(test, blind),
-            "Value": words.unbroken(measured(test.interval)),
+            "Value": _measured(test.interval),
             "Remains": _remains(test),
             "p": words.unbroken(
                 numbers.p_value(test.p_value if math.isnan(test.p_holm) else test.p_holm)
@@ -166,11 +166,10 @@ def _remains(test: Evidence) -> str:
     return words.unbroken(f"{remains} [{low}, {high}] {margin}")
 
 
-def measured(i: Interval) -> str:
+def _measured(i: Interval) -> str:
     """An estimate with its interval, unless it is exact."""
-    if i.low == i.high == i.estimate:
-        return numbers.number(i.estimate, signed=True)
-    return numbers.interval(i)
+    exact = i.low == i.high == i.estimate
+    return numbers.number(i.estimate, signed=True) if exact else words.interval(i)
 
 
 def negative_results(ledger: Sequence[LedgerRow]) -> list[Text]:

@@ -16,7 +16,7 @@ from analysis.statistics.fronts import KV, Frontier
 from analysis.statistics.intervals import SIGNIFICANCE, holm
 from analysis.statistics.levels import Levels
 from analysis.statistics.units import NOTHING, Observations, observed
-from analysis.study_file import REAL, ModelFacts, ScaleZone, StudyFile, SupernetFile
+from analysis.study_file import REAL, ModelFacts, ScaleZone, StudyFile, SupernetFile, with_selector
 from reports.parts import words
 from reports.parts.metrics import headings
 from reports.parts.page import Page, Text, code, strong
@@ -74,10 +74,16 @@ def _keys(cells: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def _name(schedule: Any, family: Any, plan: Any, selector: Any) -> str:
-    """Of the values of `CELL`."""
+    """Of the values of `CELL`, where plans of several families and selectors stand together."""
     if family == REAL:
         return "real images"
-    return " ".join(filter(None, (schedule, words.plan_name(family, plan, selector))))
+    if family in ("two-zone", "found"):
+        plan = f"{family} {plan}"
+    elif family == "selector":
+        plan = f"{plan} {selector}"
+    else:
+        plan = with_selector(plan, selector)
+    return " ".join(filter(None, (schedule, plan)))
 
 
 def over_words(cells: pd.DataFrame) -> str:
@@ -246,7 +252,7 @@ def level_rows(levels: Levels) -> pd.DataFrame:
     excess = [
         levels.excess((row.schedule, plans[row.plan]), row.metric) for row in table.itertuples()
     ]
-    texts = [words.unbroken(numbers.interval(found.bounds())) for found in excess]
+    texts = [words.interval(found.bounds()) for found in excess]
     above = table.assign(of="excess", text=texts)[[bool(found) for found in excess]]
     return pd.concat([table, above], ignore_index=True)
 
@@ -266,7 +272,7 @@ def add_every_plan(
         for (schedule, plan), share in found.probability.items()
     ]
     floors = [
-        (schedule, REAL, name, "value", words.unbroken(numbers.interval(floor, signed=False)))
+        (schedule, REAL, name, "value", words.interval(floor, signed=False))
         for schedule in dict.fromkeys(schedule for schedule, _ in levels.places)
         for name in names
         if (floor := levels.floor(name).bounds())

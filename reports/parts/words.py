@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from analysis import numbers
+from analysis.statistics.intervals import Interval
 from analysis.statistics.noninferiority import HALF_MARGIN
-from analysis.study_file import SupernetFile, with_selector
+from analysis.study_file import SupernetFile
 
 YES_NO = {True: "yes", False: "no", None: numbers.NOTHING}
 STAR = "*"  # what marks a significant estimate in a table
@@ -14,6 +15,11 @@ UNMARKED = "none where the metric may not decide"  # see `tables.votes`
 def unbroken(text: str) -> str:
     """`text` with spaces that no line breaks at, for the cells of a table."""
     return text.replace(" ", "\u00a0")
+
+
+def interval(found: Interval | None, *, signed: bool = True) -> str:
+    """An estimate with its interval for the cell of a table, or the sign for nothing."""
+    return unbroken(numbers.interval(found, signed=signed))
 
 
 def listed(words: Sequence[str]) -> str:
@@ -62,12 +68,3 @@ def analogue(published: str, dataset: str) -> str:
         f"{published} published for ImageNet and a network of two billion parameters. This is an "
         f"analogue on {dataset}: it can agree or disagree, and settles nothing there."
     )
-
-
-def plan_name(family: str, plan: str, selector: str | None) -> str:
-    """What a plan is called where plans of several groups and selectors stand together."""
-    if family in ("two-zone", "found"):
-        return f"{family} {plan}"
-    if family == "selector":
-        return f"{plan} {selector}"
-    return with_selector(plan, selector)

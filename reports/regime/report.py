@@ -15,7 +15,6 @@ from analysis.maps.regimes import regimes_of
 from analysis.metrics import NLL
 from analysis.statistics.conflict import CONFLICT_FILE, conflict_table, load_conflict
 from analysis.statistics.levels import Levels
-from analysis.statistics.units import Observations
 from analysis.study_file import RegimeFile
 from reports.parts import words
 from reports.parts.figures import ROW_HEIGHT, heatmap_plate
@@ -72,7 +71,10 @@ def judge(study: RegimeFile, frame: pd.DataFrame) -> tuple[LedgerRow, ...]:
 
 def _add_trends(page: Page, found: RegimeFindings) -> None:
     rows = [
-        {"": strong(NAMES[zone]), **{f"Of the {n}": _text(o) for n, o in trends.items()}}
+        {
+            "": strong(NAMES[zone]),
+            **{f"Of the {n}": words.interval(o.bounds()) for n, o in trends.items()},
+        }
         for zone, trends in found.trends.items()
         if trends
     ]
@@ -158,7 +160,10 @@ def _add_differences(page: Page, found: RegimeFindings) -> None:
             "Schedule": kind,
             "Base": f"{regime.base_images:,}",
             "Rate": f"{regime.lr:g}",
-            **{plan.label: _text(regime.against_fixed(kind, (plan,))) for plan in found.every_plan},
+            **{
+                plan.label: words.interval(regime.against_fixed(kind, (plan,)).bounds())
+                for plan in found.every_plan
+            },
         }
         for kind in COMPARED
         for regime in found.regimes
@@ -184,8 +189,8 @@ def _add_levels(page: Page, found: RegimeFindings) -> None:
             row["Rate"] = numbers.NOTHING if kind == "base" else f"{regime.lr:g}"
             for plan in found.every_plan:
                 place = regime.place(kind, plan)
-                level = regime.levels.observed(place, NLL.name) if place else None
-                row[plan.label] = _text(level, signed=False)
+                level = regime.levels.observed(place, NLL.name).bounds() if place else None
+                row[plan.label] = words.interval(level, signed=False)
             rows.append(row)
     page.table(
         pd.DataFrame(rows),
@@ -193,7 +198,3 @@ def _add_levels(page: Page, found: RegimeFindings) -> None:
         grouped=True,
         numeric_from=1,
     )
-
-
-def _text(found: Observations | None, *, signed: bool = True) -> str:
-    return words.unbroken(numbers.interval(found.bounds() if found else None, signed=signed))

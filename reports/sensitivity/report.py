@@ -54,7 +54,13 @@ def make_report(folder: Path, study: SensitivityFile) -> Report:
     said = sentences.answer_text(found)
     page.answer(sentences.QUESTION, verdict_words(ledger), said, label="Verdict")
     add_ledger(page, study, ledger)
-    _add_main_figure(page, found)
+    page.figure(
+        "windows",
+        partial(_windows_plate, found),
+        "What windows of scales cost, and every other split. ",
+        sentences.windows_caption(found),
+        sentences.basis(found, found.judging) + sentences.splits(found),
+    )
     page.heading("Early against late scales")
     _add_windows(page, found)
     _add_asymmetry(page, found, found.main.asymmetry)
@@ -99,16 +105,6 @@ def _answer(found: Findings) -> dict[str, Any]:
             for a in mine.asymmetry.estimates
         ],
     }
-
-
-def _add_main_figure(page: Page, found: Findings) -> None:
-    page.figure(
-        "windows",
-        partial(_windows_plate, found),
-        "What windows of scales cost, and every other split. ",
-        sentences.windows_caption(found),
-        sentences.basis(found, found.judging) + sentences.splits(found),
-    )
 
 
 def _windows_plate(found: Findings) -> Figure:
@@ -305,7 +301,7 @@ def _add_figures(page: Page, found: Findings, mine: SelectorFindings) -> None:
     basis = sentences.basis(found)
     if mine.asymmetry.estimates:
         draw = partial(_asymmetry_plate, found, mine)
-        add("asymmetry", draw, sentences.asymmetry_caption(mine.asymmetry), basis)
+        add("asymmetry", draw, sentences.ASYMMETRY, basis)
     if main:
         page.heading("Scale by scale")
     if mine.scales:

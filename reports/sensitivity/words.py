@@ -9,7 +9,7 @@ from analysis.claims.rows import Kind
 from analysis.figures.asymmetry import scale_range
 from analysis.maps.heatmap import Heatmap, largest
 from analysis.metrics import Metric
-from analysis.statistics.asymmetry import PRIMARY, AsymmetryStudy
+from analysis.statistics.asymmetry import PRIMARY
 from analysis.statistics.intervals import Verdict
 from analysis.statistics.units import LEAST_UNITS, NOTHING
 from analysis.study_file import SensitivityFile
@@ -28,6 +28,15 @@ QUESTION = (
     "the depth of a trained network scale by scale, without further training, and measure what "
     "gets worse."
 )
+ASYMMETRY = (
+    "The asymmetry A, undivided as published and as rates.",
+    " A is divided by the sum of its terms' sizes so that metrics share an axis (+1: all "
+    f"damage is early, {numbers.MINUS}1: all is late; intervals are cut at the axis' ends). "
+    "Filled marks differ from zero at p < 0.05, unadjusted; grey diamonds are teacher-forced "
+    "NLL, which never decides. Only A per window bears on claim C1; the others are statements "
+    "about efficiency. ",
+)
+"""The caption of the figure of normalisations."""
 LEADS = {
     Verdict.REPRODUCED: "Yes: in this study the early scales need depth more than the late ones.",
     Verdict.CONTRADICTED: "No: in this study the late scales need depth more than the early ones.",
@@ -218,18 +227,6 @@ def propagation_caption(data: Heatmap, where: str) -> Caption:
     )
     before = (data.measured & np.tril(ones, -1)).any()
     return lead, [finding, strong(broken) if before else "", reading, marks([data])]
-
-
-def asymmetry_caption(study: AsymmetryStudy) -> Caption:
-    """How to read the figure of normalisations."""
-    return (
-        "The asymmetry A, undivided as published and as rates.",
-        " A is divided by the sum of its terms' sizes so that metrics share an axis (+1: all "
-        f"damage is early, {numbers.MINUS}1: all is late; intervals are cut at the axis' ends). "
-        "Filled marks differ from zero at p < 0.05, unadjusted; grey diamonds are teacher-forced "
-        "NLL, which never decides. Only A per window bears on claim C1; the others are statements "
-        "about efficiency. ",
-    )
 
 
 def _windows(study: SensitivityFile) -> list[str]:
