@@ -33,8 +33,8 @@ def make_report(folder: Path, study: EfficiencyFile) -> Report:
     _add_claims(page, ledger)
     summary = pd.DataFrame(columns=["batch"])
     if found:
-        add_latency(page, study, found)
-        add_memory(page, study, found)
+        add_latency(page, found)
+        add_memory(page, found)
         tables = [one.latency.join(one.memory).assign(batch=one.batch) for one in found]
         summary = pd.concat([table.reset_index() for table in tables], ignore_index=True)
     if training is not None:
@@ -63,24 +63,22 @@ def _verdict(study: EfficiencyFile, found: list[Sampling]) -> str:
 def _answer(found: list[Sampling]) -> Text:
     said: list[Text] = []
     for one in found:
-        memory, latency = one.memory, one.latency
-        full = one.memory.loc[OURS, one.study.full]
-        least = memory["peak"].idxmin()
-        share = memory.loc[least, "peak"] / full["peak"]
+        whole = (OURS, one.study.full)
+        full, least = one.memory.loc[whole], one.memory["peak"].idxmin()
+        share = one.memory.loc[least, "peak"] / full["peak"]
         saves = f"{label(*least)} holds {numbers.percent(share)} of that"
         said += [
             strong(f"Batch {one.batch}. "),
-            f"A generation takes {numbers.seconds(latency.loc[(OURS, one.study.full), 'seconds'])} "
-            f"in full and holds {numbers.size(full['peak'])} at once beside its weights, set by "
-            f"{set_by(full)}; "
-            f"{saves if share < 1 else 'no plan holds less'}. ",
+            f"A generation takes {numbers.seconds(one.latency.loc[whole, 'seconds'])} in full and "
+            f"holds {numbers.size(full['peak'])} at once beside its weights, set by "
+            f"{set_by(full)}; {saves if share < 1 else 'no plan holds less'}. ",
         ]
     return said or "The tables say what was measured."
 
 
 def _add_training(page: Page, training: Training) -> None:
     page.heading("Training")
-    setting, cached = on(training.study, training.batch), training.online_ratio
+    cached = training.online_ratio
     rows = [
         {
             "Plan": strong(str(row.Index)),
@@ -94,8 +92,8 @@ def _add_training(page: Page, training: Training) -> None:
     ]
     page.table(
         pd.DataFrame(rows),
-        f"Training steps, {setting}: median and range of the repeats, by turns; the step over the "
-        "full network's, beside the same of FLOPs; what a step holds beside parameters and "
+        f"Training steps, {on(training)}: median and range of the repeats, by turns; the step over "
+        "the full network's, beside the same of FLOPs; what a step holds beside parameters and "
         "optimiser at its peak.",
     )
     fixed = {kind: numbers.size(size) for kind, size in training.fixed.items()}

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import numbers
-from analysis.efficiency_file import OURS, EfficiencyFile
+from analysis.efficiency_file import OURS
 from analysis.figures import costs
 from analysis.figures.colours import FIXED
 from analysis.figures.theme import INK, LATE, new_figure
@@ -22,7 +22,7 @@ PUBLISHED_MIB = {FULL: 28_677, PlanKey(16, 6): 16_092}  # KV of VAR-d30 at batch
 D30 = "VAR-d30 at batch 64 with guidance, bfloat16: by arithmetic"
 
 
-def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
+def add_latency(page: Page, found: list[Sampling]) -> None:
     page.heading("Time")
     for one in found:
         rows = [
@@ -41,7 +41,7 @@ def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> Non
         ]
         page.table(
             pd.DataFrame(rows),
-            f"Latency, {on(study, one.batch)}: median and range of {one.seconds.shape[1]} turns. "
+            f"Latency, {on(one)}: median and range of {one.seconds.shape[1]} turns. "
             "× full, × reference: times as fast as these, paired turn by turn. FLOPs allow: the "
             "ratio of the transformer's FLOPs. Of that: the share of it that the transformer's "
             "stages reach. Matrix, copy: shares reached of the rates that this machine was "
@@ -52,16 +52,15 @@ def add_latency(page: Page, study: EfficiencyFile, found: list[Sampling]) -> Non
         "latency",
         partial(_latency_plate, last, last.by_stage),
         "Latency by scale and stage. ",
-        f"{on(study, last.batch)}; medians of the repeats. The reference's style runs the full "
-        "network.",
+        f"{on(last)}; medians of the repeats. The reference's style runs the full network.",
     )
     page.figure(
         "speedup",
         partial(_speedup_plate, found),
         "Speed-up against FLOPs. ",
-        f"{study.measured_on}. Filled: the transformer's stages; hollow: the whole generation, "
-        "with its range over turns, which decodes more images at once where the plan leaves room. "
-        "On the line a plan is as much faster as its FLOPs are fewer.",
+        f"{last.study.measured_on}. Filled: the transformer's stages; hollow: the whole "
+        "generation, with its range over turns, which decodes more images at once where the plan "
+        "leaves room. On the line a plan is as much faster as its FLOPs are fewer.",
     )
 
 
@@ -101,7 +100,7 @@ def _speedup_plate(found: list[Sampling]) -> Figure:
     return figure
 
 
-def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None:
+def add_memory(page: Page, found: list[Sampling]) -> None:
     page.heading("Memory")
     for one in found:
         rows = [
@@ -121,7 +120,7 @@ def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None
         ]
         page.table(
             pd.DataFrame(rows),
-            f"Memory beside the weights, {on(study, one.batch)}. KV: by arithmetic, and read off "
+            f"Memory beside the weights, {on(one)}. KV: by arithmetic, and read off "
             "the tensors; transformer: all that is alive at once in its stages; peak: of the "
             "whole generation, with the stage that sets it; predicted: the same by a run without "
             "tensors' contents. Launches: operations that compute. Waits: times that host and "
@@ -132,15 +131,15 @@ def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None
         "memory_course",
         partial(_course_plate, one),
         "Memory over the course of a generation. ",
-        f"{on(study, one.batch)}. Lines: all that is alive, largest within each stage; dotted: "
+        f"{on(one)}. Lines: all that is alive, largest within each stage; dotted: "
         "the cache by arithmetic. Shades as the stages of the figure of latency; the dashed line "
         "is the reference's style, which runs the full network.",
     )
     page.figure(
         "memory",
-        partial(_memory_plate, study, one),
+        partial(_memory_plate, one),
         "Memory against the reference's style, the published figures and the limit. ",
-        f"Left: {on(study, one.batch)}, measured, and the reference's cache for the same plan by "
+        f"Left: {on(one)}, measured, and the reference's cache for the same plan by "
         f"arithmetic. Right: {D30}; the limit frees a pair once its last reader has run, which "
         "is what our cache does.",
     )
@@ -149,21 +148,23 @@ def add_memory(page: Page, study: EfficiencyFile, found: list[Sampling]) -> None
 def _course_plate(one: Sampling) -> Figure:
     figure = new_figure(height=2.9)
     names = [label(*name) for name in one.names]
-    title = on(one.study, one.batch)
-    costs.draw_memory_course(figure.subplots(), one.course, names, title=title)
+    costs.draw_memory_course(figure.subplots(), one.course, names, title=on(one))
     return figure
 
 
-def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
+def _memory_plate(one: Sampling) -> Figure:
     ways = {"reference's cache": INK, "our cache": FIXED[2], "peak of a generation": LATE}
-    plans = list(study.plans)
-    mine = one.memory.loc[OURS]
-    reference = [one.batch * study.plans[plan].kv_bytes_reference for plan in plans]
-    here = pd.DataFrame({"plan": plans, "reference's cache": reference, "published": math.nan})
-    here["our cache"], here["peak of a generation"] = (
-        mine.loc[plans, name].to_numpy() for name in ("kv_live", "peak")
+    plans, mine = one.study.plans, one.memory.loc[OURS].loc[list(one.study.plans)]
+    here = pd.DataFrame(
+        {
+            "plan": list(plans),
+            "reference's cache": [one.batch * plan.kv_bytes_reference for plan in plans.values()],
+            "our cache": mine["kv_live"].to_numpy(),
+            "peak of a generation": mine["peak"].to_numpy(),
+            "published": math.nan,
+        }
     )
-    paper = [study.paper_cost[plan.label] for plan in PAPERS]
+    paper = [one.study.paper_cost[plan.label] for plan in PAPERS]
     there = pd.DataFrame(
         {
             "plan": [plan.label for plan in PAPERS],
@@ -176,7 +177,6 @@ def _memory_plate(study: EfficiencyFile, one: Sampling) -> Figure:
     left, right = figure.subplots(1, 2)
     costs.draw_memory_bars(left, here, ways, title=f"measured: {short(one)}")
     of_limit = {"reference's cache": INK, "our cache, the limit": FIXED[2]}
-    costs.draw_memory_bars(
-        right, there, of_limit, title="by arithmetic: VAR-d30, bfloat16, batch 64"
-    )
+    title = "by arithmetic: VAR-d30, bfloat16, batch 64"
+    costs.draw_memory_bars(right, there, of_limit, title=title)
     return figure

@@ -3,13 +3,12 @@
 from typing import Any
 
 from analysis import numbers
-from analysis.efficiency_file import EfficiencyFile
-from analysis.maps.generation import Sampling
+from analysis.maps.generation import Sampling, Training
 from reports.parts import words
 
 
-def on(study: EfficiencyFile, batch: int) -> str:
-    return f"{study.measured_on}, batch {batch}"
+def on(measured: Sampling | Training) -> str:
+    return f"{measured.study.measured_on}, batch {measured.batch}"
 
 
 def short(one: Sampling) -> str:

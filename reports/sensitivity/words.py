@@ -114,22 +114,16 @@ def basis(found: Findings, metrics: Sequence[Metric] | None = None, *families: s
     return text[0].upper() + text[1:]
 
 
-def _units_measured(found: Findings, family: str) -> str:
-    """The units of a family of plans, where it was measured in some alone."""
-    units = found.damages.units_of(family)
-    return "" if units == found.units else words.listed([f"unit {unit}" for unit in units])
-
-
-def place(found: Findings, family: str) -> str:
+def place(found: Findings, family: str, said: str = ", in {}") -> str:
     """`, in unit 0`, where plans of a family were measured in some units alone."""
-    of = _units_measured(found, family)
-    return f", in {of}" if of else ""
+    units = found.damages.units_of(family)
+    alone = words.listed([f"unit {unit}" for unit in units])
+    return "" if units == found.units else said.format(alone)
 
 
 def splits(found: Findings) -> str:
     """In which units the other splits were measured, where that is not in all."""
-    of = _units_measured(found, "prefix")
-    return f" The claim's own split is of all units, the others of {of}." if of else ""
+    return place(found, "prefix", " The claim's own split is of all units, the others of {}.")
 
 
 def marks(maps: Sequence[Heatmap]) -> str:
