@@ -296,7 +296,7 @@ def _record(
     paths: ReportPaths,
 ) -> None:
     """A parent run with the answer, a child run a cell."""
-    from studies.tracking.logged import LoggedAnswer, LoggedStudy
+    from studies.tracking.logged import Answer, LoggedStudy
     from studies.tracking.mirror import mirror_study, mirroring
     from studies.tracking.outline import Outline, OutlinedCell, relative
 
@@ -319,7 +319,7 @@ def _record(
             OutlinedCell(digest=result.digest, name=gauge.name, params={"part": gauge.part})
             for gauge, result in results.items()
         ),
-        answer=LoggedAnswer(
+        answer=Answer(
             note=f"{file.question}\n\n**{paths.verdict}**. {paths.said['answer']}",
             metrics={"study/seconds cells": file.seconds},
             tags={f"verdict {row['claim']}": row["verdict"] for row in paths.said["ledger"]},

@@ -255,6 +255,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         from analysis.errors import FrameError
         from reports import build
+        from studies.grid.folder import write_sheet
         from studies.running.runner import run_cells, say_bad, say_done, split_cells
         from studies.tracking.mirror import Mirror
         from studies.tracking.outline import Outline
@@ -298,7 +299,9 @@ class Study(abc.ABC, Generic[Config, Found]):
             say_bad(ended)
             with locked(outcome.folder / ".lock"):  # one study writes there at a time
                 try:
-                    written = self._write_folder(outcome, digest)
+                    written = self._write_basis(outcome, digest)
+                    write_sheet(outcome, self.sheet(outcome))
+                    written += self.write_more(outcome)
                     paths = build(outcome.folder)
                 except FrameError as error:
                     raise UserError(f"no report: {error}") from None
@@ -316,14 +319,6 @@ class Study(abc.ABC, Generic[Config, Found]):
             config_digest=digest,
             params=self.config.measured,
         )
-
-    def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
-        """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
-        from studies.grid import folder
-
-        written = self._write_basis(outcome, digest)
-        folder.write_sheet(outcome, self.sheet(outcome))
-        return [*written, *self.write_more(outcome)]
 
     def _write_basis(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame and study file, of what has ended so far."""

@@ -28,7 +28,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from sqlalchemy import URL, Engine, event
 
 from analysis.study_file import STATUSES
-from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedData, LoggedStudy
 from varant.data import datasets
 from varant.errors import UserError
 from varant.files import locked, replacing
@@ -109,7 +109,7 @@ class StudyRecord:
         return run
 
     def finish(
-        self, answer: LoggedAnswer, spreads: Mapping[str, float], workspace: Path, *, failed: bool
+        self, answer: Answer, spreads: Mapping[str, float], workspace: Path, *, failed: bool
     ) -> None:
         """Attach artifacts, facts and note; end the parent run.
 

@@ -16,7 +16,7 @@ from small_studies import make_folder, study_facts
 
 from studies.cells.result import CellResult, Measurements, write_result
 from studies.tracking.__main__ import main
-from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from studies.tracking.mirror import Mirror, mirror_study
 from studies.tracking.outline import Outline, OutlinedCell
 from studies.tracking.spread import over_units
@@ -159,7 +159,7 @@ def of_two(workspace: Path) -> Workspace:
         for i, digest in enumerate(digests)
     )
     second = replace(second, compared={"baseline": first.digest})
-    answer = LoggedAnswer(note="n", metrics={"m": 1.5}, tags={"verdict": "v"}, artifacts={})
+    answer = Answer(note="n", metrics={"m": 1.5}, tags={"verdict": "v"})
     ended = Outline(study=study, cells=(first, second, third), answer=answer)
     killed = Outline(study=replace(study, experiment="eight"), cells=(first,))
     for outline in (ended, killed):
@@ -237,7 +237,7 @@ def test_a_spread_that_changed_is_written_again_and_no_other(of_two):
     from studies.tracking.mlflow_runs import open_study
 
     study = replace(STUDY, experiment="ten", config_digest="f" * 64)
-    answer = LoggedAnswer(note="n", metrics={"m": 1.5}, tags={}, artifacts={})
+    answer = Answer(note="n", metrics={"m": 1.5}, tags={})
     record = open_study(of_two.folder, study)
     for spreads in ({"mean/a": 1.0, "mean/b": 1.0}, {"mean/a": 2.0, "mean/b": 1.0}):
         record.finish(answer, spreads, of_two.folder, failed=False)
