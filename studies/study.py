@@ -364,7 +364,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             f"workspace {self.config.run.workspace}: cells and networks that are there are not "
             "made again"
         )
-        price = price_of(bench, tasks, self.config, networks=self.networks)
+        price = price_of(bench, tasks, self.config)
         if price is not None:
             lines += [*price.lines, *self.price_lines(points, price.seconds)]
         if said := self._outlook_lines(bench, None if price is None else price.unit_seconds):

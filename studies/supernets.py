@@ -183,7 +183,7 @@ class SupernetStudy(Study[Config, Found]):
         """Unit by unit the base's plans, the trainings, and each model's plans."""
         arms = self.arms(bench.geometry, found)
         for unit in self.judged:
-            columns: dict[str, Any] = {"schedule": BASE, "kind": BASE, "seed": unit, "anchor": BASE}
+            columns: dict[str, Any] = {"schedule": BASE, "kind": BASE, "seed": unit}
             columns["train_switch"] = arms[0].switch
             yield from self.network_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
             yield from self.arm_points(bench, arms, unit)

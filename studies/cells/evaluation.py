@@ -170,9 +170,7 @@ class Likelihood(PlanTask):
     def measure(self, cell: Cell, folder: Path) -> CellResult:
         from studies.cells.measuring import likelihood
 
-        subject, images = self.subject(cell), self.evaluation.nll_images
-        held_out = subject.loaded.held_out
-        found = likelihood(subject, held_out.tokens.test, images, shared=held_out.shared)
+        found = likelihood(self.subject(cell), self.evaluation.nll_images)
         write_json(folder / WHOLE_FILE, cell.identity)
         return CellResult(digest=cell.digest, metrics=found)
 

@@ -140,8 +140,7 @@ def evaluate(
     first classes.
     """
     held_out, classes = subject.loaded.held_out, subject.loaded.model.num_classes
-    test, shared = held_out.tokens.test, held_out.shared
-    metrics = likelihood(subject, test, wanted.nll_images, shared=shared)
+    metrics = likelihood(subject, wanted.nll_images)
     if wanted.select_images:
         metrics |= select_likelihood(subject, wanted.select_images)
     shown, peaks, left = list[Tensor](), [0], min(classes, SHEET_CLASSES)
@@ -299,23 +298,24 @@ def costs_of(subject: UnderPlan, *, guidance: bool) -> dict[str, Measurements]:
     return {name: Measurements.exact(value) for name, value in exact.items()}
 
 
-def likelihood(
-    subject: UnderPlan, tokens: TokenSplit, images: int, *, shared: bool = False
-) -> dict[str, Measurements]:
-    """Teacher-forced NLL in nats/token: mean, scale by scale; nothing where it is not defined.
-    `shared`: whether other units have these images."""
-    nll_NK = subject.nll(tokens, images)
+def likelihood(subject: UnderPlan, images: int) -> dict[str, Measurements]:
+    """Teacher-forced NLL of test images in nats/token: mean, scale by scale; nothing where it is
+    not defined."""
+    held_out, patch_nums = subject.loaded.held_out, subject.plan.patch_nums
+    nll_NK = subject.nll(held_out.tokens.test, images)
     if nll_NK is None:
         return {}
-    columns = {NLL.name: mean_nll(nll_NK, subject.plan.patch_nums)}
+    columns = {NLL.name: mean_nll(nll_NK, patch_nums)}
     columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
-    return {name: _mean(nll_N, shared=shared) for name, nll_N in columns.items()}
+    return {name: _mean(nll_N, shared=held_out.shared) for name, nll_N in columns.items()}
 
 
 def select_likelihood(subject: UnderPlan, images: int) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
-    found = likelihood(subject, subject.loaded.tokens.select, images)
-    return {SELECT.name: found[NLL.name]} if found else {}
+    nll_NK = subject.nll(subject.loaded.tokens.select, images)
+    if nll_NK is None:
+        return {}
+    return {SELECT.name: _mean(mean_nll(nll_NK, subject.plan.patch_nums), shared=False)}
 
 
 @torch.inference_mode()
