@@ -156,11 +156,9 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
     client = _opened(workspace / DATABASE)
     experiment = client.get_experiment_by_name(study.experiment)
     if experiment is None:
-        experiment_id = client.create_experiment(
-            study.experiment,
-            artifact_location=(workspace / ARTIFACTS / study.experiment).resolve().as_uri(),
-            tags={KIND: TRAINING},
-        )
+        artifacts = (workspace / ARTIFACTS / study.experiment).resolve().as_uri()
+        kind = {KIND: TRAINING}
+        experiment_id = client.create_experiment(study.experiment, artifacts, tags=kind)
     else:
         experiment_id = experiment.experiment_id
         if KIND not in experiment.tags:  # of an older version, or begun by hand

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import torch
 from command_lines import config_of
 from mlflow_runs import finished_runs
-from study_commands import Command
+from study_commands import FEW, Command
 
 from analysis.search_file import SearchFile
 from reports import ReportPaths, build
@@ -26,18 +27,8 @@ from varant.sample import SampleConfig, main as sample_main
 
 SEARCH = Command(study=Search, config=SearchConfig)
 TRIALS = 20
-SMALL = Command(
-    study=Search,
-    config=SearchConfig,
-    flags={
-        "quick": True,
-        "trials": TRIALS,
-        "kv_limit": 0.6,
-        "score_images": 60,
-        "samples": 80,
-        "nll_images": 40,
-    },
-)
+FLAGS = FEW | {"trials": TRIALS, "kv_limit": 0.6, "score_images": 60}
+SMALL = replace(SEARCH, flags=FLAGS)
 
 
 @pytest.fixture(scope="module")
