@@ -126,15 +126,10 @@ def test_found_plans_are_obeyed(finished, tmp_path):
     assert out.exists()
 
 
-def test_another_switch_is_said_loudly(finished, copied, capsys, undrawn):
-    given = {"model": finished[0].parent / "supernet", "selectors": "ranked"}
-    SMALL.run(copied, switch=2, trials=2, **given)
+def test_another_sampler_cost_and_switch_which_is_said_loudly(finished, copied, capsys, undrawn):
+    other = {"sampler": "tpe", "cost": "flops", "switch": 2, "selectors": "ranked"}
+    SMALL.run(copied, model=finished[0].parent / "supernet", **other)
     assert "warning: --switch 2: the supernet was trained for 3" in capsys.readouterr().err
-
-
-def test_other_samplers_and_costs(finished, copied, undrawn):
-    supernet = finished[0].parent / "supernet"
-    SMALL.run(copied, model=supernet, sampler="tpe", cost="flops")
     facts = json.loads((copied / "search-quick" / "study.json").read_text())
     assert facts["weighed"] == "flops" and facts["sampler"] == "tpe"
     assert len(facts["scored"]) == TRIALS
