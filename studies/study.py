@@ -24,7 +24,7 @@ from studies.cells.result import PENDING, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point, bounded, splits_of
-from studies.tracking.logged import Answer, LoggedStudy
+from studies.tracking.logged import Answer, LoggedData, LoggedStudy
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, locked, sha256_file
 from varant.flags import command_words, flags_of, shown
@@ -310,6 +310,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
+        data, shape = bench.dataset, bench.geometry
         return LoggedStudy(
             experiment=self.folder_name,
             study=self.name,
@@ -318,6 +319,8 @@ class Study(abc.ABC, Generic[Config, Found]):
             question=self.question,
             config_digest=digest,
             params=self.config.measured,
+            data=LoggedData(name=data.name, digest=data.digest, images=data.sizes["test"]),
+            geometry=f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales",
         )
 
     def _write_basis(self, outcome: Outcome[Found], digest: str) -> list[Path]:

@@ -23,7 +23,7 @@ from studies.cells.gauge import medians
 from studies.cells.result import CellResult
 from studies.cells.training import curve_of
 from studies.grid.point import Outcome, Point
-from studies.tracking.logged import Answer, LoggedCell, LoggedData, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.files import locked
 from varant.manifest import LOCK, Damaged, recording, verified
 from varant.store.workspace import Workspace
@@ -76,12 +76,6 @@ class Outline:
         cls, study: LoggedStudy, points: Sequence[Point], cells: Mapping[Task, Cell], bench: Planned
     ) -> Outline:
         """Of the points of a study's grid; points may share a cell, which the first one names."""
-        shape, data = bench.geometry, bench.dataset
-        study = replace(
-            study,
-            data=LoggedData(name=data.name, digest=data.digest, images=data.sizes["test"]),
-            geometry=f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales",
-        )
         by_digest: dict[str, list[Point]] = {}
         for point in points:
             by_digest.setdefault(cells[point.task].digest, []).append(point)
