@@ -28,7 +28,6 @@ from varant.devices import check_device, check_precision, is_cuda
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, sha256_file
 from varant.flags import Batches, Times, choices, command_words, flags_of, plain, shown
-from varant.manifest import recording
 from varant.presets import presets
 from varant.start.config import RunConfig
 from varant.store.workspace import Workspace
@@ -280,16 +279,14 @@ def _write_frame(
     import pandas as pd
 
     from analysis.efficiency_file import COLUMNS, checked_measured
-    from analysis.frame import write_parquet
     from analysis.study_file import FRAME_FILE
     from studies.cells.gauge import rows_of
+    from studies.grid.folder import write_table
 
     path = workspace.study(f"{STUDY}-quick" if config.run.quick else STUDY) / FRAME_FILE
     rows = [row for result in results.values() for row in rows_of(result)]
     frame = checked_measured(pd.DataFrame(rows, columns=list(COLUMNS)))
-    with recording(path, fresh=True) as aside:
-        write_parquet(aside, frame)
-    return path
+    return write_table(path, frame, fresh=True)
 
 
 def _record(
@@ -299,7 +296,7 @@ def _record(
     paths: ReportPaths,
 ) -> None:
     """A parent run with the answer, a child run a cell."""
-    from studies.tracking.logged import LoggedAnswer, LoggedStudy
+    from studies.tracking.logged import Answer, LoggedStudy
     from studies.tracking.mirror import mirror_study, mirroring
     from studies.tracking.outline import Outline, OutlinedCell, relative
 
@@ -322,7 +319,7 @@ def _record(
             OutlinedCell(digest=result.digest, name=gauge.name, params={"part": gauge.part})
             for gauge, result in results.items()
         ),
-        answer=LoggedAnswer(
+        answer=Answer(
             note=f"{file.question}\n\n**{paths.verdict}**. {paths.said['answer']}",
             metrics={"study/seconds cells": file.seconds},
             tags={f"verdict {row['claim']}": row["verdict"] for row in paths.said["ledger"]},

@@ -20,13 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from analysis.instrument_file import TABLE, NoiseFile
-from analysis.study_file import BASE
 from studies.cells.evaluation import Measurement
 from studies.cells.training import Training
 from studies.grid.point import Outcome, Point
@@ -95,41 +93,24 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
                 f"{least}"
             )
 
-    def points(self, bench: Planned, found: None) -> Iterator[Point]:
-        """Unit by unit the base, then each training seed: every plan, count and draw."""
-        (arm,) = self.arms(bench.geometry, None)
-        for unit in self.judged:
-            seeds, base = self.seeds_of(unit), {"schedule": BASE, "kind": BASE, "anchor": BASE}
-            placed: dict[str, Any] = {"unit": unit, "train_switch": arm.switch}
-            measured = partial(self._measured, bench, unit)
-            columns = placed | base | {"seed": unit}
-            yield from measured(f"{BASE} u{unit}", None, range(len(seeds)), columns)
-            for place, seed in enumerate(seeds):
-                training = self.training(bench, arm, unit, seed)
-                name = f"{arm.label} u{unit} s{seed}"
-                columns = placed | arm.columns | {"seed": seed}
-                budget = {"family": "training", "budget_images": training.config.budget_images}
-                yield Point(name=name, task=training, columns=columns | budget)
-                yield from measured(name, training, range(place, place + 1), columns)
-
-    def _measured(
-        self,
-        bench: Planned,
-        unit: int,
-        name: str,
-        trained: Training | None,
-        places: range,
-        columns: Mapping[str, Any],
+    def model_points(
+        self, bench: Planned, training: Training, selector: str | None, columns: dict[str, Any]
     ) -> Iterator[Point]:
-        """Every plan of a network, at every count and draw.
+        name = f"{columns['schedule']} u{training.unit} s{columns['seed']}"
+        placed = {"family": "training", "budget_images": training.config.budget_images}
+        yield Point(name=name, task=training, columns=columns | placed)
+        yield from self.network_points(bench, name, selector, trained=training, **columns)
 
-        Args:
-            places: of the training seeds whose draws these are: a trained network has its own, the
-                base those of all.
-        """
-        config, first = self.config, bench.evaluation_of(unit)
-        for (row, part), place, draw in product(enumerate(PARTS), places, range(config.draws)):
-            number = (row * config.seeds + place) * config.draws + draw
+    def network_points(
+        self, bench: Planned, name: str, trained_for: str | None, **columns: Any
+    ) -> Iterator[Point]:
+        """Every plan at every count and draw: a trained network has draws of its own, the base
+        those of all that are trained from it."""
+        unit, trained, draws = columns["unit"], columns.get("trained"), self.config.draws
+        seeds, first = self.seeds_of(unit), bench.evaluation_of(unit)
+        places = range(len(seeds)) if trained is None else [seeds.index(columns["seed"])]
+        for (row, part), place, draw in product(enumerate(PARTS), places, range(draws)):
+            number = (row * len(seeds) + place) * draws + draw
             evaluation = first.model_copy(
                 update={
                     "samples": first.samples // part,
@@ -139,9 +120,7 @@ class Noise(SwitchedStudy[NoiseConfig, None]):
             )
             for plan, placed in self._plans(bench.geometry, whole=part == 1, base=trained is None):
                 shown = f"{name} {plan.name} n{evaluation.samples} draw {number}"
-                point = self.plan_point(
-                    bench, shown, plan, **columns, **placed, trained=trained, draw=number
-                )
+                point = self.plan_point(bench, shown, plan, **columns, **placed, draw=number)
                 task = Measurement(plan=plan, evaluation=evaluation, unit=unit, trained=trained)
                 yield replace(point, task=task)
 

@@ -212,6 +212,7 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
         """
         from analysis.errors import FrameError
         from reports.ablation import ablation
+        from studies.tracking.outline import relative
         from studies.tracking.spread import named
 
         said, out = super().answer(outcome, paths), outcome.folder / "ablation"
@@ -227,7 +228,8 @@ class Pareto(SwitchedStudy[ParetoConfig, None]):
         for one in table.differences:
             place = f"{one.way.name} {one.plan.label}"
             metrics[f"ablation/{named(one.metric.name, place)}"] = one.damage.estimate
-        return replace(said, metrics=metrics, files=tuple(sorted(out.iterdir())))
+        files = relative(sorted(out.iterdir()), outcome.bench.site.workspace)
+        return replace(said, metrics=metrics, artifacts={"": files})
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from studies.study import main
 from studies.supernets import Arm, SwitchedConfig, SwitchedStudy
 from varant.errors import UserError
 from varant.flags import Counts, Rates
-from varant.manifest import recording
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 from varant.presets import PresetName
@@ -241,8 +240,8 @@ class RegimeStudy(SwitchedStudy[RegimeConfig, None]):
 
     def write_more(self, outcome: Outcome[None]) -> list[Path]:
         """Training curves, and the conflict of gradients."""
-        from analysis.frame import write_parquet
         from analysis.statistics.conflict import CONFLICT_FILE, NETWORK, conflict_table
+        from studies.grid.folder import write_table
 
         geometry, found = outcome.bench.geometry, list[dict[str, object]]()
         for point in outcome.points:
@@ -252,9 +251,8 @@ class RegimeStudy(SwitchedStudy[RegimeConfig, None]):
                 place = {"images_seen": images, "progress": images / task.images}
                 place |= {"subnet_depth": depth, "layer": layer, "cosine": cosine}
                 found.append(network | place)
-        with recording(outcome.folder / CONFLICT_FILE) as aside:
-            write_parquet(aside, conflict_table(found))
-        return [*super().write_more(outcome), outcome.folder / CONFLICT_FILE]
+        table = write_table(outcome.folder / CONFLICT_FILE, conflict_table(found))
+        return [*super().write_more(outcome), table]
 
 
 if __name__ == "__main__":

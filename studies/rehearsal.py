@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS, write_parquet
+from analysis.frame import COLUMNS, DRAW_COLUMN, TRAINING_COLUMNS
 from analysis.metrics import NLL, SELECT
 from analysis.study_file import BASE, EQUIDISTANT, FILE, FRAME_FILE, REAL, ParetoFile
 from studies.grid.costs import paper_cost
-from studies.grid.folder import head_facts, write_facts
+from studies.grid.folder import head_facts, write_facts, write_table
 from studies.supernets import Arm, control
 from varant.files import sha256_file
-from varant.manifest import recording
 from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -55,9 +54,7 @@ def write_pareto(folder: Path, cells: int) -> Path:
         frames.append(unit.assign(unit=number, seed=number, value=moved, cell_digest=digests))
     types = COLUMNS | TRAINING_COLUMNS | DRAW_COLUMN
     frame = pd.concat(frames, ignore_index=True).reindex(columns=list(types)).astype(types)
-    path = folder / FRAME_FILE
-    with recording(path, fresh=True) as aside:
-        write_parquet(aside, frame)
+    path = write_table(folder / FRAME_FILE, frame, fresh=True)
     facts = _facts(units) | {"frame_sha256": sha256_file(path)}
     write_facts(folder / FILE, ParetoFile.model_validate(facts))
     return folder

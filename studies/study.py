@@ -24,7 +24,7 @@ from studies.cells.result import PENDING, CellResult
 from studies.cells.training import Training
 from studies.grid.flags import StudyConfig
 from studies.grid.point import Found, Outcome, Point, bounded, splits_of
-from studies.tracking.logged import Answer, LoggedStudy
+from studies.tracking.logged import Answer, LoggedData, LoggedStudy
 from varant.errors import UserError, exit_codes, require_writable
 from varant.files import digest_of, locked, sha256_file
 from varant.flags import command_words, flags_of, shown
@@ -255,6 +255,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         """
         from analysis.errors import FrameError
         from reports import build
+        from studies.grid.folder import write_sheet
         from studies.running.runner import run_cells, say_bad, say_done, split_cells
         from studies.tracking.mirror import Mirror
         from studies.tracking.outline import Outline
@@ -298,7 +299,9 @@ class Study(abc.ABC, Generic[Config, Found]):
             say_bad(ended)
             with locked(outcome.folder / ".lock"):  # one study writes there at a time
                 try:
-                    written = self._write_folder(outcome, digest)
+                    written = self._write_basis(outcome, digest)
+                    write_sheet(outcome, self.sheet(outcome))
+                    written += self.write_more(outcome)
                     paths = build(outcome.folder)
                 except FrameError as error:
                     raise UserError(f"no report: {error}") from None
@@ -307,6 +310,7 @@ class Study(abc.ABC, Generic[Config, Found]):
         return paths
 
     def _logged(self, bench: Planned, digest: str) -> LoggedStudy:
+        data, shape = bench.dataset, bench.geometry
         return LoggedStudy(
             experiment=self.folder_name,
             study=self.name,
@@ -315,15 +319,9 @@ class Study(abc.ABC, Generic[Config, Found]):
             question=self.question,
             config_digest=digest,
             params=self.config.measured,
+            data=LoggedData(name=data.name, digest=data.digest, images=data.sizes["test"]),
+            geometry=f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales",
         )
-
-    def _write_folder(self, outcome: Outcome[Found], digest: str) -> list[Path]:
-        """Frame, sheet, study file and what the study adds; all but the sheet become artifacts."""
-        from studies.grid import folder
-
-        written = self._write_basis(outcome, digest)
-        folder.write_sheet(outcome, self.sheet(outcome))
-        return [*written, *self.write_more(outcome)]
 
     def _write_basis(self, outcome: Outcome[Found], digest: str) -> list[Path]:
         """Frame and study file, of what has ended so far."""
@@ -369,7 +367,7 @@ class Study(abc.ABC, Generic[Config, Found]):
             f"workspace {self.config.run.workspace}: cells and networks that are there are not "
             "made again"
         )
-        price = price_of(bench, tasks, self.config, networks=self.networks)
+        price = price_of(bench, tasks, self.config)
         if price is not None:
             lines += [*price.lines, *self.price_lines(points, price.seconds)]
         if said := self._outlook_lines(bench, None if price is None else price.unit_seconds):

@@ -20,7 +20,7 @@ from varant.devices import element_bytes
 from varant.errors import UserError
 from varant.files import write_json
 from varant.flags import Natural, Times
-from varant.manifest import record, recording
+from varant.manifest import record
 from varant.model.cost import PlanCost, plan_cost
 from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
@@ -183,9 +183,9 @@ class SupernetStudy(Study[Config, Found]):
         """Unit by unit the base's plans, the trainings, and each model's plans."""
         arms = self.arms(bench.geometry, found)
         for unit in self.judged:
-            columns: dict[str, Any] = {"schedule": BASE, "kind": BASE, "seed": unit, "anchor": BASE}
+            columns: dict[str, Any] = {"schedule": BASE, "kind": BASE, "seed": unit}
             columns["train_switch"] = arms[0].switch
-            yield from self._plan_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
+            yield from self.network_points(bench, f"{BASE} u{unit}", None, unit=unit, **columns)
             yield from self.arm_points(bench, arms, unit)
 
     def arm_points(self, bench: Planned, arms: Sequence[Arm], unit: int) -> Iterator[Point]:
@@ -212,13 +212,13 @@ class SupernetStudy(Study[Config, Found]):
         placed: dict[str, Any] = {"family": "training", "selector": selector}
         placed["budget_images"] = training.config.budget_images
         yield Point(name=name, task=training, columns=columns | placed)
-        yield from self._plan_points(bench, name, selector, trained=training, **columns)
+        yield from self.network_points(bench, name, selector, trained=training, **columns)
 
     def switches(self, geometry: Geometry) -> Sequence[int]:
         """Switch points that models are measured at."""
         return range(len(geometry.patch_nums))
 
-    def _plan_points(
+    def network_points(
         self, bench: Planned, name: str, trained_for: str | None, **columns: Any
     ) -> Iterator[Point]:
         """Full network, and every depth at `switches`, by one selector or by the study's."""
@@ -303,7 +303,7 @@ class SupernetStudy(Study[Config, Found]):
     def write_more(self, outcome: Outcome[Found]) -> list[Path]:
         import pandas as pd
 
-        from analysis.frame import write_parquet
+        from studies.grid.folder import write_table
 
         geometry = outcome.bench.geometry
         rows = [
@@ -312,11 +312,8 @@ class SupernetStudy(Study[Config, Found]):
             if "rival" not in point.columns
             for row in point.task.curve(outcome.folder_of(point), geometry)
         ]
-        if not rows:
-            return []
-        with recording(outcome.folder / CURVES_FILE) as aside:
-            write_parquet(aside, pd.DataFrame(rows))
-        return [outcome.folder / CURVES_FILE]
+        path = outcome.folder / CURVES_FILE
+        return [write_table(path, pd.DataFrame(rows))] if rows else []
 
 
 Switched = TypeVar("Switched", bound=SwitchedConfig)

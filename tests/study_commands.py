@@ -22,6 +22,8 @@ from studies.study import Study
 from varant.errors import exit_codes
 
 ROOT = Path(__file__).parent.parent
+FEW = {"quick": True, "samples": 80, "nll_images": 40}
+TRAINED = FEW | {"batch": 32}  # of studies that train
 
 
 @dataclass(frozen=True, kw_only=True)

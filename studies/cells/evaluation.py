@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.metrics import SELECT
 from studies.cells.cell import Cell, Evaluation, Network, Task
-from studies.cells.result import CellResult, Measurements
+from studies.cells.result import WHOLE_FILE, CellResult, Measurements
 from studies.cells.training import Training
 from varant.files import write_json
 from varant.model.cost import plan_cost
@@ -21,14 +21,13 @@ from varant.model.geometry import Geometry
 from varant.model.plan import DepthPlan
 
 if TYPE_CHECKING:
-    from studies.cells.measuring import DamagedImages, Subject
+    from studies.cells.measuring import DamagedImages, UnderPlan
     from varant.start.calibration import Speed
 
 # Raise one when the meaning of a result or of a score changes: finished cells then run again.
 RESULT_SCHEMA, SCORE_SCHEMA = 4, 2
 # Of features: finished cells whose scores are older get what they lack from those that they keep.
 SCORES = "mind, common"
-IDENTITY_FILE = "config.json"
 SCORING_SECONDS = 1.0  # of an evaluation, whatever it measures
 RECONSTRUCTED = 2_750  # images a CPU-second of the smallest preset, decoded and given features
 
@@ -42,7 +41,7 @@ class Scored(Task):
 
     def finished(self, cell: Cell, folder: Path, metrics: Mapping[str, Measurements]) -> CellResult:
         """The result, when the folder has all the rest."""
-        write_json(folder / IDENTITY_FILE, cell.identity)
+        write_json(folder / WHOLE_FILE, cell.identity)
         facts = {"scores": SCORES}
         return CellResult(digest=cell.digest, metrics=metrics, facts=facts)
 
@@ -112,6 +111,12 @@ class PlanTask(Task):
         """FLOPs of a pass as a share of a full one's."""
         return plan_cost(geometry, self.plan).flops / plan_cost(geometry).flops
 
+    def subject(self, cell: Cell) -> UnderPlan:
+        """What metrics ask: the network under its plan, or what a peer's way puts in its place."""
+        from studies.cells.measuring import UnderPlan, load_network
+
+        return UnderPlan(loaded=load_network(cell.network, cell.device), plan=self.plan)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(PlanTask, Scored):
@@ -151,12 +156,6 @@ class Measurement(PlanTask, Scored):
         classes = load_network(cell.network, cell.device).model.num_classes
         return np.arange(self.evaluation.samples) % classes
 
-    def subject(self, cell: Cell) -> Subject:
-        """What metrics ask: the network under its plan, or what a peer's way puts in its place."""
-        from studies.cells.measuring import UnderPlan, load_network
-
-        return UnderPlan(loaded=load_network(cell.network, cell.device), plan=self.plan)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood(PlanTask):
@@ -169,14 +168,10 @@ class Likelihood(PlanTask):
         return super().identity(network) | {"held_out": network.held_out.tokens_digest} | own
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
-        from studies.cells.measuring import UnderPlan, likelihood, load_network
+        from studies.cells.measuring import likelihood
 
-        loaded = load_network(cell.network, cell.device)
-        subject = UnderPlan(loaded=loaded, plan=self.plan)
-        held_out = loaded.held_out
-        test, shared = held_out.tokens.test, held_out.shared
-        found = likelihood(subject, test, self.evaluation.nll_images, shared=shared)
-        write_json(folder / IDENTITY_FILE, cell.identity)
+        found = likelihood(self.subject(cell), self.evaluation.nll_images)
+        write_json(folder / WHOLE_FILE, cell.identity)
         return CellResult(digest=cell.digest, metrics=found)
 
 
@@ -204,17 +199,10 @@ class Scoring(PlanTask):
         return super().identity(network) | own
 
     def measure(self, cell: Cell, folder: Path) -> CellResult:
-        from studies.cells.measuring import (
-            UnderPlan,
-            costs_of,
-            load_network,
-            select_distance,
-            select_likelihood,
-        )
+        from studies.cells.measuring import costs_of, select_distance, select_likelihood
 
-        loaded, wanted = load_network(cell.network, cell.device), self.evaluation
-        subject = UnderPlan(loaded=loaded, plan=self.plan)
-        found = select_likelihood(subject, loaded.tokens, wanted.select_images)
+        subject, wanted = self.subject(cell), self.evaluation
+        found = select_likelihood(subject, wanted.select_images)
         if wanted.samples:
             found |= select_distance(cell, subject, wanted)
         found |= costs_of(subject, guidance=False)

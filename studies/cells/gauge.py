@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import varant
 from studies.cells.cell import attempt
 from studies.cells.result import FINISHED, CellResult, kept_result, write_result
+from studies.cells.timing import Stopwatch
 from varant.devices import Precision
 from varant.files import digest_of, locked, sha256_file
 from varant.model.geometry import Geometry
@@ -90,6 +91,10 @@ class BatchGauge(Gauge):
     @property
     def name(self) -> str:
         return f"{self.kind}, batch {self.batch}"
+
+    @property
+    def watch(self) -> Stopwatch:
+        return Stopwatch(repeats=self.subject.repeats, device=self.subject.device)
 
     def row(self, plan: str, metric: str, value: float, **more: object) -> Row:
         of: Row = {"subject": plan, "batch": self.batch, "metric": metric}

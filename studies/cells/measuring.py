@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -105,47 +105,25 @@ class Cost(NamedTuple):
     flops: int
 
 
-class Subject(Protocol):
-    """What a cell measures: a network under a plan, or what stands for one."""
-
-    @property
-    def patch_nums(self) -> tuple[int, ...]:
-        """Side of each token map."""
-
-    def nll(self, tokens: TokenSplit, images: int) -> np.ndarray | None:
-        """(images, K) teacher-forced NLL in nats/token; None where it is not defined."""
-
-    def sample(self, labels_B: Tensor, **drawing: Any) -> Sample:
-        """Images; `drawing` as `generate` takes it."""
-
-    def cost(self, *, guidance: bool) -> Cost:
-        """Of an image, by arithmetic."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class UnderPlan:
-    """A network under a plan."""
+    """What a cell measures: a network under a plan; a peer's way of drawing takes its place."""
 
     loaded: LoadedNetwork
     plan: DepthPlan
 
-    @property
-    def patch_nums(self) -> tuple[int, ...]:
-        return self.plan.patch_nums
-
     def nll(self, tokens: TokenSplit, images: int) -> np.ndarray | None:
-        loaded = self.loaded
-        return nll_per_scale(
-            loaded.model, loaded.held_out.tokenizer, tokens, self.plan, images=images
-        )
+        """(images, K) teacher-forced NLL in nats/token; None where it is not defined."""
+        model, tokenizer = self.loaded.model, self.loaded.held_out.tokenizer
+        return nll_per_scale(model, tokenizer, tokens, self.plan, images=images)
 
     def sample(self, labels_B: Tensor, **drawing: Any) -> Sample:
-        loaded = self.loaded
-        return generate(
-            loaded.model, loaded.held_out.tokenizer, labels_B, plan=self.plan, **drawing
-        )
+        """Images; `drawing` as `generate` takes it."""
+        model, tokenizer = self.loaded.model, self.loaded.held_out.tokenizer
+        return generate(model, tokenizer, labels_B, plan=self.plan, **drawing)
 
     def cost(self, *, guidance: bool) -> Cost:
+        """Of an image, by arithmetic."""
         model = self.loaded.model
         kv_bytes = model.pos_1LC.element_size()
         cost = plan_cost(model.geometry, self.plan, guidance=guidance, kv_bytes=kv_bytes)
@@ -154,19 +132,17 @@ class UnderPlan:
 
 @torch.inference_mode()
 def evaluate(
-    cell: Cell, subject: Subject, wanted: Evaluation, labels_N: np.ndarray, folder: Path
+    cell: Cell, subject: UnderPlan, wanted: Evaluation, labels_N: np.ndarray, folder: Path
 ) -> dict[str, Measurements]:
     """All measurements of a cell, whose folder keeps the features of its samples.
 
     The sheet's images go to `samples.npy` there: (classes, H, W, 3) uint8, one of each of the
     first classes.
     """
-    loaded = load_network(cell.network, cell.device)
-    held_out, classes = loaded.held_out, loaded.model.num_classes
-    test, shared = held_out.tokens.test, held_out.shared
-    metrics = likelihood(subject, test, wanted.nll_images, shared=shared)
+    held_out, classes = subject.loaded.held_out, subject.loaded.model.num_classes
+    metrics = likelihood(subject, wanted.nll_images)
     if wanted.select_images:
-        metrics |= select_likelihood(subject, loaded.tokens, wanted.select_images)
+        metrics |= select_likelihood(subject, wanted.select_images)
     shown, peaks, left = list[Tensor](), [0], min(classes, SHEET_CLASSES)
 
     def generated() -> Iterator[Tensor]:
@@ -187,7 +163,7 @@ def evaluate(
 
 
 def _drawn(
-    subject: Subject, wanted: Evaluation, labels_N: np.ndarray, batch: int
+    subject: UnderPlan, wanted: Evaluation, labels_N: np.ndarray, batch: int
 ) -> Iterator[Sample]:
     """Samples of these classes, a batch at a time."""
     labels_B = torch.from_numpy(labels_N)
@@ -221,13 +197,7 @@ class DamagedImages(NamedTuple):
 def damaged_images(
     cell: Cell, rung: str | None, samples: int, *, draw: int, part: int | None
 ) -> DamagedImages:
-    """Images as they are, or damaged by a rung of the ladder.
-
-    Args:
-        samples: as many images, or all that there are.
-        draw: seed of what the damage draws.
-        part: seed of the random part of the images that is taken; None for the first ones.
-    """
+    """Images as they are, or damaged by a rung of the ladder, as `RealImages` names them."""
     held_out = load_held_out(cell.network.held_out, cell.device)
     tokenizer, real = held_out.tokenizer, held_out.tokens.real
     ladder = {one.name: one for one in rungs(tokenizer.config.patch_nums, tokenizer.vocab_size)}
@@ -321,38 +291,39 @@ def _named(
     }
 
 
-def costs_of(subject: Subject, *, guidance: bool) -> dict[str, Measurements]:
+def costs_of(subject: UnderPlan, *, guidance: bool) -> dict[str, Measurements]:
     """What an image costs, by arithmetic."""
     cost = subject.cost(guidance=guidance)
     exact = {"kv_bytes/analytic": cost.kv_bytes, "flops/transformer": cost.flops}
     return {name: Measurements.exact(value) for name, value in exact.items()}
 
 
-def likelihood(
-    subject: Subject, tokens: TokenSplit, images: int, *, shared: bool = False
-) -> dict[str, Measurements]:
-    """Teacher-forced NLL in nats/token: mean, scale by scale; nothing where it is not defined.
-    `shared`: whether other units have these images."""
-    nll_NK = subject.nll(tokens, images)
+def likelihood(subject: UnderPlan, images: int) -> dict[str, Measurements]:
+    """Teacher-forced NLL of test images in nats/token: mean, scale by scale; nothing where it is
+    not defined."""
+    held_out, patch_nums = subject.loaded.held_out, subject.plan.patch_nums
+    nll_NK = subject.nll(held_out.tokens.test, images)
     if nll_NK is None:
         return {}
-    columns = {NLL.name: mean_nll(nll_NK, subject.patch_nums)}
+    columns = {NLL.name: mean_nll(nll_NK, patch_nums)}
     columns |= {f"nll/scale_{k + 1:02d}": nll_N for k, nll_N in enumerate(nll_NK.T)}
-    return {name: _mean(nll_N, shared=shared) for name, nll_N in columns.items()}
+    return {name: _mean(nll_N, shared=held_out.shared) for name, nll_N in columns.items()}
 
 
-def select_likelihood(subject: Subject, tokens: Tokens, images: int) -> dict[str, Measurements]:
+def select_likelihood(subject: UnderPlan, images: int) -> dict[str, Measurements]:
     """The same mean of select images, which choose."""
-    found = likelihood(subject, tokens.select, images)
-    return {SELECT.name: found[NLL.name]} if found else {}
+    nll_NK = subject.nll(subject.loaded.tokens.select, images)
+    if nll_NK is None:
+        return {}
+    return {SELECT.name: _mean(mean_nll(nll_NK, subject.plan.patch_nums), shared=False)}
 
 
 @torch.inference_mode()
-def select_distance(cell: Cell, subject: Subject, wanted: Evaluation) -> dict[str, Measurements]:
+def select_distance(cell: Cell, subject: UnderPlan, wanted: Evaluation) -> dict[str, Measurements]:
     """Frechet distance of samples to all reconstructed select images, in the deciding space; no
     replicates, since nothing is said of it but which is least."""
     extractor, select = _select_reference(cell.network, cell.device)
-    labels_N = np.arange(wanted.samples) % load_network(cell.network, cell.device).model.num_classes
+    labels_N = np.arange(wanted.samples) % subject.loaded.model.num_classes
     drawn = _drawn(subject, wanted, labels_N, cell.batch)
     features = Features.joined([extractor(sample.images) for sample in drawn]).rounded()
     distance = frechet_distance(Gaussian.of(features.features_NF), select)

@@ -5,7 +5,6 @@ tensors without content, so that a network of any size runs on any machine and a
 """
 
 import functools
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -78,77 +77,59 @@ class Sampler:
 
 def samplers(subject: Subject) -> list[Sampler]:
     """The reference's style first, then ours under each plan."""
-    ours, reference = _networks(subject)
-    return list(_samplers(subject, ours, reference, nullcontext()))
+    return _samplers(subject, *_networks(subject))
 
 
 def stand_ins(subject: Subject) -> list[Sampler]:
     """The same on tensors without content."""
-    half = subject.precision != "float32"
-    ours = _unallocated(subject)
+    ours = reference = _made(subject, "meta")
+    if subject.precision == "float32":
+        return _samplers(subject, ours, reference)
     hold(*ours, subject.precision)
     # Autocast knows no meta tensors: what stands for a CPU's has a content that is made up.
-    within: AbstractContextManager[object] = nullcontext()
-    reference = ours
-    if half:
-        within, reference = _fake(subject)
-    return list(_samplers(subject, ours, reference, within))
+    model, tokenizer = _made(subject, "meta")
+    with FakeTensorMode(allow_non_fake_inputs=True) as within:
+        reference = model.to_empty(device="cpu"), tokenizer.to_empty(device="cpu")
+    theirs, *own = _samplers(subject, ours, reference)
+    return [replace(theirs, within=within), *own]
 
 
 Pair = tuple[VAR, Tokenizer]
 
 
-def _samplers(
-    subject: Subject, ours: Pair, reference: Pair, within: AbstractContextManager[object]
-) -> Iterator[Sampler]:
+def _samplers(subject: Subject, ours: Pair, reference: Pair) -> list[Sampler]:
     def of(style: str, plan: DepthPlan, pair: Pair) -> Sampler:
-        model, tokenizer = pair
+        (model, tokenizer), precision = pair, subject.precision
         return Sampler(
-            style=style, plan=plan, model=model, tokenizer=tokenizer, precision=subject.precision
+            style=style, plan=plan, model=model, tokenizer=tokenizer, precision=precision
         )
 
-    yield replace(of(REFERENCE, subject.plans[0], reference), within=within)
-    for plan in subject.plans:
-        yield of(OURS, plan, ours)
+    theirs = of(REFERENCE, subject.plans[0], reference)
+    return [theirs, *(of(OURS, plan, ours) for plan in subject.plans)]
 
 
 @functools.lru_cache(maxsize=1)
 def _networks(subject: Subject) -> tuple[Pair, Pair]:
     """Ours in the study's precision, the reference's in float32: one and the same in float32."""
-    ours = reference = _allocated(subject)
+    ours = reference = _made(subject, subject.device)
     if subject.precision != "float32":
-        ours = _allocated(subject)
+        ours = _made(subject, subject.device)
         hold(*ours, subject.precision)
     if subject.compiled_batches:  # changes nothing of what the reference's style calls
         ours[0].compile_layers(batches=subject.compiled_batches)
     return ours, reference
 
 
-def _allocated(subject: Subject) -> Pair:
-    with torch_seed(0), torch.device(subject.device):
+def _made(subject: Subject, device: str) -> Pair:
+    with torch_seed(0), torch.device(device):
         model, tokenizer = VAR(subject.geometry), Tokenizer(subject.tokenizer)
-    return _frozen(model.to(subject.device), tokenizer.to(subject.device))
-
-
-def _unallocated(subject: Subject) -> Pair:
-    with torch.device("meta"):
-        model, tokenizer = VAR(subject.geometry), Tokenizer(subject.tokenizer)
-    return _frozen(model.to("meta"), tokenizer)
-
-
-def _fake(subject: Subject) -> tuple[FakeTensorMode, Pair]:
-    mode, (model, tokenizer) = FakeTensorMode(allow_non_fake_inputs=True), _unallocated(subject)
-    with mode:
-        return mode, (model.to_empty(device="cpu"), tokenizer.to_empty(device="cpu"))
-
-
-def _frozen(model: VAR, tokenizer: Tokenizer) -> Pair:
-    return model.eval().requires_grad_(False), tokenizer.eval().requires_grad_(False)
+    for network in (model, tokenizer):
+        network.to(device).eval().requires_grad_(False)
+    return model, tokenizer
 
 
 def predicted_stages(sampler: Sampler, batch: int) -> list[StageTrace]:
     """What a stand-in's draw would hold and launch."""
-    trace = Trace()
-    with trace:
+    with Trace() as trace:
         sampler.draw(batch, trace.watch)
     return trace.stages

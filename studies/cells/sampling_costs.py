@@ -12,7 +12,7 @@ import torch
 from analysis.efficiency_file import OURS
 from studies.cells.gauge import BatchGauge, Row
 from studies.cells.samplers import Sampler, predicted_stages, samplers, stand_ins
-from studies.cells.timing import StageClock, Stopwatch
+from studies.cells.timing import StageClock
 from studies.cells.tracing import StageTrace, device_activities, trace_of
 from varant.devices import is_cuda
 
@@ -44,7 +44,7 @@ class Latency(_OfSampling):
             sampler.draw(self.batch, mine[-1].watch)
 
         works = [partial(draw, sampler, mine) for sampler, mine in zip(found, clocks, strict=True)]
-        seconds = Stopwatch(repeats=subject.repeats, device=subject.device).by_turns(works)
+        seconds = self.watch.by_turns(works)
         for place, sampler in enumerate(found):
             for repeat, clock in enumerate(clocks[place][1:]):  # the first was untimed
                 row = partial(self._row, sampler, "seconds", repeat=repeat)
@@ -111,7 +111,6 @@ class Switching(_OfSampling):
 
     def measure(self) -> Iterator[Row]:
         ours = [sampler for sampler in samplers(self.subject) if sampler.style == OURS]
-        watch = Stopwatch(repeats=self.subject.repeats, device=self.subject.device)
         for sampler in ours:
             sampler.draw(self.batch)
         before, started = _compiled_graphs(), time.monotonic()
@@ -121,7 +120,7 @@ class Switching(_OfSampling):
             for place, sampler in enumerate(ours):
                 ours[place - 1].draw(self.batch)
                 after_other, after_own = (
-                    watch.seconds(partial(sampler.draw, self.batch)) for _ in range(2)
+                    self.watch.seconds(partial(sampler.draw, self.batch)) for _ in range(2)
                 )
                 yield self._row(sampler, "switched", after_other / after_own, repeat=repeat)
         yield self._row(ours[0], "recompilations", _compiled_graphs() - before)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from studies.cells.gauge import BatchGauge, Row
-from studies.cells.timing import Stopwatch, Work
+from studies.cells.timing import Work
 from studies.cells.tracing import trace_of
 from varant.data.batches import Batches, CachedBatches, OnlineBatches
 from varant.data.datasets import ArraySplit
@@ -59,10 +59,6 @@ class _OfTraining(BatchGauge):
         batches = CachedBatches(tokens, seed=0, batch=self.batch)
         return Trainer(model.to(device), tokenizer.eval().to(device), batches, config)
 
-    @property
-    def _watch(self) -> Stopwatch:
-        return Stopwatch(repeats=self.subject.repeats, device=self.subject.device)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(_OfTraining):
@@ -77,7 +73,7 @@ class Steps(_OfTraining):
             trainer.plans[subject.geometry.depth] = plan
             trainer.advance()
 
-        seconds = self._watch.by_turns([partial(step, plan) for plan in subject.plans])
+        seconds = self.watch.by_turns([partial(step, plan) for plan in subject.plans])
         full = plan_cost(subject.geometry, guidance=False).flops
         for plan, mine in zip(subject.plans, seconds.T, strict=True):
             row = partial(self.row, plan.name)
@@ -138,7 +134,7 @@ class Around(_OfTraining):
 
         online = self._online(trainer.tokenizer)
         works: list[Work] = [partial(step, cached), partial(step, online), load]
-        seconds = self._watch.by_turns(works)
+        seconds = self.watch.by_turns(works)
         for repeat, (own, tokenised, loaded) in enumerate(seconds):
             yield self.row("cached over online", "online_ratio", tokenised / own, repeat=repeat)
             yield self.row("loading", "share", loaded / own, repeat=repeat)
@@ -180,4 +176,4 @@ class Around(_OfTraining):
             for plan in self.subject.plans:
                 nll_per_scale(trainer.model, trainer.tokenizer, split, plan)
 
-        return images / self.batch * self._watch.seconds(evaluate)
+        return images / self.batch * self.watch.seconds(evaluate)

@@ -58,17 +58,16 @@ class EvaluationConfig:
     def check(self) -> None:
         if self.samples is not None and self.samples < 2:
             raise UserError(f"--samples {self.samples}: a distance needs at least 2")
-        if self.inception is not None and self.extractor != "inception":
-            raise UserError(f"--inception {self.inception}: goes with --extractor inception")
+        resize = None if self.resize == "legacy" else self.resize
+        given = {"inception": self.inception, "resize": resize, "reference": self.reference}
+        for flag, value in given.items():
+            if value is not None and self.extractor != "inception":
+                raise UserError(f"--{flag} {value}: goes with --extractor inception")
         if self.extractor == "inception" and self.inception_file is None:
             raise UserError(
                 "--extractor inception: give its TorchScript file by --inception; clean-fid has "
                 "none in its cache, and nothing is downloaded"
             )
-        if self.resize != "legacy" and self.extractor != "inception":
-            raise UserError(f"--resize {self.resize}: goes with --extractor inception")
-        if self.reference is not None and self.extractor != "inception":
-            raise UserError(f"--reference {self.reference}: goes with --extractor inception")
         if self.script is not None and not os.path.isfile(self.script):  # whatever the name
             raise UserError(
                 f"--extractor {self.extractor}: use packaged, inception, or a TorchScript file"

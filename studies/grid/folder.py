@@ -50,12 +50,18 @@ def write_frame(study: str, outcome: Outcome[Any]) -> Path:
     shared = pd.DataFrame(cells, columns=[name for name in columns if name not in measured])
     texts = {n: "category" for n, kind in COLUMNS.items() if kind == "category" and n in shared}
     frame = shared.astype(texts).iloc[place].reset_index(drop=True).assign(**measured)
-    frame = checked_frame(frame, full=False)
-    with recording(outcome.folder / FRAME_FILE, fresh=True) as aside:
-        write_parquet(aside, frame)
+    path = outcome.folder / FRAME_FILE
+    write_table(path, checked_frame(frame, full=False), fresh=True)
     for name in (SHEET_FILE, CURVES_FILE, CONFLICT_FILE):
         (outcome.folder / name).unlink(missing_ok=True)
-    return outcome.folder / FRAME_FILE
+    return path
+
+
+def write_table(path: Path, table: pd.DataFrame, *, fresh: bool = False) -> Path:
+    """Write a table as parquet; `fresh` as of `recording`."""
+    with recording(path, fresh=fresh) as aside:
+        write_parquet(aside, table)
+    return path
 
 
 def write_facts(path: Path, facts: Facts) -> Path:

@@ -7,13 +7,13 @@ and what each launch costs by itself; the rates come from a calibration of about
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from analysis.efficiency_file import REFERENCE, STAGES, PlanFacts
+from analysis.efficiency_file import REFERENCE, STAGES
 from studies.cells.gauge import Subject
 from studies.cells.machine import Rates
 from studies.cells.samplers import Sampler, predicted_stages, stand_ins
@@ -27,63 +27,36 @@ from varant.model.tokenizer import Tokenizer
 SPARE = 1.05  # of what is predicted: kernels have scratch of their own
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """Of a sampler at a batch size.
+class Forecast(NamedTuple):
+    """Of a sampler's stages, over all scales: the largest in bytes, and the sum of seconds."""
 
-    Attributes:
-        bytes, seconds: by stage, over all scales: the largest and the sum.
-        weight_bytes: beside them.
-    """
-
-    sampler: Sampler
-    batch: int
     bytes: dict[str, int]
     seconds: dict[str, float]
-    weight_bytes: int
-
-    @property
-    def peak(self) -> int:
-        return max(self.bytes.values())
 
 
 def forecast(subject: Subject, sampler: Sampler, batch: int, rates: Rates) -> Forecast:
     stages = predicted_stages(sampler, batch)
-    facts = plan_facts(subject.geometry, sampler.plan, sampler.precision)
-    work = _work(subject, sampler, facts, batch)
+    geometry, reference = subject.geometry, sampler.style == REFERENCE
+    facts = plan_facts(geometry, sampler.plan, sampler.precision)
+    head = 2 * geometry.width * geometry.vocab_size * geometry.tokens * (2 if reference else 1)
+    flops = facts.flops_reference if reference else facts.flops
+    decoding, _ = tokenizer_flops(subject.tokenizer)
+    work = {"blocks": flops - head, "head": head, "decode": decoding}  # FLOPs of an image
     moved = facts.traffic_bytes + batch * facts.kv_traffic_bytes
     seconds = {}
     for stage in STAGES:
         rate = rates.convolution_flops if stage == "decode" else rates.matrix_flops
-        spent = work.get(stage, 0) / rate
+        spent = batch * work.get(stage, 0) / rate
         if stage == "blocks":
             spent += moved / rates.copied_bytes  # few rows wait for weights, many for products
         if stage == "sampling":
-            spent = batch * subject.geometry.tokens / rates.drawn_tokens
+            spent = batch * geometry.tokens / rates.drawn_tokens
         mine = [one for one in stages if one.stage == stage]
         if stage != "sampling":
             spent += sum(one.touched_bytes for one in mine) / rates.copied_bytes
         seconds[stage] = spent + sum(one.launches for one in mine) / rates.launches
-    return Forecast(
-        sampler=sampler,
-        batch=batch,
-        bytes={stage: _peak(one for one in stages if one.stage == stage) for stage in STAGES},
-        seconds=seconds,
-        weight_bytes=sampler.weight_bytes,
-    )
-
-
-def _work(subject: Subject, sampler: Sampler, facts: PlanFacts, batch: int) -> dict[str, float]:
-    """FLOPs by stage."""
-    geometry, reference = subject.geometry, sampler.style == REFERENCE
-    head = 2 * geometry.width * geometry.vocab_size * geometry.tokens * (2 if reference else 1)
-    flops = facts.flops_reference if reference else facts.flops
-    decoding, _ = tokenizer_flops(subject.tokenizer)
-    return {
-        "blocks": float(batch * (flops - head)),
-        "head": float(batch * head),
-        "decode": float(batch * decoding),
-    }
+    held = {stage: _peak(one for one in stages if one.stage == stage) for stage in STAGES}
+    return Forecast(held, seconds)
 
 
 def _peak(stages: Iterable[StageTrace]) -> int:
@@ -166,14 +139,14 @@ def sampling_lines(subject: Subject, batches: Sequence[int], rates: Rates) -> li
     ]
     total = 0.0
     for batch, sampler in product(batches, stand_ins(subject)):
-        one = forecast(subject, sampler, batch, rates)
-        style = "reference style" if one.sampler.style == REFERENCE else one.sampler.plan.name
-        cells = [f"{_mib(one.bytes[s])} {one.seconds[s]:8.2f} s" for s in STAGES]
-        whole = sum(one.seconds.values())
+        held, seconds = forecast(subject, sampler, batch, rates)
+        style = "reference style" if sampler.style == REFERENCE else sampler.plan.name
+        whole = sum(seconds.values())
         total += whole
-        cells.append(f"{_mib(one.peak)} {whole:8.2f} s")
-        name = f"{style}, batch {one.batch}"
-        lines.append(f"{name:24}{_mib(one.weight_bytes):>10}" + "".join(f"{c:>23}" for c in cells))
+        cells = [f"{_mib(held[s])} {seconds[s]:8.2f} s" for s in STAGES]
+        cells.append(f"{_mib(max(held.values()))} {whole:8.2f} s")
+        name, weights = f"{style}, batch {batch}", _mib(sampler.weight_bytes)
+        lines.append(f"{name:24}{weights:>10}" + "".join(f"{c:>23}" for c in cells))
     lines += [
         "",
         f"tokenising: {encoding / rates.convolution_flops:.2f} s an image, "

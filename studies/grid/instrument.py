@@ -5,15 +5,14 @@ the `table.json` that `studies.ladder` and `studies.noise` wrote. A study uses t
 setting, or the files that its flags name, which must be of its setting.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis.errors import FrameError
-from analysis.instrument_file import LadderTable, NoiseTable, Passes, Setting, Table
+from analysis.instrument_file import LadderTable, NoiseTable, Setting, Table
 from analysis.metrics import parse_metric
-from analysis.study_file import ScaleZone
 from studies.grid.flags import StudyConfig
 from varant.errors import UserError
 from varant.start.sources import Resolved
@@ -32,43 +31,22 @@ class Instrument:
     noise: NoiseTable | None
 
     def facts(self, metrics: Iterable[str], samples: int) -> dict[str, Any]:
-        """What `StudyFile` says of the ladder."""
-        names = list(metrics)
-        return {"ladder": self.passes(names, samples), "floor_spreads": self.floor_spreads(names)}
+        """`StudyFile.ladder` and `floor_spreads`, by names of metrics.
 
-    def passes(
-        self, metrics: Iterable[str], samples: int
-    ) -> dict[str, dict[ScaleZone, bool]] | None:
-        """`StudyFile.ladder`, by names of metrics; None without a ladder at so many samples.
-
-        A metric that sees damage in some samples sees it in more: spread and floor only fall.
+        A metric that sees damage in some samples sees it in more, since spread and floor only fall:
+        the ladder speaks of at least its own samples (else None), a floor of exactly as many.
         """
-        if self.ladder is None or samples < self.ladder.samples:
-            return None
-        return {
-            name: dict(known.zones)
-            for name, known in self._known(metrics)
-            if (parse_metric(name).samples or samples) >= self.ladder.samples
-        }
-
-    def floor_spreads(self, metrics: Iterable[str]) -> dict[str, float]:
-        """`StudyFile.floor_spreads`, by names of distances of as many samples as the ladder's."""
-        return {
-            name: spread
-            for name, known in self._known(metrics)
-            if (spread := known.floor_spread)
-            and self.ladder
-            and parse_metric(name).samples == self.ladder.samples
-        }
-
-    def _known(self, metrics: Iterable[str]) -> Iterator[tuple[str, Passes]]:
-        """Names of metrics that the ladder knows."""
-        rows = self.ladder.metrics if self.ladder else ()
-        known = {(one.kind, one.extractor): one for one in rows}
-        for name in metrics:
-            metric = parse_metric(name)
-            if found := known.get((metric.kind, metric.extractor)):
-                yield name, found
+        if self.ladder is None:
+            return {"ladder": None, "floor_spreads": {}}
+        least, zones, spreads = self.ladder.samples, {}, {}
+        known = {(one.kind, one.extractor): one for one in self.ladder.metrics}
+        for name, metric in ((name, parse_metric(name)) for name in metrics):
+            passes = known.get((metric.kind, metric.extractor))
+            if passes is not None and (metric.samples or samples) >= least:
+                zones[name] = dict(passes.zones)
+            if passes is not None and passes.floor_spread and metric.samples == least:
+                spreads[name] = passes.floor_spread
+        return {"ladder": zones if samples >= least else None, "floor_spreads": spreads}
 
 
 def instrument_of(

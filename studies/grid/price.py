@@ -30,27 +30,20 @@ class Price:
     unit_seconds: float
 
 
-def price_of(
-    bench: Planned, tasks: Sequence[Task], config: StudyConfig, *, networks: bool
-) -> Price | None:
-    """By a calibration of a second or two; None for networks of `LARGE` width.
-
-    Args:
-        networks: whether the units have base networks.
-    """
+def price_of(bench: Planned, tasks: Sequence[Task], config: StudyConfig) -> Price | None:
+    """By a calibration of a second or two; None for networks of `LARGE` width."""
     from varant.start.calibration import calibrate, held_out_seconds
 
-    geometry, images = bench.geometry, bench.training_images
+    geometry = bench.geometry
     if geometry.width >= LARGE:
         return None
-    lines = []
+    lines, base = [], 0.0
     speed = calibrate(geometry, guidance=config.sampling.cfg != 0)
-    trained = bench.trained_here if networks else ()
-    if images is not None and trained:
-        each = images / speed.training_images_per_second
+    if bench.trained_here and (images := bench.training_images):
+        base = images / speed.training_images_per_second
         lines.append(
-            f"base networks: {len(trained)} of {images:,} training images, about {each:.0f} "
-            "CPU-s each; where there is no tokenizer, one to four minutes before them"
+            f"base networks: {len(bench.trained_here)} of {images:,} training images, about "
+            f"{base:.0f} CPU-s each; where there is no tokenizer, one to four minutes before them"
         )
     prepared = held_out_seconds(bench.dataset, len(bench.units))
     if prepared:
@@ -69,5 +62,4 @@ def price_of(
         f"about {(total + prepared) / workers:.0f} s of wall time for held-out images and "
         "cells; then MLflow and the report, about 15 s"
     )
-    base = (images or 0) / speed.training_images_per_second if trained else 0.0
     return Price(lines=tuple(lines), seconds=seconds, unit_seconds=base + total / len(bench.units))

@@ -15,7 +15,7 @@ from studies.rivals.costs import Budget, budget_cost
 from varant.data.tokens import TokenSplit
 from varant.model.cache import KeysValues, KVCache
 from varant.model.plan import DepthPlan
-from varant.model.sampling import Sample, generate
+from varant.model.sampling import Sample
 
 
 class BudgetedCache(KVCache):
@@ -55,10 +55,9 @@ class BudgetedSubject(UnderPlan):
         return None
 
     def sample(self, labels_B: Tensor, **drawing: Any) -> Sample:
-        loaded, make = self.loaded, partial(BudgetedCache, budget=self.budget)
-        tokenizer = loaded.held_out.tokenizer
-        how: dict[str, Any] = {"plan": self.plan, "make_cache": make}
-        return generate(loaded.model, tokenizer, labels_B, **how, **drawing)
+        return super().sample(
+            labels_B, make_cache=partial(BudgetedCache, budget=self.budget), **drawing
+        )
 
     def cost(self, *, guidance: bool) -> Cost:
         model = self.loaded.model

@@ -27,7 +27,7 @@ from varant.model.cost import plan_cost
 from varant.model.geometry import Geometry
 
 if TYPE_CHECKING:
-    from studies.cells.measuring import Subject
+    from studies.cells.measuring import UnderPlan
 
 SHARES = (1 / 2, 1 / 4, 1 / 8)
 
@@ -45,7 +45,7 @@ class Budgeted(RivalMeasurement):
     def flops_share(self, geometry: Geometry) -> float:
         return budget_cost(geometry, self.plan, self.budget)[1] / plan_cost(geometry).flops
 
-    def subject(self, cell: Cell) -> Subject:
+    def subject(self, cell: Cell) -> UnderPlan:
         from studies.rivals.budgeted import BudgetedSubject
 
         return BudgetedSubject(**vars(super().subject(cell)), budget=self.budget)

@@ -3,7 +3,7 @@
 Shape suffixes: B images, L tokens of all scales, N images of a split, K scales.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,10 @@ class Drafted(UnderPlan):
         freed before the second one's begins."""
         tokenizer = self.loaded.held_out.tokenizer
         draft = generate(self.drafter.model, tokenizer, labels_B, until=self.switch, **drawing)
-        model, given_BL, held = self.loaded.model, draft.tokens, draft.kv_bytes_peak
+        given_BL, held = draft.tokens, draft.kv_bytes_peak
         del draft
-        whole = generate(model, tokenizer, labels_B, plan=self.plan, given=given_BL, **drawing)
-        peak = max(held, whole.kv_bytes_peak)
-        return Sample(images=whole.images, tokens=whole.tokens, kv_bytes_peak=peak)
+        whole = super().sample(labels_B, given=given_BL, **drawing)
+        return replace(whole, kv_bytes_peak=max(held, whole.kv_bytes_peak))
 
     def cost(self, *, guidance: bool) -> Cost:
         model = self.drafter.model

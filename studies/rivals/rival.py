@@ -88,11 +88,10 @@ class Ground:
     def trained(self, arm: Arm, training: Training) -> Point:
         """The point of a training."""
         placed: dict[str, Any] = {"family": "training", "selector": arm.selector}
-        placed |= {"budget_images": training.config.budget_images, "unit": self.unit}
-        placed |= {"schedule": arm.label}
-        return Point(
-            name=f"{arm.label} u{self.unit}", task=training, columns=self._columns(arm) | placed
-        )
+        placed |= {"schedule": arm.label, "unit": self.unit}
+        placed |= {"budget_images": training.config.budget_images}
+        columns = self._columns(arm) | placed
+        return Point(name=f"{arm.label} u{self.unit}", task=training, columns=columns)
 
     def supernet(self, arm: Arm, training: Training) -> Iterator[Point]:
         """A training, and the plans that it was for."""

@@ -27,7 +27,7 @@ from varant.model.plan import DepthPlan
 from varant.training.schedule import Schedule
 
 if TYPE_CHECKING:
-    from studies.cells.measuring import Subject
+    from studies.cells.measuring import UnderPlan
     from varant.data.tokens import TokenSplit
     from varant.training.run import Evaluator
 
@@ -68,7 +68,7 @@ class TwoModels(RivalMeasurement):
     def identity(self, network: Network) -> dict[str, object]:
         return super().identity(network) | {"drafted_scales": self.switch}
 
-    def subject(self, cell: Cell) -> Subject:
+    def subject(self, cell: Cell) -> UnderPlan:
         from studies.cells.measuring import load_network
         from studies.rivals.drafted import Drafted
 

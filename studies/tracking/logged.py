@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from studies.cells.result import CellResult
 
@@ -74,27 +73,14 @@ class LoggedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the parent run shows of a study's report besides its verdict; `note` ends the note.
+    """What a parent run ends with.
 
     Attributes:
-        files: written beside the report; they become artifacts.
-    """
-
-    note: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoggedAnswer:
-    """How a parent run ends, with its whole note.
-
-    Attributes:
+        note: of the run; a study gives what ends it, `Outline.ended` the whole.
         artifacts: folder in the run to files, relative to the workspace.
     """
 
     note: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, tuple[str, ...]]
+    artifacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

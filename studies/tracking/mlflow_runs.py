@@ -28,7 +28,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from sqlalchemy import URL, Engine, event
 
 from analysis.study_file import STATUSES
-from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedData, LoggedStudy
 from varant.data import datasets
 from varant.errors import UserError
 from varant.files import locked, replacing
@@ -109,7 +109,7 @@ class StudyRecord:
         return run
 
     def finish(
-        self, answer: LoggedAnswer, spreads: Mapping[str, float], workspace: Path, *, failed: bool
+        self, answer: Answer, spreads: Mapping[str, float], workspace: Path, *, failed: bool
     ) -> None:
         """Attach artifacts, facts and note; end the parent run.
 
@@ -156,11 +156,9 @@ def _opened_study(workspace: Path, study: LoggedStudy) -> StudyRecord:
     client = _opened(workspace / DATABASE)
     experiment = client.get_experiment_by_name(study.experiment)
     if experiment is None:
-        experiment_id = client.create_experiment(
-            study.experiment,
-            artifact_location=(workspace / ARTIFACTS / study.experiment).resolve().as_uri(),
-            tags={KIND: TRAINING},
-        )
+        artifacts = (workspace / ARTIFACTS / study.experiment).resolve().as_uri()
+        kind = {KIND: TRAINING}
+        experiment_id = client.create_experiment(study.experiment, artifacts, tags=kind)
     else:
         experiment_id = experiment.experiment_id
         if KIND not in experiment.tags:  # of an older version, or begun by hand

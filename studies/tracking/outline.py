@@ -23,7 +23,7 @@ from studies.cells.gauge import medians
 from studies.cells.result import CellResult
 from studies.cells.training import curve_of
 from studies.grid.point import Outcome, Point
-from studies.tracking.logged import Answer, LoggedAnswer, LoggedCell, LoggedData, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from varant.files import locked
 from varant.manifest import LOCK, Damaged, recording, verified
 from varant.store.workspace import Workspace
@@ -69,19 +69,13 @@ class Outline:
 
     study: LoggedStudy
     cells: tuple[OutlinedCell, ...]
-    answer: LoggedAnswer | None = None
+    answer: Answer | None = None
 
     @classmethod
     def of_grid(
         cls, study: LoggedStudy, points: Sequence[Point], cells: Mapping[Task, Cell], bench: Planned
     ) -> Outline:
         """Of the points of a study's grid; points may share a cell, which the first one names."""
-        shape, data = bench.geometry, bench.dataset
-        study = replace(
-            study,
-            data=LoggedData(name=data.name, digest=data.digest, images=data.sizes["test"]),
-            geometry=f"d{shape.depth} w{shape.width} {len(shape.patch_nums)} scales",
-        )
         by_digest: dict[str, list[Point]] = {}
         for point in points:
             by_digest.setdefault(cells[point.task].digest, []).append(point)
@@ -117,23 +111,26 @@ class Outline:
         self, answer: Answer, paths: ReportPaths, written: Sequence[Path], outcome: Outcome[Any]
     ) -> Outline:
         """With what the report says, its files and others that were `written` beside them."""
+        seconds, workspace = outcome.seconds, outcome.bench.site.workspace
         files = {
-            "": [paths.pdf, paths.answer, *written, *answer.files],
+            "": [paths.pdf, paths.answer, *written],
             "figures": sorted(path for path in paths.figures if path.suffix == ".png"),
             "figures_svg": sorted(path for path in paths.figures if path.suffix == ".svg"),
         }
-        seconds, workspace = outcome.seconds, outcome.bench.site.workspace
         quick = "QUICK RUN: not a result. " if self.study.quick else ""
         note = [
             self.study.question.strip().splitlines()[0],
             f"{quick}**{paths.verdict}**. {answer.note}",
             f"{len(self.cells)} cells; report.pdf and the figures are in the Artifacts tab.",
         ]
-        logged = LoggedAnswer(
+        logged = Answer(
             note="\n\n".join(note),
             metrics={f"study/seconds {k}": v for k, v in seconds.items()} | dict(answer.metrics),
             tags={"verdict": paths.verdict} | dict(answer.tags),
-            artifacts={folder: relative(some, workspace) for folder, some in files.items()},
+            artifacts={
+                folder: (*relative(some, workspace), *answer.artifacts.get(folder, ()))
+                for folder, some in files.items()
+            },
         )
         return replace(self, answer=logged)
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from contextlib import nullcontext
 from dataclasses import replace
 
 import pandas as pd
@@ -257,11 +256,11 @@ def test_a_card_holds_what_is_predicted_for_it(monkeypatch):
         plans=(DepthPlan.full(sides, 2), DepthPlan.parse("d1@1", sides, 2)),
     )
     predicted = [samplers.predicted_stages(one, 3) for one in stand_ins(subject)]
-    ours, reference = samplers._unallocated(subject), samplers._unallocated(subject)
+    ours, reference = samplers._made(subject, "meta"), samplers._made(subject, "meta")
     with fake_cuda():
         ours, reference = on_cuda(*ours), on_cuda(*reference)
         hold(*ours, "bfloat16")
-        there = list(samplers._samplers(subject, ours, reference, nullcontext()))
+        there = samplers._samplers(subject, ours, reference)
         held = [samplers.predicted_stages(one, 3) for one in there]
     assert [one.style for one in there] == [REFERENCE, OURS, OURS]
     for found, expected, within in zip(held, predicted, (0.005, 0, 0), strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from study_commands import Command
+from study_commands import TRAINED, Command
 
 from analysis.instrument_file import NoiseTable
 from studies.noise import Noise, NoiseConfig
@@ -19,16 +19,7 @@ NOISE = Command(study=Noise, config=NoiseConfig)
 def test_the_study_end_to_end_and_what_another_plans_by_it(
     quick_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = {
-        "budget": 320,
-        "batch": 32,
-        "samples": 80,
-        "nll_images": 40,
-        "draws": 1,
-        "depths": 2,
-        "units": 2,
-    }
-    NOISE.run(quick_workspace, quick=True, **small)
+    NOISE.run(quick_workspace, **TRAINED, budget=320, draws=1, depths=2, units=2)
     folder = quick_workspace / "noise-quick"
     frame = pd.read_parquet(folder / "frame.parquet")
     base = frame[(frame["kind"] == "base") & (frame["family"] == "full")]

@@ -18,7 +18,7 @@ import pytest
 import torch
 from command_lines import config_of
 from mlflow_runs import finished_runs, histories, runs_of, shown
-from study_commands import ROOT, Command, end_when
+from study_commands import ROOT, TRAINED, Command, end_when
 
 from analysis.study_file import ParetoFile
 from reports import build
@@ -35,21 +35,8 @@ from varant.start.presets import base_geometry
 
 PARETO = Command(study=Pareto, config=ParetoConfig)
 BUDGET = 960
-SMALL = Command(
-    study=Pareto,
-    config=ParetoConfig,
-    flags={
-        "quick": True,
-        "schedules": "full,fixed,progressive",
-        "shares": "2/3",
-        "switches": "all",
-        "depths": 2,
-        "budget": BUDGET,
-        "batch": 32,
-        "samples": 80,
-        "nll_images": 40,
-    },
-)
+WAYS = {"schedules": "full,fixed,progressive", "shares": "2/3", "switches": "all", "depths": 2}
+SMALL = replace(PARETO, flags=TRAINED | WAYS | {"budget": BUDGET})
 PLANS = {"full", *(f"d2@{n}" for n in range(5))}
 
 

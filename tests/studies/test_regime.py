@@ -91,7 +91,6 @@ RATES = "give growing positive rates, such as 1e-4,1e-3"
         ({"samples": 100}, "--samples 100: this study draws no images; drop it"),
         ({"cfg": 1.5}, "--cfg 1.5: this study draws no images; drop it"),
         ({"model": "mine"}, "--model mine: this study trains bases of several"),
-        ({"train_switch": 5}, "--train-switch 5: the network has 5 scales; use 0 to 4"),
     ],
 )
 def test_bad_flags(

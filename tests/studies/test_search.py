@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import torch
 from command_lines import config_of
 from mlflow_runs import finished_runs
-from study_commands import Command
+from study_commands import FEW, Command
 
 from analysis.search_file import SearchFile
 from reports import ReportPaths, build
@@ -26,18 +27,8 @@ from varant.sample import SampleConfig, main as sample_main
 
 SEARCH = Command(study=Search, config=SearchConfig)
 TRIALS = 20
-SMALL = Command(
-    study=Search,
-    config=SearchConfig,
-    flags={
-        "quick": True,
-        "trials": TRIALS,
-        "kv_limit": 0.6,
-        "score_images": 60,
-        "samples": 80,
-        "nll_images": 40,
-    },
-)
+FLAGS = FEW | {"trials": TRIALS, "kv_limit": 0.6, "score_images": 60}
+SMALL = replace(SEARCH, flags=FLAGS)
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +126,10 @@ def test_found_plans_are_obeyed(finished, tmp_path):
     assert out.exists()
 
 
-def test_another_switch_is_said_loudly(finished, copied, capsys, undrawn):
-    given = {"model": finished[0].parent / "supernet", "selectors": "ranked"}
-    SMALL.run(copied, switch=2, trials=2, **given)
+def test_another_sampler_cost_and_switch_which_is_said_loudly(finished, copied, capsys, undrawn):
+    other = {"sampler": "tpe", "cost": "flops", "switch": 2, "selectors": "ranked"}
+    SMALL.run(copied, model=finished[0].parent / "supernet", **other)
     assert "warning: --switch 2: the supernet was trained for 3" in capsys.readouterr().err
-
-
-def test_other_samplers_and_costs(finished, copied, undrawn):
-    supernet = finished[0].parent / "supernet"
-    SMALL.run(copied, model=supernet, sampler="tpe", cost="flops")
     facts = json.loads((copied / "search-quick" / "study.json").read_text())
     assert facts["weighed"] == "flops" and facts["sampler"] == "tpe"
     assert len(facts["scored"]) == TRIALS

@@ -74,15 +74,10 @@ def test_a_trained_network_is_its_training_s_cell():
     assert SITE.cell(EVALUATION).needs == ()
 
 
-def test_a_plan_is_compared_with_the_full_network_measured_alike():
-    baseline = EVALUATION.baseline()
-    assert baseline == replace(EVALUATION, plan=FULL)
-    assert baseline.baseline() is None
-    assert SCORE.baseline() is None
-    assert TRAINING.baseline() is None
-
-
 def test_what_a_plan_is_held_against():
+    baseline = EVALUATION.baseline()
+    assert baseline == replace(EVALUATION, plan=FULL), "the full network measured alike"
+    assert baseline.baseline() is SCORE.baseline() is TRAINING.baseline() is None
     assert EVALUATION.floor() == REAL
     assert EVALUATION.untrained() == (None, None)
     trained = replace(EVALUATION, trained=TRAINING)

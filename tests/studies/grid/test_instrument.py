@@ -98,16 +98,17 @@ def test_a_noise_table_speaks_of_what_it_was_measured_on(tables, of_table, flags
 def test_a_ladder_speaks_of_at_least_as_many_samples() -> None:
     found, names = Instrument(ladder=LADDER, noise=None), ["fd/shapes-1a2b3c/n2000", "nll/mean"]
     fewer = "fd/shapes-1a2b3c/n500"  # a part of the same study's samples
-    assert found.passes([*names, fewer], 2000) == {"fd/shapes-1a2b3c/n2000": ZONES}
-    assert found.passes(names, 999) is None
+    assert found.facts([*names, fewer], 2000)["ladder"] == {"fd/shapes-1a2b3c/n2000": ZONES}
+    assert found.facts(names, 999)["ladder"] is None
 
 
 def test_a_floor_s_spread_is_that_of_exactly_as_many_samples() -> None:
     found, names = Instrument(ladder=LADDER, noise=None), ("500", "1000", "2000")
     named = [f"fd/shapes-1a2b3c/n{samples}" for samples in names]
-    known = found.floor_spreads([*named, "kid/shapes-1a2b3c/n1000", "nll/mean"])
-    assert known == {named[1]: 0.02}
-    assert Instrument(ladder=None, noise=None).floor_spreads(named) == {}
+    known = found.facts([*named, "kid/shapes-1a2b3c/n1000", "nll/mean"], 999)
+    assert known["floor_spreads"] == {named[1]: 0.02}
+    nothing = Instrument(ladder=None, noise=None).facts(named, 2000)
+    assert nothing == {"ladder": None, "floor_spreads": {}}
 
 
 def test_samples_are_the_flag_s_or_what_the_power_asks_for() -> None:

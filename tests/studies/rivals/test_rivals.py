@@ -13,7 +13,7 @@ import torch
 from mlflow_runs import finished_runs
 from small_networks import small_geometry, small_tokenizer
 from small_trainers import DEEP, make_trainer, tokenizer, tokens
-from study_commands import Command
+from study_commands import TRAINED, Command
 
 from reports.build import load_study
 from reports.trace import trace
@@ -28,20 +28,9 @@ from varant.errors import UserError
 from varant.evaluation.likelihood import nll_per_scale
 
 SIDES = (1, 2, 3)
-SMALL = Command(
-    study=Pareto,
-    config=ParetoConfig,
-    flags={
-        "quick": True,
-        "schedules": "full,progressive",
-        "depths": "1,2",
-        "budget": 960,
-        "batch": 32,
-        "samples": 40,
-        "nll_images": 20,
-        "rivals": ",".join(RIVALS),
-    },
-)
+FLAGS = {"schedules": "full,progressive", "depths": "1,2", "budget": 960, "samples": 40}
+FLAGS |= {"nll_images": 20, "rivals": ",".join(RIVALS)}
+SMALL = Command(study=Pareto, config=ParetoConfig, flags=TRAINED | FLAGS)
 
 
 @pytest.fixture(scope="module")

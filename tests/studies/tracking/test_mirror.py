@@ -8,6 +8,7 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -16,15 +17,25 @@ from small_studies import make_folder, study_facts
 
 from studies.cells.result import CellResult, Measurements, write_result
 from studies.tracking.__main__ import main
-from studies.tracking.logged import LoggedAnswer, LoggedCell, LoggedStudy
+from studies.tracking.logged import Answer, LoggedCell, LoggedStudy
 from studies.tracking.mirror import Mirror, mirror_study
 from studies.tracking.outline import Outline, OutlinedCell
 from studies.tracking.spread import over_units
 from varant.store.workspace import Workspace
 
+if TYPE_CHECKING:
+    from studies.tracking.mlflow_runs import StudyRecord
+
 STUDY = LoggedStudy(
     experiment="one", run_name="r", quick=True, question="?", config_digest="c", params={}
 )
+
+
+def opened(folder: Path, **changes: str) -> StudyRecord:
+    """The record of the study, or of one that differs in what is given."""
+    from studies.tracking.mlflow_runs import open_study
+
+    return open_study(folder, replace(STUDY, **changes))
 
 
 def cell(digest: str) -> LoggedCell:
@@ -45,14 +56,13 @@ def cell(digest: str) -> LoggedCell:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new workspace with a name for which URLs have other plans, in which two studies began at
     once beside a half-made database."""
-    from studies.tracking.mlflow_runs import DATABASE, open_study
+    from studies.tracking.mlflow_runs import DATABASE
 
     folder = tmp_path_factory.mktemp("ws") / "50 %41? #x"
     folder.mkdir()
     (folder / DATABASE).touch()
     with ThreadPoolExecutor(2) as threads:
-        studies = (STUDY, replace(STUDY, experiment="two"))
-        for record in threads.map(lambda study: open_study(folder, study), studies):
+        for record in threads.map(lambda name: opened(folder, experiment=name), ("one", "two")):
             record.record_cell(cell("a"))
     return folder
 
@@ -79,23 +89,18 @@ def test_studies_begun_at_once_share_a_database_that_is_made_once(workspace, cap
 
 
 def test_two_processes_at_one_study_write_each_cell_once(workspace):
-    from studies.tracking.mlflow_runs import open_study
-
-    records = [open_study(workspace, replace(STUDY, experiment="six")) for _ in range(2)]
+    records = [opened(workspace, experiment="six") for _ in range(2)]
     for record in records:
         record.record_cell(cell("b"))
     assert statuses(workspace, "six") == ["FINISHED", "RUNNING"]
 
 
 def test_what_runs_in_no_living_process_is_closed_when_another_begins(workspace):
-    from studies.tracking.mlflow_runs import open_study
-
-    dead = open_study(workspace, replace(STUDY, experiment="three"))
-    other = replace(STUDY, experiment="four")
-    open_study(workspace, other)
+    dead = opened(workspace, experiment="three")
+    opened(workspace, experiment="four")
     assert statuses(workspace, "three") == ["RUNNING"], "its process lives"
     dead.living.close()  # as the system does
-    open_study(workspace, other)
+    opened(workspace, experiment="four")
     assert statuses(workspace, "three") == ["KILLED"]
 
 
@@ -159,7 +164,7 @@ def of_two(workspace: Path) -> Workspace:
         for i, digest in enumerate(digests)
     )
     second = replace(second, compared={"baseline": first.digest})
-    answer = LoggedAnswer(note="n", metrics={"m": 1.5}, tags={"verdict": "v"}, artifacts={})
+    answer = Answer(note="n", metrics={"m": 1.5}, tags={"verdict": "v"})
     ended = Outline(study=study, cells=(first, second, third), answer=answer)
     killed = Outline(study=replace(study, experiment="eight"), cells=(first,))
     for outline in (ended, killed):
@@ -187,10 +192,8 @@ def test_one_command_mirrors_everything_again(of_two, told, capsys):
 
 
 def test_runs_are_tagged_with_the_study_s_name_wherever_it_lies(workspace):
-    from studies.tracking.mlflow_runs import open_study
-
-    study = replace(STUDY, experiment="eleven-quick", study="eleven", config_digest="e" * 64)
-    open_study(workspace, study).living.close()
+    of = {"experiment": "eleven-quick", "study": "eleven", "config_digest": "e" * 64}
+    opened(workspace, **of).living.close()
     (run,) = runs_of(workspace, "eleven-quick")
     assert (run.data.tags["study"], run.data.tags["mlflow.source.name"]) == (
         "eleven",
@@ -234,11 +237,8 @@ def test_spreads_are_over_units_that_have_numbers_and_seeds_are_averaged_before(
 
 def test_a_spread_that_changed_is_written_again_and_no_other(of_two):
     """A cell that failed may be run again: then a unit more has numbers."""
-    from studies.tracking.mlflow_runs import open_study
-
-    study = replace(STUDY, experiment="ten", config_digest="f" * 64)
-    answer = LoggedAnswer(note="n", metrics={"m": 1.5}, tags={}, artifacts={})
-    record = open_study(of_two.folder, study)
+    answer = Answer(note="n", metrics={"m": 1.5})
+    record = opened(of_two.folder, experiment="ten", config_digest="f" * 64)
     for spreads in ({"mean/a": 1.0, "mean/b": 1.0}, {"mean/a": 2.0, "mean/b": 1.0}):
         record.finish(answer, spreads, of_two.folder, failed=False)
     record.living.close()
@@ -267,9 +267,7 @@ def test_what_is_damaged_is_named_and_the_rest_mirrored_again(told, capsys):
 
 
 def test_it_touches_no_running_study_and_no_other_folder(of_two, tmp_path, capsys):
-    from studies.tracking.mlflow_runs import open_study
-
-    running = open_study(of_two.folder, replace(STUDY, experiment="nine"))
+    running = opened(of_two.folder, experiment="nine")
     for folder, said in ((of_two.folder, "a study is running there"), (tmp_path, "no workspace")):
         with pytest.raises(SystemExit) as stop:
             main([str(folder)])
