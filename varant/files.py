@@ -45,8 +45,10 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Wait until no other process is inside with this file, or else raise `BlockingIOError`; the
-    system drops a dead one's lock."""
+    """Inside, no other process is inside with this file; the system drops a dead one's lock.
+
+    Where one is: wait for it, or raise `BlockingIOError`.
+    """
     import fcntl  # not on Windows, where reports are read
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -144,6 +144,7 @@ def choices(known: Sequence[str]) -> Spec:
 
 
 def _grow(numbers: tuple[float, ...]) -> bool:
+    """Whether each is above the one before."""
     return all(a < b for a, b in itertools.pairwise(numbers))
 
 

@@ -114,7 +114,7 @@ def taken() -> int | None:
 
 @contextlib.contextmanager
 def stop_signals(handler: Handler, kinds: Sequence[signal.Signals] = STOPS) -> Iterator[None]:
-    """Inside, these signals call `handler`: SIGTERM and SIGUSR1."""
+    """Inside, signals of these kinds call `handler`: SIGTERM and SIGUSR1 unless others are named."""
     before = _listen(kinds, handler)
     try:
         yield
