@@ -114,7 +114,7 @@ def taken() -> int | None:
 
 @contextlib.contextmanager
 def stop_signals(handler: Handler, kinds: Sequence[signal.Signals] = STOPS) -> Iterator[None]:
-    """Inside, signals of these kinds call `handler`: SIGTERM and SIGUSR1 unless others are named."""
+    """Inside, signals of these kinds call `handler`; by default SIGTERM and SIGUSR1."""
     before = _listen(kinds, handler)
     try:
         yield
