@@ -6,6 +6,10 @@ from torch import Tensor, nn
 from varant.evaluation.inception import INCEPTION_FEATURES
 
 
+def images_of(count: int) -> Tensor:
+    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
 class StandIn(nn.Module):
     """Takes what Inception takes; the first three features are the mean of each channel."""
 

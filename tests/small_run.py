@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_networks import small_geometry, small_tokenizer
+from small_trainers import DEEP, tokenizer, tokens
 
 from varant import VAR, Tokenizer
 from varant.data.batches import CachedBatches
@@ -24,7 +24,6 @@ from varant.training.run import Evaluator, RunFolder, run_training
 from varant.training.schedule import Schedule
 from varant.training.trainer import Trainer
 
-PATCH_NUMS = (1, 2, 3)
 STEPS, BATCH = 60, 8
 SCHEDULES = {
     "progressive": Schedule.progressive(),
@@ -33,15 +32,13 @@ SCHEDULES = {
 }
 
 
+class Stop(Exception):
+    """As something that goes wrong in the midst of a run."""
+
+
 def parts() -> tuple[Tokenizer, VAR, TokenSplit]:
     """A tokenizer, a network and tokens that the class decides."""
-    torch.manual_seed(0)
-    config = small_tokenizer(PATCH_NUMS, 8)
-    geometry = small_geometry(PATCH_NUMS, 8, depth=3, width=16)
-    labels = torch.arange(96) % 3
-    noise = torch.randint(0, 2, (96, 14), generator=torch.Generator().manual_seed(1))
-    tokens = TokenSplit(shards=((labels[:, None] * 2 + noise).short(),), labels_N=labels)
-    return Tokenizer(config).eval(), VAR(geometry), tokens
+    return tokenizer(), VAR(DEEP), tokens()
 
 
 def run(
@@ -55,6 +52,7 @@ def run(
     log_every: int = 1,
     checkpoint_seconds: float = 0,
     nan_step: int | None = None,
+    stop_step: int | None = None,
     slow_step: float = 0,
     shard_optimiser: bool = False,
 ) -> Trainer:
@@ -62,10 +60,11 @@ def run(
 
     Args:
         nan_step: spoil the weights after this step.
+        stop_step: raise `Stop` after this step.
         slow_step: seconds that a step takes longer.
     """
     torch.set_num_threads(1)
-    tokenizer, model, tokens = parts()
+    draw, model, data = parts()
     chosen = SCHEDULES[schedule]
     config = TrainingConfig(
         budget_images=STEPS * batch * (3 if chosen.sandwich else 1),
@@ -80,15 +79,17 @@ def run(
     )
     with joined_ranks("cpu") as ranks:
         ranks.check_same(config.as_dict())
-        batches = CachedBatches(tokens, seed=config.seed, batch=config.batch)
-        trainer = Trainer(model, tokenizer, batches, config, ranks, shard_optimiser=shard_optimiser)
-        evaluator = Evaluator(tokens=tokens, every_images=100, images=20)
+        batches = CachedBatches(data, seed=config.seed, batch=config.batch)
+        trainer = Trainer(model, draw, batches, config, ranks, shard_optimiser=shard_optimiser)
+        evaluator = Evaluator(tokens=data, every_images=100, images=20)
         folder_run = RunFolder(folder=folder, identity={"training": config.as_dict()})
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             folder_run.claim()
 
         def log(step: int, metrics: dict[str, float]) -> None:
+            if step == stop_step:
+                raise Stop
             if step == nan_step:
                 with torch.no_grad():
                     model.head.bias[0] = torch.nan

@@ -16,6 +16,7 @@ writes the statistics of images, as a reference that says what it was made with.
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,10 @@ def main(config: DoctorConfig) -> None:
     beside = [f"{NAMES.get(k, k)} {one.value:.4g}" for k, one in case.scores.items()]
     if beside[1:]:
         print(f"beside it: {', '.join(beside[1:])}")
-    findings = []
-    for finding in diagnose(case):
-        findings.append(finding)
-        print(f"{finding.status:<8} {finding.check:<11} {finding.said}", flush=True)
+    findings = {}
+    for check, finding in diagnose(case):
+        findings[check] = finding
+        print(f"{finding.status:<8} {check:<11} {finding.said}", flush=True)
     print(verdict(findings, config.expected))
 
 
@@ -129,18 +130,15 @@ def extractor_of(config: DoctorConfig, side: int) -> Extractor:
     return spec.load(config.device)
 
 
-def verdict(findings: list[Finding], expected: float | None) -> str:
+def verdict(findings: dict[str, Finding], expected: float | None) -> str:
     """The causes, the one that explains most first."""
-    causes = [finding for finding in findings if finding.status == "cause"]
-    if not causes:
-        return "no cause found"
 
-    def left(finding: Finding) -> float:
-        if finding.distance is None:
-            return float("inf")
-        return finding.distance if expected is None else abs(finding.distance - expected)
+    def left(check: str) -> float:
+        distance = findings[check].distance
+        return math.inf if distance is None else abs(distance - (expected or 0))
 
-    return "causes: " + ", ".join(finding.check for finding in sorted(causes, key=left))
+    causes = [check for check, finding in findings.items() if finding.status == "cause"]
+    return f"causes: {', '.join(sorted(causes, key=left))}" if causes else "no cause found"
 
 
 if __name__ == "__main__":

@@ -143,11 +143,9 @@ def choices(known: Sequence[str]) -> Spec:
     return _set(",".join(known), _choice(known), known[0])
 
 
-def _growing(metavar: str, parse: Callable[[str], Any], expected: str) -> Spec:
-    """A comma-separated list of numbers, each above the one before."""
-    return _vector(
-        metavar, parse, lambda found: all(a < b for a, b in itertools.pairwise(found)), expected
-    )
+def _grow(numbers: tuple[float, ...]) -> bool:
+    """Whether each is above the one before."""
+    return all(a < b for a, b in itertools.pairwise(numbers))
 
 
 Count = Annotated[int, _spec("COUNT", count, str_from_instance=lambda images: [show_count(images)])]
@@ -191,17 +189,17 @@ Sides = Annotated[
     _vector(
         "INT,...",
         whole(1, MOST_SIDE),
-        lambda sides: sides[0] == 1 and all(a < b for a, b in itertools.pairwise(sides)),
+        lambda sides: sides[0] == 1 and _grow(sides),
         f"give growing sides from 1 to at most {MOST_SIDE}, such as 1,2,3,4,6",
     ),
 ]
 Counts = Annotated[
     tuple[int, ...],
-    _growing("COUNT,...", count, "give growing numbers of images, such as 8k,32k,128k"),
+    _vector("COUNT,...", count, _grow, "give growing numbers of images, such as 8k,32k,128k"),
 ]
 Rates = Annotated[
     tuple[float, ...],
-    _growing("FLOAT,...", _above_zero, "give growing positive rates, such as 1e-4,1e-3"),
+    _vector("FLOAT,...", _above_zero, _grow, "give growing positive rates, such as 1e-4,1e-3"),
 ]
 
 
@@ -229,10 +227,8 @@ def check(config: Any) -> None:
     for flag, _, value, spec in _flags(config):
         if spec is not None and value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            try:
-                spec.instance_from_str([text])
-            except BadValue as bad:
-                raise UserError(f"{flag} {bad.item}: {bad.expected}") from None
+            if bad := _objection(spec, text):
+                raise UserError(f"{flag} {bad.item}: {bad.expected}")
     _check_sections(config)
 
 
@@ -331,17 +327,18 @@ def _flag_before(text: str, argv: Sequence[str], config: Any) -> str:
         flag, given, value = word.partition("=")
         flag, value = (flag, value) if given and flag.startswith("--") else (before, word)
         spec = specs.get(flag.replace("_", "-"))
-        if value == text and flag.startswith("--") and not (spec and _takes(spec, text)):
+        if value == text and flag.startswith("--") and (not spec or _objection(spec, text)):
             return flag
     return "a flag"
 
 
-def _takes(spec: Spec, text: str) -> bool:
+def _objection(spec: Spec, text: str) -> BadValue | None:
+    """What a type says of a text that is none of its values."""
     try:
         spec.instance_from_str([text])
-    except BadValue:
-        return False
-    return True
+    except BadValue as bad:
+        return bad
+    return None
 
 
 def _one_line(box: str) -> str:

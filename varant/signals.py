@@ -13,10 +13,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 STOPS = [kind for kind in signal.Signals if kind.name in ("SIGTERM", "SIGUSR1")]  # not on Windows
+EVERY = [signal.SIGINT, *STOPS]
 COMMANDS = ("reports", "studies", "varant")  # packages whose modules are commands
 
 Handler = Callable[[int, object], object]
@@ -52,10 +53,10 @@ def quit_on_signals() -> None:
     if sys.argv[:1] == ["-m"]:
         module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
         if module.partition(".")[0] in COMMANDS:
-            _listen([signal.SIGINT, *STOPS], _quit)
+            _listen(EVERY, _quit)
             # Python gives up handlers before it takes down what was imported, which takes seconds
             # too: what is done by then is done.
-            atexit.register(_listen, [signal.SIGINT, *STOPS], signal.SIG_IGN)
+            atexit.register(_listen, EVERY, signal.SIG_IGN)
 
 
 def _quit(number: int, frame: object) -> None:
@@ -87,7 +88,7 @@ def raised_signals() -> Iterator[None]:
     _came.clear()
     before, sys.unraisablehook = sys.unraisablehook, ignored
     try:
-        with _listening([signal.SIGINT, *STOPS], stop):
+        with stop_signals(stop, EVERY):
             yield
     finally:
         sys.unraisablehook = before
@@ -112,14 +113,8 @@ def taken() -> int | None:
 
 
 @contextlib.contextmanager
-def stop_signals(handler: Handler) -> Iterator[None]:
-    """Inside, SIGTERM and SIGUSR1 call `handler`."""
-    with _listening(STOPS, handler):
-        yield
-
-
-@contextlib.contextmanager
-def _listening(kinds: list[signal.Signals], handler: Handler) -> Iterator[None]:
+def stop_signals(handler: Handler, kinds: Sequence[signal.Signals] = STOPS) -> Iterator[None]:
+    """Inside, signals of these kinds call `handler`; by default SIGTERM and SIGUSR1."""
     before = _listen(kinds, handler)
     try:
         yield
@@ -129,7 +124,7 @@ def _listening(kinds: list[signal.Signals], handler: Handler) -> Iterator[None]:
 
 
 def _listen(
-    kinds: list[signal.Signals], handler: Handler | signal.Handlers
+    kinds: Sequence[signal.Signals], handler: Handler | signal.Handlers
 ) -> dict[signal.Signals, Any]:
     """Set `handler`, and what was there before; only a process's main thread can listen."""
     if threading.current_thread() is not threading.main_thread():

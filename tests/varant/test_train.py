@@ -24,20 +24,13 @@ from varant.train import TrainConfig, main
 from varant.training.run import TIMES, read_metrics
 
 ROOT = Path(__file__).parents[2]
-LEFT = (
-    "config.json",
-    "model.safetensors",
-    "tokenizer.safetensors",
-    "metrics.jsonl",
-    "training.json",
-    "curves.svg",
-    "curves.png",
-)
+LEFT = ("config.json", "model.safetensors", "tokenizer.safetensors", "metrics.jsonl")
+LEFT += ("training.json", "curves.svg", "curves.png")
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
+def command(line: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", *arguments],
+        [sys.executable, "-m", *line.split()],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -70,20 +63,15 @@ def test_the_folder_is_whole_and_a_second_run_does_nothing(quick_workspace, caps
         with pytest.raises(varant.UserError, match=rf"{re.escape(name)}: damaged"):
             train(quick=True, workspace=quick_workspace)
         (out / name).write_bytes(whole)
-    base = [
-        folder
-        for folder in (quick_workspace / "models").iterdir()
-        if (folder / "model.safetensors").exists()
-    ]
-    assert len(base) == 1
-    assert not (base[0] / "checkpoints").exists(), "a base is not gone on from"
+    (base,) = (quick_workspace / "models").glob("*/model.safetensors")
+    assert not (base.parent / "checkpoints").exists(), "a base is not gone on from"
 
 
 def test_a_killed_command_goes_on_to_the_same_end(quick_workspace, tmp_path):
     out, whole = tmp_path / "out", quick_workspace / "supernet"
-    arguments = ["--quick", "--workspace", str(quick_workspace), "--out", str(out)]
+    line = f"varant.train --quick --workspace {quick_workspace} --out {out}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "varant.train", *arguments, "--checkpoint-every", "0.3"],
+        [sys.executable, "-m", *line.split(), "--checkpoint-every", "0.3"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,
@@ -95,7 +83,7 @@ def test_a_killed_command_goes_on_to_the_same_end(quick_workspace, tmp_path):
     process.kill()
     process.wait()
     assert not (out / "config.json").exists()
-    done = command("varant.train", *arguments)
+    done = command(line)
     assert done.returncode == 0, done.stderr
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     without_times = [
@@ -118,28 +106,14 @@ def test_training_lowers_the_subnets_loss_and_draws_as_scheduled(quick_workspace
 
 
 def test_a_study_and_a_sampler_take_the_supernet(quick_workspace, tmp_path):
-    folder = str(quick_workspace / "supernet")
-    sheet = ["--plan", "d2@3", "--out", str(tmp_path / "sheet.png")]
-    done = command("varant.sample", "--model", folder, *sheet, "--precision", "bfloat16")
+    model = f"--model {quick_workspace / 'supernet'}"
+    sheet = f"--plan d2@3 --out {tmp_path / 'sheet.png'} --precision bfloat16"
+    done = command(f"varant.sample {model} {sheet}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sheet.png").exists()
     assert 85 < float(re.search(r"\(([\d.]+)% of the first", done.stdout)[1]) <= 100
-    done = command(
-        "studies.sensitivity",
-        "--quick",
-        "--model",
-        folder,
-        "--workspace",
-        str(tmp_path / "runs"),
-        "--depths",
-        "2",
-        "--samples",
-        "80",
-        "--nll-images",
-        "40",
-        "--workers",
-        "1",
-    )
+    small = "--depths 2 --samples 80 --nll-images 40 --workers 1"
+    done = command(f"studies.sensitivity --quick {model} --workspace {tmp_path / 'runs'} {small}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "sensitivity-quick" / "report.pdf").exists()
 
@@ -175,28 +149,10 @@ def test_official_files_in_and_out(quick_workspace, tmp_path):
     for label in range(10):
         for i in range(10):
             paint(tmp_path / "photos" / f"{label}" / f"{i}.png", (80, 72), seed=label * 10 + i)
-    done = command(
-        "varant.train",
-        "--vae",
-        str(vae),
-        "--var",
-        str(var),
-        "--dataset",
-        "folder",
-        "--data-path",
-        str(tmp_path / "photos"),
-        "--budget",
-        "64",
-        "--batch",
-        "8",
-        "--flip",
-        "--evaluate-images",
-        "4",
-        "--workspace",
-        str(tmp_path / "runs"),
-        "--out",
-        str(tmp_path / "out"),
-    )
+    start = f"--vae {vae} --var {var} --dataset folder --data-path {tmp_path / 'photos'}"
+    small = "--budget 64 --batch 8 --flip --evaluate-images 4"
+    where = f"--workspace {tmp_path / 'runs'} --out {tmp_path / 'out'}"
+    done = command(f"varant.train {start} {small} {where}")
     assert done.returncode == 0, done.stderr
     tokenizer, model = varant.load(tmp_path / "out")
     lines = read_metrics(tmp_path / "out")
@@ -243,17 +199,9 @@ def test_torchrun(quick_workspace, tmp_path):
     made = {path: path.read_bytes() for path in tokens.glob("*-0*.safetensors")}
     for path in (*made, *tokens.glob("*.json")):
         path.unlink()  # both ranks make them again
-    shared = ["--quick", "--workspace", str(quick_workspace), "--out"]
     done = command(
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "varant.train",
-        "--shard-optimiser",
-        *shared,
-        str(out),
+        "torch.distributed.run --standalone --nproc-per-node 2 -m varant.train --shard-optimiser "
+        f"--quick --workspace {quick_workspace} --out {out}"
     )
     assert done.returncode == 0, done.stderr
     assert len(made) == 2 and {path: path.read_bytes() for path in made} == made
@@ -281,12 +229,10 @@ def refused(capsys, **flags) -> str:
         ({"budget": "lots"}, "--budget lots: give a number of images"),
         ({"phases": "5,15,10"}, "--phases 5:15:10: sum to 30; must sum to 1"),
         ({"phases": "0.5,0.5"}, "--phases 0.5,0.5: give three fractions"),
-        ({"phases": "a,b,c"}, "--phases a,b,c: give three fractions"),
         ({"schedule": "cyclic"}, "--schedule cyclic: use one of full, fixed"),
         ({"schedule": "fixed", "share": 1.5}, "--share 1.5: must be from 0 to 1"),
         ({"start_share": -0.1}, "--start-share -0.1: must be from 0 to 1"),
         ({"depths": "2,16"}, "--depths 16: subnets of this network have 1 to 15 of its 16 layers"),
-        ({"depths": "16"}, "--depths 16: subnets of this network have 1 to 15 of its 16 layers"),
         ({"switch": 9}, "--switch 9: the network has 8 scales"),
         ({"selector": "best"}, "best"),
         ({"batch": 0}, "--batch 0: must be at least 1"),

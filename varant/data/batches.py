@@ -1,7 +1,6 @@
 """Training batches as a function of (seed, step): from cached tokens, or tokenised on the way."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import torch
 
@@ -13,14 +12,6 @@ from varant.model.tokenizer import Tokenizer
 from varant.randomness import batch_indices, stream
 
 
-class Batches(Protocol):
-    """The images of every training step."""
-
-    def batch(self, step: int, part: slice) -> TokenBatch:
-        """Tokens and labels of the images `part` of step `step` (0-based)."""
-        ...
-
-
 class CachedBatches:
     """Batches from a data set that was tokenised before."""
 
@@ -28,6 +19,7 @@ class CachedBatches:
         self.tokens, self.seed, self.size = tokens, seed, batch
 
     def batch(self, step: int, part: slice) -> TokenBatch:
+        """Tokens and labels of the images `part` of step `step` (0-based)."""
         chosen = batch_indices(self.seed, step, batch=self.size, images=len(self.tokens))
         return self.tokens.rows(chosen[part])
 
@@ -51,6 +43,7 @@ class OnlineBatches:
         return tuple(self.split.skipped)
 
     def batch(self, step: int, part: slice) -> TokenBatch:
+        """As `CachedBatches.batch`."""
         start, stop, _ = part.indices(self.size)
         ready = self._reading.pop((step, start, stop), None)
         self._reading = {key: job for key, job in self._reading.items() if key[0] == step}
@@ -71,3 +64,6 @@ class OnlineBatches:
             mirror = stream(self.seed, "flip", step).random(self.size)[start:stop] < 0.5
             read.images_N3HW[mirror] = read.images_N3HW[mirror, :, :, ::-1]
         return read
+
+
+Batches = CachedBatches | OnlineBatches  # the images of every training step

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from varant.presets import preset_at, presets
 SPLITS = ("train", "select", "test")
 UNIT_SPLITS = ("test", "real")
 LEAST_HELD_OUT = 500  # select and test images that a limited data set keeps
+
+DIGITS_SIZES = {"train": 1_197, "select": 200, "test": 400}
+DIGITS_SIDE = 24
 
 Part = TypeVar("Part")
 Read = TypeVar("Read")
@@ -178,43 +181,7 @@ def _digits(split: str, count: int, side: int) -> ArraySplit:
     return ArraySplit(images_N3HW=np.repeat(grey[:, None], 3, axis=1), labels_N=labels_N)
 
 
-class Embedded(NamedTuple):
-    """A data set of the package.
-
-    Attributes:
-        make: a split of its name, images and side in pixels.
-        sizes: images of each split, where images have so many pixels a side.
-        side: the one that there is; None for any.
-        recipe: what fixes the pixels besides sizes and side.
-    """
-
-    make: Callable[[str, int, int], Split]
-    sizes: Callable[[int], dict[str, int]]
-    side: int | None
-    class_names: tuple[str, ...]
-    recipe: dict[str, int]
-
-
-DIGITS_SIZES = {"train": 1_197, "select": 200, "test": 400}
-DATASETS = {
-    "shapes": Embedded(
-        make=_shapes,
-        sizes=lambda side: preset_at(side).images,
-        side=None,
-        class_names=shapes.CLASSES,
-        recipe={"renderer": shapes.RENDERER_VERSION, "seed": 0},
-    ),
-    "digits": Embedded(
-        make=_digits,
-        sizes=lambda side: DIGITS_SIZES,
-        side=24,
-        class_names=tuple("0123456789"),
-        recipe={"version": 1},
-    ),
-}
-
-
-def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Dataset:
+def load_dataset(name: str, *, side: int = DIGITS_SIDE, limit: int | None = None) -> Dataset:
     """An embedded data set.
 
     Args:
@@ -225,18 +192,16 @@ def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Data
     Raises:
         UserError: an unknown name, digits of another side, or without scikit-learn.
     """
-    if name not in DATASETS:
-        raise UserError(f"--dataset {name}: use one of {', '.join(sorted(DATASETS))}")
-    if name == "digits" and importlib.util.find_spec("sklearn") is None:
-        raise UserError("--dataset digits: needs scikit-learn; pip install 'varant[digits]'")
-    make, sizes_at, only_side, class_names, recipe = DATASETS[name]
-    if only_side not in (None, side):
-        of_side = next(n for n, preset in presets().items() if preset.image_side == only_side)
-        raise UserError(
-            f"--dataset {name}: has {only_side} px images; the tokenizer takes {side} px; give "
-            f"--preset {of_side}"
-        )
-    full, recipe = sizes_at(side), recipe if only_side else recipe | {"side": side}
+    make: Callable[[str, int, int], Split]
+    class_names: tuple[str, ...]
+    if name == "shapes":
+        make, full, class_names = _shapes, preset_at(side).images, shapes.CLASSES
+        recipe = {"renderer": shapes.RENDERER_VERSION, "seed": 0, "side": side}
+    elif name == "digits":
+        _check_digits(side)
+        make, full, class_names, recipe = _digits, DIGITS_SIZES, tuple("0123456789"), {"version": 1}
+    else:
+        raise UserError(f"--dataset {name}: use one of digits, shapes")
     kept = full["train"] if limit is None else min(limit, full["train"])
     least = {"train": 0, "select": LEAST_HELD_OUT, "test": LEAST_HELD_OUT}
     sizes = {
@@ -251,7 +216,7 @@ def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Data
         sizes=sizes,
         make_split=lambda split: make(split, sizes[split], side),
     )
-    if make is not _shapes:
+    if name == "digits":
         return dataset
 
     def of_unit(unit: int) -> Dataset:
@@ -264,3 +229,14 @@ def load_dataset(name: str, *, side: int = 24, limit: int | None = None) -> Data
         )
 
     return replace(dataset, make_unit=of_unit)
+
+
+def _check_digits(side: int) -> None:
+    if importlib.util.find_spec("sklearn") is None:
+        raise UserError("--dataset digits: needs scikit-learn; pip install 'varant[digits]'")
+    if side != DIGITS_SIDE:
+        of_side = next(n for n, preset in presets().items() if preset.image_side == DIGITS_SIDE)
+        raise UserError(
+            f"--dataset digits: has {DIGITS_SIDE} px images; the tokenizer takes {side} px; give "
+            f"--preset {of_side}"
+        )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,15 +38,13 @@ Change = Callable[[np.ndarray], np.ndarray]
 Status = Literal["cause", "ok", "unknown"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(NamedTuple):
     """What a check says.
 
     Attributes:
         distance: what it is without this cause, where that was measured.
     """
 
-    check: str
     status: Status
     said: str
     distance: float | None = None
@@ -112,11 +110,11 @@ class Case:
         error = self.distance.standard_error
         return gained > max(STANDARD_ERRORS * (0 if np.isnan(error) else error), LEAST_CHANGE * now)
 
-    def without(self, check: str, distance: float, cause: str, fine: str) -> Finding:
+    def without(self, distance: float, cause: str, fine: str) -> Finding:
         """What a distance without a fault says of it."""
-        status: Status = "cause" if self.better(distance) else "ok"
-        said = f"{cause if status == 'cause' else fine} ({distance:.4g} without)"
-        return Finding(check=check, status=status, said=said, distance=distance)
+        better = self.better(distance)
+        said = f"{cause if better else fine} ({distance:.4g} without)"
+        return Finding("cause" if better else "ok", said, distance)
 
 
 def features_of(
@@ -155,10 +153,10 @@ def read_case(
     )
 
 
-def diagnose(case: Case) -> Iterator[Finding]:
-    """All checks, those that need no features first."""
-    for check in CHECKS:
-        yield check(case)
+def diagnose(case: Case) -> Iterator[tuple[str, Finding]]:
+    """All checks by name, those that need no features first."""
+    for name, check in CHECKS.items():
+        yield name, check(case)
 
 
 def check_range(case: Case) -> Finding:
@@ -168,8 +166,8 @@ def check_range(case: Case) -> Finding:
         change = (lambda x: (x + 1) * 127.5) if low < 0 else (lambda x: x * 255.0)
         distance = case.distance_of(features_of(case.samples, case.extractor, change).features_NF)
         wanted = f"{said}: levels of 0 to 255 are wanted ({distance:.4g} with them)"
-        return Finding(check="range", status="cause", said=wanted, distance=distance)
-    return Finding(check="range", status="ok", said=said)
+        return Finding("cause", wanted, distance)
+    return Finding("ok", said)
 
 
 def check_resolution(case: Case) -> Finding:
@@ -178,17 +176,16 @@ def check_resolution(case: Case) -> Finding:
     noted = case.noted.get("side")
     other = case.images.shape[1:3] if case.images is not None else (noted, noted)
     if other == (None, None):
-        said += "; statistics do not say what images they are of"
-        return Finding(check="resolution", status="unknown", said=said)
+        return Finding("unknown", f"{said}; statistics do not say what images they are of")
     said += f", reference of {other[1]} x {other[0]}"
-    return Finding(check="resolution", status="ok" if side == other else "cause", said=said)
+    return Finding("ok" if side == other else "cause", said)
 
 
 def check_classes(case: Case) -> Finding:
     drawn = _class_counts(case.samples)
     if drawn is None:
         said = "neither labels (arr_1) nor facts say which classes the samples are of"
-        return Finding(check="classes", status="unknown", said=said)
+        return Finding("unknown", said)
     least, most = min(drawn.values()), max(drawn.values())
     said = f"{len(drawn)} classes, {least:,} to {most:,} samples each"
     real = None if case.images is None else _class_counts(case.images)
@@ -196,8 +193,7 @@ def check_classes(case: Case) -> Finding:
     missing = sorted(set(wanted) - drawn.keys())
     if missing:
         said += f"; none of {', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
-    status: Status = "cause" if missing or least < most else "ok"
-    return Finding(check="classes", status=status, said=said)
+    return Finding("cause" if missing or least < most else "ok", said)
 
 
 def _class_counts(images: StoredImages) -> dict[int, int] | None:
@@ -213,65 +209,53 @@ def _class_counts(images: StoredImages) -> dict[int, int] | None:
 def check_sampling(case: Case) -> Finding:
     facts = case.samples.facts
     if not PUBLISHED_SAMPLING.keys() <= facts.keys():
-        said = "no facts in the file: guidance and filters are not known"
-        return Finding(check="sampling", status="unknown", said=said)
+        return Finding("unknown", "no facts in the file: guidance and filters are not known")
     differs = [
         f"{name} {facts[name]:g}, not {value:g}"
         for name, value in PUBLISHED_SAMPLING.items()
         if facts[name] != value
     ]
     said = f"plan {facts.get('plan')}; " + ("; ".join(differs) or "as VAR's figures")
-    return Finding(check="sampling", status="cause" if differs else "ok", said=said)
+    return Finding("cause" if differs else "ok", said)
 
 
 def check_extractor(case: Case) -> Finding:
     said, own = f"{case.extractor.name}, SHA-256 {case.extractor.digest}", case.extractor.facts
     known = {name: case.noted[name] for name in own if name in case.noted}
     if "extractor" not in known:
-        said += "; the reference does not say what it was made with"
-        return Finding(check="extractor", status="unknown", said=said)
-    status: Status = "ok" if known.items() <= own.items() else "cause"
-    made = ", ".join(map(str, known.values()))
-    return Finding(check="extractor", status=status, said=f"{said}; reference by {made}")
+        return Finding("unknown", f"{said}; the reference does not say what it was made with")
+    said += f"; reference by {', '.join(map(str, known.values()))}"
+    return Finding("ok" if known.items() <= own.items() else "cause", said)
 
 
 def check_duplicates(case: Case) -> Finding:
-    seen: dict[bytes, int] = {}
-    index = 0
-    for part in case.samples.parts():
-        for image in part:
-            seen.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
-            index += 1
-    kept, said = sorted(seen.values()), f"{index - len(seen):,} of {index:,} samples are repeats"
-    if len(kept) == index or len(kept) < 2:
-        status: Status = "ok" if len(kept) == index else "cause"
-        return Finding(check="duplicates", status=status, said=said)
-    alone = case.distance_of(case.features.features_NF[kept])
-    said += f" ({alone:.4g} without)"
-    return Finding(check="duplicates", status="cause", said=said, distance=alone)
+    digests = [hashlib.sha256(image).hexdigest() for part in case.samples.parts() for image in part]
+    kept, count = np.unique(digests, return_index=True)[1], len(digests)
+    said = f"{count - len(kept):,} of {count:,} samples are repeats"
+    if len(kept) == count or len(kept) < 2:
+        return Finding("ok" if len(kept) == count else "cause", said)
+    alone = case.distance_of(case.features.features_NF[np.sort(kept)])
+    return Finding("cause", f"{said} ({alone:.4g} without)", alone)
 
 
 def check_channels(case: Case) -> Finding:
     found = features_of(case.samples, case.extractor, lambda images: images[..., ::-1])
     distance = case.distance_of(found.features_NF)
-    cause, fine = "red and blue are swapped", "red, green, blue in this order"
-    return case.without("channels", distance, cause, fine)
+    return case.without(distance, "red and blue are swapped", "red, green, blue in this order")
 
 
 def check_resize(case: Case) -> Finding:
     extractor = case.extractor
     if not isinstance(extractor, InceptionExtractor):
-        said = f"{extractor.name} does not resize"
-        return Finding(check="resize", status="ok", said=said)
+        return Finding("ok", f"{extractor.name} does not resize")
     other: Resize = "legacy" if extractor.resize == "clean" else "clean"
     resized = replace(case, extractor=replace(extractor, resize=other))
     distance = resized.distance_of(resized.features.features_NF)
     by = {"legacy": "legacy, as ADM's evaluator resizes", "clean": "clean, as clean-fid resizes"}
     fine = by[extractor.resize]
     if case.expected is None:
-        said = f"{fine}; {distance:.4g} by {other} resizing"
-        return Finding(check="resize", status="ok", said=said, distance=distance)
-    return case.without("resize", distance, f"{other} resizing gives the expected number", fine)
+        return Finding("ok", f"{fine}; {distance:.4g} by {other} resizing", distance)
+    return case.without(distance, f"{other} resizing gives the expected number", fine)
 
 
 def check_count(case: Case) -> Finding:
@@ -286,32 +270,31 @@ def check_count(case: Case) -> Finding:
                 f"{len(images):,} {kind}: cannot resolve, their covariance of {size:,} features "
                 f"has rank {min(len(images) - 1, size):,}; take at least {needed:,}"
             )
-            return Finding(check="count", status="cause", said=said)
+            return Finding("cause", said)
     if count == PUBLISHED_IMAGES:
-        return Finding(check="count", status="ok", said=f"{count:,} samples")
+        return Finding("ok", f"{count:,} samples")
     if count < 2 * needed:  # the half would be on no such line
         said = (
             f"{count:,} samples; from {2 * needed:,} on, what {PUBLISHED_IMAGES:,} give is foretold"
         )
-        return Finding(check="count", status="unknown", said=said)
+        return Finding("unknown", said)
     rng = stream(0, "fid doctor")
     sizes = [count, *[round(count / 2**0.5)] * DRAWS, *[count // 2] * DRAWS]
     distances = [case.distance_of(features_NF[rng.permutation(count)[:fewer]]) for fewer in sizes]
     slope, end = np.polyfit(1 / np.array(sizes), distances, 1)
     distance = float(end + slope / PUBLISHED_IMAGES)
     said = f"{count:,} samples; about {distance:.4g} is to be expected of {PUBLISHED_IMAGES:,}"
-    status: Status = "cause" if case.better(distance) else "ok"
-    return Finding(check="count", status=status, said=said, distance=distance)
+    return Finding("cause" if case.better(distance) else "ok", said, distance)
 
 
-CHECKS: tuple[Callable[[Case], Finding], ...] = (
-    check_range,
-    check_resolution,
-    check_classes,
-    check_sampling,
-    check_extractor,
-    check_duplicates,
-    check_channels,
-    check_resize,
-    check_count,
-)
+CHECKS: dict[str, Callable[[Case], Finding]] = {
+    "range": check_range,
+    "resolution": check_resolution,
+    "classes": check_classes,
+    "sampling": check_sampling,
+    "extractor": check_extractor,
+    "duplicates": check_duplicates,
+    "channels": check_channels,
+    "resize": check_resize,
+    "count": check_count,
+}

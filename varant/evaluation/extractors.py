@@ -76,9 +76,7 @@ class ExtractorSpec:
             if self.kind == "inception":
                 return inception_extractor(self.path, **how, resize=self.resize)
             return script_extractor(self.path, **how)
-        own: Extractor = PatchExtractor()
-        if self.network is not None:
-            own = packaged_extractor(self.network)
+        own: Extractor = packaged_extractor(self.network) if self.network else PatchExtractor()
         if own.digest != self.digest:
             raise UserError(
                 f"--dataset: the packaged features are {own.name}, not {self.digest[:6]} as where "

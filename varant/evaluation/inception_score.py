@@ -6,7 +6,7 @@ all, averaged over splits; splits of 5,000 images as in ADM's evaluator.
 
 import numpy as np
 
-from varant.evaluation.jackknife import Jackknifed, blocks
+from varant.evaluation.jackknife import Jackknifed, block_of
 
 SPLIT = 5_000  # images
 
@@ -33,13 +33,9 @@ def inception_score(probabilities_NC: np.ndarray, split_N: np.ndarray) -> Jackkn
             found.append(np.exp(entropy_N[chosen_N].mean() - _plogp(mean_C).sum()))
         return float(np.mean(found))
 
-    every_N = np.ones(len(split_N), dtype=bool)
-    without = []
-    for block in blocks(len(split_N)):
-        kept_N = every_N.copy()
-        kept_N[block] = False
-        without.append(score(kept_N))
-    return Jackknifed(value=score(every_N), replicates_G=np.array(without))
+    block_N = block_of(len(split_N))
+    without = [score(block_N != block) for block in np.unique(block_N)]
+    return Jackknifed(value=score(block_N >= 0), replicates_G=np.array(without))
 
 
 def _plogp(p: np.ndarray) -> np.ndarray:

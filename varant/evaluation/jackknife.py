@@ -17,6 +17,12 @@ def blocks(count: int) -> list[slice]:
     return [slice(int(start), int(end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+def block_of(count: int) -> np.ndarray:
+    """(N,) int8: which block each of so many samples is in."""
+    sizes = [block.stop - block.start for block in blocks(count)]
+    return np.repeat(np.arange(len(sizes), dtype=np.int8), sizes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Jackknifed:
     """A score of all samples.
@@ -27,7 +33,7 @@ class Jackknifed:
     """
 
     value: float
-    replicates_G: np.ndarray
+    replicates_G: np.ndarray = field(default_factory=lambda: np.empty(0))
     common_R: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     @property

@@ -7,7 +7,7 @@ distance this is: theirs and clean-fid's average it over random subsets.
 
 import numpy as np
 
-from varant.evaluation.jackknife import Jackknifed, blocks
+from varant.evaluation.jackknife import Jackknifed, block_of
 from varant.evaluation.reference import Reference
 
 
@@ -21,9 +21,7 @@ def class_kid(features_NF: np.ndarray, labels_N: np.ndarray, reference: Referenc
         ValueError: a class with fewer than two samples or reference images.
     """
     assert reference.features_NF is not None and reference.labels_N is not None
-    block_N = np.zeros(len(labels_N), dtype=np.int64)
-    for number, block in enumerate(blocks(len(labels_N))):
-        block_N[block] = number
+    block_N = block_of(len(labels_N))
     groups = int(block_N[-1]) + 1
     values, without_CG = [], []
     for label in np.unique(labels_N):

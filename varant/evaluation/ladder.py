@@ -6,7 +6,8 @@ that cannot tell a rung from real images is blind to it, whatever it says of net
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,9 +53,9 @@ def rungs(patch_nums: tuple[int, ...], vocab_size: int) -> Iterator[Rung]:
     for k, (side, end) in enumerate(zip(patch_nums, ends, strict=True), start=1):
         columns = slice(int(end) - side * side, int(end))
         name = f"scale {k} of another image"
-        yield Rung(name=name, damage=_swapped(columns), scale=k, swapped=True)
+        yield Rung(name=name, damage=partial(_swapped, columns), scale=k, swapped=True)
     for share in (0.05, 0.5):
-        damage = _random_tokens(columns, share, vocab_size)
+        damage = partial(_random_tokens, columns, share, vocab_size)
         name = f"{share:.0%} random tokens at scale {len(patch_nums)}"
         yield Rung(name=name, damage=damage, scale=len(patch_nums))
     yield Rung(name=f"blur of {BLUR_PIXELS:g} pixel", damage=lambda real, rng: real, blurred=True)
@@ -62,32 +63,26 @@ def rungs(patch_nums: tuple[int, ...], vocab_size: int) -> Iterator[Rung]:
     yield Rung(name=f"each image {REPEATED} times", damage=_repeated)
 
 
-def _swapped(columns: slice) -> Damage:
+def _swapped(columns: slice, real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
     """The tokens of `columns` from another image of the class: no image keeps its own."""
-
-    def damage(real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
-        tokens_NL = real.tokens_NL.clone()
-        for of_class in _by_class(real):
-            order = rng.permutation(of_class)
-            tokens_NL[order, columns] = real.tokens_NL[np.roll(order, 1), columns]
-        return TokenBatch(tokens_NL=tokens_NL, labels_N=real.labels_N)
-
-    return damage
+    tokens_NL = real.tokens_NL.clone()
+    for of_class in _by_class(real):
+        order = rng.permutation(of_class)
+        tokens_NL[order, columns] = real.tokens_NL[np.roll(order, 1), columns]
+    return replace(real, tokens_NL=tokens_NL)
 
 
-def _random_tokens(columns: slice, share: float, vocab_size: int) -> Damage:
+def _random_tokens(
+    columns: slice, share: float, vocab_size: int, real: TokenBatch, rng: np.random.Generator
+) -> TokenBatch:
     """A share of the tokens of `columns`, each replaced by one of all others with equal chance."""
-
-    def damage(real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
-        tokens_NL = real.tokens_NL.clone()
-        here_Nc = tokens_NL[:, columns]
-        chosen_Nc = torch.from_numpy(rng.random(here_Nc.shape) < share)
-        steps_Nc = torch.from_numpy(rng.integers(1, vocab_size, here_Nc.shape))
-        moved_Nc = (here_Nc + steps_Nc) % vocab_size
-        tokens_NL[:, columns] = torch.where(chosen_Nc, moved_Nc, here_Nc)
-        return TokenBatch(tokens_NL=tokens_NL, labels_N=real.labels_N)
-
-    return damage
+    tokens_NL = real.tokens_NL.clone()
+    here_Nc = tokens_NL[:, columns]
+    chosen_Nc = torch.from_numpy(rng.random(here_Nc.shape) < share)
+    steps_Nc = torch.from_numpy(rng.integers(1, vocab_size, here_Nc.shape))
+    moved_Nc = (here_Nc + steps_Nc) % vocab_size
+    tokens_NL[:, columns] = torch.where(chosen_Nc, moved_Nc, here_Nc)
+    return replace(real, tokens_NL=tokens_NL)
 
 
 def _class_left_out(real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
@@ -100,7 +95,7 @@ def _class_left_out(real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
     others = np.setdiff1d(np.arange(len(real)), gone)
     tokens_NL = real.tokens_NL.clone()
     tokens_NL[gone] = real.tokens_NL[rng.choice(others, len(gone), replace=len(gone) > len(others))]
-    return TokenBatch(tokens_NL=tokens_NL, labels_N=real.labels_N)
+    return replace(real, tokens_NL=tokens_NL)
 
 
 def _repeated(real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
@@ -110,7 +105,7 @@ def _repeated(real: TokenBatch, rng: np.random.Generator) -> TokenBatch:
         order = rng.permutation(of_class)
         kept = order[: max(1, len(order) // REPEATED)]
         tokens_NL[order] = real.tokens_NL[np.resize(kept, len(order))]
-    return TokenBatch(tokens_NL=tokens_NL, labels_N=real.labels_N)
+    return replace(real, tokens_NL=tokens_NL)
 
 
 def _by_class(tokens: TokenBatch) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ import functools
 
 import numpy as np
 
-from varant.evaluation.jackknife import Jackknifed, blocks
+from varant.evaluation.jackknife import Jackknifed, block_of
 from varant.randomness import stream
 
 DIRECTIONS = 256  # at least, in sets of F
@@ -30,11 +30,9 @@ AT_ONCE = 64  # directions
 def mind(samples_NF: np.ndarray, real_MF: np.ndarray) -> Jackknifed:
     """MIND of samples, and without each block of them; none where a block is all of them."""
     count, centre_F = len(samples_NF), real_MF.mean(axis=0)
-    ends = [block for block in blocks(count) if block.stop - block.start < count]
-    owner_N = np.zeros(count, dtype=np.int8)
-    for number, block in enumerate(ends):
-        owner_N[block] = number
-    total_G = np.zeros(1 + len(ends))
+    owner_N = block_of(count)
+    groups = int(owner_N[-1]) + 1 if count > 1 else 0
+    total_G = np.zeros(1 + groups)
     directions_FL = directions(samples_NF.shape[1])
     for some_Fl in np.array_split(directions_FL, -(-directions_FL.shape[1] // AT_ONCE), axis=1):
         drawn_lN = np.ascontiguousarray(((samples_NF - centre_F) @ some_Fl).T)
@@ -43,7 +41,7 @@ def mind(samples_NF: np.ndarray, real_MF: np.ndarray) -> Jackknifed:
         real = _Real(np.sort(((real_MF - centre_F) @ some_Fl).T, axis=1))
         owner_lN = owner_N[order_lN]
         total_G[0] += real.distances(drawn_lN).sum()
-        for number in range(len(ends)):
+        for number in range(groups):
             left_ln = drawn_lN[owner_lN != number].reshape(len(drawn_lN), -1)
             total_G[1 + number] += real.distances(left_ln).sum()
     found_G = total_G * 3 * len(directions_FL) / directions_FL.shape[1]

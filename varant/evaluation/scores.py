@@ -70,7 +70,7 @@ def scores(
     if min(len(features_NF), len(real_MF)) <= NEIGHBOURS:
         return found
     values = vars(manifold(features_NF, real_MF, reference.radii_M))
-    return found | {k: Jackknifed(value=v, replicates_G=np.empty(0)) for k, v in values.items()}
+    return found | {k: Jackknifed(value=v) for k, v in values.items()}
 
 
 def frechet(features_NF: np.ndarray, reference: Gaussian) -> Jackknifed:

@@ -162,9 +162,7 @@ class Sizes(NamedTuple):
 
 def read_sizes(folder: str | Path) -> Sizes:
     """The sizes in a checkpoint of ours; `UserError` where there is none, or none of a network."""
-    content = read_config(folder)
-    geometry = _geometry(folder, content)
-    tokenizer = _from_config(TokenizerConfig, content, "tokenizer", folder)
+    geometry, tokenizer = _read_geometry(folder), read_tokenizer_sizes(folder)
     _check_fit(folder, tokenizer, geometry)
     if (Path(folder) / MODEL_FILE).is_file():
         _check_bytes(folder, geometry)
@@ -173,13 +171,22 @@ def read_sizes(folder: str | Path) -> Sizes:
 
 def read_tokenizer_sizes(folder: str | Path) -> TokenizerConfig:
     """Of the tokenizer in a checkpoint of ours; `UserError` where there is none."""
-    return _from_config(TokenizerConfig, read_config(folder), "tokenizer", folder)
+    return _read_sizes(TokenizerConfig, "tokenizer", folder)
 
 
-def _geometry(folder: str | Path, content: dict[str, Any]) -> Geometry:
-    if content["geometry"] is None:
+def _read_geometry(folder: str | Path) -> Geometry:
+    if read_config(folder)["geometry"] is None:
         raise UserError(f"checkpoint {folder}: a tokenizer without a network")
-    return _from_config(Geometry, content, "geometry", folder)
+    return _read_sizes(Geometry, "geometry", folder)
+
+
+def _read_sizes(kind: Callable[..., T], field: str, folder: str | Path) -> T:
+    content = read_config(folder)
+    try:
+        return kind(**content[field])
+    except (TypeError, ValueError) as error:
+        path = Path(folder) / CONFIG_FILE
+        raise UserError(f"checkpoint {path}: {field} makes no sense ({error})") from None
 
 
 def _check_bytes(folder: str | Path, geometry: Geometry) -> None:
@@ -207,9 +214,8 @@ def load(folder: str | Path) -> LoadedModel:
     Raises:
         UserError: no checkpoint there, or a file of it is missing, damaged or foreign.
     """
-    content = read_config(folder)
-    geometry, tokenizer = _geometry(folder, content), load_tokenizer(folder)
-    state = _read_floats(Path(folder) / MODEL_FILE, content)
+    geometry, tokenizer = _read_geometry(folder), load_tokenizer(folder)
+    state = _read_floats(Path(folder) / MODEL_FILE)
     _check_bytes(folder, geometry)
     check_names(state, shapes_of_var(geometry), Path(folder) / MODEL_FILE)
     _check_fit(folder, tokenizer.config, geometry)
@@ -218,39 +224,28 @@ def load(folder: str | Path) -> LoadedModel:
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Read the tokenizer of a checkpoint of ours, on the CPU; raises `UserError` as `load`."""
-    content = read_config(folder)
-    config = _from_config(TokenizerConfig, content, "tokenizer", folder)
-    state = _read_floats(Path(folder) / TOKENIZER_FILE, content)
+    config, path = read_tokenizer_sizes(folder), Path(folder) / TOKENIZER_FILE
+    state = _read_floats(path)
     with torch.device("meta"):  # of what size it would be
         expected = shapes(Tokenizer(config).state_dict())
-    check_names(state, expected, Path(folder) / TOKENIZER_FILE)
+    check_names(state, expected, path)
     tokenizer = Tokenizer(config)
     tokenizer.load_state_dict(state)
     return tokenizer.eval()
 
 
-def _from_config(
-    kind: Callable[..., T], content: dict[str, Any], field: str, folder: str | Path
-) -> T:
+def _read_floats(path: Path) -> dict[str, Tensor]:
+    """What a file of the digest that the config beside it has holds; `UserError` for another."""
     try:
-        return kind(**content[field])
-    except (TypeError, ValueError) as error:
-        path = Path(folder) / CONFIG_FILE
-        raise UserError(f"checkpoint {path}: {field} makes no sense ({error})") from None
-
-
-def _read_floats(path: Path, content: dict[str, Any]) -> dict[str, Tensor]:
-    """What a file of the digest that the config has holds; `UserError` for another."""
-    try:
-        if sha256_file(path) != content["sha256"][path.name]:
+        if sha256_file(path) != read_config(path.parent)["sha256"][path.name]:
             raise UserError(
                 f"{path}: damaged (its SHA-256 is not the one in {CONFIG_FILE}); put the file "
                 f"back, or delete {path.parent} if a command made it, which makes it again"
             )
         state = read_tensors(path)
+    except UserError:
+        raise
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{path}: cannot be read ({error})") from None
     if whole := [name for name, tensor in state.items() if not tensor.is_floating_point()]:
         raise UserError(f"{path}: {whole[0]} holds no floating-point numbers; put the file back")

@@ -82,7 +82,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     CUDA processes talk by NCCL, others by gloo; on CUDA, rank r of a machine takes its device r.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Ranks()
+        yield ALONE
         return
     end_with_torchrun()
     backend = "nccl" if is_cuda(device) else "gloo"

@@ -12,7 +12,6 @@ writes it from a copy of the state while the run goes on.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from varant.files import replacing, sha256_file
+from varant.files import replacing, sha256_file, sync
 from varant.store.checkpoint import write_tensors
 
 STATE_FILE, FACTS_FILE = "state.safetensors", "facts.json"
@@ -66,10 +65,10 @@ class CheckpointFolder:
             manifest[FACTS_FILE] = hashlib.sha256(facts).hexdigest()
             (aside / MANIFEST_FILE).write_text(json.dumps(manifest))
             for file in (STATE_FILE, FACTS_FILE, MANIFEST_FILE, "."):
-                _sync(aside / file)
+                sync(aside / file)
             shutil.rmtree(final, ignore_errors=True)  # the same step, damaged or of a run undone
             aside.rename(final)
-            _sync(self.folder)
+            sync(self.folder)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -191,11 +190,3 @@ class Saver:
 
     def close(self) -> None:
         self._thread.shutdown()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

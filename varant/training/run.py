@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -26,7 +25,7 @@ import torch
 from varant.data.tokens import TokenSplit
 from varant.errors import Diverged, Preempted, UserError
 from varant.evaluation.likelihood import mean_nll, nll_per_scale
-from varant.files import differences, read_json, write_json
+from varant.files import differences, locked, read_json, write_json
 from varant.manifest import record, verified
 from varant.progress import Log
 from varant.signals import stop_signals
@@ -133,11 +132,10 @@ class RunFolder:
 
         Where another process has it: wait for it, or raise `UserError`.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError:
+                held.enter_context(locked(self.folder / ".lock", wait=wait))
+            except BlockingIOError:
                 raise UserError(
                     f"--out {self.folder}: another process is training there; wait for it, or "
                     "name another folder"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from varant.data.datasets import Split, images_to_float, read_ahead
 from varant.devices import float32_exactly, images_at_once
-from varant.model.tokenizer import QuantizedScale, Quantizer, Tokenizer, TokenizerConfig
+from varant.model.tokenizer import Quantizer, Tokenizer, TokenizerConfig
 from varant.progress import Log
 from varant.randomness import batch_indices, stream, torch_seed
 from varant.training.distributed import ALONE
@@ -137,15 +137,12 @@ class TokenizerTrainer:
         self.schedule.step()
         tokens_n = torch.cat([scale.tokens_BT.flatten() for scale in scales])
         vectors_nv = torch.cat([scale.vectors_BTv.flatten(0, 1) for scale in scales])
-        self._count(scales)
+        for used_V, scale in zip(self.used_KV, scales, strict=True):
+            hits_V = torch.bincount(scale.tokens_BT.flatten(), minlength=len(used_V))
+            used_V.lerp_(hits_V / hits_V.sum(), 1 - training.codebook_decay)
         self.codebook.update(tokens_n, vectors_nv, rng)
         self.step += 1
         return {"loss": error.item(), "images_seen": self.step * training.batch}
-
-    def _count(self, scales: Sequence[QuantizedScale]) -> None:
-        for k, scale in enumerate(scales):
-            hits_V = torch.bincount(scale.tokens_BT.flatten(), minlength=self.used_KV.shape[1])
-            self.used_KV[k].lerp_(hits_V / hits_V.sum(), 1 - self.training.codebook_decay)
 
     @property
     def _counts(self) -> dict[str, Tensor]:

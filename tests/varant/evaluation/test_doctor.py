@@ -10,7 +10,13 @@ from clean_fid import cleanfid_fid
 
 from varant.data.datasets import load_dataset
 from varant.errors import UserError
-from varant.evaluation.doctor import PUBLISHED_SAMPLING, check_resize, diagnose, read_case
+from varant.evaluation.doctor import (
+    PUBLISHED_SAMPLING,
+    check_count,
+    check_resize,
+    diagnose,
+    read_case,
+)
 from varant.evaluation.features import packaged_extractor
 from varant.evaluation.inception import InceptionExtractor, _resized_clean
 from varant.evaluation.reference import reference_of
@@ -32,13 +38,17 @@ def reference(images, tmp_path_factory):
     return path
 
 
-def found_in(folder, reference, arr_0, facts=None, **arrays):
-    """Findings by check."""
+def case_of(folder, reference, arr_0, facts=None, **arrays):
+    """Of samples that are written to a file."""
     path = folder / "samples.npz"
     arrays |= {} if facts is None else {"facts": np.array(json.dumps(facts))}
     np.savez(path, arr_0=arr_0, **arrays)
-    case = read_case(path, reference, packaged_extractor("shapes-24"))
-    return {finding.check: finding for finding in diagnose(case)}
+    return read_case(path, reference, packaged_extractor("shapes-24"))
+
+
+def found_in(*args, **arrays):
+    """Findings by check."""
+    return dict(diagnose(case_of(*args, **arrays)))
 
 
 def causes(found):
@@ -79,9 +89,7 @@ def test_a_counterfactual_is_what_the_healthy_samples_have(images, reference, tm
     swapped = found_in(tmp_path, reference, images[:400, ..., ::-1], FACTS)["channels"]
     scaled = (images[:400] / 255).astype(np.float64)
     ranged = found_in(tmp_path, reference, scaled, FACTS)["range"]
-    path = tmp_path / "healthy.npz"
-    np.savez(path, arr_0=images[:400])
-    case = read_case(path, reference, packaged_extractor("shapes-24"))
+    case = case_of(tmp_path, reference, images[:400])
     assert swapped.distance == pytest.approx(case.distance.value, rel=1e-6)
     assert ranged.distance == pytest.approx(case.distance.value, rel=1e-5)
     assert healthy.distance > 2 * case.distance.value
@@ -89,15 +97,12 @@ def test_a_counterfactual_is_what_the_healthy_samples_have(images, reference, tm
 
 def test_statistics_decide_where_the_reference_has_images_too(images, reference, tmp_path):
     """As ADM's files do, whose `arr_0` is a part of what `mu` and `sigma` are of."""
-    path, both = tmp_path / "samples.npz", tmp_path / "both.npz"
-    np.savez(path, arr_0=images[:400])
-    extractor = packaged_extractor("shapes-24")
-    alone = read_case(path, reference, extractor)
+    both, alone = tmp_path / "both.npz", case_of(tmp_path, reference, images[:400])
     target = alone.reference.gaussian
     np.savez(both, arr_0=images[400:420], mu=target.mean_F, sigma=target.covariance_FF)
-    case = read_case(path, both, extractor)
+    case = case_of(tmp_path, both, images[:400])
     assert case.distance.value == pytest.approx(alone.distance.value, rel=1e-9)
-    assert {one.check: one.status for one in diagnose(case)}["resolution"] == "ok"
+    assert dict(diagnose(case))["resolution"].status == "ok"
 
 
 def test_uneven_classes_are_named(images, reference, tmp_path):
@@ -151,16 +156,14 @@ def test_images_of_no_numbers_are_refused(images, reference, tmp_path, bad):
 
 def test_statistics_say_what_they_were_made_with(images, reference, tmp_path, capsys):
     """Written once, they give the distance that the images give, and answer two more checks."""
-    path, samples = tmp_path / "statistics.npz", tmp_path / "samples.npz"
+    path, extractor = tmp_path / "statistics.npz", packaged_extractor("shapes-24")
     main(DoctorConfig(samples=reference, statistics=path))
     assert capsys.readouterr().out.endswith(
         "statistics of 600 images of 24 pixels, shapes-24-3104bf\n"
     )
-    np.savez(samples, arr_0=images[:400])
-    extractor = packaged_extractor("shapes-24")
-    case, by_images = (read_case(samples, one, extractor) for one in (path, reference))
+    case, by_images = (case_of(tmp_path, one, images[:400]) for one in (path, reference))
     assert case.distance.value == pytest.approx(by_images.distance.value, rel=1e-9)
-    found = {one.check: one for one in diagnose(case)}
+    found = dict(diagnose(case))
     assert (found["extractor"].status, found["resolution"].status) == ("ok", "ok")
     assert reference_of(path, extractor, 24).digest is not None
     with pytest.raises(UserError, match=r"statistics.npz: is of side 24, not 32; give one"):
@@ -184,13 +187,10 @@ def test_one_of_reference_and_statistics_is_asked_for(reference, tmp_path):
 def test_the_distance_of_more_samples_is_foretold(images, reference, tmp_path):
     """1,200 samples are far above the floor of many, and what they tell is near it."""
     many = load_dataset("shapes").train.images(range(2_000, 8_000)).transpose(0, 2, 3, 1)
-    path = tmp_path / "many.npz"
-    np.savez(path, arr_0=many)
-    truth = read_case(path, reference, packaged_extractor("shapes-24")).distance.value
-    few = load_dataset("shapes").train.images(range(5_000, 6_200)).transpose(0, 2, 3, 1)
-    found = found_in(tmp_path, reference, few)["count"]
+    truth = case_of(tmp_path, reference, many).distance.value
+    case = case_of(tmp_path, reference, many[3_000:4_200])
+    found = check_count(case)
     assert found.status == "cause"
-    case = read_case(tmp_path / "samples.npz", reference, packaged_extractor("shapes-24"))
     assert abs(found.distance - truth) < case.distance.value - truth
 
 

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from inception_stand_in import InLayers, StandIn, saved
+from inception_stand_in import InLayers, StandIn, images_of, saved
 from npz_files import declaring
 from safetensors.torch import save_file
 from small_networks import small_tokenizer
@@ -55,10 +55,6 @@ class GivesPair(StandIn):
 def inception(tmp_path_factory):
     torch.manual_seed(0)
     return saved(StandIn(), tmp_path_factory.mktemp("inception") / "inception-2015-12-05.pt")
-
-
-def images_of(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
 def test_name_kind_and_digest(inception):

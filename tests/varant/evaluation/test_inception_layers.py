@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from inception_stand_in import InLayers, saved
+from inception_stand_in import InLayers, images_of, saved
 from torch import Tensor
 
 from varant.evaluation.inception import _resized_clean, inception_extractor
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-
-
-def images_of(count: int) -> Tensor:
-    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")

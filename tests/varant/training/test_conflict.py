@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from small_run import PATCH_NUMS, parts
+from small_run import parts
+from small_trainers import PATCH_NUMS
 
 from varant.data.batches import CachedBatches
 from varant.data.tokens import TokenBatch

@@ -106,7 +106,7 @@ def test_killed_inside_a_checkpoint_write(whole, tmp_path, monkeypatch, file):
             raise Killed
 
     # SIGKILL runs no clean-up.
-    monkeypatch.setattr(checkpoints, "_sync", dying)
+    monkeypatch.setattr(checkpoints, "sync", dying)
     with monkeypatch.context() as within:
         within.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(Killed):
@@ -161,30 +161,12 @@ def test_signals_save_within_a_step_and_exit_with_75(whole, tmp_path, number):
     assert_same_run(folder, whole)
 
 
-def interrupted(folder: Path, steps: int) -> None:
-    """A run that ends after so many steps, both newest checkpoints whole."""
-
-    class Stop(Exception):
-        pass
-
-    def stop(step, metrics):
-        if step == steps:
-            raise Stop
-
-    original = small_run.run_training
-    small_run.run_training = lambda *a, **k: original(*a, **(k | {"log": stop}))
-    try:
-        with pytest.raises(Stop):
-            small_run.run(folder)
-    finally:
-        small_run.run_training = original
-
-
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Path:
-    """A run that ended after 20 steps."""
+    """A run that ended after 20 steps, both newest checkpoints whole."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    interrupted(folder, 20)
+    with pytest.raises(small_run.Stop):
+        small_run.run(folder, stop_step=20)
     return folder
 
 
