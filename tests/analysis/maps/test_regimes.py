@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from small_studies import AGES, RATES, conflict_rows, regime_frame
+from regime_frames import AGES, RATES, conflict_rows, regime_frame
 
 from analysis.maps.heatmap import largest
 from analysis.maps.regimes import explained, regime_map, regimes_of, trends

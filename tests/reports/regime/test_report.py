@@ -3,19 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from small_studies import (
-    AGES,
-    RATES,
-    conflict_rows,
-    edited,
-    failed,
-    make_folder,
-    regime_facts,
-    regime_frame,
-    rewritten,
-    sealed,
-    words_of,
-)
+from regime_frames import AGES, RATES, conflict_rows, regime_facts, regime_frame
+from small_studies import edited, failed, make_folder, rewritten, sealed, words_of
 
 from analysis.errors import FrameError
 from analysis.statistics.conflict import load_conflict
