@@ -90,7 +90,8 @@ def _cell(found: RegimeFindings, data: Heatmap, place: tuple[int, int]) -> str:
     """`−0.027 [−0.036, −0.018] (base of 12,000 images, rate 0.003)`; with a star if significant."""
     row, column = place
     ends = (data.values[place], data.low[place], data.high[place])
-    star = words.STAR * (data.significant[place] and votes(found.study, NLL.name, found.units, ()))
+    marked = data.significant[place] and votes(found.study, NLL.name, found.units, ())
+    star = words.STAR if marked else ""
     where = f"base of {data.rows[row]} images, rate {data.columns[column]}"
     return f"{numbers.estimate(*ends)}{star} ({where})"
 

@@ -1,5 +1,6 @@
 """The table of what each choice is worth: paired differences against a baseline, one at a time."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from reports import build
 from reports.__main__ import main
 from reports.ablation import ablation
 from studies.pareto import Pareto, ParetoConfig
+from varant.store.workspace import Workspace
 
 UNITS = (0, 1, 2, 3, 4)
 
@@ -75,10 +77,12 @@ def test_it_is_written_as_pdf_latex_and_csv(folder, tmp_path, capsys):
 def test_a_study_of_any_layers_says_what_its_choices_are_worth(tmp_path, layers, baseline):
     """Against the progressive schedule of the paper's layers, or of those that there are."""
     schedules = [*FEW[:-1], *(f"progressive{of}" for of in layers)]
-    outcome = SimpleNamespace(folder=night(tmp_path / "pareto", (0, 1), schedules=schedules))
+    site = SimpleNamespace(workspace=Workspace(folder=tmp_path))
+    folder = night(tmp_path / "pareto", (0, 1), schedules=schedules)
+    outcome = SimpleNamespace(folder=folder, bench=SimpleNamespace(site=site))
     answer = Pareto(config_of(ParetoConfig)).answer(outcome, build(outcome.folder))
     assert "ablation/nll-mean/control full" in answer.metrics
-    assert "ablation.csv" in [path.name for path in answer.files]
+    assert "ablation.csv" in [Path(path).name for path in answer.artifacts[""]]
     assert ablation(outcome.folder).baseline.name == f"progressive{baseline}"
 
 

@@ -150,10 +150,8 @@ def test_a_metric_that_may_not_decide_votes_for_no_plan(facts):
 def test_only_what_may_decide_is_marked_against_the_control(
     tmp_path, units, facts, marked, undrawn
 ):
-    settings = {"schedules": FEW, "units": range(units)}
-    folder = make_folder(tmp_path / "study", **settings)
-    study = ParetoFile.load(folder / "study.json").model_copy(update=facts)
-    content = make_report(folder, study).content
+    folder = make_folder(tmp_path / "study", schedules=FEW, units=range(units))
+    content = make_report(edited(folder, **facts)).content
     assert marked_in(content, "Against the control") == marked
 
 
