@@ -101,21 +101,27 @@ def test_without_sampling_only_arithmetic_is_left():
     assert dataclasses.astuple(rows["C6"])[2] is Verdict.UNTESTED
 
 
+def switching_verdicts(losses_S6: np.ndarray) -> list[Verdict]:
+    """Of a frame that is made once, whose turns lose these shares."""
+    frame, verdicts = efficiency_frame(STUDY), []
+    turns = frame["metric"] == "switched"
+    for lost in losses_S6:
+        frame.loc[turns, "value"] = 1 + lost[frame.loc[turns, "repeat"].astype(int)]
+        verdicts.append(c7b.judge_costs(Costs(STUDY, frame)).verdict)
+    return verdicts
+
+
 def test_switching_has_the_power_that_is_printed():
     """Simulated through frame and verdict: no loss, and turns that move as far as they may."""
     rng = np.random.default_rng(1)
-    losses = rng.normal(0.0, c7b.most_deviation(6), (500, 6)).tolist()
-    cases = (Costs(STUDY, efficiency_frame(STUDY, lost=lost)) for lost in losses)
-    shown = [c7b.judge_costs(case).verdict is Verdict.REPRODUCED for case in cases]
-    assert np.mean(shown) == pytest.approx(0.80, abs=0.05)
+    verdicts = switching_verdicts(rng.normal(0.0, c7b.most_deviation(6), (500, 6)))
+    assert np.mean([one is Verdict.REPRODUCED for one in verdicts]) == pytest.approx(0.80, abs=0.05)
     assert c7b.most_deviation(6) < c7b.most_deviation(20) and c7b.most_deviation(1) == 0
 
 
 def test_switching_s_error_is_five_percent_at_either_side_of_the_margin():
     """Simulated through frame and verdict: a true loss of exactly the margin, noisy turns."""
     rng = np.random.default_rng(0)
-    losses = rng.normal(0.02, 0.01, (300, 6)).tolist()
-    cases = (Costs(STUDY, efficiency_frame(STUDY, lost=lost)) for lost in losses)
-    verdicts = [c7b.judge_costs(case).verdict for case in cases]
+    verdicts = switching_verdicts(rng.normal(0.02, 0.01, (300, 6)))
     for wrong in (Verdict.REPRODUCED, Verdict.CONTRADICTED):
         assert 0.01 <= np.mean([verdict is wrong for verdict in verdicts]) <= 0.09
