@@ -26,6 +26,13 @@ FULL_KV = 1000.0
 REFERENCE, WINNER = "the reference", "the winner"
 BASE = {"kind": "base", "share": None}
 UNTRAINED = 1.0  # what a subnet loses on the base
+MARKED = [
+    (5, {}, {"FD", "NLL"}),
+    (4, {}, set()),
+    (5, {"quick": True}, set()),
+    (5, {"ladder": None}, {"NLL"}),
+]
+"""Units, facts of a study file, and metrics whose differences may have a star."""
 
 
 def cell_rows(labels: Mapping[str, Any], scores: Mapping[str, Sequence[float]], **exact: float):

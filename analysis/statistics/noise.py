@@ -118,7 +118,8 @@ class Noise:
         self, frame: pd.DataFrame, *, depth: int, switch: int, default_switch: int | None = None
     ) -> None:
         """`frame`: checked, with training columns and `draw`. Units with a cell that did not finish
-        are left out: the design must be balanced. `switch`: of the plans of fewer layers."""
+        are left out: the design must be balanced. `switch`: of the plans of fewer layers, which is
+        C8's where it comes after `default_switch`."""
         broken = frame.loc[frame["status"] != FINISHED, "unit"].unique()
         rows = frame[~frame["unit"].isin(broken) & (frame["family"] != REAL)]
         metrics = {name: parse_metric(name) for name in rows["metric"].unique()}

@@ -12,6 +12,7 @@ from small_studies import (
     FD,
     FULL_KV,
     GROUPS,
+    MARKED,
     NLL,
     cell_rows,
     failed,
@@ -123,13 +124,7 @@ def test_p_values_are_adjusted_over_the_cells():
 
 @pytest.mark.parametrize(
     ("units", "facts", "marked"),
-    [
-        (5, {}, {"FD", "NLL"}),
-        (4, {}, set()),
-        (5, {"quick": True}, set()),
-        (5, {"ladder": None}, {"NLL"}),
-        (5, {"ladder": {FD: {"early": True, "middle": True, "late": False}}}, {"NLL"}),
-    ],
+    [*MARKED, (5, {"ladder": {FD: {"early": True, "middle": True, "late": False}}}, {"NLL"})],
 )
 def test_only_what_may_decide_is_marked(tmp_path, units, facts, marked, undrawn):
     report = report_of(tmp_path, switch_frame(units=range(units)), **facts)

@@ -25,6 +25,7 @@ from pareto_frames import (
 from pdf_pages import pages_of, words_on
 from pypdf import PdfReader
 from small_studies import (
+    MARKED,
     edited,
     make_folder as write_folder,
     marked_in,
@@ -138,15 +139,7 @@ def test_a_metric_that_may_not_decide_votes_for_no_plan(facts):
     assert votes == {"may": {False}, "may not": {None}}
 
 
-@pytest.mark.parametrize(
-    ("units", "facts", "marked"),
-    [
-        (5, {}, {"FD", "NLL"}),
-        (4, {}, set()),
-        (5, {"quick": True}, set()),
-        (5, {"ladder": None}, {"NLL"}),
-    ],
-)
+@pytest.mark.parametrize(("units", "facts", "marked"), MARKED)
 def test_only_what_may_decide_is_marked_against_the_control(
     tmp_path, units, facts, marked, undrawn
 ):
